@@ -1,0 +1,37 @@
+# What every target of the project is compiled with.
+add_library(kudari_build INTERFACE)
+target_compile_options(kudari_build INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion $<$<BOOL:${KUDARI_WERROR}>:-Werror>
+  # One answer on every target: a product and a sum are fused only where the source says Fma.
+  -ffp-contract=off)
+if(KUDARI_SANITIZE)
+  target_compile_options(kudari_build INTERFACE
+    -fsanitize=${KUDARI_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  target_link_options(kudari_build INTERFACE -fsanitize=${KUDARI_SANITIZE})
+endif()
+
+# kudari_layer(NAME SOURCES ... LIBS ...): an object library that is one layer of kudari::kudari.
+function(kudari_layer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
+  add_library(kudari_${name} OBJECT ${arg_SOURCES})
+  target_include_directories(kudari_${name} PUBLIC
+    ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(kudari_${name} PRIVATE $<BUILD_INTERFACE:kudari_build> ${arg_LIBS})
+endfunction()
+
+# kudari_test(NAME SOURCES ... LIBS ...): a GoogleTest program; its cases become ctest's.
+function(kudari_test name)
+  if(NOT KUDARI_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
+  find_package(GTest REQUIRED)
+  enable_testing()
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(${name} PRIVATE KUDARI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(${name} PRIVATE
+    kudari_build kudari::kudari GTest::gmock GTest::gtest_main ${arg_LIBS})
+  include(GoogleTest)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 120)
+endfunction()

@@ -1,0 +1,16 @@
+#ifndef KUDARI_KUDARI_H_
+#define KUDARI_KUDARI_H_
+
+// Everything that most programs need.
+#include "kudari/error.h"
+#include "kudari/optimizer.h"
+#include "kudari/recipe.h"
+#include "kudari/registry.h"
+#include "kudari/rules/all.h"
+#include "kudari/schedule.h"
+#include "kudari/spec.h"
+#include "kudari/stages.h"
+#include "kudari/step.h"
+#include "kudari/tensor.h"
+
+#endif  // KUDARI_KUDARI_H_

@@ -1,0 +1,115 @@
+#ifndef KUDARI_OPTIMIZER_H_
+#define KUDARI_OPTIMIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kudari/registry.h"
+#include "kudari/spec.h"
+#include "kudari/step.h"
+#include "kudari/tensor.h"
+
+namespace kudari {
+
+/// The state of one tensor, by name.
+struct TensorState {
+  std::string name;
+  int64_t step = 0;  ///< updates that the tensor has had
+  struct Buffer {
+    std::string slot;  ///< as the rule names it, torch's names
+    std::vector<float> values;
+  };
+  std::vector<Buffer> buffers;  ///< empty until the first update
+};
+
+/// The whole state of an optimiser: with the spec and the parameters, all that resuming needs.
+struct OptimizerState {
+  int64_t step = 0;  ///< steps taken
+  std::vector<TensorState> tensors;
+};
+
+/// How one tensor is treated.
+struct TensorPlan {
+  std::string name;
+  TensorClass tensor_class;
+  int group;  ///< index in OptimizerSpec::groups, -1: the spec itself
+  std::string rule;
+  std::vector<std::pair<std::string, double>> options;  ///< at the current step
+};
+
+/// Applies rules to tensors, in one pass over memory. The new parameters and state are the same
+/// bits on every instruction set and for any number of threads. Not thread-safe: one thread calls.
+///
+///     std::vector<float> w(n), dw(n);
+///     kudari::Optimizer optimizer({{.name = "w", .shape = {n}, .param = w.data(),
+///                                   .grad = dw.data()}},
+///                                 kudari::AdamW{.lr = 1e-3});
+///     ...                   // fill dw
+///     optimizer.Step();
+class Optimizer {
+ public:
+  /// Throws Error if a name is empty or stands twice, a pointer is null, a size is negative, a rule
+  /// or option is unknown, or a value is out of range. Rules are copied from the registry.
+  Optimizer(std::vector<Tensor> tensors, const OptimizerSpec& spec,
+            const Registry& registry = Registry::Builtin());
+  ~Optimizer();
+  Optimizer(Optimizer&&) noexcept;
+  Optimizer& operator=(Optimizer&&) noexcept;
+
+  /// Steps with the gradients that the tensors point to. Throws Error, with nothing changed, if a
+  /// schedule leaves its option's range or if the gradient is not finite and the policy is kError;
+  /// allocates nothing after the first step of every tensor.
+  Report Step();
+
+  /// Lets the source make the gradient with `oracle`, then steps. What the oracle throws passes
+  /// through, with nothing changed. If the oracle has no data the report says skipped.
+  Report Step(const Oracle& oracle);
+
+  /// The tensors in the order given. `param` and `grad` may be pointed elsewhere between steps and
+  /// inside an oracle.
+  std::span<Tensor> tensors();
+  std::span<const Tensor> tensors() const;
+
+  /// Steps taken, skipped ones not counted.
+  int64_t steps() const;
+
+  /// How each tensor is treated, with the option values of the next step.
+  std::vector<TensorPlan> Plan() const;
+
+  /// The value of an option at the next step for the tensor at `index`; throws Error if its rule
+  /// has no such option.
+  double Value(size_t index, std::string_view option) const;
+
+  /// A copy of the state.
+  OptimizerState State() const;
+  /// Replaces the state, matching tensors and buffers by name. Throws Error, with nothing changed,
+  /// for a missing or unknown tensor or buffer or a wrong size, naming it.
+  void LoadState(const OptimizerState& state);
+
+  /// Replaces the source, which otherwise is PlainSource or Accumulate as the spec says.
+  void SetSource(std::unique_ptr<Source> source);
+  /// Adds a scale after those of the spec.
+  void AddScale(std::unique_ptr<Scale> scale);
+  void AddAverager(std::unique_ptr<Averager> averager);
+  /// Sets how work is spread over threads.
+  void SetParallel(Parallel parallel);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The instruction sets that kernels run on: "avx512", "avx2", "neon" and "scalar".
+/// The best that this machine supports is used, or what the environment variable KUDARI_TARGET
+/// names; an optimiser's constructor throws Error if that is unknown or unsupported.
+std::string_view KernelTarget();
+/// Those that this machine supports, best first; the last is always "scalar".
+std::vector<std::string_view> KernelTargets();
+
+}  // namespace kudari
+
+#endif  // KUDARI_OPTIMIZER_H_

@@ -1,0 +1,38 @@
+#ifndef KUDARI_RECIPE_H_
+#define KUDARI_RECIPE_H_
+
+#include <string>
+#include <string_view>
+
+#include "kudari/registry.h"
+#include "kudari/spec.h"
+
+namespace kudari {
+
+/// Reads the [optimizer] table of a recipe in TOML; other tables are left to whoever they belong to.
+///
+///     [optimizer]
+///     rule = "adamw"
+///     lr = "2e-3 * warmup(100) * cosine(1500, 0.05)"
+///     weight_decay = 0.05
+///     clip_norm = 1.0
+///     no_decay = ["bias", "norm"]
+///     [[optimizer.group]]
+///     match = "head.*"
+///     lr = 1e-3
+///
+/// Throws Error naming `source` (a file name, say), the line, the key, the range and, for an unknown
+/// key or name, the nearest known one.
+OptimizerSpec ParseRecipe(std::string_view toml, std::string_view source = "recipe",
+                          const Registry& registry = Registry::Builtin());
+
+/// The [optimizer] table with every default spelled out: ParseRecipe(ToToml(Complete(spec))) is
+/// Complete(spec).
+std::string ToToml(const OptimizerSpec& spec);
+
+/// `spec` with every option of every rule filled in. Throws Error as ParseRecipe.
+OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry = Registry::Builtin());
+
+}  // namespace kudari
+
+#endif  // KUDARI_RECIPE_H_

@@ -1,0 +1,51 @@
+#ifndef KUDARI_RULES_MOMENTUM_H_
+#define KUDARI_RULES_MOMENTUM_H_
+
+#include "kudari/rule.h"
+
+namespace kudari {
+
+/// Heavy-ball momentum (Polyak, 1964) in torch's form: the learning rate stays outside the buffer,
+/// and the first buffer is the gradient itself, without dampening.
+struct Momentum {
+  double lr = 1e-3, momentum = 0.9, dampening = 0, weight_decay = 0;
+
+  static constexpr std::string_view kName = "momentum";
+  static constexpr std::string_view kSummary = "SGD with heavy-ball momentum";
+  static constexpr std::string_view kFormula =
+      "g <- g + weight_decay p\n"
+      "b <- g at the first step, else momentum b + (1 - dampening) g\n"
+      "p <- p - lr b";
+  static constexpr std::string_view kPaper =
+      "Polyak, Some methods of speeding up the convergence of iteration methods, 1964";
+  static constexpr std::array kFields = {
+      Field<Momentum>{"lr", &Momentum::lr, 0, kInfinity, "step size"},
+      Field<Momentum>{"momentum", &Momentum::momentum, 0, kBelow1, "decay of the buffer"},
+      Field<Momentum>{"dampening", &Momentum::dampening, 0, 1,
+                      "share of later gradients that is left out of the buffer"},
+      Field<Momentum>{"weight_decay", &Momentum::weight_decay, 0, kInfinity,
+                      "coupled: added to the gradient"},
+  };
+  static constexpr std::array kState = {Slot{"momentum_buffer"}};
+
+  template <class T>
+  struct Coeffs {
+    T lr, decay, momentum, blend;
+  };
+  Coeffs<double> At(int64_t t) const {
+    return {lr, weight_decay, momentum, t == 1 ? 1 : 1 - dampening};
+  }
+};
+
+}  // namespace kudari
+
+#endif  // KUDARI_RULES_MOMENTUM_H_
+
+#ifdef KUDARI_LANES
+template <class V, class T>
+KUDARI_INLINE void Update(const Momentum::Coeffs<T>& c, V g, V& p, V& b) {
+  g = Fma(V(c.decay), p, g);
+  b = Fma(V(c.momentum), b, V(c.blend) * g);
+  p = p - V(c.lr) * b;
+}
+#endif  // KUDARI_LANES

@@ -1,0 +1,75 @@
+#ifndef KUDARI_SAFETENSORS_H_
+#define KUDARI_SAFETENSORS_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kudari {
+
+/// A tensor in a safetensors file.
+struct SafeTensor {
+  std::string name, dtype;  ///< dtype as the format writes it: "F32", "I64", ...
+  std::vector<int64_t> shape;
+  std::span<const std::byte> bytes;  ///< row-major, little-endian; valid as long as the file object
+
+  /// Number of elements.
+  int64_t Size() const;
+};
+
+/// A safetensors file, read whole. The header is checked completely: its length (at most 100 MB and
+/// within the file), valid JSON without duplicate keys, known dtypes, sizes that do not overflow,
+/// and ranges that cover the data exactly, without overlap or holes.
+class SafeTensorsFile {
+ public:
+  /// Throws Error naming the file and what is wrong with it.
+  explicit SafeTensorsFile(const std::filesystem::path& path);
+  /// The same over bytes in memory, which are copied; `name` stands for the file in messages.
+  SafeTensorsFile(std::span<const std::byte> bytes, std::string_view name);
+
+  /// In the order of the data.
+  const std::vector<SafeTensor>& tensors() const { return tensors_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  bool Contains(std::string_view name) const;
+  /// Throws Error naming the file and the nearest name.
+  const SafeTensor& Find(std::string_view name) const;
+  /// The values of a float32 tensor; throws Error if it is of another dtype.
+  std::span<const float> Floats(std::string_view name) const;
+  /// The values of an integer tensor (I64, I32, I16, I8, U8, BOOL) or of a float32 tensor that
+  /// holds only integers; throws Error otherwise.
+  std::vector<int64_t> Integers(std::string_view name) const;
+
+ private:
+  void Parse();
+
+  std::string file_;
+  std::vector<std::byte> storage_;
+  std::vector<SafeTensor> tensors_;
+  std::map<std::string, std::string> metadata_;
+  std::map<std::string, size_t, std::less<>> index_;
+};
+
+/// A float32 tensor to write.
+struct FloatTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::span<const float> values;
+};
+
+/// Writes a safetensors file, tensors in the order given, data aligned to 64 bytes. It appears under
+/// its name only when it is complete: it is written beside it, synced and renamed, and a failure
+/// leaves what was there. Throws Error for a name that stands twice, is empty or is "__metadata__",
+/// for a size that does not fit the shape, and for what the system reports.
+void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTensor> tensors,
+                      const std::map<std::string, std::string>& metadata = {});
+
+/// Writes text in the same way: complete or not at all.
+void WriteFileAtomically(const std::filesystem::path& path, std::string_view contents);
+
+}  // namespace kudari
+
+#endif  // KUDARI_SAFETENSORS_H_

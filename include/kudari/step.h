@@ -1,0 +1,102 @@
+#ifndef KUDARI_STEP_H_
+#define KUDARI_STEP_H_
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <span>
+#include <string_view>
+
+#include "kudari/tensor.h"
+
+namespace kudari {
+
+// A step is GradientSource -> Scales -> the rules' fused pass -> Averagers. Each stage has one job,
+// so that wrong orders cannot be written.
+
+inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
+
+/// Which pass of a source the oracle is asked for: batch-norm statistics should stay as they are in
+/// kPerturbed.
+enum class Pass { kPlain, kPerturbed };
+
+/// What an oracle call gave: the mean loss over `samples` samples. Zero samples say that the data
+/// has ended and that no gradient was made.
+struct Evaluation {
+  Evaluation(double loss, double samples = 1)  // NOLINT(google-explicit-constructor): a loss is one
+      : loss(loss), samples(samples) {}
+  double loss, samples;
+};
+
+/// The user's forward and backward: fills every gradient anew, as a mean over its samples, and
+/// returns the loss. It must not change parameters.
+using Oracle = std::function<Evaluation(Pass)>;
+
+/// How the engine spreads work over threads. The result of a step never depends on it.
+struct Parallel {
+  /// Number of workers, 0 for what OpenMP would use.
+  int threads = 0;
+  /// Calls f(0) ... f(n - 1), each once, possibly at the same time, and returns when all have
+  /// returned. Empty: OpenMP. Lend a pool of your own here.
+  std::function<void(int n, const std::function<void(int)>& f)> run;
+};
+
+/// One gradient, as a source made it: factor * data[i] is the gradient of tensor i.
+struct Gradient {
+  double loss = kNotMeasured;
+  double samples = 0;  ///< 0: no data, no step
+  double factor = 1;
+  std::span<const float* const> data;  ///< null where a tensor has none; empty: the tensors' own
+};
+
+/// Makes one gradient out of one or more oracle calls. Parameters are the same bits on return and
+/// when the oracle throws.
+class Source {
+ public:
+  virtual ~Source() = default;
+  virtual Gradient Compute(std::span<const Tensor> tensors, const Oracle& oracle,
+                           const Parallel& parallel) = 0;
+};
+
+/// Turns the norm of the whole gradient into one factor that the fused pass multiplies with; never
+/// writes the gradient.
+class Scale {
+ public:
+  virtual ~Scale() = default;
+  /// `norm` is the global 2-norm, after the factors of earlier scales; `step` counts from 0.
+  virtual double Factor(double norm, int64_t step) const = 0;
+};
+
+/// Follows the parameters after each step that was not skipped.
+class Averager {
+ public:
+  virtual ~Averager() = default;
+  /// `step` is the number of steps taken, 1 after the first.
+  virtual void After(int64_t step, std::span<const Tensor> tensors) = 0;
+};
+
+/// What to do about a gradient that holds an infinity or a NaN.
+enum class NonFinite {
+  kPropagate,  ///< step with it
+  kSkip,       ///< leave everything as it was: parameters, state, step count, schedules, averagers
+  kError,      ///< as kSkip, then throw Error
+};
+
+/// What a step did.
+struct Report {
+  double loss = kNotMeasured;
+  /// Global 2-norm of the gradient before clipping, if something needed it or asked for it.
+  double grad_norm = kNotMeasured;
+  /// What the gradient was multiplied with: clipping by norm times the source's own factor.
+  double factor = 1;
+  bool skipped = false;
+  /// Name of the first tensor whose gradient is not finite, if the gradient was examined; valid as
+  /// long as the optimiser.
+  std::string_view first_nonfinite;
+  /// Memory that the step had to read and write, in bytes.
+  int64_t bytes_read = 0, bytes_written = 0;
+};
+
+}  // namespace kudari
+
+#endif  // KUDARI_STEP_H_

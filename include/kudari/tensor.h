@@ -1,0 +1,54 @@
+#ifndef KUDARI_TENSOR_H_
+#define KUDARI_TENSOR_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kudari {
+
+/// Storage type of a parameter and its gradient.
+enum class DType { kFloat32 };
+
+/// What a parameter is for, which decides about weight decay and which rule suits it.
+enum class TensorClass { kMatrix, kConvolution, kEmbedding, kNorm, kBias };
+
+/// A parameter: contiguous memory that the caller owns and keeps alive, with its gradient.
+///
+///     std::vector<float> w(6), dw(6);
+///     Tensor t{.name = "layer.weight", .shape = {2, 3}, .param = w.data(), .grad = dw.data()};
+struct Tensor {
+  std::string name;            ///< unique among the tensors of an optimiser, not empty
+  std::vector<int64_t> shape;  ///< {} is one element
+  DType dtype = DType::kFloat32;
+  void* param = nullptr;
+  /// Read, never written. Null means that the tensor has no gradient: it is skipped completely. A
+  /// gradient of zeros is a real step.
+  const void* grad = nullptr;
+  /// Unset: Classify decides.
+  std::optional<TensorClass> tensor_class = std::nullopt;
+
+  /// Number of elements.
+  int64_t Size() const;
+};
+
+/// The class that shape and name suggest: a name that ends in "bias" is a bias; a name with a
+/// component like norm, ln or bn, and any other tensor of at most one dimension, is a norm; names
+/// with embed, emb, wte, wpe or token are embeddings; otherwise two dimensions make a matrix and
+/// more a convolution.
+TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape);
+
+/// "matrix", "convolution", "embedding", "norm" or "bias".
+std::string_view Name(TensorClass c);
+
+/// The class of that name; throws Error with the nearest one.
+TensorClass ParseTensorClass(std::string_view name);
+
+/// Whether `name` matches a pattern in which * stands for any characters and ? for one.
+bool Glob(std::string_view pattern, std::string_view name);
+
+}  // namespace kudari
+
+#endif  // KUDARI_TENSOR_H_
