@@ -241,7 +241,7 @@ TEST_F(SafeTensorsTest, RejectsBadJson) {
   EXPECT_THAT(HeaderMessage("{"), HasSubstr("file: the header is not valid JSON at its byte 2"));
   EXPECT_THAT(HeaderMessage("{} {}"), HasSubstr("is not valid JSON"));
   EXPECT_THAT(HeaderMessage("{\"\xff\":1}"), HasSubstr("is not valid JSON"));
-  EXPECT_EQ(HeaderMessage("{}" + std::string(1, '\\0')),
+  EXPECT_EQ(HeaderMessage("{}" + std::string(1, '\0')),
             "file: the header is not valid JSON at its byte 3");
   EXPECT_THAT(HeaderMessage(R"({"a":1e999})"), HasSubstr("is not valid JSON"));
   EXPECT_EQ(HeaderMessage("{}  \n"), "no error");
