@@ -315,7 +315,7 @@ TEST_F(SafeTensorsTest, RejectsDeepNestingWithoutFollowingIt) {
 
 TEST_F(SafeTensorsTest, RejectsRangesThatDoNotCoverTheData) {
   const auto u8 = [](std::string_view name, std::string_view shape, std::string_view range) {
-    return '"' + std::string(name) + R"(":{"dtype":"U8","shape":)" + std::string(shape) +
+    return std::string("\"").append(name) + R"(":{"dtype":"U8","shape":)" + std::string(shape) +
            R"(,"data_offsets":)" + std::string(range) + "}";
   };
   const auto two = [&](std::string_view a, std::string_view b) {
