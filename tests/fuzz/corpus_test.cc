@@ -18,10 +18,13 @@ void RunTarget(const std::string& input) {
   LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
 }
 
-TEST(CorpusTest, EveryInputAndItsPrefixes) {
+class CorpusTest : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(CorpusTest, EveryInputAndItsPrefixes) {
   constexpr size_t kPrefixes = 500;  // of an input, at most
+  const std::string folder = KUDARI_SOURCE_DIR "/tests/fuzz/corpus/" + GetParam();
   size_t inputs = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(KUDARI_CORPUS)) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     SCOPED_TRACE(entry.path().string());
     std::ifstream in(entry.path(), std::ios::binary);
     const std::string input{std::istreambuf_iterator<char>(in), {}};
@@ -34,5 +37,8 @@ TEST(CorpusTest, EveryInputAndItsPrefixes) {
   }
   EXPECT_GE(inputs, 10u);
 }
+
+INSTANTIATE_TEST_SUITE_P(Kept, CorpusTest, ::testing::Values(KUDARI_CORPUS),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
