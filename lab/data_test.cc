@@ -218,7 +218,7 @@ TEST_F(DataTest, DigitsKeepValuesWithTheirLabels) {
   const fs::path file = Write("digits.csv", DigitsCsv(200));
   const Dataset data = LoadDigits(file, 1, 0.2);
   // Undo the scaling: the extremes of the training values are 0 and 16.
-  const auto [low, high] = std::ranges::minmax(data.train.x);
+  const float low = std::ranges::min(data.train.x), high = std::ranges::max(data.train.x);
   for (const Split* split : {&data.train, &data.validation, &data.test}) {
     const auto rows = Rows(*split);
     for (size_t i = 0; i < rows.size(); ++i) {
