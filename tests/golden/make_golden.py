@@ -24,7 +24,7 @@ import torch
 TENSORS = [
     ("matrix.weight", (3, 5), False, 0),
     ("vector.weight", (7,), False, -9),
-    ("scalar", (), False, 3),
+    ("scalar", (), False, 1),
     ("zeros.bias", (2,), True, -2),
 ]
 STEPS = 1000
