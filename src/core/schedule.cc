@@ -125,7 +125,6 @@ const std::vector<Function>& Functions() {
 void CheckArgument(const Argument& a, std::string_view function, double x) {
   const std::string where = std::string(function) + ": " + std::string(a.name);
   CheckRange(where, x, a.low, a.high);
-  if (std::isinf(x)) throw Error(where + " = " + NumberText(x) + " is not finite");
   if (a.kind == Argument::kSteps && x != std::floor(x)) {
     throw Error(where + " = " + NumberText(x) + " is not an integer");
   }
@@ -344,7 +343,8 @@ class ScheduleParser {
       }
       forms += ")";
     }
-    Fail(start, "wrong number of arguments, " + std::to_string(arguments.size()) + "; use " + forms);
+    Fail(start,
+         "wrong number of arguments, " + std::to_string(arguments.size()) + "; use " + forms);
   }
 
   std::string_view text_;

@@ -91,11 +91,15 @@ std::optional<std::string> TableReader::Choice(std::string_view key,
 std::optional<std::vector<std::string>> TableReader::Strings(std::string_view key) {
   const toml::node* node = Take(key);
   if (node == nullptr) return std::nullopt;
-  if (!node->is_array()) Fail(key, "must be a list of strings");
   std::vector<std::string> values;
-  for (const toml::node& item : *node->as_array()) {
-    if (!item.is_string()) Fail(key, "must be a list of strings");
+  const auto add = [&](const toml::node& item) {
+    if (!item.is_string()) Fail(key, "must be a string or a list of strings");
     values.push_back(**item.as_string());
+  };
+  if (!node->is_array()) {
+    add(*node);
+  } else {
+    for (const toml::node& item : *node->as_array()) add(item);
   }
   return values;
 }
