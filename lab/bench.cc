@@ -121,7 +121,7 @@ size_t BestDistance(const Arrays& a, size_t slots, bool norm, int threads, int r
 Json RunCase(const std::string& rule, const OptimizerSpec& spec, const Shape& shape,
              const Arrays& arrays, int threads, int rounds) {
   Optimizer optimizer(arrays.Tensors(), spec);
-  optimizer.SetParallel({.threads = threads, .run = {}});
+  optimizer.SetParallel({.threads = threads});
   const size_t slots = Registry::Builtin().Find(spec.rule).slots.size();
   const bool norm = spec.clip_norm.has_value();
   for (int i = 0; i < 2; ++i) optimizer.Step();
