@@ -6,7 +6,8 @@
 namespace kudari {
 
 /// What the library throws for bad input: construction, recipes, names, shapes and files. The
-/// message names the field, the value and the range. A throw leaves every object and file as it was.
+/// message names the field, the value and the range. A throw leaves every object and file as it
+/// was.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -9,7 +9,8 @@
 
 namespace kudari {
 
-/// Reads the [optimizer] table of a recipe in TOML; other tables are left to whoever they belong to.
+/// Reads the [optimizer] table of a recipe in TOML; other tables are left to whoever they belong
+/// to.
 ///
 ///     [optimizer]
 ///     rule = "adamw"
@@ -21,8 +22,8 @@ namespace kudari {
 ///     match = "head.*"
 ///     lr = 1e-3
 ///
-/// Throws Error naming `source` (a file name, say), the line, the key, the range and, for an unknown
-/// key or name, the nearest known one.
+/// Throws Error naming `source` (a file name, say), the line, the key, the range and, for an
+/// unknown key or name, the nearest known one.
 OptimizerSpec ParseRecipe(std::string_view toml, std::string_view source = "recipe",
                           const Registry& registry = Registry::Builtin());
 

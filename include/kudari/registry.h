@@ -1,7 +1,10 @@
 #ifndef KUDARI_REGISTRY_H_
 #define KUDARI_REGISTRY_H_
 
+#include <array>
 #include <bit>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,9 +31,11 @@ struct RuleEntry {
     double default_value, low, high;
     std::string doc;
   };
+  static constexpr size_t kMostSlots = 8;
+
   std::string name, summary, formula, paper;
   std::vector<Option> options;
-  std::vector<std::string> slots;
+  std::vector<std::string> slots;  ///< at most kMostSlots
   size_t coeff_count = 0;
   /// Writes coeff_count coefficients of a tensor's t-th update, t >= 1; `values` in the order of
   /// `options`.
@@ -73,9 +78,6 @@ void CheckRange(std::string_view where, double value, double low, double high);
 /// A rule in words.
 Description Describe(const RuleEntry& rule);
 
-/// Rules, sources, scales, averagers and schedules, all in words.
-std::vector<Description> DescribeAll(const Registry& registry = Registry::Builtin());
-
 namespace internal {
 
 template <class T, class R, size_t... I>
@@ -113,6 +115,7 @@ void RuleCoeffs(const double* values, int64_t t, double* out) {
 /// template over float and double in the rule's own namespace, with kudari's Fma and Sqrt.
 template <class R>
 RuleEntry MakeEntry() {
+  static_assert(R::kState.size() <= RuleEntry::kMostSlots);
   static_assert(sizeof(R) == R::kFields.size() * sizeof(double),
                 "every member of a rule is a double and has a Field");
   RuleEntry e;
@@ -122,7 +125,8 @@ RuleEntry MakeEntry() {
   e.paper = R::kPaper;
   const R defaults;
   for (const auto& f : R::kFields) {
-    e.options.push_back({std::string(f.name), defaults.*f.member, f.low, f.high, std::string(f.doc)});
+    e.options.push_back(
+        {std::string(f.name), defaults.*f.member, f.low, f.high, std::string(f.doc)});
   }
   for (const Slot& s : R::kState) e.slots.emplace_back(s.name);
   e.coeff_count = sizeof(typename R::template Coeffs<double>) / sizeof(double);

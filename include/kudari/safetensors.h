@@ -60,10 +60,10 @@ struct FloatTensor {
   std::span<const float> values;
 };
 
-/// Writes a safetensors file, tensors in the order given, data aligned to 64 bytes. It appears under
-/// its name only when it is complete: it is written beside it, synced and renamed, and a failure
-/// leaves what was there. Throws Error for a name that stands twice, is empty or is "__metadata__",
-/// for a size that does not fit the shape, and for what the system reports.
+/// Writes a safetensors file, tensors in the order given, data aligned to 64 bytes. It appears
+/// under its name only when it is complete: it is written beside it, synced and renamed, and a
+/// failure leaves what was there. Throws Error for a name that stands twice, is empty or is
+/// "__metadata__", for a size that does not fit the shape, and for what the system reports.
 void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTensor> tensors,
                       const std::map<std::string, std::string>& metadata = {});
 

@@ -60,7 +60,8 @@ struct OptimizerSpec {
       : rule(std::move(rule_name)), options(std::move(rule_options)) {}
   /// From a rule's struct.
   template <class R, class = decltype(R::kFields)>
-  OptimizerSpec(const R& r) : rule(R::kName) {  // NOLINT(google-explicit-constructor): a rule is one
+  OptimizerSpec(const R& r)
+      : rule(R::kName) {  // NOLINT(google-explicit-constructor): a rule is one
     for (const auto& f : R::kFields) options.emplace(std::string(f.name), r.*f.member);
   }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kudari/description.h"
+#include "kudari/registry.h"
 #include "kudari/schedule.h"
 #include "kudari/step.h"
 
@@ -46,8 +47,8 @@ class ClipNorm : public Scale {
   double eps_;
 };
 
-/// What sources, scales and averagers there are, for listings.
-std::vector<Description> DescribeStages();
+/// Every rule of the registry, source, scale, averager and schedule in words, for listings.
+std::vector<Description> DescribeAll(const Registry& registry = Registry::Builtin());
 
 }  // namespace kudari
 

@@ -18,7 +18,8 @@ struct Sgd {
       "Robbins & Monro, A Stochastic Approximation Method, 1951";
   static constexpr std::array kFields = {
       Field<Sgd>{"lr", &Sgd::lr, 0, kInfinity, "step size"},
-      Field<Sgd>{"weight_decay", &Sgd::weight_decay, 0, kInfinity, "coupled: added to the gradient"},
+      Field<Sgd>{"weight_decay", &Sgd::weight_decay, 0, kInfinity,
+                 "coupled: added to the gradient"},
   };
   static constexpr std::array<Slot, 0> kState = {};
 

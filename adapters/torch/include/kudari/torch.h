@@ -31,12 +31,13 @@ class Optimizer {
   Optimizer(NamedParameters parameters, const OptimizerSpec& spec,
             const Registry& registry = Registry::Builtin());
 
-  /// Steps with the gradients that backward() left. A gradient that is not contiguous is copied; one
-  /// that is sparse, on another device or of another type throws Error naming the parameter.
+  /// Steps with the gradients that backward() left. A gradient that is not contiguous is copied;
+  /// one that is sparse, on another device or of another type throws Error naming the parameter.
   Report Step();
 
   /// Calls `closure` with gradients enabled, once or as often as the spec's source wants, then
-  /// steps. The closure runs backward() and returns the loss; gradients are zeroed before each call.
+  /// steps. The closure runs backward() and returns the loss; gradients are zeroed before each
+  /// call.
   Report Step(const std::function<at::Tensor()>& closure);
   /// The same for a closure that says how many samples its mean loss is over, which weights
   /// accumulated batches; zero samples end the data.

@@ -1,0 +1,169 @@
+#include "core/toml_table.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/nearest.h"
+#include "kudari/error.h"
+#include "kudari/registry.h"
+
+namespace kudari::internal {
+namespace {
+
+std::string RangeText(int64_t low, int64_t high) {
+  const std::string top = high == INT64_MAX ? "..." : std::to_string(high);
+  return "[" + std::to_string(low) + ", " + top + "]";
+}
+
+}  // namespace
+
+toml::table ParseToml(std::string_view text, std::string_view source) {
+  try {
+    return toml::parse(text);
+  } catch (const toml::parse_error& e) {
+    const auto& at = e.source().begin;
+    throw Error(std::string(source) + ":" + std::to_string(at.line) + ":" +
+                std::to_string(at.column) + ": " + std::string(e.description()));
+  }
+}
+
+TableReader::TableReader(const toml::table& table, std::string_view path, std::string_view source)
+    : table_(&table), path_(path), source_(source) {}
+
+const toml::node* TableReader::Take(std::string_view key) {
+  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.emplace_back(key);
+  return table_->get(key);
+}
+
+void TableReader::Fail(std::string_view key, std::string_view message) const {
+  const toml::node* node = table_->get(key);
+  const auto line = (node != nullptr ? node->source() : table_->source()).begin.line;
+  std::string where = source_;
+  if (line != 0) where += ":" + std::to_string(line);
+  where += ": " + path_;
+  if (!key.empty()) where += (path_.empty() ? "" : ".") + std::string(key);
+  throw Error(where + ": " + std::string(message));
+}
+
+std::optional<double> TableReader::Number(std::string_view key, double low, double high) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_number()) Fail(key, "must be a number");
+  const double x = *node->value<double>();
+  if (!(low <= x && x <= high)) {
+    Fail(key, NumberText(x) + " is outside " + kudari::RangeText(low, high));
+  }
+  return x;
+}
+
+std::optional<int64_t> TableReader::Integer(std::string_view key, int64_t low, int64_t high) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_integer()) Fail(key, "must be an integer");
+  const int64_t x = **node->as_integer();
+  if (x < low || x > high) Fail(key, std::to_string(x) + " is outside " + RangeText(low, high));
+  return x;
+}
+
+std::optional<bool> TableReader::Bool(std::string_view key) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_boolean()) Fail(key, "must be true or false");
+  return **node->as_boolean();
+}
+
+std::optional<std::string> TableReader::String(std::string_view key) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_string()) Fail(key, "must be a string");
+  return **node->as_string();
+}
+
+std::optional<std::string> TableReader::Choice(std::string_view key,
+                                               std::span<const std::string> choices) {
+  const auto name = String(key);
+  if (name && std::find(choices.begin(), choices.end(), *name) == choices.end()) {
+    Fail(key, "unknown name \"" + *name + "\"" + Suggest(*name, choices));
+  }
+  return name;
+}
+
+std::optional<std::vector<std::string>> TableReader::Strings(std::string_view key) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  std::vector<std::string> values;
+  const auto add = [&](const toml::node& item) {
+    if (!item.is_string()) Fail(key, "must be a string or a list of strings");
+    values.push_back(**item.as_string());
+  };
+  if (!node->is_array()) {
+    add(*node);
+  } else {
+    for (const toml::node& item : *node->as_array()) add(item);
+  }
+  return values;
+}
+
+std::optional<std::vector<int64_t>> TableReader::Integers(std::string_view key, int64_t low,
+                                                          int64_t high) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_array()) Fail(key, "must be a list of integers");
+  std::vector<int64_t> values;
+  for (const toml::node& item : *node->as_array()) {
+    if (!item.is_integer()) Fail(key, "must be a list of integers");
+    const int64_t x = **item.as_integer();
+    if (x < low || x > high) Fail(key, std::to_string(x) + " is outside " + RangeText(low, high));
+    values.push_back(x);
+  }
+  return values;
+}
+
+std::optional<Schedule> TableReader::ScheduleOf(std::string_view key) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  try {
+    if (node->is_number()) return Schedule(*node->value<double>());
+    if (node->is_string()) return ParseSchedule(**node->as_string());
+  } catch (const Error& e) {
+    Fail(key, e.what());
+  }
+  Fail(key, "must be a number or a schedule such as \"1e-3 * warmup(100)\"");
+}
+
+std::optional<TableReader> TableReader::Table(std::string_view key) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_table()) Fail(key, "must be a table");
+  return TableReader(*node->as_table(), path_.empty() ? key : path_ + "." + std::string(key),
+                     source_);
+}
+
+std::vector<TableReader> TableReader::Tables(std::string_view key) {
+  const toml::node* node = Take(key);
+  std::vector<TableReader> tables;
+  if (node == nullptr) return tables;
+  if (!node->is_array()) Fail(key, "must be a list of tables");
+  for (const toml::node& item : *node->as_array()) {
+    if (!item.is_table()) Fail(key, "must be a list of tables");
+    tables.emplace_back(*item.as_table(), path_.empty() ? key : path_ + "." + std::string(key),
+                        source_);
+  }
+  return tables;
+}
+
+std::vector<std::string> TableReader::Keys() const {
+  std::vector<std::string> keys;
+  for (const auto& [key, node] : *table_) keys.emplace_back(key.str());
+  return keys;
+}
+
+void TableReader::Finish() const {
+  for (const std::string& key : Keys()) {
+    if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
+      Fail(key, "unknown key" + Suggest(key, known_));
+    }
+  }
+}
+
+}  // namespace kudari::internal

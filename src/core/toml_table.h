@@ -1,0 +1,62 @@
+#ifndef KUDARI_CORE_TOML_TABLE_H_
+#define KUDARI_CORE_TOML_TABLE_H_
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#define TOML_HEADER_ONLY 1
+#include <toml++/toml.h>
+
+#include "kudari/schedule.h"
+
+namespace kudari::internal {
+
+/// Parses TOML; throws Error "source:line:column: what".
+toml::table ParseToml(std::string_view text, std::string_view source);
+
+/// Reads the keys of one table, each at most once by the caller, with errors that name the source,
+/// the line, the key and what it may be. Keys that nobody read are errors in Finish.
+class TableReader {
+ public:
+  /// `path` is the table's name in messages, "train"; `table` must outlive the reader.
+  TableReader(const toml::table& table, std::string_view path, std::string_view source);
+
+  /// Each returns nothing if the key is absent, and throws Error if the value is of another type or
+  /// outside the closed range. Integers are numbers; numbers are schedules.
+  std::optional<double> Number(std::string_view key, double low, double high);
+  std::optional<int64_t> Integer(std::string_view key, int64_t low, int64_t high);
+  std::optional<bool> Bool(std::string_view key);
+  std::optional<std::string> String(std::string_view key);
+  std::optional<std::string> Choice(std::string_view key, std::span<const std::string> choices);
+  /// A list, or one string for a list of one.
+  std::optional<std::vector<std::string>> Strings(std::string_view key);
+  std::optional<std::vector<int64_t>> Integers(std::string_view key, int64_t low, int64_t high);
+  std::optional<Schedule> ScheduleOf(std::string_view key);
+  std::optional<TableReader> Table(std::string_view key);
+  std::vector<TableReader> Tables(std::string_view key);
+
+  /// Keys that are present.
+  std::vector<std::string> Keys() const;
+  bool Has(std::string_view key) const { return table_->contains(key); }
+
+  /// Throws Error for the first key that nobody asked for, with the nearest one that somebody did.
+  void Finish() const;
+
+  /// Throws Error "source:line: path.key: message"; an absent key is placed at the table's line.
+  [[noreturn]] void Fail(std::string_view key, std::string_view message) const;
+
+ private:
+  const toml::node* Take(std::string_view key);
+
+  const toml::table* table_;
+  std::string path_, source_;
+  std::vector<std::string> known_;
+};
+
+}  // namespace kudari::internal
+
+#endif  // KUDARI_CORE_TOML_TABLE_H_

@@ -1,0 +1,47 @@
+#ifndef KUDARI_KERNELS_KERNELS_H_
+#define KUDARI_KERNELS_KERNELS_H_
+
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+#include "kudari/registry.h"
+
+namespace kudari::internal {
+
+/// What is compiled once for each instruction set. All give the same bits.
+struct KernelSet {
+  std::string_view target;  ///< "avx512", "avx2", "neon" or "scalar"
+  /// The updates in the order of AllRules; null in the scalar set, which uses RuleEntry::scalar.
+  const StepFn* steps;
+  /// The sum of squares in double over sixteen virtual lanes, which are added in a fixed order.
+  /// Finite exactly if every element is.
+  double (*sum_squares)(const float* x, size_t n);
+  /// y <- y + a x, rounded once.
+  void (*add_scaled)(float* y, const float* x, float a, size_t n);
+  /// The instruction set that the code was in fact compiled for, by Highway's name.
+  std::string_view (*compiled_for)();
+};
+
+/// The sets that this machine can run, best first; the last is the scalar one.
+const std::vector<KernelSet>& AllKernels();
+
+/// The best set, or the one that KUDARI_TARGET names; throws Error if there is none of that name.
+const KernelSet& Kernels();
+
+/// Scalar code, whose products and sums are fused by std::fma alone.
+const KernelSet& ScalarKernels();
+
+/// Adds sixteen lanes in a fixed order.
+inline double SumLanes(const double (&lanes)[16]) {
+  double sum[16];
+  for (int i = 0; i < 16; ++i) sum[i] = lanes[i];
+  for (int half = 8; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) sum[i] += sum[i + half];
+  }
+  return sum[0];
+}
+
+}  // namespace kudari::internal
+
+#endif  // KUDARI_KERNELS_KERNELS_H_

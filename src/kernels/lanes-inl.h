@@ -1,0 +1,49 @@
+// The vocabulary in which update rules are written, over SIMD vectors of float. Every operation is
+// correctly rounded on every target, so an element's result does not depend on the target.
+
+// Highway's per-target include guard.
+#if defined(KUDARI_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KUDARI_KERNELS_LANES_INL_H_
+#undef KUDARI_KERNELS_LANES_INL_H_
+#else
+#define KUDARI_KERNELS_LANES_INL_H_
+#endif
+
+#include "hwy/highway.h"
+
+#undef KUDARI_INLINE
+#define KUDARI_INLINE HWY_INLINE
+
+HWY_BEFORE_NAMESPACE();
+namespace kudari {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+struct F32 {
+  using D = hn::ScalableTag<float>;
+  hn::Vec<D> v;
+  HWY_INLINE F32() = default;
+  HWY_INLINE F32(hn::Vec<D> x) : v(x) {}  // NOLINT(google-explicit-constructor): it is one
+  HWY_INLINE explicit F32(float x) : v(hn::Set(D(), x)) {}
+};
+
+HWY_INLINE F32 operator+(F32 a, F32 b) { return hn::Add(a.v, b.v); }
+HWY_INLINE F32 operator-(F32 a, F32 b) { return hn::Sub(a.v, b.v); }
+HWY_INLINE F32 operator*(F32 a, F32 b) { return hn::Mul(a.v, b.v); }
+HWY_INLINE F32 operator/(F32 a, F32 b) { return hn::Div(a.v, b.v); }
+HWY_INLINE F32 operator-(F32 a) { return hn::Neg(a.v); }
+HWY_INLINE F32 Fma(F32 a, F32 b, F32 c) { return hn::MulAdd(a.v, b.v, c.v); }
+HWY_INLINE F32 Sqrt(F32 a) { return hn::Sqrt(a.v); }
+
+/// x clamped to [-limit, limit]; a NaN stays one.
+HWY_INLINE F32 Clamp(F32 x, F32 limit) {
+  const auto low = hn::Neg(limit.v);
+  return hn::IfThenElse(hn::Gt(x.v, limit.v), limit.v, hn::IfThenElse(hn::Lt(x.v, low), low, x.v));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace kudari
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

@@ -1,0 +1,18 @@
+#ifndef KUDARI_KERNELS_PARALLEL_H_
+#define KUDARI_KERNELS_PARALLEL_H_
+
+#include <functional>
+
+#include "kudari/step.h"
+
+namespace kudari::internal {
+
+/// The number of workers that `parallel` asks for: at least 1.
+int Threads(const Parallel& parallel);
+
+/// Calls f(0) ... f(n - 1) on n workers.
+void RunParallel(const Parallel& parallel, int n, const std::function<void(int)>& f);
+
+}  // namespace kudari::internal
+
+#endif  // KUDARI_KERNELS_PARALLEL_H_

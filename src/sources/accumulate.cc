@@ -1,0 +1,75 @@
+#include <algorithm>
+#include <string>
+
+#include "kernels/kernels.h"
+#include "kernels/parallel.h"
+#include "kudari/error.h"
+#include "kudari/stages.h"
+
+namespace kudari {
+
+Gradient PlainSource::Compute(std::span<const Tensor> /*tensors*/, const Oracle& oracle,
+                              const Parallel& /*parallel*/) {
+  const Evaluation e = oracle(Pass::kPlain);
+  return {.loss = e.loss, .samples = e.samples, .factor = 1, .data = {}};
+}
+
+Accumulate::Accumulate(int64_t count) : count_(count) {
+  if (count < 1) throw Error("accumulate = " + std::to_string(count) + " is outside [1, ...]");
+}
+
+Gradient Accumulate::Compute(std::span<const Tensor> tensors, const Oracle& oracle,
+                             const Parallel& parallel) {
+  const Evaluation first = oracle(Pass::kPlain);
+  Gradient result{.loss = first.loss, .samples = first.samples, .factor = 1, .data = {}};
+  if (count_ == 1 || first.samples == 0) return result;
+
+  // The sums are in units of the first call's samples: equal batches are added as they are.
+  const internal::KernelSet& kernels = internal::Kernels();
+  const int workers = internal::Threads(parallel);
+  sums_.resize(tensors.size());
+  data_.assign(tensors.size(), nullptr);
+  const auto add = [&](double weight) {
+    const auto work = [&, weight](int worker) {
+      for (size_t i = 0; i < tensors.size(); ++i) {
+        if (tensors[i].grad == nullptr) continue;
+        const auto* const g = static_cast<const float*>(tensors[i].grad);
+        const auto n = static_cast<size_t>(tensors[i].Size());
+        const size_t begin = n * static_cast<size_t>(worker) / static_cast<size_t>(workers);
+        const size_t end = n * static_cast<size_t>(worker + 1) / static_cast<size_t>(workers);
+        if (data_[i] == nullptr) {
+          std::transform(g + begin, g + end, sums_[i].data() + begin,
+                         [w = static_cast<float>(weight)](float x) { return w * x; });
+        } else {
+          kernels.add_scaled(sums_[i].data() + begin, g + begin, static_cast<float>(weight),
+                             end - begin);
+        }
+      }
+    };
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (tensors[i].grad != nullptr) sums_[i].resize(static_cast<size_t>(tensors[i].Size()));
+    }
+    internal::RunParallel(parallel, workers, work);
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (tensors[i].grad != nullptr) data_[i] = sums_[i].data();
+    }
+  };
+
+  double loss = first.loss * first.samples;
+  add(1);
+  int64_t calls = 1;
+  for (; calls < count_; ++calls) {
+    const Evaluation e = oracle(Pass::kPlain);
+    if (e.samples == 0) break;
+    add(e.samples / first.samples);
+    loss += e.loss * e.samples;
+    result.samples += e.samples;
+  }
+  // A group of one needs no factor: first.samples / first.samples is 1, and 1 * g is g.
+  result.loss = loss / result.samples;
+  result.factor = first.samples / result.samples;
+  result.data = data_;
+  return result;
+}
+
+}  // namespace kudari
