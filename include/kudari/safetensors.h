@@ -1,9 +1,12 @@
 #ifndef KUDARI_SAFETENSORS_H_
 #define KUDARI_SAFETENSORS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,9 +16,11 @@ namespace kudari {
 
 /// A tensor in a safetensors file.
 struct SafeTensor {
-  std::string name, dtype;  ///< dtype as the format writes it: "F32", "I64", ...
+  std::string name;
+  std::string dtype;  ///< dtype as the format writes it: "F32", "I64", ...
   std::vector<int64_t> shape;
-  std::span<const std::byte> bytes;  ///< row-major, little-endian; valid as long as the file object
+  /// Row-major, little-endian, aligned for its dtype; valid as long as the file object.
+  std::span<const std::byte> bytes;
 
   /// Number of elements.
   int64_t Size() const;
@@ -23,7 +28,7 @@ struct SafeTensor {
 
 /// A safetensors file, read whole. The header is checked completely: its length (at most 100 MB and
 /// within the file), valid JSON without duplicate keys, known dtypes, sizes that do not overflow,
-/// and ranges that cover the data exactly, without overlap or holes.
+/// and ranges that cover the data exactly, without overlap or holes. Movable, not copyable.
 class SafeTensorsFile {
  public:
   /// Throws Error naming the file and what is wrong with it.
@@ -39,15 +44,18 @@ class SafeTensorsFile {
   const SafeTensor& Find(std::string_view name) const;
   /// The values of a float32 tensor; throws Error if it is of another dtype.
   std::span<const float> Floats(std::string_view name) const;
-  /// The values of an integer tensor (I64, I32, I16, I8, U8, BOOL) or of a float32 tensor that
-  /// holds only integers; throws Error otherwise.
+  /// The values of a tensor of any integer type or BOOL, or of a float32 tensor that holds only
+  /// integers; throws Error for another dtype and for a value that is not an int64.
   std::vector<int64_t> Integers(std::string_view name) const;
 
  private:
-  void Parse();
+  // Gives the next bytes of the file.
+  using Reader = std::function<void(void* to, size_t size)>;
+  void Load(uint64_t file_size, const Reader& read);
+  void Align(uint64_t data_size);
 
   std::string file_;
-  std::vector<std::byte> storage_;
+  std::unique_ptr<std::byte[]> data_;  // the data alone, so that its start is aligned
   std::vector<SafeTensor> tensors_;
   std::map<std::string, std::string> metadata_;
   std::map<std::string, size_t, std::less<>> index_;
@@ -62,8 +70,9 @@ struct FloatTensor {
 
 /// Writes a safetensors file, tensors in the order given, data aligned to 64 bytes. It appears
 /// under its name only when it is complete: it is written beside it, synced and renamed, and a
-/// failure leaves what was there. Throws Error for a name that stands twice, is empty or is
-/// "__metadata__", for a size that does not fit the shape, and for what the system reports.
+/// failure leaves what was there. A link is followed, and an existing file keeps its permissions.
+/// Throws Error for a name that stands twice, is empty or is "__metadata__", for a size that does
+/// not fit the shape, and for what the system reports.
 void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTensor> tensors,
                       const std::map<std::string, std::string>& metadata = {});
 

@@ -1,0 +1,100 @@
+#include "kudari/torch.h"
+
+#include "kudari/error.h"
+
+namespace kudari::torch {
+namespace {
+
+/// Throws unless the engine can read `t` as it lies in memory.
+void CheckTensor(const at::Tensor& t, const std::string& what, bool contiguous) {
+  const auto fail = [&what](const std::string& is) {
+    throw Error(what + " is " + is + "; it must be a dense, contiguous float32 tensor on the CPU");
+  };
+  if (!t.defined()) fail("undefined");
+  if (t.layout() != at::kStrided) fail(std::string("of layout ") + c10::str(t.layout()));
+  if (!t.device().is_cpu()) fail("on device " + t.device().str());
+  if (t.scalar_type() != at::kFloat) fail(std::string("of type ") + at::toString(t.scalar_type()));
+  if (contiguous && !t.is_contiguous()) fail("not contiguous, with strides " + c10::str(t.strides()));
+}
+
+NamedParameters NamedOf(const ::torch::nn::Module& module) {
+  NamedParameters named;
+  for (const auto& item : module.named_parameters()) named.emplace_back(item.key(), item.value());
+  return named;
+}
+
+std::vector<Tensor> TensorsOf(const NamedParameters& parameters) {
+  std::vector<Tensor> tensors;
+  for (const auto& [name, p] : parameters) {
+    CheckTensor(p, "parameter \"" + name + "\"", true);
+    tensors.push_back({.name = name, .shape = p.sizes().vec(), .param = p.data_ptr()});
+  }
+  return tensors;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(const ::torch::nn::Module& module, const OptimizerSpec& spec,
+                     const Registry& registry)
+    : Optimizer(NamedOf(module), spec, registry) {}
+
+Optimizer::Optimizer(NamedParameters parameters, const OptimizerSpec& spec,
+                     const Registry& registry)
+    : parameters_(std::move(parameters)),
+      copies_(parameters_.size()),
+      engine_(TensorsOf(parameters_), spec, registry) {}
+
+void Optimizer::BindGradients() {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& [name, p] = parameters_[i];
+    Tensor& t = engine_.tensors()[i];
+    // The storage may have been replaced since the last step: set_data, or a move to and fro.
+    CheckTensor(p, "parameter \"" + name + "\"", true);
+    t.param = p.data_ptr();
+    t.grad = nullptr;
+    const at::Tensor& g = p.grad();
+    if (!g.defined()) continue;
+    CheckTensor(g, "the gradient of parameter \"" + name + "\"", false);
+    copies_[i] = g.contiguous();  // the same tensor, unless its strides are unusual
+    t.grad = copies_[i].data_ptr();
+  }
+}
+
+Report Optimizer::Step() {
+  BindGradients();
+  const Report report = engine_.Step();
+  std::fill(copies_.begin(), copies_.end(), at::Tensor());
+  return report;
+}
+
+Report Optimizer::Step(const std::function<Evaluation()>& closure) {
+  const Report report = engine_.Step([&](Pass) -> Evaluation {
+    const at::AutoGradMode enabled(true);
+    ZeroGrad();
+    const Evaluation e = closure();
+    BindGradients();
+    return e;
+  });
+  std::fill(copies_.begin(), copies_.end(), at::Tensor());
+  return report;
+}
+
+Report Optimizer::Step(const std::function<at::Tensor()>& closure) {
+  return Step(std::function<Evaluation()>(
+      [&closure]() -> Evaluation { return closure().item<double>(); }));
+}
+
+void Optimizer::ZeroGrad(bool set_to_none) {
+  for (auto& [name, p] : parameters_) {
+    at::Tensor& g = p.mutable_grad();
+    if (!g.defined()) continue;
+    if (set_to_none) {
+      g.reset();
+    } else {
+      g.detach_();
+      g.zero_();
+    }
+  }
+}
+
+}  // namespace kudari::torch

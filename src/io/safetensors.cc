@@ -1,0 +1,561 @@
+#include "kudari/safetensors.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "core/nearest.h"
+#include "kudari/error.h"
+
+namespace kudari {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
+
+constexpr uint64_t kLengthBytes = 8;              // the header's length, before the header
+constexpr uint64_t kMaxHeader = 100'000'000;      // as in the reference implementation
+constexpr size_t kAlignment = 64;                 // of the data in the files we write
+constexpr size_t kMaxTransfer = size_t{1} << 30;  // Linux moves at most 2 GiB in one call
+constexpr std::string_view kMetadata = "__metadata__";
+
+struct TypeInfo {
+  std::string_view name;
+  uint64_t bytes;
+};
+
+constexpr TypeInfo kTypes[] = {
+    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
+    {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},
+    {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8},     {"F64", 8},
+};
+
+const TypeInfo* FindType(std::string_view dtype) {
+  const auto* type = std::ranges::find(kTypes, dtype, &TypeInfo::name);
+  return type == std::end(kTypes) ? nullptr : type;
+}
+
+std::string Quoted(std::string_view text) { return '"' + std::string(text) + '"'; }
+
+std::string ShapeText(std::span<const int64_t> shape) {
+  std::string text = "[";
+  for (const int64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  return text + "]";
+}
+
+// The number of bytes of a tensor; false if it does not fit into an int64.
+bool ByteSize(std::span<const int64_t> shape, uint64_t element, uint64_t& size) {
+  int64_t product = 1;
+  for (const int64_t n : shape) {
+    if (n < 0 || __builtin_mul_overflow(product, n, &product)) return false;
+  }
+  int64_t bytes = 0;
+  if (__builtin_mul_overflow(product, element, &bytes)) return false;
+  size = static_cast<uint64_t>(bytes);
+  return true;
+}
+
+// ---- Files ----
+
+[[noreturn]] void ThrowSystem(const std::string& what, int error) {
+  throw Error(what + ": " + std::generic_category().message(error));
+}
+
+// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd = -1) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  void Reset(int fd) {
+    if (fd_ >= 0) close(fd_);
+    fd_ = fd;
+  }
+
+ private:
+  int fd_;
+};
+
+void ReadFully(int fd, const std::string& file, void* to, size_t size) {
+  auto* at = static_cast<char*>(to);
+  while (size > 0) {
+    const ssize_t n = read(fd, at, std::min(size, kMaxTransfer));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) ThrowSystem(file + ": cannot be read", errno);
+    if (n == 0) throw Error(file + ": became shorter while it was read");
+    at += n;
+    size -= static_cast<size_t>(n);
+  }
+}
+
+// A file that replaces `path` when it is committed, and never existed if it is not.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path) : shown_(path.string()) {
+    std::error_code error;
+    target_ = path;
+    if (std::filesystem::is_symlink(path, error)) {
+      target_ = std::filesystem::weakly_canonical(path, error);
+      if (error) ThrowSystem(shown_ + ": cannot be written", error.value());
+    }
+    // Renaming onto a device, pipe or folder would replace it, or fail only after all the work.
+    struct stat old = {};
+    const bool replaces = stat(target_.c_str(), &old) == 0;
+    if (replaces && !S_ISREG(old.st_mode)) {
+      throw Error(shown_ + ": cannot be written: it exists and is not a regular file");
+    }
+    const std::filesystem::path folder =
+        target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
+    folder_.Reset(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder_.valid()) {
+      ThrowSystem(shown_ + ": folder " + folder.string() + " cannot be opened", errno);
+    }
+    static std::atomic<uint64_t> counter = 0;
+    do {
+      temporary_ = folder / (".kudari-" + std::to_string(getpid()) + "-" +
+                             std::to_string(counter.fetch_add(1)) + ".tmp");
+      file_.Reset(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    } while (!file_.valid() && errno == EEXIST);
+    if (!file_.valid()) ThrowSystem(shown_ + ": cannot be written", errno);
+    exists_ = true;
+    if (replaces && fchmod(file_.get(), old.st_mode & 07777) != 0) {
+      const int reason = errno;
+      Remove();
+      ThrowSystem(shown_ + ": cannot be given its permissions", reason);
+    }
+  }
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile() { Remove(); }
+
+  void Write(const void* from, size_t size) {
+    const auto* at = static_cast<const char*>(from);
+    while (size > 0) {
+      const ssize_t n = write(file_.get(), at, std::min(size, kMaxTransfer));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) ThrowSystem(shown_ + ": cannot be written", errno);
+      at += n;
+      size -= static_cast<size_t>(n);
+    }
+  }
+
+  void Commit() {
+    if (fsync(file_.get()) != 0) ThrowSystem(shown_ + ": cannot be synced", errno);
+    if (rename(temporary_.c_str(), target_.c_str()) != 0) {
+      ThrowSystem(shown_ + ": cannot be renamed to", errno);
+    }
+    exists_ = false;
+    // Some file systems cannot sync a folder and say EINVAL; the rename is as safe there as it
+    // gets.
+    if (fsync(folder_.get()) != 0 && errno != EINVAL) {
+      ThrowSystem(shown_ + ": was written, but its folder cannot be synced", errno);
+    }
+  }
+
+ private:
+  void Remove() {
+    if (exists_) unlink(temporary_.c_str());
+    exists_ = false;
+  }
+
+  std::string shown_;
+  std::filesystem::path target_, temporary_;
+  Descriptor folder_, file_;
+  bool exists_ = false;  // whether the temporary file is there
+};
+
+// ---- The header ----
+
+struct Entry {
+  std::string name;
+  const TypeInfo* type = nullptr;
+  std::vector<int64_t> shape = {};
+  std::vector<uint64_t> offsets = {};
+  bool has_shape = false, has_offsets = false;
+};
+
+// Follows the parser through the only structure a header may have, so that whatever is nested
+// deeper, stands twice or is of another type is rejected where it stands.
+class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit HeaderReader(const std::string& file) : file_(file) {}
+
+  std::vector<Entry> entries;
+  std::map<std::string, std::string> metadata;
+
+  bool null() override { Unexpected("null"); }
+  bool boolean(bool value) override { Unexpected(value ? "true" : "false"); }
+  bool number_float(double, const std::string& text) override { Unexpected(text); }
+  bool binary(binary_t&) override { Unexpected("binary data"); }
+  bool number_integer(int64_t value) override { Unexpected(std::to_string(value)); }
+
+  bool number_unsigned(uint64_t value) override {
+    if (place_ == Place::kShape) {
+      if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+        Unexpected(std::to_string(value));
+      }
+      entries.back().shape.push_back(static_cast<int64_t>(value));
+    } else if (place_ == Place::kOffsets && entries.back().offsets.size() < 2) {
+      entries.back().offsets.push_back(value);
+    } else {
+      Unexpected(std::to_string(value));
+    }
+    return true;
+  }
+
+  bool string(std::string& value) override {
+    if (place_ == Place::kMetadata) {
+      metadata.at(key_) = value;
+    } else if (place_ == Place::kEntry && key_ == "dtype") {
+      entries.back().type = FindType(value);
+      if (entries.back().type == nullptr) Fail(Where() + "unknown dtype " + Quoted(value));
+    } else {
+      Unexpected(Quoted(value));
+    }
+    return true;
+  }
+
+  bool start_object(size_t) override {
+    if (place_ == Place::kStart) {
+      place_ = Place::kTop;
+    } else if (place_ == Place::kTop && key_ == kMetadata) {
+      place_ = Place::kMetadata;
+    } else if (place_ == Place::kTop) {
+      entries.push_back({.name = key_});
+      keys_.clear();
+      place_ = Place::kEntry;
+    } else {
+      Unexpected("an object");
+    }
+    return true;
+  }
+
+  bool key(std::string& value) override {
+    key_ = value;
+    const bool fresh = place_ == Place::kTop        ? names_.insert(value).second
+                       : place_ == Place::kMetadata ? metadata.emplace(value, "").second
+                                                    : keys_.insert(value).second;
+    if (!fresh) Fail(Where() + "key " + Quoted(value) + " stands twice in the header");
+    if (place_ == Place::kEntry && value != "dtype" && value != "shape" &&
+        value != "data_offsets") {
+      Fail(Where() + "unknown key " + Quoted(value) +
+           "; known are \"dtype\", \"shape\" and \"data_offsets\"");
+    }
+    return true;
+  }
+
+  bool end_object() override {
+    if (place_ == Place::kEntry) {
+      key_.clear();
+      const Entry& entry = entries.back();
+      if (entry.type == nullptr) Fail(Where() + "has no \"dtype\"");
+      if (!entry.has_shape) Fail(Where() + "has no \"shape\"");
+      if (!entry.has_offsets) Fail(Where() + "has no \"data_offsets\"");
+    }
+    place_ = place_ == Place::kTop ? Place::kStart : Place::kTop;
+    return true;
+  }
+
+  bool start_array(size_t) override {
+    if (place_ == Place::kEntry && key_ == "shape") {
+      entries.back().has_shape = true;
+      place_ = Place::kShape;
+    } else if (place_ == Place::kEntry && key_ == "data_offsets") {
+      entries.back().has_offsets = true;
+      place_ = Place::kOffsets;
+    } else {
+      Unexpected("an array");
+    }
+    return true;
+  }
+
+  bool end_array() override {
+    if (place_ == Place::kOffsets && entries.back().offsets.size() != 2) {
+      Fail(Where() + "\"data_offsets\" must be two numbers");
+    }
+    place_ = Place::kEntry;
+    return true;
+  }
+
+  bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) override {
+    FailAt(position);
+  }
+
+  [[noreturn]] void FailAt(size_t position) const {
+    Fail("the header is not valid JSON at its byte " + std::to_string(position));
+  }
+
+ private:
+  enum class Place { kStart, kTop, kMetadata, kEntry, kShape, kOffsets };
+
+  [[noreturn]] void Fail(const std::string& what) const { throw Error(file_ + ": " + what); }
+
+  // The tensor that is being read, if any.
+  std::string Where() const {
+    const bool inside =
+        place_ != Place::kStart && place_ != Place::kTop && place_ != Place::kMetadata;
+    return inside ? "tensor " + Quoted(entries.back().name) + ": " : "";
+  }
+
+  [[noreturn]] void Unexpected(const std::string& what) const {
+    if (place_ == Place::kStart) Fail("the header is " + what + " where an object must be");
+    if (place_ == Place::kTop && key_ != kMetadata) {
+      Fail("tensor " + Quoted(key_) + ": is " + what + " where an object must be");
+    }
+    if (place_ == Place::kTop || place_ == Place::kMetadata) {
+      Fail("\"__metadata__\" has " + what + " where only strings by name may be");
+    }
+    Fail(Where() + Quoted(key_) + " has " + what + ", but must be " +
+         (key_ == "dtype"   ? "a string"
+          : key_ == "shape" ? "an array of integers from 0 to 2^63 - 1"
+                            : "an array of two integers from 0 to 2^64 - 1"));
+  }
+
+  const std::string& file_;
+  Place place_ = Place::kStart;
+  std::string key_;                     // the last one read
+  std::set<std::string> names_, keys_;  // of the header and of the present entry
+};
+
+}  // namespace
+
+int64_t SafeTensor::Size() const {
+  int64_t size = 1;
+  for (const int64_t n : shape) size *= n;
+  return size;
+}
+
+SafeTensorsFile::SafeTensorsFile(const std::filesystem::path& path) : file_(path.string()) {
+  const Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) ThrowSystem(file_ + ": cannot be opened", errno);
+  struct stat info = {};
+  if (fstat(fd.get(), &info) != 0) ThrowSystem(file_ + ": cannot be read", errno);
+  if (!S_ISREG(info.st_mode)) throw Error(file_ + ": is not a regular file");
+  Load(static_cast<uint64_t>(info.st_size),
+       [&](void* to, size_t size) { ReadFully(fd.get(), file_, to, size); });
+}
+
+SafeTensorsFile::SafeTensorsFile(std::span<const std::byte> bytes, std::string_view name)
+    : file_(name) {
+  Load(bytes.size(), [&](void* to, size_t size) {
+    if (size > 0) std::memcpy(to, bytes.data(), size);
+    bytes = bytes.subspan(size);
+  });
+}
+
+void SafeTensorsFile::Load(uint64_t file_size, const Reader& read) {
+  if (file_size < kLengthBytes) {
+    throw Error(file_ + ": is truncated: it has " + std::to_string(file_size) +
+                " bytes, and the length of the header alone takes 8");
+  }
+  uint64_t header_size = 0;
+  read(&header_size, sizeof(header_size));
+  if (header_size > kMaxHeader) {
+    throw Error(file_ + ": header length " + std::to_string(header_size) +
+                " is outside [2, 100000000]; is this a safetensors file?");
+  }
+  if (header_size > file_size - kLengthBytes) {
+    throw Error(file_ + ": is truncated: its header should have " + std::to_string(header_size) +
+                " bytes, and only " + std::to_string(file_size - kLengthBytes) + " follow");
+  }
+  std::string header(header_size, '\0');
+  read(header.data(), header.size());
+  if (!header.starts_with('{')) throw Error(file_ + ": the header does not start with {");
+  HeaderReader reader(file_);
+  // The parser would take a zero byte for the end.
+  if (const size_t zero = header.find('\0'); zero != std::string::npos) reader.FailAt(zero + 1);
+  nlohmann::json::sax_parse(header, &reader);
+  metadata_ = std::move(reader.metadata);
+
+  const uint64_t data_size = file_size - kLengthBytes - header_size;
+  std::ranges::stable_sort(reader.entries, {}, &Entry::offsets);
+  uint64_t end = 0;  // of the tensors so far
+  for (Entry& entry : reader.entries) {
+    const std::string where = file_ + ": tensor " + Quoted(entry.name) + ": ";
+    const std::string range =
+        "[" + std::to_string(entry.offsets[0]) + ", " + std::to_string(entry.offsets[1]) + "]";
+    uint64_t size = 0;
+    if (!ByteSize(entry.shape, entry.type->bytes, size)) {
+      throw Error(where + "shape " + ShapeText(entry.shape) + " is too large");
+    }
+    if (entry.offsets[1] < entry.offsets[0] || entry.offsets[1] - entry.offsets[0] != size) {
+      throw Error(where + "data_offsets " + range + " do not hold the " + std::to_string(size) +
+                  " bytes of " + std::string(entry.type->name) + " " + ShapeText(entry.shape));
+    }
+    if (entry.offsets[0] != end) {
+      throw Error(where + "data_offsets " + range +
+                  (entry.offsets[0] < end
+                       ? " overlap the tensor before, which ends at "
+                       : " leave a hole after the tensor before, which ends at ") +
+                  std::to_string(end));
+    }
+    end = entry.offsets[1];
+    if (end > data_size) {
+      throw Error(file_ + ": is truncated: tensor " + Quoted(entry.name) + " ends at " +
+                  std::to_string(end) + " of " + std::to_string(data_size) + " bytes of data");
+    }
+  }
+  if (end != data_size) {
+    throw Error(file_ + ": the tensors end at " + std::to_string(end) + ", but " +
+                std::to_string(data_size) + " bytes of data follow the header");
+  }
+
+  data_ = std::make_unique_for_overwrite<std::byte[]>(data_size);
+  read(data_.get(), data_size);
+  for (Entry& entry : reader.entries) {
+    index_.emplace(entry.name, tensors_.size());
+    tensors_.push_back({.name = std::move(entry.name),
+                        .dtype = std::string(entry.type->name),
+                        .shape = std::move(entry.shape),
+                        .bytes = {data_.get() + entry.offsets[0],
+                                  static_cast<size_t>(entry.offsets[1] - entry.offsets[0])}});
+  }
+  Align(data_size);
+}
+
+// The format lets a tensor start anywhere, say three bytes after a mask of three. Where that leaves
+// one misaligned for its dtype, all are laid out anew.
+void SafeTensorsFile::Align(uint64_t data_size) {
+  constexpr size_t kStep = 8;
+  const auto misaligned = [&](const SafeTensor& t) {
+    return static_cast<size_t>(t.bytes.data() - data_.get()) % FindType(t.dtype)->bytes != 0;
+  };
+  if (std::ranges::none_of(tensors_, misaligned)) return;
+  auto aligned =
+      std::make_unique_for_overwrite<std::byte[]>(data_size + (kStep - 1) * tensors_.size());
+  std::byte* at = aligned.get();
+  for (SafeTensor& t : tensors_) {
+    std::ranges::copy(t.bytes, at);
+    t.bytes = {at, t.bytes.size()};
+    at += (t.bytes.size() + kStep - 1) / kStep * kStep;
+  }
+  data_ = std::move(aligned);
+}
+
+bool SafeTensorsFile::Contains(std::string_view name) const { return index_.contains(name); }
+
+const SafeTensor& SafeTensorsFile::Find(std::string_view name) const {
+  const auto found = index_.find(name);
+  if (found != index_.end()) return tensors_[found->second];
+  std::vector<std::string> names;
+  for (const SafeTensor& t : tensors_) names.push_back(t.name);
+  throw Error(file_ + ": has no tensor " + Quoted(name) + internal::Suggest(name, names));
+}
+
+std::span<const float> SafeTensorsFile::Floats(std::string_view name) const {
+  const SafeTensor& t = Find(name);
+  if (t.dtype != "F32") {
+    throw Error(file_ + ": tensor " + Quoted(name) + " is " + t.dtype + ", but must be F32");
+  }
+  return {reinterpret_cast<const float*>(t.bytes.data()), t.bytes.size() / sizeof(float)};
+}
+
+namespace {
+
+// The values of a tensor of C++ type T as integers; false at the first that is not an int64.
+template <class T>
+bool ToIntegers(std::span<const std::byte> bytes, std::vector<int64_t>& out) {
+  const std::span values(reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T));
+  out.reserve(values.size());
+  for (const T value : values) {
+    if constexpr (std::is_same_v<T, float>) {
+      // Written so that a NaN fails too.
+      if (!(value >= -0x1p63F && value < 0x1p63F && value == std::trunc(value))) return false;
+    } else if (!std::in_range<int64_t>(value)) {
+      return false;
+    }
+    out.push_back(static_cast<int64_t>(value));
+  }
+  return true;
+}
+
+}  // namespace
+
+std::vector<int64_t> SafeTensorsFile::Integers(std::string_view name) const {
+  const SafeTensor& t = Find(name);
+  using Convert = bool (*)(std::span<const std::byte>, std::vector<int64_t>&);
+  static const std::map<std::string_view, Convert> kConverters = {
+      {"BOOL", ToIntegers<uint8_t>}, {"U8", ToIntegers<uint8_t>},   {"I8", ToIntegers<int8_t>},
+      {"U16", ToIntegers<uint16_t>}, {"I16", ToIntegers<int16_t>},  {"U32", ToIntegers<uint32_t>},
+      {"I32", ToIntegers<int32_t>},  {"U64", ToIntegers<uint64_t>}, {"I64", ToIntegers<int64_t>},
+      {"F32", ToIntegers<float>}};
+  const auto convert = kConverters.find(t.dtype);
+  if (convert == kConverters.end()) {
+    throw Error(file_ + ": tensor " + Quoted(name) + " is " + t.dtype +
+                ", but must be of an integer type or F32");
+  }
+  std::vector<int64_t> values;
+  if (!convert->second(t.bytes, values)) {
+    throw Error(file_ + ": tensor " + Quoted(name) + " has at index " +
+                std::to_string(values.size()) + " a value that is not an int64");
+  }
+  return values;
+}
+
+void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTensor> tensors,
+                      const std::map<std::string, std::string>& metadata) {
+  const std::string file = path.string();
+  std::string header = "{";
+  try {
+    if (!metadata.empty()) header += Quoted(kMetadata) + ":" + nlohmann::json(metadata).dump();
+    std::set<std::string_view> names;
+    uint64_t offset = 0;
+    for (const FloatTensor& t : tensors) {
+      const std::string where = file + ": tensor " + Quoted(t.name) + ": ";
+      if (t.name.empty()) throw Error(file + ": a tensor has an empty name");
+      if (t.name == kMetadata) throw Error(where + "the format has this name for something else");
+      if (!names.insert(t.name).second) throw Error(where + "stands twice");
+      uint64_t size = 0;
+      if (!ByteSize(t.shape, sizeof(float), size) || size != t.values.size_bytes()) {
+        throw Error(where + std::to_string(t.values.size()) + " values do not fit shape " +
+                    ShapeText(t.shape));
+      }
+      if (header.size() > 1) header += ',';
+      header += nlohmann::json(t.name).dump() +
+                ":{\"dtype\":\"F32\",\"shape\":" + nlohmann::json(t.shape).dump() +
+                ",\"data_offsets\":[" + std::to_string(offset) + "," +
+                std::to_string(offset + size) + "]}";
+      offset += size;
+    }
+  } catch (const nlohmann::json::exception&) {
+    throw Error(file + ": a name or a metadata text is not valid UTF-8");
+  }
+  header += '}';
+  const size_t used = (kLengthBytes + header.size()) % kAlignment;
+  if (used != 0) header.append(kAlignment - used, ' ');
+  if (header.size() > kMaxHeader) {
+    throw Error(file + ": the names and shapes take " + std::to_string(header.size()) +
+                " bytes, more than the 100000000 that a header may have");
+  }
+
+  AtomicFile out(path);
+  const uint64_t header_size = header.size();
+  out.Write(&header_size, sizeof(header_size));
+  out.Write(header.data(), header.size());
+  for (const FloatTensor& t : tensors) out.Write(t.values.data(), t.values.size_bytes());
+  out.Commit();
+}
+
+void WriteFileAtomically(const std::filesystem::path& path, std::string_view contents) {
+  AtomicFile out(path);
+  out.Write(contents.data(), contents.size());
+  out.Commit();
+}
+
+}  // namespace kudari

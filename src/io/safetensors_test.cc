@@ -1,0 +1,540 @@
+#include "kudari/safetensors.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <bit>
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <numeric>
+
+#include "kudari/error.h"
+
+namespace kudari {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+using ::testing::UnorderedElementsAre;
+
+namespace fs = std::filesystem;
+
+std::vector<std::byte> Bytes(std::string_view text) {
+  const auto* data = reinterpret_cast<const std::byte*>(text.data());
+  return {data, data + text.size()};
+}
+
+// A file in memory: the length of the header, the header, the data.
+std::string FileText(std::string_view header, std::string_view data = "") {
+  const uint64_t size = header.size();
+  std::string text(sizeof(size), '\0');
+  std::memcpy(text.data(), &size, sizeof(size));
+  return text.append(header).append(data);
+}
+
+SafeTensorsFile Parse(std::string_view text) { return SafeTensorsFile(Bytes(text), "file"); }
+
+template <class F>
+std::string MessageOf(F f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+std::string ParseMessage(std::string_view text) {
+  return MessageOf([&] { Parse(text); });
+}
+
+std::string HeaderMessage(std::string_view header, std::string_view data = "") {
+  return ParseMessage(FileText(header, data));
+}
+
+std::string Slurp(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+template <class T>
+std::string Raw(std::initializer_list<T> values) {
+  return {reinterpret_cast<const char*>(values.begin()), values.size() * sizeof(T)};
+}
+
+// Each test has a folder of its own.
+class SafeTensorsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = fs::path(::testing::TempDir()) /
+              ("kudari_safetensors_" + std::string(info->name()) + std::to_string(getpid()));
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::vector<std::string> Listing() const {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      names.push_back(entry.path().filename().string());
+    }
+    return names;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(SafeTensorsTest, RoundTrip) {
+  const std::vector<float> weight = {1, -0.0f, 3e-45f, std::numeric_limits<float>::infinity(),
+                                     5, 6};
+  const std::vector<float> scalar = {std::numeric_limits<float>::quiet_NaN()};
+  const fs::path path = folder_ / "model.safetensors";
+  WriteSafeTensors(
+      path, {{{"z.weight", {2, 3}, weight}, {"a \"quoted\"\nñ", {}, scalar}, {"none", {0, 7}, {}}}},
+      {{"format", "pt"}, {"note", "ü"}});
+  const SafeTensorsFile file(path);
+
+  ASSERT_EQ(file.tensors().size(), 3u);
+  EXPECT_EQ(file.tensors()[0].name, "z.weight");
+  EXPECT_EQ(file.tensors()[0].dtype, "F32");
+  EXPECT_THAT(file.tensors()[0].shape, ElementsAre(2, 3));
+  EXPECT_EQ(file.tensors()[0].Size(), 6);
+  EXPECT_EQ(std::memcmp(file.Floats("z.weight").data(), weight.data(), 24), 0);
+  EXPECT_EQ(std::memcmp(file.Floats("a \"quoted\"\nñ").data(), scalar.data(), 4), 0);
+  EXPECT_THAT(file.Find("a \"quoted\"\nñ").shape, IsEmpty());
+  EXPECT_EQ(file.Find("none").Size(), 0);
+  EXPECT_THAT(file.Floats("none"), IsEmpty());
+  EXPECT_THAT(file.metadata(), ElementsAre(Pair("format", "pt"), Pair("note", "ü")));
+  EXPECT_TRUE(file.Contains("none"));
+  EXPECT_FALSE(file.Contains("nine"));
+  EXPECT_THAT(Listing(), ElementsAre("model.safetensors"));
+}
+
+TEST_F(SafeTensorsTest, WritesNothingButAHeader) {
+  const fs::path path = folder_ / "empty.safetensors";
+  WriteSafeTensors(path, {});
+  const SafeTensorsFile file(path);
+  EXPECT_THAT(file.tensors(), IsEmpty());
+  EXPECT_THAT(file.metadata(), IsEmpty());
+}
+
+TEST_F(SafeTensorsTest, DataStartsAtAMultipleOf64) {
+  const fs::path path = folder_ / "f";
+  const std::vector<float> one = {1};
+  for (size_t length = 1; length <= 65; ++length) {
+    WriteSafeTensors(path, {{{std::string(length, 'n'), {1}, one}}});
+    EXPECT_EQ((fs::file_size(path) - sizeof(float)) % 64, 0u);
+    EXPECT_EQ(SafeTensorsFile(path).Floats(std::string(length, 'n'))[0], 1);
+  }
+}
+
+TEST_F(SafeTensorsTest, MovedFileKeepsItsData) {
+  SafeTensorsFile a =
+      Parse(FileText(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", Raw<float>({7})));
+  const SafeTensorsFile b = std::move(a);
+  EXPECT_THAT(b.Floats("x"), ElementsAre(7));
+}
+
+// The header's length decides where the data of a foreign file lies; tensors may follow others of
+// any size.
+TEST_F(SafeTensorsTest, FloatsAreAlignedWhereverTheyLie) {
+  for (size_t pad = 0; pad < 16; ++pad) {
+    const SafeTensorsFile file =
+        Parse(FileText(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[3,11]},)"
+                       R"("n":{"dtype":"I64","shape":[1],"data_offsets":[12,20]},)"
+                       R"("b":{"dtype":"BOOL","shape":[1],"data_offsets":[11,12]},)"
+                       R"("mask":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}})" +
+                           std::string(pad, ' '),
+                       "\1\2\3" + Raw<float>({1.5f, -2}) + "\1" + Raw<int64_t>({-9})));
+    for (const SafeTensor& t : file.tensors()) {
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(t.bytes.data()) % 8, 0u) << t.name;
+    }
+    EXPECT_THAT(file.Integers("mask"), ElementsAre(1, 2, 3));
+    EXPECT_THAT(file.Floats("x"), ElementsAre(1.5f, -2));
+    EXPECT_THAT(file.Integers("b"), ElementsAre(1));
+    EXPECT_THAT(file.Integers("n"), ElementsAre(-9));
+    EXPECT_EQ(file.tensors()[0].name, "mask");
+    EXPECT_EQ(file.tensors()[3].name, "n");
+  }
+}
+
+TEST_F(SafeTensorsTest, KnowsEveryDtype) {
+  const std::vector<std::pair<std::string, int>> types = {
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
+      {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},
+      {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8},     {"F64", 8}};
+  for (const auto& [dtype, bytes] : types) {
+    const auto header = [&, d = dtype](int size) {
+      return R"({"x":{"dtype":")" + d + R"(","shape":[3],"data_offsets":[0,)" +
+             std::to_string(size) + "]}}";
+    };
+    const auto size = static_cast<size_t>(3 * bytes);
+    const SafeTensorsFile file = Parse(FileText(header(3 * bytes), std::string(size, '\0')));
+    EXPECT_EQ(file.Find("x").dtype, dtype);
+    EXPECT_EQ(file.Find("x").bytes.size(), size);
+    EXPECT_THAT(HeaderMessage(header(3 * bytes + 1), std::string(size + 1, '\0')),
+                HasSubstr("do not hold"));
+  }
+}
+
+TEST_F(SafeTensorsTest, IntegersOfEveryType) {
+  const auto integers = [](std::string_view dtype, std::string_view data, size_t count) {
+    return Parse(FileText(R"({"y":{"dtype":")" + std::string(dtype) + R"(","shape":[)" +
+                              std::to_string(count) + R"(],"data_offsets":[0,)" +
+                              std::to_string(data.size()) + "]}}",
+                          data))
+        .Integers("y");
+  };
+  EXPECT_THAT(integers("BOOL", Raw<uint8_t>({0, 1}), 2), ElementsAre(0, 1));
+  EXPECT_THAT(integers("U8", Raw<uint8_t>({0, 255}), 2), ElementsAre(0, 255));
+  EXPECT_THAT(integers("I8", Raw<int8_t>({-128, 127}), 2), ElementsAre(-128, 127));
+  EXPECT_THAT(integers("U16", Raw<uint16_t>({65535}), 1), ElementsAre(65535));
+  EXPECT_THAT(integers("I16", Raw<int16_t>({-32768}), 1), ElementsAre(-32768));
+  EXPECT_THAT(integers("U32", Raw<uint32_t>({4294967295u}), 1), ElementsAre(4294967295));
+  EXPECT_THAT(integers("I32", Raw<int32_t>({-5}), 1), ElementsAre(-5));
+  EXPECT_THAT(integers("U64", Raw<uint64_t>({uint64_t{1} << 62}), 1),
+              ElementsAre(int64_t{1} << 62));
+  EXPECT_THAT(integers("I64", Raw<int64_t>({INT64_MIN, INT64_MAX}), 2),
+              ElementsAre(INT64_MIN, INT64_MAX));
+  EXPECT_THAT(integers("F32", Raw<float>({3, -0.0f, -0x1p63f}), 3), ElementsAre(3, 0, INT64_MIN));
+
+  const std::string index1 = "file: tensor \"y\" has at index 1 a value that is not an int64";
+  EXPECT_EQ(MessageOf([&] { integers("F32", Raw<float>({3, 0.5f}), 2); }), index1);
+  EXPECT_EQ(MessageOf([&] { integers("F32", Raw<float>({3, 0x1p63f}), 2); }), index1);
+  EXPECT_EQ(MessageOf([&] { integers("F32", Raw<float>({3, NAN}), 2); }), index1);
+  EXPECT_EQ(MessageOf([&] { integers("U64", Raw<uint64_t>({3, UINT64_MAX}), 2); }), index1);
+  EXPECT_EQ(MessageOf([&] { integers("F64", Raw<double>({3}), 1); }),
+            "file: tensor \"y\" is F64, but must be of an integer type or F32");
+}
+
+TEST_F(SafeTensorsTest, FindNamesTheNearest) {
+  const SafeTensorsFile file =
+      Parse(FileText(R"({"train/x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "1"));
+  EXPECT_EQ(MessageOf([&] { file.Find("train/X"); }),
+            "file: has no tensor \"train/X\"; did you mean \"train/x\"?");
+  EXPECT_EQ(MessageOf([&] { file.Floats("train/x"); }),
+            "file: tensor \"train/x\" is U8, but must be F32");
+}
+
+TEST_F(SafeTensorsTest, RejectsBadLengths) {
+  EXPECT_EQ(ParseMessage("1234567"),
+            "file: is truncated: it has 7 bytes, and the length of the header alone takes 8");
+  EXPECT_EQ(ParseMessage(Raw<uint64_t>({3}) + "{}"),
+            "file: is truncated: its header should have 3 bytes, and only 2 follow");
+  EXPECT_EQ(ParseMessage(Raw<uint64_t>({100'000'001}) + "{}"),
+            "file: header length 100000001 is outside [2, 100000000]; is this a safetensors file?");
+  EXPECT_THAT(ParseMessage(Raw<uint64_t>({UINT64_MAX}) + "{}"), HasSubstr("is outside"));
+  EXPECT_EQ(ParseMessage(Raw<uint64_t>({0})), "file: the header does not start with {");
+}
+
+TEST_F(SafeTensorsTest, RejectsBadJson) {
+  EXPECT_EQ(HeaderMessage(" {}"), "file: the header does not start with {");
+  EXPECT_EQ(HeaderMessage("[]"), "file: the header does not start with {");
+  EXPECT_THAT(HeaderMessage("{"), HasSubstr("file: the header is not valid JSON at its byte 2"));
+  EXPECT_THAT(HeaderMessage("{} {}"), HasSubstr("is not valid JSON"));
+  EXPECT_THAT(HeaderMessage("{\"\xff\":1}"), HasSubstr("is not valid JSON"));
+  EXPECT_EQ(HeaderMessage("{}" + std::string(1, '\0')),
+            "file: the header is not valid JSON at its byte 3");
+  EXPECT_THAT(HeaderMessage(R"({"a":1e999})"), HasSubstr("is not valid JSON"));
+  EXPECT_EQ(HeaderMessage("{}  \n"), "no error");
+}
+
+TEST_F(SafeTensorsTest, RejectsKeysThatStandTwice) {
+  const std::string x = R"("x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]})";
+  EXPECT_EQ(HeaderMessage("{" + x + "," + x + "}", "1"),
+            "file: key \"x\" stands twice in the header");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}})"),
+            "file: tensor \"x\": key \"dtype\" stands twice in the header");
+  EXPECT_EQ(HeaderMessage(R"({"__metadata__":{"a":"1","a":"2"}})"),
+            "file: key \"a\" stands twice in the header");
+  EXPECT_EQ(HeaderMessage(R"({"__metadata__":{},"__metadata__":{}})"),
+            "file: key \"__metadata__\" stands twice in the header");
+}
+
+TEST_F(SafeTensorsTest, RejectsOtherStructure) {
+  EXPECT_EQ(HeaderMessage(R"({"x":1})"), "file: tensor \"x\": is 1 where an object must be");
+  EXPECT_EQ(HeaderMessage(R"({"x":[{}]})"),
+            "file: tensor \"x\": is an array where an object must be");
+  EXPECT_EQ(HeaderMessage(R"({"x":null})"), "file: tensor \"x\": is null where an object must be");
+  EXPECT_EQ(HeaderMessage(R"({"__metadata__":"a"})"),
+            "file: \"__metadata__\" has \"a\" where only strings by name may be");
+  EXPECT_EQ(HeaderMessage(R"({"__metadata__":{"a":1}})"),
+            "file: \"__metadata__\" has 1 where only strings by name may be");
+  EXPECT_EQ(HeaderMessage(R"({"__metadata__":{"a":{"b":"c"}}})"),
+            "file: \"__metadata__\" has an object where only strings by name may be");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"type":"U8"}})"),
+            "file: tensor \"x\": unknown key \"type\"; known are \"dtype\", \"shape\" and "
+            "\"data_offsets\"");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"dtype":7}})"),
+            "file: tensor \"x\": \"dtype\" has 7, but must be a string");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"dtype":true}})"),
+            "file: tensor \"x\": \"dtype\" has true, but must be a string");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"dtype":"f32"}})"), "file: tensor \"x\": unknown dtype \"f32\"");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"shape":3}})"),
+            "file: tensor \"x\": \"shape\" has 3, but must be an array of integers from 0 to "
+            "2^63 - 1");
+  for (const std::string bad :
+       {"-1", "1.0", "1e3", "9223372036854775808", "\"1\"", "[1]", "{}", "null", "false"}) {
+    EXPECT_THAT(HeaderMessage(R"({"x":{"shape":[2,)" + bad + "]}}"),
+                HasSubstr("tensor \"x\": \"shape\" has "))
+        << bad;
+    EXPECT_THAT(HeaderMessage(R"({"x":{"data_offsets":[)" + (bad.size() > 9 ? "-1" : bad) + "]}}"),
+                HasSubstr("tensor \"x\": \"data_offsets\" has "))
+        << bad;
+  }
+  EXPECT_EQ(HeaderMessage(R"({"x":{"data_offsets":[0]}})"),
+            "file: tensor \"x\": \"data_offsets\" must be two numbers");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"data_offsets":[0,1,2]}})"),
+            "file: tensor \"x\": \"data_offsets\" has 2, but must be an array of two integers "
+            "from 0 to 2^64 - 1");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"shape":[1],"data_offsets":[0,1]}})", "1"),
+            "file: tensor \"x\": has no \"dtype\"");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"dtype":"U8","data_offsets":[0,1]}})", "1"),
+            "file: tensor \"x\": has no \"shape\"");
+  EXPECT_EQ(HeaderMessage(R"({"x":{"dtype":"U8","shape":[1]}})", "1"),
+            "file: tensor \"x\": has no \"data_offsets\"");
+}
+
+TEST_F(SafeTensorsTest, RejectsDeepNestingWithoutFollowingIt) {
+  const std::string deep(1'000'000, '[');
+  EXPECT_EQ(HeaderMessage(R"({"x":)" + deep),
+            "file: tensor \"x\": is an array where an object must be");
+  std::string objects = "{";
+  for (int i = 0; i < 100'000; ++i) objects += R"("__metadata__":{)";
+  EXPECT_EQ(HeaderMessage(objects),
+            "file: \"__metadata__\" has an object where only strings by name may be");
+}
+
+TEST_F(SafeTensorsTest, RejectsRangesThatDoNotCoverTheData) {
+  const auto u8 = [](std::string_view name, std::string_view shape, std::string_view range) {
+    return '"' + std::string(name) + R"(":{"dtype":"U8","shape":)" + std::string(shape) +
+           R"(,"data_offsets":)" + std::string(range) + "}";
+  };
+  const auto two = [&](std::string_view a, std::string_view b) {
+    return HeaderMessage("{" + u8("a", "[2]", a) + "," + u8("b", "[2]", b) + "}", "1234");
+  };
+  EXPECT_EQ(two("[0,2]", "[2,4]"), "no error");
+  EXPECT_EQ(two("[2,4]", "[0,2]"), "no error");
+  EXPECT_EQ(two("[0,2]", "[1,3]"),
+            "file: tensor \"b\": data_offsets [1, 3] overlap the tensor before, which ends at 2");
+  EXPECT_EQ(two("[0,2]", "[0,2]"),
+            "file: tensor \"b\": data_offsets [0, 2] overlap the tensor before, which ends at 2");
+  EXPECT_EQ(two("[0,2]", "[3,5]"),
+            "file: tensor \"b\": data_offsets [3, 5] leave a hole after the tensor before, which "
+            "ends at 2");
+  EXPECT_THAT(HeaderMessage("{" + u8("a", "[2]", "[1,3]") + "}", "123"), HasSubstr("leave a hole"));
+  EXPECT_EQ(HeaderMessage("{" + u8("a", "[2]", "[0,3]") + "}", "123"),
+            "file: tensor \"a\": data_offsets [0, 3] do not hold the 2 bytes of U8 [2]");
+  EXPECT_THAT(HeaderMessage("{" + u8("a", "[2]", "[2,0]") + "}", "12"), HasSubstr("do not hold"));
+  EXPECT_EQ(HeaderMessage("{" + u8("a", "[2]", "[0,2]") + "}", "123"),
+            "file: the tensors end at 2, but 3 bytes of data follow the header");
+  EXPECT_EQ(HeaderMessage("{" + u8("a", "[2]", "[0,2]") + "}", "1"),
+            "file: is truncated: tensor \"a\" ends at 2 of 1 bytes of data");
+  EXPECT_EQ(HeaderMessage("{}", "1"),
+            "file: the tensors end at 0, but 1 bytes of data follow the header");
+  // Empty tensors take no room and may lie between others, but not inside them.
+  EXPECT_EQ(HeaderMessage("{" + u8("a", "[2]", "[0,2]") + "," + u8("e", "[0]", "[2,2]") + "," +
+                              u8("f", "[3,0]", "[0,0]") + "}",
+                          "12"),
+            "no error");
+  EXPECT_THAT(
+      HeaderMessage("{" + u8("a", "[2]", "[0,2]") + "," + u8("e", "[0]", "[1,1]") + "}", "12"),
+      HasSubstr("overlap"));
+}
+
+TEST_F(SafeTensorsTest, RejectsSizesThatOverflow) {
+  const auto message = [](std::string_view dtype, std::string_view shape) {
+    return HeaderMessage(R"({"x":{"dtype":")" + std::string(dtype) + R"(","shape":)" +
+                         std::string(shape) + R"(,"data_offsets":[0,0]}})");
+  };
+  EXPECT_EQ(message("U8", "[4294967296, 4294967296]"),
+            "file: tensor \"x\": shape [4294967296, 4294967296] is too large");
+  EXPECT_THAT(message("F32", "[4611686018427387904]"), HasSubstr("is too large"));
+  EXPECT_THAT(message("F64", "[2305843009213693952]"), HasSubstr("is too large"));
+  EXPECT_THAT(message("U8", "[9223372036854775807, 9223372036854775807, 0]"),
+              HasSubstr("is too large"));
+  EXPECT_THAT(message("U8", "[9223372036854775807]"), HasSubstr("do not hold"));
+  EXPECT_EQ(message("U8", "[0, 9223372036854775807, 9223372036854775807]"), "no error");
+}
+
+std::string SmallFile() {
+  return FileText(R"({"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2,1],)"
+                  R"("data_offsets":[0,8]},"b":{"dtype":"I16","shape":[],"data_offsets":[8,10]}} )",
+                  "0123456789");
+}
+
+TEST_F(SafeTensorsTest, RejectsEveryTruncation) {
+  const std::string whole = SmallFile();
+  ASSERT_EQ(ParseMessage(whole), "no error");
+  const fs::path path = folder_ / "cut";
+  for (size_t size = 0; size < whole.size(); ++size) {
+    EXPECT_THAT(ParseMessage(whole.substr(0, size)), HasSubstr("file: is truncated")) << size;
+    if (size % 8 != 0) continue;
+    WriteFileAtomically(path, whole.substr(0, size));
+    EXPECT_THAT(MessageOf([&] { SafeTensorsFile{path}; }),
+                HasSubstr(path.string() + ": is truncated"))
+        << size;
+  }
+}
+
+// Any other exception, and any access out of bounds under the sanitizers, fails the test.
+TEST_F(SafeTensorsTest, EveryFlippedBitLoadsOrIsRejected) {
+  const std::string whole = SmallFile();
+  int rejected = 0, loaded = 0;
+  for (size_t bit = 0; bit < 8 * (whole.size() - 10); ++bit) {
+    std::string flipped = whole;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
+    try {
+      const SafeTensorsFile file = Parse(flipped);
+      size_t bytes = 0;
+      for (const SafeTensor& t : file.tensors()) bytes += t.bytes.size();
+      EXPECT_EQ(bytes, 10u);
+      ++loaded;
+    } catch (const Error&) {
+      ++rejected;
+    }
+  }
+  EXPECT_GT(rejected, 8 * 100);
+  EXPECT_GT(loaded, 10);  // other names, and another 2-byte type
+}
+
+TEST_F(SafeTensorsTest, ReadingNamesFileAndReason) {
+  const fs::path missing = folder_ / "missing";
+  EXPECT_EQ(MessageOf([&] { SafeTensorsFile{missing}; }),
+            missing.string() + ": cannot be opened: No such file or directory");
+  EXPECT_EQ(MessageOf([&] { SafeTensorsFile{folder_}; }),
+            folder_.string() + ": is not a regular file");
+}
+
+TEST_F(SafeTensorsTest, WriterRejectsBadTensors) {
+  const std::vector<float> two = {1, 2};
+  const fs::path path = folder_ / "bad";
+  const auto message = [&](std::vector<FloatTensor> tensors,
+                           const std::map<std::string, std::string>& metadata = {}) {
+    const std::string text = MessageOf([&] { WriteSafeTensors(path, tensors, metadata); });
+    EXPECT_THAT(text, HasSubstr(path.string() + ": "));
+    return text.substr(std::min(text.size(), path.string().size() + 2));
+  };
+  EXPECT_EQ(message({{"a", {2}, two}, {"a", {2}, two}}), "tensor \"a\": stands twice");
+  EXPECT_EQ(message({{"", {2}, two}}), "a tensor has an empty name");
+  EXPECT_EQ(message({{"__metadata__", {2}, two}}),
+            "tensor \"__metadata__\": the format has this name for something else");
+  EXPECT_EQ(message({{"a", {3}, two}}), "tensor \"a\": 2 values do not fit shape [3]");
+  EXPECT_EQ(message({{"a", {-2, -1}, two}}), "tensor \"a\": 2 values do not fit shape [-2, -1]");
+  EXPECT_EQ(message({{"a", {int64_t{1} << 62, 4}, {}}}),
+            "tensor \"a\": 0 values do not fit shape [4611686018427387904, 4]");
+  EXPECT_EQ(message({{"a\xff", {2}, two}}), "a name or a metadata text is not valid UTF-8");
+  EXPECT_EQ(message({}, {{"k", "\xff"}}), "a name or a metadata text is not valid UTF-8");
+  EXPECT_THAT(message({{std::string(100'000'000, 'n'), {2}, two}}),
+              HasSubstr("more than the 100000000 that a header may have"));
+  EXPECT_THAT(Listing(), IsEmpty());
+}
+
+TEST_F(SafeTensorsTest, WritingNamesFileAndReason) {
+  EXPECT_EQ(MessageOf([&] { WriteFileAtomically(folder_, "text"); }),
+            folder_.string() + ": cannot be written: it exists and is not a regular file");
+  const fs::path nowhere = folder_ / "no" / "file";
+  EXPECT_EQ(MessageOf([&] { WriteFileAtomically(nowhere, "text"); }),
+            nowhere.string() + ": folder " + (folder_ / "no").string() +
+                " cannot be opened: No such file or directory");
+  EXPECT_THAT(MessageOf([] { WriteFileAtomically("/dev/null", "text"); }),
+              HasSubstr("/dev/null: cannot be written"));
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+  const fs::path long_name = folder_ / std::string(300, 'n');
+  EXPECT_THAT(MessageOf([&] { WriteFileAtomically(long_name, "text"); }),
+              AllOf(HasSubstr(long_name.string()), HasSubstr("File name too long")));
+  EXPECT_THAT(Listing(), IsEmpty());
+}
+
+// A write that fails half way: the system allows no file to grow beyond 4096 bytes.
+TEST_F(SafeTensorsTest, OldFileSurvivesAFailedWrite) {
+  const fs::path path = folder_ / "model.safetensors";
+  const std::vector<float> old_values = {1, 2, 3};
+  WriteSafeTensors(path, {{{"w", {3}, old_values}}});
+  const std::string before = Slurp(path);
+  const std::vector<float> large(10'000, 5);
+
+  rlimit old_limit = {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  auto* const old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit limit = old_limit;
+  limit.rlim_cur = 4096;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  const std::string message = MessageOf([&] {
+    WriteSafeTensors(path, {{{"w", {10'000}, large}}});
+  });
+  const std::string text_message =
+      MessageOf([&] { WriteFileAtomically(folder_ / "new", std::string(5000, 'x')); });
+  setrlimit(RLIMIT_FSIZE, &old_limit);
+  std::signal(SIGXFSZ, old_handler);
+
+  EXPECT_EQ(message, path.string() + ": cannot be written: File too large");
+  EXPECT_EQ(text_message, (folder_ / "new").string() + ": cannot be written: File too large");
+  EXPECT_EQ(Slurp(path), before);
+  EXPECT_THAT(Listing(), ElementsAre("model.safetensors"));
+
+  WriteSafeTensors(path, {{{"w", {10'000}, large}}});
+  EXPECT_EQ(SafeTensorsFile(path).Floats("w").size(), 10'000u);
+  EXPECT_THAT(Listing(), ElementsAre("model.safetensors"));
+}
+
+TEST_F(SafeTensorsTest, OldFileSurvivesAFolderThatCannotBeWritten) {
+  const fs::path path = folder_ / "text";
+  WriteFileAtomically(path, "old");
+  fs::permissions(folder_, fs::perms::owner_read | fs::perms::owner_exec);
+  const std::string message = MessageOf([&] { WriteFileAtomically(path, "new"); });
+  fs::permissions(folder_, fs::perms::owner_all);
+  if (geteuid() == 0) {  // whom permissions do not stop
+    EXPECT_EQ(Slurp(path), "new");
+  } else {
+    EXPECT_EQ(message, path.string() + ": cannot be written: Permission denied");
+    EXPECT_EQ(Slurp(path), "old");
+  }
+  EXPECT_THAT(Listing(), ElementsAre("text"));
+}
+
+TEST_F(SafeTensorsTest, PermissionsAreTheUsualOnes) {
+  const auto mode = [](const fs::path& path) {
+    struct stat info = {};
+    EXPECT_EQ(stat(path.c_str(), &info), 0);
+    return info.st_mode & 07777;
+  };
+  const fs::path path = folder_ / "text";
+  const mode_t old_mask = umask(027);
+  WriteFileAtomically(path, "a");
+  umask(old_mask);
+  EXPECT_EQ(mode(path), 0640u);
+  ASSERT_EQ(chmod(path.c_str(), 0600), 0);
+  WriteFileAtomically(path, "b");
+  EXPECT_EQ(mode(path), 0600u);
+  EXPECT_EQ(Slurp(path), "b");
+}
+
+TEST_F(SafeTensorsTest, WritingFollowsLinks) {
+  const fs::path path = folder_ / "real", link = folder_ / "link";
+  WriteFileAtomically(path, "old");
+  fs::create_symlink("real", link);
+  WriteFileAtomically(link, "new");
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_EQ(Slurp(path), "new");
+  EXPECT_THAT(Listing(), UnorderedElementsAre("real", "link"));
+}
+
+TEST_F(SafeTensorsTest, WritesIntoTheCurrentFolder) {
+  const fs::path old_folder = fs::current_path();
+  fs::current_path(folder_);
+  WriteFileAtomically("plain", std::string("a\0b", 3));
+  fs::current_path(old_folder);
+  EXPECT_EQ(Slurp(folder_ / "plain"), std::string("a\0b", 3));
+}
+
+}  // namespace
+}  // namespace kudari
