@@ -9,16 +9,16 @@ namespace kudari {
 /// One option of a described thing: its name, default as it is written in a recipe ("" if it must
 /// be given), range in words and meaning.
 struct OptionDescription {
-  std::string name, default_value, range, doc;
+  std::string name = {}, default_value = {}, range = {}, doc = {};
 };
 
 /// What a rule, source, scale, averager or schedule is, in words: what `kudari list` and
 /// `kudari describe` print.
 struct Description {
-  std::string kind;  ///< "rule", "source", "scale", "averager" or "schedule"
-  std::string name, summary, formula, paper;
-  std::vector<OptionDescription> options;
-  std::vector<std::string> state;  ///< names of float32 buffers of the parameter's shape
+  std::string kind = {};  ///< "rule", "source", "scale", "averager" or "schedule"
+  std::string name = {}, summary = {}, formula = {}, paper = {};
+  std::vector<OptionDescription> options = {};
+  std::vector<std::string> state = {};  ///< names of float32 buffers of the parameter's shape
 };
 
 }  // namespace kudari

@@ -17,19 +17,19 @@ namespace kudari {
 
 /// The state of one tensor, by name.
 struct TensorState {
-  std::string name;
+  std::string name = {};
   int64_t step = 0;  ///< updates that the tensor has had
   struct Buffer {
-    std::string slot;  ///< as the rule names it, torch's names
-    std::vector<float> values;
+    std::string slot = {};  ///< as the rule names it, torch's names
+    std::vector<float> values = {};
   };
-  std::vector<Buffer> buffers;  ///< empty until the first update
+  std::vector<Buffer> buffers = {};  ///< empty until the first update
 };
 
 /// The whole state of an optimiser: with the spec and the parameters, all that resuming needs.
 struct OptimizerState {
   int64_t step = 0;  ///< steps taken
-  std::vector<TensorState> tensors;
+  std::vector<TensorState> tensors = {};
 };
 
 /// How one tensor is treated.

@@ -38,7 +38,7 @@ struct Parallel {
   int threads = 0;
   /// Calls f(0) ... f(n - 1), each once, possibly at the same time, and returns when all have
   /// returned. Empty: OpenMP. Lend a pool of your own here.
-  std::function<void(int n, const std::function<void(int)>& f)> run;
+  std::function<void(int n, const std::function<void(int)>& f)> run = {};
 };
 
 /// One gradient, as a source made it: factor * data[i] is the gradient of tensor i.
@@ -46,7 +46,7 @@ struct Gradient {
   double loss = kNotMeasured;
   double samples = 0;  ///< 0: no data, no step
   double factor = 1;
-  std::span<const float* const> data;  ///< null where a tensor has none; empty: the tensors' own
+  std::span<const float* const> data = {};  ///< null where a tensor has none; empty: the tensors' own
 };
 
 /// Makes one gradient out of one or more oracle calls. Parameters are the same bits on return and
@@ -92,7 +92,7 @@ struct Report {
   bool skipped = false;
   /// Name of the first tensor whose gradient is not finite, if the gradient was examined; valid as
   /// long as the optimiser.
-  std::string_view first_nonfinite;
+  std::string_view first_nonfinite = {};
   /// Memory that the step had to read and write, in bytes.
   int64_t bytes_read = 0, bytes_written = 0;
 };

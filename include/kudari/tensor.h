@@ -20,8 +20,8 @@ enum class TensorClass { kMatrix, kConvolution, kEmbedding, kNorm, kBias };
 ///     std::vector<float> w(6), dw(6);
 ///     Tensor t{.name = "layer.weight", .shape = {2, 3}, .param = w.data(), .grad = dw.data()};
 struct Tensor {
-  std::string name;            ///< unique among the tensors of an optimiser, not empty
-  std::vector<int64_t> shape;  ///< {} is one element
+  std::string name = {};            ///< unique among the tensors of an optimiser, not empty
+  std::vector<int64_t> shape = {};  ///< {} is one element
   DType dtype = DType::kFloat32;
   void* param = nullptr;
   /// Read, never written. Null means that the tensor has no gradient: it is skipped completely. A

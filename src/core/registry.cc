@@ -51,7 +51,6 @@ Description Describe(const RuleEntry& rule) {
                 .summary = rule.summary,
                 .formula = rule.formula,
                 .paper = rule.paper,
-                .options = {},
                 .state = rule.slots};
   for (const RuleEntry::Option& o : rule.options) {
     d.options.push_back(

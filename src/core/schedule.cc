@@ -361,10 +361,7 @@ std::vector<Description> DescribeSchedules() {
     Description d{.kind = "schedule",
                   .name = std::string(f.name),
                   .summary = std::string(f.summary),
-                  .formula = std::string(f.formula),
-                  .paper = "",
-                  .options = {},
-                  .state = {}};
+                  .formula = std::string(f.formula)};
     for (const Argument& a : f.arguments) {
       std::string range = "a schedule";
       if (a.kind == Argument::kNumber) range = RangeText(a.low, a.high);

@@ -1,1 +1,71 @@
+#include "kudari/tensor.h"
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "kudari/error.h"
+
+namespace kudari {
+namespace {
+
+TEST(TensorTest, Size) {
+  EXPECT_EQ(Tensor{.shape = {}}.Size(), 1);
+  EXPECT_EQ((Tensor{.shape = {2, 3, 4}}.Size()), 24);
+  EXPECT_EQ((Tensor{.shape = {2, 0, 4}}.Size()), 0);
+}
+
+TEST(TensorTest, ClassifyByNameAndShape) {
+  EXPECT_EQ(Classify("fc.weight", {3, 4}), TensorClass::kMatrix);
+  EXPECT_EQ(Classify("fc.bias", {3}), TensorClass::kBias);
+  EXPECT_EQ(Classify("bias", {3, 4}), TensorClass::kBias);
+  EXPECT_EQ(Classify("blocks.0.norm1.weight", {64}), TensorClass::kNorm);
+  EXPECT_EQ(Classify("blocks.0.norm1.bias", {64}), TensorClass::kBias);
+  EXPECT_EQ(Classify("layernorm.weight", {8, 8}), TensorClass::kNorm);
+  EXPECT_EQ(Classify("h.0.ln_1.weight", {64}), TensorClass::kNorm);
+  EXPECT_EQ(Classify("bn2.weight", {64}), TensorClass::kNorm);
+  EXPECT_EQ(Classify("gain", {64}), TensorClass::kNorm);
+  EXPECT_EQ(Classify("temperature", {}), TensorClass::kNorm);
+  EXPECT_EQ(Classify("conv1.weight", {8, 3, 5, 5}), TensorClass::kConvolution);
+  EXPECT_EQ(Classify("conv1d", {8, 3, 5}), TensorClass::kConvolution);
+  EXPECT_EQ(Classify("wte.weight", {1000, 64}), TensorClass::kEmbedding);
+  EXPECT_EQ(Classify("pos_embed", {1, 16, 64}), TensorClass::kEmbedding);
+  EXPECT_EQ(Classify("tokEmbedding.weight", {100, 8}), TensorClass::kEmbedding);
+  EXPECT_EQ(Classify("cls_token", {1, 1, 64}), TensorClass::kEmbedding);
+  // Not every name that holds the letters.
+  EXPECT_EQ(Classify("kiln.weight", {3, 4}), TensorClass::kMatrix);
+  EXPECT_EQ(Classify("unbiased.weight", {3, 4}), TensorClass::kMatrix);
+}
+
+TEST(TensorTest, ClassNamesReadBack) {
+  for (const TensorClass c : {TensorClass::kMatrix, TensorClass::kConvolution,
+                              TensorClass::kEmbedding, TensorClass::kNorm, TensorClass::kBias}) {
+    EXPECT_EQ(ParseTensorClass(Name(c)), c);
+  }
+  try {
+    ParseTensorClass("nrom");
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "unknown class \"nrom\"; did you mean \"norm\"?");
+  }
+}
+
+TEST(TensorTest, Glob) {
+  EXPECT_TRUE(Glob("*", ""));
+  EXPECT_TRUE(Glob("*", "anything.at.all"));
+  EXPECT_TRUE(Glob("head.*", "head.weight"));
+  EXPECT_FALSE(Glob("head.*", "ahead.weight"));
+  EXPECT_TRUE(Glob("*.bias", "a.b.bias"));
+  EXPECT_FALSE(Glob("*.bias", "a.b.biases"));
+  EXPECT_TRUE(Glob("blocks.?.norm*", "blocks.3.norm1.weight"));
+  EXPECT_FALSE(Glob("blocks.?.norm*", "blocks.13.norm1.weight"));
+  EXPECT_TRUE(Glob("a*b*c", "axxbyyc"));
+  EXPECT_TRUE(Glob("a*bc", "abcbc"));
+  EXPECT_FALSE(Glob("a*b*c", "axxbyy"));
+  EXPECT_FALSE(Glob("", "a"));
+  EXPECT_TRUE(Glob("", ""));
+  // Many stars against a name that almost fits: must not take exponential time.
+  EXPECT_FALSE(Glob("*a*a*a*a*a*a*a*a*a*a*a*a*b", std::string(2000, 'a')));
+}
+
+}  // namespace
+}  // namespace kudari

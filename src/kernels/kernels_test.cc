@@ -1,1 +1,236 @@
+#include "kernels/kernels.h"
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "kudari/error.h"
+#include "kudari/optimizer.h"
+#include "tests/support/random.h"
+
+namespace kudari::internal {
+namespace {
+
+using testing::Random;
+
+/// An array of floats that ends where an unreadable page begins, `misalign` floats before the end
+/// of its page: an access one past the end is a crash.
+class Guarded {
+ public:
+  explicit Guarded(const std::vector<float>& values) : size_(values.size()) {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t bytes = size_ * sizeof(float);
+    length_ = (bytes + page - 1) / page * page + page;
+    memory_ = static_cast<char*>(
+        mmap(nullptr, length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (memory_ == MAP_FAILED || mprotect(memory_ + length_ - page, page, PROT_NONE) != 0) {
+      throw std::bad_alloc();
+    }
+    data_ = reinterpret_cast<float*>(memory_ + length_ - page - bytes);
+    std::memcpy(data_, values.data(), bytes);
+  }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+  ~Guarded() { munmap(memory_, length_); }
+
+  float* data() { return data_; }
+  std::vector<float> values() const { return {data_, data_ + size_}; }
+
+ private:
+  size_t size_, length_;
+  char* memory_;
+  float* data_;
+};
+
+/// The bits, except that all NaNs are one: which operand's payload survives is the compiler's choice.
+std::vector<uint32_t> Bits(const std::vector<float>& x) {
+  std::vector<uint32_t> bits;
+  for (const float v : x) bits.push_back(std::isnan(v) ? 0x7FC00000U : std::bit_cast<uint32_t>(v));
+  return bits;
+}
+
+struct Arrays {
+  std::vector<float> p, g;
+  std::vector<std::vector<float>> state;
+};
+
+Arrays RunStep(StepFn step, const std::vector<float>& coeffs, const Arrays& in, float factor,
+               float limit) {
+  Guarded p(in.p), g(in.g);
+  std::vector<std::unique_ptr<Guarded>> state;
+  std::vector<float*> pointers;
+  for (const auto& s : in.state) {
+    state.push_back(std::make_unique<Guarded>(s));
+    pointers.push_back(state.back()->data());
+  }
+  step(coeffs.data(), factor, limit, p.data(), g.data(), pointers.data(), in.p.size());
+  Arrays out{p.values(), g.values(), {}};
+  for (const auto& s : state) out.state.push_back(s->values());
+  return out;
+}
+
+std::vector<float> Coeffs(const RuleEntry& rule, int64_t t) {
+  std::vector<double> values, coeffs(rule.coeff_count);
+  for (const auto& o : rule.options) values.push_back(o.default_value);
+  // Weight decay on, so that its terms are tested too.
+  for (size_t i = 0; i < rule.options.size(); ++i) {
+    if (rule.options[i].name == "weight_decay") values[i] = 0.05;
+  }
+  rule.coeffs(values.data(), t, coeffs.data());
+  return {coeffs.begin(), coeffs.end()};
+}
+
+void ExpectSame(const Arrays& a, const Arrays& b) {
+  EXPECT_EQ(Bits(a.p), Bits(b.p));
+  EXPECT_EQ(Bits(a.g), Bits(b.g));
+  ASSERT_EQ(a.state.size(), b.state.size());
+  for (size_t k = 0; k < a.state.size(); ++k) EXPECT_EQ(Bits(a.state[k]), Bits(b.state[k]));
+}
+
+class KernelTest : public ::testing::TestWithParam<std::string_view> {
+ protected:
+  const KernelSet& set() const {
+    for (const KernelSet& s : AllKernels()) {
+      if (s.target == GetParam()) return s;
+    }
+    throw Error("no such target");
+  }
+  StepFn StepOf(const RuleEntry& rule) const {
+    return set().steps == nullptr ? rule.scalar : set().steps[rule.kernel];
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Targets, KernelTest, ::testing::ValuesIn(KernelTargets()),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(KernelTest, IsCompiledForTheTargetItNames) {
+  const std::map<std::string_view, std::string_view> names = {
+      {"avx512", "AVX3"}, {"avx2", "AVX2"}, {"neon", "NEON"}, {"scalar", "scalar"}};
+  EXPECT_EQ(set().compiled_for(), names.at(GetParam()));
+}
+
+TEST_P(KernelTest, StepIsTheScalarReferenceBitForBit) {
+  Random random(1);
+  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+    for (const size_t n : {0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 67, 1001}) {
+      for (const size_t misalign : {0, 1, 5}) {  // the end is aligned; the start moves with n
+        for (const int64_t t : {1, 7}) {
+          SCOPED_TRACE(rule.name + ", n = " + std::to_string(n));
+          Arrays in{random.Floats(n + misalign), random.Floats(n + misalign, 0.1F), {}};
+          for (size_t k = 0; k < rule.slots.size(); ++k) {
+            in.state.push_back(random.Floats(n + misalign, 0.01F));
+            // Second moments are not negative.
+            for (float& x : in.state.back()) x = k == 1 ? std::abs(x) : x;
+          }
+          const auto coeffs = Coeffs(rule, t);
+          for (const float limit : {INFINITY, 0.05F}) {
+            ExpectSame(RunStep(StepOf(rule), coeffs, in, 0.75F, limit),
+                       RunStep(rule.scalar, coeffs, in, 0.75F, limit));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, AnyBitsAtAllGiveTheSame) {
+  Random random(2);
+  const auto any = [&random](size_t n) {
+    std::vector<float> x(n);
+    for (float& v : x) {
+      auto bits = static_cast<uint32_t>(random.Bits());
+      // A quarter each: zeros, subnormals, infinities and NaNs, anything.
+      if (bits % 4 == 0) bits &= 0x80000000U;
+      if (bits % 4 == 1) bits &= 0x807FFFFFU;
+      if (bits % 4 == 2) bits |= 0x7F800000U;
+      v = std::bit_cast<float>(bits);
+    }
+    return x;
+  };
+  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+    for (int round = 0; round < 50; ++round) {
+      SCOPED_TRACE(rule.name);
+      Arrays in{any(101), any(101), {}};
+      for (size_t k = 0; k < rule.slots.size(); ++k) in.state.push_back(any(101));
+      ExpectSame(RunStep(StepOf(rule), Coeffs(rule, 3), in, 1, 2.0F),
+                 RunStep(rule.scalar, Coeffs(rule, 3), in, 1, 2.0F));
+    }
+  }
+}
+
+TEST_P(KernelTest, ClampKeepsNaNsAndBoundsInfinities) {
+  const RuleEntry& sgd = Registry::Builtin().Find("sgd");
+  const Arrays in{std::vector<float>(20, 0), std::vector<float>(20, NAN), {}};
+  Arrays infinite = in;
+  infinite.g.assign(20, -INFINITY);
+  const std::vector<float> coeffs = {1, 0};  // lr, decay
+  EXPECT_TRUE(std::isnan(RunStep(StepOf(sgd), coeffs, in, 1, 0.5F).p[19]));
+  EXPECT_EQ(RunStep(StepOf(sgd), coeffs, infinite, 1, 0.5F).p[19], 0.5F);
+}
+
+TEST_P(KernelTest, SumOfSquaresIsTheScalarOneBitForBit) {
+  Random random(3);
+  for (size_t n = 0; n < 200; ++n) {
+    Guarded x(random.Floats(n, 3));
+    EXPECT_EQ(set().sum_squares(x.data(), n), ScalarKernels().sum_squares(x.data(), n)) << n;
+  }
+  Guarded large(std::vector<float>(1000, 3e38F));
+  EXPECT_TRUE(std::isfinite(set().sum_squares(large.data(), 1000)));
+  for (const float bad : {INFINITY, -INFINITY, NAN}) {
+    for (const size_t at : {0, 17, 36}) {
+      std::vector<float> x(37, 1);
+      x[at] = bad;
+      EXPECT_FALSE(std::isfinite(set().sum_squares(x.data(), 37)));
+    }
+  }
+}
+
+TEST_P(KernelTest, SumOfSquaresIsExactInDouble) {
+  // Integers: every partial sum is exact, so the order cannot matter.
+  std::vector<float> x;
+  double expected = 0;
+  for (int i = 0; i < 1000; ++i) {
+    x.push_back(static_cast<float>(i - 500));
+    expected += static_cast<double>(i - 500) * (i - 500);
+  }
+  EXPECT_EQ(set().sum_squares(x.data(), x.size()), expected);
+}
+
+TEST_P(KernelTest, AddScaledIsFused) {
+  Random random(4);
+  for (size_t n = 0; n < 70; ++n) {
+    const std::vector<float> x = random.Floats(n), y = random.Floats(n);
+    Guarded gx(x), gy(y);
+    set().add_scaled(gy.data(), gx.data(), 0.3F, n);
+    const std::vector<float> result = gy.values();
+    for (size_t i = 0; i < n; ++i) EXPECT_EQ(result[i], std::fma(0.3F, x[i], y[i]));
+  }
+}
+
+TEST(KernelsTest, TheEnvironmentForcesATarget) {
+  for (const std::string_view target : KernelTargets()) {
+    setenv("KUDARI_TARGET", std::string(target).c_str(), 1);
+    EXPECT_EQ(Kernels().target, target);
+    EXPECT_EQ(KernelTarget(), target);
+  }
+  setenv("KUDARI_TARGET", "mmx", 1);
+  std::string message;
+  try {
+    Kernels();
+  } catch (const Error& e) {
+    message = e.what();
+  }
+  unsetenv("KUDARI_TARGET");
+  EXPECT_THAT(message, ::testing::HasSubstr("KUDARI_TARGET = \"mmx\" is not one of "));
+  EXPECT_THAT(message, ::testing::HasSubstr("scalar"));
+  EXPECT_EQ(Kernels().target, KernelTargets().front());
+}
+
+}  // namespace
+}  // namespace kudari::internal

@@ -229,7 +229,9 @@ void Optimizer::Impl::SetValues(Cohort& cohort) const {
 double Optimizer::Impl::ClipValue() const {
   if (!spec.clip_value) return kInfinity;
   const double value = (*spec.clip_value)(steps);
-  CheckRange("clip_value at step " + std::to_string(steps), value, 0, kInfinity);
+  if (!(value >= 0)) {
+    CheckRange("clip_value at step " + std::to_string(steps), value, 0, kInfinity);
+  }
   return value;
 }
 
@@ -331,7 +333,7 @@ std::string_view Optimizer::Impl::FirstNonFinite() const {
 }
 
 Report Optimizer::Impl::Apply(const Gradient& gradient) {
-  Report report{.loss = gradient.loss, .factor = gradient.factor, .first_nonfinite = {}};
+  Report report{.loss = gradient.loss, .factor = gradient.factor};
   for (Cohort& c : cohorts) SetValues(c);
   const double limit = ClipValue();
   BindGradients(gradient.data);
@@ -399,7 +401,7 @@ Report Optimizer::Step() {
 
 Report Optimizer::Step(const Oracle& oracle) {
   const Gradient gradient = impl_->source->Compute(impl_->tensors, oracle, impl_->parallel);
-  if (gradient.samples == 0) return {.loss = gradient.loss, .skipped = true, .first_nonfinite = {}};
+  if (gradient.samples == 0) return {.loss = gradient.loss, .skipped = true};
   return impl_->Apply(gradient);
 }
 
@@ -434,10 +436,10 @@ double Optimizer::Value(size_t index, std::string_view option) const {
 }
 
 OptimizerState Optimizer::State() const {
-  OptimizerState state{.step = impl_->steps, .tensors = {}};
+  OptimizerState state{.step = impl_->steps};
   for (size_t i = 0; i < impl_->tensors.size(); ++i) {
     const Slotted& s = impl_->slotted[i];
-    TensorState t{.name = impl_->tensors[i].name, .step = s.step, .buffers = {}};
+    TensorState t{.name = impl_->tensors[i].name, .step = s.step};
     for (size_t k = 0; k < s.state.size(); ++k) {
       t.buffers.push_back({impl_->cohorts[s.cohort].rule.slots[k],
                            std::vector<float>(s.state[k], s.state[k] + s.size)});

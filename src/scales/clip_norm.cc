@@ -20,7 +20,9 @@ ClipNorm::ClipNorm(Schedule max_norm, double eps) : max_norm_(std::move(max_norm
 
 double ClipNorm::Factor(double norm, int64_t step) const {
   const double max_norm = max_norm_(step);
-  CheckRange("clip_norm at step " + std::to_string(step), max_norm, 0, kInfinity);
+  if (!(max_norm >= 0)) {
+    CheckRange("clip_norm at step " + std::to_string(step), max_norm, 0, kInfinity);
+  }
   // A NaN stays one: the caller's policy about such gradients has let it through.
   return std::isnan(norm) ? norm : std::min(1.0, max_norm / std::max(norm + eps_, kSmallest));
 }

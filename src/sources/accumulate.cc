@@ -11,7 +11,7 @@ namespace kudari {
 Gradient PlainSource::Compute(std::span<const Tensor> /*tensors*/, const Oracle& oracle,
                               const Parallel& /*parallel*/) {
   const Evaluation e = oracle(Pass::kPlain);
-  return {.loss = e.loss, .samples = e.samples, .factor = 1, .data = {}};
+  return {.loss = e.loss, .samples = e.samples};
 }
 
 Accumulate::Accumulate(int64_t count) : count_(count) {
@@ -21,7 +21,7 @@ Accumulate::Accumulate(int64_t count) : count_(count) {
 Gradient Accumulate::Compute(std::span<const Tensor> tensors, const Oracle& oracle,
                              const Parallel& parallel) {
   const Evaluation first = oracle(Pass::kPlain);
-  Gradient result{.loss = first.loss, .samples = first.samples, .factor = 1, .data = {}};
+  Gradient result{.loss = first.loss, .samples = first.samples};
   if (count_ == 1 || first.samples == 0) return result;
 
   // The sums are in units of the first call's samples: equal batches are added as they are.

@@ -1,0 +1,88 @@
+// The command line of the lab. CLI11 is heavy to compile and stays in this file.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+#include "kudari/error.h"
+#include "lab/bench.h"
+#include "lab/list.h"
+#include "lab/replay.h"
+#ifdef KUDARI_WITH_TORCH
+#include "lab/train.h"
+#endif
+
+namespace {
+
+using namespace kudari::lab;
+
+int Run(int argc, char** argv) {
+  CLI::App app("Kudari: optimisation for deep learning", "kudari");
+  app.require_subcommand(1);
+  app.failure_message(CLI::FailureMessage::simple);
+  app.set_version_flag("--version", KUDARI_VERSION);
+
+#ifdef KUDARI_WITH_TORCH
+  TrainOptions train;
+  int exit_code = 0;
+  auto* const train_app = app.add_subcommand("train", "Train a model as a recipe says");
+  train_app->add_option("recipe", train.recipe, "TOML file")->required();
+  train_app->add_option("--set", train.sets, "Change the recipe: key=value")->take_all();
+  train_app->add_option("--out", train.out, "Folder of results [runs/<recipe>]");
+  train_app->add_option("--export", train.export_file, "Write the final weights here too");
+  train_app->add_flag("--explain", train.explain, "Say how each parameter is treated, and stop");
+  train_app->callback([&] { exit_code = Train(train, stdout).diverged ? 1 : 0; });
+#else
+  constexpr int exit_code = 0;
+  auto* const train_app = app.add_subcommand("train", "Train a model (not in this build)");
+  train_app->allow_extras();
+  train_app->callback([] {
+    throw kudari::Error("train: this program was built without LibTorch (KUDARI_TORCH=OFF)");
+  });
+#endif
+
+  ReplayOptions replay;
+  auto* const replay_app = app.add_subcommand("replay", "Apply an optimiser to recorded gradients");
+  replay_app->add_option("--recipe", replay.recipe, "TOML file with [optimizer]")->required();
+  replay_app->add_option("--params", replay.params, "Start, safetensors")->required();
+  replay_app->add_option("--grads", replay.grads, "<step>/<parameter>, safetensors")->required();
+  replay_app->add_option("--out", replay.out, "Final parameters, safetensors")->required();
+  replay_app->add_option("--state-out", replay.state_out, "<parameter>/<slot>, safetensors");
+  replay_app->callback([&] { Replay(replay, stdout); });
+
+  bool json = false;
+  auto* const list_app = app.add_subcommand("list", "List rules, stages and schedules");
+  list_app->add_flag("--json", json, "As JSON, with every field");
+  list_app->callback([&] { List(json, stdout); });
+
+  std::string name;
+  auto* const describe_app = app.add_subcommand("describe", "Tell all about a rule or schedule");
+  describe_app->add_option("name", name, "As kudari list shows it")->required();
+  describe_app->callback([&] { DescribeByName(name, stdout); });
+
+  BenchOptions bench;
+  auto* const bench_app = app.add_subcommand("bench", "Time every rule against its roofline");
+  bench_app->add_option("--json", bench.json, "Write the results here too");
+  bench_app->add_option("--filter", bench.filter, "Only cases that match, such as adamw/64M/2");
+  bench_app->add_option("--rounds", bench.rounds, "Rounds of each case, at least 7")
+      ->check(CLI::Range(7, 1000));
+  bench_app->callback([&] { Bench(bench, stdout); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Run(argc, argv);
+  } catch (const std::exception& e) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "kudari: %s\n", e.what());
+    return 1;
+  }
+}
