@@ -108,23 +108,26 @@ class BlockImpl : public nn::Module {
 };
 TORCH_MODULE(Block);
 
-// Positions as strong as the patches they are added to: with the usual 0.02, and few images to learn
-// from, the transformer hardly learns to use them.
+// Positions as strong as the patches they are added to: with the usual 0.02, and few images to
+// learn from, the transformer hardly learns to use them.
 constexpr double kPositionScale = 0.5;
 
 // A vision transformer (Dosovitskiy et al., arXiv:2010.11929), pre-norm.
 class VisionTransformer : public Model {
  public:
   VisionTransformer(const ModelConfig& config, const std::vector<int64_t>& shape, int64_t out)
-      : patch_(config.patch), channels_(shape[0]), rows_(shape[1] / patch_),
-        columns_(shape[2] / patch_), dropout_(config.dropout) {
+      : patch_(config.patch),
+        channels_(shape[0]),
+        rows_(shape[1] / patch_),
+        columns_(shape[2] / patch_),
+        dropout_(config.dropout) {
     const int64_t dim = config.dim;
     patch_embed_ = register_module("patch_embed", MakeLinear(channels_ * patch_ * patch_, dim));
     const bool class_token = config.pool == "class";
-    if (class_token) cls_token_ = register_parameter("cls_token", 0.02 * ::torch::randn({1, 1, dim}));
+    if (class_token)
+      cls_token_ = register_parameter("cls_token", 0.02 * ::torch::randn({1, 1, dim}));
     const int64_t tokens = rows_ * columns_ + (class_token ? 1 : 0);
-    pos_embed_ =
-        register_parameter("pos_embed", kPositionScale * ::torch::randn({1, tokens, dim}));
+    pos_embed_ = register_parameter("pos_embed", kPositionScale * ::torch::randn({1, tokens, dim}));
     nn::ModuleList blocks;
     for (int64_t i = 0; i < config.depth; ++i) blocks->push_back(Block(config));
     blocks_ = register_module("blocks", blocks);

@@ -5,10 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <iterator>
 #include <optional>
-#include <span>
 #include <sstream>
 #include <variant>
 
@@ -17,6 +14,7 @@
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
+#include "lab/text_file.h"
 
 namespace kudari::lab {
 namespace {
@@ -32,8 +30,8 @@ template <class C>
 struct Option {
   std::string name;
   std::variant<double C::*, int64_t C::*, bool C::*, std::string C::*, Integers C::*> member;
-  double low = 0, high = 0;              // of a number
-  int64_t least = 0, most = 0;           // of an integer or a list of them
+  double low = 0, high = 0;               // of a number
+  int64_t least = 0, most = 0;            // of an integer or a list of them
   std::vector<std::string> choices = {};  // of a string; empty: any
   std::vector<std::string> only = {};     // values of `name`; empty: all
   std::string doc;
@@ -110,7 +108,7 @@ const std::vector<Option<DataConfig>>& DataOptions() {
       {.name = "validation",
        .member = &D::validation,
        .low = 0,
-       .high = 0.9,
+       .high = kBelow1,
        .doc = "share of the data that is held out of training for validation"},
   };
   return options;
@@ -172,8 +170,9 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
        .member = &T::min_loss_change,
        .low = 0,
        .high = kInfinity,
-       .doc = "stop when the mean training loss between two evaluations differs from that before by "
-              "less than this; 0: never"},
+       .doc =
+           "stop when the mean training loss between two evaluations differs from that before by "
+           "less than this; 0: never"},
       {.name = "early_stopping",
        .member = &T::early_stopping,
        .least = 0,
@@ -186,8 +185,8 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
 template <class C>
 bool Applies(const Option<C>& option, const C& config) {
   if constexpr (requires { config.name; }) {
-    return option.only.empty() || std::find(option.only.begin(), option.only.end(), config.name) !=
-                                      option.only.end();
+    return option.only.empty() ||
+           std::find(option.only.begin(), option.only.end(), config.name) != option.only.end();
   }
   return true;
 }
@@ -207,12 +206,10 @@ void Read(TableReader& reader, const Option<C>& option, C& config) {
     void operator()(int64_t C::*m) { assign(config.*m, reader.Integer(o.name, o.least, o.most)); }
     void operator()(bool C::*m) { assign(config.*m, reader.Bool(o.name)); }
     void operator()(std::string C::*m) {
-      assign(config.*m, o.choices.empty() ? reader.String(o.name)
-                                          : reader.Choice(o.name, o.choices));
+      assign(config.*m,
+             o.choices.empty() ? reader.String(o.name) : reader.Choice(o.name, o.choices));
     }
-    void operator()(Integers C::*m) {
-      assign(config.*m, reader.Integers(o.name, o.least, o.most));
-    }
+    void operator()(Integers C::*m) { assign(config.*m, reader.Integers(o.name, o.least, o.most)); }
   };
   std::visit(Visitor{reader, option, config, set}, option.member);
 }
@@ -242,9 +239,7 @@ std::string RangeOf(const Option<C>& o) {
   struct Visitor {
     const Option<C>& o;
     std::string operator()(double C::*) { return RangeText(o.low, o.high); }
-    std::string operator()(int64_t C::*) {
-      return fmt::format("[{}, {}]", o.least, o.most);
-    }
+    std::string operator()(int64_t C::*) { return fmt::format("[{}, {}]", o.least, o.most); }
     std::string operator()(bool C::*) { return "true or false"; }
     std::string operator()(std::string C::*) {
       return o.choices.empty() ? "text" : fmt::format("{}", fmt::join(o.choices, ", "));
@@ -291,8 +286,7 @@ Description DescribeTable(std::string name, std::string summary,
   d.name = std::move(name);
   d.summary = std::move(summary);
   for (const auto& o : options) {
-    const std::string only =
-        o.only.empty() ? "" : fmt::format("{}: ", fmt::join(o.only, ", "));
+    const std::string only = o.only.empty() ? "" : fmt::format("{}: ", fmt::join(o.only, ", "));
     d.options.push_back({o.name, ValueText(o, C{}), RangeOf(o), only + o.doc});
   }
   return d;
@@ -378,10 +372,7 @@ Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
 }
 
 Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets) {
-  std::ifstream in(file, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in) throw Error(fmt::format("{}: cannot be read", file.string()));
-  return ParseTrainRecipe(text, file.string(), sets);
+  return ParseTrainRecipe(ReadTextFile(file), file.string(), sets);
 }
 
 std::string ToToml(const Recipe& recipe) {

@@ -96,8 +96,8 @@ Loss ChooseLoss(const TrainConfig& config, const Dataset& data) {
 Tensor LossOf(Loss loss, const Tensor& output, const Tensor& y, double label_smoothing) {
   namespace f = ::torch::nn::functional;
   if (loss == Loss::kCrossEntropy) {
-    return f::cross_entropy(
-        output, y, f::CrossEntropyFuncOptions().label_smoothing(label_smoothing));
+    return f::cross_entropy(output, y,
+                            f::CrossEntropyFuncOptions().label_smoothing(label_smoothing));
   }
   const Tensor target =
       y.scalar_type() == ::torch::kInt64 ? ::torch::one_hot(y, output.size(1)).to(output) : y;
@@ -271,9 +271,8 @@ class Run {
   int64_t evaluated_step_ = 0, samples_seen_ = 0;
   double best_val_loss_ = std::numeric_limits<double>::infinity();
   int64_t evaluations_since_best_ = 0;
-  // Of the steps since the last evaluation.
-  double interval_loss_ = 0, former_interval_loss_ = kNan;
-  int64_t interval_steps_ = 0;
+  // Sums over the samples since the last evaluation, and the mean loss of those before it.
+  double interval_loss_ = 0, interval_samples_ = 0, former_mean_loss_ = kNan;
   double seconds_ = 0;
 };
 
@@ -368,12 +367,14 @@ Evaluation Run::NextLoss() {
   if (!batches_->More()) return {0, 0};
   const Samples batch = batches_->Next();
   samples_seen_ += batch.size();
-  const Tensor loss = LossOf(loss_, model_->forward(batch.x), batch.y, recipe_.train.label_smoothing);
+  const Tensor loss =
+      LossOf(loss_, model_->forward(batch.x), batch.y, recipe_.train.label_smoothing);
   loss.backward();
   return {loss.item<double>(), static_cast<double>(batch.size())};
 }
 
 void Run::TakeStep() {
+  const int64_t seen_before = samples_seen_;
   last_.lr = optimizer_->engine().Value(0, "lr");
   const Report report = optimizer_->Step([this] { return NextLoss(); });
   ++last_.step;
@@ -382,8 +383,9 @@ void Run::TakeStep() {
   last_.skipped = report.skipped;
   last_.seconds = Seconds(start_);
   metrics_->Write(StepJson(last_));
-  ++interval_steps_;
-  interval_loss_ += report.loss;
+  const double samples = static_cast<double>(samples_seen_ - seen_before);
+  interval_samples_ += samples;
+  interval_loss_ += samples * report.loss;
   CheckStops(report);
   if (!Stopped()) progress_.Step(Now());
 }
@@ -427,14 +429,14 @@ void Run::EvaluateNow() {
                        train.early_stopping));
     }
   }
-  const double loss = interval_loss_ / static_cast<double>(interval_steps_);
-  if (std::abs(loss - former_interval_loss_) < train.min_loss_change) {
+  const double mean_loss = interval_loss_ / interval_samples_;
+  const double change = std::abs(mean_loss - former_mean_loss_);
+  if (change < train.min_loss_change) {
     Stop(fmt::format("the training loss changed by {:.3g}, less than train.min_loss_change = {:g}",
-                     std::abs(loss - former_interval_loss_), train.min_loss_change));
+                     change, train.min_loss_change));
   }
-  former_interval_loss_ = loss;
-  interval_loss_ = 0;
-  interval_steps_ = 0;
+  former_mean_loss_ = mean_loss;
+  interval_loss_ = interval_samples_ = 0;
   progress_.Evaluation(Now());
 }
 
@@ -450,8 +452,8 @@ Status Run::Now() const {
           .lr = last_.lr,
           .grad_norm = last_.grad_norm,
           .samples_per_second = static_cast<double>(samples_seen_) / seconds,
-          .seconds_left = seconds * static_cast<double>(steps_ - last_.step) /
-                          static_cast<double>(last_.step)};
+          .seconds_left =
+              seconds * static_cast<double>(steps_ - last_.step) / static_cast<double>(last_.step)};
 }
 
 std::string Run::Heading() const {
@@ -477,13 +479,13 @@ std::string Run::Summary() const {
       {"stopped", result_.stopped},
       {"training loss", fmt::format("{:.4f}", last_.loss)}};
   if (validation_.size() > 0) {
-    rows.push_back({"validation loss", fmt::format("{:.4f}, lowest {:.4f}", result_.validation.loss,
-                                                   best_val_loss_)});
+    rows.push_back({"validation loss",
+                    fmt::format("{:.4f}, lowest {:.4f}", result_.validation.loss, best_val_loss_)});
   }
   if (std::isfinite(result_.validation.accuracy)) {
-    rows.push_back({"validation accuracy",
-                    fmt::format("{}, best {}", percent(result_.validation.accuracy),
-                                percent(result_.best_val_accuracy))});
+    rows.push_back(
+        {"validation accuracy", fmt::format("{}, best {}", percent(result_.validation.accuracy),
+                                            percent(result_.best_val_accuracy))});
   }
   if (std::isfinite(result_.test.loss)) {
     rows.push_back({"test loss", fmt::format("{:.4f}", result_.test.loss)});

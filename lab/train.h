@@ -23,7 +23,7 @@ struct TrainOptions {
 /// What a run came to.
 struct TrainResult {
   int64_t steps = 0;
-  Score validation, test;       ///< of the final weights; NaN without data or if not evaluated
+  Score validation, test;        ///< of the final weights; NaN without data or if not evaluated
   double best_val_accuracy = 0;  ///< of all evaluations; NaN if there was none
   std::string stopped;           ///< why, in words
   bool diverged = false;         ///< the loss ceased to be finite: no weights were written
