@@ -22,7 +22,8 @@ std::string ErrorOf(const F& f) {
 
 ::torch::nn::Sequential Mlp() {
   ::torch::manual_seed(1);
-  return {::torch::nn::Linear(5, 7), ::torch::nn::Tanh(), ::torch::nn::Linear(7, 3)};
+  return ::torch::nn::Sequential(::torch::nn::Linear(5, 7), ::torch::nn::Tanh(),
+                                 ::torch::nn::Linear(7, 3));
 }
 
 at::Tensor Loss(::torch::nn::Sequential& model, int64_t batch = 16) {
