@@ -48,9 +48,14 @@ const TypeInfo* FindType(std::string_view dtype) {
 
 std::string Quoted(std::string_view text) { return '"' + std::string(text) + '"'; }
 
-std::string ShapeText(std::span<const int64_t> shape) {
+// "[1, 2]": a shape or a pair of offsets.
+template <class T>
+std::string ListText(const std::vector<T>& values) {
   std::string text = "[";
-  for (const int64_t n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  for (const T value : values) {
+    if (text.size() > 1) text += ", ";
+    text += std::to_string(value);
+  }
   return text + "]";
 }
 
@@ -388,15 +393,14 @@ void SafeTensorsFile::Load(uint64_t file_size, const Reader& read) {
   uint64_t end = 0;  // of the tensors so far
   for (Entry& entry : reader.entries) {
     const std::string where = file_ + ": tensor " + Quoted(entry.name) + ": ";
-    const std::string range =
-        "[" + std::to_string(entry.offsets[0]) + ", " + std::to_string(entry.offsets[1]) + "]";
+    const std::string range = ListText(entry.offsets);
     uint64_t size = 0;
     if (!ByteSize(entry.shape, entry.type->bytes, size)) {
-      throw Error(where + "shape " + ShapeText(entry.shape) + " is too large");
+      throw Error(where + "shape " + ListText(entry.shape) + " is too large");
     }
     if (entry.offsets[1] < entry.offsets[0] || entry.offsets[1] - entry.offsets[0] != size) {
       throw Error(where + "data_offsets " + range + " do not hold the " + std::to_string(size) +
-                  " bytes of " + std::string(entry.type->name) + " " + ShapeText(entry.shape));
+                  " bytes of " + std::string(entry.type->name) + " " + ListText(entry.shape));
     }
     if (entry.offsets[0] != end) {
       throw Error(where + "data_offsets " + range +
@@ -524,7 +528,7 @@ void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTe
       uint64_t size = 0;
       if (!ByteSize(t.shape, sizeof(float), size) || size != t.values.size_bytes()) {
         throw Error(where + std::to_string(t.values.size()) + " values do not fit shape " +
-                    ShapeText(t.shape));
+                    ListText(t.shape));
       }
       if (header.size() > 1) header += ',';
       header += nlohmann::json(t.name).dump() +

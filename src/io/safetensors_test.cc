@@ -315,8 +315,9 @@ TEST_F(SafeTensorsTest, RejectsDeepNestingWithoutFollowingIt) {
 
 TEST_F(SafeTensorsTest, RejectsRangesThatDoNotCoverTheData) {
   const auto u8 = [](std::string_view name, std::string_view shape, std::string_view range) {
-    return '"' + std::string(name) + R"(":{"dtype":"U8","shape":)" + std::string(shape) +
-           R"(,"data_offsets":)" + std::string(range) + "}";
+    std::string text = "\"";
+    text.append(name).append(R"(":{"dtype":"U8","shape":)").append(shape);
+    return text.append(R"(,"data_offsets":)").append(range).append("}");
   };
   const auto two = [&](std::string_view a, std::string_view b) {
     return HeaderMessage("{" + u8("a", "[2]", a) + "," + u8("b", "[2]", b) + "}", "1234");

@@ -24,10 +24,9 @@ Options ReadOptions(TableReader& reader, const RuleEntry& rule) {
   for (const RuleEntry::Option& o : rule.options) {
     const auto value = reader.ScheduleOf(o.name);
     if (!value) continue;
-    try {
-      CheckRange(value->Text(), (*value)(0), o.low, o.high);
-    } catch (const Error& e) {
-      reader.Fail(o.name, e.what());
+    const double first = (*value)(0);
+    if (!(o.low <= first && first <= o.high)) {
+      reader.Fail(o.name, value->Text() + " is outside " + RangeText(o.low, o.high));
     }
     options.emplace(o.name, *value);
   }
