@@ -9,10 +9,12 @@ both. The order turns from round to round. The C++ contenders run in processes o
 no two OpenMP pools share one. Threads are not pinned.
 
 An idle OpenMP pool spins before it sleeps, by default for longer than many of the steps here, and
-would take a core from whoever is measured next. GOMP_SPINCOUNT shortens that to some tenths of a
+would take a core from whoever is measured next. GOMP_SPINCOUNT shortens that to about half a
 millisecond, longer than the gaps between the parallel regions of a step, and every repetition
 begins after a pause in which all pools fall asleep. (OMP_WAIT_POLICY=passive would be simpler, and
 unfair: it makes a sleeping thread be woken in every region, of which torch has one a tensor.)
+Figures for as many threads as there are cores need a machine that does nothing else: each region
+waits for the thread that some other program keeps from running.
 """
 
 import argparse
@@ -132,7 +134,8 @@ def main():
         "libtorch c++": Worker(arguments.worker, "libtorch"),
     }
     load = os.getloadavg()[0]
-    print(f"AdamW, torch {torch.__version__}, {arguments.rounds} rounds, load average {load:.1f}")
+    print(f"AdamW, torch {torch.__version__}, {arguments.rounds} rounds, load average {load:.1f}"
+          f"{': this machine is busy' if load > 0.5 else ''}")
     print(f"{'contender':<15} {'params':>9} {'tensors':>7} {'threads':>7}   ns/param: "
           f"{'min':>8} {'median':>8} {'max':>8}   x kudari")
     rows = []
