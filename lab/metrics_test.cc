@@ -1,0 +1,66 @@
+#include "lab/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "kudari/error.h"
+#include "lab/text_file.h"
+
+namespace kudari::lab {
+namespace {
+
+using nlohmann::json;
+
+TEST(Metrics, StepHasItsKeysInOrder) {
+  const std::string line = StepJson({.step = 3,
+                                     .epoch = 2,
+                                     .loss = 0.1,
+                                     .lr = 1e-3,
+                                     .grad_norm = 2.5,
+                                     .skipped = true,
+                                     .seconds = 0.25});
+  EXPECT_EQ(line, R"({"step":3,"epoch":2,"loss":0.1,"lr":0.001,"grad_norm":2.5,"skipped":true,)"
+                  R"("seconds":0.250000})");
+}
+
+TEST(Metrics, NumbersReadBackExactly) {
+  const double loss = std::sqrt(2.0) * 1e-7;
+  EXPECT_EQ(json::parse(StepJson({.step = 1, .loss = loss}))["loss"].get<double>(), loss);
+}
+
+TEST(Metrics, WhatIsNotFiniteIsNull) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const json step = json::parse(
+      StepJson({.step = 1, .loss = std::numeric_limits<double>::infinity(), .grad_norm = nan}));
+  EXPECT_TRUE(step["loss"].is_null());
+  EXPECT_TRUE(step["grad_norm"].is_null());
+  EXPECT_EQ(ScoreJson(7, "val", {.loss = 0.5, .accuracy = nan}),
+            R"({"step":7,"val_loss":0.5,"val_accuracy":null})");
+}
+
+TEST(Metrics, EachLineIsInTheFileAtOnce) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "metrics_test.jsonl";
+  MetricsFile file(path);
+  file.Write("a");
+  EXPECT_EQ(ReadTextFile(path), "a\n");
+  file.Write("b");
+  EXPECT_EQ(ReadTextFile(path), "a\nb\n");
+  MetricsFile again(path);
+  EXPECT_EQ(ReadTextFile(path), "");
+}
+
+TEST(Metrics, FileThatCannotBeWrittenIsNamed) {
+  try {
+    MetricsFile file(std::filesystem::path(testing::TempDir()) / "no-such-folder" / "m.jsonl");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), testing::HasSubstr("no-such-folder/m.jsonl: No such file"));
+  }
+}
+
+}  // namespace
+}  // namespace kudari::lab

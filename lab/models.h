@@ -1,0 +1,31 @@
+#ifndef KUDARI_LAB_MODELS_H_
+#define KUDARI_LAB_MODELS_H_
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lab/recipe.h"
+
+namespace kudari::lab {
+
+/// A model of the lab: maps a batch of samples, [batch, shape...], to [batch, outputs].
+class Model : public ::torch::nn::Module {
+ public:
+  virtual at::Tensor forward(const at::Tensor& x) = 0;
+
+  /// Number of trained values.
+  int64_t ParameterCount() const;
+};
+
+/// Builds a model with fresh weights from torch's generator. `shape` is that of one sample;
+/// transformers need images, [channels, height, width]. Throws Error naming the option that does
+/// not fit the data or another option.
+std::shared_ptr<Model> MakeModel(const ModelConfig& config, const std::vector<int64_t>& shape,
+                                 int64_t outputs);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_MODELS_H_

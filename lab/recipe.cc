@@ -1,0 +1,391 @@
+#include "lab/recipe.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <sstream>
+#include <variant>
+
+#include "core/nearest.h"
+#include "core/toml_table.h"
+#include "kudari/error.h"
+#include "kudari/recipe.h"
+#include "kudari/registry.h"
+#include "lab/text_file.h"
+
+namespace kudari::lab {
+namespace {
+
+using internal::TableReader;
+using Integers = std::vector<int64_t>;
+
+constexpr int64_t kMany = 1'000'000'000;
+constexpr int64_t kDefaultEpochs = 10;
+
+// One option of table C: where it lives, what it may be and for which values of `name` it exists.
+template <class C>
+struct Option {
+  std::string name;
+  std::variant<double C::*, int64_t C::*, bool C::*, std::string C::*, Integers C::*> member;
+  double low = 0, high = 0;               // of a number
+  int64_t least = 0, most = 0;            // of an integer or a list of them
+  std::vector<std::string> choices = {};  // of a string; empty: any
+  std::vector<std::string> only = {};     // values of `name`; empty: all
+  std::string doc;
+};
+
+const std::vector<Option<ModelConfig>>& ModelOptions() {
+  using M = ModelConfig;
+  static const std::vector<Option<M>> options = {
+      {.name = "name",
+       .member = &M::name,
+       .choices = {"linear", "mlp", "vit"},
+       .doc = "linear: one layer; mlp: hidden layers with GELU; vit: pre-norm vision transformer"},
+      {.name = "hidden",
+       .member = &M::hidden,
+       .least = 1,
+       .most = kMany,
+       .only = {"mlp"},
+       .doc = "width of each hidden layer"},
+      {.name = "patch",
+       .member = &M::patch,
+       .least = 1,
+       .most = kMany,
+       .only = {"vit"},
+       .doc = "side of the square patches that become tokens; must divide the image"},
+      {.name = "dim",
+       .member = &M::dim,
+       .least = 1,
+       .most = kMany,
+       .only = {"vit"},
+       .doc = "width of a token"},
+      {.name = "depth",
+       .member = &M::depth,
+       .least = 1,
+       .most = kMany,
+       .only = {"vit"},
+       .doc = "number of transformer blocks"},
+      {.name = "heads",
+       .member = &M::heads,
+       .least = 1,
+       .most = kMany,
+       .only = {"vit"},
+       .doc = "attention heads of a block; must divide dim"},
+      {.name = "mlp_ratio",
+       .member = &M::mlp_ratio,
+       .least = 1,
+       .most = kMany,
+       .only = {"vit"},
+       .doc = "hidden width of a block's MLP, in units of dim"},
+      {.name = "pool",
+       .member = &M::pool,
+       .choices = {"mean", "class"},
+       .only = {"vit"},
+       .doc = "what the head sees: the mean of the tokens, or a class token of its own"},
+      {.name = "dropout",
+       .member = &M::dropout,
+       .low = 0,
+       .high = kBelow1,
+       .only = {"mlp", "vit"},
+       .doc = "probability that an activation is dropped in training"},
+  };
+  return options;
+}
+
+const std::vector<Option<DataConfig>>& DataOptions() {
+  using D = DataConfig;
+  static const std::vector<Option<D>> options = {
+      {.name = "name",
+       .member = &D::name,
+       .choices = {"digits", "mnist", "cifar10", "safetensors"},
+       .doc = "data set"},
+      {.name = "path",
+       .member = &D::path,
+       .doc = "file or folder to read it from; empty: where the set-up puts it"},
+      {.name = "validation",
+       .member = &D::validation,
+       .low = 0,
+       .high = kBelow1,
+       .doc = "share of the data that is held out of training for validation"},
+  };
+  return options;
+}
+
+const std::vector<Option<TrainConfig>>& TrainOptionTable() {
+  using T = TrainConfig;
+  static const std::vector<Option<T>> options = {
+      {.name = "epochs",
+       .member = &T::epochs,
+       .least = 0,
+       .most = kMany,
+       .doc = "passes over the training data; 0: as many as steps needs; 10 if neither is given"},
+      {.name = "steps",
+       .member = &T::steps,
+       .least = 0,
+       .most = kMany,
+       .doc = "optimiser steps; 0: as many as epochs needs; of two limits the first to be reached "
+              "ends the run"},
+      {.name = "batch_size",
+       .member = &T::batch_size,
+       .least = 1,
+       .most = kMany,
+       .doc = "samples of one gradient; a step has optimizer.accumulate times as many"},
+      {.name = "seed",
+       .member = &T::seed,
+       .least = 0,
+       .most = INT64_MAX,
+       .doc = "decides about the split of the data, the initial weights and the order of samples"},
+      {.name = "shuffle", .member = &T::shuffle, .doc = "a new order of samples for every epoch"},
+      {.name = "eval_every",
+       .member = &T::eval_every,
+       .least = 0,
+       .most = kMany,
+       .doc = "steps between evaluations; 0: once an epoch"},
+      {.name = "threads",
+       .member = &T::threads,
+       .least = 0,
+       .most = 1024,
+       .doc = "threads; 0: one for each core"},
+      {.name = "loss",
+       .member = &T::loss,
+       .choices = {"auto", "cross_entropy", "mse"},
+       .doc = "auto: cross_entropy for classes, mse for other targets"},
+      {.name = "label_smoothing",
+       .member = &T::label_smoothing,
+       .low = 0,
+       .high = kBelow1,
+       .doc = "share of each label that cross_entropy spreads over all classes in training"},
+      {.name = "init",
+       .member = &T::init,
+       .doc = "safetensors file with the initial weights; empty: random ones"},
+      {.name = "min_grad_norm",
+       .member = &T::min_grad_norm,
+       .low = 0,
+       .high = kInfinity,
+       .doc = "stop after a step whose gradient norm, before clipping, is below this; 0: never"},
+      {.name = "min_loss_change",
+       .member = &T::min_loss_change,
+       .low = 0,
+       .high = kInfinity,
+       .doc =
+           "stop when the mean training loss between two evaluations differs from that before by "
+           "less than this; 0: never"},
+      {.name = "early_stopping",
+       .member = &T::early_stopping,
+       .least = 0,
+       .most = kMany,
+       .doc = "stop after this many evaluations without a new lowest validation loss; 0: never"},
+  };
+  return options;
+}
+
+template <class C>
+bool Applies(const Option<C>& option, const C& config) {
+  if constexpr (requires { config.name; }) {
+    return option.only.empty() ||
+           std::find(option.only.begin(), option.only.end(), config.name) != option.only.end();
+  }
+  return true;
+}
+
+// Reads one option's value into the member, with the reader's checks.
+template <class C>
+void Read(TableReader& reader, const Option<C>& option, C& config) {
+  const auto set = [&](auto& member, auto value) {
+    if (value) member = *std::move(value);
+  };
+  struct Visitor {
+    TableReader& reader;
+    const Option<C>& o;
+    C& config;
+    decltype(set)& assign;
+    void operator()(double C::*m) { assign(config.*m, reader.Number(o.name, o.low, o.high)); }
+    void operator()(int64_t C::*m) { assign(config.*m, reader.Integer(o.name, o.least, o.most)); }
+    void operator()(bool C::*m) { assign(config.*m, reader.Bool(o.name)); }
+    void operator()(std::string C::*m) {
+      assign(config.*m,
+             o.choices.empty() ? reader.String(o.name) : reader.Choice(o.name, o.choices));
+    }
+    void operator()(Integers C::*m) { assign(config.*m, reader.Integers(o.name, o.least, o.most)); }
+  };
+  std::visit(Visitor{reader, option, config, set}, option.member);
+}
+
+// The value as it is written in TOML.
+template <class C>
+std::string ValueText(const Option<C>& option, const C& config) {
+  struct Visitor {
+    const C& config;
+    std::string operator()(double C::*m) { return internal::NumberText(config.*m); }
+    std::string operator()(int64_t C::*m) { return std::to_string(config.*m); }
+    std::string operator()(bool C::*m) { return config.*m ? "true" : "false"; }
+    std::string operator()(std::string C::*m) {
+      std::ostringstream text;
+      text << toml::value<std::string>(config.*m);
+      return text.str();
+    }
+    std::string operator()(Integers C::*m) {
+      return fmt::format("[{}]", fmt::join(config.*m, ", "));
+    }
+  };
+  return std::visit(Visitor{config}, option.member);
+}
+
+template <class C>
+std::string RangeOf(const Option<C>& o) {
+  struct Visitor {
+    const Option<C>& o;
+    std::string operator()(double C::*) { return RangeText(o.low, o.high); }
+    std::string operator()(int64_t C::*) { return fmt::format("[{}, {}]", o.least, o.most); }
+    std::string operator()(bool C::*) { return "true or false"; }
+    std::string operator()(std::string C::*) {
+      return o.choices.empty() ? "text" : fmt::format("{}", fmt::join(o.choices, ", "));
+    }
+    std::string operator()(Integers C::*) { return fmt::format("list of >= {}", o.least); }
+  };
+  return std::visit(Visitor{o}, o.member);
+}
+
+template <class C>
+C ReadTable(TableReader& root, std::string_view name, const std::vector<Option<C>>& options) {
+  C config;
+  std::optional<TableReader> table = root.Table(name);
+  if (!table) return config;
+  for (const auto& option : options) Read(*table, option, config);
+  table->Finish();
+  for (const auto& option : options) {
+    if constexpr (requires { config.name; }) {
+      if (table->Has(option.name) && !Applies(option, config)) {
+        table->Fail(option.name, fmt::format("is no option of {} \"{}\", only of {}", name,
+                                             config.name, fmt::join(option.only, " and ")));
+      }
+    }
+  }
+  return config;
+}
+
+template <class C>
+std::string WriteTable(std::string_view name, const std::vector<Option<C>>& options,
+                       const C& config) {
+  std::string text = fmt::format("[{}]\n", name);
+  for (const auto& option : options) {
+    if (!Applies(option, config)) continue;
+    text += fmt::format("{} = {}\n", option.name, ValueText(option, config));
+  }
+  return text;
+}
+
+template <class C>
+Description DescribeTable(std::string name, std::string summary,
+                          const std::vector<Option<C>>& options) {
+  Description d;
+  d.kind = "recipe table";
+  d.name = std::move(name);
+  d.summary = std::move(summary);
+  for (const auto& o : options) {
+    const std::string only = o.only.empty() ? "" : fmt::format("{}: ", fmt::join(o.only, ", "));
+    d.options.push_back({o.name, ValueText(o, C{}), RangeOf(o), only + o.doc});
+  }
+  return d;
+}
+
+// The part of a dotted path before the first dot, which is cut off `path`.
+std::string_view TakeComponent(std::string_view& path) {
+  const size_t dot = path.find('.');
+  const std::string_view part = path.substr(0, dot);
+  path = dot == std::string_view::npos ? "" : path.substr(dot + 1);
+  return part;
+}
+
+// Parses a value as TOML; what is none is text.
+toml::table ParseValue(std::string_view value) {
+  try {
+    toml::table parsed = toml::parse(fmt::format("value = {}", value));
+    if (parsed.size() == 1) return parsed;
+  } catch (const toml::parse_error&) {
+    // A schedule, a name or a path.
+  }
+  return toml::table{{"value", std::string(value)}};
+}
+
+// Makes the change of one "key=value".
+void ApplySet(std::string_view set, toml::table& root) {
+  const size_t equals = set.find('=');
+  if (equals == std::string_view::npos || equals == 0) {
+    throw Error(fmt::format("--set {}: must be key=value, such as train.epochs=3", set));
+  }
+  const toml::table parsed = ParseValue(set.substr(equals + 1));
+  std::string_view path = set.substr(0, equals);
+  toml::node* at = &root;
+  while (true) {
+    const std::string_view part = TakeComponent(path);
+    if (toml::table* table = at->as_table()) {
+      if (path.empty()) {
+        table->insert_or_assign(part, *parsed.get("value"));
+        return;
+      }
+      at = &table->insert(part, toml::table{}).first->second;
+    } else {
+      toml::array* list = at->as_array();
+      size_t index = 0;
+      const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
+      if (list == nullptr || error != std::errc() || end != part.data() + part.size() ||
+          index >= list->size() || path.empty()) {
+        throw Error(fmt::format("--set {}: there is no \"{}\" to set", set, part));
+      }
+      at = list->get(index);
+    }
+  }
+}
+
+// The [optimizer] table on one line, the one on which it begins in the recipe.
+std::string OptimizerText(toml::table& root) {
+  toml::table* table = root["optimizer"].as_table();
+  if (table == nullptr) return "";
+  table->is_inline(true);
+  std::ostringstream text;
+  const auto line = table->source().begin.line;
+  if (line > 1) text << std::string(line - 1, '\n');
+  text << "optimizer = " << *table;
+  return text.str();
+}
+
+}  // namespace
+
+Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
+                        const std::vector<std::string>& sets) {
+  toml::table root = internal::ParseToml(toml, source);
+  for (const std::string& set : sets) ApplySet(set, root);
+  TableReader reader(root, "", source);
+  Recipe recipe;
+  recipe.model = ReadTable(reader, "model", ModelOptions());
+  recipe.data = ReadTable(reader, "data", DataOptions());
+  recipe.train = ReadTable(reader, "train", TrainOptionTable());
+  reader.Table("optimizer");
+  reader.Finish();
+  if (recipe.train.epochs == 0 && recipe.train.steps == 0) recipe.train.epochs = kDefaultEpochs;
+  recipe.optimizer = ParseRecipe(sets.empty() ? toml : OptimizerText(root), source);
+  return recipe;
+}
+
+Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets) {
+  return ParseTrainRecipe(ReadTextFile(file), file.string(), sets);
+}
+
+std::string ToToml(const Recipe& recipe) {
+  return WriteTable("model", ModelOptions(), recipe.model) + "\n" +
+         WriteTable("data", DataOptions(), recipe.data) + "\n" +
+         WriteTable("train", TrainOptionTable(), recipe.train) + "\n" +
+         kudari::ToToml(Complete(recipe.optimizer));
+}
+
+std::vector<Description> DescribeRecipe() {
+  return {DescribeTable("model", "what is trained", ModelOptions()),
+          DescribeTable("data", "what it is trained on", DataOptions()),
+          DescribeTable("train", "how it is trained", TrainOptionTable())};
+}
+
+}  // namespace kudari::lab

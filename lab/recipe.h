@@ -1,0 +1,80 @@
+#ifndef KUDARI_LAB_RECIPE_H_
+#define KUDARI_LAB_RECIPE_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kudari/description.h"
+#include "kudari/spec.h"
+
+namespace kudari::lab {
+
+/// The [model] table: what is trained.
+struct ModelConfig {
+  std::string name = "vit";
+  std::vector<int64_t> hidden = {128};
+  int64_t patch = 4, dim = 64, depth = 4, heads = 4, mlp_ratio = 4;
+  std::string pool = "mean";
+  double dropout = 0;
+
+  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
+};
+
+/// The [data] table: what it is trained on.
+struct DataConfig {
+  std::string name = "digits";
+  std::string path;
+  double validation = 0.2;
+
+  friend bool operator==(const DataConfig&, const DataConfig&) = default;
+};
+
+/// The [train] table: how.
+struct TrainConfig {
+  int64_t epochs = 0, steps = 0;  // never both 0 once read
+  int64_t batch_size = 64, seed = 1;
+  bool shuffle = true;
+  int64_t eval_every = 0, threads = 0;
+  std::string loss = "auto";
+  double label_smoothing = 0;
+  std::string init;
+  double min_grad_norm = 0, min_loss_change = 0;
+  int64_t early_stopping = 0;
+
+  friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
+};
+
+/// Everything that decides about a training run: a plain value that round-trips as TOML.
+struct Recipe {
+  ModelConfig model;
+  DataConfig data;
+  OptimizerSpec optimizer;
+  TrainConfig train;
+
+  friend bool operator==(const Recipe&, const Recipe&) = default;
+};
+
+/// Reads a recipe. `sets` holds changes "key=value" that are made to it first, key as in
+/// "train.epochs" or, in the first of the optimiser's groups, "optimizer.group.0.lr"; the value is
+/// read as TOML, and as plain text if it is none. Every option that is not given gets its default.
+/// Throws Error naming `source`, the line, the key, the range and, for an unknown key or name, the
+/// nearest known one.
+Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
+                        const std::vector<std::string>& sets = {});
+
+/// The same from a file.
+Recipe ReadTrainRecipe(const std::filesystem::path& file,
+                       const std::vector<std::string>& sets = {});
+
+/// The recipe with every option spelled out: ParseTrainRecipe(ToToml(recipe)) is the recipe.
+std::string ToToml(const Recipe& recipe);
+
+/// The tables [model], [data] and [train] with their options, for listings.
+std::vector<Description> DescribeRecipe();
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_RECIPE_H_

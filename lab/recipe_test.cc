@@ -1,0 +1,175 @@
+#include "lab/recipe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kudari/error.h"
+#include "kudari/recipe.h"
+
+namespace kudari::lab {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+constexpr std::string_view kRecipe = R"([model]
+name = "vit"
+patch = 2
+[data]
+name = "digits"
+[optimizer]
+rule = "adamw"
+lr = "2e-3 * warmup(100)"
+[[optimizer.group]]
+match = "head.*"
+lr = 1e-4
+[train]
+epochs = 30
+seed = 7
+)";
+
+std::string MessageOf(std::string_view toml, const std::vector<std::string>& sets = {}) {
+  try {
+    ParseTrainRecipe(toml, "r.toml", sets);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+// The recipe with one line more in the table, whose line is the first of the message.
+std::string With(std::string_view table, std::string_view line) {
+  std::string text(kRecipe);
+  const std::string header = "[" + std::string(table) + "]\n";
+  text.insert(text.find(header) + header.size(), std::string(line) + "\n");
+  return text;
+}
+
+TEST(Recipe, ReadsWhatIsGivenAndFillsTheRest) {
+  const Recipe recipe = ParseTrainRecipe(kRecipe, "r.toml");
+  EXPECT_EQ(recipe.model.patch, 2);
+  EXPECT_EQ(recipe.model.dim, ModelConfig().dim);
+  EXPECT_EQ(recipe.train.epochs, 30);
+  EXPECT_EQ(recipe.train.seed, 7);
+  EXPECT_EQ(recipe.train.batch_size, TrainConfig().batch_size);
+  EXPECT_EQ(recipe.optimizer.rule, "adamw");
+  EXPECT_EQ(recipe.optimizer.groups.size(), 1U);
+}
+
+TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
+  for (const std::string& set : {"model.pool=class", "model.name=linear", "data.path=a \"b\\c",
+                                 "train.min_grad_norm=1e-5", "train.steps=12"}) {
+    std::string text(kRecipe);
+    if (set == "model.name=linear") text.erase(text.find("patch"), 10);
+    Recipe recipe = ParseTrainRecipe(text, "r.toml", {set});
+    recipe.optimizer = Complete(recipe.optimizer);
+    const std::string full = ToToml(recipe);
+    EXPECT_EQ(ParseTrainRecipe(full, "full"), recipe) << full;
+    EXPECT_EQ(ToToml(ParseTrainRecipe(full, "full")), full);
+    EXPECT_THAT(full, HasSubstr("beta2 = 0.999"));
+    EXPECT_THAT(full, HasSubstr("early_stopping = 0"));
+  }
+}
+
+TEST(Recipe, ListOfHiddenWidthsRoundTrips) {
+  const Recipe recipe = ParseTrainRecipe(
+      "model = {name = \"mlp\", hidden = [5, 3]}\noptimizer = {rule = \"sgd\", lr = 1}", "r.toml");
+  EXPECT_THAT(recipe.model.hidden, testing::ElementsAre(5, 3));
+  EXPECT_THAT(ToToml(recipe), HasSubstr("hidden = [5, 3]"));
+}
+
+TEST(Recipe, LimitsDefaultToTenEpochs) {
+  const std::string text = "[optimizer]\nrule = \"sgd\"\nlr = 0.1\n[train]\n";
+  EXPECT_EQ(ParseTrainRecipe(text, "r").train.epochs, 10);
+  EXPECT_EQ(ParseTrainRecipe(text + "steps = 5", "r").train.epochs, 0);
+  const Recipe both = ParseTrainRecipe(text + "steps = 5\nepochs = 2", "r");
+  EXPECT_EQ(both.train.epochs, 2);
+  EXPECT_EQ(both.train.steps, 5);
+}
+
+TEST(Recipe, UnknownKeysAreErrorsWithLineAndNearest) {
+  EXPECT_EQ(MessageOf(With("train", "epoch = 3")),
+            "r.toml:13: train.epoch: unknown key; did you mean \"epochs\"?");
+  EXPECT_EQ(MessageOf(With("model", "head = 3")),
+            "r.toml:2: model.head: unknown key; did you mean \"heads\"?");
+  EXPECT_THAT(MessageOf("[trian]\nepochs = 3\n" + std::string(kRecipe)),
+              HasSubstr("r.toml:1: trian: unknown key; did you mean \"train\"?"));
+  EXPECT_THAT(MessageOf(With("optimizer", "weight_dcay = 3")),
+              HasSubstr("r.toml:7: optimizer.weight_dcay: unknown key; did you mean "
+                        "\"weight_decay\"?"));
+}
+
+TEST(Recipe, ValuesAreChecked) {
+  EXPECT_EQ(MessageOf(With("train", "batch_size = 0")),
+            "r.toml:13: train.batch_size: 0 is outside [1, 1000000000]");
+  EXPECT_EQ(MessageOf(With("model", "dropout = 1")),
+            "r.toml:2: model.dropout: 1 is outside [0, 1)");
+  EXPECT_EQ(MessageOf(With("model", "depth = \"4\"")), "r.toml:2: model.depth: must be an integer");
+  EXPECT_EQ(MessageOf(With("train", "shuffle = 1")),
+            "r.toml:13: train.shuffle: must be true or false");
+  EXPECT_THAT(MessageOf(With("train", "loss = \"mes\"")),
+              HasSubstr("train.loss: unknown name \"mes\"; did you mean \"mse\"?"));
+  EXPECT_THAT(MessageOf("[model]\n"), HasSubstr("the table [optimizer] is missing"));
+  EXPECT_THAT(MessageOf("[model\n"), StartsWith("r.toml:1:7: "));
+}
+
+TEST(Recipe, OptionsOfAnotherModelAreErrors) {
+  EXPECT_EQ(MessageOf(With("model", "hidden = [3]")),
+            "r.toml:2: model.hidden: is no option of model \"vit\", only of mlp");
+}
+
+TEST(Recipe, SetChangesAndAdds) {
+  const Recipe recipe =
+      ParseTrainRecipe(kRecipe, "r.toml",
+                       {"train.epochs=3", "model.pool=class", "optimizer.lr=1e-3 * warmup(10)",
+                        "optimizer.group.0.lr=0.5", "optimizer.clip_norm=1",
+                        "data.path=\"some where\"", "train.shuffle=false"});
+  EXPECT_EQ(recipe.train.epochs, 3);
+  EXPECT_EQ(recipe.train.seed, 7);
+  EXPECT_EQ(recipe.model.pool, "class");
+  EXPECT_EQ(recipe.optimizer.options.at("lr").Text(), "0.001 * warmup(10)");
+  EXPECT_EQ(recipe.optimizer.groups.at(0).options.at("lr"), Schedule(0.5));
+  EXPECT_EQ(recipe.optimizer.clip_norm, Schedule(1));
+  EXPECT_EQ(recipe.data.path, "some where");
+  EXPECT_FALSE(recipe.train.shuffle);
+}
+
+TEST(Recipe, SetErrorsNameTheKey) {
+  const std::string text(kRecipe);
+  EXPECT_EQ(MessageOf(text, {"train.epoch=3"}),
+            "r.toml: train.epoch: unknown key; did you mean \"epochs\"?");
+  // An optimiser that was changed stands on the line of its table.
+  EXPECT_THAT(MessageOf(text, {"optimizer.weight_dcay=3"}),
+              HasSubstr("r.toml:6: optimizer.weight_dcay: unknown key; did you mean "));
+  EXPECT_EQ(MessageOf(text, {"epochs"}), "--set epochs: must be key=value, such as train.epochs=3");
+  EXPECT_EQ(MessageOf(text, {"train.epochs.x=3"}),
+            "--set train.epochs.x=3: there is no \"x\" to set");
+  EXPECT_EQ(MessageOf(text, {"optimizer.group.1.lr=3"}),
+            "--set optimizer.group.1.lr=3: there is no \"1\" to set");
+  EXPECT_THAT(MessageOf(text, {"train.seed=one"}), HasSubstr("train.seed: must be an integer"));
+}
+
+TEST(Recipe, MissingFileIsNamed) {
+  try {
+    ReadTrainRecipe("no-such.toml");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("no-such.toml"));
+  }
+}
+
+TEST(Recipe, DescriptionsHaveDefaultsAndRanges) {
+  const std::vector<Description> tables = DescribeRecipe();
+  ASSERT_EQ(tables.size(), 3U);
+  EXPECT_EQ(tables[2].name, "train");
+  for (const Description& d : tables) {
+    for (const OptionDescription& o : d.options) {
+      EXPECT_NE(o.default_value, "") << o.name;
+      EXPECT_NE(o.range, "") << o.name;
+      EXPECT_NE(o.doc, "") << o.name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kudari::lab

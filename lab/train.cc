@@ -1,0 +1,515 @@
+#include "lab/train.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <limits>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <random>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "kudari/error.h"
+#include "kudari/recipe.h"
+#include "kudari/safetensors.h"
+#include "kudari/torch.h"
+#include "lab/data.h"
+#include "lab/models.h"
+#include "lab/progress.h"
+#include "lab/recipe.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using ::at::Tensor;
+using Clock = std::chrono::steady_clock;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr int64_t kEvaluationBatch = 512;
+
+double Seconds(Clock::time_point from) {
+  return std::chrono::duration<double>(Clock::now() - from).count();
+}
+
+volatile std::sig_atomic_t interrupted = 0;
+
+// While it lives, the first SIGINT only sets `interrupted`; the second has its former effect.
+class InterruptScope {
+ public:
+  InterruptScope() {
+    interrupted = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int) { interrupted = 1; };
+    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+    sigaction(SIGINT, &action, &former_);
+  }
+  ~InterruptScope() { sigaction(SIGINT, &former_, nullptr); }
+  InterruptScope(const InterruptScope&) = delete;
+  InterruptScope& operator=(const InterruptScope&) = delete;
+
+ private:
+  struct sigaction former_ {};
+};
+
+// A part of the data as tensors: y holds classes or targets. Views of the data set's memory.
+struct Samples {
+  Tensor x, y;
+  int64_t size() const { return x.defined() ? x.size(0) : 0; }
+};
+
+Samples ToSamples(Split& split, const Dataset& data) {
+  const int64_t outputs = data.Outputs();
+  std::vector<int64_t> shape = {split.Size()};
+  shape.insert(shape.end(), data.shape.begin(), data.shape.end());
+  const Tensor x = ::torch::from_blob(split.x.data(), shape, ::torch::kFloat32);
+  if (data.classes > 0) {
+    return {x, ::torch::from_blob(split.labels.data(), {split.Size()}, ::torch::kInt64)};
+  }
+  return {x, ::torch::from_blob(split.targets.data(), {split.Size(), outputs}, ::torch::kFloat32)};
+}
+
+enum class Loss { kCrossEntropy, kMeanSquare };
+
+Loss ChooseLoss(const TrainConfig& config, const Dataset& data) {
+  if (config.loss == "mse") return Loss::kMeanSquare;
+  if (config.loss == "auto") return data.classes > 0 ? Loss::kCrossEntropy : Loss::kMeanSquare;
+  if (data.classes == 0) {
+    throw Error(fmt::format(
+        "train.loss = \"cross_entropy\" needs classes; the data set {} has other targets: use "
+        "\"mse\"",
+        data.name));
+  }
+  return Loss::kCrossEntropy;
+}
+
+// The mean loss. Classes are one-hot targets for the mean square.
+Tensor LossOf(Loss loss, const Tensor& output, const Tensor& y, double label_smoothing) {
+  namespace f = ::torch::nn::functional;
+  if (loss == Loss::kCrossEntropy) {
+    return f::cross_entropy(output, y,
+                            f::CrossEntropyFuncOptions().label_smoothing(label_smoothing));
+  }
+  const Tensor target =
+      y.scalar_type() == ::torch::kInt64 ? ::torch::one_hot(y, output.size(1)).to(output) : y;
+  return f::mse_loss(output, target);
+}
+
+// The order of an epoch's samples: Fisher and Yates's shuffle, spelled out because the standard
+// library's may differ from one machine to the next.
+void Shuffle(std::vector<int64_t>& order, std::mt19937_64& random) {
+  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
+}
+
+// Deals the batches of one epoch after the other.
+class Batches {
+ public:
+  Batches(Samples samples, const TrainConfig& config)
+      : samples_(std::move(samples)),
+        batch_size_(config.batch_size),
+        shuffle_(config.shuffle),
+        random_(static_cast<uint64_t>(config.seed)),
+        order_(static_cast<size_t>(samples_.size())) {
+    std::iota(order_.begin(), order_.end(), 0);
+  }
+
+  void StartEpoch() {
+    if (shuffle_) Shuffle(order_, random_);
+    next_ = 0;
+  }
+
+  /// Whether the epoch has another batch.
+  bool More() const { return next_ < samples_.size(); }
+
+  Samples Next() {
+    const int64_t count = std::min(batch_size_, samples_.size() - next_);
+    const Tensor index = ::torch::from_blob(order_.data() + next_, {count}, ::torch::kInt64);
+    next_ += count;
+    return {samples_.x.index_select(0, index), samples_.y.index_select(0, index)};
+  }
+
+ private:
+  Samples samples_;
+  int64_t batch_size_, next_ = 0;
+  bool shuffle_;
+  std::mt19937_64 random_;
+  std::vector<int64_t> order_;
+};
+
+Score Evaluate(Model& model, const Samples& samples, Loss loss) {
+  const ::torch::NoGradGuard no_grad;
+  model.eval();
+  double total = 0;
+  int64_t right = 0;
+  for (int64_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
+    const int64_t count = std::min(kEvaluationBatch, samples.size() - begin);
+    const Tensor y = samples.y.narrow(0, begin, count);
+    const Tensor output = model.forward(samples.x.narrow(0, begin, count));
+    total += LossOf(loss, output, y, 0).item<double>() * static_cast<double>(count);
+    if (y.scalar_type() == ::torch::kInt64) right += (output.argmax(1) == y).sum().item<int64_t>();
+  }
+  model.train();
+  const double n = static_cast<double>(samples.size());
+  const bool classes = samples.size() > 0 && samples.y.scalar_type() == ::torch::kInt64;
+  return {total / n, classes ? static_cast<double>(right) / n : kNan};
+}
+
+// Replaces every weight by the file's of the same name.
+void LoadWeights(Model& model, const fs::path& path) {
+  const ::torch::NoGradGuard no_grad;
+  const SafeTensorsFile file(path);
+  const auto parameters = model.named_parameters();
+  for (const auto& item : parameters) {
+    Tensor weight = item.value();
+    const SafeTensor& stored = file.Find(item.key());
+    if (weight.sizes() != at::IntArrayRef(stored.shape)) {
+      throw Error(fmt::format("{}: tensor \"{}\" has the shape [{}], the model's has [{}]",
+                              path.string(), item.key(), fmt::join(stored.shape, ", "),
+                              fmt::join(weight.sizes(), ", ")));
+    }
+    const std::span<const float> values = file.Floats(item.key());
+    std::copy(values.begin(), values.end(), weight.data_ptr<float>());
+  }
+  for (const SafeTensor& stored : file.tensors()) {
+    if (!parameters.contains(stored.name)) {
+      throw Error(fmt::format("{}: the model has no parameter \"{}\"", path.string(), stored.name));
+    }
+  }
+}
+
+void SaveWeights(const Model& model, const fs::path& path) {
+  std::vector<FloatTensor> tensors;
+  for (const auto& item : model.named_parameters()) {
+    const Tensor& p = item.value();
+    tensors.push_back(
+        {item.key(), p.sizes().vec(), {p.data_ptr<float>(), static_cast<size_t>(p.numel())}});
+  }
+  WriteSafeTensors(path, tensors);
+}
+
+std::string PlanTable(const kudari::Optimizer& engine) {
+  std::vector<std::vector<std::string>> rows = {
+      {"parameter", "shape", "class", "group", "rule", "lr", "weight_decay"}};
+  const std::vector<TensorPlan> plan = engine.Plan();
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const std::map<std::string, double> options(plan[i].options.begin(), plan[i].options.end());
+    const auto value = [&](const char* name) {
+      const auto found = options.find(name);
+      return found == options.end() ? "-" : fmt::format("{:.6g}", found->second);
+    };
+    rows.push_back({plan[i].name, fmt::format("[{}]", fmt::join(engine.tensors()[i].shape, ", ")),
+                    std::string(Name(plan[i].tensor_class)),
+                    plan[i].group < 0 ? "-" : std::to_string(plan[i].group), plan[i].rule,
+                    value("lr"), value("weight_decay")});
+  }
+  return TextTable(rows);
+}
+
+// The rule and its learning rate, and those of groups with rules of their own.
+std::string OptimizerText(const OptimizerSpec& spec) {
+  std::vector<std::string> parts;
+  const auto add = [&](const std::string& rule, const Options& options) {
+    const auto lr = options.find("lr");
+    parts.push_back(lr == options.end() ? rule : fmt::format("{}, lr {}", rule, lr->second.Text()));
+  };
+  if (!spec.rule.empty()) add(spec.rule, spec.options);
+  for (const Group& group : spec.groups) {
+    if (!group.rule.empty() && group.rule != spec.rule) add(group.rule, group.options);
+  }
+  return fmt::format("{}", fmt::join(parts, "; "));
+}
+
+// One training run, from the recipe to the summary.
+class Run {
+ public:
+  Run(const TrainOptions& options, std::FILE* console);
+
+  void Explain() { progress_.Text(PlanTable(optimizer_->engine())); }
+  TrainResult Execute();
+
+ private:
+  void CheckOutput() const;
+  void TrainEpochs();
+  void TakeStep();
+  Evaluation NextLoss();
+  void EvaluateNow();
+  void CheckStops(const Report& report);
+  void Stop(std::string why) {
+    if (result_.stopped.empty()) result_.stopped = std::move(why);
+  }
+  void Diverge(std::string_view what);
+  bool Stopped() const { return !result_.stopped.empty(); }
+  Status Now() const;
+  std::string Heading() const;
+  std::string Summary() const;
+
+  const TrainOptions& options_;
+  Progress progress_;
+  fs::path out_;
+  Recipe recipe_;
+  Dataset data_;
+  Samples train_, validation_, test_;
+  Loss loss_;
+  std::shared_ptr<Model> model_;
+  std::optional<kudari::torch::Optimizer> optimizer_;
+  std::optional<Batches> batches_;
+  std::optional<MetricsFile> metrics_;
+  int64_t steps_per_epoch_, steps_;
+
+  Clock::time_point start_;
+  StepRecord last_;
+  TrainResult result_;
+  int64_t evaluated_step_ = 0, samples_seen_ = 0;
+  double best_val_loss_ = std::numeric_limits<double>::infinity();
+  int64_t evaluations_since_best_ = 0;
+  // Sums over the samples since the last evaluation, and the mean loss of those before it.
+  double interval_loss_ = 0, interval_samples_ = 0, former_mean_loss_ = kNan;
+  double seconds_ = 0;
+};
+
+Run::Run(const TrainOptions& options, std::FILE* console)
+    : options_(options), progress_(console), out_(options.out) {
+  if (out_.empty()) out_ = fs::path("runs") / options.recipe.stem();
+  recipe_ = ReadTrainRecipe(options.recipe, options.sets);
+  const TrainConfig& train = recipe_.train;
+  if (train.early_stopping > 0 && recipe_.data.validation == 0) {
+    throw Error("train.early_stopping needs validation data: data.validation is 0");
+  }
+  if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
+  data_ = LoadData(recipe_.data.name, recipe_.data.path, static_cast<uint64_t>(train.seed),
+                   recipe_.data.validation);
+  if (data_.train.Size() == 0) throw Error(fmt::format("{}: no training samples", data_.name));
+  train_ = ToSamples(data_.train, data_);
+  validation_ = ToSamples(data_.validation, data_);
+  test_ = ToSamples(data_.test, data_);
+  loss_ = ChooseLoss(train, data_);
+  ::torch::manual_seed(static_cast<uint64_t>(train.seed));
+  model_ = MakeModel(recipe_.model, data_.shape, data_.Outputs());
+  if (!train.init.empty()) LoadWeights(*model_, train.init);
+  // The norm belongs to the metrics, whether the recipe asks for it or not.
+  OptimizerSpec spec = recipe_.optimizer;
+  spec.measure_norm = true;
+  optimizer_.emplace(*model_, spec);
+  optimizer_->engine().SetParallel({at::get_num_threads(), nullptr});
+  batches_.emplace(train_, train);
+
+  const int64_t batch_count = (train_.size() + train.batch_size - 1) / train.batch_size;
+  const int64_t accumulate = recipe_.optimizer.accumulate;
+  steps_per_epoch_ = (batch_count + accumulate - 1) / accumulate;
+  steps_ = train.epochs == 0 ? train.steps : train.epochs * steps_per_epoch_;
+  if (train.steps > 0) steps_ = std::min(steps_, train.steps);
+  result_.validation = result_.test = {kNan, kNan};
+  result_.best_val_accuracy = kNan;
+  if (!options.explain) CheckOutput();
+}
+
+// What can be known beforehand is better said before an hour of training than after it.
+void Run::CheckOutput() const {
+  if (fs::exists(out_) && !fs::is_directory(out_)) {
+    throw Error(fmt::format("--out {}: is not a folder", out_.string()));
+  }
+  const fs::path folder = options_.export_file.parent_path();
+  if (!folder.empty() && !fs::is_directory(folder)) {
+    throw Error(fmt::format("--export {}: there is no folder {}", options_.export_file.string(),
+                            folder.string()));
+  }
+}
+
+TrainResult Run::Execute() {
+  std::error_code error;
+  fs::create_directories(out_, error);
+  if (error) throw Error(fmt::format("--out {}: {}", out_.string(), error.message()));
+  metrics_.emplace(out_ / "metrics.jsonl");
+  WriteFileAtomically(out_ / "recipe.toml", ToToml(recipe_));
+  progress_.Text(Heading());
+
+  const InterruptScope interrupts;
+  start_ = Clock::now();
+  TrainEpochs();
+  seconds_ = Seconds(start_);
+  if (!result_.diverged) {
+    result_.test = Evaluate(*model_, test_, loss_);
+    metrics_->Write(ScoreJson(last_.step, "test", result_.test));
+    SaveWeights(*model_, out_ / "model.safetensors");
+    if (!options_.export_file.empty()) SaveWeights(*model_, options_.export_file);
+  }
+  result_.steps = last_.step;
+  progress_.Text(Summary());
+  return result_;
+}
+
+void Run::TrainEpochs() {
+  model_->train();
+  while (!Stopped()) {
+    ++last_.epoch;
+    batches_->StartEpoch();
+    while (batches_->More() && !Stopped()) {
+      TakeStep();
+      const int64_t every = recipe_.train.eval_every;
+      const bool due = every > 0 ? last_.step % every == 0 : !batches_->More();
+      if (due && !result_.diverged) EvaluateNow();
+    }
+  }
+  if (evaluated_step_ != last_.step && !result_.diverged) EvaluateNow();
+}
+
+// The oracle of a step: forward and backward over one batch.
+Evaluation Run::NextLoss() {
+  if (!batches_->More()) return {0, 0};
+  const Samples batch = batches_->Next();
+  samples_seen_ += batch.size();
+  const Tensor loss =
+      LossOf(loss_, model_->forward(batch.x), batch.y, recipe_.train.label_smoothing);
+  loss.backward();
+  return {loss.item<double>(), static_cast<double>(batch.size())};
+}
+
+void Run::TakeStep() {
+  const int64_t seen_before = samples_seen_;
+  last_.lr = optimizer_->engine().Value(0, "lr");
+  const Report report = optimizer_->Step([this] { return NextLoss(); });
+  ++last_.step;
+  last_.loss = report.loss;
+  last_.grad_norm = report.grad_norm;
+  last_.skipped = report.skipped;
+  last_.seconds = Seconds(start_);
+  metrics_->Write(StepJson(last_));
+  const double samples = static_cast<double>(samples_seen_ - seen_before);
+  interval_samples_ += samples;
+  interval_loss_ += samples * report.loss;
+  CheckStops(report);
+  if (!Stopped()) progress_.Step(Now());
+}
+
+void Run::CheckStops(const Report& report) {
+  if (!std::isfinite(report.loss) && !report.skipped) {
+    Diverge(fmt::format("the training loss is {}", report.loss));
+  } else if (interrupted != 0) {
+    Stop(fmt::format("interrupted at step {}, epoch {}", last_.step, last_.epoch));
+  } else if (report.grad_norm < recipe_.train.min_grad_norm) {
+    Stop(fmt::format("gradient norm {:.3g} is below train.min_grad_norm = {:g}", report.grad_norm,
+                     recipe_.train.min_grad_norm));
+  } else if (last_.step == steps_) {
+    Stop("reached the end");
+  }
+}
+
+void Run::Diverge(std::string_view what) {
+  result_.diverged = true;
+  result_.stopped = fmt::format("diverged: {} at step {}", what, last_.step);
+}
+
+void Run::EvaluateNow() {
+  evaluated_step_ = last_.step;
+  const TrainConfig& train = recipe_.train;
+  if (validation_.size() > 0) {
+    const Score score = Evaluate(*model_, validation_, loss_);
+    result_.validation = score;
+    metrics_->Write(ScoreJson(last_.step, "val", score));
+    if (!(score.accuracy <= result_.best_val_accuracy)) result_.best_val_accuracy = score.accuracy;
+    if (!std::isfinite(score.loss)) {
+      return Diverge(fmt::format("the validation loss is {}", score.loss));
+    }
+    ++evaluations_since_best_;
+    if (score.loss < best_val_loss_) {
+      best_val_loss_ = score.loss;
+      evaluations_since_best_ = 0;
+    }
+    if (train.early_stopping > 0 && evaluations_since_best_ >= train.early_stopping) {
+      Stop(fmt::format("no new lowest validation loss in {} evaluations (train.early_stopping)",
+                       train.early_stopping));
+    }
+  }
+  const double mean_loss = interval_loss_ / interval_samples_;
+  const double change = std::abs(mean_loss - former_mean_loss_);
+  if (change < train.min_loss_change) {
+    Stop(fmt::format("the training loss changed by {:.3g}, less than train.min_loss_change = {:g}",
+                     change, train.min_loss_change));
+  }
+  former_mean_loss_ = mean_loss;
+  interval_loss_ = interval_samples_ = 0;
+  progress_.Evaluation(Now());
+}
+
+Status Run::Now() const {
+  const double seconds = Seconds(start_);
+  return {.step = last_.step,
+          .steps = steps_,
+          .epoch = last_.epoch,
+          .epochs = (steps_ + steps_per_epoch_ - 1) / steps_per_epoch_,
+          .loss = last_.loss,
+          .val_accuracy = result_.validation.accuracy,
+          .val_loss = result_.validation.loss,
+          .lr = last_.lr,
+          .grad_norm = last_.grad_norm,
+          .samples_per_second = static_cast<double>(samples_seen_) / seconds,
+          .seconds_left =
+              seconds * static_cast<double>(steps_ - last_.step) / static_cast<double>(last_.step)};
+}
+
+std::string Run::Heading() const {
+  return fmt::format(
+      "{}: {} with {} parameters on {} ({} training, {} validation, {} test samples)\n"
+      "{} steps, {} an epoch, batches of {}, {} thread{}; results in {}\n",
+      options_.recipe.stem().string(), recipe_.model.name, model_->ParameterCount(), data_.name,
+      train_.size(), validation_.size(), test_.size(), steps_, steps_per_epoch_,
+      recipe_.train.batch_size, at::get_num_threads(), at::get_num_threads() == 1 ? "" : "s",
+      out_.string());
+}
+
+std::string Run::Summary() const {
+  const auto percent = [](double x) { return fmt::format("{:.2f} %", 100 * x); };
+  std::vector<std::vector<std::string>> rows = {
+      {"model", fmt::format("{}, {} parameters", recipe_.model.name, model_->ParameterCount())},
+      {"data", fmt::format("{}: {} training, {} validation, {} test samples", data_.name,
+                           train_.size(), validation_.size(), test_.size())},
+      {"optimiser", OptimizerText(recipe_.optimizer)},
+      {"steps", fmt::format("{} of {}, in epoch {}", last_.step, steps_, last_.epoch)},
+      {"time", fmt::format("{:.1f} s, {:.0f} samples/s", seconds_,
+                           static_cast<double>(samples_seen_) / seconds_)},
+      {"stopped", result_.stopped},
+      {"training loss", fmt::format("{:.4f}", last_.loss)}};
+  if (validation_.size() > 0) {
+    rows.push_back({"validation loss",
+                    fmt::format("{:.4f}, lowest {:.4f}", result_.validation.loss, best_val_loss_)});
+  }
+  if (std::isfinite(result_.validation.accuracy)) {
+    rows.push_back(
+        {"validation accuracy", fmt::format("{}, best {}", percent(result_.validation.accuracy),
+                                            percent(result_.best_val_accuracy))});
+  }
+  if (std::isfinite(result_.test.loss)) {
+    rows.push_back({"test loss", fmt::format("{:.4f}", result_.test.loss)});
+  }
+  if (std::isfinite(result_.test.accuracy)) {
+    rows.push_back({"test accuracy", percent(result_.test.accuracy)});
+  }
+  std::vector<std::string> files = {(out_ / "metrics.jsonl").string(),
+                                    (out_ / "recipe.toml").string()};
+  if (!result_.diverged) {
+    files.push_back((out_ / "model.safetensors").string());
+    if (!options_.export_file.empty()) files.push_back(options_.export_file.string());
+  }
+  rows.push_back({"written", fmt::format("{}", fmt::join(files, " "))});
+  return "\n" + TextTable(rows);
+}
+
+}  // namespace
+
+TrainResult Train(const TrainOptions& options, std::FILE* console) {
+  Run run(options, console);
+  if (!options.explain) return run.Execute();
+  run.Explain();
+  return {};
+}
+
+}  // namespace kudari::lab

@@ -1,0 +1,351 @@
+#include "lab/train.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <sstream>
+#include <thread>
+
+#include "kudari/error.h"
+#include "kudari/safetensors.h"
+#include "lab/recipe.h"
+#include "lab/text_file.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+// Images of 4 x 4 pixels whose class is the brightest quarter, under noise.
+void WriteQuarters(const fs::path& path) {
+  std::mt19937_64 random(5);
+  std::vector<std::vector<float>> storage;
+  std::vector<FloatTensor> tensors;
+  storage.reserve(4);
+  for (const auto& [part, count] : {std::pair<std::string, int64_t>{"train", 150}, {"test", 60}}) {
+    auto& x = storage.emplace_back();
+    std::vector<float> y;
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t label = i % 4;
+      y.push_back(static_cast<float>(label));
+      for (int64_t pixel = 0; pixel < 16; ++pixel) {
+        const int64_t quarter = pixel / 8 * 2 + pixel % 4 / 2;
+        const float noise = static_cast<float>(random() % 1000) / 1000 - 0.5F;
+        x.push_back(noise + (quarter == label ? 1.0F : 0.0F));
+      }
+    }
+    tensors.push_back({part + "/x", {count, 1, 4, 4}, x});
+    tensors.push_back({part + "/y", {count}, storage.emplace_back(std::move(y))});
+  }
+  WriteSafeTensors(path, tensors);
+}
+
+constexpr std::string_view kRecipe = R"([model]
+name = "vit"
+patch = 2
+dim = 8
+depth = 1
+heads = 2
+[data]
+name = "safetensors"
+[optimizer]
+rule = "adamw"
+lr = 1e-2
+[train]
+epochs = 2
+batch_size = 16
+threads = 1
+)";
+
+// A folder of its own with the data and a recipe.
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest() {
+    const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
+    dir_ = fs::path(testing::TempDir()) / ("train_test-" + std::to_string(getpid()) + "-" + test);
+    fs::create_directories(dir_);
+    WriteQuarters(dir_ / "data.safetensors");
+    WriteRecipe(kRecipe);
+  }
+  ~TrainTest() override { fs::remove_all(dir_); }
+
+  void WriteRecipe(std::string_view text) { std::ofstream(dir_ / "r.toml") << text; }
+
+  TrainOptions Options(std::vector<std::string> sets, const std::string& out = "out") const {
+    TrainOptions options;
+    options.recipe = dir_ / "r.toml";
+    options.sets = std::move(sets);
+    options.sets.push_back("data.path=" + (dir_ / "data.safetensors").string());
+    options.out = dir_ / out;
+    return options;
+  }
+
+  // Trains, keeping what the console was shown.
+  TrainResult Go(const TrainOptions& options) {
+    std::FILE* console = std::tmpfile();
+    TrainResult result;
+    try {
+      result = Train(options, console);
+    } catch (...) {
+      std::fclose(console);
+      throw;
+    }
+    console_.assign(100000, '\0');
+    std::rewind(console);
+    console_.resize(std::fread(console_.data(), 1, console_.size(), console));
+    std::fclose(console);
+    return result;
+  }
+
+  std::string MessageOf(const TrainOptions& options) {
+    try {
+      Go(options);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "no error";
+  }
+
+  // The lines of metrics.jsonl that have the key; all of them without one.
+  std::vector<json> Metrics(const std::string& key = "", const std::string& out = "out") const {
+    std::istringstream in(ReadTextFile(dir_ / out / "metrics.jsonl"));
+    std::vector<json> lines;
+    for (std::string line; std::getline(in, line);) {
+      json item = json::parse(line);
+      if (key.empty() || item.contains(key)) lines.push_back(std::move(item));
+    }
+    return lines;
+  }
+
+  fs::path dir_;
+  std::string console_;
+};
+
+TEST_F(TrainTest, WritesMetricsRecipeAndModel) {
+  TrainOptions options = Options({});
+  options.export_file = dir_ / "exported.safetensors";
+  const TrainResult result = Go(options);
+  // A fifth of the 150 is validation: 120 samples, 8 batches an epoch, of which the last has 8.
+  EXPECT_EQ(result.steps, 16);
+  EXPECT_EQ(result.stopped, "reached the end");
+  const auto steps = Metrics("lr");
+  ASSERT_EQ(steps.size(), 16U);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    EXPECT_EQ(steps[i]["step"], i + 1);
+    EXPECT_EQ(steps[i]["epoch"], i / 8 + 1);
+    EXPECT_EQ(steps[i]["lr"], 1e-2);
+    EXPECT_EQ(steps[i]["skipped"], false);
+    EXPECT_GT(steps[i]["grad_norm"].get<double>(), 0);
+  }
+  EXPECT_LT(steps.back()["loss"].get<double>(), steps.front()["loss"].get<double>());
+  const auto evaluations = Metrics("val_accuracy");
+  ASSERT_EQ(evaluations.size(), 2U);
+  EXPECT_EQ(evaluations[0]["step"], 8);
+  EXPECT_EQ(evaluations[1]["step"], 16);
+  EXPECT_EQ(evaluations[1]["val_loss"].get<double>(), result.validation.loss);
+  const json last = Metrics().back();
+  EXPECT_EQ(last["step"], 16);
+  EXPECT_EQ(last["test_loss"].get<double>(), result.test.loss);
+  EXPECT_EQ(last["test_accuracy"].get<double>(), result.test.accuracy);
+  EXPECT_EQ(ReadTextFile(dir_ / "out/model.safetensors"), ReadTextFile(options.export_file));
+  EXPECT_TRUE(SafeTensorsFile(options.export_file).Contains("blocks.0.qkv.weight"));
+  EXPECT_THAT(console_, HasSubstr("test accuracy"));
+  EXPECT_THAT(console_, testing::Not(HasSubstr("\x1b")));
+}
+
+// Everything that is measured but the time.
+std::vector<json> WithoutTime(std::vector<json> lines) {
+  for (json& line : lines) line.erase("seconds");
+  return lines;
+}
+
+TEST_F(TrainTest, SameSeedSameMetrics) {
+  const std::vector<std::string> sets = {"model.dropout=0.1"};
+  Go(Options(sets, "a"));
+  Go(Options(sets, "b"));
+  EXPECT_EQ(WithoutTime(Metrics("", "a")), WithoutTime(Metrics("", "b")));
+  EXPECT_EQ(ReadTextFile(dir_ / "a/model.safetensors"), ReadTextFile(dir_ / "b/model.safetensors"));
+  Go(Options({"model.dropout=0.1", "train.seed=2"}, "c"));
+  EXPECT_NE(WithoutTime(Metrics("", "a")), WithoutTime(Metrics("", "c")));
+}
+
+TEST_F(TrainTest, WrittenRecipeGivesTheSameRun) {
+  Go(Options({"optimizer.clip_norm=0.5", "optimizer.lr=1e-2 * warmup(5)"}, "a"));
+  TrainOptions again;
+  again.recipe = dir_ / "a/recipe.toml";
+  again.out = dir_ / "b";
+  Go(again);
+  EXPECT_EQ(WithoutTime(Metrics("", "a")), WithoutTime(Metrics("", "b")));
+  EXPECT_EQ(ReadTextFile(dir_ / "a/recipe.toml"), ReadTextFile(dir_ / "b/recipe.toml"));
+}
+
+TEST_F(TrainTest, InitStartsFromGivenWeights) {
+  Go(Options({}, "a"));
+  const std::string weights = (dir_ / "a/model.safetensors").string();
+  // A step of no length leaves the weights as they were given.
+  Go(Options({"train.init=" + weights, "optimizer.lr=0", "train.steps=1"}, "b"));
+  EXPECT_EQ(ReadTextFile(weights), ReadTextFile(dir_ / "b/model.safetensors"));
+  EXPECT_THAT(MessageOf(Options({"train.init=" + weights, "model.dim=10"}, "c")),
+              HasSubstr("has the shape"));
+  EXPECT_THAT(MessageOf(Options({"train.init=" + weights, "model.depth=2"}, "c")),
+              HasSubstr("blocks.1."));
+  EXPECT_THAT(MessageOf(Options({"train.init=" + weights, "model.depth=0"}, "c")),
+              HasSubstr("model.depth"));
+  EXPECT_FALSE(fs::exists(dir_ / "c"));
+}
+
+TEST_F(TrainTest, InitWithParametersThatTheModelLacks) {
+  Go(Options({"model.pool=class"}, "a"));
+  EXPECT_THAT(MessageOf(Options({"train.init=" + (dir_ / "a/model.safetensors").string()}, "b")),
+              testing::AnyOf(HasSubstr("pos_embed"), HasSubstr("cls_token")));
+}
+
+TEST_F(TrainTest, StepsEndInTheMiddleOfAnEpoch) {
+  EXPECT_EQ(Go(Options({"train.steps=11"})).steps, 11);
+  EXPECT_EQ(Metrics("val_loss").back()["step"], 11);
+  EXPECT_EQ(Go(Options({"train.steps=11", "train.epochs=0"})).steps, 11);
+  EXPECT_EQ(Go(Options({"train.steps=99"})).steps, 16);
+}
+
+TEST_F(TrainTest, EvaluatesEverySoManySteps) {
+  Go(Options({"train.eval_every=5"}));
+  std::vector<int64_t> at;
+  for (const json& line : Metrics("val_loss")) at.push_back(line["step"]);
+  EXPECT_THAT(at, testing::ElementsAre(5, 10, 15, 16));
+}
+
+TEST_F(TrainTest, AccumulationFlushesTheShortGroup) {
+  // Batches of 16 in threes: 3, 3 and the last 2, of 16 and 8.
+  Go(Options({"optimizer.accumulate=3", "train.shuffle=false"}, "a"));
+  EXPECT_EQ(Metrics("lr", "a").size(), 6U);
+  Go(Options({"train.batch_size=48", "train.shuffle=false"}, "b"));
+  const auto a = Metrics("lr", "a"), b = Metrics("lr", "b");
+  ASSERT_EQ(b.size(), a.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_NEAR(a[i]["loss"].get<double>(), b[i]["loss"].get<double>(), 1e-4);
+  }
+}
+
+TEST_F(TrainTest, StopsEarlyOnValidation) {
+  // A step of no length never improves on the first evaluation.
+  const TrainResult result =
+      Go(Options({"optimizer.lr=0", "train.epochs=50", "train.early_stopping=3"}));
+  EXPECT_THAT(result.stopped, HasSubstr("train.early_stopping"));
+  EXPECT_EQ(result.steps, 4 * 8);
+  EXPECT_THAT(MessageOf(Options({"train.early_stopping=3", "data.validation=0"})),
+              HasSubstr("train.early_stopping needs validation data"));
+}
+
+TEST_F(TrainTest, StopsOnSmallGradientAndSmallChange) {
+  EXPECT_EQ(Go(Options({"train.min_grad_norm=1e6"})).steps, 1);
+  const TrainResult result = Go(Options({"optimizer.lr=0", "train.min_loss_change=1e-3"}));
+  EXPECT_THAT(result.stopped, HasSubstr("train.min_loss_change"));
+  EXPECT_EQ(result.steps, 16);
+}
+
+TEST_F(TrainTest, DivergenceIsToldAndWritesNoWeights) {
+  const TrainResult result = Go(Options({"optimizer.rule=sgd", "optimizer.lr=1e30"}));
+  EXPECT_TRUE(result.diverged);
+  EXPECT_THAT(result.stopped, StartsWith("diverged: "));
+  EXPECT_LT(result.steps, 16);
+  EXPECT_FALSE(fs::exists(dir_ / "out/model.safetensors"));
+  EXPECT_TRUE(Metrics("lr").back()["loss"].is_null() || Metrics().back()["val_loss"].is_null());
+}
+
+TEST_F(TrainTest, RunsWithoutValidationData) {
+  const TrainResult result = Go(Options({"data.validation=0"}));
+  EXPECT_TRUE(std::isnan(result.validation.loss));
+  EXPECT_TRUE(Metrics("val_loss").empty());
+  EXPECT_EQ(Metrics("test_loss").size(), 1U);
+}
+
+TEST_F(TrainTest, MeanSquareOfOneHotClasses) {
+  const TrainResult result = Go(Options({"train.loss=mse", "train.epochs=6"}));
+  EXPECT_LT(result.test.loss, 0.25);
+  EXPECT_GT(result.test.accuracy, 0.5);
+}
+
+TEST_F(TrainTest, BadInputLeavesTheFolderAlone) {
+  EXPECT_THAT(MessageOf(Options({"train.epoch=3"})), HasSubstr("did you mean \"epochs\""));
+  EXPECT_THAT(MessageOf(Options({"model.patch=3"})), HasSubstr("model.patch = 3"));
+  TrainOptions options = Options({});
+  options.export_file = dir_ / "nowhere" / "w.safetensors";
+  EXPECT_THAT(MessageOf(options), HasSubstr("there is no folder"));
+  EXPECT_FALSE(fs::exists(dir_ / "out"));
+  EXPECT_THAT(MessageOf(Options({}, "r.toml")), HasSubstr("is not a folder"));
+}
+
+TEST_F(TrainTest, OtherFilesOfTheFolderStay) {
+  fs::create_directories(dir_ / "out");
+  std::ofstream(dir_ / "out/notes.txt") << "mine";
+  Go(Options({}));
+  EXPECT_EQ(ReadTextFile(dir_ / "out/notes.txt"), "mine");
+}
+
+TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
+  TrainOptions options = Options({"optimizer.no_decay=[\"bias\", \"norm\"]"});
+  options.explain = true;
+  Go(options);
+  EXPECT_THAT(console_,
+              testing::ContainsRegex("blocks.0.norm1.weight +\\[8\\] +norm +- +adamw +0.01 +0\n"));
+  EXPECT_THAT(console_, testing::ContainsRegex(
+                            "blocks.0.qkv.weight +\\[24, 8\\] +matrix +- +adamw +0.01 +0.01\n"));
+  EXPECT_FALSE(fs::exists(dir_ / "out"));
+}
+
+// What Ctrl-C does: as much as was reached is written, and the program goes on.
+TEST_F(TrainTest, InterruptFinishesCleanly) {
+  std::thread user([this] {
+    const auto begun = [this] {
+      std::error_code error;
+      const auto size = fs::file_size(dir_ / "out/metrics.jsonl", error);
+      return !error && size > 1000;
+    };
+    while (!begun()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    kill(getpid(), SIGINT);
+  });
+  const TrainResult result = Go(Options({"train.epochs=1000000"}));
+  user.join();
+  EXPECT_THAT(result.stopped, StartsWith("interrupted at step "));
+  EXPECT_FALSE(result.diverged);
+  EXPECT_EQ(Metrics().back()["step"], result.steps);
+  EXPECT_EQ(Metrics("test_accuracy").size(), 1U);
+  EXPECT_TRUE(fs::exists(dir_ / "out/model.safetensors"));
+  EXPECT_THAT(console_, HasSubstr("interrupted at step"));
+}
+
+// The project's promise: the recipe of the README on real handwriting.
+TEST(TrainEndToEnd, DigitsReach96Percent) {
+  const fs::path out = fs::path(testing::TempDir()) / ("digits-" + std::to_string(getpid()));
+  TrainOptions options;
+  options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes/digits-vit.toml";
+  options.out = out;
+  const TrainResult result = Train(options, stdout);
+  EXPECT_GE(result.test.accuracy, 0.96);
+  fs::remove_all(out);
+}
+
+// Every recipe that the project ships can be read.
+TEST(Recipes, AreAllValid) {
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(fs::path(KUDARI_SOURCE_DIR) / "recipes")) {
+    EXPECT_NO_THROW(ReadTrainRecipe(entry.path())) << entry.path();
+    ++count;
+  }
+  EXPECT_GE(count, 6);
+}
+
+}  // namespace
+}  // namespace kudari::lab
