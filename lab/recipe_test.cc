@@ -12,7 +12,7 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-constexpr std::string_view kRecipe = R"([model]
+constexpr std::string_view kRecipe = R"toml([model]
 name = "vit"
 patch = 2
 [data]
@@ -26,7 +26,7 @@ lr = 1e-4
 [train]
 epochs = 30
 seed = 7
-)";
+)toml";
 
 std::string MessageOf(std::string_view toml, const std::vector<std::string>& sets = {}) {
   try {
@@ -57,8 +57,8 @@ TEST(Recipe, ReadsWhatIsGivenAndFillsTheRest) {
 }
 
 TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
-  for (const std::string& set : {"model.pool=class", "model.name=linear", "data.path=a \"b\\c",
-                                 "train.min_grad_norm=1e-5", "train.steps=12"}) {
+  for (const std::string set : {"model.pool=class", "model.name=linear", "data.path=a \"b\\c",
+                                "train.min_grad_norm=1e-5", "train.steps=12"}) {
     std::string text(kRecipe);
     if (set == "model.name=linear") text.erase(text.find("patch"), 10);
     Recipe recipe = ParseTrainRecipe(text, "r.toml", {set});

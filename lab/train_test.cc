@@ -250,7 +250,8 @@ TEST_F(TrainTest, StopsEarlyOnValidation) {
 
 TEST_F(TrainTest, StopsOnSmallGradientAndSmallChange) {
   EXPECT_EQ(Go(Options({"train.min_grad_norm=1e6"})).steps, 1);
-  const TrainResult result = Go(Options({"optimizer.lr=0", "train.min_loss_change=1e-3"}));
+  const TrainResult result =
+      Go(Options({"optimizer.lr=0", "train.min_loss_change=1e-3", "train.epochs=5"}));
   EXPECT_THAT(result.stopped, HasSubstr("train.min_loss_change"));
   EXPECT_EQ(result.steps, 16);
 }
