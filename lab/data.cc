@@ -324,9 +324,7 @@ Idx ReadIdx(const fs::path& path, size_t dimensions) {
   return idx;
 }
 
-// Appends the values from `start` on as floats.
 void AppendPixels(std::string_view bytes, std::vector<float>& x) {
-  x.reserve(x.size() + bytes.size());
   for (const char c : bytes) x.push_back(static_cast<float>(static_cast<uint8_t>(c)));
 }
 
@@ -355,6 +353,7 @@ Split ReadMnist(const fs::path& folder, const std::string& part, std::vector<int
   }
   Split split;
   split.samples = x.shape[0];
+  split.x.reserve(x.bytes.size() - x.start);
   AppendPixels(std::string_view(x.bytes).substr(x.start), split.x);
   for (const char c : std::string_view(y.bytes).substr(y.start)) {
     AppendLabel(labels, static_cast<uint8_t>(c), split);
@@ -371,6 +370,8 @@ void AppendBatch(const fs::path& path, Split& split) {
     throw Error(path.string() + ": has " + std::to_string(bytes.size()) +
                 " bytes, which is not a number of records of " + std::to_string(kRecord));
   }
+  // Once a batch: to reserve for every record would copy all of the samples each time.
+  split.x.reserve(split.x.size() + bytes.size() - bytes.size() / kRecord);
   for (size_t at = 0; at < bytes.size(); at += kRecord) {
     AppendLabel(path, static_cast<uint8_t>(bytes[at]), split);
     AppendPixels(std::string_view(bytes).substr(at + 1, kRecord - 1), split.x);

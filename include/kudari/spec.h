@@ -18,11 +18,11 @@ using Options = std::map<std::string, Schedule>;
 
 /// Tensors that are treated differently from the rest.
 struct Group {
-  std::string match = "*";           ///< glob on tensor names
-  std::vector<TensorClass> classes;  ///< empty: any class
-  std::string rule;                  ///< "": the rule of the spec
+  std::string match = "*";                ///< glob on tensor names
+  std::vector<TensorClass> classes = {};  ///< empty: any class
+  std::string rule = {};                  ///< "": the rule of the spec
   /// Replace the spec's options; a group with another rule starts from that rule's defaults.
-  Options options;
+  Options options = {};
 
   friend bool operator==(const Group&, const Group&) = default;
 };

@@ -467,11 +467,13 @@ void Optimizer::LoadState(const OptimizerState& state) {
                   std::to_string(t.buffers.size()) + " buffers; its rule has " +
                   std::to_string(slots.size()));
     }
+    std::set<std::string> seen;
     for (const TensorState::Buffer& b : t.buffers) {
       const std::string where = "state: tensor \"" + t.name + "\", buffer \"" + b.slot + "\"";
       if (std::find(slots.begin(), slots.end(), b.slot) == slots.end()) {
         throw Error(where + ": its rule has none of that name" + internal::Suggest(b.slot, slots));
       }
+      if (!seen.insert(b.slot).second) throw Error(where + " stands twice");
       if (static_cast<int64_t>(b.values.size()) != impl_->slotted[i].size) {
         throw Error(where + " has " + std::to_string(b.values.size()) + " values, not " +
                     std::to_string(impl_->slotted[i].size));

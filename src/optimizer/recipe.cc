@@ -1,6 +1,6 @@
 #include "kudari/recipe.h"
 
-#include <sstream>
+#include <cmath>
 
 #include "core/nearest.h"
 #include "core/toml_table.h"
@@ -24,10 +24,9 @@ Options ReadOptions(TableReader& reader, const RuleEntry& rule) {
   for (const RuleEntry::Option& o : rule.options) {
     const auto value = reader.ScheduleOf(o.name);
     if (!value) continue;
-    try {
-      CheckRange(value->Text(), (*value)(0), o.low, o.high);
-    } catch (const Error& e) {
-      reader.Fail(o.name, e.what());
+    const double first = (*value)(0);
+    if (!(o.low <= first && first <= o.high)) {
+      reader.Fail(o.name, value->Text() + " is outside " + RangeText(o.low, o.high));
     }
     options.emplace(o.name, *value);
   }
@@ -80,16 +79,29 @@ Options Filled(const RuleEntry& rule, const Options& options, const Options* inh
   return filled;
 }
 
-std::string Quoted(const std::string& text) {
-  std::ostringstream out;
-  out << toml::value<std::string>(text);
-  return out.str();
+// A TOML string on one line. toml++'s own formatter loses a newline at the start of a text.
+std::string Quoted(std::string_view text) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::string quoted = "\"";
+  for (const char c : text) {
+    const auto code = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') quoted += '\\';
+    if (code < 0x20 || code == 0x7f) {
+      quoted.append("\\u00").append({kHex[code / 16], kHex[code % 16]});
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + '"';
 }
 
 std::string ValueText(const Schedule& s) {
-  // A bare number is the constant; anything longer is a schedule in quotes.
-  const bool number = s == Schedule(s(0));
-  return number ? s.Text() : Quoted(s.Text());
+  // A number that is not a schedule in quotes is written as a float: as an integer it would lose
+  // the sign of -0 and could not reach 2^63.
+  const double first = s(0);
+  if (!std::isfinite(first) || !(s == Schedule(first))) return Quoted(s.Text());
+  const bool integer = s.Text().find_first_of(".e") == std::string::npos;
+  return s.Text() + (integer ? ".0" : "");
 }
 
 std::string ClassList(const std::vector<TensorClass>& classes) {

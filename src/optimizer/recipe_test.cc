@@ -1,1 +1,153 @@
+#include "kudari/recipe.h"
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "kudari/kudari.h"
+
+namespace kudari {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string ErrorOf(std::string_view toml) {
+  try {
+    ParseRecipe(toml, "r.toml");
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+constexpr std::string_view kFull = R"toml(
+[model]
+name = "whatever belongs to others"
+
+[optimizer]
+rule = "adamw"
+lr = "2e-3 * warmup(100) * cosine(1500, 0.05)"
+weight_decay = 0.05
+clip_norm = 1
+clip_value = "0.5 * linear(10)"
+nonfinite = "skip"
+measure_norm = true
+accumulate = 4
+no_decay = ["bias", "norm"]
+
+[[optimizer.classify]]
+match = "odd*"
+class = "embedding"
+
+[[optimizer.group]]
+match = "head.*"
+lr = 1e-3
+
+[[optimizer.group]]
+class = ["embedding", "convolution"]
+rule = "momentum"
+dampening = 0.5
+)toml";
+
+TEST(RecipeTest, ReadsEverything) {
+  const OptimizerSpec spec = ParseRecipe(kFull);
+  EXPECT_EQ(spec.rule, "adamw");
+  EXPECT_EQ(spec.options.at("lr"), 2e-3 * Warmup(100) * Cosine(1500, 0.05));
+  EXPECT_EQ(spec.options.at("weight_decay"), Schedule(0.05));
+  EXPECT_EQ(spec.options.count("beta1"), 0U);
+  EXPECT_EQ(*spec.clip_norm, Schedule(1));
+  EXPECT_EQ(*spec.clip_value, 0.5 * Linear(10));
+  EXPECT_EQ(spec.nonfinite, NonFinite::kSkip);
+  EXPECT_TRUE(spec.measure_norm);
+  EXPECT_EQ(spec.accumulate, 4);
+  EXPECT_EQ(spec.no_decay, (std::vector{TensorClass::kBias, TensorClass::kNorm}));
+  ASSERT_EQ(spec.classes.size(), 1U);
+  EXPECT_EQ(spec.classes[0].second, TensorClass::kEmbedding);
+  ASSERT_EQ(spec.groups.size(), 2U);
+  EXPECT_EQ(spec.groups[0].match, "head.*");
+  EXPECT_EQ(spec.groups[0].options.at("lr"), Schedule(1e-3));
+  EXPECT_EQ(spec.groups[1].match, "*");
+  EXPECT_EQ(spec.groups[1].classes.size(), 2U);
+  EXPECT_EQ(spec.groups[1].rule, "momentum");
+}
+
+TEST(RecipeTest, RoundTripsWithEveryDefaultSpelledOut) {
+  const OptimizerSpec spec = ParseRecipe(kFull);
+  EXPECT_EQ(ParseRecipe(ToToml(spec)), spec);
+  const OptimizerSpec full = Complete(spec);
+  EXPECT_EQ(ParseRecipe(ToToml(full)), full);
+  EXPECT_EQ(Complete(full), full);
+  for (const auto& option : Registry::Builtin().Find("adamw").options) {
+    EXPECT_THAT(ToToml(full), HasSubstr(option.name + " = "));
+  }
+  EXPECT_EQ(full.groups[0].rule, "adamw");
+  EXPECT_EQ(full.groups[0].options.at("weight_decay"), Schedule(0.05));  // inherited
+  EXPECT_EQ(full.groups[1].options.at("lr"), Schedule(1e-3));            // momentum's own default
+}
+
+TEST(RecipeTest, EveryRuleRoundTrips) {
+  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+    const OptimizerSpec full = Complete(OptimizerSpec(rule.name));
+    EXPECT_EQ(full.options.size(), rule.options.size());
+    EXPECT_EQ(ParseRecipe(ToToml(full)), full);
+  }
+}
+
+TEST(RecipeTest, AStructAndARecipeAreTheSame) {
+  const OptimizerSpec spec = AdamW{.lr = 0.5, .beta2 = 0.95};
+  EXPECT_EQ(Complete(spec), Complete(ParseRecipe("[optimizer]\nrule = \"adamw\"\nlr = 0.5\n"
+                                                 "beta2 = 0.95\n")));
+}
+
+TEST(RecipeTest, StringsOfAnyKindSurvive) {
+  OptimizerSpec spec = Sgd{};
+  spec.groups = {{.match = "quote \" backslash \\ tab \t newline \n 下り *"}};
+  spec.classes = {{"\x01\x7f", TensorClass::kNorm}};
+  EXPECT_EQ(ParseRecipe(ToToml(spec)), spec);
+}
+
+TEST(RecipeTest, TheFirstGroupMayHaveTheRule) {
+  const OptimizerSpec spec = ParseRecipe(
+      "[optimizer]\n[[optimizer.group]]\nmatch = \"*\"\nrule = \"sgd\"\n"
+      "[[optimizer.group]]\nmatch = \"a\"\nrule = \"adam\"\n");
+  EXPECT_EQ(Complete(spec).groups[0].options.at("lr"), Schedule(1e-3));
+  EXPECT_EQ(ParseRecipe(ToToml(spec)), spec);
+}
+
+TEST(RecipeTest, ErrorsNameTheLineTheKeyAndTheNearestName) {
+  const auto with = [](const std::string& line) {
+    return ErrorOf("[optimizer]\nrule = \"adamw\"\n" + line + "\n");
+  };
+  EXPECT_THAT(with("wieght_decay = 0.1"),
+              HasSubstr("r.toml:3: optimizer.wieght_decay: unknown key; did you mean "
+                        "\"weight_decay\"?"));
+  EXPECT_THAT(with("momentum = 0.9"), HasSubstr("optimizer.momentum: unknown key"));
+  EXPECT_THAT(with("lr = -1"), HasSubstr("r.toml:3: optimizer.lr: -1 is outside [0, inf)"));
+  EXPECT_THAT(with("beta1 = 1"), HasSubstr("is outside [0, 1)"));
+  EXPECT_THAT(with("lr = true"), HasSubstr("optimizer.lr: must be a number or a schedule"));
+  EXPECT_THAT(with("lr = \"1e-3 * warmap(3)\""),
+              HasSubstr("r.toml:3: optimizer.lr: schedule \"1e-3 * warmap(3)\", column 8"));
+  EXPECT_THAT(with("lr = inf"), HasSubstr("not a finite number"));
+  EXPECT_THAT(with("clip_norm = -1"), HasSubstr("optimizer.clip_norm: -1 is outside [0, inf)"));
+  EXPECT_THAT(with("nonfinite = \"skipp\""), HasSubstr("did you mean \"skip\"?"));
+  EXPECT_THAT(with("accumulate = 0"), HasSubstr("optimizer.accumulate: 0 is outside [1"));
+  EXPECT_THAT(with("accumulate = 1.5"), HasSubstr("must be an integer"));
+  EXPECT_THAT(with("measure_norm = 1"), HasSubstr("must be true or false"));
+  EXPECT_THAT(with("no_decay = [\"bais\"]"), HasSubstr("did you mean \"bias\"?"));
+  EXPECT_THAT(with("no_decay = [1]"), HasSubstr("must be a string or a list of strings"));
+  EXPECT_THAT(with("[[optimizer.group]]\nmatsch = \"*\""),
+              HasSubstr("r.toml:4: optimizer.group.matsch: unknown key; did you mean \"match\"?"));
+  EXPECT_THAT(with("[[optimizer.group]]\nrule = \"sdg\""), HasSubstr("did you mean \"sgd\"?"));
+  EXPECT_THAT(with("[[optimizer.classify]]\nclass = \"norm\""), HasSubstr("match: is missing"));
+  EXPECT_THAT(with("[[optimizer.classify]]\nmatch = \"a\""), HasSubstr("must be one class"));
+  EXPECT_THAT(with("group = 3"), HasSubstr("must be a list of tables"));
+  EXPECT_THAT(ErrorOf("[optimizer]\nrule = \"adamx\"\n"),
+              HasSubstr("r.toml:2: optimizer.rule: unknown name \"adamx\"; did you mean \"adam"));
+  EXPECT_THAT(ErrorOf("[optimizer]\nrule = \"adam\"\nrule = \"sgd\"\n"), HasSubstr("r.toml:3:"));
+  EXPECT_THAT(ErrorOf("[optimizer]\nlr = 1\n"), HasSubstr("optimizer.rule: is missing"));
+  EXPECT_THAT(ErrorOf("optimizer = 3\n"), HasSubstr("optimizer: must be a table"));
+  EXPECT_THAT(ErrorOf("[model]\n"), HasSubstr("the table [optimizer] is missing"));
+  EXPECT_THAT(ErrorOf("[optimizer\n"), HasSubstr("r.toml:1:"));
+}
+
+}  // namespace
+}  // namespace kudari

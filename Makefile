@@ -1,0 +1,52 @@
+# The front door. Each target does its own set-up and is quick when nothing changed:
+#
+#   make run     trains a small vision transformer on handwritten digits, into runs/digits-vit
+#   make test    builds and runs all tests
+#   make build   builds build/release/kudari and the libraries
+#   make check   format, layers, lint, headers, consumers, sanitizers, fuzzing: what CI runs
+#   make bench   times the optimisers and their peers
+#   make mnist   fetches MNIST into .data/mnist
+#   make clean   removes what was built; .venv and .data stay
+#
+# tools/setup says what may be set in the environment, KUDARI_TORCH=OFF for instance.
+
+MAKEFLAGS += --no-print-directory
+JOBS := $(shell nproc)
+
+.PHONY: run test build check bench setup mnist clean FORCE
+
+run: build
+	@build/release/kudari train recipes/digits-vit.toml --out runs/digits-vit
+
+test: build
+	@ctest --preset release --parallel $(JOBS)
+
+build: build/release/build.ninja
+	@echo "build: build/release"
+	@cmake --build --preset release
+
+check: build
+	@tools/check
+
+bench: build
+	@build/release/kudari bench
+	@.venv/bin/python bench/peers/run.py
+
+setup: build/setup.cmake
+
+mnist:
+	@tools/mnist
+
+clean:
+	@rm -rf build
+
+# tools/setup leaves the file alone if nothing changed; then nothing is configured again either.
+build/setup.cmake: FORCE
+	@tools/setup
+
+# CI treats warnings as errors; a user's newer compiler may warn.
+build/release/build.ninja: build/setup.cmake CMakePresets.json
+	@echo "configure: build/release"
+	@cmake --fresh --preset release $(if $(CI),-DKUDARI_WERROR=ON) >build/configure.log 2>&1 \
+	  || { cat build/configure.log; exit 1; }
+	@touch $@
