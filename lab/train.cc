@@ -467,7 +467,7 @@ std::string Run::Heading() const {
 }
 
 std::string Run::Summary() const {
-  const auto percent = [](double x) { return fmt::format("{:.2f} %", 100 * x); };
+  const auto percent = [](double x) { return fmt::format("{:.2f}%", 100 * x); };
   std::vector<std::vector<std::string>> rows = {
       {"model", fmt::format("{}, {} parameters", recipe_.model.name, model_->ParameterCount())},
       {"data", fmt::format("{}: {} training, {} validation, {} test samples", data_.name,
