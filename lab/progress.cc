@@ -90,7 +90,7 @@ std::string DurationText(double seconds) {
 
 std::string StatusLine(const Status& status, int width) {
   const auto room = static_cast<size_t>(std::max(width, 0));
-  const std::string full =
+  std::string full =
       fmt::format("{}  {}", Bar(status, kBarWidth), fmt::join(Fields(status, false), "  "));
   if (full.size() <= room) return full;
   std::string line = Bar(status, kBriefBarWidth);

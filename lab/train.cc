@@ -169,7 +169,7 @@ void LoadWeights(Model& model, const fs::path& path) {
   const SafeTensorsFile file(path);
   const auto parameters = model.named_parameters();
   for (const auto& item : parameters) {
-    Tensor weight = item.value();
+    const Tensor& weight = item.value();
     const SafeTensor& stored = file.Find(item.key());
     if (weight.sizes() != at::IntArrayRef(stored.shape)) {
       throw Error(fmt::format("{}: tensor \"{}\" has the shape [{}], the model's has [{}]",
