@@ -6,6 +6,7 @@ install(DIRECTORY include/kudari TYPE INCLUDE)
 if(KUDARI_TORCH)
   install(TARGETS kudari_torch EXPORT kudari_torch_targets)
   install(DIRECTORY adapters/torch/include/kudari TYPE INCLUDE)
+  install(FILES cmake/FindTorch.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/kudari)
   install(EXPORT kudari_torch_targets NAMESPACE kudari::
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/kudari)
 endif()

@@ -35,5 +35,5 @@ function(kudari_test name)
   target_link_libraries(${name} PRIVATE
     kudari_build kudari::kudari GTest::gmock GTest::gtest_main ${arg_LIBS})
   include(GoogleTest)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 120)
+  gtest_discover_tests(${name} NO_PRETTY_VALUES DISCOVERY_TIMEOUT 120)
 endfunction()

@@ -268,7 +268,7 @@ fs::path FindDigits(const fs::path& path) {
   std::vector<fs::path> looked;
   if (!path.empty()) {
     looked = {path, path / "digits"};
-  } else if (const fs::path variable = DataVariable(); !variable.empty()) {
+  } else if (fs::path variable = DataVariable(); !variable.empty()) {
     if (fs::is_regular_file(variable, ignored)) return variable;
     looked = {variable, variable / "digits"};
   }
@@ -276,7 +276,7 @@ fs::path FindDigits(const fs::path& path) {
     if (auto found = FindIn(folder, "digits.csv")) return *found;
   }
   if (path.empty()) {
-    const fs::path built_in = KUDARI_DIGITS;
+    fs::path built_in = KUDARI_DIGITS;
     if (fs::is_regular_file(built_in, ignored)) return built_in;
     if (!built_in.empty()) looked.push_back(built_in);
   }

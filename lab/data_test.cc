@@ -13,6 +13,7 @@
 #include <numeric>
 #include <optional>
 #include <set>
+#include <sstream>
 
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
@@ -72,13 +73,13 @@ std::string BigEndian(uint32_t value) {
 
 // A row whose first two values tell its number; the label is the number modulo 10.
 std::string DigitsCsv(int rows) {
-  std::string text;
+  std::ostringstream text;
   for (int i = 0; i < rows; ++i) {
-    text += std::to_string(i % 17) + "," + std::to_string(i / 17 % 17);
-    for (int j = 2; j < 64; ++j) text += "," + std::to_string((i + j) % 17);
-    text += "," + std::to_string(i % 10) + "\n";
+    text << i % 17 << ',' << i / 17 % 17;
+    for (int j = 2; j < 64; ++j) text << ',' << (i + j) % 17;
+    text << ',' << i % 10 << '\n';
   }
-  return text;
+  return text.str();
 }
 
 std::string IdxImages(uint32_t count, uint32_t height, uint32_t width, int first = 0) {
