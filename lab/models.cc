@@ -49,7 +49,7 @@ class Mlp : public Model {
  public:
   Mlp(const ModelConfig& config, int64_t in, int64_t out) : dropout_(config.dropout) {
     for (const int64_t width : config.hidden) {
-      layers_.push_back(
+      layers_.emplace_back(
           register_module(fmt::format("layer{}", layers_.size()), MakeLinear(in, width)));
       in = width;
     }

@@ -1,6 +1,7 @@
 #include "lab/progress.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -12,7 +13,7 @@
 namespace kudari::lab {
 namespace {
 
-constexpr int kBarWidth = 24;
+constexpr size_t kBarWidth = 24, kBriefBarWidth = 8;
 constexpr int kUsualWidth = 80;
 
 bool IsTerminal(std::FILE* out) {
@@ -31,33 +32,36 @@ int TerminalWidth(std::FILE* out) {
   return kUsualWidth;
 }
 
-// The status as fields, the most important first.
-std::vector<std::string> Fields(const Status& s) {
-  std::vector<std::string> fields = {fmt::format("epoch {}/{}", s.epoch, s.epochs),
-                                     fmt::format("step {}/{}", s.step, s.steps),
-                                     fmt::format("loss {:.4f}", s.loss)};
+// The status as fields, the most important first; `brief` saves columns.
+std::vector<std::string> Fields(const Status& s, bool brief) {
+  std::vector<std::string> fields;
+  if (brief) {
+    fields.push_back(fmt::format("{}/{}", s.epoch, s.epochs));
+  } else {
+    fields.push_back(fmt::format("epoch {}/{}", s.epoch, s.epochs));
+    fields.push_back(fmt::format("step {}/{}", s.step, s.steps));
+  }
+  fields.push_back(fmt::format("loss {:.4f}", s.loss));
   if (std::isfinite(s.val_accuracy)) {
-    fields.push_back(fmt::format("val {:.2f} %", 100 * s.val_accuracy));
+    fields.push_back(fmt::format("val {:.{}f}%", 100 * s.val_accuracy, brief ? 1 : 2));
   } else if (std::isfinite(s.val_loss)) {
     fields.push_back(fmt::format("val loss {:.4f}", s.val_loss));
   }
-  if (std::isfinite(s.seconds_left)) {
-    fields.push_back(DurationText(s.seconds_left) + " left");
-  }
-  fields.push_back(fmt::format("lr {:.2e}", s.lr));
-  fields.push_back(fmt::format("grad {:.3g}", s.grad_norm));
-  fields.push_back(fmt::format("{:.0f} samples/s", s.samples_per_second));
+  fields.push_back(DurationText(s.seconds_left) + (brief ? "" : " left"));
+  fields.push_back(fmt::format("lr {:.{}e}", s.lr, brief ? 1 : 2));
+  fields.push_back(fmt::format("grad {:.{}g}", s.grad_norm, brief ? 2 : 3));
+  fields.push_back(fmt::format("{:.0f}{}/s", s.samples_per_second, brief ? "" : " samples"));
   return fields;
 }
 
-std::string Bar(const Status& s) {
+std::string Bar(const Status& s, size_t width) {
   const double done =
       s.steps > 0 ? static_cast<double>(s.step) / static_cast<double>(s.steps) : 0.0;
-  const int filled = static_cast<int>(std::clamp(done, 0.0, 1.0) * kBarWidth);
-  std::string bar(static_cast<size_t>(filled), '=');
-  if (filled < kBarWidth) bar += '>';
-  bar.resize(kBarWidth, ' ');
-  return fmt::format("[{}] {:3.0f} %", bar, 100 * done);
+  std::string bar(static_cast<size_t>(std::clamp(done, 0.0, 1.0) * static_cast<double>(width)),
+                  '=');
+  if (bar.size() < width) bar += '>';
+  bar.resize(width, ' ');
+  return fmt::format("[{}] {:3.0f}%", bar, 100 * done);
 }
 
 }  // namespace
@@ -85,11 +89,14 @@ std::string DurationText(double seconds) {
 }
 
 std::string StatusLine(const Status& status, int width) {
-  const size_t room = static_cast<size_t>(std::max(width, 0));
-  std::string line = Bar(status);
+  const auto room = static_cast<size_t>(std::max(width, 0));
+  std::string full =
+      fmt::format("{}  {}", Bar(status, kBarWidth), fmt::join(Fields(status, false), "  "));
+  if (full.size() <= room) return full;
+  std::string line = Bar(status, kBriefBarWidth);
   if (line.size() > room) line.clear();
-  for (const std::string& field : Fields(status)) {
-    const std::string next = line.empty() ? field : line + "  " + field;
+  for (const std::string& field : Fields(status, true)) {
+    const std::string next = line.empty() ? field : line + " " + field;
     if (next.size() > room) break;
     line = next;
   }
@@ -97,9 +104,7 @@ std::string StatusLine(const Status& status, int width) {
 }
 
 std::string PlainLine(const Status& status) {
-  std::string line;
-  for (const std::string& field : Fields(status)) line += (line.empty() ? "" : "  ") + field;
-  return line;
+  return fmt::format("{}", fmt::join(Fields(status, false), "  "));
 }
 
 Progress::Progress(std::FILE* out)

@@ -25,8 +25,8 @@ std::string TextTable(const std::vector<std::vector<std::string>>& rows);
 /// "0:07", "12:30" or "1:05:00".
 std::string DurationText(double seconds);
 
-/// The status as one line of at most `width` columns, with a bar of ASCII if there is room for it:
-/// what does not fit is left out, the least important first.
+/// The status as one line of at most `width` columns, with a bar of ASCII: in brief if it does not
+/// fit, and what does not fit even then is left out, the least important first.
 std::string StatusLine(const Status& status, int width);
 /// The same without a bar and of any width.
 std::string PlainLine(const Status& status);

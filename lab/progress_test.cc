@@ -33,10 +33,9 @@ TEST(Progress, DurationText) {
 }
 
 TEST(Progress, PlainLineHasEveryField) {
-  EXPECT_EQ(
-      PlainLine(kStatus),
-      "epoch 15/30  step 255/510  loss 0.2500  val 97.50 %  1:15 left  lr 1.00e-03  grad 1.5  "
-      "4000 samples/s");
+  EXPECT_EQ(PlainLine(kStatus),
+            "epoch 15/30  step 255/510  loss 0.2500  val 97.50%  1:15 left  lr 1.00e-03  grad 1.5  "
+            "4000 samples/s");
 }
 
 TEST(Progress, WithoutAccuracyTheValidationLossIsShown) {
@@ -52,11 +51,11 @@ TEST(Progress, StatusLineNeverExceedsItsWidth) {
     EXPECT_LE(StatusLine(kStatus, width).size(), static_cast<size_t>(width));
   }
   const std::string wide = StatusLine(kStatus, 200);
-  EXPECT_THAT(wide, HasSubstr("[============>           ]  50 %"));
+  EXPECT_THAT(wide, HasSubstr("[============>           ]  50%"));
   EXPECT_THAT(wide, HasSubstr("4000 samples/s"));
-  const std::string narrow = StatusLine(kStatus, 60);
-  EXPECT_THAT(narrow, HasSubstr("epoch 15/30"));
-  EXPECT_THAT(narrow, Not(HasSubstr("samples/s")));
+  EXPECT_EQ(StatusLine(kStatus, 80),
+            "[====>   ]  50% 15/30 loss 0.2500 val 97.5% 1:15 lr 1.0e-03 grad 1.5 4000/s");
+  EXPECT_EQ(StatusLine(kStatus, 40), "[====>   ]  50% 15/30 loss 0.2500");
 }
 
 TEST(Progress, TextTableAlignsColumns) {

@@ -169,7 +169,7 @@ void LoadWeights(Model& model, const fs::path& path) {
   const SafeTensorsFile file(path);
   const auto parameters = model.named_parameters();
   for (const auto& item : parameters) {
-    Tensor weight = item.value();
+    const Tensor& weight = item.value();
     const SafeTensor& stored = file.Find(item.key());
     if (weight.sizes() != at::IntArrayRef(stored.shape)) {
       throw Error(fmt::format("{}: tensor \"{}\" has the shape [{}], the model's has [{}]",
@@ -467,7 +467,7 @@ std::string Run::Heading() const {
 }
 
 std::string Run::Summary() const {
-  const auto percent = [](double x) { return fmt::format("{:.2f} %", 100 * x); };
+  const auto percent = [](double x) { return fmt::format("{:.2f}%", 100 * x); };
   std::vector<std::vector<std::string>> rows = {
       {"model", fmt::format("{}, {} parameters", recipe_.model.name, model_->ParameterCount())},
       {"data", fmt::format("{}: {} training, {} validation, {} test samples", data_.name,
