@@ -7,6 +7,7 @@
 #include "core/nearest.h"
 #include "kudari/error.h"
 #include "kudari/stages.h"
+#include "lab/recipe.h"
 
 namespace kudari::lab {
 namespace {
@@ -25,6 +26,13 @@ nlohmann::ordered_json ToJson(const Description& d) {
           {"summary", d.summary}, {"formula", d.formula},
           {"paper", d.paper},     {"fields", fields},
           {"state", d.state},     {"state_bytes_per_param", d.state.size() * kBytesPerSlot}};
+}
+
+/// Everything, the tables of a recipe that are the lab's last.
+std::vector<Description> DescribeLab() {
+  std::vector<Description> all = DescribeAll();
+  for (Description& d : DescribeRecipe()) all.push_back(std::move(d));
+  return all;
 }
 
 std::string Signature(const Description& d) {
@@ -62,15 +70,14 @@ void Print(const Description& d, std::FILE* console) {
 }  // namespace
 
 void List(bool json, std::FILE* console) {
-  const std::vector<Description> all = DescribeAll();
   if (json) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
-    for (const Description& d : all) list.push_back(ToJson(d));
+    for (const Description& d : DescribeAll()) list.push_back(ToJson(d));
     fmt::print(console, "{}\n", list.dump(2));
     return;
   }
   std::string kind;
-  for (const Description& d : all) {
+  for (const Description& d : DescribeLab()) {
     if (d.kind != kind) {
       fmt::print(console, "{}{}s\n", kind.empty() ? "" : "\n", d.kind);
       kind = d.kind;
@@ -88,7 +95,7 @@ void List(bool json, std::FILE* console) {
 void DescribeByName(std::string_view name, std::FILE* console) {
   std::vector<std::string> names;
   bool found = false;
-  for (const Description& d : DescribeAll()) {
+  for (const Description& d : DescribeLab()) {
     names.push_back(d.name);
     if (d.name != name) continue;
     if (found) fmt::print(console, "\n");

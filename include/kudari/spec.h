@@ -58,10 +58,9 @@ struct OptimizerSpec {
   /// From a rule's name.
   explicit OptimizerSpec(std::string rule_name, Options rule_options = {})
       : rule(std::move(rule_name)), options(std::move(rule_options)) {}
-  /// From a rule's struct.
+  /// From a rule's struct: a rule is a specification.
   template <class R, class = decltype(R::kFields)>
-  OptimizerSpec(const R& r)
-      : rule(R::kName) {  // NOLINT(google-explicit-constructor): a rule is one
+  OptimizerSpec(const R& r) : rule(R::kName) {  // NOLINT(google-explicit-constructor)
     for (const auto& f : R::kFields) options.emplace(std::string(f.name), r.*f.member);
   }
 
