@@ -105,7 +105,7 @@ double Median(std::vector<double> x) {
 size_t BestDistance(const Arrays& a, size_t slots, bool norm, int threads, int repeats) {
   size_t best = 0;
   double best_time = INFINITY;
-  for (const size_t ahead : {size_t{0}, size_t{128}, size_t{256}, size_t{512}, size_t{1024}}) {
+  for (const size_t ahead : {0U, 32U, 64U, 128U, 256U, 512U, 1024U}) {
     double time = INFINITY;
     for (int i = 0; i < 3; ++i) {
       time = std::min(time, Time(repeats, [&] { Roofline(a, slots, norm, threads, ahead); }));

@@ -9,11 +9,16 @@
 
 namespace kudari::internal {
 
+/// A StepFn that also takes the arrays it will be called with next, p, g and state in this order,
+/// or null: their first lines are on their way when it returns.
+using KernelFn = void (*)(const float* coeffs, float factor, float limit, float* p, const float* g,
+                          float* const* state, size_t n, const float* const* next);
+
 /// What is compiled once for each instruction set. All give the same bits.
 struct KernelSet {
   std::string_view target;  ///< "avx512", "avx2", "neon" or "scalar"
   /// The updates in the order of AllRules; null in the scalar set, which uses RuleEntry::scalar.
-  const StepFn* steps;
+  const KernelFn* steps;
   /// The sum of squares in double over sixteen virtual lanes, which are added in a fixed order.
   /// Finite exactly if every element is.
   double (*sum_squares)(const float* x, size_t n);
@@ -28,6 +33,12 @@ const std::vector<KernelSet>& AllKernels();
 
 /// The best set, or the one that KUDARI_TARGET names; throws Error if there is none of that name.
 const KernelSet& Kernels();
+
+/// How many floats ahead kernels prefetch: KUDARI_PREFETCH, or what suits this processor.
+size_t PrefetchDistance();
+inline constexpr size_t kMostPrefetch = 65536;
+/// The value of KUDARI_PREFETCH; throws Error if it is not an integer in [0, kMostPrefetch].
+size_t ParsePrefetch(std::string_view text);
 
 /// Scalar code, whose products and sums are fused by std::fma alone.
 const KernelSet& ScalarKernels();

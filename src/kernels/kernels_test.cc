@@ -33,7 +33,7 @@ class Guarded {
       throw std::bad_alloc();
     }
     data_ = reinterpret_cast<float*>(memory_ + length_ - page - bytes);
-    std::memcpy(data_, values.data(), bytes);
+    std::copy(values.begin(), values.end(), data_);
   }
   Guarded(const Guarded&) = delete;
   Guarded& operator=(const Guarded&) = delete;
@@ -48,7 +48,8 @@ class Guarded {
   float* data_;
 };
 
-/// The bits, except that all NaNs are one: which operand's payload survives is the compiler's choice.
+/// The bits, except that all NaNs are one: which operand's payload survives is the compiler's
+/// choice.
 std::vector<uint32_t> Bits(const std::vector<float>& x) {
   std::vector<uint32_t> bits;
   for (const float v : x) bits.push_back(std::isnan(v) ? 0x7FC00000U : std::bit_cast<uint32_t>(v));
@@ -60,7 +61,13 @@ struct Arrays {
   std::vector<std::vector<float>> state;
 };
 
-Arrays RunStep(StepFn step, const std::vector<float>& coeffs, const Arrays& in, float factor,
+/// A kernel, or a scalar update where there is none.
+struct Step {
+  KernelFn kernel;
+  StepFn scalar;
+};
+
+Arrays RunStep(Step step, const std::vector<float>& coeffs, const Arrays& in, float factor,
                float limit) {
   Guarded p(in.p), g(in.g);
   std::vector<std::unique_ptr<Guarded>> state;
@@ -69,7 +76,12 @@ Arrays RunStep(StepFn step, const std::vector<float>& coeffs, const Arrays& in, 
     state.push_back(std::make_unique<Guarded>(s));
     pointers.push_back(state.back()->data());
   }
-  step(coeffs.data(), factor, limit, p.data(), g.data(), pointers.data(), in.p.size());
+  if (step.kernel != nullptr) {
+    step.kernel(coeffs.data(), factor, limit, p.data(), g.data(), pointers.data(), in.p.size(),
+                nullptr);
+  } else {
+    step.scalar(coeffs.data(), factor, limit, p.data(), g.data(), pointers.data(), in.p.size());
+  }
   Arrays out{p.values(), g.values(), {}};
   for (const auto& s : state) out.state.push_back(s->values());
   return out;
@@ -101,9 +113,10 @@ class KernelTest : public ::testing::TestWithParam<std::string_view> {
     }
     throw Error("no such target");
   }
-  StepFn StepOf(const RuleEntry& rule) const {
-    return set().steps == nullptr ? rule.scalar : set().steps[rule.kernel];
+  Step StepOf(const RuleEntry& rule) const {
+    return {set().steps == nullptr ? nullptr : set().steps[rule.kernel], rule.scalar};
   }
+  static Step ScalarOf(const RuleEntry& rule) { return {nullptr, rule.scalar}; }
 };
 
 INSTANTIATE_TEST_SUITE_P(Targets, KernelTest, ::testing::ValuesIn(KernelTargets()),
@@ -131,7 +144,7 @@ TEST_P(KernelTest, StepIsTheScalarReferenceBitForBit) {
           const auto coeffs = Coeffs(rule, t);
           for (const float limit : {INFINITY, 0.05F}) {
             ExpectSame(RunStep(StepOf(rule), coeffs, in, 0.75F, limit),
-                       RunStep(rule.scalar, coeffs, in, 0.75F, limit));
+                       RunStep(ScalarOf(rule), coeffs, in, 0.75F, limit));
           }
         }
       }
@@ -159,7 +172,7 @@ TEST_P(KernelTest, AnyBitsAtAllGiveTheSame) {
       Arrays in{any(101), any(101), {}};
       for (size_t k = 0; k < rule.slots.size(); ++k) in.state.push_back(any(101));
       ExpectSame(RunStep(StepOf(rule), Coeffs(rule, 3), in, 1, 2.0F),
-                 RunStep(rule.scalar, Coeffs(rule, 3), in, 1, 2.0F));
+                 RunStep(ScalarOf(rule), Coeffs(rule, 3), in, 1, 2.0F));
     }
   }
 }
@@ -230,6 +243,34 @@ TEST(KernelsTest, TheEnvironmentForcesATarget) {
   EXPECT_THAT(message, ::testing::HasSubstr("KUDARI_TARGET = \"mmx\" is not one of "));
   EXPECT_THAT(message, ::testing::HasSubstr("scalar"));
   EXPECT_EQ(Kernels().target, KernelTargets().front());
+}
+
+TEST(KernelsTest, ThePrefetchDistanceIsChecked) {
+  EXPECT_EQ(ParsePrefetch("0"), 0U);
+  EXPECT_EQ(ParsePrefetch("65536"), 65536U);
+  for (const char* const bad : {"65537", "-1", "", "64k", " 64", "1e3"}) {
+    EXPECT_THROW(ParsePrefetch(bad), Error) << bad;
+  }
+}
+
+TEST_P(KernelTest, WhatComesNextIsOnlyPrefetched) {
+  Random random(5);
+  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+    const Step step = StepOf(rule);
+    if (step.kernel == nullptr) continue;  // scalar code takes no such argument
+    const size_t n = 200;
+    Arrays in{random.Floats(n), random.Floats(n), {}};
+    for (size_t k = 0; k < rule.slots.size(); ++k) in.state.push_back(std::vector<float>(n));
+    std::vector<float> p = in.p;
+    auto state = in.state;
+    std::vector<float*> pointers;
+    // Addresses that may not be touched, only prefetched.
+    std::vector<const float*> next(2 + rule.slots.size(), reinterpret_cast<const float*>(64));
+    for (auto& s : state) pointers.push_back(s.data());
+    step.kernel(Coeffs(rule, 1).data(), 1, INFINITY, p.data(), in.g.data(), pointers.data(), n,
+                next.data());
+    EXPECT_EQ(Bits(p), Bits(RunStep(ScalarOf(rule), Coeffs(rule, 1), in, 1, INFINITY).p));
+  }
 }
 
 }  // namespace

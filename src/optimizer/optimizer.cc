@@ -62,8 +62,8 @@ class Arena {
 /// Tensors that share a rule and its options.
 struct Cohort {
   RuleEntry rule;
-  int group;  // -1: the spec itself
-  StepFn kernel;
+  int group;                        // -1: the spec itself
+  internal::KernelFn kernel;        // null: the rule's scalar update
   std::vector<Schedule> schedules;  // in the order of rule.options
   bool constant = true;
   std::vector<double> values;  // at the step being taken
@@ -149,7 +149,8 @@ struct Optimizer::Impl {
   void BindGradients(std::span<const float* const> data);
   void AllocateState();
   template <class F>
-  void ForEachBlock(const F& f);
+  void ForBlocks(const F& f);
+  void RunBlocks(size_t begin, size_t end, float factor, float limit) const;
   double SumSquares();
   std::string_view FirstNonFinite() const;
   Report Apply(const Gradient& gradient);
@@ -209,7 +210,7 @@ size_t Optimizer::Impl::CohortOf(int group, bool decays, const Registry& registr
     if (cohorts[i].group == group && cohorts[i].schedules == cohort.schedules) return i;
   }
   const bool compiled = kernels->steps != nullptr && cohort.rule.kernel >= 0;
-  cohort.kernel = compiled ? kernels->steps[cohort.rule.kernel] : cohort.rule.scalar;
+  if (compiled) cohort.kernel = kernels->steps[cohort.rule.kernel];
   cohort.values.resize(cohort.schedules.size());
   for (size_t i = 0; i < cohort.schedules.size(); ++i) cohort.values[i] = cohort.schedules[i](0);
   cohorts.push_back(std::move(cohort));
@@ -297,39 +298,75 @@ void Optimizer::Impl::AllocateState() {
   }
 }
 
-/// Calls f(block index) for every block, in one parallel region in which every thread has the same
-/// share of elements.
+/// Calls f(begin, end) for ranges of blocks that together are all, in one parallel region in which
+/// every thread has the same share of elements.
 template <class F>
-void Optimizer::Impl::ForEachBlock(const F& f) {
+void Optimizer::Impl::ForBlocks(const F& f) {
   const int64_t most = std::max<int64_t>(1, active_elements / kSmallestShare);
   const int threads =
       static_cast<int>(std::min<int64_t>({internal::Threads(parallel), most, INT32_MAX}));
-  const auto share = [&](int k) {
+  if (threads == 1) return f(0, blocks.size());
+  const auto start = [&](int k) {
     const auto target = static_cast<int64_t>(static_cast<double>(active_elements) * k / threads);
-    return std::partition_point(blocks.begin(), blocks.end(),
-                                [target](const Block& b) { return b.before < target; }) -
-           blocks.begin();
+    return static_cast<size_t>(
+        std::partition_point(blocks.begin(), blocks.end(),
+                             [target](const Block& b) { return b.before < target; }) -
+        blocks.begin());
   };
-  const auto work = [&](int k) {
-    const auto end = k + 1 == threads ? static_cast<std::ptrdiff_t>(blocks.size()) : share(k + 1);
-    for (auto i = share(k); i < end; ++i) f(static_cast<size_t>(i));
-  };
-  if (threads == 1) {
-    for (size_t i = 0; i < blocks.size(); ++i) f(i);
-  } else {
-    internal::RunParallel(parallel, threads, std::cref(work));
-  }
+  const auto work = [&](int k) { f(start(k), k + 1 == threads ? blocks.size() : start(k + 1)); };
+  internal::RunParallel(parallel, threads, std::cref(work));
 }
 
 double Optimizer::Impl::SumSquares() {
-  ForEachBlock([this](size_t i) {
-    const Block& b = blocks[i];
-    partial_sums[i] =
-        kernels->sum_squares(slotted[b.tensor].gradient + b.begin, static_cast<size_t>(b.size));
+  ForBlocks([this](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const Block& b = blocks[i];
+      partial_sums[i] =
+          kernels->sum_squares(slotted[b.tensor].gradient + b.begin, static_cast<size_t>(b.size));
+    }
   });
   double sum = 0;
   for (const double s : partial_sums) sum += s;
   return sum;
+}
+
+/// The fused pass over blocks [begin, end).
+void Optimizer::Impl::RunBlocks(size_t begin, size_t end, float factor, float limit) const {
+  // Two sets of pointers: to the block at hand and to the one that comes next.
+  struct Pointers {
+    float* state[RuleEntry::kMostSlots];
+    const float* all[2 + RuleEntry::kMostSlots];  // p, g, state
+    float* p;
+  } sets[2];
+  const auto point = [this](const Block& b, Pointers& to) {
+    const Slotted& s = slotted[b.tensor];
+    to.p = static_cast<float*>(tensors[b.tensor].param) + b.begin;
+    to.all[0] = to.p;
+    to.all[1] = s.gradient + b.begin;
+    for (size_t k = 0; k < s.state.size(); ++k) {
+      to.all[2 + k] = to.state[k] = s.state[k] + b.begin;
+    }
+  };
+  if (begin < end) point(blocks[begin], sets[0]);
+  for (size_t i = begin; i < end; ++i) {
+    const Pointers& now = sets[(i - begin) % 2];
+    Pointers& next = sets[(i - begin + 1) % 2];
+    const Slotted& s = slotted[blocks[i].tensor];
+    const Cohort& c = cohorts[s.cohort];
+    const float* const* ahead = nullptr;
+    if (i + 1 < end) {
+      point(blocks[i + 1], next);
+      // Another rule's may have fewer arrays.
+      if (slotted[blocks[i + 1].tensor].state.size() == s.state.size()) ahead = next.all;
+    }
+    const float* const coeffs = c.CoeffsAt(s.step);
+    const auto n = static_cast<size_t>(blocks[i].size);
+    if (c.kernel != nullptr) {
+      c.kernel(coeffs, factor, limit, now.p, now.all[1], now.state, n, ahead);
+    } else {
+      c.rule.scalar(coeffs, factor, limit, now.p, now.all[1], now.state, n);
+    }
+  }
 }
 
 std::string_view Optimizer::Impl::FirstNonFinite() const {
@@ -373,17 +410,8 @@ Report Optimizer::Impl::Apply(const Gradient& gradient) {
     Slotted& s = slotted[i];
     cohorts[s.cohort].AddAge(++s.step, scratch);
   }
-  ForEachBlock([this, factor = static_cast<float>(report.factor),
-                limit = static_cast<float>(limit)](size_t i) {
-    const Block& b = blocks[i];
-    const Slotted& s = slotted[b.tensor];
-    const Cohort& c = cohorts[s.cohort];
-    float* state[RuleEntry::kMostSlots];
-    for (size_t k = 0; k < s.state.size(); ++k) state[k] = s.state[k] + b.begin;
-    c.kernel(c.CoeffsAt(s.step), factor, limit,
-             static_cast<float*>(tensors[b.tensor].param) + b.begin, s.gradient + b.begin, state,
-             static_cast<size_t>(b.size));
-  });
+  ForBlocks([this, factor = static_cast<float>(report.factor), limit = static_cast<float>(limit)](
+                size_t begin, size_t end) { RunBlocks(begin, end, factor, limit); });
   report.bytes_read += bytes_read;
   report.bytes_written += bytes_written;
   ++steps;
