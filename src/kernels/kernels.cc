@@ -33,31 +33,59 @@ namespace HWY_NAMESPACE {
 #include "kudari/rules/all.h"
 #undef KUDARI_LANES
 
-// One vector. Loads and stores are here alone: the rule sees lanes of float, whatever the memory
-// holds.
-template <class R, size_t... I>
+// The arrays of a step: p, g and one a slot.
+template <size_t kSlots>
+struct Pointers {
+  float* p;
+  const float* g;
+  float* s[kSlots + 1];  // an array of none is not allowed
+};
+
+// One vector of D at element i. Loads and stores are here alone: the rule sees lanes of float,
+// whatever the memory holds.
+template <class D, class R, size_t... I>
 HWY_INLINE void One(const typename R::template Coeffs<float>& c, float factor, float limit,
-                    float* HWY_RESTRICT p, const float* HWY_RESTRICT g, float* const* s, size_t i,
+                    const Pointers<sizeof...(I)>& at, size_t i,
                     std::index_sequence<I...> /*slots*/) {
-  const F32::D d;
-  F32 w(hn::LoadU(d, p + i));
-  F32 x[] = {F32(hn::LoadU(d, s[I] + i))..., F32(0.0F)};
-  Update(c, Clamp(F32(factor) * F32(hn::LoadU(d, g + i)), F32(limit)), w, x[I]...);
-  hn::StoreU(w.v, d, p + i);
-  (hn::StoreU(x[I].v, d, s[I] + i), ...);
+  using V = F32<D>;
+  const D d;
+  V w(hn::LoadU(d, at.p + i));
+  V x[] = {V(hn::LoadU(d, at.s[I] + i))..., V(0.0F)};
+  Update(c, Clamp(V(factor) * V(hn::LoadU(d, at.g + i)), V(limit)), w, x[I]...);
+  hn::StoreU(w.v, d, at.p + i);
+  (hn::StoreU(x[I].v, d, at.s[I] + i), ...);
 }
 
-// Any n. The tail goes through a padded copy of one vector, so its elements get the same bits.
+// The last rest < 4 elements go through a padded copy of one vector, so that they get the same
+// bits.
+template <class D, class R, size_t... I>
+HWY_NOINLINE void Tail(const typename R::template Coeffs<float>& c, float factor, float limit,
+                       const Pointers<sizeof...(I)>& at, size_t i, size_t rest,
+                       std::index_sequence<I...> slots) {
+  constexpr size_t kMost = 4;
+  float copy[2 + sizeof...(I)][kMost] = {};
+  const Pointers<sizeof...(I)> padded = {copy[0], copy[1], {copy[2 + I]..., nullptr}};
+  std::memcpy(copy[0], at.p + i, rest * sizeof(float));
+  std::memcpy(copy[1], at.g + i, rest * sizeof(float));
+  (std::memcpy(copy[2 + I], at.s[I] + i, rest * sizeof(float)), ...);
+  One<D, R>(c, factor, limit, padded, 0, slots);
+  std::memcpy(at.p + i, copy[0], rest * sizeof(float));
+  (std::memcpy(at.s[I] + i, copy[2 + I], rest * sizeof(float)), ...);
+}
+
+// Any n.
 template <class R, size_t... I>
 HWY_INLINE void Run(const float* coeffs, float factor, float limit, float* p, const float* g,
                     float* const* state, size_t n, const float* const* next,
                     std::index_sequence<I...> slots) {
-  using C = typename R::template Coeffs<float>;
-  C c;
+  using Wide = hn::ScalableTag<float>;
+  using Eight = hn::CappedTag<float, 8>;
+  using Four = hn::CappedTag<float, 4>;
+  typename R::template Coeffs<float> c;
   std::memcpy(&c, coeffs, sizeof(c));
-  float* const s[] = {state[I]..., nullptr};
-  const size_t lanes = hn::Lanes(F32::D());
-  const size_t rest = n % lanes, whole = n - rest;
+  const Pointers<sizeof...(I)> at = {p, g, {state[I]..., nullptr}};
+  const size_t lanes = hn::Lanes(Wide());
+  const size_t whole = n - n % lanes;
   // The last vectors prefetch the beginning of what comes next, so that the stream never stops.
   const size_t ahead = std::min(internal::PrefetchDistance() / lanes * lanes, whole);
   const size_t turn = whole - ahead;
@@ -65,27 +93,26 @@ HWY_INLINE void Run(const float* coeffs, float factor, float limit, float* p, co
   for (; i < turn; i += lanes) {
     hwy::Prefetch(p + i + ahead);
     hwy::Prefetch(g + i + ahead);
-    (hwy::Prefetch(s[I] + i + ahead), ...);
-    One<R>(c, factor, limit, p, g, s, i, slots);
+    (hwy::Prefetch(at.s[I] + i + ahead), ...);
+    One<Wide, R>(c, factor, limit, at, i, slots);
   }
   if (next != nullptr) {
     for (; i < whole; i += lanes) {
       hwy::Prefetch(next[0] + (i - turn));
       hwy::Prefetch(next[1] + (i - turn));
       (hwy::Prefetch(next[2 + I] + (i - turn)), ...);
-      One<R>(c, factor, limit, p, g, s, i, slots);
+      One<Wide, R>(c, factor, limit, at, i, slots);
     }
   }
-  for (; i < whole; i += lanes) One<R>(c, factor, limit, p, g, s, i, slots);
-  if (rest == 0) return;
-  HWY_ALIGN float tail[2 + sizeof...(I)][HWY_MAX_BYTES / sizeof(float)] = {};
-  float* const tail_state[] = {tail[2 + I]..., nullptr};
-  std::memcpy(tail[0], p + whole, rest * sizeof(float));
-  std::memcpy(tail[1], g + whole, rest * sizeof(float));
-  (std::memcpy(tail[2 + I], s[I] + whole, rest * sizeof(float)), ...);
-  One<R>(c, factor, limit, tail[0], tail[1], tail_state, 0, slots);
-  std::memcpy(p + whole, tail[0], rest * sizeof(float));
-  (std::memcpy(s[I] + whole, tail[2 + I], rest * sizeof(float)), ...);
+  for (; i < whole; i += lanes) One<Wide, R>(c, factor, limit, at, i, slots);
+  // Narrower vectors for what is left: most tensors have a multiple of eight elements.
+  for (; i + hn::Lanes(Eight()) <= n; i += hn::Lanes(Eight())) {
+    One<Eight, R>(c, factor, limit, at, i, slots);
+  }
+  for (; i + hn::Lanes(Four()) <= n; i += hn::Lanes(Four())) {
+    One<Four, R>(c, factor, limit, at, i, slots);
+  }
+  if (i < n) Tail<Four, R>(c, factor, limit, at, i, n - i, slots);
 }
 
 template <class R>
@@ -126,7 +153,7 @@ double SumSquares(const float* x, size_t n) {
 }
 
 void AddScaled(float* HWY_RESTRICT y, const float* HWY_RESTRICT x, float a, size_t n) {
-  const F32::D d;
+  const hn::ScalableTag<float> d;
   const auto scale = hn::Set(d, a);
   const size_t lanes = hn::Lanes(d);
   const size_t rest = n % lanes, whole = n - rest;

@@ -20,27 +20,29 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+/// A vector of float with the lanes of tag D.
+template <class D>
 struct F32 {
-  using D = hn::ScalableTag<float>;
   hn::Vec<D> v;
   HWY_INLINE F32() = default;
   HWY_INLINE F32(hn::Vec<D> x) : v(x) {}  // NOLINT(google-explicit-constructor): it is one
   HWY_INLINE explicit F32(float x) : v(hn::Set(D(), x)) {}
+
+  friend HWY_INLINE F32 operator+(F32 a, F32 b) { return hn::Add(a.v, b.v); }
+  friend HWY_INLINE F32 operator-(F32 a, F32 b) { return hn::Sub(a.v, b.v); }
+  friend HWY_INLINE F32 operator*(F32 a, F32 b) { return hn::Mul(a.v, b.v); }
+  friend HWY_INLINE F32 operator/(F32 a, F32 b) { return hn::Div(a.v, b.v); }
+  friend HWY_INLINE F32 operator-(F32 a) { return hn::Neg(a.v); }
+  friend HWY_INLINE F32 Fma(F32 a, F32 b, F32 c) { return hn::MulAdd(a.v, b.v, c.v); }
+  friend HWY_INLINE F32 Sqrt(F32 a) { return hn::Sqrt(a.v); }
+
+  /// x clamped to [-limit, limit]; a NaN stays one.
+  friend HWY_INLINE F32 Clamp(F32 x, F32 limit) {
+    const auto low = hn::Neg(limit.v);
+    return hn::IfThenElse(hn::Gt(x.v, limit.v), limit.v,
+                          hn::IfThenElse(hn::Lt(x.v, low), low, x.v));
+  }
 };
-
-HWY_INLINE F32 operator+(F32 a, F32 b) { return hn::Add(a.v, b.v); }
-HWY_INLINE F32 operator-(F32 a, F32 b) { return hn::Sub(a.v, b.v); }
-HWY_INLINE F32 operator*(F32 a, F32 b) { return hn::Mul(a.v, b.v); }
-HWY_INLINE F32 operator/(F32 a, F32 b) { return hn::Div(a.v, b.v); }
-HWY_INLINE F32 operator-(F32 a) { return hn::Neg(a.v); }
-HWY_INLINE F32 Fma(F32 a, F32 b, F32 c) { return hn::MulAdd(a.v, b.v, c.v); }
-HWY_INLINE F32 Sqrt(F32 a) { return hn::Sqrt(a.v); }
-
-/// x clamped to [-limit, limit]; a NaN stays one.
-HWY_INLINE F32 Clamp(F32 x, F32 limit) {
-  const auto low = hn::Neg(limit.v);
-  return hn::IfThenElse(hn::Gt(x.v, limit.v), limit.v, hn::IfThenElse(hn::Lt(x.v, low), low, x.v));
-}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace kudari
