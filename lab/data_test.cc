@@ -21,7 +21,6 @@
 namespace kudari::lab {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
@@ -158,7 +157,7 @@ class DataTest : public ::testing::Test {
   }
 
   fs::path Write(const fs::path& name, const std::string& bytes) {
-    const fs::path path = folder_ / name;
+    fs::path path = folder_ / name;
     fs::create_directories(path.parent_path());
     std::ofstream(path, std::ios::binary) << bytes;
     return path;
@@ -428,7 +427,7 @@ TEST_F(DataTest, DamagedCifarIsNamed) {
             folder_.string() + ": has none of data_batch_1.bin to data_batch_5.bin");
   const auto message = [&](const fs::path& name, const std::string& bytes) {
     const fs::path path = Write(name, bytes);
-    const std::string text = MessageOf([&] { LoadCifar10(folder_, 1, 0.1); });
+    std::string text = MessageOf([&] { LoadCifar10(folder_, 1, 0.1); });
     fs::remove(path);
     return text;
   };

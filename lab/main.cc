@@ -11,9 +11,8 @@
 #include "lab/train.h"
 #endif
 
+namespace kudari::lab {
 namespace {
-
-using namespace kudari::lab;
 
 int Run(int argc, char** argv) {
   CLI::App app("Kudari: optimisation for deep learning", "kudari");
@@ -35,9 +34,8 @@ int Run(int argc, char** argv) {
   constexpr int exit_code = 0;
   auto* const train_app = app.add_subcommand("train", "Train a model (not in this build)");
   train_app->allow_extras();
-  train_app->callback([] {
-    throw kudari::Error("train: this program was built without LibTorch (KUDARI_TORCH=OFF)");
-  });
+  train_app->callback(
+      [] { throw Error("train: this program was built without LibTorch (KUDARI_TORCH=OFF)"); });
 #endif
 
   ReplayOptions replay;
@@ -76,10 +74,11 @@ int Run(int argc, char** argv) {
 }
 
 }  // namespace
+}  // namespace kudari::lab
 
 int main(int argc, char** argv) {
   try {
-    return Run(argc, argv);
+    return kudari::lab::Run(argc, argv);
   } catch (const std::exception& e) {
     std::fflush(stdout);
     std::fprintf(stderr, "kudari: %s\n", e.what());

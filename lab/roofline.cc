@@ -1,6 +1,5 @@
 #include "lab/roofline.h"
 
-#include <cstdint>
 #include <utility>
 
 #undef HWY_TARGET_INCLUDE
@@ -15,11 +14,6 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-HWY_INLINE void Ahead(const float* p, size_t floats) {
-  hwy::Prefetch(
-      reinterpret_cast<const float*>(reinterpret_cast<uintptr_t>(p) + floats * sizeof(float)));
-}
-
 template <bool kPrefetch, size_t... I>
 HWY_INLINE void Loop(const Stream& s, size_t ahead, float zero,
                      std::index_sequence<I...> /*slots*/) {
@@ -31,9 +25,9 @@ HWY_INLINE void Loop(const Stream& s, size_t ahead, float zero,
   const auto z = hn::Set(d, zero);
   for (size_t i = 0; i + lanes <= s.n; i += lanes) {
     if constexpr (kPrefetch) {
-      Ahead(p + i, ahead);
-      Ahead(g + i, ahead);
-      (Ahead(state[I] + i, ahead), ...);
+      hwy::Prefetch(p + i + ahead);
+      hwy::Prefetch(g + i + ahead);
+      (hwy::Prefetch(state[I] + i + ahead), ...);
     }
     // A product with a zero that the compiler does not know: the values stay.
     const auto x = hn::Mul(z, hn::LoadU(d, g + i));
@@ -71,8 +65,8 @@ float ReadHere(const float* x, size_t n, size_t ahead) {
   const size_t lanes = hn::Lanes(d);
   auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
   for (size_t i = 0; i + 2 * lanes <= n; i += 2 * lanes) {
-    Ahead(x + i, ahead);
-    Ahead(x + i + lanes, ahead);
+    hwy::Prefetch(x + i + ahead);
+    hwy::Prefetch(x + i + lanes + ahead);
     sum0 = hn::Add(sum0, hn::LoadU(d, x + i));
     sum1 = hn::Add(sum1, hn::LoadU(d, x + i + lanes));
   }

@@ -14,7 +14,8 @@ void CheckTensor(const at::Tensor& t, const std::string& what, bool contiguous) 
   if (t.layout() != at::kStrided) fail(std::string("of layout ") + c10::str(t.layout()));
   if (!t.device().is_cpu()) fail("on device " + t.device().str());
   if (t.scalar_type() != at::kFloat) fail(std::string("of type ") + at::toString(t.scalar_type()));
-  if (contiguous && !t.is_contiguous()) fail("not contiguous, with strides " + c10::str(t.strides()));
+  if (contiguous && !t.is_contiguous())
+    fail("not contiguous, with strides " + c10::str(t.strides()));
 }
 
 NamedParameters NamedOf(const ::torch::nn::Module& module) {
@@ -80,8 +81,8 @@ Report Optimizer::Step(const std::function<Evaluation()>& closure) {
 }
 
 Report Optimizer::Step(const std::function<at::Tensor()>& closure) {
-  return Step(std::function<Evaluation()>(
-      [&closure]() -> Evaluation { return closure().item<double>(); }));
+  return Step(
+      std::function<Evaluation()>([&closure]() -> Evaluation { return closure().item<double>(); }));
 }
 
 void Optimizer::ZeroGrad(bool set_to_none) {

@@ -105,8 +105,8 @@ class Optimizer {
 
 /// The instruction sets that kernels run on: "avx512", "avx2", "neon" and "scalar".
 /// The best that this machine supports is used, or what the environment variable KUDARI_TARGET
-/// names; an optimiser's constructor throws Error if that is unknown or unsupported. KUDARI_PREFETCH
-/// sets how many floats ahead kernels prefetch, which changes their speed alone.
+/// names; an optimiser's constructor throws Error if that is unknown or unsupported.
+/// KUDARI_PREFETCH sets how many floats ahead kernels prefetch, which changes their speed alone.
 std::string_view KernelTarget();
 /// Those that this machine supports, best first; the last is always "scalar".
 std::vector<std::string_view> KernelTargets();

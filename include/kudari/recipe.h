@@ -24,7 +24,7 @@ namespace kudari {
 ///
 /// Throws Error naming `source` (a file name, say), the line, the key, the range and, for an
 /// unknown key or name, the nearest known one.
-OptimizerSpec ParseRecipe(std::string_view toml, std::string_view source = "recipe",
+OptimizerSpec ParseRecipe(std::string_view text, std::string_view source = "recipe",
                           const Registry& registry = Registry::Builtin());
 
 /// The [optimizer] table with every default spelled out: ParseRecipe(ToToml(Complete(spec))) is

@@ -46,7 +46,8 @@ struct Gradient {
   double loss = kNotMeasured;
   double samples = 0;  ///< 0: no data, no step
   double factor = 1;
-  std::span<const float* const> data = {};  ///< null where a tensor has none; empty: the tensors' own
+  std::span<const float* const> data =
+      {};  ///< null where a tensor has none; empty: the tensors' own
 };
 
 /// Makes one gradient out of one or more oracle calls. Parameters are the same bits on return and

@@ -81,7 +81,7 @@ std::optional<std::string> TableReader::String(std::string_view key) {
 
 std::optional<std::string> TableReader::Choice(std::string_view key,
                                                std::span<const std::string> choices) {
-  const auto name = String(key);
+  auto name = String(key);
   if (name && std::find(choices.begin(), choices.end(), *name) == choices.end()) {
     Fail(key, "unknown name \"" + *name + "\"" + Suggest(*name, choices));
   }

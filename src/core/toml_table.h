@@ -1,14 +1,14 @@
 #ifndef KUDARI_CORE_TOML_TABLE_H_
 #define KUDARI_CORE_TOML_TABLE_H_
 
+#include <toml++/toml.h>
+
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <toml++/toml.h>
 
 #include "kudari/schedule.h"
 

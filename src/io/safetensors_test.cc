@@ -176,7 +176,7 @@ TEST_F(SafeTensorsTest, KnowsEveryDtype) {
       return R"({"x":{"dtype":")" + d + R"(","shape":[3],"data_offsets":[0,)" +
              std::to_string(size) + "]}}";
     };
-    const auto size = static_cast<size_t>(3 * bytes);
+    const size_t size = 3 * static_cast<size_t>(bytes);
     const SafeTensorsFile file = Parse(FileText(header(3 * bytes), std::string(size, '\0')));
     EXPECT_EQ(file.Find("x").dtype, dtype);
     EXPECT_EQ(file.Find("x").bytes.size(), size);
@@ -434,7 +434,8 @@ TEST_F(SafeTensorsTest, WriterRejectsBadTensors) {
             "tensor \"a\": 0 values do not fit shape [4611686018427387904, 4]");
   EXPECT_EQ(message({{"a\xff", {2}, two}}), "a name or a metadata text is not valid UTF-8");
   EXPECT_EQ(message({}, {{"k", "\xff"}}), "a name or a metadata text is not valid UTF-8");
-  EXPECT_THAT(message({{std::string(100'000'000, 'n'), {2}, two}}),
+  const size_t kLongName = 100'000'000;
+  EXPECT_THAT(message({{std::string(kLongName, 'n'), {2}, two}}),
               HasSubstr("more than the 100000000 that a header may have"));
   EXPECT_THAT(Listing(), IsEmpty());
 }

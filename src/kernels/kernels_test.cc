@@ -260,7 +260,7 @@ TEST_P(KernelTest, WhatComesNextIsOnlyPrefetched) {
     if (step.kernel == nullptr) continue;  // scalar code takes no such argument
     const size_t n = 200;
     Arrays in{random.Floats(n), random.Floats(n), {}};
-    for (size_t k = 0; k < rule.slots.size(); ++k) in.state.push_back(std::vector<float>(n));
+    for (size_t k = 0; k < rule.slots.size(); ++k) in.state.emplace_back(n);
     std::vector<float> p = in.p;
     auto state = in.state;
     std::vector<float*> pointers;

@@ -5,15 +5,15 @@ namespace kudari {
 std::vector<Description> DescribeAll(const Registry& registry) {
   std::vector<Description> all;
   for (const RuleEntry& rule : registry.rules()) all.push_back(Describe(rule));
-  all.push_back({.kind = "source",
-                 .name = "plain",
-                 .summary = "One forward and backward, taken as it is"});
+  all.push_back(
+      {.kind = "source", .name = "plain", .summary = "One forward and backward, taken as it is"});
   all.push_back(
       {.kind = "source",
        .name = "accumulate",
        .summary = "The gradient of the big batch out of several small ones, weighted by samples",
        .formula = "g <- sum(n_i g_i) / sum(n_i)",
-       .options = {{"accumulate", "1", "integer, at least 1", "forward and backward calls a step"}}});
+       .options = {
+           {"accumulate", "1", "integer, at least 1", "forward and backward calls a step"}}});
   all.push_back({.kind = "scale",
                  .name = "clip_norm",
                  .summary = "Clipping by global norm",

@@ -526,9 +526,7 @@ void Optimizer::LoadState(const OptimizerState& state) {
   impl_->arenas.clear();
   impl_->active.clear();  // the next step divides the work anew
   for (Slotted& s : impl_->slotted) s.state.clear();
-  for (size_t i = 0; i < sources.size(); ++i) {
-    impl_->active.push_back(sources[i]->buffers.empty() ? 0 : 1);
-  }
+  for (const TensorState* t : sources) impl_->active.push_back(t->buffers.empty() ? 0 : 1);
   impl_->AllocateState();
   impl_->active.clear();
   for (size_t i = 0; i < sources.size(); ++i) {

@@ -19,9 +19,9 @@ using testing::Random;
 
 /// Named tensors of given shapes, all with gradients.
 struct Model {
-  Model(std::vector<std::pair<std::string, std::vector<int64_t>>> named) {
+  explicit Model(const std::vector<std::pair<std::string, std::vector<int64_t>>>& named) {
     Random random(1);
-    for (auto& [name, shape] : named) {
+    for (const auto& [name, shape] : named) {
       Tensor t{.name = name, .shape = shape};
       params.push_back(random.Floats(static_cast<size_t>(t.Size())));
       grads.push_back(random.Floats(params.back().size()));
@@ -35,13 +35,13 @@ struct Model {
 };
 
 Model Vit() {
-  return {{{"pos_embed", {1, 4, 8}},
-           {"blocks.0.norm1.weight", {8}},
-           {"blocks.0.norm1.bias", {8}},
-           {"blocks.0.qkv.weight", {24, 8}},
-           {"blocks.0.qkv.bias", {24}},
-           {"patch.weight", {8, 1, 2, 2}},
-           {"head.weight", {10, 8}}}};
+  return Model({{"pos_embed", {1, 4, 8}},
+                {"blocks.0.norm1.weight", {8}},
+                {"blocks.0.norm1.bias", {8}},
+                {"blocks.0.qkv.weight", {24, 8}},
+                {"blocks.0.qkv.bias", {24}},
+                {"patch.weight", {8, 1, 2, 2}},
+                {"head.weight", {10, 8}}});
 }
 
 template <class F>
@@ -421,7 +421,7 @@ TEST(OptimizerTest, BadStatesAreNamedAndChangeNothing) {
   const auto load = [&](const auto& change) {
     OptimizerState state = good;
     change(state);
-    const std::string error = ErrorOf([&] { optimizer.LoadState(state); });
+    std::string error = ErrorOf([&] { optimizer.LoadState(state); });
     EXPECT_EQ(optimizer.State().tensors[0].buffers[0].values, good.tensors[0].buffers[0].values);
     EXPECT_EQ(optimizer.steps(), 1);
     return error;

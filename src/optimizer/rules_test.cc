@@ -21,7 +21,7 @@ struct Model {
     Random random(seed);
     for (const size_t n : sizes) {
       params.push_back(random.Floats(n));
-      grads.push_back(std::vector<float>(n));
+      grads.emplace_back(n);
     }
   }
 
