@@ -1,8 +1,12 @@
 // The command line of the lab. CLI11 is heavy to compile and stays in this file.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <vector>
 
+#include "core/nearest.h"
 #include "kudari/error.h"
 #include "lab/bench.h"
 #include "lab/list.h"
@@ -25,7 +29,8 @@ int Run(int argc, char** argv) {
   int exit_code = 0;
   auto* const train_app = app.add_subcommand("train", "Train a model as a recipe says");
   train_app->add_option("recipe", train.recipe, "TOML file")->required();
-  train_app->add_option("--set", train.sets, "Change the recipe: key=value")->take_all();
+  train_app->add_option("--set", train.sets, "Change the recipe: key=value")
+      ->allow_extra_args(false);
   train_app->add_option("--out", train.out, "Folder of results [runs/<recipe>]");
   train_app->add_option("--export", train.export_file, "Write the final weights here too");
   train_app->add_flag("--explain", train.explain, "Say how each parameter is treated, and stop");
@@ -65,6 +70,14 @@ int Run(int argc, char** argv) {
       ->check(CLI::Range(7, 1000));
   bench_app->callback([&] { Bench(bench, stdout); });
 
+  // CLI11 would only say that a subcommand is required.
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (argc > 1 && argv[1][0] != '-' &&
+      std::find(names.begin(), names.end(), argv[1]) == names.end()) {
+    throw Error("unknown command \"" + std::string(argv[1]) + "\"" +
+                internal::Suggest(argv[1], names));
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
