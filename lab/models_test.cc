@@ -65,7 +65,7 @@ TEST(Models, ParameterCounts) {
   ModelConfig config = Vit();
   const int64_t block = 2 * 2 * 8 + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8);
   EXPECT_EQ(MakeModel(config, {1, 4, 4}, 3)->ParameterCount(),
-            (4 * 8 + 8) + 4 * 8 + 2 * block + 2 * 8 + (8 * 3 + 3));
+            int64_t{4 * 8 + 8 + 4 * 8} + 2 * block + int64_t{2 * 8 + 8 * 3 + 3});
   config.name = "mlp";
   config.hidden = {5, 4};
   EXPECT_EQ(MakeModel(config, {6}, 3)->ParameterCount(), (6 * 5 + 5) + (5 * 4 + 4) + (4 * 3 + 3));

@@ -131,8 +131,8 @@ TEST_P(KernelTest, IsCompiledForTheTargetItNames) {
 TEST_P(KernelTest, StepIsTheScalarReferenceBitForBit) {
   Random random(1);
   for (const RuleEntry& rule : Registry::Builtin().rules()) {
-    for (const size_t n : {0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 67, 1001}) {
-      for (const size_t misalign : {0, 1, 5}) {  // the end is aligned; the start moves with n
+    for (const size_t n : {0U, 1U, 3U, 4U, 5U, 7U, 8U, 9U, 15U, 16U, 17U, 31U, 33U, 67U, 1001U}) {
+      for (const size_t misalign : {0U, 1U, 5U}) {  // the end is aligned; the start moves with n
         for (const int64_t t : {1, 7}) {
           SCOPED_TRACE(rule.name + ", n = " + std::to_string(n));
           Arrays in{random.Floats(n + misalign), random.Floats(n + misalign, 0.1F), {}};
@@ -196,7 +196,7 @@ TEST_P(KernelTest, SumOfSquaresIsTheScalarOneBitForBit) {
   Guarded large(std::vector<float>(1000, 3e38F));
   EXPECT_TRUE(std::isfinite(set().sum_squares(large.data(), 1000)));
   for (const float bad : {INFINITY, -INFINITY, NAN}) {
-    for (const size_t at : {0, 17, 36}) {
+    for (const size_t at : {0U, 17U, 36U}) {
       std::vector<float> x(37, 1);
       x[at] = bad;
       EXPECT_FALSE(std::isfinite(set().sum_squares(x.data(), 37)));

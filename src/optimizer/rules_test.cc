@@ -106,7 +106,7 @@ TEST_P(RuleTest, EveryOptionIsCheckedAndTheMessageNamesIt) {
 }
 
 TEST_P(RuleTest, ASplitTensorGivesTheSameBits) {
-  for (const size_t parts : {1, 2, 3, 4, 5}) {
+  for (const size_t parts : {1U, 2U, 3U, 4U, 5U}) {
     Model whole({50021}), split({});
     std::vector<size_t> cuts;
     for (size_t k = 0; k <= parts; ++k) cuts.push_back(50021 * k / parts);
