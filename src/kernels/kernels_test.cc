@@ -64,11 +64,12 @@ struct Arrays {
 /// A kernel, or a scalar update where there is none.
 struct Step {
   KernelFn kernel;
-  StepFn scalar;
+  PassFn<float> scalar;
 };
 
 Arrays RunStep(Step step, const std::vector<float>& coeffs, const Arrays& in, float factor,
                float limit) {
+  const GradientForm<float> form{.factor = factor, .shift = 0.01F, .limit = limit};
   Guarded p(in.p), g(in.g);
   std::vector<std::unique_ptr<Guarded>> state;
   std::vector<float*> pointers;
@@ -77,10 +78,9 @@ Arrays RunStep(Step step, const std::vector<float>& coeffs, const Arrays& in, fl
     pointers.push_back(state.back()->data());
   }
   if (step.kernel != nullptr) {
-    step.kernel(coeffs.data(), factor, limit, p.data(), g.data(), pointers.data(), in.p.size(),
-                nullptr);
+    step.kernel(coeffs.data(), form, p.data(), g.data(), pointers.data(), in.p.size(), nullptr);
   } else {
-    step.scalar(coeffs.data(), factor, limit, p.data(), g.data(), pointers.data(), in.p.size());
+    step.scalar(coeffs.data(), form, p.data(), g.data(), pointers.data(), in.p.size());
   }
   Arrays out{p.values(), g.values(), {}};
   for (const auto& s : state) out.state.push_back(s->values());
@@ -94,7 +94,9 @@ std::vector<float> Coeffs(const RuleEntry& rule, int64_t t) {
   for (size_t i = 0; i < rule.options.size(); ++i) {
     if (rule.options[i].name == "weight_decay") values[i] = 0.05;
   }
-  rule.coeffs(values.data(), t, coeffs.data());
+  std::vector<double> memory;
+  for (const auto& [name, initial] : rule.memory) memory.push_back(initial);
+  rule.coeffs(values.data(), t, memory.data(), coeffs.data());
   return {coeffs.begin(), coeffs.end()};
 }
 
@@ -114,9 +116,9 @@ class KernelTest : public ::testing::TestWithParam<std::string_view> {
     throw Error("no such target");
   }
   Step StepOf(const RuleEntry& rule) const {
-    return {set().steps == nullptr ? nullptr : set().steps[rule.kernel], rule.scalar};
+    return {set().rules == nullptr ? nullptr : set().rules[rule.kernel].update, rule.scalar.update};
   }
-  static Step ScalarOf(const RuleEntry& rule) { return {nullptr, rule.scalar}; }
+  static Step ScalarOf(const RuleEntry& rule) { return {nullptr, rule.scalar.update}; }
 };
 
 INSTANTIATE_TEST_SUITE_P(Targets, KernelTest, ::testing::ValuesIn(KernelTargets()),
@@ -130,7 +132,7 @@ TEST_P(KernelTest, IsCompiledForTheTargetItNames) {
 
 TEST_P(KernelTest, StepIsTheScalarReferenceBitForBit) {
   Random random(1);
-  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+  for (const RuleEntry& rule : ElementwiseRules()) {
     for (const size_t n : {0U, 1U, 3U, 4U, 5U, 7U, 8U, 9U, 15U, 16U, 17U, 31U, 33U, 67U, 1001U}) {
       for (const size_t misalign : {0U, 1U, 5U}) {  // the end is aligned; the start moves with n
         for (const int64_t t : {1, 7}) {
@@ -166,7 +168,7 @@ TEST_P(KernelTest, AnyBitsAtAllGiveTheSame) {
     }
     return x;
   };
-  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+  for (const RuleEntry& rule : ElementwiseRules()) {
     for (int round = 0; round < 50; ++round) {
       SCOPED_TRACE(rule.name);
       Arrays in{any(101), any(101), {}};
@@ -255,7 +257,7 @@ TEST(KernelsTest, ThePrefetchDistanceIsChecked) {
 
 TEST_P(KernelTest, WhatComesNextIsOnlyPrefetched) {
   Random random(5);
-  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+  for (const RuleEntry& rule : ElementwiseRules()) {
     const Step step = StepOf(rule);
     if (step.kernel == nullptr) continue;  // scalar code takes no such argument
     const size_t n = 200;
@@ -267,7 +269,8 @@ TEST_P(KernelTest, WhatComesNextIsOnlyPrefetched) {
     // Addresses that may not be touched, only prefetched.
     std::vector<const float*> next(2 + rule.slots.size(), reinterpret_cast<const float*>(64));
     for (auto& s : state) pointers.push_back(s.data());
-    step.kernel(Coeffs(rule, 1).data(), 1, INFINITY, p.data(), in.g.data(), pointers.data(), n,
+    const GradientForm<float> form{.factor = 1, .shift = 0.01F};
+    step.kernel(Coeffs(rule, 1).data(), form, p.data(), in.g.data(), pointers.data(), n,
                 next.data());
     EXPECT_EQ(Bits(p), Bits(RunStep(ScalarOf(rule), Coeffs(rule, 1), in, 1, INFINITY).p));
   }
