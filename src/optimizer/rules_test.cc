@@ -199,8 +199,7 @@ TEST_P(RuleTest, TargetsDoNotMatter) {
 class Scaled : public Source {
  public:
   Scaled(std::vector<std::vector<float>>* grads, float scale) : grads_(grads), scale_(scale) {}
-  Gradient Compute(std::span<const Tensor> /*tensors*/, const Oracle& oracle,
-                   const Parallel& /*parallel*/) override {
+  Gradient Compute(Engine& /*engine*/, const Oracle& oracle) override {
     const Evaluation e = oracle(Pass::kPlain);
     for (auto& g : *grads_) {
       for (float& x : g) x *= scale_;

@@ -142,10 +142,10 @@ struct Reference {
 
   void Step(const Doubles& values, const Doubles& g) {
     Doubles coeffs(rule->coeff_count);
-    rule->coeffs(values.data(), ++updates, coeffs.data());
+    rule->coeffs(values.data(), ++updates, nullptr, coeffs.data());
     std::vector<double*> slots;
     for (Doubles& s : state) slots.push_back(s.data());
-    rule->scalar64(coeffs.data(), 1, kInfinity, p.data(), g.data(), slots.data(), p.size());
+    rule->scalar64.update(coeffs.data(), {}, p.data(), g.data(), slots.data(), p.size());
     scales[0] = std::max(scales[0], Largest(p));
     for (size_t k = 0; k < state.size(); ++k) {
       scales[k + 1] = std::max(scales[k + 1], Largest(state[k]));
