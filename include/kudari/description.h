@@ -1,6 +1,7 @@
 #ifndef KUDARI_DESCRIPTION_H_
 #define KUDARI_DESCRIPTION_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,12 @@ struct OptionDescription {
 struct Description {
   std::string kind = {};  ///< "rule", "source", "scale", "averager" or "schedule"
   std::string name = {}, summary = {}, formula = {}, paper = {};
+  std::string use = {};    ///< when to use it
+  std::string torch = {};  ///< what differs from torch
   std::vector<OptionDescription> options = {};
-  std::vector<std::string> state = {};  ///< names of float32 buffers of the parameter's shape
+  std::vector<std::string> state = {};  ///< names of float32 buffers
+  /// Of a rule, for each parameter; negative: it depends on the shape.
+  int64_t state_bytes = 0, bytes_read = 0, bytes_written = 0;
 };
 
 }  // namespace kudari

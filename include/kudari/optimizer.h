@@ -2,10 +2,12 @@
 #define KUDARI_OPTIMIZER_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kudari/registry.h"
@@ -24,19 +26,23 @@ struct TensorState {
     std::vector<float> values = {};
   };
   std::vector<Buffer> buffers = {};  ///< empty until the first update
+  /// The doubles that the rule keeps for the tensor, by name; empty until the first update.
+  std::vector<std::pair<std::string, double>> memory = {};
 };
 
 /// The whole state of an optimiser: with the spec and the parameters, all that resuming needs.
 struct OptimizerState {
   int64_t step = 0;  ///< steps taken
   std::vector<TensorState> tensors = {};
+  /// Of each averager, in the order in which they were added.
+  std::vector<std::map<std::string, std::vector<float>>> averagers = {};
 };
 
 /// How one tensor is treated.
 struct TensorPlan {
   std::string name;
   TensorClass tensor_class;
-  int group;  ///< index in OptimizerSpec::groups, -1: the spec itself
+  int group;  ///< index in OptimizerSpec::groups, -1: the spec itself, -2: its fallback
   std::string rule;
   std::vector<std::pair<std::string, double>> options;  ///< at the current step
 };
@@ -68,6 +74,13 @@ class Optimizer {
   /// Lets the source make the gradient with `oracle`, then steps. What the oracle throws passes
   /// through, with nothing changed. If the oracle has no data the report says skipped.
   Report Step(const Oracle& oracle);
+
+  /// Takes estimates of the diagonal of the loss's Hessian into the state of rules that use one
+  /// (sophia, sophia_h), as each rule says what the estimate is: one array for each tensor, null
+  /// for none; empty: the tensors' gradients are the estimates. Call it every k steps, after Step.
+  /// Throws Error, with nothing changed, if no tensor's rule uses an estimate, or if one that has
+  /// an estimate has had no step.
+  void UpdateHessian(std::span<const float* const> estimates = {});
 
   /// The tensors in the order given. `param` and `grad` may be pointed elsewhere between steps and
   /// inside an oracle.

@@ -5,6 +5,9 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,18 +16,77 @@
 #include "kudari/description.h"
 #include "kudari/rule.h"
 #include "kudari/scalar.h"
+#include "kudari/step.h"
 
 namespace kudari {
 
-/// Updates n elements: coefficients as At gave them; the gradient is factor * g, clamped to
-/// [-limit, limit] (a NaN stays); state has one pointer a slot.
-using StepFn = void (*)(const float* coeffs, float factor, float limit, float* p, const float* g,
-                        float* const* state, size_t n);
-/// The same in double precision.
-using StepFn64 = void (*)(const double* coeffs, double factor, double limit, double* p,
-                          const double* g, double* const* state, size_t n);
+/// How the gradient that a rule sees comes out of the one in memory: factor * g + shift, clamped to
+/// [-limit, limit] (a NaN stays).
+template <class T>
+struct GradientForm {
+  T factor = 1;
+  T shift = 0;
+  T limit = std::numeric_limits<T>::infinity();
+};
 
-/// A rule as the engine uses it: its description, its coefficients and its compiled updates.
+/// A pass over n elements: coefficients as At gave them; state has one pointer a slot. What a pass
+/// reads and writes depends on its kind.
+template <class T>
+using PassFn = void (*)(const T* coeffs, const GradientForm<T>& form, T* p, const T* g,
+                        T* const* state, size_t n);
+/// A pass that also adds the squares of what the rule wants norms of to sums[kind * 16 + i % 16],
+/// i < n.
+template <class T>
+using MeasureFn = void (*)(const T* coeffs, const GradientForm<T>& form, const T* p, const T* g,
+                           T* const* state, size_t n, double* sums);
+
+/// A rule's passes over plain numbers: the reference of every kernel. Those that it does not have
+/// are null.
+template <class T>
+struct ScalarPasses {
+  PassFn<T> update = nullptr;
+  MeasureFn<T> measure = nullptr;  ///< rules with norms
+  PassFn<T> hessian = nullptr;     ///< takes the estimate as g; p is null
+  PassFn<T> evaluate = nullptr;    ///< changes p; g is null
+};
+
+/// What a WholeRule is given: one tensor and its step.
+template <class T>
+struct WholeStep {
+  std::span<const int64_t> shape;
+  const double* values;  ///< of the options, in the rule's order
+  int64_t t;             ///< the tensor's t-th update, from 1
+  T* p;
+  const T* g;
+  GradientForm<T> form;
+  T* const* state;  ///< null for a slot of size 0
+  T* scratch;       ///< ScratchSize elements, cache-aligned, of any content
+  const Parallel& parallel;
+};
+
+/// Bytes of memory that a step has to read and write, at least.
+struct MemoryTraffic {
+  int64_t read = 0, written = 0;
+};
+
+/// A rule that steps a tensor as a whole, such as Muon: it knows the shape, and its state may have
+/// other sizes than the parameter.
+class WholeRule {
+ public:
+  virtual ~WholeRule() = default;
+  /// The size of each slot for a tensor of that shape. Throws Error if the rule cannot step such a
+  /// tensor; the message begins with what is wrong, since the caller names rule and tensor.
+  virtual std::vector<int64_t> SlotSizes(const double* values,
+                                         std::span<const int64_t> shape) const = 0;
+  /// Elements of scratch memory that a step needs.
+  virtual int64_t ScratchSize(std::span<const int64_t> shape) const = 0;
+  /// Of a step in float32.
+  virtual MemoryTraffic Traffic(std::span<const int64_t> shape) const = 0;
+  virtual void Step(const WholeStep<float>& step) const = 0;
+  virtual void Step(const WholeStep<double>& step) const = 0;
+};
+
+/// A rule as the engine uses it: its description, its coefficients and its compiled passes.
 struct RuleEntry {
   struct Option {
     std::string name;
@@ -32,22 +94,35 @@ struct RuleEntry {
     std::string doc;
   };
   static constexpr size_t kMostSlots = 8;
+  static constexpr size_t kMostCoeffs = 32;
+  static constexpr size_t kMostNorms = 4;
+  static constexpr size_t kMostMemory = 4;
 
-  std::string name, summary, formula, paper;
+  std::string name, summary, formula, paper, use, torch;
   std::vector<Option> options;
   std::vector<std::string> slots;  ///< at most kMostSlots
+  std::vector<std::pair<std::string, double>>
+      memory;  ///< names, initial values; at most kMostMemory
   size_t coeff_count = 0;
-  /// Writes coeff_count coefficients of a tensor's t-th update, t >= 1; `values` in the order of
-  /// `options`.
-  void (*coeffs)(const double* values, int64_t t, double* out) = nullptr;
-  /// The update over scalar floats and doubles: the reference of every kernel.
-  StepFn scalar = nullptr;
-  StepFn64 scalar64 = nullptr;
-  /// Index in the library's table of SIMD kernels; -1: only the scalar update exists.
+  /// Writes coeff_count coefficients of a tensor's t-th update, t >= 1, and moves its memory on;
+  /// `values` in the order of `options`.
+  void (*coeffs)(const double* values, int64_t t, double* memory, double* out) = nullptr;
+  size_t norms = 0;  ///< that the rule needs of every tensor, at most kMostNorms
+  StatePass state_pass = StatePass::kUpdate;  ///< for rules with norms
+  bool adapts_vectors = true;                 ///< for rules with norms
+  /// The coefficients of the second pass.
+  void (*adapt)(const double* values, int64_t t, const double* norms, double* out) = nullptr;
+  ScalarPasses<float> scalar;
+  ScalarPasses<double> scalar64;
+  /// Index in the library's table of SIMD kernels; -1: only the scalar passes exist.
   int kernel = -1;
+  /// Null for rules that work element by element. Otherwise there are no coefficients and passes.
+  std::shared_ptr<const WholeRule> whole = {};
 
   /// Index of an option; throws Error with the nearest name.
   size_t OptionIndex(std::string_view option) const;
+  /// Of a step in float32 of a tensor of that shape.
+  MemoryTraffic Traffic(std::span<const int64_t> shape) const;
 };
 
 /// Rules by name. A value: copy Builtin() and add rules of your own.
@@ -80,41 +155,139 @@ Description Describe(const RuleEntry& rule);
 
 namespace internal {
 
-template <class T, class R, size_t... I>
-void ScalarStep(const T* coeffs, T factor, T limit, T* p, const T* g, T* const* state, size_t n,
-                std::index_sequence<I...>) {
-  using C = typename R::template Coeffs<T>;
-  std::array<T, sizeof(C) / sizeof(T)> raw;
-  for (size_t i = 0; i < raw.size(); ++i) raw[i] = coeffs[i];
-  const C c = std::bit_cast<C>(raw);
-  for (size_t i = 0; i < n; ++i) {
-    T x = factor * g[i];
-    x = x > limit ? limit : x < -limit ? -limit : x;
-    Update(c, x, p[i], state[I][i]...);
-  }
-}
+template <class R>
+inline constexpr size_t kNormsOf = 0;
+template <class R>
+requires requires { R::kNorms; }
+inline constexpr size_t kNormsOf<R> = R::kNorms;
 
-template <class T, class R>
-void ScalarStep(const T* coeffs, T factor, T limit, T* p, const T* g, T* const* state, size_t n) {
-  ScalarStep<T, R>(coeffs, factor, limit, p, g, state, n,
-                   std::make_index_sequence<R::kState.size()>());
+template <class R>
+inline constexpr bool kHasMemory = requires {
+  R::kMemory;
+};
+template <class R>
+inline constexpr bool kHasHessian = requires {
+  R::kHessian;
+};
+template <class R>
+inline constexpr bool kHasEvaluation = requires {
+  R::kEvaluation;
+};
+
+/// Whether the first of two passes updates the state.
+template <class R>
+constexpr bool StateInMeasure() {
+  if constexpr (kNormsOf < R >> 0) return R::kStatePass == StatePass::kMeasure;
+  return false;
 }
 
 template <class R>
-void RuleCoeffs(const double* values, int64_t t, double* out) {
+R RuleOf(const double* values) {
   R rule;
   for (size_t i = 0; i < R::kFields.size(); ++i) rule.*R::kFields[i].member = values[i];
-  const auto c = rule.At(t);
-  const auto raw = std::bit_cast<std::array<double, sizeof(c) / sizeof(double)>>(c);
+  return rule;
+}
+
+template <class C, class T>
+C CoeffsOf(const T* raw) {
+  std::array<T, sizeof(C) / sizeof(T)> copy;
+  for (size_t i = 0; i < copy.size(); ++i) copy[i] = raw[i];
+  return std::bit_cast<C>(copy);
+}
+
+template <class C>
+void WriteCoeffs(const C& c, double* out) {
+  const auto raw = std::bit_cast<std::array<double, sizeof(C) / sizeof(double)>>(c);
   for (size_t i = 0; i < raw.size(); ++i) out[i] = raw[i];
 }
 
-}  // namespace internal
+/// A rule's passes over plain numbers of type T.
+template <class T, class R>
+struct Scalar {
+  using C = typename R::template Coeffs<T>;
 
-/// An entry for a rule of your own, which runs as scalar code. Its Update must be a function
-/// template over float and double in the rule's own namespace, with kudari's Fma and Sqrt.
+  static T Formed(const GradientForm<T>& form, T g) {
+    const T x = Fma(form.factor, g, form.shift);
+    return x > form.limit ? form.limit : x < -form.limit ? -form.limit : x;
+  }
+
+  /// Calls f(element, the values of the slots there ...).
+  template <class F>
+  static void ForEach(T* const* state, size_t n, const F& f) {
+    const auto each = [&]<size_t... I>(std::index_sequence<I...>) {
+      for (size_t i = 0; i < n; ++i) f(i, state[I][i]...);
+    };
+    each(std::make_index_sequence<R::kState.size()>());
+  }
+
+  static void UpdatePass(const T* coeffs, const GradientForm<T>& form, T* p, const T* g,
+                         T* const* state, size_t n) {
+    const C c = CoeffsOf<C>(coeffs);
+    ForEach(state, n, [&](size_t i, auto&... s) {
+      if constexpr (StateInMeasure<R>()) {
+        Update(c, p[i], s...);
+      } else {
+        Update(c, Formed(form, g[i]), p[i], s...);
+      }
+    });
+  }
+
+  static void MeasurePass(const T* coeffs, const GradientForm<T>& form, const T* p, const T* g,
+                          T* const* state, size_t n, double* sums) {
+    const C c = CoeffsOf<C>(coeffs);
+    ForEach(state, n, [&](size_t i, auto&... s) {
+      T x[kNormsOf<R>];
+      if constexpr (StateInMeasure<R>()) {
+        Measure(c, Formed(form, g[i]), p[i], s..., x);
+      } else {
+        Measure(c, Formed(form, g[i]), p[i], x);
+      }
+      for (size_t k = 0; k < kNormsOf<R>; ++k) {
+        sums[k * 16 + i % 16] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
+      }
+    });
+  }
+
+  static void HessianPass(const T* coeffs, const GradientForm<T>& form, T* /*p*/, const T* g,
+                          T* const* state, size_t n) {
+    const C c = CoeffsOf<C>(coeffs);
+    ForEach(state, n, [&](size_t i, auto&... s) { Curvature(c, Formed(form, g[i]), s...); });
+  }
+
+  static void EvaluatePass(const T* coeffs, const GradientForm<T>& /*form*/, T* p, const T* /*g*/,
+                           T* const* state, size_t n) {
+    const C c = CoeffsOf<C>(coeffs);
+    ForEach(state, n, [&](size_t i, auto&... s) { Evaluated(c, p[i], s...); });
+  }
+
+  static ScalarPasses<T> Passes() {
+    ScalarPasses<T> passes{.update = &UpdatePass};
+    if constexpr (kNormsOf < R >> 0) passes.measure = &MeasurePass;
+    if constexpr (kHasHessian<R>) passes.hessian = &HessianPass;
+    if constexpr (kHasEvaluation<R>) passes.evaluate = &EvaluatePass;
+    return passes;
+  }
+};
+
 template <class R>
-RuleEntry MakeEntry() {
+void RuleCoeffs(const double* values, int64_t t, double* memory, double* out) {
+  const R rule = RuleOf<R>(values);
+  if constexpr (kHasMemory<R>) {
+    WriteCoeffs(rule.At(t, std::span<double>(memory, R::kMemory.size())), out);
+  } else {
+    static_cast<void>(memory);
+    WriteCoeffs(rule.At(t), out);
+  }
+}
+
+template <class R>
+void AdaptedCoeffs(const double* values, int64_t t, const double* norms, double* out) {
+  WriteCoeffs(RuleOf<R>(values).At(t, std::span<const double>(norms, kNormsOf<R>)), out);
+}
+
+/// The description part of an entry.
+template <class R>
+RuleEntry DescribedEntry() {
   static_assert(R::kState.size() <= RuleEntry::kMostSlots);
   static_assert(sizeof(R) == R::kFields.size() * sizeof(double),
                 "every member of a rule is a double and has a Field");
@@ -123,16 +296,76 @@ RuleEntry MakeEntry() {
   e.summary = R::kSummary;
   e.formula = R::kFormula;
   e.paper = R::kPaper;
+  if constexpr (requires { R::kUse; }) e.use = R::kUse;
+  if constexpr (requires { R::kTorch; }) e.torch = R::kTorch;
   const R defaults;
   for (const auto& f : R::kFields) {
     e.options.push_back(
         {std::string(f.name), defaults.*f.member, f.low, f.high, std::string(f.doc)});
   }
   for (const Slot& s : R::kState) e.slots.emplace_back(s.name);
+  return e;
+}
+
+}  // namespace internal
+
+/// An entry for a rule of your own, which runs as scalar code. Its functions must be templates over
+/// float and double in the rule's own namespace, with kudari's Fma, Sqrt and so on.
+template <class R>
+RuleEntry MakeEntry() {
+  static_assert(internal::kNormsOf<R> <= RuleEntry::kMostNorms);
+  static_assert(internal::kNormsOf<R> == 0 || !internal::kHasMemory<R>,
+                "a rule has norms or memory, not both");
+  RuleEntry e = internal::DescribedEntry<R>();
+  static_assert(sizeof(typename R::template Coeffs<double>) <=
+                RuleEntry::kMostCoeffs * sizeof(double));
   e.coeff_count = sizeof(typename R::template Coeffs<double>) / sizeof(double);
   e.coeffs = &internal::RuleCoeffs<R>;
-  e.scalar = &internal::ScalarStep<float, R>;
-  e.scalar64 = &internal::ScalarStep<double, R>;
+  if constexpr (internal::kHasMemory<R>) {
+    static_assert(R::kMemory.size() <= RuleEntry::kMostMemory);
+    for (const Memory& m : R::kMemory) e.memory.emplace_back(m.name, m.initial);
+  }
+  if constexpr (internal::kNormsOf < R >> 0) {
+    e.norms = R::kNorms;
+    e.state_pass = R::kStatePass;
+    e.adapts_vectors = R::kAdaptsVectors;
+    e.adapt = &internal::AdaptedCoeffs<R>;
+  }
+  e.scalar = internal::Scalar<float, R>::Passes();
+  e.scalar64 = internal::Scalar<double, R>::Passes();
+  return e;
+}
+
+/// An entry for a rule that steps whole tensors. R has the description of any rule and
+///
+///     static std::vector<int64_t> SlotSizes(const R&, std::span<const int64_t> shape);
+///     static int64_t ScratchSize(std::span<const int64_t> shape);
+///     static MemoryTraffic Traffic(std::span<const int64_t> shape);
+///
+/// and there are overloads of StepWhole(const R&, const WholeStep<T>&) for float and double.
+template <class R>
+RuleEntry MakeWholeEntry() {
+  class Whole : public WholeRule {
+   public:
+    std::vector<int64_t> SlotSizes(const double* values,
+                                   std::span<const int64_t> shape) const override {
+      return R::SlotSizes(internal::RuleOf<R>(values), shape);
+    }
+    int64_t ScratchSize(std::span<const int64_t> shape) const override {
+      return R::ScratchSize(shape);
+    }
+    MemoryTraffic Traffic(std::span<const int64_t> shape) const override {
+      return R::Traffic(shape);
+    }
+    void Step(const WholeStep<float>& s) const override {
+      StepWhole(internal::RuleOf<R>(s.values), s);
+    }
+    void Step(const WholeStep<double>& s) const override {
+      StepWhole(internal::RuleOf<R>(s.values), s);
+    }
+  };
+  RuleEntry e = internal::DescribedEntry<R>();
+  e.whole = std::make_shared<const Whole>();
   return e;
 }
 

@@ -23,6 +23,19 @@ struct Slot {
   std::string_view name;
 };
 
+/// A double that a rule keeps for each tensor, and what it is before the first update: a running
+/// product or sum over the values that scheduled hyper-parameters have had.
+struct Memory {
+  std::string_view name;
+  double initial;
+};
+
+/// Which pass of a rule with norms touches the state.
+enum class StatePass {
+  kMeasure,  ///< Measure updates it from the gradient; Update reads it and sees no gradient
+  kUpdate    ///< Measure sees parameter and gradient alone; Update updates it
+};
+
 template <class... R>
 struct TypeList {};
 
@@ -35,6 +48,8 @@ inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2
 // double, and it has:
 //
 //   kName, kSummary, kFormula, kPaper   text; kFormula states the conventions
+//   kUse, kTorch                        text, may be absent: when to use it; what differs from
+//                                       torch's
 //   kFields                             std::array of Field, one for each member
 //   kState                              std::array of Slot, possibly empty
 //   Coeffs<T>                           what Update needs, members all T
@@ -45,8 +60,25 @@ inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2
 //   template <class V, class T>
 //   KUDARI_INLINE void Update(const Rule::Coeffs<T>& c, V g, V& p, V& slot0, ...)
 //
-// that may use + - * /, Fma, Sqrt and V(c.x). It is compiled once for each SIMD target and for
-// scalar float and double. See rules/adamw.h.
+// that may use + - * /, Fma, Sqrt, Abs, Max, Min, Sign and V(c.x). It is compiled once for each
+// SIMD target and for scalar float and double. See rules/adamw.h. A rule may have more:
+//
+//   kMemory      std::array of Memory. At is then At(int64_t t, std::span<double> memory) const; it
+//                is called once an update and moves the memory on. See rules/nadam.h.
+//   kNorms       a number n: the rule needs n 2-norms over the whole tensor. A first pass calls
+//                  Measure(c, g, p, slot0&, ..., V (&x)[n])  (kStatePass = StatePass::kMeasure) or
+//                  Measure(c, g, p, V (&x)[n])               (StatePass::kUpdate)
+//                whose x are squared and summed in double. At(t, std::span<const double> norms)
+//                then gives the coefficients of the second pass, which is Update; after a Measure
+//                that updated the state it is Update(c, V& p, slot0, ...). At(t), without norms,
+//                gives those of the first pass, and of the second for tensors that are not adapted
+//                (see OptimizerSpec::no_adapt; kAdaptsVectors says whether bias and norm tensors
+//                are adapted when the spec does not say). See rules/lamb.h.
+//   kHessian     true: Curvature(c, V estimate, slot0&, ...) takes an estimate of the Hessian's
+//                diagonal into the state, see Optimizer::UpdateHessian and rules/sophia.h.
+//   kEvaluation  true: Evaluated(c, V& p, slot0, ...) turns the parameter into the one that is to
+//   be
+//                evaluated. See rules/schedule_free_adamw.h.
 
 }  // namespace kudari
 

@@ -19,6 +19,30 @@ T Sqrt(T a) {
   return std::sqrt(a);
 }
 
+/// The larger; a if they are equal or if one is a NaN.
+template <class T>
+T Max(T a, T b) {
+  return a < b ? b : a;
+}
+
+/// The smaller; a if they are equal or if one is a NaN.
+template <class T>
+T Min(T a, T b) {
+  return b < a ? b : a;
+}
+
+/// The magnitude.
+template <class T>
+T Abs(T a) {
+  return std::abs(a);
+}
+
+/// 1 or -1; a zero or a NaN stays as it is.
+template <class T>
+T Sign(T a) {
+  return a > 0 ? T(1) : a < 0 ? T(-1) : a;
+}
+
 }  // namespace kudari
 
 #endif  // KUDARI_SCALAR_H_

@@ -16,7 +16,8 @@ namespace kudari {
 /// Hyper-parameters by name; a number is a constant schedule.
 using Options = std::map<std::string, Schedule>;
 
-/// Tensors that are treated differently from the rest.
+/// Tensors that are treated differently from the rest. A `match` other than "*" must match a
+/// tensor; a list of classes may be of classes that a model does not have.
 struct Group {
   std::string match = "*";                ///< glob on tensor names
   std::vector<TensorClass> classes = {};  ///< empty: any class
@@ -27,6 +28,26 @@ struct Group {
   friend bool operator==(const Group&, const Group&) = default;
 };
 
+/// See OptimizerSpec::fallback.
+struct Fallback {
+  std::string rule = "adamw";
+  Options options = {};
+
+  friend bool operator==(const Fallback&, const Fallback&) = default;
+};
+
+/// Adaptive gradient clipping (Brock et al., arXiv:2102.06171, Section 4): the gradient of each
+/// unit (a row of a matrix, a filter of a convolution, a whole vector) is scaled down to `clip`
+/// times the 2-norm of the unit's weights, which counts as at least `eps`.
+struct AdaptiveClip {
+  Schedule clip = 0.01;
+  double eps = 1e-3;
+  /// Globs of tensors that are left alone, such as the last layer.
+  std::vector<std::string> exclude = {};
+
+  friend bool operator==(const AdaptiveClip&, const AdaptiveClip&) = default;
+};
+
 /// A complete description of an optimiser: a plain value, the same as a recipe's [optimizer] table.
 ///
 ///     OptimizerSpec spec = AdamW{.lr = 1e-3};
@@ -34,19 +55,32 @@ struct Group {
 ///     spec.clip_norm = 1.0;
 ///     spec.no_decay = {TensorClass::kBias, TensorClass::kNorm};
 struct OptimizerSpec {
-  /// Rule for all tensors. May be empty if the first group matches every tensor and has one.
+  /// Rule for all tensors. May be empty if each tensor is matched by a group that has one.
   std::string rule;
   Options options;
   /// The last group that matches a tensor decides about it.
   std::vector<Group> groups;
   /// Classes whose weight_decay is zero, whatever their group says.
   std::vector<TensorClass> no_decay;
+  /// Classes that rules with a trust ratio neither adapt nor decay; unset: bias and norm for rules
+  /// that say so (lars), none for others (lamb).
+  std::optional<std::vector<TensorClass>> no_adapt;
+  /// The rule of tensors that a matrix rule does not suit: those of the classes embedding, head,
+  /// norm and bias. It comes before the groups, so that these can change it.
+  std::optional<Fallback> fallback;
   /// Names (globs) whose class is not what Classify would say; the last match wins.
   std::vector<std::pair<std::string, TensorClass>> classes;
   /// Clip by global norm; unset: off.
   std::optional<Schedule> clip_norm;
+  /// Added to the norm that clip_norm is divided by; torch's is 1e-6.
+  double clip_norm_eps = 1e-6;
   /// Clamp every element of the scaled gradient to [-clip_value, clip_value]; unset: off.
   std::optional<Schedule> clip_value;
+  /// Adaptive gradient clipping, after clip_norm; unset: off.
+  std::optional<AdaptiveClip> agc;
+  /// Gradient centralisation (Yong et al., arXiv:2004.01461): the gradient of each unit (a row of a
+  /// matrix, a filter of a convolution) has its mean subtracted, after clipping by norm.
+  bool centralize = false;
   /// What to do about infinities and NaNs in the gradient.
   NonFinite nonfinite = NonFinite::kPropagate;
   /// Report the gradient's norm even if nothing needs it: one more read of the gradient.

@@ -14,8 +14,7 @@ namespace kudari {
 /// Calls the oracle once and takes the tensors' own gradients.
 class PlainSource : public Source {
  public:
-  Gradient Compute(std::span<const Tensor> tensors, const Oracle& oracle,
-                   const Parallel& parallel) override;
+  Gradient Compute(Engine& engine, const Oracle& oracle) override;
 };
 
 /// Gradient accumulation: the mean over up to `count` oracle calls, each weighted by its number of
@@ -26,8 +25,7 @@ class Accumulate : public Source {
  public:
   /// Throws Error if count < 1.
   explicit Accumulate(int64_t count);
-  Gradient Compute(std::span<const Tensor> tensors, const Oracle& oracle,
-                   const Parallel& parallel) override;
+  Gradient Compute(Engine& engine, const Oracle& oracle) override;
 
  private:
   int64_t count_;

@@ -4,8 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "kudari/tensor.h"
 
@@ -50,13 +53,30 @@ struct Gradient {
       {};  ///< null where a tensor has none; empty: the tensors' own
 };
 
+/// What a source or an averager sees of the optimiser that it is a part of.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual std::span<const Tensor> tensors() const = 0;
+  virtual const Parallel& parallel() const = 0;
+  /// Steps taken.
+  virtual int64_t steps() const = 0;
+  /// A state buffer of tensor `index`; empty if its rule has none of that name or it has had no
+  /// update.
+  virtual std::span<float> Buffer(size_t index, std::string_view slot) = 0;
+  /// The value of an option at the next step; throws Error if the tensor's rule has none of that
+  /// name.
+  virtual double Value(size_t index, std::string_view option) const = 0;
+  /// Makes the state of a tensor what it is before its first update.
+  virtual void ResetState(size_t index) = 0;
+};
+
 /// Makes one gradient out of one or more oracle calls. Parameters are the same bits on return and
 /// when the oracle throws.
 class Source {
  public:
   virtual ~Source() = default;
-  virtual Gradient Compute(std::span<const Tensor> tensors, const Oracle& oracle,
-                           const Parallel& parallel) = 0;
+  virtual Gradient Compute(Engine& engine, const Oracle& oracle) = 0;
 };
 
 /// Turns the norm of the whole gradient into one factor that the fused pass multiplies with; never
@@ -72,8 +92,17 @@ class Scale {
 class Averager {
  public:
   virtual ~Averager() = default;
-  /// `step` is the number of steps taken, 1 after the first.
-  virtual void After(int64_t step, std::span<const Tensor> tensors) = 0;
+  /// Called once, before the first step, with the parameters as they are then.
+  virtual void Start(Engine& engine) = 0;
+  /// `engine.steps()` is the number of steps taken, 1 after the first.
+  virtual void After(Engine& engine) = 0;
+  /// The weights that tensor `index` is to be evaluated with, or null: those it is trained with.
+  virtual const float* Evaluated(size_t index) const = 0;
+  /// What resuming needs, by name: everything that After changes but the parameters.
+  virtual std::map<std::string, std::vector<float>> State(const Engine& engine) const = 0;
+  /// Replaces the state; throws Error, with nothing changed, for a wrong name or size.
+  virtual void LoadState(const Engine& engine,
+                         const std::map<std::string, std::vector<float>>& state) = 0;
 };
 
 /// What to do about a gradient that holds an infinity or a NaN.

@@ -13,7 +13,7 @@ namespace kudari {
 enum class DType { kFloat32 };
 
 /// What a parameter is for, which decides about weight decay and which rule suits it.
-enum class TensorClass { kMatrix, kConvolution, kEmbedding, kNorm, kBias };
+enum class TensorClass { kMatrix, kConvolution, kEmbedding, kHead, kNorm, kBias };
 
 /// A parameter: contiguous memory that the caller owns and keeps alive, with its gradient.
 ///
@@ -36,11 +36,12 @@ struct Tensor {
 
 /// The class that shape and name suggest: a name that ends in "bias" is a bias; a name with a
 /// component like norm, ln or bn, and any other tensor of at most one dimension, is a norm; names
-/// with embed, emb, wte, wpe or token are embeddings; otherwise two dimensions make a matrix and
-/// more a convolution.
+/// with embed, emb, wte, wpe or token are embeddings; names with a component like head, lm_head,
+/// classifier or logits are the head; otherwise two dimensions make a matrix and more a
+/// convolution.
 TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape);
 
-/// "matrix", "convolution", "embedding", "norm" or "bias".
+/// "matrix", "convolution", "embedding", "head", "norm" or "bias".
 std::string_view Name(TensorClass c);
 
 /// The class of that name; throws Error with the nearest one.

@@ -15,6 +15,19 @@ size_t RuleEntry::OptionIndex(std::string_view option) const {
               internal::Suggest(option, names));
 }
 
+MemoryTraffic RuleEntry::Traffic(std::span<const int64_t> shape) const {
+  if (whole != nullptr) return whole->Traffic(shape);
+  int64_t bytes = sizeof(float);
+  for (const int64_t d : shape) bytes *= d;
+  const auto state = static_cast<int64_t>(slots.size());
+  if (norms == 0) return {bytes * (2 + state), bytes * (1 + state)};
+  // The first pass, then the second.
+  if (state_pass == StatePass::kMeasure) {
+    return {bytes * ((2 + state) + (1 + state)), bytes * (state + 1)};
+  }
+  return {bytes * (2 + (2 + state)), bytes * (1 + state)};
+}
+
 void Registry::Add(RuleEntry entry) {
   for (const RuleEntry& r : rules_) {
     if (r.name == entry.name) throw Error("rule \"" + entry.name + "\" is registered already");
@@ -51,7 +64,17 @@ Description Describe(const RuleEntry& rule) {
                 .summary = rule.summary,
                 .formula = rule.formula,
                 .paper = rule.paper,
+                .use = rule.use,
+                .torch = rule.torch,
                 .state = rule.slots};
+  if (rule.whole == nullptr) {
+    const MemoryTraffic traffic = rule.Traffic({});
+    d.state_bytes = static_cast<int64_t>(rule.slots.size() * sizeof(float));
+    d.bytes_read = traffic.read;
+    d.bytes_written = traffic.written;
+  } else {
+    d.state_bytes = d.bytes_read = d.bytes_written = -1;
+  }
   for (const RuleEntry::Option& o : rule.options) {
     d.options.push_back(
         {o.name, internal::NumberText(o.default_value), RangeText(o.low, o.high), o.doc});

@@ -8,7 +8,7 @@
 namespace kudari {
 namespace {
 
-constexpr std::array kClassNames = {"matrix", "convolution", "embedding", "norm", "bias"};
+constexpr std::array kClassNames = {"matrix", "convolution", "embedding", "head", "norm", "bias"};
 
 bool AnyOf(std::string_view word, std::initializer_list<std::string_view> words) {
   for (const std::string_view w : words) {
@@ -27,7 +27,7 @@ int64_t Tensor::Size() const {
 
 TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape) {
   // Words of the name in lower case, without digits: "blocks.0.norm1.weight" has "norm".
-  bool norm = false, embedding = false;
+  bool norm = false, embedding = false, head = false;
   std::string word, last;
   for (size_t i = 0; i <= name.size(); ++i) {
     const char c = i < name.size() ? name[i] : '.';
@@ -41,6 +41,7 @@ TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape) {
       };
       norm = norm || has("norm") || AnyOf(word, {"ln", "bn", "gn"});
       embedding = embedding || has("embed") || AnyOf(word, {"emb", "wte", "wpe", "token"});
+      head = head || AnyOf(word, {"head", "classifier", "logits"});
       if (!word.empty()) last = word;
       word.clear();
     }
@@ -48,6 +49,7 @@ TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape) {
   if (last == "bias") return TensorClass::kBias;
   if (norm || shape.size() <= 1) return TensorClass::kNorm;
   if (embedding) return TensorClass::kEmbedding;
+  if (head) return TensorClass::kHead;
   return shape.size() == 2 ? TensorClass::kMatrix : TensorClass::kConvolution;
 }
 

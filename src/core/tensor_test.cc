@@ -31,7 +31,12 @@ TEST(TensorTest, ClassifyByNameAndShape) {
   EXPECT_EQ(Classify("pos_embed", {1, 16, 64}), TensorClass::kEmbedding);
   EXPECT_EQ(Classify("tokEmbedding.weight", {100, 8}), TensorClass::kEmbedding);
   EXPECT_EQ(Classify("cls_token", {1, 1, 64}), TensorClass::kEmbedding);
+  EXPECT_EQ(Classify("head.weight", {10, 64}), TensorClass::kHead);
+  EXPECT_EQ(Classify("lm_head.weight", {1000, 64}), TensorClass::kHead);
+  EXPECT_EQ(Classify("classifier.6.weight", {10, 64}), TensorClass::kHead);
+  EXPECT_EQ(Classify("head.bias", {10}), TensorClass::kBias);
   // Not every name that holds the letters.
+  EXPECT_EQ(Classify("multihead.weight", {3, 4}), TensorClass::kMatrix);
   EXPECT_EQ(Classify("kiln.weight", {3, 4}), TensorClass::kMatrix);
   EXPECT_EQ(Classify("unbiased.weight", {3, 4}), TensorClass::kMatrix);
 }

@@ -33,7 +33,7 @@ namespace HWY_NAMESPACE {
 #include "kudari/rules/all.h"
 #undef KUDARI_LANES
 
-// The arrays of a step: p, g and one a slot.
+// The arrays of a pass: p, g and one a slot.
 template <size_t kSlots>
 struct Pointers {
   float* p;
@@ -41,87 +41,258 @@ struct Pointers {
   float* s[kSlots + 1];  // an array of none is not allowed
 };
 
-// One vector of D at element i. Loads and stores are here alone: the rule sees lanes of float,
-// whatever the memory holds.
-template <class D, class R, size_t... I>
-HWY_INLINE void One(const typename R::template Coeffs<float>& c, float factor, float limit,
-                    const Pointers<sizeof...(I)>& at, size_t i,
-                    std::index_sequence<I...> /*slots*/) {
+// What a pass over memory loads and stores.
+struct Traffic {
+  bool load_p, load_g, load_state, store_p, store_state;
+};
+
+// The passes of rule R: their traffic and their work on one vector. x are the slots.
+template <class R>
+struct UpdatePass {
+  using Coeffs = typename R::template Coeffs<float>;
+  static constexpr bool kSecond = internal::StateInMeasure<R>();
+  static constexpr Traffic kTraffic = {true, !kSecond, true, true, !kSecond};
+  template <class V, class... S>
+  static HWY_INLINE void Run(const Coeffs& c, V g, V& p, S&... x) {
+    if constexpr (kSecond) {
+      Update(c, p, x...);
+    } else {
+      Update(c, g, p, x...);
+    }
+  }
+};
+
+template <class R>
+struct MeasurePass {
+  using Coeffs = typename R::template Coeffs<float>;
+  static constexpr bool kFirst = internal::StateInMeasure<R>();
+  static constexpr Traffic kTraffic = {true, true, kFirst, false, kFirst};
+  template <class V, class... S>
+  static HWY_INLINE void Run(const Coeffs& c, V g, V& p, V (&norms)[R::kNorms], S&... x) {
+    if constexpr (kFirst) {
+      Measure(c, g, p, x..., norms);
+    } else {
+      Measure(c, g, p, norms);
+    }
+  }
+};
+
+template <class R>
+struct HessianPass {
+  using Coeffs = typename R::template Coeffs<float>;
+  static constexpr Traffic kTraffic = {false, true, true, false, true};
+  template <class V, class... S>
+  static HWY_INLINE void Run(const Coeffs& c, V g, V& /*p*/, S&... x) {
+    Curvature(c, g, x...);
+  }
+};
+
+template <class R>
+struct EvaluationPass {
+  using Coeffs = typename R::template Coeffs<float>;
+  static constexpr Traffic kTraffic = {true, false, true, true, false};
+  template <class V, class... S>
+  static HWY_INLINE void Run(const Coeffs& c, V /*g*/, V& p, S&... x) {
+    Evaluated(c, p, x...);
+  }
+};
+
+// One vector of D at element i; `norms` is there for passes that measure. Loads and stores are here
+// alone: the rule sees lanes of float, whatever the memory holds.
+template <class D, class P, size_t... I, class... N>
+HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form,
+                    const Pointers<sizeof...(I)>& at, size_t i, std::index_sequence<I...> /*slots*/,
+                    N&... norms) {
   using V = F32<D>;
   const D d;
-  V w(hn::LoadU(d, at.p + i));
-  V x[] = {V(hn::LoadU(d, at.s[I] + i))..., V(0.0F)};
-  Update(c, Clamp(V(factor) * V(hn::LoadU(d, at.g + i)), V(limit)), w, x[I]...);
-  hn::StoreU(w.v, d, at.p + i);
-  (hn::StoreU(x[I].v, d, at.s[I] + i), ...);
+  constexpr Traffic kTraffic = P::kTraffic;
+  V p(0.0F), g(0.0F);
+  if constexpr (kTraffic.load_p) p = V(hn::LoadU(d, at.p + i));
+  if constexpr (kTraffic.load_g) {
+    g = Clamp(Fma(V(form.factor), V(hn::LoadU(d, at.g + i)), V(form.shift)), V(form.limit));
+  }
+  V x[] = {(kTraffic.load_state ? V(hn::LoadU(d, at.s[I] + i)) : V(0.0F))..., V(0.0F)};
+  P::template Run<V>(c, g, p, norms..., x[I]...);
+  if constexpr (kTraffic.store_p) hn::StoreU(p.v, d, at.p + i);
+  if constexpr (kTraffic.store_state) (hn::StoreU(x[I].v, d, at.s[I] + i), ...);
 }
 
 // The last rest < 4 elements go through a padded copy of one vector, so that they get the same
 // bits.
-template <class D, class R, size_t... I>
-HWY_NOINLINE void Tail(const typename R::template Coeffs<float>& c, float factor, float limit,
+template <class D, class P, size_t... I, class... N>
+HWY_NOINLINE void Tail(const typename P::Coeffs& c, const GradientForm<float>& form,
                        const Pointers<sizeof...(I)>& at, size_t i, size_t rest,
-                       std::index_sequence<I...> slots) {
+                       std::index_sequence<I...> slots, N&... norms) {
   constexpr size_t kMost = 4;
+  constexpr Traffic kTraffic = P::kTraffic;
   float copy[2 + sizeof...(I)][kMost] = {};
   const Pointers<sizeof...(I)> padded = {copy[0], copy[1], {copy[2 + I]..., nullptr}};
-  std::memcpy(copy[0], at.p + i, rest * sizeof(float));
-  std::memcpy(copy[1], at.g + i, rest * sizeof(float));
-  (std::memcpy(copy[2 + I], at.s[I] + i, rest * sizeof(float)), ...);
-  One<D, R>(c, factor, limit, padded, 0, slots);
-  std::memcpy(at.p + i, copy[0], rest * sizeof(float));
-  (std::memcpy(at.s[I] + i, copy[2 + I], rest * sizeof(float)), ...);
+  if constexpr (kTraffic.load_p) std::memcpy(copy[0], at.p + i, rest * sizeof(float));
+  if constexpr (kTraffic.load_g) std::memcpy(copy[1], at.g + i, rest * sizeof(float));
+  if constexpr (kTraffic.load_state) {
+    (std::memcpy(copy[2 + I], at.s[I] + i, rest * sizeof(float)), ...);
+  }
+  One<D, P>(c, form, padded, 0, slots, norms...);
+  if constexpr (kTraffic.store_p) std::memcpy(at.p + i, copy[0], rest * sizeof(float));
+  if constexpr (kTraffic.store_state) {
+    (std::memcpy(at.s[I] + i, copy[2 + I], rest * sizeof(float)), ...);
+  }
+}
+
+// Prefetches the arrays that the pass loads, `offset` elements behind those pointers.
+template <class P, size_t... I>
+HWY_INLINE void Ahead(const float* p, const float* g, const float* const* s, size_t offset,
+                      std::index_sequence<I...> /*slots*/) {
+  if constexpr (P::kTraffic.load_p) hwy::Prefetch(p + offset);
+  if constexpr (P::kTraffic.load_g) hwy::Prefetch(g + offset);
+  if constexpr (P::kTraffic.load_state) (hwy::Prefetch(s[I] + offset), ...);
+}
+
+// Calls vectors(i) for i = 0, stride, ... below n / stride * stride, prefetching ahead of it. The
+// last vectors prefetch the beginning of what comes next, so that the stream never stops.
+template <class P, class F, size_t... I>
+HWY_INLINE void Stream(const Pointers<sizeof...(I)>& at, size_t n, size_t stride,
+                       const float* const* next, std::index_sequence<I...> slots,
+                       const F& vectors) {
+  const size_t whole = n - n % stride;
+  const size_t ahead = std::min(internal::PrefetchDistance() / stride * stride, whole);
+  const size_t turn = whole - ahead;
+  size_t i = 0;
+  for (; i < turn; i += stride) {
+    Ahead<P>(at.p, at.g, at.s, i + ahead, slots);
+    vectors(i);
+  }
+  if (next != nullptr) {
+    for (; i < whole; i += stride) {
+      Ahead<P>(next[0], next[1], next + 2, i - turn, slots);
+      vectors(i);
+    }
+  }
+  for (; i < whole; i += stride) vectors(i);
 }
 
 // Any n.
-template <class R, size_t... I>
-HWY_INLINE void Run(const float* coeffs, float factor, float limit, float* p, const float* g,
+template <class P, size_t... I>
+HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
                     float* const* state, size_t n, const float* const* next,
                     std::index_sequence<I...> slots) {
   using Wide = hn::ScalableTag<float>;
   using Eight = hn::CappedTag<float, 8>;
   using Four = hn::CappedTag<float, 4>;
-  typename R::template Coeffs<float> c;
+  typename P::Coeffs c;
   std::memcpy(&c, coeffs, sizeof(c));
+  const GradientForm<float> f = form;
   const Pointers<sizeof...(I)> at = {p, g, {state[I]..., nullptr}};
-  const size_t lanes = hn::Lanes(Wide());
-  const size_t whole = n - n % lanes;
-  // The last vectors prefetch the beginning of what comes next, so that the stream never stops.
-  const size_t ahead = std::min(internal::PrefetchDistance() / lanes * lanes, whole);
-  const size_t turn = whole - ahead;
-  size_t i = 0;
-  for (; i < turn; i += lanes) {
-    hwy::Prefetch(p + i + ahead);
-    hwy::Prefetch(g + i + ahead);
-    (hwy::Prefetch(at.s[I] + i + ahead), ...);
-    One<Wide, R>(c, factor, limit, at, i, slots);
+  Stream<P>(at, n, hn::Lanes(Wide()), next, slots,
+            [&](size_t i) HWY_ATTR { One<Wide, P>(c, f, at, i, slots); });
+  // Narrower vectors for what is left: most tensors have a multiple of eight elements.
+  size_t i = n - n % hn::Lanes(Wide());
+  for (; i + hn::Lanes(Eight()) <= n; i += hn::Lanes(Eight())) {
+    One<Eight, P>(c, f, at, i, slots);
   }
-  if (next != nullptr) {
-    for (; i < whole; i += lanes) {
-      hwy::Prefetch(next[0] + (i - turn));
-      hwy::Prefetch(next[1] + (i - turn));
-      (hwy::Prefetch(next[2 + I] + (i - turn)), ...);
-      One<Wide, R>(c, factor, limit, at, i, slots);
+  for (; i + hn::Lanes(Four()) <= n; i += hn::Lanes(Four())) One<Four, P>(c, f, at, i, slots);
+  if (i < n) Tail<Four, P>(c, f, at, i, n - i, slots);
+}
+
+template <class P, class R>
+void Pass(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
+          float* const* state, size_t n, const float* const* next) {
+  Run<P>(coeffs, form, p, g, state, n, next, std::make_index_sequence<R::kState.size()>());
+}
+
+// The squares of kNorms vectors of float, added up in double over sixteen virtual lanes each.
+template <size_t kNorms>
+class Squares {
+ public:
+  using Float = hn::CappedTag<float, 16>;
+  static constexpr size_t kFloats = HWY_MAX_BYTES / sizeof(float);  // of a vector; divides 16
+
+  // Goes on from `sums`.
+  HWY_INLINE explicit Squares(const double* sums) {
+    for (size_t k = 0; k < kNorms * kVectors; ++k) {
+      sums_[k] = hn::LoadU(Double(), sums + k * kDoubles);
     }
   }
-  for (; i < whole; i += lanes) One<Wide, R>(c, factor, limit, at, i, slots);
-  // Narrower vectors for what is left: most tensors have a multiple of eight elements.
-  for (; i + hn::Lanes(Eight()) <= n; i += hn::Lanes(Eight())) {
-    One<Eight, R>(c, factor, limit, at, i, slots);
+
+  // Of the `part`-th vector of sixteen elements.
+  HWY_INLINE void Add(const F32<Float> (&x)[kNorms], size_t part) {
+    const Double d;
+    for (size_t k = 0; k < kNorms; ++k) {
+      // The product of two floats is exact in double.
+      const auto low = hn::PromoteTo(d, hn::LowerHalf(x[k].v));
+      const auto high = hn::PromoteTo(d, hn::UpperHalf(Half(), x[k].v));
+      auto* const at = sums_ + k * kVectors + part * 2;
+      at[0] = hn::MulAdd(low, low, at[0]);
+      at[1] = hn::MulAdd(high, high, at[1]);
+    }
   }
-  for (; i + hn::Lanes(Four()) <= n; i += hn::Lanes(Four())) {
-    One<Four, R>(c, factor, limit, at, i, slots);
+
+  HWY_INLINE void StoreTo(double* sums) const {
+    for (size_t k = 0; k < kNorms * kVectors; ++k) {
+      hn::StoreU(sums_[k], Double(), sums + k * kDoubles);
+    }
   }
-  if (i < n) Tail<Four, R>(c, factor, limit, at, i, n - i, slots);
+
+ private:
+  using Double = hn::ScalableTag<double>;
+  using Half = hn::Half<Float>;
+  static constexpr size_t kDoubles = HWY_MAX_BYTES / sizeof(double);
+  static constexpr size_t kVectors = 16 / kDoubles;
+  hn::Vec<Double> sums_[kNorms * kVectors];
+};
+
+template <class R, size_t... I>
+HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form, const float* p,
+                           const float* g, float* const* state, size_t n, const float* const* next,
+                           double* sums, std::index_sequence<I...> slots) {
+  using P = MeasurePass<R>;
+  using Sums = Squares<R::kNorms>;
+  using Wide = typename Sums::Float;
+  using One1 = hn::CappedTag<float, 1>;
+  typename P::Coeffs c;
+  std::memcpy(&c, coeffs, sizeof(c));
+  const GradientForm<float> f = form;
+  // The pass does not store to p.
+  const Pointers<sizeof...(I)> at = {const_cast<float*>(p), g, {state[I]..., nullptr}};
+  Sums squares(sums);
+  Stream<P>(at, n, 16, next, slots, [&](size_t i) HWY_ATTR {
+    for (size_t part = 0; part < 16 / Sums::kFloats; ++part) {
+      F32<Wide> norms[R::kNorms];
+      One<Wide, P>(c, f, at, i + part * Sums::kFloats, slots, norms);
+      squares.Add(norms, part);
+    }
+  });
+  squares.StoreTo(sums);
+  for (size_t i = n - n % 16; i < n; ++i) {
+    F32<One1> norms[R::kNorms];
+    One<One1, P>(c, f, at, i, slots, norms);
+    for (size_t k = 0; k < R::kNorms; ++k) {
+      const auto x = static_cast<double>(hn::GetLane(norms[k].v));
+      sums[k * 16 + i % 16] += x * x;
+    }
+  }
 }
 
 template <class R>
-void Step(const float* coeffs, float factor, float limit, float* p, const float* g,
-          float* const* state, size_t n, const float* const* next) {
-  Run<R>(coeffs, factor, limit, p, g, state, n, next, std::make_index_sequence<R::kState.size()>());
+void Measured(const float* coeffs, const GradientForm<float>& form, const float* p, const float* g,
+              float* const* state, size_t n, const float* const* next, double* sums) {
+  RunMeasure<R>(coeffs, form, p, g, state, n, next, sums,
+                std::make_index_sequence<R::kState.size()>());
 }
 
-double SumSquares(const float* x, size_t n) {
+template <class R>
+constexpr internal::RuleKernels KernelsOf() {
+  internal::RuleKernels kernels = {};
+  kernels.update = &Pass<UpdatePass<R>, R>;
+  if constexpr (internal::kNormsOf < R >> 0) kernels.measure = &Measured<R>;
+  if constexpr (internal::kHasHessian<R>) kernels.hessian = &Pass<HessianPass<R>, R>;
+  if constexpr (internal::kHasEvaluation<R>) kernels.evaluate = &Pass<EvaluationPass<R>, R>;
+  return kernels;
+}
+
+// Adds up f(element) in double over sixteen virtual lanes.
+template <class F>
+HWY_INLINE double Sum16(const float* x, size_t n, const F& f) {
   const hn::ScalableTag<double> d;
   const hn::Rebind<float, decltype(d)> half;
   constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(double);
@@ -130,8 +301,7 @@ double SumSquares(const float* x, size_t n) {
   for (auto& s : sum) s = hn::Zero(d);
   const auto add = [&](const float* at) HWY_ATTR {
     for (size_t k = 0; k < kVectors; ++k) {
-      const auto v = hn::PromoteTo(d, hn::LoadU(half, at + k * kLanes));
-      sum[k] = hn::MulAdd(v, v, sum[k]);  // the product of two floats is exact in double
+      sum[k] = f(hn::PromoteTo(d, hn::LoadU(half, at + k * kLanes)), sum[k]);
     }
   };
   const size_t rest = n % 16, whole = n - rest;
@@ -150,6 +320,17 @@ double SumSquares(const float* x, size_t n) {
   double lanes[16];
   for (size_t k = 0; k < kVectors; ++k) hn::StoreU(sum[k], d, lanes + k * kLanes);
   return internal::SumLanes(lanes);
+}
+
+using Doubles = hn::Vec<hn::ScalableTag<double>>;
+
+double SumSquares(const float* x, size_t n) {
+  // The product of two floats is exact in double.
+  return Sum16(x, n, [](Doubles v, Doubles sum) HWY_ATTR { return hn::MulAdd(v, v, sum); });
+}
+
+double Sum(const float* x, size_t n) {
+  return Sum16(x, n, [](Doubles v, Doubles sum) HWY_ATTR { return hn::Add(v, sum); });
 }
 
 void AddScaled(float* HWY_RESTRICT y, const float* HWY_RESTRICT x, float a, size_t n) {
@@ -171,13 +352,13 @@ void AddScaled(float* HWY_RESTRICT y, const float* HWY_RESTRICT x, float a, size
 std::string_view CompiledFor() { return hwy::TargetName(HWY_TARGET); }
 
 template <class... R>
-const internal::KernelFn* Table(TypeList<R...> /*rules*/) {
-  static constexpr internal::KernelFn table[] = {&Step<R>...};
+const internal::RuleKernels* Table(TypeList<R...> /*rules*/) {
+  static constexpr internal::RuleKernels table[] = {KernelsOf<R>()...};
   return table;
 }
 
 internal::KernelSet Set(std::string_view target) {
-  return {target, Table(AllRules()), &SumSquares, &AddScaled, &CompiledFor};
+  return {target, Table(AllRules()), &SumSquares, &Sum, &AddScaled, &CompiledFor};
 }
 
 #endif  // a target with fused multiply-add

@@ -9,19 +9,30 @@
 
 namespace kudari::internal {
 
-/// A StepFn that also takes the arrays it will be called with next, p, g and state in this order,
+/// A PassFn that also takes the arrays it will be called with next, p, g and state in this order,
 /// or null: their first lines are on their way when it returns.
-using KernelFn = void (*)(const float* coeffs, float factor, float limit, float* p, const float* g,
-                          float* const* state, size_t n, const float* const* next);
+using KernelFn = void (*)(const float* coeffs, const GradientForm<float>& form, float* p,
+                          const float* g, float* const* state, size_t n, const float* const* next);
+using MeasureKernelFn = void (*)(const float* coeffs, const GradientForm<float>& form,
+                                 const float* p, const float* g, float* const* state, size_t n,
+                                 const float* const* next, double* sums);
+
+/// A rule's passes; those that it does not have are null.
+struct RuleKernels {
+  KernelFn update, hessian, evaluate;
+  MeasureKernelFn measure;
+};
 
 /// What is compiled once for each instruction set. All give the same bits.
 struct KernelSet {
   std::string_view target;  ///< "avx512", "avx2", "neon" or "scalar"
-  /// The updates in the order of AllRules; null in the scalar set, which uses RuleEntry::scalar.
-  const KernelFn* steps;
+  /// In the order of AllRules; null in the scalar set, which uses RuleEntry::scalar.
+  const RuleKernels* rules;
   /// The sum of squares in double over sixteen virtual lanes, which are added in a fixed order.
   /// Finite exactly if every element is.
   double (*sum_squares)(const float* x, size_t n);
+  /// The sum in double, in the same way.
+  double (*sum)(const float* x, size_t n);
   /// y <- y + a x, rounded once.
   void (*add_scaled)(float* y, const float* x, float a, size_t n);
   /// The instruction set that the code was in fact compiled for, by Highway's name.
@@ -39,6 +50,9 @@ size_t PrefetchDistance();
 inline constexpr size_t kMostPrefetch = 65536;
 /// The value of KUDARI_PREFETCH; throws Error if it is not an integer in [0, kMostPrefetch].
 size_t ParsePrefetch(std::string_view text);
+
+/// The rules of rules/all.h that work element by element.
+std::vector<RuleEntry> ElementwiseRules();
 
 /// Scalar code, whose products and sums are fused by std::fma alone.
 const KernelSet& ScalarKernels();

@@ -61,30 +61,61 @@ struct Arrays {
   std::vector<std::vector<float>> state;
 };
 
-/// A kernel, or a scalar update where there is none.
+/// A pass of a rule: the kernel, or the scalar one where there is none.
 struct Step {
   KernelFn kernel;
-  StepFn scalar;
+  PassFn<float> scalar;
+};
+struct MeasureStep {
+  MeasureKernelFn kernel;
+  MeasureFn<float> scalar;
+};
+
+/// The arrays of a pass in guarded memory.
+struct GuardedArrays {
+  explicit GuardedArrays(const Arrays& in) : p(in.p), g(in.g) {
+    for (const auto& s : in.state) {
+      state.push_back(std::make_unique<Guarded>(s));
+      pointers.push_back(state.back()->data());
+    }
+  }
+  Arrays Values() const {
+    Arrays out{p.values(), g.values(), {}};
+    for (const auto& s : state) out.state.push_back(s->values());
+    return out;
+  }
+
+  Guarded p, g;
+  std::vector<std::unique_ptr<Guarded>> state;
+  std::vector<float*> pointers;
 };
 
 Arrays RunStep(Step step, const std::vector<float>& coeffs, const Arrays& in, float factor,
                float limit) {
-  Guarded p(in.p), g(in.g);
-  std::vector<std::unique_ptr<Guarded>> state;
-  std::vector<float*> pointers;
-  for (const auto& s : in.state) {
-    state.push_back(std::make_unique<Guarded>(s));
-    pointers.push_back(state.back()->data());
-  }
+  const GradientForm<float> form{.factor = factor, .shift = 0.01F, .limit = limit};
+  GuardedArrays a(in);
   if (step.kernel != nullptr) {
-    step.kernel(coeffs.data(), factor, limit, p.data(), g.data(), pointers.data(), in.p.size(),
+    step.kernel(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size(),
                 nullptr);
   } else {
-    step.scalar(coeffs.data(), factor, limit, p.data(), g.data(), pointers.data(), in.p.size());
+    step.scalar(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size());
   }
-  Arrays out{p.values(), g.values(), {}};
-  for (const auto& s : state) out.state.push_back(s->values());
-  return out;
+  return a.Values();
+}
+
+/// The sums begin at what `sums` holds.
+Arrays RunMeasure(MeasureStep step, const std::vector<float>& coeffs, const Arrays& in,
+                  float factor, float limit, std::vector<double>& sums) {
+  const GradientForm<float> form{.factor = factor, .shift = 0.01F, .limit = limit};
+  GuardedArrays a(in);
+  if (step.kernel != nullptr) {
+    step.kernel(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size(),
+                nullptr, sums.data());
+  } else {
+    step.scalar(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size(),
+                sums.data());
+  }
+  return a.Values();
 }
 
 std::vector<float> Coeffs(const RuleEntry& rule, int64_t t) {
@@ -94,7 +125,9 @@ std::vector<float> Coeffs(const RuleEntry& rule, int64_t t) {
   for (size_t i = 0; i < rule.options.size(); ++i) {
     if (rule.options[i].name == "weight_decay") values[i] = 0.05;
   }
-  rule.coeffs(values.data(), t, coeffs.data());
+  std::vector<double> memory;
+  for (const auto& [name, initial] : rule.memory) memory.push_back(initial);
+  rule.coeffs(values.data(), t, memory.data(), coeffs.data());
   return {coeffs.begin(), coeffs.end()};
 }
 
@@ -113,10 +146,44 @@ class KernelTest : public ::testing::TestWithParam<std::string_view> {
     }
     throw Error("no such target");
   }
-  Step StepOf(const RuleEntry& rule) const {
-    return {set().steps == nullptr ? nullptr : set().steps[rule.kernel], rule.scalar};
+  Step StepOf(const RuleEntry& rule) const { return StepsOf(rule).front(); }
+  /// Update, and what else of the same form the rule has.
+  std::vector<Step> StepsOf(const RuleEntry& rule) const {
+    const ScalarPasses<float>& scalar = rule.scalar;
+    const RuleKernels none = {};
+    const RuleKernels& k = set().rules == nullptr ? none : set().rules[rule.kernel];
+    std::vector<Step> steps = {{k.update, scalar.update}};
+    if (scalar.hessian != nullptr) steps.push_back({k.hessian, scalar.hessian});
+    if (scalar.evaluate != nullptr) steps.push_back({k.evaluate, scalar.evaluate});
+    for (const Step& s : steps) EXPECT_EQ(s.kernel == nullptr, set().rules == nullptr);
+    return steps;
   }
-  static Step ScalarOf(const RuleEntry& rule) { return {nullptr, rule.scalar}; }
+  MeasureStep MeasureOf(const RuleEntry& rule) const {
+    return {set().rules == nullptr ? nullptr : set().rules[rule.kernel].measure,
+            rule.scalar.measure};
+  }
+  static Step ScalarOf(Step step) { return {nullptr, step.scalar}; }
+
+  /// Every pass of the rule gives what its scalar form gives, bit for bit.
+  void ExpectScalar(const RuleEntry& rule, const std::vector<float>& coeffs, const Arrays& in,
+                    float factor, float limit) const {
+    for (const Step& step : StepsOf(rule)) {
+      ExpectSame(RunStep(step, coeffs, in, factor, limit),
+                 RunStep(ScalarOf(step), coeffs, in, factor, limit));
+    }
+    if (rule.norms == 0) return;
+    const MeasureStep measure = MeasureOf(rule);
+    std::vector<double> sums(16 * rule.norms, 0.5), expected = sums;
+    ExpectSame(RunMeasure(measure, coeffs, in, factor, limit, sums),
+               RunMeasure({nullptr, measure.scalar}, coeffs, in, factor, limit, expected));
+    for (size_t i = 0; i < sums.size(); ++i) {
+      if (std::isnan(expected[i])) {
+        EXPECT_TRUE(std::isnan(sums[i])) << "lane " << i;
+      } else {
+        EXPECT_EQ(sums[i], expected[i]) << "lane " << i;
+      }
+    }
+  }
 };
 
 INSTANTIATE_TEST_SUITE_P(Targets, KernelTest, ::testing::ValuesIn(KernelTargets()),
@@ -130,7 +197,7 @@ TEST_P(KernelTest, IsCompiledForTheTargetItNames) {
 
 TEST_P(KernelTest, StepIsTheScalarReferenceBitForBit) {
   Random random(1);
-  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+  for (const RuleEntry& rule : ElementwiseRules()) {
     for (const size_t n : {0U, 1U, 3U, 4U, 5U, 7U, 8U, 9U, 15U, 16U, 17U, 31U, 33U, 67U, 1001U}) {
       for (const size_t misalign : {0U, 1U, 5U}) {  // the end is aligned; the start moves with n
         for (const int64_t t : {1, 7}) {
@@ -143,8 +210,7 @@ TEST_P(KernelTest, StepIsTheScalarReferenceBitForBit) {
           }
           const auto coeffs = Coeffs(rule, t);
           for (const float limit : {INFINITY, 0.05F}) {
-            ExpectSame(RunStep(StepOf(rule), coeffs, in, 0.75F, limit),
-                       RunStep(ScalarOf(rule), coeffs, in, 0.75F, limit));
+            ExpectScalar(rule, coeffs, in, 0.75F, limit);
           }
         }
       }
@@ -166,13 +232,12 @@ TEST_P(KernelTest, AnyBitsAtAllGiveTheSame) {
     }
     return x;
   };
-  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+  for (const RuleEntry& rule : ElementwiseRules()) {
     for (int round = 0; round < 50; ++round) {
       SCOPED_TRACE(rule.name);
       Arrays in{any(101), any(101), {}};
       for (size_t k = 0; k < rule.slots.size(); ++k) in.state.push_back(any(101));
-      ExpectSame(RunStep(StepOf(rule), Coeffs(rule, 3), in, 1, 2.0F),
-                 RunStep(ScalarOf(rule), Coeffs(rule, 3), in, 1, 2.0F));
+      ExpectScalar(rule, Coeffs(rule, 3), in, 1, 2.0F);
     }
   }
 }
@@ -202,6 +267,17 @@ TEST_P(KernelTest, SumOfSquaresIsTheScalarOneBitForBit) {
       EXPECT_FALSE(std::isfinite(set().sum_squares(x.data(), 37)));
     }
   }
+}
+
+TEST_P(KernelTest, SumIsTheScalarOneBitForBit) {
+  Random random(6);
+  for (size_t n = 0; n < 200; ++n) {
+    Guarded x(random.Floats(n, 3));
+    EXPECT_EQ(set().sum(x.data(), n), ScalarKernels().sum(x.data(), n)) << n;
+  }
+  std::vector<float> integers(1000);
+  for (size_t i = 0; i < 1000; ++i) integers[i] = static_cast<float>(i);
+  EXPECT_EQ(set().sum(integers.data(), 1000), 499500);
 }
 
 TEST_P(KernelTest, SumOfSquaresIsExactInDouble) {
@@ -255,7 +331,7 @@ TEST(KernelsTest, ThePrefetchDistanceIsChecked) {
 
 TEST_P(KernelTest, WhatComesNextIsOnlyPrefetched) {
   Random random(5);
-  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+  for (const RuleEntry& rule : ElementwiseRules()) {
     const Step step = StepOf(rule);
     if (step.kernel == nullptr) continue;  // scalar code takes no such argument
     const size_t n = 200;
@@ -267,9 +343,10 @@ TEST_P(KernelTest, WhatComesNextIsOnlyPrefetched) {
     // Addresses that may not be touched, only prefetched.
     std::vector<const float*> next(2 + rule.slots.size(), reinterpret_cast<const float*>(64));
     for (auto& s : state) pointers.push_back(s.data());
-    step.kernel(Coeffs(rule, 1).data(), 1, INFINITY, p.data(), in.g.data(), pointers.data(), n,
+    const GradientForm<float> form{.factor = 1, .shift = 0.01F};
+    step.kernel(Coeffs(rule, 1).data(), form, p.data(), in.g.data(), pointers.data(), n,
                 next.data());
-    EXPECT_EQ(Bits(p), Bits(RunStep(ScalarOf(rule), Coeffs(rule, 1), in, 1, INFINITY).p));
+    EXPECT_EQ(Bits(p), Bits(RunStep(ScalarOf(step), Coeffs(rule, 1), in, 1, INFINITY).p));
   }
 }
 

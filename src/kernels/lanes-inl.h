@@ -35,6 +35,16 @@ struct F32 {
   friend HWY_INLINE F32 operator-(F32 a) { return hn::Neg(a.v); }
   friend HWY_INLINE F32 Fma(F32 a, F32 b, F32 c) { return hn::MulAdd(a.v, b.v, c.v); }
   friend HWY_INLINE F32 Sqrt(F32 a) { return hn::Sqrt(a.v); }
+  friend HWY_INLINE F32 Abs(F32 a) { return hn::Abs(a.v); }
+
+  /// As in kudari/scalar.h, to the bit: Highway's own Max and Min leave NaNs to the target.
+  friend HWY_INLINE F32 Max(F32 a, F32 b) { return hn::IfThenElse(hn::Lt(a.v, b.v), b.v, a.v); }
+  friend HWY_INLINE F32 Min(F32 a, F32 b) { return hn::IfThenElse(hn::Lt(b.v, a.v), b.v, a.v); }
+  friend HWY_INLINE F32 Sign(F32 a) {
+    const F32 zero(0.0F);
+    return hn::IfThenElse(hn::Gt(a.v, zero.v), F32(1.0F).v,
+                          hn::IfThenElse(hn::Lt(a.v, zero.v), F32(-1.0F).v, a.v));
+  }
 
   /// x clamped to [-limit, limit]; a NaN stays one.
   friend HWY_INLINE F32 Clamp(F32 x, F32 limit) {

@@ -27,6 +27,12 @@ double SumSquares(const float* x, size_t n) {
   return internal::SumLanes(lanes);
 }
 
+double Sum(const float* x, size_t n) {
+  double lanes[16] = {};
+  for (size_t i = 0; i < n; ++i) lanes[i % 16] += static_cast<double>(x[i]);
+  return internal::SumLanes(lanes);
+}
+
 void AddScaled(float* y, const float* x, float a, size_t n) {
   for (size_t i = 0; i < n; ++i) y[i] = Fma(a, x[i], y[i]);
 }
@@ -35,19 +41,12 @@ std::string_view CompiledFor() { return "scalar"; }
 
 }  // namespace
 
-const Registry& Registry::Builtin() {
-  static const Registry registry = [] {
-    Registry r;
-    for (RuleEntry& e : Entries(AllRules())) r.Add(std::move(e));
-    return r;
-  }();
-  return registry;
-}
-
 namespace internal {
 
+std::vector<RuleEntry> ElementwiseRules() { return Entries(AllRules()); }
+
 const KernelSet& ScalarKernels() {
-  static const KernelSet set = {"scalar", nullptr, &SumSquares, &AddScaled, &CompiledFor};
+  static const KernelSet set = {"scalar", nullptr, &SumSquares, &Sum, &AddScaled, &CompiledFor};
   return set;
 }
 

@@ -101,7 +101,19 @@ TEST(OptimizerTest, BadSpecsAreNamed) {
   EXPECT_THAT(make(spec), HasSubstr("accumulate = 0 is outside [1"));
   spec = OptimizerSpec();
   spec.groups = {{.match = "head*", .rule = "sgd"}};
-  EXPECT_THAT(make(spec), HasSubstr("the first group does not match every tensor"));
+  EXPECT_THAT(make(spec), HasSubstr("has no rule: it is in no group"));
+  spec = Sgd{};
+  spec.groups = {{.match = "block.*", .rule = "sgd"}};
+  EXPECT_THAT(make(spec), HasSubstr("group 0 (match = \"block.*\") matches no tensor"));
+  spec = Sgd{};
+  spec.agc = {.clip = -1};
+  EXPECT_THAT(make(spec), HasSubstr("agc.clip = -1 is outside [0, inf)"));
+  spec = Sgd{};
+  spec.clip_norm_eps = -1;
+  EXPECT_THAT(make(spec), HasSubstr("clip_norm_eps = -1 is outside [0, inf)"));
+  spec = Sgd{};
+  spec.fallback = {.rule = "adamv"};
+  EXPECT_THAT(make(spec), HasSubstr("unknown rule \"adamv\""));
 }
 
 TEST(OptimizerTest, TheLastMatchingGroupDecides) {
@@ -260,10 +272,17 @@ TEST(OptimizerTest, NormIsInDoubleOverManyBlocks) {
 
 struct CountingAverager : Averager {
   explicit CountingAverager(std::vector<int64_t>* steps) : steps(steps) {}
-  void After(int64_t step, std::span<const Tensor> tensors) override {
-    steps->push_back(step);
-    EXPECT_FALSE(tensors.empty());
+  void Start(Engine& engine) override { EXPECT_EQ(engine.steps(), 0); }
+  void After(Engine& engine) override {
+    steps->push_back(engine.steps());
+    EXPECT_FALSE(engine.tensors().empty());
   }
+  const float* Evaluated(size_t /*index*/) const override { return nullptr; }
+  std::map<std::string, std::vector<float>> State(const Engine& /*engine*/) const override {
+    return {};
+  }
+  void LoadState(const Engine& /*engine*/,
+                 const std::map<std::string, std::vector<float>>& /*state*/) override {}
   std::vector<int64_t>* steps;
 };
 

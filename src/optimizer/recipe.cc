@@ -51,6 +51,23 @@ std::optional<Schedule> ReadLimit(TableReader& reader, std::string_view key) {
   return value;
 }
 
+Fallback ReadFallback(TableReader& reader, const Registry& registry) {
+  Fallback fallback;
+  fallback.rule = reader.Choice("rule", RuleNames(registry)).value_or(fallback.rule);
+  fallback.options = ReadOptions(reader, registry.Find(fallback.rule));
+  reader.Finish();
+  return fallback;
+}
+
+AdaptiveClip ReadAgc(TableReader& reader) {
+  AdaptiveClip agc;
+  if (const auto clip = ReadLimit(reader, "clip")) agc.clip = *clip;
+  agc.eps = reader.Number("eps", 0, kInfinity).value_or(agc.eps);
+  agc.exclude = reader.Strings("exclude").value_or(agc.exclude);
+  reader.Finish();
+  return agc;
+}
+
 Group ReadGroup(TableReader reader, const std::string& base_rule, const Registry& registry) {
   Group group;
   group.match = reader.String("match").value_or("*");
@@ -62,8 +79,6 @@ Group ReadGroup(TableReader reader, const std::string& base_rule, const Registry
   reader.Finish();
   return group;
 }
-
-bool MatchesAll(const Group& group) { return group.match == "*" && group.classes.empty(); }
 
 Options Filled(const RuleEntry& rule, const Options& options, const Options* inherited) {
   Options filled;
@@ -112,6 +127,18 @@ std::string ClassList(const std::vector<TensorClass>& classes) {
   return text + "]";
 }
 
+std::string StringList(const std::vector<std::string>& strings) {
+  std::string text = "[";
+  for (size_t i = 0; i < strings.size(); ++i) text += (i == 0 ? "" : ", ") + Quoted(strings[i]);
+  return text + "]";
+}
+
+std::string FallbackText(const Fallback& fallback) {
+  std::string text = "{rule = " + Quoted(fallback.rule);
+  for (const auto& [name, value] : fallback.options) text += ", " + name + " = " + ValueText(value);
+  return text + "}";
+}
+
 std::string OptionLines(const Options& options) {
   std::string text;
   for (const auto& [name, value] : options) text += name + " = " + ValueText(value) + "\n";
@@ -132,7 +159,14 @@ OptimizerSpec ParseRecipe(std::string_view text, std::string_view source,
   spec.rule = reader.Choice("rule", RuleNames(registry)).value_or("");
   if (!spec.rule.empty()) spec.options = ReadOptions(reader, registry.Find(spec.rule));
   spec.no_decay = ReadClasses(reader, "no_decay");
+  if (reader.Has("no_adapt")) spec.no_adapt = ReadClasses(reader, "no_adapt");
+  if (auto fallback = reader.Table("fallback")) {
+    spec.fallback = ReadFallback(*fallback, registry);
+  }
   spec.clip_norm = ReadLimit(reader, "clip_norm");
+  spec.clip_norm_eps = reader.Number("clip_norm_eps", 0, kInfinity).value_or(spec.clip_norm_eps);
+  if (auto agc = reader.Table("agc")) spec.agc = ReadAgc(*agc);
+  spec.centralize = reader.Bool("centralize").value_or(false);
   spec.clip_value = ReadLimit(reader, "clip_value");
   if (const auto policy = reader.Choice("nonfinite", kPolicies)) {
     spec.nonfinite = *policy == "skip"    ? NonFinite::kSkip
@@ -152,9 +186,7 @@ OptimizerSpec ParseRecipe(std::string_view text, std::string_view source,
   for (const TableReader& item : reader.Tables("group")) {
     spec.groups.push_back(ReadGroup(item, spec.rule, registry));
   }
-  if (spec.rule.empty() && (spec.groups.empty() || !MatchesAll(spec.groups.front()))) {
-    reader.Fail("rule", "is missing, and the first group does not match every tensor");
-  }
+  if (spec.rule.empty() && spec.groups.empty()) reader.Fail("rule", "is missing");
   reader.Finish();
   return spec;
 }
@@ -165,8 +197,12 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
     full.options = Filled(registry.Find(spec.rule), spec.options, nullptr);
   } else if (!spec.options.empty()) {
     throw Error("options without a rule: \"" + spec.options.begin()->first + "\"");
-  } else if (spec.groups.empty() || !MatchesAll(spec.groups.front())) {
-    throw Error("rule is missing, and the first group does not match every tensor");
+  } else if (spec.groups.empty()) {
+    throw Error("rule is missing");
+  }
+  if (full.fallback) {
+    Fallback& fallback = *full.fallback;
+    fallback.options = Filled(registry.Find(fallback.rule), fallback.options, nullptr);
   }
   for (Group& group : full.groups) {
     if (group.rule.empty()) group.rule = spec.rule;
@@ -175,6 +211,11 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
     group.options = Filled(registry.Find(group.rule), group.options, inherited);
   }
   if (spec.clip_norm) CheckRange("clip_norm", (*spec.clip_norm)(0), 0, kInfinity);
+  CheckRange("clip_norm_eps", spec.clip_norm_eps, 0, kInfinity);
+  if (spec.agc) {
+    CheckRange("agc.clip", spec.agc->clip(0), 0, kInfinity);
+    CheckRange("agc.eps", spec.agc->eps, 0, kInfinity);
+  }
   if (spec.clip_value) CheckRange("clip_value", (*spec.clip_value)(0), 0, kInfinity);
   if (spec.accumulate < 1) {
     throw Error("accumulate = " + std::to_string(spec.accumulate) + " is outside [1, ...]");
@@ -187,7 +228,15 @@ std::string ToToml(const OptimizerSpec& spec) {
   if (!spec.rule.empty()) text += "rule = " + Quoted(spec.rule) + "\n";
   text += OptionLines(spec.options);
   text += "no_decay = " + ClassList(spec.no_decay) + "\n";
+  if (spec.no_adapt) text += "no_adapt = " + ClassList(*spec.no_adapt) + "\n";
+  if (spec.fallback) text += "fallback = " + FallbackText(*spec.fallback) + "\n";
   if (spec.clip_norm) text += "clip_norm = " + ValueText(*spec.clip_norm) + "\n";
+  text += "clip_norm_eps = " + ValueText(spec.clip_norm_eps) + "\n";
+  if (spec.agc) {
+    text += "agc = {clip = " + ValueText(spec.agc->clip) + ", eps = " + ValueText(spec.agc->eps) +
+            ", exclude = " + StringList(spec.agc->exclude) + "}\n";
+  }
+  text += std::string("centralize = ") + (spec.centralize ? "true" : "false") + "\n";
   if (spec.clip_value) text += "clip_value = " + ValueText(*spec.clip_value) + "\n";
   text += "nonfinite = " + Quoted(kPolicies.at(static_cast<size_t>(spec.nonfinite))) + "\n";
   text += std::string("measure_norm = ") + (spec.measure_norm ? "true" : "false") + "\n";

@@ -8,8 +8,7 @@
 
 namespace kudari {
 
-Gradient PlainSource::Compute(std::span<const Tensor> /*tensors*/, const Oracle& oracle,
-                              const Parallel& /*parallel*/) {
+Gradient PlainSource::Compute(Engine& /*engine*/, const Oracle& oracle) {
   const Evaluation e = oracle(Pass::kPlain);
   return {.loss = e.loss, .samples = e.samples};
 }
@@ -18,15 +17,15 @@ Accumulate::Accumulate(int64_t count) : count_(count) {
   if (count < 1) throw Error("accumulate = " + std::to_string(count) + " is outside [1, ...]");
 }
 
-Gradient Accumulate::Compute(std::span<const Tensor> tensors, const Oracle& oracle,
-                             const Parallel& parallel) {
+Gradient Accumulate::Compute(Engine& engine, const Oracle& oracle) {
   const Evaluation first = oracle(Pass::kPlain);
   Gradient result{.loss = first.loss, .samples = first.samples};
   if (count_ == 1 || first.samples == 0) return result;
 
   // The sums are in units of the first call's samples: equal batches are added as they are.
   const internal::KernelSet& kernels = internal::Kernels();
-  const int workers = internal::Threads(parallel);
+  const std::span<const Tensor> tensors = engine.tensors();
+  const int workers = internal::Threads(engine.parallel());
   sums_.resize(tensors.size());
   data_.assign(tensors.size(), nullptr);
   const auto add = [&](double weight) {
@@ -49,7 +48,7 @@ Gradient Accumulate::Compute(std::span<const Tensor> tensors, const Oracle& orac
     for (size_t i = 0; i < tensors.size(); ++i) {
       if (tensors[i].grad != nullptr) sums_[i].resize(static_cast<size_t>(tensors[i].Size()));
     }
-    internal::RunParallel(parallel, workers, work);
+    internal::RunParallel(engine.parallel(), workers, work);
     for (size_t i = 0; i < tensors.size(); ++i) {
       if (tensors[i].grad != nullptr) data_[i] = sums_[i].data();
     }

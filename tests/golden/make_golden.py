@@ -1,34 +1,28 @@
 #!/usr/bin/env python3
-"""Writes golden.json: trajectories of torch's own optimisers in float64, parameters and state.
+"""Writes data/RULE.json: trajectories, in float64, of implementations that are not Kudari's.
 
-Run by hand with a Python that has torch 2.13:
+Run by hand, in an environment with tools/requirements-oracles.txt, for the rules named or for all:
 
-    python3 tests/golden/make_golden.py
+    python3 tests/golden/make_golden.py [RULE...]
 
-The same versions write the same bytes. golden_test.cc replays every case. A new rule needs an entry
-in RULES below: how its options are called in the independent implementation, and at least four
-cases, the first of them with every default. Nothing here may be computed by Kudari.
+The same versions write the same bytes. golden_test.cc replays every case. oracles.py has the rules,
+their oracles and cases; tensors.json the tensors: name, shape, whether it starts at zero, and the
+binary exponent of its gradients (small gradients tell the conventions about epsilon apart).
 """
 
 import json
 import math
 import os
 import pathlib
-import platform
+import sys
 
 os.environ["ATEN_CPU_CAPABILITY"] = "default"  # the same bytes on machines of other vector sets
-import torch
+import oracles
 
-# Every tensor: name, shape, whether it starts at zero, and the binary exponent of its gradients:
-# small gradients tell the conventions about epsilon apart.
-TENSORS = [
-    ("matrix.weight", (3, 5), False, 0),
-    ("vector.weight", (7,), False, -9),
-    ("scalar", (), False, 1),
-    ("zeros.bias", (2,), True, -2),
-]
-STEPS = 1000
-RECORDED = [1, *range(5, 51, 5), 100, 1000]
+FOLDER = pathlib.Path(__file__).parent
+TENSORS = json.loads((FOLDER / "tensors.json").read_text())
+RECORDED = [1, 2, 10, 50, 500]
+AGREEMENT = 1e-12  # how near a second oracle must come, beside the largest value so far
 
 # Gradients are drawn, not stored: golden_test.cc has the same generator. They do not depend on the
 # parameters, and all are float32 values, so that a float and a double run see the same ones.
@@ -53,21 +47,22 @@ def value(bits):
 
 
 def initial(tensor):
-    _, shape, zero, _ = TENSORS[tensor]
-    return [0.0 if zero else value(draw(0, tensor, i)) for i in range(math.prod(shape))]
+    about = TENSORS[tensor]
+    return [0.0 if about["zero"] else value(draw(0, tensor, i))
+            for i in range(math.prod(about["shape"]))]
 
 
 def gradient(step, tensor):
     """None (missing), all zeros, or values of which about one in sixteen is exactly zero."""
-    name, shape, _, exponent = TENSORS[tensor]
+    about = TENSORS[tensor]
     fate = draw(step, tensor, FATE) % 8
-    if fate == 0 or (step == 1 and name == "scalar"):
+    if fate == 0 or (step == 1 and about["name"] == "scalar"):
         return None
-    n = math.prod(shape)
+    n = math.prod(about["shape"])
     if fate == 1:
         return [0.0] * n
     bits = [draw(step, tensor, i) for i in range(n)]
-    return [0.0 if b % 16 == 0 else value(b) * 2.0**exponent for b in bits]
+    return [0.0 if b % 16 == 0 else value(b) * 2.0 ** about["exponent"] for b in bits]
 
 
 # Options may be schedules, in Kudari's text, which is a Python expression over these functions of
@@ -84,118 +79,59 @@ def functions(s):
     }
 
 
-def evaluate(option, s):
-    return eval(option, functions(s)) if isinstance(option, str) else option
+def evaluate(options, s):
+    return {k: eval(v, functions(s)) if isinstance(v, str) else v for k, v in options.items()}
 
 
-def sgd_options(options):
-    return options
-
-
-def adam_options(options):
-    defaults = {"beta1": 0.9, "beta2": 0.999}
-    named = {k: v for k, v in options.items() if k not in defaults}
-    betas = tuple(options.get(k, v) for k, v in defaults.items())
-    return {**named, "betas": betas}
-
-
-# Rule: torch's class, what makes it this rule, the translation of options, and the cases. An
-# option that a case does not name has its default, torch's on one side and Kudari's on the other.
-RULES = {
-    "sgd": (torch.optim.SGD, {}, sgd_options, {
-        "defaults": {},
-        "weight decay": {"lr": 0.05, "weight_decay": 0.1},
-        "large steps": {"lr": 0.75, "weight_decay": 0.01},
-        "schedules": {"lr": "0.1 * warmup(10) * cosine(600, 0.1)",
-                      "weight_decay": "0.2 * linear(60, 0.5)"},
-    }),
-    "momentum": (torch.optim.SGD, {"momentum": 0.9}, sgd_options, {
-        "defaults": {},
-        "weight decay": {"lr": 0.02, "weight_decay": 0.1},
-        "dampening": {"lr": 0.1, "momentum": 0.99, "dampening": 0.7, "weight_decay": 0.01},
-        "schedules": {"lr": "0.05 * warmup(10) * cosine(600, 0.1)",
-                      "momentum": "0.95 * linear(60, 0.8)", "dampening": "0.5 * cosine(100, 0.5)"},
-    }),
-    "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}, sgd_options, {
-        "defaults": {},
-        "weight decay": {"lr": 0.02, "weight_decay": 0.1},
-        "little momentum": {"lr": 0.3, "momentum": 0.3, "weight_decay": 0.01},
-        "schedules": {"lr": "0.05 * warmup(10) * cosine(600, 0.1)",
-                      "momentum": "0.95 * linear(60, 0.8)"},
-    }),
-    "adam": (torch.optim.Adam, {}, adam_options, {
-        "defaults": {},
-        "weight decay": {"lr": 0.01, "weight_decay": 0.1},
-        "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3},
-        "no first moment": {"lr": 0.003, "beta1": 0.0, "beta2": 0.95, "eps": 0.1},
-        "schedules": {"lr": "0.02 * warmup(10) * cosine(600, 0.1)", "eps": 1e-3,
-                      "beta1": "0.95 * linear(60, 0.9)"},
-    }),
-    "adamw": (torch.optim.AdamW, {}, adam_options, {
-        "defaults": {},
-        "weight decay": {"lr": 0.01, "weight_decay": 0.5},
-        "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3},
-        "no first moment": {"lr": 0.003, "beta1": 0.0, "beta2": 0.95, "eps": 0.1},
-        "schedules": {"lr": "0.02 * warmup(10) * cosine(600, 0.1)", "eps": 1e-3,
-                      "weight_decay": "0.3 * linear(60, 0.2)"},
-    }),
-}
-
-
-def trajectory(make, fixed, translate, options):
+def trajectory(oracle, options):
     """The records of one case: updates had, parameters and state of every tensor."""
-    parameters = [
-        torch.tensor(initial(i), dtype=torch.float64).reshape(shape).requires_grad_()
-        for i, (_, shape, _, _) in enumerate(TENSORS)
-    ]
-    at_step = lambda s: {**fixed, **translate({k: evaluate(v, s) for k, v in options.items()})}
-    optimizer = make(parameters, foreach=False, **at_step(0))
+    run = oracle.start([(initial(i), about["shape"]) for i, about in enumerate(TENSORS)],
+                       evaluate(options, 0))
     updates = [0] * len(TENSORS)
     records = []
-    for step in range(1, STEPS + 1):
-        optimizer.param_groups[0].update(at_step(step - 1))
-        for i, p in enumerate(parameters):
-            g = gradient(step, i)
-            updates[i] += g is not None
-            p.grad = None if g is None else torch.tensor(g, dtype=torch.float64).reshape(p.shape)
-        optimizer.step()
-        if step not in RECORDED:
-            continue
-        tensors = []
-        for p, count in zip(parameters, updates):
-            state = optimizer.state[p]
-            assert "step" not in state or int(state["step"]) == count
-            tensors.append({
-                "updates": count,
-                "param": p.detach().flatten().tolist(),
-                "state": {k: v.flatten().tolist() for k, v in state.items()
-                          if k != "step" and v is not None},
-            })
-        records.append({"step": step, "tensors": tensors})
+    for step in range(1, RECORDED[-1] + 1):
+        gradients = [gradient(step, i) for i in range(len(TENSORS))]
+        updates = [n + (g is not None) for n, g in zip(updates, gradients)]
+        run.step(gradients, evaluate(options, step - 1))
+        if step in RECORDED:
+            records.append({"step": step, "tensors": [
+                {"updates": n, "param": run.param(i), "state": run.state(i) if n else {}}
+                for i, n in enumerate(updates)]})
     return records
 
 
-def main():
-    head = {
-        "made_by": "tests/golden/make_golden.py",
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
-        "tensors": [
-            {"name": name, "shape": shape, "zero": zero, "exponent": exponent}
-            for name, shape, zero, exponent in TENSORS
-        ],
-    }
+def deviation(a, b):
+    """The largest difference of parameters, beside the largest value of the tensor so far."""
+    worst = 0.0
+    for i in range(len(TENSORS)):
+        scale = max(map(abs, initial(i)))
+        for x, y in zip(a, b):
+            p, q = x["tensors"][i]["param"], y["tensors"][i]["param"]
+            scale = max(scale, *map(abs, q))
+            worst = max([worst] + [abs(u - v) / scale for u, v in zip(p, q) if u != v])
+    return worst
+
+
+def write(rule):
+    oracle, *others = oracles.RULES[rule].oracles
     compact = lambda x: json.dumps(x, separators=(",", ":"))
-    cases = []
-    for rule, (make, fixed, translate, sets) in RULES.items():
-        for case, options in sets.items():
-            records = trajectory(make, fixed, translate, options)
-            lines = ",\n".join(compact(r) for r in records)
-            about = compact({"rule": rule, "case": case, "options": options})
-            cases.append(f'{about[:-1]},"records":[\n{lines}]}}')
+    cases, confirmed = [], [0.0] * len(others)
+    for case, options in oracles.RULES[rule].cases.items():
+        records = trajectory(oracle, options)
+        for k, other in enumerate(others):
+            confirmed[k] = max(confirmed[k], deviation(trajectory(other, options), records))
+            assert confirmed[k] < AGREEMENT, f"{rule}, {case}: {other.name()}: {confirmed[k]}"
+        lines = ",\n".join(compact(r) for r in records)
+        cases.append(f'{compact({"case": case, "options": options})[:-1]},"records":[\n{lines}]}}')
+    head = {"rule": rule, "made_by": "tests/golden/make_golden.py", "oracle": oracle.name(),
+            "confirmed_by": [{"oracle": o.name(), "deviation": float(f"{d:.1e}")}
+                             for o, d in zip(others, confirmed)]}
     text = f'{compact(head)[:-1]},\n"cases":[\n' + ",\n".join(cases) + "]}\n"
     json.loads(text)
-    (pathlib.Path(__file__).parent / "golden.json").write_text(text)
+    (FOLDER / "data" / f"{rule}.json").write_text(text)
+    print(rule, oracle.name(), *(f"[{o.name()}: {d:.1e}]" for o, d in zip(others, confirmed)))
 
 
 if __name__ == "__main__":
-    main()
+    for name in sys.argv[1:] or oracles.RULES:
+        write(name)

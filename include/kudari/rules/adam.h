@@ -21,6 +21,10 @@ struct Adam {
       "p <- p - lr mhat / (sqrt(vhat) + eps), where xhat = x / (1 - beta^t)";
   static constexpr std::string_view kPaper =
       "Kingma & Ba, Adam: A Method for Stochastic Optimization, arXiv:1412.6980";
+  static constexpr std::string_view kUse =
+      "A first try on anything new. Generative adversarial networks take beta1 = 0.5 and lr 2e-4; "
+      "reinforcement learning eps 1e-5 and clip_norm = 0.5.";
+  static constexpr std::string_view kTorch = "Adam: the same.";
   static constexpr std::array kFields = {
       Field<Adam>{"lr", &Adam::lr, 0, kInfinity, "step size"},
       Field<Adam>{"beta1", &Adam::beta1, 0, kBelow1, "decay of the first moment"},

@@ -20,6 +20,9 @@ struct Nesterov {
   static constexpr std::string_view kPaper =
       "Nesterov, 1983; Sutskever et al., On the importance of initialization and momentum in deep "
       "learning, ICML 2013";
+  static constexpr std::string_view kUse =
+      "As momentum; often a little faster, and steadier with large momentum.";
+  static constexpr std::string_view kTorch = "SGD(momentum=0.9, nesterov=True): the same.";
   static constexpr std::array kFields = {
       Field<Nesterov>{"lr", &Nesterov::lr, 0, kInfinity, "step size"},
       Field<Nesterov>{"momentum", &Nesterov::momentum, 0, kBelow1, "decay of the buffer"},

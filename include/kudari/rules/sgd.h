@@ -16,6 +16,10 @@ struct Sgd {
       "p <- p - lr g";
   static constexpr std::string_view kPaper =
       "Robbins & Monro, A Stochastic Approximation Method, 1951";
+  static constexpr std::string_view kUse =
+      "Convex problems and as the measure of other rules; needs a learning rate to suit the "
+      "problem and the batch.";
+  static constexpr std::string_view kTorch = "SGD: the same.";
   static constexpr std::array kFields = {
       Field<Sgd>{"lr", &Sgd::lr, 0, kInfinity, "step size"},
       Field<Sgd>{"weight_decay", &Sgd::weight_decay, 0, kInfinity,

@@ -1,0 +1,52 @@
+#ifndef KUDARI_RULES_LION_H_
+#define KUDARI_RULES_LION_H_
+
+#include "kudari/rule.h"
+
+namespace kudari {
+
+/// Lion (Chen et al., arXiv:2302.06675, Algorithm 2) with decoupled weight decay, as the authors'
+/// code: the sign is taken of a blend of the gradient with the momentum before this step, and the
+/// momentum then takes the gradient up with another blend. The sign of zero is zero.
+struct Lion {
+  double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;
+
+  static constexpr std::string_view kName = "lion";
+  static constexpr std::string_view kSummary = "The sign of momentum and gradient blended";
+  static constexpr std::string_view kFormula =
+      "u = sign(m + (1 - beta1) (g - m))\n"
+      "p <- p - lr (weight_decay p + u)\n"
+      "m <- m + (1 - beta2) (g - m)";
+  static constexpr std::string_view kPaper =
+      "Chen et al., Symbolic Discovery of Optimization Algorithms, arXiv:2302.06675";
+  static constexpr std::string_view kUse =
+      "Half of the state of adamw; with a learning rate 3 to 10 times smaller and a weight decay "
+      "as many times larger. Large batches suit it.";
+  static constexpr std::string_view kTorch = "None.";
+  static constexpr std::array kFields = {
+      Field<Lion>{"lr", &Lion::lr, 0, kInfinity, "step size"},
+      Field<Lion>{"beta1", &Lion::beta1, 0, kBelow1, "share of the momentum in the sign"},
+      Field<Lion>{"beta2", &Lion::beta2, 0, kBelow1, "decay of the momentum"},
+      Field<Lion>{"weight_decay", &Lion::weight_decay, 0, kInfinity,
+                  "decoupled: lr weight_decay p is subtracted from p"},
+  };
+  static constexpr std::array kState = {Slot{"exp_avg"}};
+
+  template <class T>
+  struct Coeffs {
+    T lr, decay, blend1, blend2;
+  };
+  Coeffs<double> At(int64_t /*t*/) const { return {lr, lr * weight_decay, 1 - beta1, 1 - beta2}; }
+};
+
+}  // namespace kudari
+
+#endif  // KUDARI_RULES_LION_H_
+
+#ifdef KUDARI_LANES
+template <class V, class T>
+KUDARI_INLINE void Update(const Lion::Coeffs<T>& c, V g, V& p, V& m) {
+  p = p - Fma(V(c.decay), p, V(c.lr) * Sign(Fma(V(c.blend1), g - m, m)));
+  m = Fma(V(c.blend2), g - m, m);
+}
+#endif  // KUDARI_LANES

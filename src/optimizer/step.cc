@@ -1,0 +1,580 @@
+// A step of the optimiser: work is divided, measured and done.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "kernels/parallel.h"
+#include "kudari/error.h"
+#include "optimizer/impl.h"
+
+namespace kudari {
+namespace internal {
+namespace {
+
+// Below this many elements a second thread costs more than it saves.
+constexpr int64_t kSmallestShare = 16384;
+
+/// The arrays of a pass over a piece, and the same in the order of KernelFn's `next`.
+struct Pointers {
+  float* state[RuleEntry::kMostSlots];
+  const float* all[2 + RuleEntry::kMostSlots];  // p, g, state
+  float* p;
+
+  void Point(const Tensor& tensor, const Slotted& s, int64_t begin) {
+    p = static_cast<float*>(tensor.param) + begin;
+    all[0] = p;
+    all[1] = s.gradient + begin;
+    for (size_t k = 0; k < s.state.size(); ++k) all[2 + k] = state[k] = s.state[k] + begin;
+  }
+};
+
+/// Calls f(form, offset, count) for the parts of [begin, begin + n) that have one form, `offset`
+/// counted from begin.
+template <class F>
+void ForForms(const Slotted& s, const GradientForm<float>& form, int64_t begin, int64_t n,
+              const F& f) {
+  if (s.unit == 0) return f(form, 0, n);
+  for (int64_t at = begin; at < begin + n;) {
+    const int64_t index = at / s.unit;
+    const int64_t end = std::min(begin + n, (index + 1) * s.unit);
+    f(s.units[static_cast<size_t>(index)], at - begin, end - at);
+    at = end;
+  }
+}
+
+/// The rule's update of one piece.
+void UpdatePiece(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
+                 int64_t begin, int64_t size, const GradientForm<float>& form,
+                 const float* const* next) {
+  ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
+    float* state[RuleEntry::kMostSlots];
+    for (size_t k = 0; k < s.state.size(); ++k) state[k] = at.state[k] + offset;
+    const auto count = static_cast<size_t>(n);
+    if (c.kernels.update != nullptr) {
+      c.kernels.update(coeffs, f, at.p + offset, at.all[1] + offset, state, count,
+                       offset + n == size ? next : nullptr);
+    } else {
+      c.rule.scalar.update(coeffs, f, at.p + offset, at.all[1] + offset, state, count);
+    }
+  });
+}
+
+/// The first pass of a rule with norms over one piece; the sums of squares go to sums[0 ... norms).
+void MeasurePiece(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
+                  int64_t begin, int64_t size, const GradientForm<float>& form,
+                  const float* const* next, double* sums) {
+  double lanes[RuleEntry::kMostNorms][16] = {};
+  ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
+    float* state[RuleEntry::kMostSlots];
+    for (size_t k = 0; k < s.state.size(); ++k) state[k] = at.state[k] + offset;
+    const auto count = static_cast<size_t>(n);
+    if (c.kernels.measure != nullptr) {
+      c.kernels.measure(coeffs, f, at.p + offset, at.all[1] + offset, state, count,
+                        offset + n == size ? next : nullptr, lanes[0]);
+    } else {
+      c.rule.scalar.measure(coeffs, f, at.p + offset, at.all[1] + offset, state, count, lanes[0]);
+    }
+  });
+  for (size_t k = 0; k < c.rule.norms; ++k) sums[k] = SumLanes(lanes[k]);
+}
+
+}  // namespace
+
+void Cohort::AddAge(int64_t t, const TensorMemory& memory, std::vector<double>& scratch) {
+  Age age{.t = t, .before = memory, .after = memory};
+  const auto at = std::lower_bound(ages.begin(), ages.end(), age);
+  if (at != ages.end() && !(age < *at)) return;
+  scratch.resize(rule.coeff_count);
+  rule.coeffs(values.data(), t, age.after.data(), scratch.data());
+  const auto index = (at - ages.begin()) * static_cast<std::ptrdiff_t>(rule.coeff_count);
+  coeffs.insert(coeffs.begin() + index, scratch.begin(), scratch.end());
+  ages.insert(at, age);
+}
+
+const Cohort::Age& Cohort::Find(int64_t t, const TensorMemory& memory) const {
+  return *std::lower_bound(ages.begin(), ages.end(), Age{.t = t, .before = memory, .after = {}});
+}
+
+const float* Cohort::CoeffsAt(int64_t t, const TensorMemory& memory) const {
+  const auto index = static_cast<size_t>(&Find(t, memory) - ages.data());
+  return coeffs.data() + index * rule.coeff_count;
+}
+
+}  // namespace internal
+
+using internal::Cohort;
+using internal::Piece;
+using internal::Pointers;
+using internal::Slotted;
+using internal::Work;
+using Form = GradientForm<float>;
+
+/// Evaluates the schedules; changes nothing else, so that a throw loses nothing.
+void Optimizer::Impl::SetValues(Cohort& cohort) const {
+  cohort.ages.clear();
+  cohort.coeffs.clear();
+  if (cohort.constant) return;
+  for (size_t i = 0; i < cohort.schedules.size(); ++i) {
+    const RuleEntry::Option& o = cohort.rule.options[i];
+    const double value = cohort.schedules[i](step_count);
+    if (!(o.low <= value && value <= o.high)) {
+      CheckRange(cohort.rule.name + ": " + o.name + " = " + cohort.schedules[i].Text() +
+                     " at step " + std::to_string(step_count),
+                 value, o.low, o.high);
+    }
+    cohort.values[i] = value;
+  }
+}
+
+double Optimizer::Impl::ClipValue() const {
+  if (!spec.clip_value) return kInfinity;
+  const double value = (*spec.clip_value)(step_count);
+  if (!(value >= 0)) {
+    CheckRange("clip_value at step " + std::to_string(step_count), value, 0, kInfinity);
+  }
+  return value;
+}
+
+/// Notes each tensor's gradient and divides the work anew if other tensors have one than before.
+void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
+  bool same = active.size() == tensor_list.size();
+  active.resize(tensor_list.size());
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    Slotted& s = slotted[i];
+    s.gradient = data.empty() ? static_cast<const float*>(tensor_list[i].grad) : data[i];
+    const char now = s.gradient != nullptr ? 1 : 0;
+    same = same && active[i] == now;
+    active[i] = now;
+  }
+  if (same) return;
+  try {
+    AllocateState();
+    DivideWork();
+    AllocateScratch();
+  } catch (...) {
+    active.clear();  // nothing is bound
+    throw;
+  }
+}
+
+void Optimizer::Impl::DivideWork() {
+  blocks.Clear();
+  first.Clear();
+  second.Clear();
+  united.clear();
+  one_by_one.clear();
+  side_by_side.clear();
+  traffic = {};
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    if (active[i] == 0) continue;
+    Slotted& s = slotted[i];
+    const RuleEntry& rule = cohorts[s.cohort].rule;
+    blocks.AddBlocks(i, s.size);
+    if (s.unit > 0) {
+      s.units.resize(static_cast<size_t>((s.size + s.unit - 1) / s.unit));
+      united.push_back(i);
+    }
+    if (rule.whole != nullptr) {
+      (s.size <= internal::kSideBySide ? side_by_side : one_by_one).push_back(i);
+    } else if (rule.norms == 0) {
+      first.AddBlocks(i, s.size);
+    } else if (s.size <= internal::kTogether) {
+      if (s.size > 0) first.Add(i, 0, s.size);
+    } else {
+      first.AddBlocks(i, s.size);
+      second.AddBlocks(i, s.size);
+    }
+    if (rule.norms > 0) s.adapted.resize(rule.coeff_count);
+    const MemoryTraffic t = rule.Traffic(tensor_list[i].shape);
+    traffic.read += t.read;
+    traffic.written += t.written;
+  }
+  partial_sums.resize(blocks.pieces.size());
+  measured.resize(first.pieces.size() * RuleEntry::kMostNorms);
+}
+
+/// State for the tensors that have a gradient for the first time, all in one allocation.
+void Optimizer::Impl::AllocateState() {
+  const auto needs = [this](size_t i) { return active[i] != 0 && !slotted[i].has_state; };
+  size_t total = 0;
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    if (!needs(i)) continue;
+    for (const int64_t n : slotted[i].slot_sizes) {
+      if (n > 0) total += internal::Arena::Padded(static_cast<size_t>(n));
+    }
+  }
+  if (total > 0) arenas.emplace_back(total);
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    if (!needs(i)) continue;
+    for (const int64_t n : slotted[i].slot_sizes) {
+      slotted[i].state.push_back(n > 0 ? arenas.back().Take(static_cast<size_t>(n)) : nullptr);
+    }
+    slotted[i].has_state = true;
+  }
+}
+
+/// Scratch memory of whole rules: as much as the largest tensor needs, and for those side by side
+/// as much for every worker.
+void Optimizer::Impl::AllocateScratch() {
+  const auto most = [this](const std::vector<size_t>& tensors) {
+    int64_t n = 0;
+    for (const size_t i : tensors) {
+      const Slotted& s = slotted[i];
+      const auto& whole = *cohorts[s.cohort].rule.whole;
+      // A gradient that is changed unit by unit is copied.
+      n = std::max(n, whole.ScratchSize(tensor_list[i].shape) + (s.unit > 0 ? s.size + 16 : 0));
+    }
+    return static_cast<size_t>(n);
+  };
+  const size_t small = most(side_by_side), large = most(one_by_one);
+  scratch.clear();
+  scratch_arena.clear();
+  if (side_by_side.empty() && one_by_one.empty()) return;
+  const auto workers = static_cast<size_t>(internal::Threads(parallel_));
+  const size_t size = std::max<size_t>(1, small), size0 = std::max(size, large);
+  scratch_arena.emplace_back(internal::Arena::Padded(size0) +
+                             (workers - 1) * internal::Arena::Padded(size));
+  for (size_t k = 0; k < workers; ++k) {
+    scratch.push_back(scratch_arena.back().Take(k == 0 ? size0 : size));
+  }
+}
+
+/// Calls f(begin, end) for ranges of pieces that together are all, in one parallel region in which
+/// every thread has the same share of elements.
+template <class F>
+void Optimizer::Impl::ForPieces(const Work& work, const F& f) {
+  const int64_t most = std::max<int64_t>(1, work.elements / internal::kSmallestShare);
+  const int threads =
+      static_cast<int>(std::min<int64_t>({internal::Threads(parallel_), most, INT32_MAX}));
+  const auto& pieces = work.pieces;
+  if (threads == 1) return f(0, pieces.size());
+  const auto start = [&](int k) {
+    const auto target = static_cast<int64_t>(static_cast<double>(work.elements) * k / threads);
+    return static_cast<size_t>(
+        std::partition_point(pieces.begin(), pieces.end(),
+                             [target](const Piece& p) { return p.before < target; }) -
+        pieces.begin());
+  };
+  const auto share = [&](int k) { f(start(k), k + 1 == threads ? pieces.size() : start(k + 1)); };
+  internal::RunParallel(parallel_, threads, std::cref(share));
+}
+
+double Optimizer::Impl::SumSquares() {
+  ForPieces(blocks, [this](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const Piece& b = blocks.pieces[i];
+      partial_sums[i] =
+          kernels->sum_squares(slotted[b.tensor].gradient + b.begin, static_cast<size_t>(b.size));
+    }
+  });
+  double sum = 0;
+  for (const double s : partial_sums) sum += s;
+  return sum;
+}
+
+std::string_view Optimizer::Impl::FirstNonFinite() const {
+  for (size_t i = 0; i < blocks.pieces.size(); ++i) {
+    if (!std::isfinite(partial_sums[i])) return tensor_list[blocks.pieces[i].tensor].name;
+  }
+  return {};
+}
+
+/// The factor and the shift of every unit: adaptive clipping, then centralisation.
+void Optimizer::Impl::FormUnits(const Form& form, double factor) {
+  if (united.empty()) return;
+  const double clip = spec.agc ? spec.agc->clip(step_count) : kInfinity;
+  const double eps = spec.agc ? spec.agc->eps : 0;
+  const auto form_unit = [&](const Tensor& tensor, Slotted& s, int64_t index) {
+    constexpr double kSmallestNorm = 1e-6;
+    const int64_t begin = index * s.unit;
+    const auto n = static_cast<size_t>(std::min(s.unit, s.size - begin));
+    const float* const g = s.gradient + begin;
+    double f = factor;
+    if (s.clips) {
+      const auto* const p = static_cast<const float*>(tensor.param) + begin;
+      const double weight = std::sqrt(kernels->sum_squares(p, n));
+      const double norm = std::abs(factor) * std::sqrt(kernels->sum_squares(g, n));
+      const double most = clip * std::max(weight, eps);
+      if (norm > most) f *= most / std::max(norm, kSmallestNorm);
+    }
+    double shift = 0;
+    if (s.centralizes) shift = -f * kernels->sum(g, n) / static_cast<double>(n);
+    s.units[static_cast<size_t>(index)] = {static_cast<float>(f), static_cast<float>(shift),
+                                           form.limit};
+  };
+  const int threads = internal::Threads(parallel_);
+  const auto share = [&](int k) {
+    for (const size_t i : united) {
+      const auto count = static_cast<int64_t>(slotted[i].units.size());
+      // A tensor that is one unit goes to one of the threads.
+      const auto turn = static_cast<int64_t>(i % static_cast<size_t>(threads));
+      const int64_t begin = count == 1 ? (k > turn ? 1 : 0) : count * k / threads;
+      const int64_t end = count == 1 ? (k >= turn ? 1 : 0) : count * (k + 1) / threads;
+      for (int64_t u = begin; u < end; ++u) form_unit(tensor_list[i], slotted[i], u);
+    }
+  };
+  internal::RunParallel(parallel_, threads, std::cref(share));
+}
+
+/// Calls f(index, piece, its arrays, the arrays of the piece after it or null) for the pieces
+/// [begin, end), the last first if `backwards`.
+template <class F>
+void Optimizer::Impl::Walk(const Work& work, size_t begin, size_t end, bool backwards,
+                           const F& f) const {
+  // Two sets of pointers: to the piece at hand and to the one that comes next.
+  Pointers sets[2];
+  const size_t count = end - begin;
+  const auto index = [&](size_t i) { return backwards ? end - 1 - i : begin + i; };
+  const auto point = [&](size_t i, Pointers& to) {
+    const Piece& piece = work.pieces[index(i)];
+    to.Point(tensor_list[piece.tensor], slotted[piece.tensor], piece.begin);
+  };
+  if (count > 0) point(0, sets[0]);
+  for (size_t i = 0; i < count; ++i) {
+    const Piece& piece = work.pieces[index(i)];
+    const float* const* ahead = nullptr;
+    if (i + 1 < count) {
+      Pointers& next = sets[(i + 1) % 2];
+      point(i + 1, next);
+      // Another rule's may have fewer arrays.
+      const size_t other = work.pieces[index(i + 1)].tensor;
+      if (slotted[other].state.size() == slotted[piece.tensor].state.size()) ahead = next.all;
+    }
+    f(index(i), piece, sets[i % 2], ahead);
+  }
+}
+
+/// Updates by rules without norms; first passes of rules with norms, and both passes where a tensor
+/// is small.
+void Optimizer::Impl::FirstPass(size_t begin, size_t end, const Form& form) {
+  Walk(first, begin, end, false,
+       [&](size_t i, const Piece& piece, const Pointers& at, const float* const* next) {
+         Slotted& s = slotted[piece.tensor];
+         const Cohort& c = cohorts[s.cohort];
+         const float* const coeffs = c.CoeffsAt(s.step, s.memory);
+         if (c.rule.norms == 0) {
+           UpdatePiece(c, s, coeffs, at, piece.begin, piece.size, form, next);
+         } else if (s.size > internal::kTogether) {
+           MeasurePiece(c, s, coeffs, at, piece.begin, piece.size, form, next,
+                        measured.data() + i * RuleEntry::kMostNorms);
+         } else {
+           Together(piece.tensor, coeffs, form);
+         }
+       });
+}
+
+/// The second passes, backwards: what the first passes saw last may still be in the cache.
+void Optimizer::Impl::SecondPass(size_t begin, size_t end, const Form& form) {
+  Walk(second, begin, end, true,
+       [&](size_t /*i*/, const Piece& piece, const Pointers& at, const float* const* next) {
+         const Slotted& s = slotted[piece.tensor];
+         UpdatePiece(cohorts[s.cohort], s, s.adapted.data(), at, piece.begin, piece.size, form,
+                     next);
+       });
+}
+
+/// Both passes of a rule with norms over one tensor.
+void Optimizer::Impl::Together(size_t tensor, const float* coeffs, const Form& form) {
+  Slotted& s = slotted[tensor];
+  const Cohort& c = cohorts[s.cohort];
+  double sums[RuleEntry::kMostNorms] = {};
+  Pointers at;
+  const auto size = [&s](int64_t begin) { return std::min(internal::kBlock, s.size - begin); };
+  for (int64_t begin = 0; begin < s.size; begin += internal::kBlock) {
+    double part[RuleEntry::kMostNorms];
+    at.Point(tensor_list[tensor], s, begin);
+    MeasurePiece(c, s, coeffs, at, begin, size(begin), form, nullptr, part);
+    for (size_t k = 0; k < c.rule.norms; ++k) sums[k] += part[k];
+  }
+  Adapt(s, sums);
+  for (int64_t begin = (s.size - 1) / internal::kBlock * internal::kBlock; begin >= 0;
+       begin -= internal::kBlock) {
+    at.Point(tensor_list[tensor], s, begin);
+    UpdatePiece(c, s, s.adapted.data(), at, begin, size(begin), form, nullptr);
+  }
+}
+
+/// The coefficients of the second pass, from sums of squares.
+void Optimizer::Impl::Adapt(Slotted& s, const double* sums) const {
+  const Cohort& c = cohorts[s.cohort];
+  double norms[RuleEntry::kMostNorms], coeffs[RuleEntry::kMostCoeffs];
+  for (size_t k = 0; k < c.rule.norms; ++k) norms[k] = std::sqrt(sums[k]);
+  if (c.adapts) {
+    c.rule.adapt(c.values.data(), s.step, norms, coeffs);
+  } else {
+    c.rule.coeffs(c.values.data(), s.step, s.memory.data(), coeffs);
+  }
+  for (size_t k = 0; k < c.rule.coeff_count; ++k) s.adapted[k] = static_cast<float>(coeffs[k]);
+}
+
+/// The same for tensors whose first pass is done in pieces.
+void Optimizer::Impl::AdaptLarge() {
+  for (size_t i = 0; i < first.pieces.size();) {
+    const size_t tensor = first.pieces[i].tensor;
+    Slotted& s = slotted[tensor];
+    const size_t norms = cohorts[s.cohort].rule.norms;
+    double sums[RuleEntry::kMostNorms] = {};
+    for (; i < first.pieces.size() && first.pieces[i].tensor == tensor; ++i) {
+      for (size_t k = 0; k < norms; ++k) sums[k] += measured[i * RuleEntry::kMostNorms + k];
+    }
+    if (norms > 0 && s.size > internal::kTogether) Adapt(s, sums);
+  }
+}
+
+void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
+                                const Parallel& workers) {
+  const Tensor& t = tensor_list[tensor];
+  Slotted& s = slotted[tensor];
+  const Cohort& c = cohorts[s.cohort];
+  const float* g = s.gradient;
+  Form f = form;
+  if (s.unit > 0) {
+    // The copy begins behind the rule's own scratch memory, at a cache line.
+    const int64_t own = (c.rule.whole->ScratchSize(t.shape) + 15) / 16 * 16;
+    float* const copy = memory + own;
+    internal::ForForms(s, form, 0, s.size, [&](const Form& unit, int64_t offset, int64_t n) {
+      for (int64_t i = offset; i < offset + n; ++i) {
+        copy[i] = Fma(unit.factor, g[i], unit.shift);
+      }
+    });
+    g = copy;
+    f = {.factor = 1, .shift = 0, .limit = form.limit};
+  }
+  c.rule.whole->Step(WholeStep<float>{.shape = t.shape,
+                                      .values = c.values.data(),
+                                      .t = s.step,
+                                      .p = static_cast<float*>(t.param),
+                                      .g = g,
+                                      .form = f,
+                                      .state = s.state.data(),
+                                      .scratch = memory,
+                                      .parallel = workers});
+}
+
+/// Large tensors one by one, each by all workers; small ones side by side.
+void Optimizer::Impl::StepWholes(const Form& form) {
+  for (const size_t i : one_by_one) StepWhole(i, form, scratch[0], parallel_);
+  if (side_by_side.empty()) return;
+  static const Parallel kAlone{.threads = 1};
+  std::atomic<size_t> next = 0;
+  const auto work = [&](int worker) {
+    for (size_t k = next++; k < side_by_side.size(); k = next++) {
+      StepWhole(side_by_side[k], form, scratch[static_cast<size_t>(worker)], kAlone);
+    }
+  };
+  const auto workers = std::min(scratch.size(), side_by_side.size());
+  internal::RunParallel(parallel_, static_cast<int>(workers), std::cref(work));
+}
+
+Report Optimizer::Impl::Apply(const Gradient& gradient) {
+  Report report{.loss = gradient.loss, .factor = gradient.factor};
+  for (Cohort& c : cohorts) SetValues(c);
+  const double limit = ClipValue();
+  BindGradients(gradient.data);
+  StartAveragers();
+
+  if (!scales.empty() || spec.measure_norm || spec.nonfinite != NonFinite::kPropagate) {
+    const double sum = SumSquares();
+    report.bytes_read += blocks.elements * static_cast<int64_t>(sizeof(float));
+    report.grad_norm = std::sqrt(sum) * std::abs(gradient.factor);
+    if (!std::isfinite(sum)) {
+      report.first_nonfinite = FirstNonFinite();
+      if (spec.nonfinite == NonFinite::kError) {
+        throw Error("the gradient of \"" + std::string(report.first_nonfinite) +
+                    "\" is not finite");
+      }
+      if (spec.nonfinite == NonFinite::kSkip) {
+        report.skipped = true;
+        return report;
+      }
+    }
+    double norm = report.grad_norm;
+    for (const auto& scale : scales) {
+      const double factor = scale->Factor(norm, step_count);
+      norm *= factor;
+      report.factor *= factor;
+    }
+  }
+
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    if (active[i] == 0) continue;
+    Slotted& s = slotted[i];
+    Cohort& c = cohorts[s.cohort];
+    ++s.step;
+    if (c.rule.whole == nullptr) c.AddAge(s.step, s.memory, coeff_scratch);
+  }
+  const Form form{
+      .factor = static_cast<float>(report.factor), .shift = 0, .limit = static_cast<float>(limit)};
+  FormUnits(form, report.factor);
+  ForPieces(first, [&](size_t begin, size_t end) { FirstPass(begin, end, form); });
+  if (!second.pieces.empty()) {
+    AdaptLarge();
+    ForPieces(second, [&](size_t begin, size_t end) { SecondPass(begin, end, form); });
+  }
+  StepWholes(form);
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    Slotted& s = slotted[i];
+    const Cohort& c = cohorts[s.cohort];
+    if (active[i] != 0 && !c.rule.memory.empty()) s.memory = c.Find(s.step, s.memory).after;
+  }
+  report.bytes_read += traffic.read;
+  report.bytes_written += traffic.written;
+  for (const size_t i : united) {
+    const auto bytes = slotted[i].size * static_cast<int64_t>(sizeof(float));
+    report.bytes_read += bytes * (slotted[i].clips ? 2 : 1);
+  }
+  ++step_count;
+  for (const auto& a : averagers) a->After(*this);
+  return report;
+}
+
+void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
+  if (!estimates.empty() && estimates.size() != tensor_list.size()) {
+    throw Error("UpdateHessian: " + std::to_string(estimates.size()) + " estimates for " +
+                std::to_string(tensor_list.size()) + " tensors");
+  }
+  Work work;
+  std::vector<const float*> of(tensor_list.size(), nullptr);
+  bool any = false;
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    const Slotted& s = slotted[i];
+    if (cohorts[s.cohort].rule.scalar.hessian == nullptr) continue;
+    any = true;
+    of[i] = estimates.empty() ? static_cast<const float*>(tensor_list[i].grad) : estimates[i];
+    if (of[i] == nullptr) continue;
+    if (s.step == 0) {
+      throw Error("UpdateHessian: tensor \"" + tensor_list[i].name +
+                  "\" has had no step; call Step first");
+    }
+    work.AddBlocks(i, s.size);
+  }
+  if (!any) {
+    throw Error("UpdateHessian: no tensor's rule uses the Hessian; sophia and sophia_h do");
+  }
+  for (Cohort& c : cohorts) {
+    if (c.rule.scalar.hessian != nullptr) SetValues(c);
+  }
+  for (const Piece& piece : work.pieces) {
+    const Slotted& s = slotted[piece.tensor];
+    cohorts[s.cohort].AddAge(s.step, s.memory, coeff_scratch);
+  }
+  ForPieces(work, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const Piece& piece = work.pieces[i];
+      const Slotted& s = slotted[piece.tensor];
+      const Cohort& c = cohorts[s.cohort];
+      float* state[RuleEntry::kMostSlots];
+      for (size_t k = 0; k < s.state.size(); ++k) state[k] = s.state[k] + piece.begin;
+      const float* const coeffs = c.CoeffsAt(s.step, s.memory);
+      const float* const estimate = of[piece.tensor] + piece.begin;
+      const auto n = static_cast<size_t>(piece.size);
+      if (c.kernels.hessian != nullptr) {
+        c.kernels.hessian(coeffs, {}, nullptr, estimate, state, n, nullptr);
+      } else {
+        c.rule.scalar.hessian(coeffs, {}, nullptr, estimate, state, n);
+      }
+    }
+  });
+}
+
+}  // namespace kudari
