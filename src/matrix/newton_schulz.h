@@ -39,6 +39,9 @@ inline constexpr NewtonSchulz kPolarExpress{
 template <class T>
 size_t WorkspaceSize(size_t rows, size_t cols);
 
+/// Floating-point operations of Orthogonalize, where a symmetric product counts half.
+double NewtonSchulzFlops(int iterations, size_t rows, size_t cols);
+
 /// out <- U p(S) V^T where x = U S V^T, both of shape rows x cols in row-major order, and p is the
 /// iteration applied to the scaled singular values. `out` may be x. Nothing is allocated. The bits
 /// depend on neither threads nor instruction set. Values that are not finite give NaNs. Throws
