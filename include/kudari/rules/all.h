@@ -8,6 +8,7 @@
 #include "kudari/rules/amsgrad.h"
 #include "kudari/rules/lion.h"
 #include "kudari/rules/momentum.h"
+#include "kudari/rules/muon.h"
 #include "kudari/rules/nesterov.h"
 #include "kudari/rules/radam.h"
 #include "kudari/rules/rmsprop.h"
@@ -25,9 +26,6 @@ namespace kudari {
 using AllRules = TypeList<Sgd, Momentum, Nesterov, Adagrad, AdagradInside, Rmsprop, RmspropInside,
                           RmspropMomentum, RmspropCentered, RmspropCenteredMomentum, Adam, AdamW,
                           AmsGrad, RAdam, Lion>;
-
-/// Those that step whole tensors.
-using WholeRules = TypeList<Adafactor, AdafactorTorch>;
 
 }  // namespace kudari
 
