@@ -9,11 +9,13 @@
 
 #include "kudari/kudari.h"
 #include "tests/support/allocations.h"
+#include "tests/support/errors.h"
 #include "tests/support/random.h"
 
 namespace kudari {
 namespace {
 
+using testing::ErrorOf;
 using ::testing::HasSubstr;
 using testing::Random;
 
@@ -42,16 +44,6 @@ Model Vit() {
                 {"blocks.0.qkv.bias", {24}},
                 {"patch.weight", {8, 1, 2, 2}},
                 {"head.weight", {10, 8}}});
-}
-
-template <class F>
-std::string ErrorOf(const F& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 double Norm(const std::vector<std::vector<float>>& grads) {
