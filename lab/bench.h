@@ -18,7 +18,7 @@ struct BenchOptions {
 /// of 1,000, with one thread and two. Each round runs the rule and then its roofline: a loop that
 /// streams the same number of arrays, prefetched at the distance that proves best here, with no
 /// arithmetic to speak of. Times are medians; `ratio` is the median of the rounds' quotients
-/// roofline / rule, 1 for a rule that costs its memory traffic and nothing more.
+/// roofline / rule, 1 for a rule that costs its memory traffic and nothing more. Then BenchMatrix.
 void Bench(const BenchOptions& options, std::FILE* console);
 
 }  // namespace kudari::lab

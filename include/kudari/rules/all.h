@@ -14,6 +14,7 @@
 #include "kudari/rules/lars_outside.h"
 #include "kudari/rules/lion.h"
 #include "kudari/rules/momentum.h"
+#include "kudari/rules/muon.h"
 #include "kudari/rules/nadam.h"
 #include "kudari/rules/nesterov.h"
 #include "kudari/rules/radam.h"
@@ -37,9 +38,6 @@ using AllRules = TypeList<Sgd, Momentum, Nesterov, Adagrad, AdagradInside, Rmspr
                           RmspropMomentum, RmspropCentered, RmspropCenteredMomentum, Adam, AdamW,
                           AmsGrad, NAdam, RAdam, Lion, Sophia, SophiaH, ScheduleFreeSgd,
                           ScheduleFreeAdamW, Lars, LarsOutside, LarsJoint, Larc, Lamb, LambC>;
-
-/// Those that step whole tensors.
-using WholeRules = TypeList<Adafactor, AdafactorTorch>;
 
 }  // namespace kudari
 
