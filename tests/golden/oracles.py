@@ -7,6 +7,7 @@ be computed by Kudari. DEVIATIONS.md says where an oracle is not what its name p
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import os
 
@@ -36,20 +37,23 @@ class Torch:
 
     `make` is called with `fixed` and the translated options; `read` makes Kudari's state, by name,
     out of an optimiser, a parameter and its state, and `evaluated` what is to be evaluated;
-    `excluded` are the options of tensors that a case says not to adapt.
+    `excluded` are the options of tensors that a case says not to adapt; `what` is its name where
+    `make` is not a class of the package.
     """
 
     def __init__(self, package, make, translate=lambda options: options, each=False, read=None,
-                 evaluated=None, excluded=None, skips=(), **fixed):
+                 evaluated=None, excluded=None, skips=(), what=None, **fixed):
         self.package, self.make, self.translate, self.fixed = package, make, translate, fixed
+        self.what = what or make.__name__
         self.each, self.excluded, self.skips = each, excluded, skips
         self.read = read or (lambda optimizer, p, state: {
             k: v for k, v in state.items() if k != "step" and torch.is_tensor(v)})
         self.evaluated = evaluated
 
     def name(self):
-        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items() if k != "foreach")
-        return named(self.package, self.make.__name__ + (f"({flags})" if flags else ""))
+        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items()
+                          if k != "foreach" and not isinstance(v, list))
+        return named(self.package, self.what + (f"({flags})" if flags else ""))
 
     def start(self, tensors, options):
         return TorchRun(self, tensors, options)
@@ -245,6 +249,7 @@ class Rule:
     oracles: list
     cases: dict
     curvature: bool = False  # takes estimates of the Hessian's diagonal
+    matrices: bool = False  # takes no vectors
 
 
 def betas(beta1, beta2):
@@ -342,7 +347,7 @@ def timm_lars(trust=1e-3, skips=(), **fixed):
 
 
 class PaperAdafactor(transformers.Adafactor):
-    """transformers' Adafactor(relative_step=True), whose largest relative step is 0.01, with any."""
+    """transformers' Adafactor(relative_step=True) with any largest relative step, not 0.01 alone."""
 
     @staticmethod
     def _get_lr(group, state):
@@ -368,6 +373,66 @@ ADAFACTOR_CASES = {
     "clipped": {"lr": 0.05, "d": 0.3, "eps1": 1e-4, "beta2_decay": -0.5},
     "schedules": {"lr": "0.1 * warmup(10) * cosine(400, 0.1)",
                   "weight_decay": "0.3 * linear(60, 0.2)"},
+}
+
+
+# Of the 2026 form of modded-nanogpt and nanochat, for five steps.
+POLAR_EXPRESS = [
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+]
+
+# timm's iterations, in float64 instead of bfloat16.
+zeropower = functools.partial(timm.optim.muon.zeropower_via_newtonschulz, dtype=torch.float64)
+timm.optim.muon.zeropower_via_newtonschulz = zeropower
+
+
+def added(eps):
+    """What makes timm add eps to the norm of the 3 x 4 matrix: it would scale it by the shape."""
+    return {"eps": eps * (3 / 4) ** 0.5, "scale_eps": True}
+
+
+def timm_muon(what, eps, defaults=None, **fixed):
+    """timm's Muon, with every matrix taken, however small."""
+    def make(parameters, **options):
+        return timm.optim.Muon([{"params": parameters, "use_muon": True}], **options)
+
+    def translate(options):
+        rest = {k: v for k, v in options.items() if k != "ns_steps"}
+        return {"ns_steps": int(options.get("ns_steps", 5)), **(defaults or {}), **rest}
+    return Torch("timm", make, translate, what=f"Muon in float64{what}", nesterov=True,
+                 **added(eps), **fixed)
+
+
+def normuon(p, g, state, t, options):
+    """What nanochat's optim.py of 2026 does with one matrix."""
+    mu, beta2 = options.get("momentum", 0.95), options.get("beta2", 0.9)
+    rows, columns = p.shape
+    b = state.get("momentum_buffer", torch.zeros_like(p))
+    state["momentum_buffer"] = b = mu * b + (1 - mu) * g
+    x = (1 - mu) * g + mu * b
+    x = x * x.norm() / rows**0.5 / x.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    x = zeropower(x, int(options.get("ns_steps", 5)), POLAR_EXPRESS, safety_factor=1.01,
+                  **added(1e-6))
+    x = x * min(rows, columns) ** 0.5 / x.norm().clamp(min=1e-6)
+    mean = x.square().mean(dim=1 if rows >= columns else 0, keepdim=True)
+    v = state.get("second_momentum_buffer", torch.zeros_like(mean))
+    state["second_momentum_buffer"] = v = beta2 * v + (1 - beta2) * mean
+    evened = x / v.clamp(min=1e-10).sqrt()
+    x = evened * x.norm() / evened.norm().clamp(min=1e-10)
+    decay = options.get("weight_decay", 0.0) * p * (x * p >= 0)
+    return p - options.get("lr", 0.02) * max(1.0, rows / columns) ** 0.5 * (x + decay)
+
+
+MUON_CASES = {
+    "defaults": {},
+    "weight decay": {"lr": 0.05, "weight_decay": 0.5},
+    "two iterations": {"lr": 0.05, "momentum": 0.5, "ns_steps": 2.0},
+    "schedules": {"lr": "0.1 * warmup(10) * cosine(400, 0.1)",
+                  "momentum": "0.95 * linear(60, 0.9)", "weight_decay": "0.3 * linear(60, 0.2)"},
 }
 
 
@@ -637,9 +702,26 @@ RULES = {
     "adafactor": Rule([
         Torch("transformers", PaperAdafactor, adafactor_options(
             1e-30, {"d": "clip_threshold", "beta2_decay": "decay_rate"}), read=adafactor_state,
-              relative_step=False, scale_parameter=True),
+              what="Adafactor, with any largest step", relative_step=False),
     ], ADAFACTOR_CASES),
     "adafactor_torch": Rule([
         torch_optim(torch.optim.Adafactor, adafactor_options(2.0**-23, {})),
     ], {**ADAFACTOR_CASES, "clipped": {"lr": 0.05, "d": 1.5, "eps1": 1e-4, "beta2_decay": -0.5}}),
+    "muon": Rule([
+        timm_muon("", 1e-7, adjust_lr_fn="original", ns_coefficients="original"),
+    ], MUON_CASES, matrices=True),
+    "muon_match_rms": Rule([
+        timm_muon("", 1e-7, {"lr": 1e-3, "weight_decay": 0.1}, adjust_lr_fn="match_rms_adamw",
+                  ns_coefficients="original"),
+    ], MUON_CASES, matrices=True),
+    "muon_rms_to_rms": Rule([
+        timm_muon("", 1e-7, adjust_lr_fn="rms_to_rms", ns_coefficients="original"),
+    ], MUON_CASES, matrices=True),
+    "muon_polar_express": Rule([
+        timm_muon(" with Polar Express coefficients", 1e-6, adjust_lr_fn="original",
+                  ns_coefficients=POLAR_EXPRESS, safety_factor=1.01),
+    ], MUON_CASES, matrices=True),
+    "normuon": Rule([Transcribed("nanochat's optim.py of 2026", normuon)],
+                    {**MUON_CASES, "two iterations": {**MUON_CASES["two iterations"], "beta2": 0.5}},
+                    matrices=True),
 }
