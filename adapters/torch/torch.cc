@@ -85,6 +85,37 @@ Report Optimizer::Step(const std::function<at::Tensor()>& closure) {
       std::function<Evaluation()>([&closure]() -> Evaluation { return closure().item<double>(); }));
 }
 
+void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {
+  if (estimates.size() != parameters_.size()) {
+    throw Error(c10::str("UpdateHessian: ", estimates.size(), " estimates for ", parameters_.size(),
+                         " parameters"));
+  }
+  std::vector<at::Tensor> copies;
+  std::vector<const float*> data;
+  for (size_t i = 0; i < estimates.size(); ++i) {
+    const auto& [name, p] = parameters_[i];
+    const at::Tensor& e = estimates[i];
+    if (!e.defined()) {
+      data.push_back(nullptr);
+      continue;
+    }
+    const std::string what = "the estimate of parameter \"" + name + "\"";
+    CheckTensor(e, what, false);
+    if (e.sizes() != p.sizes()) {
+      throw Error(c10::str(what, " has the shape ", e.sizes(), ", the parameter's is ", p.sizes()));
+    }
+    copies.push_back(e.contiguous());  // the same tensor, unless its strides are unusual
+    data.push_back(copies.back().data_ptr<float>());
+  }
+  engine_.UpdateHessian(data);
+}
+
+std::vector<at::Tensor> Optimizer::Parameters() const {
+  std::vector<at::Tensor> parameters;
+  for (const auto& [name, p] : parameters_) parameters.push_back(p);
+  return parameters;
+}
+
 void Optimizer::ZeroGrad(bool set_to_none) {
   for (auto& [name, p] : parameters_) {
     at::Tensor& g = p.mutable_grad();
