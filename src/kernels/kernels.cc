@@ -46,7 +46,7 @@ struct Traffic {
   bool load_p, load_g, load_state, store_p, store_state;
 };
 
-// The passes of rule R: their traffic and their work on one vector. x has the slots.
+// The passes of rule R: their traffic and their work on one vector. x are the slots.
 template <class R>
 struct UpdatePass {
   using Coeffs = typename R::template Coeffs<float>;
@@ -68,7 +68,7 @@ struct MeasurePass {
   static constexpr bool kFirst = internal::StateInMeasure<R>();
   static constexpr Traffic kTraffic = {true, true, kFirst, false, kFirst};
   template <class V, class... S>
-  static HWY_INLINE void Run(const Coeffs& c, V g, V& p, S&... x, V (&norms)[R::kNorms]) {
+  static HWY_INLINE void Run(const Coeffs& c, V g, V& p, V (&norms)[R::kNorms], S&... x) {
     if constexpr (kFirst) {
       Measure(c, g, p, x..., norms);
     } else {
@@ -112,7 +112,7 @@ HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form
     g = Clamp(Fma(V(form.factor), V(hn::LoadU(d, at.g + i)), V(form.shift)), V(form.limit));
   }
   V x[] = {(kTraffic.load_state ? V(hn::LoadU(d, at.s[I] + i)) : V(0.0F))..., V(0.0F)};
-  P::template Run<V>(c, g, p, x[I]..., norms...);
+  P::template Run<V>(c, g, p, norms..., x[I]...);
   if constexpr (kTraffic.store_p) hn::StoreU(p.v, d, at.p + i);
   if constexpr (kTraffic.store_state) (hn::StoreU(x[I].v, d, at.s[I] + i), ...);
 }
@@ -207,8 +207,11 @@ class Squares {
   using Float = hn::CappedTag<float, 16>;
   static constexpr size_t kFloats = HWY_MAX_BYTES / sizeof(float);  // of a vector; divides 16
 
-  HWY_INLINE Squares() {
-    for (auto& s : sums_) s = hn::Zero(Double());
+  // Goes on from `sums`.
+  HWY_INLINE explicit Squares(const double* sums) {
+    for (size_t k = 0; k < kNorms * kVectors; ++k) {
+      sums_[k] = hn::LoadU(Double(), sums + k * kDoubles);
+    }
   }
 
   // Of the `part`-th vector of sixteen elements.
@@ -224,11 +227,9 @@ class Squares {
     }
   }
 
-  HWY_INLINE void AddTo(double* sums) const {
-    const Double d;
+  HWY_INLINE void StoreTo(double* sums) const {
     for (size_t k = 0; k < kNorms * kVectors; ++k) {
-      double* const at = sums + k * kDoubles;
-      hn::StoreU(hn::Add(hn::LoadU(d, at), sums_[k]), d, at);
+      hn::StoreU(sums_[k], Double(), sums + k * kDoubles);
     }
   }
 
@@ -253,7 +254,7 @@ HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form,
   const GradientForm<float> f = form;
   // The pass does not store to p.
   const Pointers<sizeof...(I)> at = {const_cast<float*>(p), g, {state[I]..., nullptr}};
-  Sums squares;
+  Sums squares(sums);
   Stream<P>(at, n, 16, next, slots, [&](size_t i) HWY_ATTR {
     for (size_t part = 0; part < 16 / Sums::kFloats; ++part) {
       F32<Wide> norms[R::kNorms];
@@ -261,7 +262,7 @@ HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form,
       squares.Add(norms, part);
     }
   });
-  squares.AddTo(sums);
+  squares.StoreTo(sums);
   for (size_t i = n - n % 16; i < n; ++i) {
     F32<One1> norms[R::kNorms];
     One<One1, P>(c, f, at, i, slots, norms);
