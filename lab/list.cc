@@ -12,6 +12,7 @@
 #include "kudari/error.h"
 #include "kudari/registry.h"
 #include "kudari/stages.h"
+#include "lab/progress.h"
 #include "lab/recipe.h"
 
 namespace kudari::lab {
@@ -152,10 +153,11 @@ void Print(const Description& d, std::FILE* console) {
     fmt::print(console, "{}\n", indented);
   }
   if (!d.options.empty()) {
-    fmt::print(console, "\n  {:<14} {:<8} {:<28} {}\n", "field", "default", "range", "meaning");
+    std::vector<std::vector<std::string>> rows = {{"  field", "default", "range", "meaning"}};
     for (const OptionDescription& o : d.options) {
-      fmt::print(console, "  {:<14} {:<8} {:<28} {}\n", o.name, o.default_value, o.range, o.doc);
+      rows.push_back({"  " + o.name, o.default_value, o.range, o.doc});
     }
+    fmt::print(console, "\n{}", TextTable(rows));
   }
   const auto remarks = Remarks(d);
   if (!remarks.empty()) fmt::print(console, "\n");

@@ -21,7 +21,7 @@ class Keep {
   ~Keep() {
     const at::NoGradGuard no_grad;
     for (auto& [buffer, before] : buffers_) buffer.copy_(before);
-    if (random_.defined()) at::detail::getDefaultCPUGenerator().set_state(random_);
+    if (random_.defined()) at::Generator(at::detail::getDefaultCPUGenerator()).set_state(random_);
   }
   Keep(const Keep&) = delete;
   Keep& operator=(const Keep&) = delete;

@@ -223,7 +223,7 @@ TEST(HessianTest, GaussNewtonBartlettIsTheDiagonalInTheMean) {
   const Softmax model;
   const at::Generator generator = Seeded(1);
   std::vector<at::Tensor> draws;
-  for (int i = 0; i < 4000; ++i) {
+  for (int i = 0; i < 1500; ++i) {
     draws.push_back(6 * model.Estimate({.generator = generator})[0].square().to(at::kDouble));
   }
   // Of the mean cross-entropy: the mean over samples of x_i^2 p_k (1 - p_k).
@@ -266,7 +266,7 @@ TEST(HessianTest, HutchinsonIsTheDiagonalInTheMean) {
   const Quadratic q(a.mm(a.t()));
   const at::Generator generator = Seeded(1);
   std::vector<at::Tensor> draws;
-  for (int i = 0; i < 4000; ++i) {
+  for (int i = 0; i < 1500; ++i) {
     draws.push_back(
         Hutchinson({q.p}, [&] { return q.Loss(); }, {.generator = generator})[0].to(at::kDouble));
   }
