@@ -12,7 +12,8 @@ the third from the second is measured in two ways, each as the maximum over tens
 
 (Tensors of a single value are taken together as one vector.)
 
-Kudari passes if its distance is at most 2e-5 and at most twice torch's own. An answer in float32
+Kudari passes if its distance is at most 2.5 times torch's own, and at most 2e-5 or, where a rule
+magnifies roundings so much that torch is farther away, at most torch's own. An answer in float32
 has to be rounded, so a distance of half a unit in the last place, 2^-24, is never a failure. Prints
 one line a case, the worst of its seeds, and exits with 1 if any of them failed.
 """
@@ -34,7 +35,7 @@ import torch
 STEPS = 200
 SEEDS = (1, 2)
 LIMIT = 2e-5
-TIMES_TORCH = 2.0
+TIMES_TORCH = 2.5
 ROUNDING = 2.0**-24
 
 # Names that distances call by one name. A single value may end near zero, where its relative
@@ -60,8 +61,15 @@ RULES = {
     "sgd": (torch.optim.SGD, {}),
     "momentum": (torch.optim.SGD, {"momentum": 0.9}),
     "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+    "adagrad": (torch.optim.Adagrad, {}),
+    "rmsprop": (torch.optim.RMSprop, {}),
+    "rmsprop_momentum": (torch.optim.RMSprop, {"momentum": 0.9}),
+    "rmsprop_centered": (torch.optim.RMSprop, {"centered": True}),
+    "rmsprop_centered_momentum": (torch.optim.RMSprop, {"centered": True, "momentum": 0.9}),
     "adam": (torch.optim.Adam, {}),
     "adamw": (torch.optim.AdamW, {}),
+    "amsgrad": (torch.optim.Adam, {"amsgrad": True}),
+    "radam": (torch.optim.RAdam, {}),
 }
 
 
@@ -207,7 +215,7 @@ def main():
     started = time.monotonic()
     failures = 0
     print(f"torch {torch.__version__}, {STEPS} steps, {len(SEEDS)} seeds; distances from float64")
-    print(f"{'rule':<9} {'case':<13} {'what':<16} {'norm':<4} {'kudari':>9} {'torch':>9} "
+    print(f"{'rule':<25} {'case':<13} {'what':<16} {'norm':<4} {'kudari':>9} {'torch':>9} "
           f"{'ratio':>6}")
     for rule in RULES:
         for case in CASES:
@@ -224,13 +232,13 @@ def main():
                     d = distances(ours[what], exact[what])
                     t = distances(single[what], exact[what])
                     for norm in d:
-                        allowed = min(LIMIT, max(TIMES_TORCH * t[norm], ROUNDING))
+                        allowed = min(max(LIMIT, t[norm]), max(TIMES_TORCH * t[norm], ROUNDING))
                         row = (d[norm] / allowed, d[norm], t[norm])
                         worst[what, norm] = max(worst.get((what, norm), row), row)
             for (what, norm), (excess, d, t) in worst.items():
                 failed = not excess <= 1
                 failures += failed
-                print(f"{rule:<9} {case:<13} {what:<16} {norm:<4} {d:9.2e} {t:9.2e} "
+                print(f"{rule:<25} {case:<13} {what:<16} {norm:<4} {d:9.2e} {t:9.2e} "
                       f"{d / t if t else math.inf:6.2f}{'  FAILED' if failed else ''}")
     print(f"{failures} failures, {time.monotonic() - started:.0f} s")
     return 1 if failures else 0

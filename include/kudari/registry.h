@@ -20,6 +20,10 @@
 
 namespace kudari {
 
+namespace internal {
+struct KernelSet;
+}
+
 /// How the gradient that a rule sees comes out of the one in memory: factor * g + shift, clamped to
 /// [-limit, limit] (a NaN stays).
 template <class T>
@@ -62,11 +66,7 @@ struct WholeStep {
   T* const* state;  ///< null for a slot of size 0
   T* scratch;       ///< ScratchSize elements, cache-aligned, of any content
   const Parallel& parallel;
-};
-
-/// Bytes of memory that a step has to read and write, at least.
-struct MemoryTraffic {
-  int64_t read = 0, written = 0;
+  const internal::KernelSet& kernels;  ///< of the instruction set in use
 };
 
 /// A rule that steps a tensor as a whole, such as Muon: it knows the shape, and its state may have

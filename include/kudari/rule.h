@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string_view>
+#include <vector>
 
 namespace kudari {
 
@@ -34,6 +36,11 @@ struct Memory {
 enum class StatePass {
   kMeasure,  ///< Measure updates it from the gradient; Update reads it and sees no gradient
   kUpdate    ///< Measure sees parameter and gradient alone; Update updates it
+};
+
+/// Bytes of memory that a step has to read and write, at least.
+struct MemoryTraffic {
+  int64_t read = 0, written = 0;
 };
 
 template <class... R>
@@ -79,6 +86,9 @@ inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2
 //   kEvaluation  true: Evaluated(c, V& p, slot0, ...) turns the parameter into the one that is to
 //   be
 //                evaluated. See rules/schedule_free_adamw.h.
+//
+// A rule that steps whole tensors has the description alone, and what MakeWholeEntry asks for. See
+// rules/adafactor.h.
 
 }  // namespace kudari
 

@@ -349,6 +349,95 @@ void AddScaled(float* HWY_RESTRICT y, const float* HWY_RESTRICT x, float a, size
   std::memcpy(y + whole, tail[0], rest * sizeof(float));
 }
 
+// Calls vectors(i, d) with the widest tags d whose vectors fit, for i up to n; prefetches x and y.
+template <class F>
+HWY_INLINE void ForRow(const float* x, const float* y, size_t n, const F& vectors) {
+  const hn::ScalableTag<float> wide;
+  const size_t lanes = hn::Lanes(wide), ahead = internal::PrefetchDistance();
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    hwy::Prefetch(x + i + ahead);
+    hwy::Prefetch(y + i + ahead);
+    vectors(i, wide);
+  }
+  for (; i < n; ++i) vectors(i, hn::CappedTag<float, 1>());
+}
+
+// Gradients of tag D at g + i.
+template <class D>
+HWY_INLINE F32<D> FormedAt(const GradientForm<float>& form, const float* g, size_t i, D d) {
+  return Clamp(Fma(F32<D>(form.factor), F32<D>(hn::LoadU(d, g + i)), F32<D>(form.shift)),
+               F32<D>(form.limit));
+}
+
+// The squares of vectors of a row of n elements: sixteen lanes at a time, then one by one.
+template <class F>
+HWY_INLINE double RowSum(size_t n, const F& vector) {
+  using Sums = Squares<1>;
+  double lanes[16] = {};
+  {
+    Sums sums(lanes);
+    for (size_t i = 0; i + 16 <= n; i += 16) {
+      for (size_t part = 0; part < 16 / Sums::kFloats; ++part) {
+        const F32<typename Sums::Float> x[1] = {vector(i + part * Sums::kFloats, Sums::Float())};
+        sums.Add(x, part);
+      }
+    }
+    sums.StoreTo(lanes);
+  }
+  for (size_t i = n - n % 16; i < n; ++i) {
+    const auto x = static_cast<double>(hn::GetLane(vector(i, hn::CappedTag<float, 1>()).v));
+    lanes[i % 16] += x * x;
+  }
+  return internal::SumLanes(lanes);
+}
+
+template <class D>
+HWY_INLINE void AddSquares(F32<D> x, double* columns) {
+  const hn::Rebind<double, hn::Half<D>> d;
+  const auto low = hn::PromoteTo(d, hn::LowerHalf(x.v));
+  const auto high = hn::PromoteTo(d, hn::UpperHalf(hn::Half<D>(), x.v));
+  hn::StoreU(hn::MulAdd(low, low, hn::LoadU(d, columns)), d, columns);
+  double* const upper = columns + hn::Lanes(d);
+  hn::StoreU(hn::MulAdd(high, high, hn::LoadU(d, upper)), d, upper);
+}
+HWY_INLINE void AddSquares(F32<hn::CappedTag<float, 1>> x, double* columns) {
+  const auto value = static_cast<double>(hn::GetLane(x.v));
+  *columns += value * value;
+}
+
+double RowSquares(const GradientForm<float>& form, const float* g, size_t n, double* columns) {
+  const GradientForm<float> f = form;
+  const size_t ahead = internal::PrefetchDistance();
+  return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
+    hwy::Prefetch(g + i + ahead);
+    const auto x = FormedAt(f, g, i, d);
+    AddSquares(x, columns + i);
+    return x;
+  });
+}
+
+double RowWeightedSquares(const GradientForm<float>& form, const float* g, const float* w,
+                          size_t n) {
+  const GradientForm<float> f = form;
+  const size_t ahead = internal::PrefetchDistance();
+  return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
+    hwy::Prefetch(g + i + ahead);
+    return FormedAt(f, g, i, d) * F32<decltype(d)>(hn::LoadU(d, w + i));
+  });
+}
+
+void RowApply(const GradientForm<float>& form, float* p, const float* g, const float* w, float row,
+              float decay, size_t n) {
+  const GradientForm<float> f = form;
+  ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
+    using V = F32<decltype(d)>;
+    const V x = FormedAt(f, g, i, d) * V(row) * V(hn::LoadU(d, w + i));
+    const V old(hn::LoadU(d, p + i));
+    hn::StoreU((old - Fma(V(decay), old, x)).v, d, p + i);
+  });
+}
+
 std::string_view CompiledFor() { return hwy::TargetName(HWY_TARGET); }
 
 template <class... R>
@@ -358,7 +447,13 @@ const internal::RuleKernels* Table(TypeList<R...> /*rules*/) {
 }
 
 internal::KernelSet Set(std::string_view target) {
-  return {target, Table(AllRules()), &SumSquares, &Sum, &AddScaled, &CompiledFor};
+  return {target,
+          Table(AllRules()),
+          &SumSquares,
+          &Sum,
+          {&RowSquares, &RowWeightedSquares, &RowApply},
+          &AddScaled,
+          &CompiledFor};
 }
 
 #endif  // a target with fused multiply-add

@@ -23,6 +23,23 @@ struct RuleKernels {
   MeasureKernelFn measure;
 };
 
+/// Passes over one row of a matrix with gradient x, which `form` makes of g; see
+/// matrix/adafactor.cc. Sums are in double over sixteen virtual lanes.
+template <class T>
+struct RowPasses {
+  /// columns[j] += x[j]^2; returns the sum of x^2.
+  double (*squares)(const GradientForm<T>& form, const T* g, size_t n, double* columns);
+  /// The sum of (x[j] w[j])^2.
+  double (*weighted_squares)(const GradientForm<T>& form, const T* g, const T* w, size_t n);
+  /// p[j] <- p[j] - (decay p[j] + (x[j] row) w[j]).
+  void (*apply)(const GradientForm<T>& form, T* p, const T* g, const T* w, T row, T decay,
+                size_t n);
+};
+
+/// The same over plain numbers.
+template <class T>
+RowPasses<T> ScalarRows();
+
 /// What is compiled once for each instruction set. All give the same bits.
 struct KernelSet {
   std::string_view target;  ///< "avx512", "avx2", "neon" or "scalar"
@@ -33,6 +50,7 @@ struct KernelSet {
   double (*sum_squares)(const float* x, size_t n);
   /// The sum in double, in the same way.
   double (*sum)(const float* x, size_t n);
+  RowPasses<float> rows;
   /// y <- y + a x, rounded once.
   void (*add_scaled)(float* y, const float* x, float a, size_t n);
   /// The instruction set that the code was in fact compiled for, by Highway's name.

@@ -37,16 +37,58 @@ void AddScaled(float* y, const float* x, float a, size_t n) {
   for (size_t i = 0; i < n; ++i) y[i] = Fma(a, x[i], y[i]);
 }
 
+template <class T>
+T Formed(const GradientForm<T>& form, T g) {
+  const T x = Fma(form.factor, g, form.shift);
+  return x > form.limit ? form.limit : x < -form.limit ? -form.limit : x;
+}
+
+template <class T>
+double RowSquares(const GradientForm<T>& form, const T* g, size_t n, double* columns) {
+  double lanes[16] = {};
+  for (size_t i = 0; i < n; ++i) {
+    const auto x = static_cast<double>(Formed(form, g[i]));
+    columns[i] = Fma(x, x, columns[i]);
+    lanes[i % 16] = Fma(x, x, lanes[i % 16]);
+  }
+  return internal::SumLanes(lanes);
+}
+
+template <class T>
+double RowWeightedSquares(const GradientForm<T>& form, const T* g, const T* w, size_t n) {
+  double lanes[16] = {};
+  for (size_t i = 0; i < n; ++i) {
+    const auto x = static_cast<double>(Formed(form, g[i]) * w[i]);
+    lanes[i % 16] = Fma(x, x, lanes[i % 16]);
+  }
+  return internal::SumLanes(lanes);
+}
+
+template <class T>
+void RowApply(const GradientForm<T>& form, T* p, const T* g, const T* w, T row, T decay, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    p[i] = p[i] - Fma(decay, p[i], Formed(form, g[i]) * row * w[i]);
+  }
+}
+
 std::string_view CompiledFor() { return "scalar"; }
 
 }  // namespace
 
 namespace internal {
 
+template <class T>
+RowPasses<T> ScalarRows() {
+  return {&RowSquares<T>, &RowWeightedSquares<T>, &RowApply<T>};
+}
+template RowPasses<float> ScalarRows<float>();
+template RowPasses<double> ScalarRows<double>();
+
 std::vector<RuleEntry> ElementwiseRules() { return Entries(AllRules()); }
 
 const KernelSet& ScalarKernels() {
-  static const KernelSet set = {"scalar", nullptr, &SumSquares, &Sum, &AddScaled, &CompiledFor};
+  static const KernelSet set = {"scalar",   nullptr,     &SumSquares, &Sum, ScalarRows<float>(),
+                                &AddScaled, &CompiledFor};
   return set;
 }
 

@@ -174,12 +174,12 @@ void Optimizer::Impl::DivideWork() {
       s.units.resize(static_cast<size_t>((s.size + s.unit - 1) / s.unit));
       united.push_back(i);
     }
-    if (rule.whole != nullptr) {
+    if (rule.whole != nullptr && s.size > 0) {
       (s.size <= internal::kSideBySide ? side_by_side : one_by_one).push_back(i);
-    } else if (rule.norms == 0) {
+    } else if (rule.norms == 0 || s.size == 0) {
       first.AddBlocks(i, s.size);
     } else if (s.size <= internal::kTogether) {
-      if (s.size > 0) first.Add(i, 0, s.size);
+      first.Add(i, 0, s.size);
     } else {
       first.AddBlocks(i, s.size);
       second.AddBlocks(i, s.size);
@@ -448,7 +448,8 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
                                       .form = f,
                                       .state = s.state.data(),
                                       .scratch = memory,
-                                      .parallel = workers});
+                                      .parallel = workers,
+                                      .kernels = *kernels});
 }
 
 /// Large tensors one by one, each by all workers; small ones side by side.

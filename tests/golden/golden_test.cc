@@ -18,6 +18,7 @@
 
 #include "kudari/optimizer.h"
 #include "kudari/registry.h"
+#include "tests/support/reference.h"
 
 namespace kudari {
 namespace {
@@ -131,32 +132,21 @@ double Largest(const Doubles& values) {
 }
 
 // A tensor under the rule's double reference.
-struct Reference {
-  Reference(const RuleEntry& rule, Doubles initial)
-      : rule(&rule),
-        p(std::move(initial)),
-        state(rule.slots.size(), Doubles(p.size())),
-        scales(1 + state.size()) {
+struct Reference : testing::Reference {
+  Reference(const RuleEntry& rule, const Subject& subject, const Doubles& values)
+      : testing::Reference(rule, subject.shape, subject.initial, values), scales(1 + state.size()) {
     scales[0] = Largest(p);
   }
 
   void Step(const Doubles& values, const Doubles& g) {
-    Doubles coeffs(rule->coeff_count);
-    rule->coeffs(values.data(), ++updates, nullptr, coeffs.data());
-    std::vector<double*> slots;
-    for (Doubles& s : state) slots.push_back(s.data());
-    rule->scalar64.update(coeffs.data(), {}, p.data(), g.data(), slots.data(), p.size());
+    testing::Reference::Step(values, g);
     scales[0] = std::max(scales[0], Largest(p));
     for (size_t k = 0; k < state.size(); ++k) {
       scales[k + 1] = std::max(scales[k + 1], Largest(state[k]));
     }
   }
 
-  const RuleEntry* rule;
-  Doubles p;
-  std::vector<Doubles> state;
   Doubles scales;  // the largest magnitudes that p and every state buffer have had
-  int64_t updates = 0;
 };
 
 // The same tensors under the float engine.
@@ -261,7 +251,8 @@ class Neighbour {
     const double ulps = Relative(Distance(reference_.p, beside.p), beside.scales[0]) / kUlp;
     magnified_ = std::max(magnified_, ulps);
     if (ulps > 1) return;
-    reference_ = beside;
+    reference_.p = beside.p;
+    reference_.state = beside.state;
     Push();
   }
 
@@ -285,7 +276,7 @@ void ExpectFloatsFollow(const RuleEntry& rule, const Options& options, double* u
   std::vector<Reference> references;
   std::vector<Neighbour> neighbours;
   for (const Subject& s : subjects) {
-    references.emplace_back(rule, s.initial);
+    references.emplace_back(rule, s, OptionValues(rule, options, 1));
     neighbours.emplace_back(references.back());
   }
   for (int64_t step = 1; step <= kSteps; ++step) {
@@ -357,7 +348,7 @@ TEST(Golden, EveryRuleHasCases) {
   }
 }
 
-class GoldenCase : public testing::TestWithParam<CaseId> {
+class GoldenCase : public ::testing::TestWithParam<CaseId> {
  protected:
   const RuleEntry& rule_ = Registry::Builtin().Find(GetParam().rule);
   const json& case_ = Golden(GetParam().rule)["cases"][GetParam().index];
@@ -366,7 +357,8 @@ class GoldenCase : public testing::TestWithParam<CaseId> {
 
 TEST_P(GoldenCase, DoubleReferenceIsTheOracle) {
   std::vector<Reference> references;
-  for (const Subject& s : Subjects()) references.emplace_back(rule_, s.initial);
+  for (const Subject& s : Subjects())
+    references.emplace_back(rule_, s, OptionValues(rule_, options_, 1));
   int64_t step = 0;
   Deviations& measured = Measured()[rule_.name];
   for (const json& record : case_["records"]) {
@@ -404,17 +396,17 @@ TEST_P(GoldenCase, FloatEngineStaysNear) {
   ExpectFloatsFollow(rule_, options_, &Measured()[rule_.name].ulps);
 }
 
-std::string CaseName(const testing::TestParamInfo<CaseId>& info) {
+std::string CaseName(const ::testing::TestParamInfo<CaseId>& info) {
   const json& c = Golden(info.param.rule)["cases"][info.param.index];
   std::string name = info.param.rule + "_" + c["case"].get<std::string>();
   std::replace(name.begin(), name.end(), ' ', '_');
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Oracles, GoldenCase, testing::ValuesIn(AllCases()), CaseName);
+INSTANTIATE_TEST_SUITE_P(Oracles, GoldenCase, ::testing::ValuesIn(AllCases()), CaseName);
 
 // Every registered rule, golden or not.
-class FloatGrowth : public testing::TestWithParam<std::string> {
+class FloatGrowth : public ::testing::TestWithParam<std::string> {
  protected:
   const RuleEntry& rule_ = Registry::Builtin().Find(GetParam());
 };
@@ -435,7 +427,7 @@ std::vector<std::string> RuleNames() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, FloatGrowth, testing::ValuesIn(RuleNames()),
+INSTANTIATE_TEST_SUITE_P(Rules, FloatGrowth, ::testing::ValuesIn(RuleNames()),
                          [](const auto& info) { return info.param; });
 
 // Compares 50 steps of a rule's double reference, element by element, with a paper's formula:
@@ -450,7 +442,7 @@ void ExpectPaper(const std::string& rule, const std::map<std::string, double>& o
     values.push_back(options.contains(o.name) ? options.at(o.name) : o.default_value);
   }
   constexpr size_t kSize = 16, kStream = 99;
-  Reference reference(entry, DrawInitial(kStream, kSize));
+  testing::Reference reference(entry, {kSize}, DrawInitial(kStream, kSize), values);
   std::vector<decltype(make(0.0))> paper;
   for (const double p : reference.p) paper.push_back(make(p));
   for (int64_t t = 1; t <= 50; ++t) {

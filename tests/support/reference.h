@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/kernels.h"
 #include "kudari/registry.h"
 
 namespace kudari::testing {
@@ -43,7 +44,8 @@ class Reference {
                                           .form = {},
                                           .state = slots.data(),
                                           .scratch = scratch.data(),
-                                          .parallel = alone});
+                                          .parallel = alone,
+                                          .kernels = internal::Kernels()});
       return;
     }
     Doubles coeffs(rule_.coeff_count);

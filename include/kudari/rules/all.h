@@ -1,5 +1,6 @@
 // The list of rules: the one line to touch besides the rule's own file. Included again, with
 // KUDARI_LANES defined, wherever the updates are compiled.
+#include "kudari/rules/adafactor.h"
 #include "kudari/rules/adagrad.h"
 #include "kudari/rules/adagrad_inside.h"
 #include "kudari/rules/adam.h"
@@ -24,6 +25,9 @@ namespace kudari {
 using AllRules = TypeList<Sgd, Momentum, Nesterov, Adagrad, AdagradInside, Rmsprop, RmspropInside,
                           RmspropMomentum, RmspropCentered, RmspropCenteredMomentum, Adam, AdamW,
                           AmsGrad, RAdam, Lion>;
+
+/// Those that step whole tensors.
+using WholeRules = TypeList<Adafactor, AdafactorTorch>;
 
 }  // namespace kudari
 

@@ -1,0 +1,399 @@
+#include "kudari/rules/adafactor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <type_traits>
+
+#include "kernels/kernels.h"
+#include "kernels/parallel.h"
+#include "matrix/whole_rules.h"
+
+namespace kudari {
+namespace {
+
+/// A tensor as rows that are factored with columns: shape A x I x B x J x C, where I and J are the
+/// two dimensions whose second moments are kept as means. Row (a, i, b) is J C adjacent elements.
+struct View {
+  int64_t a = 1, i = 1, b = 1, j = 1, c = 1;
+
+  int64_t Rows() const { return a * i * b; }
+  int64_t Inner() const { return j * c; }
+  int64_t RowSize() const { return Rows() * c; }       // of row_var
+  int64_t ColSize() const { return a * b * Inner(); }  // of col_var
+  int64_t Groups() const { return a * b * c; }         // independent matrices
+  int64_t Size() const { return Rows() * Inner(); }
+  // Where the columns of a row begin in col_var.
+  int64_t ColumnsOf(int64_t row) const { return (row / (i * b) * b + row % b) * Inner(); }
+  // The matrix that (row, c = 0) belongs to.
+  int64_t GroupOf(int64_t row) const { return (row / (i * b) * b + row % b) * c; }
+
+  // Rows are worked on in panels, whose number depends on the shape alone.
+  int64_t PanelRows() const {
+    constexpr int64_t kMostPanels = 32, kLeast = 16384;
+    return std::max({(Rows() + kMostPanels - 1) / kMostPanels,
+                     kLeast / std::max<int64_t>(1, Inner()), int64_t{1}});
+  }
+  int64_t Panels() const { return (Rows() + PanelRows() - 1) / PanelRows(); }
+};
+
+View ViewOf(std::span<const int64_t> shape, size_t row, size_t column) {
+  View v;
+  for (size_t k = 0; k < shape.size(); ++k) {
+    (k < row ? v.a : k == row ? v.i : k < column ? v.b : k == column ? v.j : v.c) *= shape[k];
+  }
+  return v;
+}
+
+/// The two largest dimensions; of equal ones the last.
+View LargestTwo(std::span<const int64_t> shape) {
+  size_t first = shape.size() - 1;
+  for (size_t k = shape.size(); k-- > 0;) {
+    if (shape[k] > shape[first]) first = k;
+  }
+  size_t second = first == shape.size() - 1 ? shape.size() - 2 : shape.size() - 1;
+  for (size_t k = shape.size(); k-- > 0;) {
+    if (k != first && shape[k] > shape[second]) second = k;
+  }
+  return ViewOf(shape, std::min(first, second), std::max(first, second));
+}
+
+View LastTwo(std::span<const int64_t> shape) {
+  return ViewOf(shape, shape.size() - 2, shape.size() - 1);
+}
+
+int64_t SizeOf(std::span<const int64_t> shape) {
+  int64_t n = 1;
+  for (const int64_t d : shape) n *= d;
+  return n;
+}
+
+std::vector<int64_t> Sizes(std::span<const int64_t> shape, View (*view)(std::span<const int64_t>)) {
+  if (shape.size() < 2) return {0, 0, SizeOf(shape)};
+  const View v = view(shape);
+  return {v.RowSize(), v.ColSize(), 0};
+}
+
+int64_t Scratch(std::span<const int64_t> shape, View (*view)(std::span<const int64_t>)) {
+  if (shape.size() < 2) return 0;
+  const View v = view(shape);
+  // Doubles count twice.
+  return 2 * (v.Panels() * (v.ColSize() + 2) + v.Groups()) + v.RowSize() + v.ColSize();
+}
+
+MemoryTraffic TrafficOf(std::span<const int64_t> shape) {
+  const int64_t bytes = SizeOf(shape) * static_cast<int64_t>(sizeof(float));
+  if (shape.size() < 2) return {bytes * 5, bytes * 2};  // g, p, v; then g, p, v
+  return {bytes * 5, bytes};                            // g, p; g; g, p
+}
+
+/// A step's numbers, in which the two conventions differ.
+struct Plan {
+  double lr, beta2_decay, d;
+  double add;         // to g^2
+  double least_mean;  // of row factors
+  double floor;       // of the variance
+  double least_size;  // of the weights, for alpha
+  double decay;       // in units of lr, or of alpha
+  bool decay_by_alpha;
+};
+
+Plan PlanOf(const Adafactor& r) {
+  return {.lr = r.lr,
+          .beta2_decay = r.beta2_decay,
+          .d = r.d,
+          .add = r.eps1,
+          .least_mean = 0,
+          .floor = 0,
+          .least_size = r.eps2,
+          .decay = r.weight_decay,
+          .decay_by_alpha = true};
+}
+
+Plan PlanOf(const AdafactorTorch& r) {
+  return {.lr = r.lr,
+          .beta2_decay = r.beta2_decay,
+          .d = r.d,
+          .add = 0,
+          .least_mean = r.eps1,
+          .floor = r.eps1 * r.eps1,
+          .least_size = r.eps2,
+          .decay = r.weight_decay,
+          .decay_by_alpha = false};
+}
+
+template <class T>
+T Formed(const GradientForm<T>& form, T g) {
+  const T x = Fma(form.factor, g, form.shift);
+  return x > form.limit ? form.limit : x < -form.limit ? -form.limit : x;
+}
+
+/// 1 / sqrt(x); a variance of zero belongs to gradients of zero, which make no update.
+double InverseRoot(double x) { return x == 0 ? 0 : 1 / std::sqrt(x); }
+
+template <class T>
+double SumSquares(const internal::KernelSet& kernels, const T* x, int64_t n) {
+  if constexpr (std::is_same_v<T, float>) {
+    return kernels.sum_squares(x, static_cast<size_t>(n));
+  } else {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
+    return sum;
+  }
+}
+
+/// One step of one tensor.
+template <class T>
+class Step {
+ public:
+  Step(const WholeStep<T>& step, const Plan& plan)
+      : s_(step),
+        plan_(plan),
+        blend_(std::pow(static_cast<double>(step.t), plan.beta2_decay)),
+        rho_(std::min(plan.lr, 1 / std::sqrt(static_cast<double>(step.t)))),
+        size_(static_cast<double>(SizeOf(step.shape))) {}
+
+  void Vector() {
+    const int64_t n = SizeOf(s_.shape);
+    T* const variance = s_.state[2];
+    double updates = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const auto x = static_cast<double>(Formed(s_.form, s_.g[i]));
+      variance[i] = Blended(variance[i], x * x + plan_.add);
+      const double u = x * InverseRoot(std::max(static_cast<double>(variance[i]), plan_.floor));
+      updates += u * u;
+    }
+    SetLengths(SumSquares(s_.kernels, s_.p, n), updates);
+    for (int64_t i = 0; i < n; ++i) {
+      const auto x = static_cast<double>(Formed(s_.form, s_.g[i]));
+      const double u = x * InverseRoot(std::max(static_cast<double>(variance[i]), plan_.floor));
+      const auto p = static_cast<double>(s_.p[i]);
+      s_.p[i] = static_cast<T>(p - (decay_ * p + step_ * u));
+    }
+  }
+
+  void Matrix(const View& view) {
+    v_ = view;
+    if constexpr (std::is_same_v<T, float>) {
+      passes_ = s_.kernels.rows;
+    } else {
+      passes_ = internal::ScalarRows<T>();
+    }
+    row_var_ = s_.state[0];
+    col_var_ = s_.state[1];
+    const int64_t panels = v_.Panels();
+    auto* const doubles = reinterpret_cast<double*>(s_.scratch);
+    columns_ = doubles;
+    sums_ = columns_ + panels * v_.ColSize();
+    means_ = sums_ + 2 * panels;
+    row_factor_ = reinterpret_cast<T*>(means_ + v_.Groups());
+    col_factor_ = row_factor_ + v_.RowSize();
+
+    Share(panels, [this](int64_t k) { MeasurePanel(k); });
+    Factor();
+    Share(panels, [this](int64_t k) { MeasureUpdate(k); });
+    double params = 0, updates = 0;
+    for (int64_t k = 0; k < panels; ++k) {
+      params += sums_[2 * k];
+      updates += sums_[2 * k + 1];
+    }
+    SetLengths(params, updates);
+    // Backwards: what the last pass saw last may still be in the cache.
+    Share(panels, [this, panels](int64_t k) { Apply(panels - 1 - k); });
+  }
+
+ private:
+  template <class F>
+  void Share(int64_t parts, const F& f) {
+    const auto threads = static_cast<int>(std::min<int64_t>(parts, internal::Threads(s_.parallel)));
+    const auto work = [&](int worker) {
+      for (int64_t k = parts * worker / threads; k < parts * (worker + 1) / threads; ++k) f(k);
+    };
+    internal::RunParallel(s_.parallel, threads, std::cref(work));
+  }
+
+  T Blended(T old, double now) const {
+    const auto x = static_cast<double>(old);
+    return static_cast<T>(x + blend_ * (now - x));
+  }
+
+  /// The step size, from sums of squares of the weights and of the update.
+  void SetLengths(double params, double updates) {
+    const double alpha = std::max(plan_.least_size, std::sqrt(params / size_)) * rho_;
+    step_ = alpha / std::max(1.0, std::sqrt(updates / size_) / plan_.d);
+    decay_ = plan_.decay * (plan_.decay_by_alpha ? alpha : plan_.lr);
+  }
+
+  int64_t PanelEnd(int64_t k) const { return std::min(v_.Rows(), (k + 1) * v_.PanelRows()); }
+  const T* Gradient(int64_t row) const { return s_.g + row * v_.Inner(); }
+  static size_t Count(int64_t n) { return static_cast<size_t>(n); }
+
+  /// Row factors, and what the panel adds to column factors and to the size of the weights.
+  void MeasurePanel(int64_t k) {
+    double* const columns = columns_ + k * v_.ColSize();
+    std::fill_n(columns, v_.ColSize(), 0.0);
+    double params = 0;
+    for (int64_t row = k * v_.PanelRows(); row < PanelEnd(k); ++row) {
+      params += SumSquares(s_.kernels, s_.p + row * v_.Inner(), v_.Inner());
+      const T* const g = Gradient(row);
+      double* const at = columns + v_.ColumnsOf(row);
+      for (int64_t c = 0; c < v_.c; ++c) {
+        double sum = 0;
+        if (v_.c == 1) {
+          sum = passes_.squares(s_.form, g, Count(v_.j), at);
+        } else {
+          for (int64_t j = c; j < v_.Inner(); j += v_.c) {
+            const auto x = static_cast<double>(Formed(s_.form, g[j]));
+            at[j] += x * x;
+            sum += x * x;
+          }
+        }
+        T& var = row_var_[row * v_.c + c];
+        var = Blended(var, sum / static_cast<double>(v_.j) + plan_.add);
+      }
+    }
+    sums_[2 * k] = params;
+  }
+
+  /// Column factors and the roots by which updates are scaled.
+  void Factor() {
+    for (int64_t k = 1; k < v_.Panels(); ++k) {
+      const double* const more = columns_ + k * v_.ColSize();
+      for (int64_t j = 0; j < v_.ColSize(); ++j) columns_[j] += more[j];
+    }
+    for (int64_t j = 0; j < v_.ColSize(); ++j) {
+      T& var = col_var_[j];
+      var = Blended(var, columns_[j] / static_cast<double>(v_.i) + plan_.add);
+      col_factor_[j] = static_cast<T>(InverseRoot(static_cast<double>(var)));
+    }
+    std::fill_n(means_, v_.Groups(), 0.0);
+    for (int64_t row = 0; row < v_.Rows(); ++row) {
+      for (int64_t c = 0; c < v_.c; ++c) {
+        means_[v_.GroupOf(row) + c] += static_cast<double>(row_var_[row * v_.c + c]);
+      }
+    }
+    for (int64_t g = 0; g < v_.Groups(); ++g) {
+      means_[g] = std::max(means_[g] / static_cast<double>(v_.i), plan_.least_mean);
+    }
+    for (int64_t row = 0; row < v_.Rows(); ++row) {
+      for (int64_t c = 0; c < v_.c; ++c) {
+        row_factor_[row * v_.c + c] = static_cast<T>(InverseRoot(RowRatio(row, c)));
+      }
+    }
+  }
+
+  double RowRatio(int64_t row, int64_t c) const {
+    const auto var = static_cast<double>(row_var_[row * v_.c + c]);
+    return var == 0 ? 0 : var / means_[v_.GroupOf(row) + c];
+  }
+
+  /// Whether the row's update is the gradient times a row and a column factor.
+  bool Separable(int64_t row) const {
+    if (v_.c > 1) return false;
+    if (plan_.floor == 0) return true;
+    const T* const var = col_var_ + v_.ColumnsOf(row);
+    return RowRatio(row, 0) * static_cast<double>(*std::min_element(var, var + v_.j)) >=
+           plan_.floor;
+  }
+
+  /// The unclipped update of element `at` of a row.
+  double Update(int64_t row, int64_t at) const {
+    const double var =
+        RowRatio(row, at % v_.c) * static_cast<double>(col_var_[v_.ColumnsOf(row) + at]);
+    const auto x = static_cast<double>(Formed(s_.form, Gradient(row)[at]));
+    return x * InverseRoot(std::max(var, plan_.floor));
+  }
+
+  /// The sum of squares of the unclipped update.
+  void MeasureUpdate(int64_t k) {
+    double sum = 0;
+    for (int64_t row = k * v_.PanelRows(); row < PanelEnd(k); ++row) {
+      if (Separable(row)) {
+        const auto factor = static_cast<double>(row_factor_[row]);
+        sum += factor * factor *
+               passes_.weighted_squares(s_.form, Gradient(row), col_factor_ + v_.ColumnsOf(row),
+                                        Count(v_.j));
+      } else {
+        for (int64_t at = 0; at < v_.Inner(); ++at) {
+          const double u = Update(row, at);
+          sum += u * u;
+        }
+      }
+    }
+    sums_[2 * k + 1] = sum;
+  }
+
+  void Apply(int64_t k) {
+    for (int64_t row = PanelEnd(k) - 1; row >= k * v_.PanelRows(); --row) {
+      T* const p = s_.p + row * v_.Inner();
+      if (Separable(row)) {
+        const auto factor = static_cast<T>(step_ * static_cast<double>(row_factor_[row]));
+        passes_.apply(s_.form, p, Gradient(row), col_factor_ + v_.ColumnsOf(row), factor,
+                      static_cast<T>(decay_), Count(v_.j));
+      } else {
+        for (int64_t at = 0; at < v_.Inner(); ++at) {
+          const auto x = static_cast<double>(p[at]);
+          p[at] = static_cast<T>(x - (decay_ * x + step_ * Update(row, at)));
+        }
+      }
+    }
+  }
+
+  const WholeStep<T>& s_;
+  const Plan& plan_;
+  double blend_, rho_, size_;
+  double step_ = 0, decay_ = 0;
+  View v_;
+  internal::RowPasses<T> passes_ = {};
+  T *row_var_ = nullptr, *col_var_ = nullptr;
+  double* columns_ = nullptr;  // sums of squares of columns, one set a panel
+  double* sums_ = nullptr;     // of squares of weights and updates, for each panel
+  double* means_ = nullptr;    // of row_var, for each matrix
+  T *row_factor_ = nullptr, *col_factor_ = nullptr;
+};
+
+template <class R, class T>
+void Run(const R& rule, const WholeStep<T>& step, View (*view)(std::span<const int64_t>)) {
+  const Plan plan = PlanOf(rule);
+  Step<T> s(step, plan);
+  if (step.shape.size() < 2) {
+    s.Vector();
+  } else {
+    s.Matrix(view(step.shape));
+  }
+}
+
+}  // namespace
+
+std::vector<int64_t> Adafactor::SlotSizes(const Adafactor& /*rule*/,
+                                          std::span<const int64_t> shape) {
+  return Sizes(shape, &LargestTwo);
+}
+int64_t Adafactor::ScratchSize(std::span<const int64_t> shape) {
+  return Scratch(shape, &LargestTwo);
+}
+MemoryTraffic Adafactor::Traffic(std::span<const int64_t> shape) { return TrafficOf(shape); }
+
+std::vector<int64_t> AdafactorTorch::SlotSizes(const AdafactorTorch& /*rule*/,
+                                               std::span<const int64_t> shape) {
+  return Sizes(shape, &LastTwo);
+}
+int64_t AdafactorTorch::ScratchSize(std::span<const int64_t> shape) {
+  return Scratch(shape, &LastTwo);
+}
+MemoryTraffic AdafactorTorch::Traffic(std::span<const int64_t> shape) { return TrafficOf(shape); }
+
+void StepWhole(const Adafactor& rule, const WholeStep<float>& step) {
+  Run(rule, step, &LargestTwo);
+}
+void StepWhole(const Adafactor& rule, const WholeStep<double>& step) {
+  Run(rule, step, &LargestTwo);
+}
+void StepWhole(const AdafactorTorch& rule, const WholeStep<float>& step) {
+  Run(rule, step, &LastTwo);
+}
+void StepWhole(const AdafactorTorch& rule, const WholeStep<double>& step) {
+  Run(rule, step, &LastTwo);
+}
+
+}  // namespace kudari

@@ -1,0 +1,55 @@
+#ifndef KUDARI_MATRIX_NEWTON_SCHULZ_H_
+#define KUDARI_MATRIX_NEWTON_SCHULZ_H_
+
+#include <array>
+#include <cstddef>
+#include <span>
+
+#include "kudari/step.h"
+
+namespace kudari::internal {
+
+/// One iteration X <- a X + b (X X^T) X + c (X X^T)^2 X, as {a, b, c}.
+using Quintic = std::array<double, 3>;
+
+inline constexpr Quintic kKellerCoefficients[] = {{3.4445, -4.7750, 2.0315}};
+inline constexpr Quintic kPolarExpressCoefficients[] = {
+    {8.156554524902461, -22.48329292557795, 15.878769915207462},
+    {4.042929935166739, -2.808917465908714, 0.5000178451051316},
+    {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
+    {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
+    {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}};
+
+/// A Newton-Schulz iteration and the scaling that comes before it.
+struct NewtonSchulz {
+  std::span<const Quintic> coefficients;  ///< of each iteration; the last one repeats
+  int iterations = 5;                     ///< at least 1
+  /// X starts as x / (norm_factor |x| + norm_epsilon) with the Frobenius norm.
+  double norm_factor = 1, norm_epsilon = 1e-7;
+};
+
+/// Keller Jordan's coefficients (Muon, 2024): singular values end in [0.68, 1.13].
+inline constexpr NewtonSchulz kKeller{.coefficients = kKellerCoefficients};
+/// Amsel et al., The Polar Express (2025), for five iterations: [0.85, 1.14].
+inline constexpr NewtonSchulz kPolarExpress{
+    .coefficients = kPolarExpressCoefficients, .norm_factor = 1.01, .norm_epsilon = 1e-6};
+
+/// How many elements of workspace Orthogonalize needs for a matrix of that shape: about three times
+/// the matrix and four times the square of its shorter side.
+template <class T>
+size_t WorkspaceSize(size_t rows, size_t cols);
+
+/// Floating-point operations of Orthogonalize, where a symmetric product counts half.
+double NewtonSchulzFlops(int iterations, size_t rows, size_t cols);
+
+/// out <- U p(S) V^T where x = U S V^T, both of shape rows x cols in row-major order, and p is the
+/// iteration applied to the scaled singular values. `out` may be x. Nothing is allocated. The bits
+/// depend on neither threads nor instruction set. Values that are not finite give NaNs. Throws
+/// Error if the iteration is empty or the workspace too small. T is float or double.
+template <class T>
+void Orthogonalize(const NewtonSchulz& iteration, const T* x, size_t rows, size_t cols, T* out,
+                   std::span<T> workspace, const Parallel& parallel);
+
+}  // namespace kudari::internal
+
+#endif  // KUDARI_MATRIX_NEWTON_SCHULZ_H_
