@@ -13,10 +13,10 @@ struct OptionDescription {
   std::string name = {}, default_value = {}, range = {}, doc = {};
 };
 
-/// What a rule, source, scale, averager or schedule is, in words: what `kudari list` and
+/// What a rule, source, scale, averager, schedule or preset is, in words: what `kudari list` and
 /// `kudari describe` print.
 struct Description {
-  std::string kind = {};  ///< "rule", "source", "scale", "averager" or "schedule"
+  std::string kind = {};  ///< "rule", "source", "scale", "averager", "schedule" or "preset"
   std::string name = {}, summary = {}, formula = {}, paper = {};
   std::string use = {};    ///< when to use it
   std::string torch = {};  ///< what differs from torch

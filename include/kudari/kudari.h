@@ -4,6 +4,7 @@
 // Everything that most programs need.
 #include "kudari/error.h"
 #include "kudari/optimizer.h"
+#include "kudari/presets.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
 #include "kudari/rules/all.h"

@@ -47,6 +47,27 @@ struct TensorPlan {
   std::vector<std::pair<std::string, double>> options;  ///< at the current step
 };
 
+/// While it lives, parameters hold the weights to be evaluated; its destructor puts back those that
+/// are trained, bit for bit. It may outlive the optimiser, but not the memory of the parameters.
+/// See Optimizer::Evaluation.
+class [[nodiscard]] EvaluationView {
+ public:
+  EvaluationView(EvaluationView&&) noexcept = default;
+  EvaluationView& operator=(EvaluationView&&) = delete;
+  ~EvaluationView();
+
+ private:
+  friend class Optimizer;
+  struct Saved {
+    float* param;
+    std::vector<float> weights;
+  };
+  explicit EvaluationView(std::shared_ptr<bool> open);
+
+  std::shared_ptr<bool> open_;  // whether the optimiser has a view
+  std::vector<Saved> saved_;
+};
+
 /// Applies rules to tensors, in one pass over memory. The new parameters and state are the same
 /// bits on every instruction set and for any number of threads. Not thread-safe: one thread calls.
 ///
@@ -82,6 +103,18 @@ class Optimizer {
   /// an estimate has had no step.
   void UpdateHessian(std::span<const float* const> estimates = {});
 
+  /// Puts the weights to be evaluated into the parameters, for as long as the view lives: those of
+  /// the last averager that has some, or else those of rules that say what to evaluate
+  /// (schedule-free ones), or else what is there. Until then Step, UpdateHessian, LoadState and
+  /// another view throw Error. Batch-norm statistics are the caller's: they belong to the trained
+  /// weights.
+  ///
+  ///     {
+  ///       const auto view = optimizer.Evaluation();
+  ///       accuracy = Evaluate(model);
+  ///     }
+  EvaluationView Evaluation();
+
   /// The tensors in the order given. `param` and `grad` may be pointed elsewhere between steps and
   /// inside an oracle.
   std::span<Tensor> tensors();
@@ -103,10 +136,11 @@ class Optimizer {
   /// for a missing or unknown tensor or buffer or a wrong size, naming it.
   void LoadState(const OptimizerState& state);
 
-  /// Replaces the source, which otherwise is PlainSource or Accumulate as the spec says.
+  /// Replaces the source, which otherwise is what the spec says.
   void SetSource(std::unique_ptr<Source> source);
   /// Adds a scale after those of the spec.
   void AddScale(std::unique_ptr<Scale> scale);
+  /// Adds an averager after those of the spec.
   void AddAverager(std::unique_ptr<Averager> averager);
   /// Sets how work is spread over threads.
   void SetParallel(Parallel parallel);

@@ -22,6 +22,9 @@ namespace kudari {
 ///     match = "head.*"
 ///     lr = 1e-3
 ///
+/// `preset = "ranger"` starts from a preset (kudari/presets.h); the other keys replace its values,
+/// tables key by key, and groups are added to its groups.
+///
 /// Throws Error naming `source` (a file name, say), the line, the key, the range and, for an
 /// unknown key or name, the nearest known one.
 OptimizerSpec ParseRecipe(std::string_view text, std::string_view source = "recipe",

@@ -48,6 +48,38 @@ struct AdaptiveClip {
   friend bool operator==(const AdaptiveClip&, const AdaptiveClip&) = default;
 };
 
+/// What Lookahead does with the state of a rule when it moves the weights.
+enum class LookaheadState {
+  kKeep,     ///< nothing
+  kReset,    ///< it becomes what it is before the first update
+  kPullback  ///< the momentum is interpolated with that of the sync before, as the weights are
+};
+
+/// Lookahead (Zhang et al., arXiv:1907.08610), see the averager.
+struct LookaheadSpec {
+  int64_t k = 5;       ///< steps from sync to sync, at least 1
+  double alpha = 0.5;  ///< step of the slow weights, in [0, 1]
+  LookaheadState state = LookaheadState::kKeep;
+
+  friend bool operator==(const LookaheadSpec&, const LookaheadSpec&) = default;
+};
+
+/// Exponential moving average of the weights, see Ema.
+struct EmaSpec {
+  double decay = 0.999;  ///< in [0, 1)
+  bool warmup = false;   ///< let the decay of the n-th update be at most n / (9 + n)
+
+  friend bool operator==(const EmaSpec&, const EmaSpec&) = default;
+};
+
+/// Stochastic weight averaging, see Swa.
+struct SwaSpec {
+  int64_t start = 0;  ///< steps before the first cycle, at least 0
+  int64_t every = 1;  ///< steps of a cycle, at least 1
+
+  friend bool operator==(const SwaSpec&, const SwaSpec&) = default;
+};
+
 /// A complete description of an optimiser: a plain value, the same as a recipe's [optimizer] table.
 ///
 ///     OptimizerSpec spec = AdamW{.lr = 1e-3};
@@ -85,8 +117,14 @@ struct OptimizerSpec {
   NonFinite nonfinite = NonFinite::kPropagate;
   /// Report the gradient's norm even if nothing needs it: one more read of the gradient.
   bool measure_norm = false;
+  /// Where the gradient is taken: "plain" or "nesterov_lookahead".
+  std::string source = "plain";
   /// Oracle calls per step, at least 1.
   int64_t accumulate = 1;
+  /// What follows the weights, in this order; unset: nothing.
+  std::optional<LookaheadSpec> lookahead;
+  std::optional<EmaSpec> ema;
+  std::optional<SwaSpec> swa;
 
   OptimizerSpec() = default;
   /// From a rule's name.

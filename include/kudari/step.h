@@ -61,6 +61,8 @@ class Engine {
   virtual const Parallel& parallel() const = 0;
   /// Steps taken.
   virtual int64_t steps() const = 0;
+  /// The name of a tensor's rule.
+  virtual std::string_view Rule(size_t index) const = 0;
   /// A state buffer of tensor `index`; empty if its rule has none of that name or it has had no
   /// update.
   virtual std::span<float> Buffer(size_t index, std::string_view slot) = 0;
@@ -92,15 +94,17 @@ class Scale {
 class Averager {
  public:
   virtual ~Averager() = default;
-  /// Called once, before the first step, with the parameters as they are then.
+  /// Called once, before the first step that the averager sees, with the parameters as they are
+  /// then.
   virtual void Start(Engine& engine) = 0;
   /// `engine.steps()` is the number of steps taken, 1 after the first.
   virtual void After(Engine& engine) = 0;
-  /// The weights that tensor `index` is to be evaluated with, or null: those it is trained with.
+  /// The weights that tensor `index` is to be evaluated with, or null: none yet.
   virtual const float* Evaluated(size_t index) const = 0;
-  /// What resuming needs, by name: everything that After changes but the parameters.
+  /// What resuming needs, by name: everything that After changes but the parameters and the rules'
+  /// state.
   virtual std::map<std::string, std::vector<float>> State(const Engine& engine) const = 0;
-  /// Replaces the state; throws Error, with nothing changed, for a wrong name or size.
+  /// Replaces the state, after Start; throws Error, with nothing changed, for a wrong name or size.
   virtual void LoadState(const Engine& engine,
                          const std::map<std::string, std::vector<float>>& state) = 0;
 };

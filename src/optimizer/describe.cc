@@ -1,3 +1,4 @@
+#include "kudari/presets.h"
 #include "kudari/stages.h"
 
 namespace kudari {
@@ -14,6 +15,19 @@ std::vector<Description> DescribeAll(const Registry& registry) {
        .formula = "g <- sum(n_i g_i) / sum(n_i)",
        .options = {
            {"accumulate", "1", "integer, at least 1", "forward and backward calls a step"}}});
+  all.push_back(
+      {.kind = "source",
+       .name = "nesterov_lookahead",
+       .summary = "The gradient where the momentum is about to carry the weights",
+       .formula = "g <- gradient at p - lr momentum b\n"
+                  "then the rule momentum steps from p: b <- momentum b + g;  p <- p - lr b",
+       .paper = "Sutskever et al., On the importance of initialization and momentum in deep "
+                "learning, 2013",
+       .use = "with the rule momentum only; the rule nesterov needs no shifted point",
+       .torch = "the rule nesterov is torch's form: with constant lr and momentum its parameter is "
+                "p - lr momentum b of this one",
+       .options = {{"source", "\"plain\"", "\"plain\" or \"nesterov_lookahead\"",
+                    "\"nesterov_lookahead\" for this"}}});
   all.push_back({.kind = "scale",
                  .name = "clip_norm",
                  .summary = "Clipping by global norm",
@@ -42,7 +56,37 @@ std::vector<Description> DescribeAll(const Registry& registry) {
                  .formula = "g_u <- g_u - mean(g_u) for each row or filter u; vectors stay",
                  .paper = "Yong et al., Gradient Centralization, arXiv:2004.01461",
                  .options = {{"centralize", "false", "true or false", "whether to"}}});
+  all.push_back(
+      {.kind = "averager",
+       .name = "lookahead",
+       .summary = "Slow weights that the fast ones return to every k steps",
+       .formula = "s <- (1 - alpha) s + alpha p;  p <- s, after every k-th step; s is p at first",
+       .paper = "Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, arXiv:1907.08610",
+       .options = {{"lookahead.k", "5", "integer, at least 1", "steps from sync to sync"},
+                   {"lookahead.alpha", "0.5", "[0, 1]", "step of the slow weights"},
+                   {"lookahead.state", "\"keep\"", "\"keep\", \"reset\" or \"pullback\"",
+                    "what happens to the rule's state at a sync"}}});
+  all.push_back(
+      {.kind = "averager",
+       .name = "ema",
+       .summary = "Exponential moving average of the weights, to be evaluated",
+       .formula = "a <- p at the first step, then a <- d a + (1 - d) p\n"
+                  "d = decay, or min(decay, n / (9 + n)) at the n-th step with warm-up",
+       .torch = "as swa_utils.get_ema_avg_fn; warm-up is TensorFlow's",
+       .options = {{"ema.decay", "0.999", "[0, 1)", "what is kept of the average"},
+                   {"ema.warmup", "false", "true or false", "less of it in the first steps"}}});
+  all.push_back(
+      {.kind = "averager",
+       .name = "swa",
+       .summary = "Mean of the weights at the end of every cycle, to be evaluated",
+       .formula = "a <- a + (p - a) / n after steps start + n every, n = 1, 2, ...",
+       .paper = "Izmailov et al., Averaging Weights Leads to Wider Optima and Better "
+                "Generalization, arXiv:1803.05407",
+       .torch = "as swa_utils.AveragedModel",
+       .options = {{"swa.start", "0", "integer, at least 0", "steps before the first cycle"},
+                   {"swa.every", "1", "integer, at least 1", "steps of a cycle"}}});
   for (Description& d : DescribeSchedules()) all.push_back(std::move(d));
+  for (Description& d : DescribePresets()) all.push_back(std::move(d));
   return all;
 }
 

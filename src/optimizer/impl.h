@@ -166,7 +166,8 @@ struct Optimizer::Impl final : Engine {
   std::unique_ptr<Source> source;
   std::vector<std::unique_ptr<Scale>> scales;
   std::vector<std::unique_ptr<Averager>> averagers;
-  bool averagers_started = false;
+  std::vector<bool> averager_started;  // beside averagers
+  std::shared_ptr<bool> view_open = std::make_shared<bool>(false);
 
   Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_spec, const Registry& registry);
 
@@ -174,6 +175,7 @@ struct Optimizer::Impl final : Engine {
   std::span<const Tensor> tensors() const override { return tensor_list; }
   const Parallel& parallel() const override { return parallel_; }
   int64_t steps() const override { return step_count; }
+  std::string_view Rule(size_t index) const override;
   std::span<float> Buffer(size_t index, std::string_view slot) override;
   double Value(size_t index, std::string_view option) const override;
   void ResetState(size_t index) override;
@@ -181,8 +183,13 @@ struct Optimizer::Impl final : Engine {
   // Construction, optimizer.cc.
   void AddTensor(const Tensor& tensor, std::vector<bool>& matched, const Registry& registry);
   size_t CohortOf(int group, TensorClass tensor_class, const Registry& registry);
+  void MakeSource();
+  void AddAverager(std::unique_ptr<Averager> averager);
   void StartAveragers();
   void LoadAveragers(const std::vector<std::map<std::string, std::vector<float>>>& states);
+
+  // The view, evaluation.cc.
+  void CheckNoView(std::string_view what) const;
 
   // A step, step.cc.
   void SetValues(internal::Cohort& cohort) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "averagers/averagers.h"
 #include "core/nearest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
@@ -61,13 +62,22 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
     throw Error("group " + std::to_string(i) + " (match = \"" + match + "\") matches no tensor" +
                 internal::Suggest(match, std::vector<std::string>(names.begin(), names.end())));
   }
+  MakeSource();
+  if (spec.clip_norm) {
+    scales.push_back(std::make_unique<ClipNorm>(*spec.clip_norm, spec.clip_norm_eps));
+  }
+  for (auto& averager : internal::MakeAveragers(spec)) AddAverager(std::move(averager));
+}
+
+void Optimizer::Impl::MakeSource() {
   if (spec.accumulate > 1) {
     source = std::make_unique<Accumulate>(spec.accumulate);
   } else {
     source = std::make_unique<PlainSource>();
   }
-  if (spec.clip_norm) {
-    scales.push_back(std::make_unique<ClipNorm>(*spec.clip_norm, spec.clip_norm_eps));
+  if (spec.source == "nesterov_lookahead") {
+    NesterovLookahead::Check(*this);
+    source = std::make_unique<NesterovLookahead>(std::move(source));
   }
 }
 
@@ -161,10 +171,21 @@ size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Regi
   return cohorts.size() - 1;
 }
 
+void Optimizer::Impl::AddAverager(std::unique_ptr<Averager> averager) {
+  averagers.push_back(std::move(averager));
+  averager_started.push_back(false);
+}
+
 void Optimizer::Impl::StartAveragers() {
-  if (averagers_started) return;
-  for (const auto& a : averagers) a->Start(*this);
-  averagers_started = true;
+  for (size_t i = 0; i < averagers.size(); ++i) {
+    if (averager_started[i]) continue;
+    averagers[i]->Start(*this);
+    averager_started[i] = true;
+  }
+}
+
+std::string_view Optimizer::Impl::Rule(size_t index) const {
+  return cohorts[slotted[index].cohort].rule.name;
 }
 
 std::span<float> Optimizer::Impl::Buffer(size_t index, std::string_view slot) {
@@ -201,14 +222,18 @@ Optimizer::Optimizer(Optimizer&&) noexcept = default;
 Optimizer& Optimizer::operator=(Optimizer&&) noexcept = default;
 
 Report Optimizer::Step() {
-  if (impl_->spec.accumulate > 1) {
-    throw Error("accumulate = " + std::to_string(impl_->spec.accumulate) +
+  const OptimizerSpec& spec = impl_->spec;
+  if (spec.accumulate > 1 || spec.source != "plain") {
+    throw Error((spec.accumulate > 1 ? "accumulate = " + std::to_string(spec.accumulate)
+                                     : "source = \"" + spec.source + "\"") +
                 " needs Step with an oracle that makes each gradient");
   }
+  impl_->CheckNoView("Step");
   return impl_->Apply({});
 }
 
 Report Optimizer::Step(const Oracle& oracle) {
+  impl_->CheckNoView("Step");
   impl_->StartAveragers();
   const Gradient gradient = impl_->source->Compute(*impl_, oracle);
   if (gradient.samples == 0) return {.loss = gradient.loss, .skipped = true};
@@ -216,6 +241,7 @@ Report Optimizer::Step(const Oracle& oracle) {
 }
 
 void Optimizer::UpdateHessian(std::span<const float* const> estimates) {
+  impl_->CheckNoView("UpdateHessian");
   impl_->UpdateHessian(estimates);
 }
 
@@ -256,7 +282,7 @@ void Optimizer::AddScale(std::unique_ptr<Scale> scale) {
 
 void Optimizer::AddAverager(std::unique_ptr<Averager> averager) {
   if (averager == nullptr) throw Error("the averager is null");
-  impl_->averagers.push_back(std::move(averager));
+  impl_->AddAverager(std::move(averager));
 }
 
 void Optimizer::SetParallel(Parallel parallel) {

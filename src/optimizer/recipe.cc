@@ -1,10 +1,13 @@
 #include "kudari/recipe.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "averagers/averagers.h"
 #include "core/nearest.h"
 #include "core/toml_table.h"
 #include "kudari/error.h"
+#include "kudari/presets.h"
 
 namespace kudari {
 namespace {
@@ -12,6 +15,12 @@ namespace {
 using internal::TableReader;
 
 const std::vector<std::string> kPolicies = {"propagate", "skip", "error"};
+const std::vector<std::string> kSources = {"plain", "nesterov_lookahead"};
+const std::vector<std::string> kStates = {"keep", "reset", "pullback"};
+
+size_t IndexOf(const std::vector<std::string>& names, const std::string& name) {
+  return static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
+}
 
 std::vector<std::string> RuleNames(const Registry& registry) {
   std::vector<std::string> names;
@@ -19,8 +28,8 @@ std::vector<std::string> RuleNames(const Registry& registry) {
   return names;
 }
 
-Options ReadOptions(TableReader& reader, const RuleEntry& rule) {
-  Options options;
+/// `options` with those that the table has replaced.
+Options ReadOptions(TableReader& reader, const RuleEntry& rule, Options options = {}) {
   for (const RuleEntry::Option& o : rule.options) {
     const auto value = reader.ScheduleOf(o.name);
     if (!value) continue;
@@ -28,14 +37,16 @@ Options ReadOptions(TableReader& reader, const RuleEntry& rule) {
     if (!(o.low <= first && first <= o.high)) {
       reader.Fail(o.name, value->Text() + " is outside " + RangeText(o.low, o.high));
     }
-    options.emplace(o.name, *value);
+    options.insert_or_assign(o.name, *value);
   }
   return options;
 }
 
-std::vector<TensorClass> ReadClasses(TableReader& reader, std::string_view key) {
+std::optional<std::vector<TensorClass>> ReadClasses(TableReader& reader, std::string_view key) {
+  const auto names = reader.Strings(key);
+  if (!names) return std::nullopt;
   std::vector<TensorClass> classes;
-  for (const std::string& name : reader.Strings(key).value_or(std::vector<std::string>())) {
+  for (const std::string& name : *names) {
     try {
       classes.push_back(ParseTensorClass(name));
     } catch (const Error& e) {
@@ -51,16 +62,49 @@ std::optional<Schedule> ReadLimit(TableReader& reader, std::string_view key) {
   return value;
 }
 
-Fallback ReadFallback(TableReader& reader, const Registry& registry) {
-  Fallback fallback;
-  fallback.rule = reader.Choice("rule", RuleNames(registry)).value_or(fallback.rule);
-  fallback.options = ReadOptions(reader, registry.Find(fallback.rule));
+/// Reads a rule and its options; options of another rule mean nothing to it.
+void ReadRule(TableReader& reader, const Registry& registry, std::string& rule, Options& options) {
+  const auto name = reader.Choice("rule", RuleNames(registry));
+  if (name && *name != rule) {
+    rule = *name;
+    options.clear();
+  }
+  if (!rule.empty()) options = ReadOptions(reader, registry.Find(rule), std::move(options));
+}
+
+// The following take what a preset says and return it with what the table says.
+
+Fallback ReadFallback(TableReader& reader, const Registry& registry, Fallback fallback) {
+  ReadRule(reader, registry, fallback.rule, fallback.options);
   reader.Finish();
   return fallback;
 }
 
-AdaptiveClip ReadAgc(TableReader& reader) {
-  AdaptiveClip agc;
+LookaheadSpec ReadLookahead(TableReader& reader, LookaheadSpec spec) {
+  spec.k = reader.Integer("k", 1, INT64_MAX).value_or(spec.k);
+  spec.alpha = reader.Number("alpha", 0, 1).value_or(spec.alpha);
+  if (const auto state = reader.Choice("state", kStates)) {
+    spec.state = static_cast<LookaheadState>(IndexOf(kStates, *state));
+  }
+  reader.Finish();
+  return spec;
+}
+
+EmaSpec ReadEma(TableReader& reader, EmaSpec spec) {
+  spec.decay = reader.Number("decay", 0, kBelow1).value_or(spec.decay);
+  spec.warmup = reader.Bool("warmup").value_or(spec.warmup);
+  reader.Finish();
+  return spec;
+}
+
+SwaSpec ReadSwa(TableReader& reader, SwaSpec spec) {
+  spec.start = reader.Integer("start", 0, INT64_MAX).value_or(spec.start);
+  spec.every = reader.Integer("every", 1, INT64_MAX).value_or(spec.every);
+  reader.Finish();
+  return spec;
+}
+
+AdaptiveClip ReadAgc(TableReader& reader, AdaptiveClip agc) {
   if (const auto clip = ReadLimit(reader, "clip")) agc.clip = *clip;
   agc.eps = reader.Number("eps", 0, kInfinity).value_or(agc.eps);
   agc.exclude = reader.Strings("exclude").value_or(agc.exclude);
@@ -71,7 +115,7 @@ AdaptiveClip ReadAgc(TableReader& reader) {
 Group ReadGroup(TableReader reader, const std::string& base_rule, const Registry& registry) {
   Group group;
   group.match = reader.String("match").value_or("*");
-  group.classes = ReadClasses(reader, "class");
+  group.classes = ReadClasses(reader, "class").value_or(group.classes);
   group.rule = reader.Choice("rule", RuleNames(registry)).value_or("");
   const std::string& rule = group.rule.empty() ? base_rule : group.rule;
   if (rule.empty()) reader.Fail("rule", "is missing, here and in [optimizer]");
@@ -139,6 +183,24 @@ std::string FallbackText(const Fallback& fallback) {
   return text + "}";
 }
 
+std::string AveragerLines(const OptimizerSpec& spec) {
+  std::string text;
+  if (const auto& lookahead = spec.lookahead) {
+    text += "lookahead = {k = " + std::to_string(lookahead->k) +
+            ", alpha = " + ValueText(lookahead->alpha) +
+            ", state = " + Quoted(kStates.at(static_cast<size_t>(lookahead->state))) + "}\n";
+  }
+  if (const auto& ema = spec.ema) {
+    text += "ema = {decay = " + ValueText(ema->decay) +
+            ", warmup = " + (ema->warmup ? "true" : "false") + "}\n";
+  }
+  if (const auto& swa = spec.swa) {
+    text += "swa = {start = " + std::to_string(swa->start) +
+            ", every = " + std::to_string(swa->every) + "}\n";
+  }
+  return text;
+}
+
 std::string OptionLines(const Options& options) {
   std::string text;
   for (const auto& [name, value] : options) text += name + " = " + ValueText(value) + "\n";
@@ -156,31 +218,39 @@ OptimizerSpec ParseRecipe(std::string_view text, std::string_view source,
   TableReader& reader = *table;
 
   OptimizerSpec spec;
-  spec.rule = reader.Choice("rule", RuleNames(registry)).value_or("");
-  if (!spec.rule.empty()) spec.options = ReadOptions(reader, registry.Find(spec.rule));
-  spec.no_decay = ReadClasses(reader, "no_decay");
-  if (reader.Has("no_adapt")) spec.no_adapt = ReadClasses(reader, "no_adapt");
-  if (auto fallback = reader.Table("fallback")) {
-    spec.fallback = ReadFallback(*fallback, registry);
+  if (const auto preset = reader.Choice("preset", PresetNames())) {
+    spec = Preset(*preset, registry);
   }
-  spec.clip_norm = ReadLimit(reader, "clip_norm");
+  ReadRule(reader, registry, spec.rule, spec.options);
+  spec.no_decay = ReadClasses(reader, "no_decay").value_or(spec.no_decay);
+  if (auto no_adapt = ReadClasses(reader, "no_adapt")) spec.no_adapt = std::move(no_adapt);
+  if (auto table = reader.Table("fallback")) {
+    spec.fallback = ReadFallback(*table, registry, spec.fallback.value_or(Fallback()));
+  }
+  if (auto clip_norm = ReadLimit(reader, "clip_norm")) spec.clip_norm = std::move(clip_norm);
   spec.clip_norm_eps = reader.Number("clip_norm_eps", 0, kInfinity).value_or(spec.clip_norm_eps);
-  if (auto agc = reader.Table("agc")) spec.agc = ReadAgc(*agc);
-  spec.centralize = reader.Bool("centralize").value_or(false);
-  spec.clip_value = ReadLimit(reader, "clip_value");
-  if (const auto policy = reader.Choice("nonfinite", kPolicies)) {
-    spec.nonfinite = *policy == "skip"    ? NonFinite::kSkip
-                     : *policy == "error" ? NonFinite::kError
-                                          : NonFinite::kPropagate;
+  if (auto table = reader.Table("agc")) {
+    spec.agc = ReadAgc(*table, spec.agc.value_or(AdaptiveClip()));
   }
-  spec.measure_norm = reader.Bool("measure_norm").value_or(false);
-  spec.accumulate = reader.Integer("accumulate", 1, INT64_MAX).value_or(1);
+  spec.centralize = reader.Bool("centralize").value_or(spec.centralize);
+  if (auto clip_value = ReadLimit(reader, "clip_value")) spec.clip_value = std::move(clip_value);
+  if (const auto policy = reader.Choice("nonfinite", kPolicies)) {
+    spec.nonfinite = static_cast<NonFinite>(IndexOf(kPolicies, *policy));
+  }
+  spec.measure_norm = reader.Bool("measure_norm").value_or(spec.measure_norm);
+  spec.source = reader.Choice("source", kSources).value_or(spec.source);
+  spec.accumulate = reader.Integer("accumulate", 1, INT64_MAX).value_or(spec.accumulate);
+  if (auto table = reader.Table("lookahead")) {
+    spec.lookahead = ReadLookahead(*table, spec.lookahead.value_or(LookaheadSpec()));
+  }
+  if (auto table = reader.Table("ema")) spec.ema = ReadEma(*table, spec.ema.value_or(EmaSpec()));
+  if (auto table = reader.Table("swa")) spec.swa = ReadSwa(*table, spec.swa.value_or(SwaSpec()));
   for (TableReader& item : reader.Tables("classify")) {
     const auto match = item.String("match");
     if (!match) item.Fail("match", "is missing");
     const auto classes = ReadClasses(item, "class");
-    if (classes.size() != 1) item.Fail("class", "must be one class");
-    spec.classes.emplace_back(*match, classes.front());
+    if (!classes || classes->size() != 1) item.Fail("class", "must be one class");
+    spec.classes.emplace_back(*match, classes->front());
     item.Finish();
   }
   for (const TableReader& item : reader.Tables("group")) {
@@ -217,9 +287,12 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
     CheckRange("agc.eps", spec.agc->eps, 0, kInfinity);
   }
   if (spec.clip_value) CheckRange("clip_value", (*spec.clip_value)(0), 0, kInfinity);
-  if (spec.accumulate < 1) {
-    throw Error("accumulate = " + std::to_string(spec.accumulate) + " is outside [1, ...]");
+  if (IndexOf(kSources, spec.source) == kSources.size()) {
+    throw Error("source: unknown name \"" + spec.source + "\"" +
+                internal::Suggest(spec.source, kSources));
   }
+  internal::CheckCount("accumulate", spec.accumulate, 1);
+  static_cast<void>(internal::MakeAveragers(spec));  // their constructors check
   return full;
 }
 
@@ -240,7 +313,9 @@ std::string ToToml(const OptimizerSpec& spec) {
   if (spec.clip_value) text += "clip_value = " + ValueText(*spec.clip_value) + "\n";
   text += "nonfinite = " + Quoted(kPolicies.at(static_cast<size_t>(spec.nonfinite))) + "\n";
   text += std::string("measure_norm = ") + (spec.measure_norm ? "true" : "false") + "\n";
+  text += "source = " + Quoted(spec.source) + "\n";
   text += "accumulate = " + std::to_string(spec.accumulate) + "\n";
+  text += AveragerLines(spec);
   for (const auto& [match, tensor_class] : spec.classes) {
     text += "\n[[optimizer.classify]]\nmatch = " + Quoted(match) + "\nclass = \"" +
             std::string(Name(tensor_class)) + "\"\n";

@@ -26,9 +26,9 @@ OptimizerState Optimizer::State() const {
     }
     state.tensors.push_back(std::move(t));
   }
-  for (const auto& a : impl_->averagers) {
-    state.averagers.push_back(
-        impl_->averagers_started ? a->State(*impl_) : std::map<std::string, std::vector<float>>());
+  for (size_t i = 0; i < impl_->averagers.size(); ++i) {
+    state.averagers.emplace_back();
+    if (impl_->averager_started[i]) state.averagers[i] = impl_->averagers[i]->State(*impl_);
   }
   return state;
 }
@@ -74,6 +74,7 @@ void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted
 void Optimizer::LoadState(const OptimizerState& state) {
   // All checks come first, so that a bad state changes nothing.
   Impl& impl = *impl_;
+  impl.CheckNoView("LoadState");
   if (state.step < 0) throw Error("state: step = " + std::to_string(state.step) + " is negative");
   std::map<std::string_view, size_t> index;
   for (size_t i = 0; i < impl.tensor_list.size(); ++i) {
@@ -127,21 +128,23 @@ void Optimizer::LoadState(const OptimizerState& state) {
 /// were.
 void Optimizer::Impl::LoadAveragers(
     const std::vector<std::map<std::string, std::vector<float>>>& states) {
-  const bool begun =
-      std::any_of(states.begin(), states.end(), [](const auto& state) { return !state.empty(); });
-  if (!begun) {
-    averagers_started = false;
-    return;
-  }
+  const std::vector<bool> former_started = averager_started;
   StartAveragers();
   std::vector<std::map<std::string, std::vector<float>>> former;
   for (const auto& a : averagers) former.push_back(a->State(*this));
+  const auto load = [this](const auto& from) {
+    for (size_t i = 0; i < averagers.size(); ++i) {
+      if (!from[i].empty()) averagers[i]->LoadState(*this, from[i]);
+    }
+  };
   try {
-    for (size_t i = 0; i < averagers.size(); ++i) averagers[i]->LoadState(*this, states[i]);
+    load(states);
   } catch (...) {
-    for (size_t i = 0; i < averagers.size(); ++i) averagers[i]->LoadState(*this, former[i]);
+    load(former);
+    averager_started = former_started;
     throw;
   }
+  for (size_t i = 0; i < averagers.size(); ++i) averager_started[i] = !states[i].empty();
 }
 
 }  // namespace kudari
