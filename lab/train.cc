@@ -295,6 +295,19 @@ std::string OptimizerText(const OptimizerSpec& spec) {
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
+// Bytes that the optimiser keeps: the rules' state and that of averagers.
+int64_t StateBytes(const kudari::Optimizer& engine) {
+  const OptimizerState state = engine.State();
+  size_t values = 0;
+  for (const TensorState& t : state.tensors) {
+    for (const TensorState::Buffer& b : t.buffers) values += b.values.size();
+  }
+  for (const auto& averager : state.averagers) {
+    for (const auto& [name, x] : averager) values += x.size();
+  }
+  return static_cast<int64_t>(values * sizeof(float));
+}
+
 // One training run, from the recipe to the summary.
 class Run {
  public:
@@ -417,6 +430,7 @@ TrainResult Run::Execute() {
   TrainEpochs();
   seconds_ = Seconds(start_);
   if (!result_.diverged) {
+    const auto view = optimizer_->Evaluation();
     result_.test = Evaluate(*model_, test_, loss_);
     metrics_->Write(ScoreJson(last_.step, "test", result_.test));
     SaveWeights(*model_, out_ / "model.safetensors");
@@ -531,7 +545,11 @@ void Run::EvaluateNow() {
   evaluated_step_ = last_.step;
   const TrainConfig& train = recipe_.train;
   if (validation_.size() > 0) {
-    const Score score = Evaluate(*model_, validation_, loss_);
+    Score score;
+    {
+      const auto view = optimizer_->Evaluation();
+      score = Evaluate(*model_, validation_, loss_);
+    }
     result_.validation = score;
     metrics_->Write(ScoreJson(last_.step, "val", score));
     if (!(score.accuracy <= result_.best_val_accuracy)) result_.best_val_accuracy = score.accuracy;
@@ -586,12 +604,16 @@ std::string Run::Heading() const {
 }
 
 std::string Run::Summary() const {
+  const int64_t state_bytes = StateBytes(optimizer_->engine());
   const auto percent = [](double x) { return fmt::format("{:.2f}%", 100 * x); };
   std::vector<std::vector<std::string>> rows = {
       {"model", fmt::format("{}, {} parameters", recipe_.model.name, model_->ParameterCount())},
       {"data", fmt::format("{}: {} training, {} validation, {} test samples", data_.name,
                            train_.size(), validation_.size(), test_.size())},
       {"optimiser", OptimizerText(recipe_.optimizer)},
+      {"state", fmt::format("{} bytes, {:.3g} a parameter", state_bytes,
+                            static_cast<double>(state_bytes) /
+                                static_cast<double>(model_->ParameterCount()))},
       {"steps", fmt::format("{} of {}, in epoch {}", last_.step, steps_, last_.epoch)},
       {"time", fmt::format("{:.1f} s, {:.0f} samples/s", seconds_,
                            static_cast<double>(samples_seen_) / seconds_)},

@@ -194,6 +194,32 @@ TEST(TorchTest, GroupsAndSchedulesWorkByName) {
   EXPECT_EQ(optimizer.engine().Value(1, "weight_decay"), 0);
 }
 
+TEST(TorchTest, EvaluationShowsTheAverageAndPutsTheWeightsBack) {
+  auto model = Mlp();
+  OptimizerSpec spec = Sgd{.lr = 0.5};
+  spec.swa = SwaSpec{};
+  Optimizer optimizer(*model, spec);
+  at::Tensor sum = ::torch::zeros({7, 5});
+  for (int i = 0; i < 3; ++i) {
+    optimizer.Step([&]() -> at::Tensor {
+      auto loss = Loss(model);
+      loss.backward();
+      return loss;
+    });
+    sum += model->parameters()[0].detach();
+  }
+  // Even if the weights have moved to other memory.
+  auto weight = model->parameters()[0];
+  const at::Tensor trained = weight.detach().clone();
+  weight.set_data(weight.detach().clone());
+  {
+    const auto view = optimizer.Evaluation();
+    EXPECT_LT((weight.detach() - sum / 3).abs().max().item<double>(), 1e-6);
+    EXPECT_FALSE(at::equal(weight.detach(), trained));
+  }
+  EXPECT_TRUE(at::equal(weight.detach(), trained));
+}
+
 // Logistic regression without a bias: logits x w.
 struct Softmax {
   Softmax() {

@@ -42,7 +42,7 @@ class Optimizer {
   Report Step(const std::function<at::Tensor()>& closure);
   /// The same for a closure that says how many samples its mean loss is over, which weights
   /// accumulated batches; zero samples end the data.
-  Report Step(const std::function<Evaluation()>& closure);
+  Report Step(const std::function<kudari::Evaluation()>& closure);
 
   /// Takes estimates of the Hessian's diagonal into the state of rules that use one, one estimate
   /// for each parameter, undefined for none; see kudari::Optimizer::UpdateHessian. Throws Error for
@@ -51,6 +51,10 @@ class Optimizer {
   ///     const auto logits = [&] { return model->forward(batch); };
   ///     optimizer.UpdateHessian(GaussNewtonBartlett(optimizer.Parameters(), logits));
   void UpdateHessian(const std::vector<at::Tensor>& estimates);
+
+  /// Puts the weights to be evaluated into the parameters, for as long as the view lives; see
+  /// kudari::Optimizer::Evaluation and, for models with batch norm, UpdateBatchNorm.
+  EvaluationView Evaluation();
 
   /// The parameters in the order of the engine's tensors.
   std::vector<at::Tensor> Parameters() const;
@@ -63,6 +67,7 @@ class Optimizer {
   const kudari::Optimizer& engine() const { return engine_; }
 
  private:
+  void BindParameters();
   void BindGradients();
 
   NamedParameters parameters_;
