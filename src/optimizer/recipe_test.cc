@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kudari/kudari.h"
+#include "tests/support/errors.h"
 
 namespace kudari {
 namespace {
@@ -11,12 +12,7 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string ErrorOf(std::string_view toml) {
-  try {
-    ParseRecipe(toml, "r.toml");
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
+  return testing::ErrorOf([&] { ParseRecipe(toml, "r.toml"); });
 }
 
 constexpr std::string_view kFull = R"toml(
@@ -33,6 +29,15 @@ nonfinite = "skip"
 measure_norm = true
 accumulate = 4
 no_decay = ["bias", "norm"]
+no_adapt = "embedding"
+fallback = {rule = "sgd", lr = "0.1 * warmup(5)"}
+clip_norm_eps = 0
+agc = {clip = "0.02 * linear(7)", eps = 1e-4, exclude = ["head.*", "a\"b"]}
+centralize = true
+source = "nesterov_lookahead"
+lookahead = {k = 6, alpha = 0.8, state = "pullback"}
+ema = {decay = 0.99, warmup = true}
+swa = {start = 1000, every = 100}
 
 [[optimizer.classify]]
 match = "odd*"
@@ -59,6 +64,17 @@ TEST(RecipeTest, ReadsEverything) {
   EXPECT_EQ(spec.nonfinite, NonFinite::kSkip);
   EXPECT_TRUE(spec.measure_norm);
   EXPECT_EQ(spec.accumulate, 4);
+  EXPECT_EQ(spec.no_adapt, std::vector{TensorClass::kEmbedding});
+  EXPECT_EQ(spec.fallback, (Fallback{.rule = "sgd", .options = {{"lr", 0.1 * Warmup(5)}}}));
+  EXPECT_EQ(spec.clip_norm_eps, 0);
+  EXPECT_EQ(spec.agc,
+            (AdaptiveClip{.clip = 0.02 * Linear(7), .eps = 1e-4, .exclude = {"head.*", "a\"b"}}));
+  EXPECT_TRUE(spec.centralize);
+  EXPECT_EQ(spec.source, "nesterov_lookahead");
+  EXPECT_EQ(spec.lookahead,
+            (LookaheadSpec{.k = 6, .alpha = 0.8, .state = LookaheadState::kPullback}));
+  EXPECT_EQ(spec.ema, (EmaSpec{.decay = 0.99, .warmup = true}));
+  EXPECT_EQ(spec.swa, (SwaSpec{.start = 1000, .every = 100}));
   EXPECT_EQ(spec.no_decay, (std::vector{TensorClass::kBias, TensorClass::kNorm}));
   ASSERT_EQ(spec.classes.size(), 1U);
   EXPECT_EQ(spec.classes[0].second, TensorClass::kEmbedding);
@@ -90,6 +106,60 @@ TEST(RecipeTest, EveryRuleRoundTrips) {
     EXPECT_EQ(full.options.size(), rule.options.size());
     EXPECT_EQ(ParseRecipe(ToToml(full)), full);
   }
+}
+
+TEST(RecipeTest, EmptyTablesAreDefaults) {
+  const OptimizerSpec spec = ParseRecipe(
+      "[optimizer]\nrule = \"sgd\"\nfallback = {}\nagc = {}\nlookahead = {}\nema = {}\nswa = {}\n"
+      "no_adapt = []\n");
+  EXPECT_EQ(spec.fallback, Fallback());
+  EXPECT_EQ(spec.agc, AdaptiveClip());
+  EXPECT_EQ(spec.lookahead, LookaheadSpec());
+  EXPECT_EQ(spec.ema, EmaSpec());
+  EXPECT_EQ(spec.swa, SwaSpec());
+  EXPECT_EQ(spec.no_adapt, std::vector<TensorClass>());
+  const OptimizerSpec full = Complete(spec);
+  EXPECT_EQ(full.fallback->options.size(), Registry::Builtin().Find("adamw").options.size());
+  EXPECT_EQ(ParseRecipe(ToToml(full)), full);
+  for (const LookaheadState state :
+       {LookaheadState::kKeep, LookaheadState::kReset, LookaheadState::kPullback}) {
+    OptimizerSpec with = full;
+    with.lookahead->state = state;
+    EXPECT_EQ(ParseRecipe(ToToml(with)), with);
+  }
+  for (const NonFinite policy : {NonFinite::kPropagate, NonFinite::kSkip, NonFinite::kError}) {
+    OptimizerSpec with = full;
+    with.nonfinite = policy;
+    EXPECT_EQ(ParseRecipe(ToToml(with)), with);
+  }
+}
+
+TEST(RecipeTest, PresetsAreRecipes) {
+  EXPECT_FALSE(PresetNames().empty());
+  for (const std::string& name : PresetNames()) {
+    const OptimizerSpec full = Complete(Preset(name));
+    EXPECT_EQ(ParseRecipe(ToToml(full)), full) << name;
+    EXPECT_EQ(ParseRecipe("[optimizer]\npreset = \"" + name + "\"\n"), Preset(name));
+  }
+  EXPECT_EQ(testing::ErrorOf([] { Preset("rangr"); }),
+            "unknown preset \"rangr\"; did you mean \"ranger\"?");
+}
+
+TEST(RecipeTest, OtherKeysReplaceThoseOfAPreset) {
+  EXPECT_EQ(Preset("ranger").rule, "radam");
+  EXPECT_EQ(Preset("ranger").lookahead, (LookaheadSpec{.k = 5, .alpha = 0.5}));
+  OptimizerSpec expected = Preset("ranger");
+  expected.options.emplace("lr", 0.5);
+  expected.lookahead->k = 6;
+  expected.centralize = true;
+  EXPECT_EQ(ParseRecipe("[optimizer]\npreset = \"ranger\"\nlr = 0.5\nlookahead = {k = 6}\n"
+                        "centralize = true\n"),
+            expected);
+  // The options of a rule that is not taken go with it.
+  const OptimizerSpec other = ParseRecipe("[optimizer]\npreset = \"ranger\"\nrule = \"sgd\"\n");
+  EXPECT_EQ(other.rule, "sgd");
+  EXPECT_TRUE(other.options.empty());
+  EXPECT_TRUE(other.lookahead.has_value());
 }
 
 TEST(RecipeTest, AStructAndARecipeAreTheSame) {
@@ -134,6 +204,35 @@ TEST(RecipeTest, ErrorsNameTheLineTheKeyAndTheNearestName) {
   EXPECT_THAT(with("measure_norm = 1"), HasSubstr("must be true or false"));
   EXPECT_THAT(with("no_decay = [\"bais\"]"), HasSubstr("did you mean \"bias\"?"));
   EXPECT_THAT(with("no_decay = [1]"), HasSubstr("must be a string or a list of strings"));
+  EXPECT_THAT(with("no_adpat = []"), HasSubstr("did you mean \"no_adapt\"?"));
+  EXPECT_THAT(with("clip_norm_eps = -1"),
+              HasSubstr("optimizer.clip_norm_eps: -1 is outside [0, inf)"));
+  EXPECT_THAT(with("preset = \"rangr\""),
+              HasSubstr("r.toml:3: optimizer.preset: unknown name \"rangr\"; did you mean"));
+  EXPECT_THAT(with("source = \"plane\""), HasSubstr("did you mean \"plain\"?"));
+  EXPECT_THAT(with("fallback = {rule = \"adamv\"}"),
+              HasSubstr("r.toml:3: optimizer.fallback.rule: unknown name \"adamv\""));
+  EXPECT_THAT(with("fallback = {momentum = 0.9}"),
+              HasSubstr("optimizer.fallback.momentum: unknown key"));
+  EXPECT_THAT(with("fallback = {beta1 = 1}"),
+              HasSubstr("optimizer.fallback.beta1: 1 is outside [0, 1)"));
+  EXPECT_THAT(with("fallback = \"adamw\""), HasSubstr("fallback: must be a table"));
+  EXPECT_THAT(with("agc = {clip = -1}"), HasSubstr("optimizer.agc.clip: -1 is outside [0, inf)"));
+  EXPECT_THAT(with("agc = {eps = -1}"), HasSubstr("optimizer.agc.eps: -1 is outside [0, inf)"));
+  EXPECT_THAT(with("agc = {excluded = []}"), HasSubstr("did you mean \"exclude\"?"));
+  EXPECT_THAT(with("centralize = 1"), HasSubstr("must be true or false"));
+  EXPECT_THAT(with("lookahead = {k = 0}"),
+              HasSubstr("r.toml:3: optimizer.lookahead.k: 0 is outside [1, ...]"));
+  EXPECT_THAT(with("lookahead = {k = 2.5}"), HasSubstr("lookahead.k: must be an integer"));
+  EXPECT_THAT(with("lookahead = {alpha = 1.5}"),
+              HasSubstr("optimizer.lookahead.alpha: 1.5 is outside [0, 1]"));
+  EXPECT_THAT(with("lookahead = {state = \"pullbak\"}"), HasSubstr("did you mean \"pullback\"?"));
+  EXPECT_THAT(with("lookahead = {beta = 1}"), HasSubstr("optimizer.lookahead.beta: unknown key"));
+  EXPECT_THAT(with("ema = {decay = 1}"), HasSubstr("optimizer.ema.decay: 1 is outside [0, 1)"));
+  EXPECT_THAT(with("ema = {decay = nan}"), HasSubstr("is outside [0, 1)"));
+  EXPECT_THAT(with("ema = 0.999"), HasSubstr("optimizer.ema: must be a table"));
+  EXPECT_THAT(with("swa = {start = -1}"), HasSubstr("optimizer.swa.start: -1 is outside [0, ...]"));
+  EXPECT_THAT(with("swa = {every = 0}"), HasSubstr("optimizer.swa.every: 0 is outside [1, ...]"));
   EXPECT_THAT(with("[[optimizer.group]]\nmatsch = \"*\""),
               HasSubstr("r.toml:4: optimizer.group.matsch: unknown key; did you mean \"match\"?"));
   EXPECT_THAT(with("[[optimizer.group]]\nrule = \"sdg\""), HasSubstr("did you mean \"sgd\"?"));
