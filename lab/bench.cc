@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <functional>
 #include <memory>
@@ -17,12 +16,13 @@
 #include "kudari/optimizer.h"
 #include "kudari/rules/sgd.h"
 #include "kudari/safetensors.h"
+#include "lab/bench_matrix.h"
 #include "lab/roofline.h"
+#include "lab/timing.h"
 
 namespace kudari::lab {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 
 // Tensors up to this size (512 KiB) are still in the cache when a second pass comes.
@@ -166,20 +166,6 @@ void Roofline(const Arrays& arrays, const Traffic& traffic, int threads, size_t 
       });
     }
   });
-}
-
-/// Seconds of one call.
-template <class F>
-double Time(int repeats, const F& f) {
-  const auto start = Clock::now();
-  for (int i = 0; i < repeats; ++i) f();
-  return std::chrono::duration<double>(Clock::now() - start).count() / repeats;
-}
-
-double Median(std::vector<double> x) {
-  std::sort(x.begin(), x.end());
-  const size_t half = x.size() / 2;
-  return x.size() % 2 == 1 ? x[half] : (x[half - 1] + x[half]) / 2;
 }
 
 /// The distance at which the roofline is fastest here.
@@ -347,8 +333,11 @@ void Bench(const BenchOptions& options, std::FILE* console) {
       }
     }
   }
-  if (!matched) {
-    throw Error("--filter \"" + options.filter + "\" matches no case; cases are like adamw/64M/2");
+  const size_t rule_cases = results.size();
+  BenchMatrix(filter, options.rounds, console, results);
+  if (!matched && results.size() == rule_cases) {
+    throw Error("--filter \"" + options.filter +
+                "\" matches no case; cases are like adamw/64M/2 and ns/768x768/1");
   }
   if (!options.json.empty()) WriteFileAtomically(options.json, results.dump(2) + "\n");
 }

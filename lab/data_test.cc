@@ -17,10 +17,12 @@
 
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
+#include "tests/support/errors.h"
 
 namespace kudari::lab {
 namespace {
 
+using kudari::testing::ErrorOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
@@ -28,16 +30,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 namespace fs = std::filesystem;
-
-template <class F>
-std::string MessageOf(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 std::string Gzip(const std::string& plain) {
   z_stream stream = {};
@@ -175,18 +167,17 @@ class DataTest : public ::testing::Test {
 };
 
 TEST_F(DataTest, UnknownNameSuggestsTheNearest) {
-  EXPECT_EQ(MessageOf([] { LoadData("mnits", "", 1, 0.1); }),
+  EXPECT_EQ(ErrorOf([] { LoadData("mnits", "", 1, 0.1); }),
             "data.name: unknown name \"mnits\"; did you mean \"mnist\"?");
   EXPECT_THAT(DataNames(), ElementsAre("digits", "mnist", "cifar10", "safetensors"));
 }
 
 TEST_F(DataTest, ShareIsChecked) {
-  EXPECT_EQ(MessageOf([] { LoadData("mnist", "", 1, 1); }),
-            "data.validation = 1 is outside [0, 1)");
-  EXPECT_EQ(MessageOf([] { LoadData("digits", "", 1, 0.8); }),
+  EXPECT_EQ(ErrorOf([] { LoadData("mnist", "", 1, 1); }), "data.validation = 1 is outside [0, 1)");
+  EXPECT_EQ(ErrorOf([] { LoadData("digits", "", 1, 0.8); }),
             "data.validation = 0.8 is outside [0, 0.8)");
-  EXPECT_THAT(MessageOf([] { LoadData("cifar10", "", 1, -0.5); }), HasSubstr("is outside"));
-  EXPECT_THAT(MessageOf([] { LoadData("safetensors", "", 1, NAN); }), HasSubstr("is outside"));
+  EXPECT_THAT(ErrorOf([] { LoadData("cifar10", "", 1, -0.5); }), HasSubstr("is outside"));
+  EXPECT_THAT(ErrorOf([] { LoadData("safetensors", "", 1, NAN); }), HasSubstr("is outside"));
 }
 
 TEST_F(DataTest, DigitsAreSplitByClass) {
@@ -268,7 +259,7 @@ TEST_F(DataTest, DigitsAreFoundThroughTheVariable) {
 }
 
 TEST_F(DataTest, DigitsThatAreNotThereSayWhatToDo) {
-  EXPECT_EQ(MessageOf([&] { LoadData("digits", folder_, 1, 0.2); }),
+  EXPECT_EQ(ErrorOf([&] { LoadData("digits", folder_, 1, 0.2); }),
             "data: no digits.csv.gz at " + folder_.string() + ", " + (folder_ / "digits").string() +
                 "; run `make setup`, or set data.path in the recipe, or KUDARI_DATA, to the folder "
                 "that holds scikit-learn's digits.csv.gz");
@@ -286,7 +277,7 @@ TEST_F(DataTest, RealDigits) {
 TEST_F(DataTest, DamagedDigitsAreNamed) {
   const auto message = [&](const std::string& text) {
     const fs::path path = Write("digits.csv", text);
-    return MessageOf([&] { LoadDigits(path, 1, 0.2); });
+    return ErrorOf([&] { LoadDigits(path, 1, 0.2); });
   };
   const std::string rows = DigitsCsv(3), path = (folder_ / "digits.csv").string();
   const std::string rest = ": must be 64 integers from 0 to 16 and a label from 0 to 9";
@@ -312,7 +303,7 @@ TEST_F(DataTest, DamagedGzipIsNamed) {
   const fs::path path = folder_ / "digits.csv.gz";
   const auto message = [&](const std::string& bytes) {
     Write("digits.csv.gz", bytes);
-    return MessageOf([&] { LoadDigits(folder_, 1, 0.2); });
+    return ErrorOf([&] { LoadDigits(folder_, 1, 0.2); });
   };
   for (size_t size = 0; size < packed.size(); size += 1 + packed.size() / 50) {
     EXPECT_EQ(message(packed.substr(0, size)), path.string() + ": is truncated") << size;
@@ -349,7 +340,7 @@ TEST_F(DataTest, MnistIsRead) {
 TEST_F(DataTest, MnistIsFoundInTheUsualFolders) {
   fs::create_directories(folder_ / "here");
   fs::current_path(folder_ / "here");
-  EXPECT_EQ(MessageOf([] { LoadData("mnist", "", 1, 0); }),
+  EXPECT_EQ(ErrorOf([] { LoadData("mnist", "", 1, 0); }),
             "data: no train-images-idx3-ubyte, plain, .gz or .xz, in ../shared/data, "
             "../shared/data/mnist, .data, .data/mnist; set data.path in the recipe, or "
             "KUDARI_DATA, to the folder that holds it");
@@ -364,7 +355,7 @@ TEST_F(DataTest, MnistIsFoundInTheUsualFolders) {
   unsetenv("KUDARI_DATA");
   // A path of the user's is not replaced by another place.
   WriteMnist("shared/data/mnist");
-  EXPECT_THAT(MessageOf([] { LoadData("mnist", "nowhere", 1, 0); }),
+  EXPECT_THAT(ErrorOf([] { LoadData("mnist", "nowhere", 1, 0); }),
               HasSubstr(" in nowhere, nowhere/mnist; "));
 }
 
@@ -376,7 +367,7 @@ TEST_F(DataTest, DamagedMnistIsNamed) {
     fs::remove(images + ".gz");
     Write("train-images-idx3-ubyte", x);
     Write("train-labels-idx1-ubyte", y);
-    return MessageOf([&] { LoadMnist(folder_, 1, 0.1); });
+    return ErrorOf([&] { LoadMnist(folder_, 1, 0.1); });
   };
   const std::string x = IdxImages(20, 3, 2), y = IdxLabels(20);
   EXPECT_EQ(message(x, y), "no error");
@@ -399,7 +390,7 @@ TEST_F(DataTest, DamagedMnistIsNamed) {
                                   "most 2^30 values");
   EXPECT_THAT(message(IdxImages(0, 3, 2), y), HasSubstr("has dimension 0"));
   fs::remove(labels);
-  EXPECT_EQ(MessageOf([&] { LoadMnist(folder_, 1, 0.1); }),
+  EXPECT_EQ(ErrorOf([&] { LoadMnist(folder_, 1, 0.1); }),
             folder_.string() + ": has no train-labels-idx1-ubyte, plain, .gz or .xz");
 }
 
@@ -423,11 +414,11 @@ TEST_F(DataTest, CifarIsRead) {
 
 TEST_F(DataTest, DamagedCifarIsNamed) {
   Write("test_batch.bin", CifarBatch(10));
-  EXPECT_EQ(MessageOf([&] { LoadCifar10(folder_, 1, 0.1); }),
+  EXPECT_EQ(ErrorOf([&] { LoadCifar10(folder_, 1, 0.1); }),
             folder_.string() + ": has none of data_batch_1.bin to data_batch_5.bin");
   const auto message = [&](const fs::path& name, const std::string& bytes) {
     const fs::path path = Write(name, bytes);
-    std::string text = MessageOf([&] { LoadCifar10(folder_, 1, 0.1); });
+    std::string text = ErrorOf([&] { LoadCifar10(folder_, 1, 0.1); });
     fs::remove(path);
     return text;
   };
@@ -478,7 +469,7 @@ class SafeTensorsDataTest : public DataTest {
   }
   // The message without the file's name.
   std::string Message(const std::vector<RawTensor>& tensors) {
-    const std::string text = MessageOf([&] { Load(tensors); });
+    const std::string text = ErrorOf([&] { Load(tensors); });
     const std::string prefix = (folder_ / "d.safetensors").string() + ": ";
     return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
   }
@@ -541,10 +532,10 @@ TEST_F(SafeTensorsDataTest, ShapesOfSamples) {
   EXPECT_THAT(shape("[1,3,2]"), ElementsAre(1, 3, 2));
   EXPECT_THAT(shape("[1,3,2,1]"), ElementsAre(3, 2, 1));
   EXPECT_THAT(
-      MessageOf([&] { shape("[6]"); }),
+      ErrorOf([&] { shape("[6]"); }),
       HasSubstr("tensor \"train/x\" has 1 dimensions and 6 values, but must have values and "
                 "the shape (N, D), (N, H, W) or (N, C, H, W)"));
-  EXPECT_THAT(MessageOf([&] { shape("[1,1,1,1,6]"); }), HasSubstr("has 5 dimensions"));
+  EXPECT_THAT(ErrorOf([&] { shape("[1,1,1,1,6]"); }), HasSubstr("has 5 dimensions"));
 }
 
 TEST_F(SafeTensorsDataTest, OwnValidationOrAShare) {
@@ -581,7 +572,7 @@ TEST_F(SafeTensorsDataTest, BadTensorsAreNamed) {
       test_x{"test/x", "F32", "[1,2]", Raw<float>({7, 8})},
       test_y{"test/y", "I64", "[1]", Raw<int64_t>({0})};
   EXPECT_EQ(Message({train_x, train_y, test_x, test_y}), "no error");
-  EXPECT_EQ(MessageOf([] { LoadData("safetensors", "", 1, 0); }),
+  EXPECT_EQ(ErrorOf([] { LoadData("safetensors", "", 1, 0); }),
             "data.path is missing: the safetensors file of the data");
   EXPECT_EQ(Message({train_x, train_y, test_x, {"test/labels", "I64", "[1]", Raw<int64_t>({0})}}),
             "has no tensor \"test/y\"; did you mean \"test/x\"?");

@@ -307,6 +307,37 @@ RuleEntry DescribedEntry() {
   return e;
 }
 
+template <class R>
+std::vector<int64_t> SlotSizesOf(const R& rule, std::span<const int64_t> shape) {
+  return SlotSizes(rule, shape);
+}
+template <class R>
+int64_t ScratchSizeOf(std::span<const int64_t> shape) {
+  return ScratchSize(R(), shape);
+}
+template <class R>
+MemoryTraffic TrafficOf(std::span<const int64_t> shape) {
+  return Traffic(R(), shape);
+}
+
+/// The functions that R's namespace has for it, behind the interface.
+template <class R>
+class Whole : public WholeRule {
+ public:
+  std::vector<int64_t> SlotSizes(const double* values,
+                                 std::span<const int64_t> shape) const override {
+    return SlotSizesOf(RuleOf<R>(values), shape);
+  }
+  int64_t ScratchSize(std::span<const int64_t> shape) const override {
+    return ScratchSizeOf<R>(shape);
+  }
+  MemoryTraffic Traffic(std::span<const int64_t> shape) const override {
+    return TrafficOf<R>(shape);
+  }
+  void Step(const WholeStep<float>& s) const override { StepWhole(RuleOf<R>(s.values), s); }
+  void Step(const WholeStep<double>& s) const override { StepWhole(RuleOf<R>(s.values), s); }
+};
+
 }  // namespace internal
 
 /// An entry for a rule of your own, which runs as scalar code. Its functions must be templates over
@@ -336,36 +367,19 @@ RuleEntry MakeEntry() {
   return e;
 }
 
-/// An entry for a rule that steps whole tensors. R has the description of any rule and
+/// An entry for a rule that steps whole tensors. R has the description of any rule, and in its
+/// namespace there are
 ///
-///     static std::vector<int64_t> SlotSizes(const R&, std::span<const int64_t> shape);
-///     static int64_t ScratchSize(std::span<const int64_t> shape);
-///     static MemoryTraffic Traffic(std::span<const int64_t> shape);
+///     std::vector<int64_t> SlotSizes(const R&, std::span<const int64_t> shape);
+///     int64_t ScratchSize(const R&, std::span<const int64_t> shape);
+///     MemoryTraffic Traffic(const R&, std::span<const int64_t> shape);
+///     void StepWhole(const R&, const WholeStep<T>&);   // for float and double
 ///
-/// and there are overloads of StepWhole(const R&, const WholeStep<T>&) for float and double.
+/// as WholeRule says.
 template <class R>
 RuleEntry MakeWholeEntry() {
-  class Whole : public WholeRule {
-   public:
-    std::vector<int64_t> SlotSizes(const double* values,
-                                   std::span<const int64_t> shape) const override {
-      return R::SlotSizes(internal::RuleOf<R>(values), shape);
-    }
-    int64_t ScratchSize(std::span<const int64_t> shape) const override {
-      return R::ScratchSize(shape);
-    }
-    MemoryTraffic Traffic(std::span<const int64_t> shape) const override {
-      return R::Traffic(shape);
-    }
-    void Step(const WholeStep<float>& s) const override {
-      StepWhole(internal::RuleOf<R>(s.values), s);
-    }
-    void Step(const WholeStep<double>& s) const override {
-      StepWhole(internal::RuleOf<R>(s.values), s);
-    }
-  };
   RuleEntry e = internal::DescribedEntry<R>();
-  e.whole = std::make_shared<const Whole>();
+  e.whole = std::make_shared<const internal::Whole<R>>();
   return e;
 }
 

@@ -87,8 +87,8 @@ inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2
 //   be
 //                evaluated. See rules/schedule_free_adamw.h.
 //
-// A rule that steps whole tensors has the description alone, and what MakeWholeEntry asks for. See
-// rules/adafactor.h.
+// A rule that steps whole tensors has the description alone, and the functions that MakeWholeEntry
+// asks for. See rules/adafactor.h.
 
 }  // namespace kudari
 

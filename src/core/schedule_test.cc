@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kudari/error.h"
+#include "tests/support/errors.h"
 
 namespace kudari {
 namespace {
@@ -13,12 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string ErrorOf(std::string_view text) {
-  try {
-    ParseSchedule(text);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
+  return testing::ErrorOf([&] { ParseSchedule(text); });
 }
 
 std::vector<double> Values(const Schedule& s, int64_t count) {

@@ -14,12 +14,14 @@
 #include <numeric>
 
 #include "kudari/error.h"
+#include "tests/support/errors.h"
 
 namespace kudari {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::ErrorOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
@@ -42,18 +44,8 @@ std::string FileText(std::string_view header, std::string_view data = "") {
 
 SafeTensorsFile Parse(std::string_view text) { return SafeTensorsFile(Bytes(text), "file"); }
 
-template <class F>
-std::string MessageOf(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 std::string ParseMessage(std::string_view text) {
-  return MessageOf([&] { Parse(text); });
+  return ErrorOf([&] { Parse(text); });
 }
 
 std::string HeaderMessage(std::string_view header, std::string_view data = "") {
@@ -207,20 +199,20 @@ TEST_F(SafeTensorsTest, IntegersOfEveryType) {
   EXPECT_THAT(integers("F32", Raw<float>({3, -0.0f, -0x1p63f}), 3), ElementsAre(3, 0, INT64_MIN));
 
   const std::string index1 = "file: tensor \"y\" has at index 1 a value that is not an int64";
-  EXPECT_EQ(MessageOf([&] { integers("F32", Raw<float>({3, 0.5f}), 2); }), index1);
-  EXPECT_EQ(MessageOf([&] { integers("F32", Raw<float>({3, 0x1p63f}), 2); }), index1);
-  EXPECT_EQ(MessageOf([&] { integers("F32", Raw<float>({3, NAN}), 2); }), index1);
-  EXPECT_EQ(MessageOf([&] { integers("U64", Raw<uint64_t>({3, UINT64_MAX}), 2); }), index1);
-  EXPECT_EQ(MessageOf([&] { integers("F64", Raw<double>({3}), 1); }),
+  EXPECT_EQ(ErrorOf([&] { integers("F32", Raw<float>({3, 0.5f}), 2); }), index1);
+  EXPECT_EQ(ErrorOf([&] { integers("F32", Raw<float>({3, 0x1p63f}), 2); }), index1);
+  EXPECT_EQ(ErrorOf([&] { integers("F32", Raw<float>({3, NAN}), 2); }), index1);
+  EXPECT_EQ(ErrorOf([&] { integers("U64", Raw<uint64_t>({3, UINT64_MAX}), 2); }), index1);
+  EXPECT_EQ(ErrorOf([&] { integers("F64", Raw<double>({3}), 1); }),
             "file: tensor \"y\" is F64, but must be of an integer type or F32");
 }
 
 TEST_F(SafeTensorsTest, FindNamesTheNearest) {
   const SafeTensorsFile file =
       Parse(FileText(R"({"train/x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "1"));
-  EXPECT_EQ(MessageOf([&] { file.Find("train/X"); }),
+  EXPECT_EQ(ErrorOf([&] { file.Find("train/X"); }),
             "file: has no tensor \"train/X\"; did you mean \"train/x\"?");
-  EXPECT_EQ(MessageOf([&] { file.Floats("train/x"); }),
+  EXPECT_EQ(ErrorOf([&] { file.Floats("train/x"); }),
             "file: tensor \"train/x\" is U8, but must be F32");
 }
 
@@ -380,7 +372,7 @@ TEST_F(SafeTensorsTest, RejectsEveryTruncation) {
     EXPECT_THAT(ParseMessage(whole.substr(0, size)), HasSubstr("file: is truncated")) << size;
     if (size % 8 != 0) continue;
     WriteFileAtomically(path, whole.substr(0, size));
-    EXPECT_THAT(MessageOf([&] { SafeTensorsFile{path}; }),
+    EXPECT_THAT(ErrorOf([&] { SafeTensorsFile{path}; }),
                 HasSubstr(path.string() + ": is truncated"))
         << size;
   }
@@ -409,9 +401,9 @@ TEST_F(SafeTensorsTest, EveryFlippedBitLoadsOrIsRejected) {
 
 TEST_F(SafeTensorsTest, ReadingNamesFileAndReason) {
   const fs::path missing = folder_ / "missing";
-  EXPECT_EQ(MessageOf([&] { SafeTensorsFile{missing}; }),
+  EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{missing}; }),
             missing.string() + ": cannot be opened: No such file or directory");
-  EXPECT_EQ(MessageOf([&] { SafeTensorsFile{folder_}; }),
+  EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{folder_}; }),
             folder_.string() + ": is not a regular file");
 }
 
@@ -420,7 +412,7 @@ TEST_F(SafeTensorsTest, WriterRejectsBadTensors) {
   const fs::path path = folder_ / "bad";
   const auto message = [&](std::vector<FloatTensor> tensors,
                            const std::map<std::string, std::string>& metadata = {}) {
-    const std::string text = MessageOf([&] { WriteSafeTensors(path, tensors, metadata); });
+    const std::string text = ErrorOf([&] { WriteSafeTensors(path, tensors, metadata); });
     EXPECT_THAT(text, HasSubstr(path.string() + ": "));
     return text.substr(std::min(text.size(), path.string().size() + 2));
   };
@@ -441,17 +433,17 @@ TEST_F(SafeTensorsTest, WriterRejectsBadTensors) {
 }
 
 TEST_F(SafeTensorsTest, WritingNamesFileAndReason) {
-  EXPECT_EQ(MessageOf([&] { WriteFileAtomically(folder_, "text"); }),
+  EXPECT_EQ(ErrorOf([&] { WriteFileAtomically(folder_, "text"); }),
             folder_.string() + ": cannot be written: it exists and is not a regular file");
   const fs::path nowhere = folder_ / "no" / "file";
-  EXPECT_EQ(MessageOf([&] { WriteFileAtomically(nowhere, "text"); }),
+  EXPECT_EQ(ErrorOf([&] { WriteFileAtomically(nowhere, "text"); }),
             nowhere.string() + ": folder " + (folder_ / "no").string() +
                 " cannot be opened: No such file or directory");
-  EXPECT_THAT(MessageOf([] { WriteFileAtomically("/dev/null", "text"); }),
+  EXPECT_THAT(ErrorOf([] { WriteFileAtomically("/dev/null", "text"); }),
               HasSubstr("/dev/null: cannot be written"));
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
   const fs::path long_name = folder_ / std::string(300, 'n');
-  EXPECT_THAT(MessageOf([&] { WriteFileAtomically(long_name, "text"); }),
+  EXPECT_THAT(ErrorOf([&] { WriteFileAtomically(long_name, "text"); }),
               AllOf(HasSubstr(long_name.string()), HasSubstr("File name too long")));
   EXPECT_THAT(Listing(), IsEmpty());
 }
@@ -470,11 +462,9 @@ TEST_F(SafeTensorsTest, OldFileSurvivesAFailedWrite) {
   rlimit limit = old_limit;
   limit.rlim_cur = 4096;
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
-  const std::string message = MessageOf([&] {
-    WriteSafeTensors(path, {{{"w", {10'000}, large}}});
-  });
+  const std::string message = ErrorOf([&] { WriteSafeTensors(path, {{{"w", {10'000}, large}}}); });
   const std::string text_message =
-      MessageOf([&] { WriteFileAtomically(folder_ / "new", std::string(5000, 'x')); });
+      ErrorOf([&] { WriteFileAtomically(folder_ / "new", std::string(5000, 'x')); });
   setrlimit(RLIMIT_FSIZE, &old_limit);
   std::signal(SIGXFSZ, old_handler);
 
@@ -492,7 +482,7 @@ TEST_F(SafeTensorsTest, OldFileSurvivesAFolderThatCannotBeWritten) {
   const fs::path path = folder_ / "text";
   WriteFileAtomically(path, "old");
   fs::permissions(folder_, fs::perms::owner_read | fs::perms::owner_exec);
-  const std::string message = MessageOf([&] { WriteFileAtomically(path, "new"); });
+  const std::string message = ErrorOf([&] { WriteFileAtomically(path, "new"); });
   fs::permissions(folder_, fs::perms::owner_all);
   if (geteuid() == 0) {  // whom permissions do not stop
     EXPECT_EQ(Slurp(path), "new");

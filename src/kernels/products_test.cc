@@ -45,7 +45,7 @@ TYPED_TEST(ProductsTest, MultipliesPanelsWithTheSameBitsOnEveryTarget) {
       const std::vector<T> a = this->Random(panels * depth * kW, depth);
       const std::vector<T> b = this->Random(depth * kW, depth + 1);
       const std::vector<T> scalar = this->Product("scalar", a, panels, b, depth);
-      const double tolerance = 4 * std::sqrt(static_cast<double>(depth)) *
+      const double tolerance = 16 * std::sqrt(static_cast<double>(depth)) *
                                static_cast<double>(std::numeric_limits<T>::epsilon());
       for (size_t i = 0; i < panels * kW; ++i) {
         for (size_t j = 0; j < kW; ++j) {

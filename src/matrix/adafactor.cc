@@ -37,7 +37,7 @@ struct View {
   int64_t Panels() const { return (Rows() + PanelRows() - 1) / PanelRows(); }
 };
 
-View ViewOf(std::span<const int64_t> shape, size_t row, size_t column) {
+View Factored(std::span<const int64_t> shape, size_t row, size_t column) {
   View v;
   for (size_t k = 0; k < shape.size(); ++k) {
     (k < row ? v.a : k == row ? v.i : k < column ? v.b : k == column ? v.j : v.c) *= shape[k];
@@ -46,7 +46,7 @@ View ViewOf(std::span<const int64_t> shape, size_t row, size_t column) {
 }
 
 /// The two largest dimensions; of equal ones the last.
-View LargestTwo(std::span<const int64_t> shape) {
+View ViewOf(const Adafactor& /*rule*/, std::span<const int64_t> shape) {
   size_t first = shape.size() - 1;
   for (size_t k = shape.size(); k-- > 0;) {
     if (shape[k] > shape[first]) first = k;
@@ -55,36 +55,18 @@ View LargestTwo(std::span<const int64_t> shape) {
   for (size_t k = shape.size(); k-- > 0;) {
     if (k != first && shape[k] > shape[second]) second = k;
   }
-  return ViewOf(shape, std::min(first, second), std::max(first, second));
+  return Factored(shape, std::min(first, second), std::max(first, second));
 }
 
-View LastTwo(std::span<const int64_t> shape) {
-  return ViewOf(shape, shape.size() - 2, shape.size() - 1);
+/// The two last dimensions.
+View ViewOf(const AdafactorTorch& /*rule*/, std::span<const int64_t> shape) {
+  return Factored(shape, shape.size() - 2, shape.size() - 1);
 }
 
 int64_t SizeOf(std::span<const int64_t> shape) {
   int64_t n = 1;
   for (const int64_t d : shape) n *= d;
   return n;
-}
-
-std::vector<int64_t> Sizes(std::span<const int64_t> shape, View (*view)(std::span<const int64_t>)) {
-  if (shape.size() < 2) return {0, 0, SizeOf(shape)};
-  const View v = view(shape);
-  return {v.RowSize(), v.ColSize(), 0};
-}
-
-int64_t Scratch(std::span<const int64_t> shape, View (*view)(std::span<const int64_t>)) {
-  if (shape.size() < 2) return 0;
-  const View v = view(shape);
-  // Doubles count twice.
-  return 2 * (v.Panels() * (v.ColSize() + 2) + v.Groups()) + v.RowSize() + v.ColSize();
-}
-
-MemoryTraffic TrafficOf(std::span<const int64_t> shape) {
-  const int64_t bytes = SizeOf(shape) * static_cast<int64_t>(sizeof(float));
-  if (shape.size() < 2) return {bytes * 5, bytes * 2};  // g, p, v; then g, p, v
-  return {bytes * 5, bytes};                            // g, p; g; g, p
 }
 
 /// A step's numbers, in which the two conventions differ.
@@ -352,48 +334,45 @@ class Step {
   T *row_factor_ = nullptr, *col_factor_ = nullptr;
 };
 
+}  // namespace
+
+// What MakeWholeEntry asks for.
+
+template <class R>
+static std::vector<int64_t> SlotSizes(const R& rule, std::span<const int64_t> shape) {
+  if (shape.size() < 2) return {0, 0, SizeOf(shape)};
+  const View v = ViewOf(rule, shape);
+  return {v.RowSize(), v.ColSize(), 0};
+}
+
+template <class R>
+static int64_t ScratchSize(const R& rule, std::span<const int64_t> shape) {
+  if (shape.size() < 2) return 0;
+  const View v = ViewOf(rule, shape);
+  // Doubles count twice.
+  return 2 * (v.Panels() * (v.ColSize() + 2) + v.Groups()) + v.RowSize() + v.ColSize();
+}
+
+template <class R>
+static MemoryTraffic Traffic(const R& /*rule*/, std::span<const int64_t> shape) {
+  const int64_t bytes = SizeOf(shape) * static_cast<int64_t>(sizeof(float));
+  if (shape.size() < 2) return {bytes * 5, bytes * 2};  // g, p, v; then g, p, v
+  return {bytes * 5, bytes};                            // g, p; g; g, p
+}
+
 template <class R, class T>
-void Run(const R& rule, const WholeStep<T>& step, View (*view)(std::span<const int64_t>)) {
+static void StepWhole(const R& rule, const WholeStep<T>& step) {
   const Plan plan = PlanOf(rule);
   Step<T> s(step, plan);
   if (step.shape.size() < 2) {
     s.Vector();
   } else {
-    s.Matrix(view(step.shape));
+    s.Matrix(ViewOf(rule, step.shape));
   }
 }
 
-}  // namespace
-
-std::vector<int64_t> Adafactor::SlotSizes(const Adafactor& /*rule*/,
-                                          std::span<const int64_t> shape) {
-  return Sizes(shape, &LargestTwo);
-}
-int64_t Adafactor::ScratchSize(std::span<const int64_t> shape) {
-  return Scratch(shape, &LargestTwo);
-}
-MemoryTraffic Adafactor::Traffic(std::span<const int64_t> shape) { return TrafficOf(shape); }
-
-std::vector<int64_t> AdafactorTorch::SlotSizes(const AdafactorTorch& /*rule*/,
-                                               std::span<const int64_t> shape) {
-  return Sizes(shape, &LastTwo);
-}
-int64_t AdafactorTorch::ScratchSize(std::span<const int64_t> shape) {
-  return Scratch(shape, &LastTwo);
-}
-MemoryTraffic AdafactorTorch::Traffic(std::span<const int64_t> shape) { return TrafficOf(shape); }
-
-void StepWhole(const Adafactor& rule, const WholeStep<float>& step) {
-  Run(rule, step, &LargestTwo);
-}
-void StepWhole(const Adafactor& rule, const WholeStep<double>& step) {
-  Run(rule, step, &LargestTwo);
-}
-void StepWhole(const AdafactorTorch& rule, const WholeStep<float>& step) {
-  Run(rule, step, &LastTwo);
-}
-void StepWhole(const AdafactorTorch& rule, const WholeStep<double>& step) {
-  Run(rule, step, &LastTwo);
+std::vector<RuleEntry> internal::AdafactorRules() {
+  return {MakeWholeEntry<Adafactor>(), MakeWholeEntry<AdafactorTorch>()};
 }
 
 }  // namespace kudari

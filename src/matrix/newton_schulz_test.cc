@@ -7,8 +7,10 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -200,7 +202,7 @@ TEST(NewtonSchulzTest, FloatStaysClose) {
 TEST(NewtonSchulzTest, TransposedInputGivesTransposedOutput) {
   const Shape wide{50, 170}, tall{170, 50};
   testing::Random random(4);
-  const std::vector<float> x = random.Floats(50 * 170);
+  const std::vector<float> x = random.Floats(wide.rows * wide.cols);
   std::vector<float> transposed(x.size());
   for (size_t i = 0; i < 50; ++i) {
     for (size_t j = 0; j < 170; ++j) transposed[j * 50 + i] = x[i * 170 + j];
@@ -221,6 +223,11 @@ void ExpectBitsDoNotDependOnThreads() {
   const auto backwards = [](int n, const std::function<void(int)>& f) {
     for (int i = n; i-- > 0;) f(i);
   };
+  const auto at_once = [](int n, const std::function<void(int)>& f) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < n; ++i) threads.emplace_back(f, i);
+    for (std::thread& t : threads) t.join();
+  };
   for (const Shape shape : {Shape{100, 100}, Shape{60, 300}, Shape{300, 60}}) {
     testing::Random random(6);
     const std::vector<float> floats = random.Floats(shape.rows * shape.cols);
@@ -232,6 +239,8 @@ void ExpectBitsDoNotDependOnThreads() {
     }
     ExpectSameBits(Apply(kPolarExpress, x, shape, {.threads = 3, .run = backwards}), expected,
                    Name(shape) + " backwards");
+    ExpectSameBits(Apply(kPolarExpress, x, shape, {.threads = 3, .run = at_once}), expected,
+                   Name(shape) + " at once");
   }
 }
 

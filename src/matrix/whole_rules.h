@@ -4,21 +4,13 @@
 #include <vector>
 
 #include "kudari/registry.h"
-#include "kudari/rules/all.h"
 
-namespace kudari {
+namespace kudari::internal {
 
-void StepWhole(const Adafactor& rule, const WholeStep<float>& step);
-void StepWhole(const Adafactor& rule, const WholeStep<double>& step);
-void StepWhole(const AdafactorTorch& rule, const WholeStep<float>& step);
-void StepWhole(const AdafactorTorch& rule, const WholeStep<double>& step);
+/// The entries of the rules that step whole tensors, by the file that has them.
+std::vector<RuleEntry> AdafactorRules();
+std::vector<RuleEntry> MuonRules();
 
-namespace internal {
-
-/// The rules of rules/all.h that step whole tensors.
-std::vector<RuleEntry> WholeRuleEntries();
-
-}  // namespace internal
-}  // namespace kudari
+}  // namespace kudari::internal
 
 #endif  // KUDARI_MATRIX_WHOLE_RULES_H_

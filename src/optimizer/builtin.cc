@@ -7,8 +7,10 @@ namespace kudari {
 const Registry& Registry::Builtin() {
   static const Registry registry = [] {
     Registry r;
-    for (RuleEntry& e : internal::ElementwiseRules()) r.Add(std::move(e));
-    for (RuleEntry& e : internal::WholeRuleEntries()) r.Add(std::move(e));
+    for (const auto& rules :
+         {internal::ElementwiseRules(), internal::AdafactorRules(), internal::MuonRules()}) {
+      for (const RuleEntry& e : rules) r.Add(e);
+    }
     return r;
   }();
   return registry;

@@ -15,11 +15,14 @@ import jax
 import keras
 import lion_pytorch
 import optax
+import optax.contrib
+import schedulefree
 import timm.optim
 import torch
 
 jax.config.update("jax_enable_x64", True)
 keras.config.set_floatx("float64")
+torch.set_default_dtype(torch.float64)
 
 
 def named(package, what):
@@ -27,15 +30,21 @@ def named(package, what):
 
 
 class Torch:
-    """An optimiser of torch's kind: one for all tensors, which leaves those without a gradient.
+    """An optimiser of torch's kind: one for all tensors, which leaves those without a gradient, or,
+    if `each`, one for each tensor, because it counts steps together or does not leave any.
 
-    `make` is called with `fixed` and the translated options; `slots` says how Kudari calls the
-    buffers that the optimiser calls otherwise.
+    `make` is called with `fixed` and the translated options; `read` makes Kudari's state, by name,
+    out of an optimiser, a parameter and its state, and `evaluated` what is to be evaluated;
+    `excluded` are the options of tensors that a case says not to adapt.
     """
 
-    def __init__(self, package, make, translate=lambda options: options, slots=None, **fixed):
-        self.package, self.make, self.fixed = package, make, fixed
-        self.translate, self.slots = translate, slots or {}
+    def __init__(self, package, make, translate=lambda options: options, each=False, read=None,
+                 evaluated=None, excluded=None, skips=(), **fixed):
+        self.package, self.make, self.translate, self.fixed = package, make, translate, fixed
+        self.each, self.excluded, self.skips = each, excluded, skips
+        self.read = read or (lambda optimizer, p, state: {
+            k: v for k, v in state.items() if k != "step" and torch.is_tensor(v)})
+        self.evaluated = evaluated
 
     def name(self):
         flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items() if k != "foreach")
@@ -48,26 +57,85 @@ class Torch:
 class TorchRun:
     def __init__(self, oracle, tensors, options):
         self.oracle = oracle
-        self.parameters = [torch.tensor(p, dtype=torch.float64).reshape(shape).requires_grad_()
-                           for p, shape in tensors]
-        self.optimizer = oracle.make(self.parameters, **self.all(options))
+        self.parameters = [torch.tensor(p).reshape(shape).requires_grad_() for p, shape in tensors]
+        groups = [[p] for p in self.parameters] if oracle.each else [self.parameters]
+        self.optimizers = [oracle.make(group, **self.all(options, i))
+                           for i, group in enumerate(groups)]
+        for optimizer in self.optimizers:
+            getattr(optimizer, "train", lambda: None)()
 
-    def all(self, options):
-        return {**self.oracle.fixed, **self.oracle.translate(options)}
+    def all(self, options, i):
+        given = {k: v for k, v in options.items() if k != "no_adapt"}
+        of_all = {**self.oracle.fixed, **self.oracle.translate(given)}
+        return {**of_all, **self.oracle.excluded} if excludes(options, i) else of_all
 
-    def step(self, gradients, options):
-        self.optimizer.param_groups[0].update(self.all(options))
+    def step(self, gradients, options, estimates):
         for p, g in zip(self.parameters, gradients):
-            p.grad = None if g is None else torch.tensor(g, dtype=torch.float64).reshape(p.shape)
-        self.optimizer.step()
+            p.grad = None if g is None else torch.tensor(g).reshape(p.shape)
+        for i, optimizer in enumerate(self.optimizers):
+            optimizer.param_groups[0].update(self.all(options, i))
+            if not self.oracle.each or gradients[i] is not None:
+                optimizer.step()
 
     def param(self, i):
         return self.parameters[i].detach().flatten().tolist()
 
+    def of(self, i):
+        optimizer = self.optimizers[i if self.oracle.each else 0]
+        return optimizer, self.parameters[i].detach(), optimizer.state[self.parameters[i]]
+
     def state(self, i):
-        return {self.oracle.slots.get(k, k): v.flatten().tolist()
-                for k, v in self.optimizer.state[self.parameters[i]].items()
-                if k != "step" and torch.is_tensor(v)}
+        return {slot: torch.as_tensor(v).flatten().tolist()
+                for slot, v in self.oracle.read(*self.of(i)).items()}
+
+    def evaluated(self, i):
+        read = self.oracle.evaluated
+        return None if read is None else read(*self.of(i)).flatten().tolist()
+
+
+class Transcribed:
+    """A paper's or an author's formulas, written out here, where no package can be trusted with
+    them: step(p, g, state, t, options) returns the new p and changes the state, as does
+    curvature(state, estimate, options)."""
+
+    def __init__(self, what, step, curvature=None):
+        self.what, self.update, self.curvature, self.skips = what, step, curvature, ()
+
+    def name(self):
+        return self.what + ", written out in oracles.py"
+
+    def start(self, tensors, options):
+        return TranscribedRun(self, tensors)
+
+
+class TranscribedRun:
+    def __init__(self, oracle, tensors):
+        self.oracle = oracle
+        self.values = [torch.tensor(p).reshape(shape) for p, shape in tensors]
+        self.states = [{} for _ in tensors]
+        self.updates = [0] * len(tensors)
+
+    def step(self, gradients, options, estimates):
+        for i, g in enumerate(gradients):
+            if g is None:
+                continue
+            self.updates[i] += 1
+            p = self.values[i]
+            given = {**options, "adapt": not excludes(options, i)}
+            self.values[i] = self.oracle.update(p, torch.tensor(g).reshape(p.shape),
+                                                self.states[i], self.updates[i], given)
+            if estimates[i] is not None:
+                self.oracle.curvature(self.states[i], torch.tensor(estimates[i]).reshape(p.shape),
+                                      options)
+
+    def param(self, i):
+        return self.values[i].flatten().tolist()
+
+    def state(self, i):
+        return {slot: v.flatten().tolist() for slot, v in self.states[i].items()}
+
+    def evaluated(self, i):
+        return None
 
 
 class Keras:
@@ -78,6 +146,7 @@ class Keras:
 
     def __init__(self, make, rename, slots, defaults):
         self.make, self.rename, self.slots, self.defaults = make, rename, slots, defaults
+        self.skips = ()
 
     def name(self):
         return named("keras", self.make.__name__)
@@ -91,20 +160,20 @@ class KerasRun:
         self.oracle = oracle
         given = {oracle.rename.get(k, k): v for k, v in {**oracle.defaults, **options}.items()
                  if k != "weight_decay"}
-        self.variables = [keras.Variable(torch.tensor(p, dtype=torch.float64).reshape(shape))
+        self.variables = [keras.Variable(torch.tensor(p).reshape(shape))
                           for p, shape in tensors]
         self.optimizers = [oracle.make(**given) for _ in tensors]
         for optimizer, v in zip(self.optimizers, self.variables):
             optimizer.build([v])
 
-    def step(self, gradients, options):
+    def step(self, gradients, options, estimates):
         for optimizer, v, g in zip(self.optimizers, self.variables, gradients):
             if g is None:
                 continue
             if "lr" in options:
                 optimizer.learning_rate = options["lr"]
             value = v.value.detach()
-            g = torch.tensor(g, dtype=torch.float64).reshape(value.shape)
+            g = torch.tensor(g).reshape(value.shape)
             optimizer.apply([g + options.get("weight_decay", 0.0) * value])
 
     def param(self, i):
@@ -114,13 +183,18 @@ class KerasRun:
         return {slot: getattr(self.optimizers[i], theirs)[0].value.flatten().tolist()
                 for theirs, slot in self.oracle.slots.items()}
 
+    def evaluated(self, i):
+        return None
+
 
 class Optax:
     """A transformation of optax's, one for each tensor; `make` builds it from the options of every
-    step. Coupled weight decay is added here. Confirms parameters; has no state of Kudari's."""
+    step, all of them: `defaults` fill in what a case leaves out. Weight decay that is not among
+    these is coupled and added here. `read` makes Kudari's state, by name, out of the
+    transformation's; without it the oracle can only confirm parameters."""
 
-    def __init__(self, what, make, coupled=True):
-        self.what, self.make, self.coupled = what, make, coupled
+    def __init__(self, what, make, defaults, read=lambda state: {}):
+        self.what, self.make, self.defaults, self.read, self.skips = what, make, defaults, read, ()
 
     def name(self):
         return named("optax", self.what)
@@ -136,32 +210,40 @@ class OptaxRun:
         self.states = [self.transformation(options).init(p) for p in self.values]
 
     def transformation(self, options):
-        return self.oracle.make(**{k: v for k, v in options.items()
-                                   if not (self.oracle.coupled and k == "weight_decay")})
+        of_rule = {**self.oracle.defaults, **options}
+        return self.oracle.make(**{k: of_rule[k] for k in self.oracle.defaults})
 
-    def step(self, gradients, options):
+    def step(self, gradients, options, estimates):
         transformation = self.transformation(options)
+        own = "weight_decay" in self.oracle.defaults
+        coupled = 0.0 if own else options.get("weight_decay", 0.0)
         for i, g in enumerate(gradients):
             if g is None:
                 continue
             p = self.values[i]
-            g = jax.numpy.array(g, dtype="float64").reshape(p.shape)
-            if self.oracle.coupled:
-                g = g + options.get("weight_decay", 0.0) * p
-            updates, self.states[i] = transformation.update(g, self.states[i], p)
+            g = jax.numpy.array(g, dtype="float64").reshape(p.shape) + coupled * p
+            more = {}
+            if estimates[i] is not None:
+                more["estimate"] = jax.numpy.array(estimates[i], dtype="float64").reshape(p.shape)
+            updates, self.states[i] = transformation.update(g, self.states[i], p, **more)
             self.values[i] = optax.apply_updates(p, updates)
 
     def param(self, i):
         return self.values[i].flatten().tolist()
 
     def state(self, i):
-        return {}
+        return {slot: v.flatten().tolist()
+                for slot, v in self.oracle.read(self.states[i]).items()}
+
+    def evaluated(self, i):
+        return None
 
 
 @dataclasses.dataclass
 class Rule:
     oracles: list
     cases: dict
+    curvature: bool = False  # takes estimates of the Hessian's diagonal
 
 
 def betas(beta1, beta2):
@@ -176,15 +258,102 @@ def torch_optim(make, translate=lambda options: options, **fixed):
     return Torch("torch", make, translate, foreach=False, **fixed)
 
 
-def of_optax(what, make, defaults, coupled=True):
-    """`make` takes Kudari's options, all of them: `defaults` fill in what a case leaves out."""
-    return Optax(what, lambda **options: make(**{**defaults, **options}), coupled)
+def excludes(options, i):
+    """Whether a case has the tensor neither adapted nor decayed: all but the first are vectors."""
+    return "no_adapt" in options and i > 0
+
+
+def z_minus_y(optimizer, p, state):
+    """The state of the two schedule-free rules, out of that of the authors' classes."""
+    group = optimizer.param_groups[0]
+    rest = {k: v for k, v in state.items() if k == "exp_avg_sq"}
+    return {"z_minus_y": state["z"] - p, "lr_max": group["lr_max"],
+            "weight_sum": group["weight_sum"], **rest}
+
+
+def lars(p, g, state, t, options):
+    """You, Gitman & Ginsburg, arXiv:1708.03888, Algorithm 1; the ratio is one where it is 0 / 0 or
+    where the parameter is zero."""
+    lr, momentum = options.get("lr", 0.1), options.get("momentum", 0.9)
+    decay = options.get("weight_decay", 1e-4) if options["adapt"] else 0.0
+    p_norm, g_norm = p.norm(), g.norm()
+    ratio = 1.0
+    if options["adapt"] and p_norm > 0 and g_norm > 0:
+        ratio = options.get("trust", 1e-3) * p_norm / (g_norm + decay * p_norm)
+    v = momentum * state.get("momentum_buffer", torch.zeros_like(p)) + lr * ratio * (g + decay * p)
+    state["momentum_buffer"] = v
+    return p - v
+
+
+def sophia(p, g, state, t, options):
+    """SophiaG of the authors' repository, without its loops."""
+    beta1, lr = options.get("beta1", 0.965), options.get("lr", 1e-4)
+    m = state.get("exp_avg", torch.zeros_like(p))
+    h = state.setdefault("hessian", torch.zeros_like(p))
+    state["exp_avg"] = beta1 * m + (1 - beta1) * g
+    p = p * (1 - lr * options.get("weight_decay", 0.1))
+    bounded = state["exp_avg"].abs() / (
+        options.get("rho", 0.04) * options.get("batch_size", 5120.0) * h
+        + options.get("eps", 1e-15))
+    return p - lr * state["exp_avg"].sign() * bounded.clamp(max=1.0)
+
+
+def sophia_curvature(state, estimate, options):
+    beta2 = options.get("beta2", 0.99)
+    state["hessian"] = beta2 * state["hessian"] + (1 - beta2) * estimate * estimate
+
+
+def contrib_sophia(options):
+    """optax' Sophia with an estimate that is passed to update, where it is due."""
+    def take(updates, state, params=None, estimate=None):
+        return (updates if estimate is None else estimate), state
+
+    given = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), take)
+    lr, beta1, beta2, gamma, eps, weight_decay = options
+    return optax.contrib.sophia(lr, beta1, beta2, eps, weight_decay, gamma=gamma,
+                                hessian_diagonal_fn=given)
+
+
+@jax.jit
+def sophia_update(options, updates, state, params, more):
+    return contrib_sophia(options).update(updates, state, params, **more)
+
+
+def optax_sophia(lr, beta1, beta2, gamma, eps, weight_decay):
+    options = (lr, beta1, beta2, gamma, eps, weight_decay)
+    return optax.GradientTransformationExtraArgs(
+        contrib_sophia(options).init,
+        lambda updates, state, params, **more: sophia_update(options, updates, state, params, more))
+
+
+def lamb_options(options):
+    return {"weight_decay": 0.01, **betas(0.9, 0.999)(options)}
+
+
+def timm_lars(trust=1e-3, skips=(), **fixed):
+    def translate(options):
+        rest = {k: v for k, v in options.items() if k != "trust"}
+        return {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4,
+                "trust_coeff": options.get("trust", trust), **rest}
+    return Torch("timm", timm.optim.Lars, translate, each=True, skips=skips,
+                 excluded={"weight_decay": 0.0, "always_adapt": False}, eps=0.0, always_adapt=True,
+                 foreach=False, **fixed)
+
+
+LARS_CASES = {
+    "defaults": {},
+    "weight decay": {"lr": 1.0, "weight_decay": 0.5, "trust": 0.01},
+    "little momentum": {"lr": 0.3, "momentum": 0.3, "weight_decay": 0.0, "trust": 0.1},
+    "vectors left alone": {"lr": 0.1, "weight_decay": 0.1, "no_adapt": ["bias", "norm"]},
+    "schedules": {"lr": "1.0 * warmup(10) * cosine(400, 0.1)", "trust": 0.02,
+                  "weight_decay": "0.3 * linear(60, 0.2)"},
+}
 
 
 RULES = {
     "sgd": Rule([
         torch_optim(torch.optim.SGD),
-        of_optax("sgd", lambda lr: optax.sgd(lr), {"lr": 1e-3}),
+        Optax("sgd", lambda lr: optax.sgd(lr), {"lr": 1e-3}),
     ], {
         "defaults": {},
         "weight decay": {"lr": 0.05, "weight_decay": 0.1},
@@ -201,7 +370,7 @@ RULES = {
     }),
     "nesterov": Rule([
         torch_optim(torch.optim.SGD, lambda o: {"momentum": 0.9, **o}, nesterov=True),
-        of_optax("sgd(nesterov=True)",
+        Optax("sgd(nesterov=True)",
                  lambda lr, momentum: optax.sgd(lr, momentum, nesterov=True),
                  {"lr": 1e-3, "momentum": 0.9}),
     ], {
@@ -222,7 +391,7 @@ RULES = {
         Keras(keras.optimizers.Adagrad,
               {"lr": "learning_rate", "eps": "epsilon"}, {"_accumulators": "sum"},
               {"lr": 1e-2, "initial_accumulator_value": 0.0}),
-        of_optax("adagrad",
+        Optax("adagrad",
                  lambda lr, eps, initial_accumulator_value:
                  optax.adagrad(lr, initial_accumulator_value, eps),
                  {"lr": 1e-2, "eps": 1e-7, "initial_accumulator_value": 0.0}),
@@ -235,7 +404,7 @@ RULES = {
     }),
     "rmsprop": Rule([
         torch_optim(torch.optim.RMSprop),
-        of_optax("rmsprop(eps_in_sqrt=False)",
+        Optax("rmsprop(eps_in_sqrt=False)",
                  lambda lr, alpha, eps: optax.rmsprop(lr, alpha, eps, eps_in_sqrt=False),
                  {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8}),
     ], {
@@ -249,7 +418,7 @@ RULES = {
         Keras(keras.optimizers.RMSprop,
               {"lr": "learning_rate", "eps": "epsilon", "alpha": "rho"},
               {"_velocities": "square_avg"}, {"lr": 1e-2}),
-        of_optax("rmsprop",
+        Optax("rmsprop",
                  lambda lr, alpha, eps: optax.rmsprop(lr, alpha, eps),
                  {"lr": 1e-2, "alpha": 0.9, "eps": 1e-7}),
     ], {
@@ -270,7 +439,7 @@ RULES = {
     }),
     "rmsprop_centered": Rule([
         torch_optim(torch.optim.RMSprop, centered=True),
-        of_optax("rmsprop(centered=True, eps_in_sqrt=False)",
+        Optax("rmsprop(centered=True, eps_in_sqrt=False)",
                  lambda lr, alpha, eps:
                  optax.rmsprop(lr, alpha, eps, centered=True, eps_in_sqrt=False),
                  {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8}),
@@ -292,7 +461,7 @@ RULES = {
     }),
     "adam": Rule([
         torch_optim(torch.optim.Adam, betas(0.9, 0.999)),
-        of_optax("adam",
+        Optax("adam",
                  lambda lr, beta1, beta2, eps: optax.adam(lr, beta1, beta2, eps),
                  {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}),
     ], {
@@ -305,11 +474,10 @@ RULES = {
     }),
     "adamw": Rule([
         torch_optim(torch.optim.AdamW, betas(0.9, 0.999)),
-        of_optax("adamw",
+        Optax("adamw",
                  lambda lr, beta1, beta2, eps, weight_decay:
                  optax.adamw(lr, beta1, beta2, eps, weight_decay=weight_decay),
-                 {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-2},
-                 coupled=False),
+                 {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-2}),
     ], {
         "defaults": {},
         "weight decay": {"lr": 0.01, "weight_decay": 0.5},
@@ -336,10 +504,10 @@ RULES = {
     "lion": Rule([
         Torch("lion-pytorch", lion_pytorch.Lion, betas(0.9, 0.99)),
         Torch("timm", timm.optim.Lion, betas(0.9, 0.99), foreach=False),
-        of_optax("lion",
+        Optax("lion",
                  lambda lr, beta1, beta2, weight_decay:
                  optax.lion(lr, beta1, beta2, weight_decay=weight_decay),
-                 {"lr": 1e-4, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0}, coupled=False),
+                 {"lr": 1e-4, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0}),
     ], {
         "defaults": {},
         "weight decay": {"lr": 0.003, "weight_decay": 1.0},
@@ -347,4 +515,92 @@ RULES = {
         "schedules": {"lr": "0.01 * warmup(10) * cosine(400, 0.1)",
                       "weight_decay": "0.3 * linear(60, 0.2)", "beta1": "0.95 * linear(60, 0.9)"},
     }),
+    "nadam": Rule([torch_optim(torch.optim.NAdam, betas(0.9, 0.999))], {
+        "defaults": {},
+        "weight decay": {"lr": 0.01, "weight_decay": 0.1},
+        "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3,
+                              "momentum_decay": 1.0},
+        "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
+                      "beta1": "0.95 * linear(60, 0.9)"},
+    }),
+    "schedule_free_adamw": Rule([
+        Torch("schedulefree", schedulefree.AdamWScheduleFreeReference, betas(0.9, 0.999), each=True,
+              read=z_minus_y, evaluated=lambda optimizer, p, state: state["x"]),
+        Torch("schedulefree", schedulefree.AdamWScheduleFree, betas(0.9, 0.999), each=True,
+              foreach=False),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.01, "weight_decay": 0.1},
+        "weights": {"lr": 0.01, "beta1": 0.6, "beta2": 0.95, "eps": 1e-3, "r": 1.0,
+                    "weight_lr_power": 0.5},
+        "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
+                      "weight_decay": "0.2 * linear(60, 0.5)"},
+    }),
+    "schedule_free_sgd": Rule([
+        Torch("schedulefree", schedulefree.SGDScheduleFreeReference, lambda o: {"lr": 1.0, **o},
+              each=True, read=z_minus_y, evaluated=lambda optimizer, p, state: state["x"]),
+        Torch("schedulefree", schedulefree.SGDScheduleFree, lambda o: {"lr": 1.0, **o}, each=True,
+              foreach=False),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.1, "weight_decay": 0.1},
+        "weights": {"lr": 0.1, "momentum": 0.6, "r": 1.0, "weight_lr_power": 0.5},
+        "schedules": {"lr": "0.3 * warmup(10) * cosine(400, 0.1)",
+                      "weight_decay": "0.2 * linear(60, 0.5)"},
+    }),
+    "sophia": Rule([Transcribed("SophiaG of Liuhong99/Sophia", sophia, sophia_curvature)], {
+        "defaults": {},
+        "weight decay": {"lr": 0.003, "weight_decay": 0.5, "batch_size": 1000.0},
+        "betas": {"lr": 0.003, "beta1": 0.5, "beta2": 0.9, "rho": 0.3, "batch_size": 100.0,
+                  "weight_decay": 0.0},
+        "schedules": {"lr": "0.01 * warmup(10) * cosine(400, 0.1)",
+                      "rho": "0.04 * linear(100, 0.3)", "weight_decay": "0.3 * linear(60, 0.2)"},
+    }, curvature=True),
+    "sophia_h": Rule([
+        Optax("contrib.sophia", optax_sophia,
+              {"lr": 1e-4, "beta1": 0.965, "beta2": 0.99, "gamma": 0.01, "eps": 1e-8,
+               "weight_decay": 1e-4},
+              lambda state: {"exp_avg": state[0].mu, "hessian": state[0].nu}),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.003, "weight_decay": 0.5, "gamma": 1.0},
+        "betas": {"lr": 0.003, "beta1": 0.5, "beta2": 0.9, "gamma": 0.3, "eps": 1e-2},
+        "schedules": {"lr": "0.01 * warmup(10) * cosine(400, 0.1)", "gamma": 1.0,
+                      "weight_decay": "0.3 * linear(60, 0.2)"},
+    }, curvature=True),
+    "lamb": Rule([
+        Torch("timm", timm.optim.Lamb, lamb_options, each=True, max_grad_norm=None,
+              always_adapt=True, foreach=False),
+        Optax("lamb", lambda lr, beta1, beta2, eps, weight_decay:
+              optax.lamb(lr, beta1, beta2, eps, weight_decay=weight_decay),
+              {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 1e-2}),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.01, "weight_decay": 0.5},
+        "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3,
+                              "weight_decay": 0.0},
+        "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)",
+                      "weight_decay": "0.3 * linear(60, 0.2)"},
+    }),
+    "lambc": Rule([
+        Torch("timm", timm.optim.Lamb, lamb_options, each=True, max_grad_norm=None,
+              always_adapt=True, trust_clip=True, foreach=False),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.01, "weight_decay": 0.5},
+        "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3,
+                              "weight_decay": 0.0},
+        "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)",
+                      "weight_decay": "0.3 * linear(60, 0.2)"},
+    }),
+    "lars": Rule([Transcribed("Algorithm 1 of arXiv:1708.03888", lars),
+                  timm_lars(skips=("schedules",))], LARS_CASES),
+    "lars_outside": Rule([timm_lars()], LARS_CASES),
+    "lars_joint": Rule([
+        Optax("lars", lambda lr, momentum, weight_decay, trust:
+              optax.lars(lr, weight_decay, trust_coefficient=trust, momentum=momentum),
+              {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "trust": 1e-3},
+              lambda state: {"momentum_buffer": -state[3].trace}),
+    ], {k: v for k, v in LARS_CASES.items() if "no_adapt" not in v}),
+    "larc": Rule([timm_lars(trust=0.02, trust_clip=True)], LARS_CASES),
 }

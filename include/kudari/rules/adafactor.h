@@ -39,10 +39,6 @@ struct Adafactor {
                        "decoupled: alpha weight_decay p is subtracted from p"},
   };
   static constexpr std::array kState = {Slot{"row_var"}, Slot{"col_var"}, Slot{"variance"}};
-
-  static std::vector<int64_t> SlotSizes(const Adafactor& rule, std::span<const int64_t> shape);
-  static int64_t ScratchSize(std::span<const int64_t> shape);
-  static MemoryTraffic Traffic(std::span<const int64_t> shape);
 };
 
 /// Adafactor as torch's class of that name has it (torch 2.13).
@@ -78,10 +74,6 @@ struct AdafactorTorch {
                             "decoupled: lr weight_decay p is subtracted from p"},
   };
   static constexpr std::array kState = {Slot{"row_var"}, Slot{"col_var"}, Slot{"variance"}};
-
-  static std::vector<int64_t> SlotSizes(const AdafactorTorch& rule, std::span<const int64_t> shape);
-  static int64_t ScratchSize(std::span<const int64_t> shape);
-  static MemoryTraffic Traffic(std::span<const int64_t> shape);
 };
 
 }  // namespace kudari

@@ -6,8 +6,16 @@
 #include "kudari/rules/adam.h"
 #include "kudari/rules/adamw.h"
 #include "kudari/rules/amsgrad.h"
+#include "kudari/rules/lamb.h"
+#include "kudari/rules/lambc.h"
+#include "kudari/rules/larc.h"
+#include "kudari/rules/lars.h"
+#include "kudari/rules/lars_joint.h"
+#include "kudari/rules/lars_outside.h"
 #include "kudari/rules/lion.h"
 #include "kudari/rules/momentum.h"
+#include "kudari/rules/muon.h"
+#include "kudari/rules/nadam.h"
 #include "kudari/rules/nesterov.h"
 #include "kudari/rules/radam.h"
 #include "kudari/rules/rmsprop.h"
@@ -15,7 +23,11 @@
 #include "kudari/rules/rmsprop_centered_momentum.h"
 #include "kudari/rules/rmsprop_inside.h"
 #include "kudari/rules/rmsprop_momentum.h"
+#include "kudari/rules/schedule_free_adamw.h"
+#include "kudari/rules/schedule_free_sgd.h"
 #include "kudari/rules/sgd.h"
+#include "kudari/rules/sophia.h"
+#include "kudari/rules/sophia_h.h"
 
 #ifndef KUDARI_RULES_ALL_H_
 #define KUDARI_RULES_ALL_H_
@@ -24,10 +36,8 @@ namespace kudari {
 
 using AllRules = TypeList<Sgd, Momentum, Nesterov, Adagrad, AdagradInside, Rmsprop, RmspropInside,
                           RmspropMomentum, RmspropCentered, RmspropCenteredMomentum, Adam, AdamW,
-                          AmsGrad, RAdam, Lion>;
-
-/// Those that step whole tensors.
-using WholeRules = TypeList<Adafactor, AdafactorTorch>;
+                          AmsGrad, NAdam, RAdam, Lion, Sophia, SophiaH, ScheduleFreeSgd,
+                          ScheduleFreeAdamW, Lars, LarsOutside, LarsJoint, Larc, Lamb, LambC>;
 
 }  // namespace kudari
 

@@ -1,0 +1,59 @@
+#ifndef KUDARI_RULES_LARC_H_
+#define KUDARI_RULES_LARC_H_
+
+#include <algorithm>
+#include <span>
+
+#include "kudari/rules/lars.h"
+
+namespace kudari {
+
+/// LARC, LARS with clipping, of NVIDIA's apex: momentum, with the learning rate outside the buffer,
+/// whose rate for a tensor is lr or what LARS would take, whichever is smaller. As timm's
+/// Lars(trust_clip=True), a tensor whose parameter or gradient is zero has lr itself; apex does not
+/// decay it at that step either. Needs lr > 0 to scale anything. Bias and norm tensors are by
+/// default neither adapted nor decayed.
+struct Larc {
+  double lr = 0.1, momentum = 0.9, weight_decay = 1e-4, trust = 0.02;
+
+  static constexpr std::string_view kName = "larc";
+  static constexpr std::string_view kSummary =
+      "Momentum whose rate LARS may lower, tensor by tensor";
+  static constexpr std::string_view kFormula =
+      "ratio = trust norm(p) / (norm(g) + weight_decay norm(p)), 1 if a norm is 0\n"
+      "b <- momentum b + min(1, ratio / lr) (g + weight_decay p)\n"
+      "p <- p - lr b";
+  static constexpr std::string_view kPaper =
+      "You, Gitman & Ginsburg, Large Batch Training of Convolutional Networks, arXiv:1708.03888; "
+      "apex.parallel.LARC";
+  static constexpr std::string_view kUse =
+      "As lars, where lr is known and only its excesses are to be held back.";
+  static constexpr std::string_view kTorch = "None.";
+  static constexpr std::array kFields = {
+      Field<Larc>{"lr", &Larc::lr, 0, kInfinity, "step size"},
+      Field<Larc>{"momentum", &Larc::momentum, 0, kBelow1, "decay of the buffer"},
+      Field<Larc>{"weight_decay", &Larc::weight_decay, 0, kInfinity,
+                  "coupled: added to the gradient"},
+      Field<Larc>{"trust", &Larc::trust, 0, kInfinity,
+                  "how long a step may be beside the tensor's norm"},
+  };
+  static constexpr std::array kState = {Slot{"momentum_buffer"}};
+  static constexpr size_t kNorms = 2;
+  static constexpr StatePass kStatePass = StatePass::kUpdate;
+  static constexpr bool kAdaptsVectors = false;
+
+  template <class T>
+  using Coeffs = Lars::Coeffs<T>;
+  Coeffs<double> At(int64_t /*t*/) const { return {weight_decay, 0, momentum, 1, lr}; }
+  /// `norms` are those of p and g.
+  Coeffs<double> At(int64_t t, std::span<const double> norms) const {
+    Coeffs<double> c = At(t);
+    const double ratio = Lars::Ratio(norms[0], norms[1], norms[1] + weight_decay * norms[0], trust);
+    if (ratio < lr) c.inner = ratio / lr;
+    return c;
+  }
+};
+
+}  // namespace kudari
+
+#endif  // KUDARI_RULES_LARC_H_

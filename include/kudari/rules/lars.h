@@ -1,0 +1,79 @@
+#ifndef KUDARI_RULES_LARS_H_
+#define KUDARI_RULES_LARS_H_
+
+#include <span>
+
+#include "kudari/rule.h"
+
+namespace kudari {
+
+/// LARS (You et al., arXiv:1708.03888, Algorithm 1): heavy-ball momentum whose gradient, weight
+/// decay included, is scaled for each tensor by a trust ratio. The learning rate is inside the
+/// buffer. A tensor whose parameter or gradient is zero has the ratio one. Bias and norm tensors
+/// are by default neither adapted nor decayed: many start at zero, where a ratio of one would make
+/// their steps a thousand times as long as those of other tensors.
+struct Lars {
+  double lr = 0.1, momentum = 0.9, weight_decay = 1e-4, trust = 1e-3;
+
+  static constexpr std::string_view kName = "lars";
+  static constexpr std::string_view kSummary =
+      "Momentum with steps in proportion to the parameter, tensor by tensor";
+  static constexpr std::string_view kFormula =
+      "ratio = trust norm(p) / (norm(g) + weight_decay norm(p)), 1 if a norm is 0\n"
+      "b <- momentum b + lr ratio (g + weight_decay p)\n"
+      "p <- p - b";
+  static constexpr std::string_view kPaper =
+      "You, Gitman & Ginsburg, Large Batch Training of Convolutional Networks, arXiv:1708.03888";
+  static constexpr std::string_view kUse =
+      "Convolutional networks on images with batches above a thousand; scale lr with the batch and "
+      "warm it up.";
+  static constexpr std::string_view kTorch = "None.";
+  static constexpr std::array kFields = {
+      Field<Lars>{"lr", &Lars::lr, 0, kInfinity, "step size"},
+      Field<Lars>{"momentum", &Lars::momentum, 0, kBelow1, "decay of the buffer"},
+      Field<Lars>{"weight_decay", &Lars::weight_decay, 0, kInfinity,
+                  "coupled: added to the gradient"},
+      Field<Lars>{"trust", &Lars::trust, 0, kInfinity,
+                  "how long a step may be beside the tensor's norm"},
+  };
+  static constexpr std::array kState = {Slot{"momentum_buffer"}};
+  static constexpr size_t kNorms = 2;
+  static constexpr StatePass kStatePass = StatePass::kUpdate;
+  static constexpr bool kAdaptsVectors = false;
+
+  template <class T>
+  struct Coeffs {
+    T decay, joint, momentum, inner, outer;
+  };
+  Coeffs<double> At(int64_t /*t*/) const { return {weight_decay, 0, momentum, lr, 1}; }
+  /// `norms` are those of p and g.
+  Coeffs<double> At(int64_t t, std::span<const double> norms) const {
+    Coeffs<double> c = At(t);
+    c.inner *= Ratio(norms[0], norms[1], norms[1] + weight_decay * norms[0], trust);
+    return c;
+  }
+
+  static double Ratio(double p, double g, double denominator, double trust) {
+    return p > 0 && g > 0 ? trust * p / denominator : 1;
+  }
+};
+
+}  // namespace kudari
+
+#endif  // KUDARI_RULES_LARS_H_
+
+#ifdef KUDARI_LANES
+// Of the whole family: the buffer is scaled by `outer`, the gradient by `inner`. The second norm is
+// that of g + joint p.
+template <class V, class T>
+KUDARI_INLINE void Measure(const Lars::Coeffs<T>& c, V g, V p, V (&x)[2]) {
+  x[0] = p;
+  x[1] = Fma(V(c.joint), p, g);
+}
+
+template <class V, class T>
+KUDARI_INLINE void Update(const Lars::Coeffs<T>& c, V g, V& p, V& b) {
+  b = Fma(V(c.momentum), b, V(c.inner) * Fma(V(c.decay), p, g));
+  p = p - V(c.outer) * b;
+}
+#endif  // KUDARI_LANES

@@ -1,0 +1,72 @@
+#ifndef KUDARI_RULES_SOPHIA_H_
+#define KUDARI_RULES_SOPHIA_H_
+
+#include "kudari/rule.h"
+
+namespace kudari {
+
+/// Sophia-G (Liu et al., arXiv:2305.14342) with decoupled weight decay, as the authors' code: steps
+/// of the momentum divided by a running estimate of the Hessian's diagonal, at most lr long. Every
+/// ten steps or so Optimizer::UpdateHessian is to be given the Gauss-Newton-Bartlett estimate: the
+/// gradient, mean over the batch, of the loss with labels drawn from the model's own output. It is
+/// squared here, and batch_size times that is the diagonal. Until the first estimate every step is
+/// lr sign(m).
+struct Sophia {
+  double lr = 1e-4, beta1 = 0.965, beta2 = 0.99, rho = 0.04, batch_size = 5120, weight_decay = 0.1,
+         eps = 1e-15;
+
+  static constexpr std::string_view kName = "sophia";
+  static constexpr std::string_view kSummary =
+      "Momentum divided by a Gauss-Newton estimate of the curvature, clipped";
+  static constexpr std::string_view kFormula =
+      "m <- m + (1 - beta1) (g - m)\n"
+      "p <- p - lr (weight_decay p + max(-1, min(1, m / (rho batch_size h + eps))))\n"
+      "UpdateHessian(e): h <- h + (1 - beta2) (e^2 - h)";
+  static constexpr std::string_view kPaper =
+      "Liu et al., Sophia: A Scalable Stochastic Second-order Optimizer for Language Model "
+      "Pre-training, arXiv:2305.14342";
+  static constexpr std::string_view kUse =
+      "Pre-training of language models; lr slightly below that of adamw. Set batch_size to the "
+      "samples (tokens) that the estimate is the mean of, and rho so that a tenth to a half of the "
+      "elements are not clipped.";
+  static constexpr std::string_view kTorch = "None.";
+  static constexpr std::array kFields = {
+      Field<Sophia>{"lr", &Sophia::lr, 0, kInfinity, "step size"},
+      Field<Sophia>{"beta1", &Sophia::beta1, 0, kBelow1, "decay of the first moment"},
+      Field<Sophia>{"beta2", &Sophia::beta2, 0, kBelow1, "decay of the curvature"},
+      Field<Sophia>{"rho", &Sophia::rho, 0, kInfinity, "share of the curvature that counts"},
+      Field<Sophia>{"batch_size", &Sophia::batch_size, 0, kInfinity,
+                    "samples that the estimate is the mean of"},
+      Field<Sophia>{"weight_decay", &Sophia::weight_decay, 0, kInfinity,
+                    "decoupled: lr weight_decay p is subtracted from p"},
+      Field<Sophia>{"eps", &Sophia::eps, 0, kInfinity, "added to the curvature"},
+  };
+  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"hessian"}};
+  static constexpr bool kHessian = true;
+
+  template <class T>
+  struct Coeffs {
+    T lr, decay, blend1, blend2, curvature, eps;
+  };
+  Coeffs<double> At(int64_t /*t*/) const {
+    return {lr, lr * weight_decay, 1 - beta1, 1 - beta2, rho * batch_size, eps};
+  }
+};
+
+}  // namespace kudari
+
+#endif  // KUDARI_RULES_SOPHIA_H_
+
+#ifdef KUDARI_LANES
+template <class V, class T>
+KUDARI_INLINE void Update(const Sophia::Coeffs<T>& c, V g, V& p, V& m, V& h) {
+  m = Fma(V(c.blend1), g - m, m);
+  const V u = Max(Min(m / Fma(V(c.curvature), h, V(c.eps)), V(1)), V(-1));
+  p = p - Fma(V(c.decay), p, V(c.lr) * u);
+}
+
+template <class V, class T>
+KUDARI_INLINE void Curvature(const Sophia::Coeffs<T>& c, V estimate, V& /*m*/, V& h) {
+  h = Fma(V(c.blend2), Fma(estimate, estimate, -h), h);
+}
+#endif  // KUDARI_LANES
