@@ -19,6 +19,7 @@ import optax.contrib
 import schedulefree
 import timm.optim
 import torch
+import transformers
 
 jax.config.update("jax_enable_x64", True)
 keras.config.set_floatx("float64")
@@ -340,9 +341,39 @@ def timm_lars(trust=1e-3, skips=(), **fixed):
                  foreach=False, **fixed)
 
 
+class PaperAdafactor(transformers.Adafactor):
+    """transformers' Adafactor(relative_step=True), whose largest relative step is 0.01, with any."""
+
+    @staticmethod
+    def _get_lr(group, state):
+        return min(group["lr"], state["step"] ** -0.5) * max(group["eps"][1], state["RMS"])
+
+
+def adafactor_options(eps1, names):
+    def translate(options):
+        rest = {names.get(k, k): v for k, v in options.items() if k not in ("eps1", "eps2")}
+        eps = (options.get("eps1", eps1), options.get("eps2", 1e-3))
+        return {"lr": 0.01, "eps": eps, **rest}
+    return translate
+
+
+def adafactor_state(optimizer, p, state):
+    names = {"exp_avg_sq_row": "row_var", "exp_avg_sq_col": "col_var", "exp_avg_sq": "variance"}
+    return {names[k]: v for k, v in state.items() if k in names}
+
+
+ADAFACTOR_CASES = {
+    "defaults": {},
+    "weight decay": {"lr": 0.1, "weight_decay": 0.1, "eps2": 0.1},
+    "clipped": {"lr": 0.05, "d": 0.3, "eps1": 1e-4, "beta2_decay": -0.5},
+    "schedules": {"lr": "0.1 * warmup(10) * cosine(400, 0.1)",
+                  "weight_decay": "0.3 * linear(60, 0.2)"},
+}
+
+
 LARS_CASES = {
     "defaults": {},
-    "weight decay": {"lr": 1.0, "weight_decay": 0.5, "trust": 0.01},
+    "weight decay": {"lr": 0.3, "weight_decay": 0.1, "trust": 0.01},
     "little momentum": {"lr": 0.3, "momentum": 0.3, "weight_decay": 0.0, "trust": 0.1},
     "vectors left alone": {"lr": 0.1, "weight_decay": 0.1, "no_adapt": ["bias", "norm"]},
     "schedules": {"lr": "1.0 * warmup(10) * cosine(400, 0.1)", "trust": 0.02,
@@ -603,4 +634,12 @@ RULES = {
               lambda state: {"momentum_buffer": -state[3].trace}),
     ], {k: v for k, v in LARS_CASES.items() if "no_adapt" not in v}),
     "larc": Rule([timm_lars(trust=0.02, trust_clip=True)], LARS_CASES),
+    "adafactor": Rule([
+        Torch("transformers", PaperAdafactor, adafactor_options(
+            1e-30, {"d": "clip_threshold", "beta2_decay": "decay_rate"}), read=adafactor_state,
+              relative_step=False, scale_parameter=True),
+    ], ADAFACTOR_CASES),
+    "adafactor_torch": Rule([
+        torch_optim(torch.optim.Adafactor, adafactor_options(2.0**-23, {})),
+    ], {**ADAFACTOR_CASES, "clipped": {"lr": 0.05, "d": 1.5, "eps1": 1e-4, "beta2_decay": -0.5}}),
 }
