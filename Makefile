@@ -5,6 +5,8 @@
 #   make build   builds build/release/kudari and the libraries
 #   make check   format, layers, lint, headers, consumers, sanitizers, fuzzing: what CI runs
 #   make bench   times the optimisers and their peers
+#   make bench-train  trains with every rule on handwritten digits, into docs/digits.md
+#   make docs    writes docs/rules.md, the page of all rules
 #   make mnist   fetches MNIST into .data/mnist
 #   make clean   removes what was built; .venv and .data stay
 #
@@ -13,7 +15,7 @@
 MAKEFLAGS += --no-print-directory
 JOBS := $(shell nproc)
 
-.PHONY: run test build check bench setup mnist clean FORCE
+.PHONY: run test build check bench bench-train docs setup mnist clean FORCE
 
 run: build
 	@build/release/kudari train recipes/digits-vit.toml --out runs/digits-vit
@@ -31,6 +33,14 @@ check: build
 bench: build
 	@build/release/kudari bench
 	@.venv/bin/python bench/peers/run.py
+
+bench-train: build
+	@python3 bench/train_table.py
+
+docs: build
+	@build/release/kudari describe --all --markdown >build/rules.md
+	@mv build/rules.md docs/rules.md
+	@echo "docs: docs/rules.md"
 
 setup: build/setup.cmake
 

@@ -14,11 +14,14 @@ struct BenchOptions {
   int rounds = 9;              ///< at least 7
 };
 
-/// Times every rule of the registry on one tensor of 64M parameters, on 10,000 of 1,000 and on one
-/// of 1,000, with one thread and two. Each round runs the rule and then its roofline: a loop that
-/// streams the same number of arrays, prefetched at the distance that proves best here, with no
-/// arithmetic to speak of. Times are medians; `ratio` is the median of the rounds' quotients
-/// roofline / rule, 1 for a rule that costs its memory traffic and nothing more. Then BenchMatrix.
+/// Times every rule of the registry on tensors of several shapes, with one thread and two. Each
+/// round runs the rule and then its reference. Of a rule that works element by element, that is its
+/// roofline: loops that stream the same arrays in as many passes, prefetched at the distance that
+/// proves best here, with no arithmetic to speak of; of tensors that stay in the cache, one pass
+/// counts, whatever the rule does. Of a rule that steps whole tensors, it is a step of sgd. Times
+/// are medians; `ratio` is the median of the rounds' quotients reference / rule: 1 for a rule that
+/// costs its memory traffic and nothing more. A rule that cannot step all tensors of a shape leaves
+/// the rest to adamw. Then BenchMatrix.
 void Bench(const BenchOptions& options, std::FILE* console);
 
 }  // namespace kudari::lab

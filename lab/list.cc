@@ -1,31 +1,93 @@
 #include "lab/list.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <cctype>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "core/nearest.h"
 #include "kudari/error.h"
+#include "kudari/registry.h"
 #include "kudari/stages.h"
+#include "lab/progress.h"
 #include "lab/recipe.h"
 
 namespace kudari::lab {
 namespace {
 
-constexpr size_t kBytesPerSlot = sizeof(float);
+using Json = nlohmann::ordered_json;
 
-nlohmann::ordered_json ToJson(const Description& d) {
-  nlohmann::ordered_json fields = nlohmann::ordered_json::array();
+constexpr size_t kWidth = 100;
+
+// Where state and traffic depend on the shape, they are given for this one.
+constexpr int64_t kExampleShape[] = {768, 3072};
+
+// What a rule costs for each parameter, in bytes.
+struct Cost {
+  double state, read, written;
+  std::string where;  // " at 768 x 3072" if the shape matters
+};
+
+Cost CostOf(const RuleEntry& rule) {
+  if (rule.whole == nullptr) {
+    const MemoryTraffic traffic = rule.Traffic({});
+    return {static_cast<double>(rule.slots.size() * sizeof(float)),
+            static_cast<double>(traffic.read), static_cast<double>(traffic.written), ""};
+  }
+  double size = 1;
+  for (const int64_t d : kExampleShape) size *= static_cast<double>(d);
+  std::vector<double> defaults;
+  for (const RuleEntry::Option& o : rule.options) defaults.push_back(o.default_value);
+  double state = 0;
+  for (const int64_t n : rule.whole->SlotSizes(defaults.data(), kExampleShape)) {
+    state += static_cast<double>(n) * sizeof(float);
+  }
+  const MemoryTraffic traffic = rule.Traffic(kExampleShape);
+  return {state / size, static_cast<double>(traffic.read) / size,
+          static_cast<double>(traffic.written) / size,
+          fmt::format(" at {}", fmt::join(kExampleShape, " x "))};
+}
+
+std::string StateText(const RuleEntry& rule, const Cost& cost) {
+  std::string text = rule.slots.empty() ? "none" : fmt::format("{}", fmt::join(rule.slots, ", "));
+  text += fmt::format(": {:.3g} bytes a parameter{}", cost.state, cost.where);
+  if (!rule.memory.empty()) {
+    std::vector<std::string> names;
+    for (const auto& [name, initial] : rule.memory) names.push_back(name);
+    text += fmt::format("; {}: one double a tensor", fmt::join(names, ", "));
+  }
+  return text;
+}
+
+std::string TrafficText(const RuleEntry& rule, const Cost& cost) {
+  return fmt::format("{:.3g} bytes read and {:.3g} written a parameter and step{}{}", cost.read,
+                     cost.written, cost.where, rule.norms > 0 ? ", in two passes" : "");
+}
+
+Json ToJson(const Description& d) {
+  Json fields = Json::array();
   for (const OptionDescription& o : d.options) {
     // Numbers as numbers; an option that must be given has no default.
-    auto value = nlohmann::ordered_json::parse(o.default_value, nullptr, false);
+    auto value = Json::parse(o.default_value, nullptr, false);
     if (value.is_discarded()) value = nullptr;
     fields.push_back({{"name", o.name}, {"default", value}, {"range", o.range}, {"doc", o.doc}});
   }
-  return {{"kind", d.kind},       {"name", d.name},
-          {"summary", d.summary}, {"formula", d.formula},
-          {"paper", d.paper},     {"fields", fields},
-          {"state", d.state},     {"state_bytes_per_param", d.state.size() * kBytesPerSlot}};
+  const auto bytes = [](int64_t n) { return n < 0 ? Json() : Json(n); };
+  return {{"kind", d.kind},
+          {"name", d.name},
+          {"summary", d.summary},
+          {"formula", d.formula},
+          {"paper", d.paper},
+          {"use", d.use},
+          {"torch", d.torch},
+          {"fields", fields},
+          {"state", d.state},
+          {"state_bytes_per_param", bytes(d.state_bytes)},
+          {"bytes_read_per_param", bytes(d.bytes_read)},
+          {"bytes_written_per_param", bytes(d.bytes_written)}};
 }
 
 /// Everything, the tables of a recipe that are the lab's last.
@@ -45,33 +107,105 @@ std::string Signature(const Description& d) {
   return text + ")";
 }
 
+std::string Title(const Description& d) { return d.kind == "schedule" ? Signature(d) : d.name; }
+
+// What the card of a thing says below its options: heading and text.
+std::vector<std::pair<std::string, std::string>> Remarks(const Description& d) {
+  std::vector<std::pair<std::string, std::string>> remarks;
+  if (d.kind == "rule") {
+    const RuleEntry& rule = Registry::Builtin().Find(d.name);
+    const Cost cost = CostOf(rule);
+    remarks.emplace_back("state", StateText(rule, cost));
+    remarks.emplace_back("traffic", TrafficText(rule, cost));
+  }
+  if (!d.use.empty()) remarks.emplace_back("use", d.use);
+  if (!d.torch.empty()) remarks.emplace_back("torch", d.torch);
+  if (!d.paper.empty()) remarks.emplace_back("paper", d.paper);
+  return remarks;
+}
+
+// Breaks text into lines; those after the first begin with `indent` spaces, which the first is
+// taken to have in front of it.
+std::string Wrapped(std::string_view text, size_t indent) {
+  std::string lines;
+  size_t column = indent;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(' '), text.size());
+    if (column > indent && column + 1 + end > kWidth) {
+      lines += "\n" + std::string(indent, ' ');
+      column = indent;
+    } else if (column > indent) {
+      lines += ' ';
+      ++column;
+    }
+    lines += text.substr(0, end);
+    column += end;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
 void Print(const Description& d, std::FILE* console) {
-  fmt::print(console, "{} ({}): {}\n", d.kind == "schedule" ? Signature(d) : d.name, d.kind,
-             d.summary);
+  fmt::print(console, "{} ({}): {}\n", Title(d), d.kind, d.summary);
   if (!d.formula.empty()) {
     std::string indented = "\n  ";
     for (const char c : d.formula) indented += c == '\n' ? std::string("\n  ") : std::string(1, c);
     fmt::print(console, "{}\n", indented);
   }
   if (!d.options.empty()) {
-    fmt::print(console, "\n  {:<14} {:<8} {:<28} {}\n", "field", "default", "range", "meaning");
+    std::vector<std::vector<std::string>> rows = {{"  field", "default", "range", "meaning"}};
     for (const OptionDescription& o : d.options) {
-      fmt::print(console, "  {:<14} {:<8} {:<28} {}\n", o.name, o.default_value, o.range, o.doc);
+      rows.push_back({"  " + o.name, o.default_value, o.range, o.doc});
+    }
+    fmt::print(console, "\n{}", TextTable(rows));
+  }
+  const auto remarks = Remarks(d);
+  if (!remarks.empty()) fmt::print(console, "\n");
+  for (const auto& [heading, text] : remarks) {
+    fmt::print(console, "  {:<8} {}\n", heading, Wrapped(text, 11));
+  }
+}
+
+// Text in Markdown as it is.
+std::string Escaped(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '|' || c == '*' || c == '<') escaped += '\\';
+    escaped += c;
+  }
+  return escaped;
+}
+
+std::string Row(const std::vector<std::string>& cells) {
+  return fmt::format("| {} |\n", fmt::join(cells, " | "));
+}
+
+std::string Code(const std::string& text) { return text.empty() ? "" : "`" + text + "`"; }
+
+// A section of the page.
+std::string Section(const Description& d) {
+  std::string text = fmt::format("### {}\n\n{}.\n", Code(Title(d)), Escaped(d.summary));
+  if (!d.formula.empty()) text += "\n```text\n" + d.formula + "\n```\n";
+  if (!d.options.empty()) {
+    text +=
+        "\n" + Row({"field", "default", "range", "meaning"}) + Row({"---", "---", "---", "---"});
+    for (const OptionDescription& o : d.options) {
+      text += Row({Code(o.name), Code(o.default_value), Escaped(o.range), Escaped(o.doc)});
     }
   }
-  if (d.kind == "rule") {
-    fmt::print(console, "\n  state: {} ({} bytes per parameter)\n",
-               d.state.empty() ? "none" : fmt::format("{}", fmt::join(d.state, ", ")),
-               d.state.size() * kBytesPerSlot);
+  const auto remarks = Remarks(d);
+  if (!remarks.empty()) text += "\n";
+  for (const auto& [heading, remark] : remarks) {
+    text += fmt::format("- **{}**: {}\n", heading, Escaped(remark));
   }
-  if (!d.paper.empty()) fmt::print(console, "  paper: {}\n", d.paper);
+  return text;
 }
 
 }  // namespace
 
 void List(bool json, std::FILE* console) {
   if (json) {
-    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    Json list = Json::array();
     for (const Description& d : DescribeAll()) list.push_back(ToJson(d));
     fmt::print(console, "{}\n", list.dump(2));
     return;
@@ -82,12 +216,12 @@ void List(bool json, std::FILE* console) {
       fmt::print(console, "{}{}s\n", kind.empty() ? "" : "\n", d.kind);
       kind = d.kind;
     }
+    fmt::print(console, "  {:<34} {}", Title(d), d.summary);
     if (d.kind == "rule") {
-      fmt::print(console, "  {:<34} {} ({} bytes of state per parameter)\n", d.name, d.summary,
-                 d.state.size() * kBytesPerSlot);
-    } else {
-      fmt::print(console, "  {:<34} {}\n", d.kind == "schedule" ? Signature(d) : d.name, d.summary);
+      const Cost cost = CostOf(Registry::Builtin().Find(d.name));
+      fmt::print(console, " ({:.3g} bytes of state per parameter{})", cost.state, cost.where);
     }
+    fmt::print(console, "\n");
   }
   fmt::print(console, "\nkudari describe NAME tells more.\n");
 }
@@ -105,6 +239,44 @@ void DescribeByName(std::string_view name, std::FILE* console) {
   if (!found) {
     throw Error(fmt::format("nothing is named \"{}\"{}", name, internal::Suggest(name, names)));
   }
+}
+
+void DescribeEverything(std::FILE* console) {
+  bool first = true;
+  for (const Description& d : DescribeLab()) {
+    if (!first) fmt::print(console, "\n");
+    first = false;
+    Print(d, console);
+  }
+}
+
+std::string RulesPage() {
+  const std::vector<Description> all = DescribeAll();
+  std::string text =
+      "# Rules and stages\n\n"
+      "Written by `kudari describe --all --markdown` (`make docs`) from the rules themselves. All\n"
+      "fields may be schedules of the step. State and traffic are bytes of float32 a parameter;\n"
+      "traffic is what a step has to read and write at least.\n\n";
+  text += Row({"rule", "", "state", "read", "written", "paper"}) +
+          Row({"---", "---", "--:", "--:", "--:", "---"});
+  for (const Description& d : all) {
+    if (d.kind != "rule") continue;
+    const Cost cost = CostOf(Registry::Builtin().Find(d.name));
+    // The heading of the rule's section, as it becomes the name of a place on the page.
+    text += Row({fmt::format("[`{}`](#{})", d.name, d.name), Escaped(d.summary),
+                 fmt::format("{:.3g}{}", cost.state, cost.where), fmt::format("{:.3g}", cost.read),
+                 fmt::format("{:.3g}", cost.written), Escaped(d.paper)});
+  }
+  std::string kind;
+  for (const Description& d : all) {
+    if (d.kind != kind) {
+      kind = d.kind;
+      text += fmt::format("\n## {}{}s\n", static_cast<char>(std::toupper(kind.front())),
+                          kind.substr(1));
+    }
+    text += "\n" + Section(d);
+  }
+  return text;
 }
 
 }  // namespace kudari::lab

@@ -2,15 +2,24 @@
 #define KUDARI_LAB_LIST_H_
 
 #include <cstdio>
+#include <string>
 #include <string_view>
 
 namespace kudari::lab {
 
-/// Prints every rule, source, scale, averager and schedule: a line each, or all as JSON.
+/// Prints every rule, source, scale, averager, preset, schedule and recipe table: a line each, or
+/// all but the tables as JSON.
 void List(bool json, std::FILE* console);
 
 /// Prints all about the things of that name; throws Error with the nearest name.
 void DescribeByName(std::string_view name, std::FILE* console);
+
+/// Prints all about everything.
+void DescribeEverything(std::FILE* console);
+
+/// The rules and all that goes with them as one page of Markdown, docs/rules.md: a table of the
+/// rules, then a section for each.
+std::string RulesPage();
 
 }  // namespace kudari::lab
 

@@ -58,9 +58,24 @@ int Run(int argc, char** argv) {
   list_app->callback([&] { List(json, stdout); });
 
   std::string name;
+  bool all = false, markdown = false;
   auto* const describe_app = app.add_subcommand("describe", "Tell all about a rule or schedule");
-  describe_app->add_option("name", name, "As kudari list shows it")->required();
-  describe_app->callback([&] { DescribeByName(name, stdout); });
+  auto* const name_option = describe_app->add_option("name", name, "As kudari list shows it");
+  auto* const all_option =
+      describe_app->add_flag("--all", all, "Everything that kudari list shows");
+  describe_app->add_flag("--markdown", markdown, "As the page docs/rules.md")->needs(all_option);
+  all_option->excludes(name_option);
+  describe_app->callback([&] {
+    if (markdown) {
+      std::fputs(RulesPage().c_str(), stdout);
+    } else if (all) {
+      DescribeEverything(stdout);
+    } else if (name.empty()) {
+      throw Error("describe: which? Give a name of kudari list, or --all");
+    } else {
+      DescribeByName(name, stdout);
+    }
+  });
 
   BenchOptions bench;
   auto* const bench_app = app.add_subcommand("bench", "Time every rule against its roofline");

@@ -182,6 +182,23 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
   return options;
 }
 
+const std::vector<Option<HessianConfig>>& HessianOptions() {
+  using H = HessianConfig;
+  static const std::vector<Option<H>> options = {
+      {.name = "every",
+       .member = &H::every,
+       .least = 1,
+       .most = kMany,
+       .doc = "steps per estimate"},
+      {.name = "estimator",
+       .member = &H::estimator,
+       .choices = {"auto", "gnb", "hutchinson"},
+       .doc = "gnb: Gauss-Newton-Bartlett, by labels drawn from the model; hutchinson: by "
+              "differentiating twice; auto: the one that the rule is made for"},
+  };
+  return options;
+}
+
 template <class C>
 bool Applies(const Option<C>& option, const C& config) {
   if constexpr (requires { config.name; }) {
@@ -363,6 +380,7 @@ Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
   Recipe recipe;
   recipe.model = ReadTable(reader, "model", ModelOptions());
   recipe.data = ReadTable(reader, "data", DataOptions());
+  recipe.hessian = ReadTable(reader, "hessian", HessianOptions());
   recipe.train = ReadTable(reader, "train", TrainOptionTable());
   reader.Table("optimizer");
   reader.Finish();
@@ -378,6 +396,7 @@ Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std:
 std::string ToToml(const Recipe& recipe) {
   return WriteTable("model", ModelOptions(), recipe.model) + "\n" +
          WriteTable("data", DataOptions(), recipe.data) + "\n" +
+         WriteTable("hessian", HessianOptions(), recipe.hessian) + "\n" +
          WriteTable("train", TrainOptionTable(), recipe.train) + "\n" +
          kudari::ToToml(Complete(recipe.optimizer));
 }
@@ -385,6 +404,8 @@ std::string ToToml(const Recipe& recipe) {
 std::vector<Description> DescribeRecipe() {
   return {DescribeTable("model", "what is trained", ModelOptions()),
           DescribeTable("data", "what it is trained on", DataOptions()),
+          DescribeTable("hessian", "how rules that use the Hessian's diagonal get it",
+                        HessianOptions()),
           DescribeTable("train", "how it is trained", TrainOptionTable())};
 }
 

@@ -47,11 +47,21 @@ struct TrainConfig {
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
 };
 
+/// The [hessian] table: how rules that use the diagonal of the Hessian get it; without effect for
+/// others.
+struct HessianConfig {
+  int64_t every = 10;
+  std::string estimator = "auto";
+
+  friend bool operator==(const HessianConfig&, const HessianConfig&) = default;
+};
+
 /// Everything that decides about a training run: a plain value that round-trips as TOML.
 struct Recipe {
   ModelConfig model;
   DataConfig data;
   OptimizerSpec optimizer;
+  HessianConfig hessian;
   TrainConfig train;
 
   friend bool operator==(const Recipe&, const Recipe&) = default;
@@ -72,7 +82,7 @@ Recipe ReadTrainRecipe(const std::filesystem::path& file,
 /// The recipe with every option spelled out: ParseTrainRecipe(ToToml(recipe)) is the recipe.
 std::string ToToml(const Recipe& recipe);
 
-/// The tables [model], [data] and [train] with their options, for listings.
+/// The tables [model], [data], [hessian] and [train] with their options, for listings.
 std::vector<Description> DescribeRecipe();
 
 }  // namespace kudari::lab

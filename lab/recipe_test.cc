@@ -58,7 +58,7 @@ TEST(Recipe, ReadsWhatIsGivenAndFillsTheRest) {
 
 TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
   for (const std::string set : {"model.pool=class", "model.name=linear", "data.path=a \"b\\c",
-                                "train.min_grad_norm=1e-5", "train.steps=12"}) {
+                                "train.min_grad_norm=1e-5", "train.steps=12", "hessian.every=3"}) {
     std::string text(kRecipe);
     if (set == "model.name=linear") text.erase(text.find("patch"), 10);
     Recipe recipe = ParseTrainRecipe(text, "r.toml", {set});
@@ -109,6 +109,10 @@ TEST(Recipe, ValuesAreChecked) {
             "r.toml:13: train.shuffle: must be true or false");
   EXPECT_THAT(MessageOf(With("train", "loss = \"mes\"")),
               HasSubstr("train.loss: unknown name \"mes\"; did you mean \"mse\"?"));
+  EXPECT_EQ(MessageOf(std::string(kRecipe) + "[hessian]\nestimator = \"gmb\"\n"),
+            "r.toml:16: hessian.estimator: unknown name \"gmb\"; did you mean \"gnb\"?");
+  EXPECT_EQ(MessageOf(std::string(kRecipe) + "[hessian]\nevery = 0\n"),
+            "r.toml:16: hessian.every: 0 is outside [1, 1000000000]");
   EXPECT_THAT(MessageOf("[model]\n"), HasSubstr("the table [optimizer] is missing"));
   EXPECT_THAT(MessageOf("[model\n"), StartsWith("r.toml:1:7: "));
 }
@@ -160,8 +164,8 @@ TEST(Recipe, MissingFileIsNamed) {
 
 TEST(Recipe, DescriptionsHaveDefaultsAndRanges) {
   const std::vector<Description> tables = DescribeRecipe();
-  ASSERT_EQ(tables.size(), 3U);
-  EXPECT_EQ(tables[2].name, "train");
+  ASSERT_EQ(tables.size(), 4U);
+  EXPECT_EQ(tables[3].name, "train");
   for (const Description& d : tables) {
     for (const OptionDescription& o : d.options) {
       EXPECT_NE(o.default_value, "") << o.name;

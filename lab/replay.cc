@@ -94,7 +94,13 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
     std::vector<FloatTensor> buffers;
     for (size_t i = 0; i < state.tensors.size(); ++i) {
       for (const TensorState::Buffer& b : state.tensors[i].buffers) {
-        buffers.push_back({state.tensors[i].name + "/" + b.slot, parameters[i].shape, b.values});
+        if (b.values.empty()) continue;
+        // Factored state is smaller than the parameter: a vector.
+        const bool full = b.values.size() == parameters[i].values.size();
+        buffers.push_back({state.tensors[i].name + "/" + b.slot,
+                           full ? parameters[i].shape
+                                : std::vector<int64_t>{static_cast<int64_t>(b.values.size())},
+                           b.values});
       }
     }
     WriteSafeTensors(options.state_out, buffers);

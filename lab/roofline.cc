@@ -14,49 +14,68 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <bool kPrefetch, size_t... I>
-HWY_INLINE void Loop(const Stream& s, size_t ahead, float zero,
-                     std::index_sequence<I...> /*slots*/) {
+// Sums what is only read, so that it is read, and adds the sum times a zero that the compiler does
+// not know to what is written: the values stay. Returns a sum for passes that write nothing.
+template <bool kGradient, bool kWriteP, bool kWriteState, size_t... I>
+HWY_INLINE float Loop(const Stream& s, size_t ahead, float zero,
+                      std::index_sequence<I...> /*slots*/) {
   const hn::ScalableTag<float> d;
+  using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d);
   float* HWY_RESTRICT p = s.p;
   const float* HWY_RESTRICT g = s.g;
   float* const state[] = {s.state[I]..., nullptr};
-  const auto z = hn::Set(d, zero);
+  const V z = hn::Set(d, zero);
+  V total = hn::Zero(d);
   for (size_t i = 0; i + lanes <= s.n; i += lanes) {
-    if constexpr (kPrefetch) {
+    if (ahead > 0) {
       hwy::Prefetch(p + i + ahead);
-      hwy::Prefetch(g + i + ahead);
+      if constexpr (kGradient) hwy::Prefetch(g + i + ahead);
       (hwy::Prefetch(state[I] + i + ahead), ...);
     }
-    // A product with a zero that the compiler does not know: the values stay.
-    const auto x = hn::Mul(z, hn::LoadU(d, g + i));
-    const auto w = hn::Add(hn::LoadU(d, p + i), x);
-    const hn::Vec<decltype(d)> y[] = {hn::Add(hn::LoadU(d, state[I] + i), x)..., x};
-    hn::StoreU(w, d, p + i);
-    (hn::StoreU(y[I], d, state[I] + i), ...);
+    const V w = hn::LoadU(d, p + i);
+    const V y[] = {hn::LoadU(d, state[I] + i)..., w};
+    V sum = hn::Zero(d);
+    if constexpr (kGradient) sum = hn::LoadU(d, g + i);
+    if constexpr (!kWriteP) sum = hn::Add(sum, w);
+    if constexpr (!kWriteState) ((sum = hn::Add(sum, y[I])), ...);
+    const V nothing = hn::Mul(z, sum);
+    if constexpr (kWriteP) hn::StoreU(hn::Add(w, nothing), d, p + i);
+    if constexpr (kWriteState) (hn::StoreU(hn::Add(y[I], nothing), d, state[I] + i), ...);
+    if constexpr (!kWriteP && (!kWriteState || sizeof...(I) == 0)) total = hn::Add(total, sum);
   }
+  return hn::GetLane(total);
 }
 
 template <size_t kSlots>
-void StreamSlots(const Stream& s, size_t ahead, float zero) {
+float SweepOver(const Stream& s, const Sweep& sweep, size_t ahead, float zero) {
   constexpr std::make_index_sequence<kSlots> slots;
-  return ahead > 0 ? Loop<true>(s, ahead, zero, slots) : Loop<false>(s, ahead, zero, slots);
+  if (!sweep.gradient) return Loop<false, true, false>(s, ahead, zero, slots);
+  if (!sweep.writes_parameter) return Loop<true, false, true>(s, ahead, zero, slots);
+  return Loop<true, true, true>(s, ahead, zero, slots);
 }
 
-void StreamHere(const Stream& s, size_t ahead, float zero) {
-  static_assert(kMostStreamSlots == 4);
-  switch (s.slots) {
+float SweepHere(const Stream& s, const Sweep& sweep, size_t ahead, float zero) {
+  static_assert(RuleEntry::kMostSlots == 8);
+  switch (sweep.slots) {
     case 0:
-      return StreamSlots<0>(s, ahead, zero);
+      return SweepOver<0>(s, sweep, ahead, zero);
     case 1:
-      return StreamSlots<1>(s, ahead, zero);
+      return SweepOver<1>(s, sweep, ahead, zero);
     case 2:
-      return StreamSlots<2>(s, ahead, zero);
+      return SweepOver<2>(s, sweep, ahead, zero);
     case 3:
-      return StreamSlots<3>(s, ahead, zero);
+      return SweepOver<3>(s, sweep, ahead, zero);
+    case 4:
+      return SweepOver<4>(s, sweep, ahead, zero);
+    case 5:
+      return SweepOver<5>(s, sweep, ahead, zero);
+    case 6:
+      return SweepOver<6>(s, sweep, ahead, zero);
+    case 7:
+      return SweepOver<7>(s, sweep, ahead, zero);
     default:
-      return StreamSlots<4>(s, ahead, zero);
+      return SweepOver<8>(s, sweep, ahead, zero);
   }
 }
 
@@ -80,19 +99,30 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace kudari::lab {
 
-HWY_EXPORT(StreamHere);
+HWY_EXPORT(SweepHere);
 HWY_EXPORT(ReadHere);
 
 namespace {
 volatile float zero = 0;
+thread_local volatile float sink = 0;  // so that reads cannot be left out
 }  // namespace
 
-void RunStream(const Stream& stream, size_t ahead) {
-  HWY_DYNAMIC_DISPATCH(StreamHere)(stream, ahead, zero);
+std::vector<Sweep> SweepsOf(const RuleEntry& rule) {
+  const size_t slots = rule.slots.size();
+  if (rule.norms == 0) return {{.slots = slots}};
+  if (rule.state_pass == StatePass::kMeasure) {
+    return {{.slots = slots, .writes_parameter = false},
+            {.slots = slots, .gradient = false, .writes_state = false}};
+  }
+  return {{.slots = 0, .writes_parameter = false}, {.slots = slots}};
 }
 
-float RunRead(std::span<const float> x, size_t ahead) {
-  return HWY_DYNAMIC_DISPATCH(ReadHere)(x.data(), x.size(), ahead);
+void RunSweep(const Stream& stream, const Sweep& sweep, size_t ahead) {
+  sink = HWY_DYNAMIC_DISPATCH(SweepHere)(stream, sweep, ahead, zero);
+}
+
+void RunRead(std::span<const float> x, size_t ahead) {
+  sink = HWY_DYNAMIC_DISPATCH(ReadHere)(x.data(), x.size(), ahead);
 }
 
 }  // namespace kudari::lab

@@ -3,26 +3,37 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
+
+#include "kudari/registry.h"
 
 namespace kudari::lab {
 
-inline constexpr size_t kMostStreamSlots = 4;
+/// What one pass of a rule does with memory: which arrays it reads, and which of these it writes.
+struct Sweep {
+  size_t slots = 0;  ///< state arrays that it reads, at most RuleEntry::kMostSlots
+  bool gradient = true, writes_parameter = true, writes_state = true;
 
-/// What the roofline loop streams: p and the state are read and written, g is read.
+  friend bool operator==(const Sweep&, const Sweep&) = default;
+};
+
+/// The passes of a rule that works element by element: one, or two for a rule with norms.
+std::vector<Sweep> SweepsOf(const RuleEntry& rule);
+
+/// Arrays of n floats each.
 struct Stream {
   float* p;
   const float* g;
-  size_t slots;  ///< at most kMostStreamSlots
-  float* state[kMostStreamSlots];
+  float* state[RuleEntry::kMostSlots];
   size_t n;
 };
 
-/// Reads g once and reads and writes p and each state array once, leaving their values as they are,
-/// with prefetches `ahead` floats ahead (0: none), on the widest vectors that this machine has.
-void RunStream(const Stream& stream, size_t ahead);
+/// Sweeps over the arrays once, leaving their values as they are, with prefetches `ahead`
+/// floats ahead (0: none), on the widest vectors that this machine has.
+void RunSweep(const Stream& stream, const Sweep& sweep, size_t ahead);
 
-/// Reads x once; the result is meaningless.
-float RunRead(std::span<const float> x, size_t ahead);
+/// Reads x once.
+void RunRead(std::span<const float> x, size_t ahead);
 
 }  // namespace kudari::lab
 

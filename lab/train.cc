@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <climits>
 #include <cmath>
 #include <csignal>
 #include <limits>
@@ -20,6 +21,7 @@
 
 #include "kudari/error.h"
 #include "kudari/recipe.h"
+#include "kudari/registry.h"
 #include "kudari/safetensors.h"
 #include "kudari/torch.h"
 #include "lab/data.h"
@@ -130,6 +132,11 @@ class Batches {
   /// Whether the epoch has another batch.
   bool More() const { return next_ < samples_.size(); }
 
+  /// Whether the epoch has another batch of full size, or all samples are fewer.
+  bool MoreFull() const {
+    return next_ + std::min(batch_size_, samples_.size()) <= samples_.size();
+  }
+
   Samples Next() {
     const int64_t count = std::min(batch_size_, samples_.size() - next_);
     const Tensor index = ::torch::from_blob(order_.data() + next_, {count}, ::torch::kInt64);
@@ -196,22 +203,82 @@ void SaveWeights(const Model& model, const fs::path& path) {
   WriteSafeTensors(path, tensors);
 }
 
-std::string PlanTable(const kudari::Optimizer& engine) {
-  std::vector<std::vector<std::string>> rows = {
-      {"parameter", "shape", "class", "group", "rule", "lr", "weight_decay"}};
+// NaN if the rule has no such option.
+double OptionOf(const TensorPlan& plan, std::string_view name) {
+  for (const auto& [option, value] : plan.options) {
+    if (option == name) return value;
+  }
+  return kNan;
+}
+
+// Where the recipe says how a parameter is treated.
+std::string SourceOf(const TensorPlan& plan) {
+  if (plan.group == -1) return "recipe";
+  if (plan.group == -2) return "fallback";
+  return fmt::format("group {}", plan.group);
+}
+
+// Why a parameter has its class.
+std::string ReasonOf(const ::kudari::Tensor& tensor, const OptimizerSpec& spec) {
+  std::string reason = ClassReason(tensor.name, tensor.shape);
+  for (const auto& [match, tensor_class] : spec.classes) {
+    if (Glob(match, tensor.name)) reason = fmt::format("recipe says so for \"{}\"", match);
+  }
+  return reason;
+}
+
+// Whether a rule with a trust ratio uses it for the parameter; "-" for rules without.
+std::string AdaptsText(const TensorPlan& plan, const OptimizerSpec& spec) {
+  const RuleEntry& rule = Registry::Builtin().Find(plan.rule);
+  if (rule.norms == 0) return "-";
+  const TensorClass c = plan.tensor_class;
+  const bool vector = c == TensorClass::kBias || c == TensorClass::kNorm;
+  const bool adapts = spec.no_adapt ? std::find(spec.no_adapt->begin(), spec.no_adapt->end(), c) ==
+                                          spec.no_adapt->end()
+                                    : rule.adapts_vectors || !vector;
+  return adapts ? "yes" : "no";
+}
+
+std::string OptionsText(const Options& options) {
+  std::vector<std::string> parts;
+  for (const auto& [name, value] : options) parts.push_back(name + " = " + value.Text());
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+// How each parameter is treated and why; below it, the options of each rule.
+std::string PlanText(const kudari::Optimizer& engine, const OptimizerSpec& partial) {
+  const OptimizerSpec spec = Complete(partial);
   const std::vector<TensorPlan> plan = engine.Plan();
+  std::vector<std::vector<std::string>> rows = {
+      {"parameter", "shape", "class", "because", "rule", "from", "lr", "decay", "adapts"}};
   for (size_t i = 0; i < plan.size(); ++i) {
-    const std::map<std::string, double> options(plan[i].options.begin(), plan[i].options.end());
     const auto value = [&](const char* name) {
-      const auto found = options.find(name);
-      return found == options.end() ? "-" : fmt::format("{:.6g}", found->second);
+      const double x = OptionOf(plan[i], name);
+      return std::isnan(x) ? "-" : fmt::format("{:.6g}", x);
     };
     rows.push_back({plan[i].name, fmt::format("[{}]", fmt::join(engine.tensors()[i].shape, ", ")),
-                    std::string(Name(plan[i].tensor_class)),
-                    plan[i].group < 0 ? "-" : std::to_string(plan[i].group), plan[i].rule,
-                    value("lr"), value("weight_decay")});
+                    std::string(Name(plan[i].tensor_class)), ReasonOf(engine.tensors()[i], spec),
+                    plan[i].rule, SourceOf(plan[i]), value("lr"), value("weight_decay"),
+                    AdaptsText(plan[i], spec)});
   }
-  return TextTable(rows);
+  std::vector<std::vector<std::string>> rules;
+  const auto add = [&](int group, const std::string& rule, const Options& options) {
+    const auto uses = [group](const TensorPlan& p) { return p.group == group; };
+    const auto count = std::count_if(plan.begin(), plan.end(), uses);
+    if (count == 0) return;
+    rules.push_back({SourceOf(*std::find_if(plan.begin(), plan.end(), uses)),
+                     fmt::format("{} of {}", count, plan.size()), rule, OptionsText(options)});
+  };
+  add(-1, spec.rule, spec.options);
+  if (spec.fallback) add(-2, spec.fallback->rule, spec.fallback->options);
+  for (size_t i = 0; i < spec.groups.size(); ++i) {
+    add(static_cast<int>(i), spec.groups[i].rule, spec.groups[i].options);
+  }
+  rules.insert(rules.begin(), {"from", "parameters", "rule", "options"});
+  return fmt::format("{}\n{}\n{}", TextTable(rows), TextTable(rules),
+                     "lr and decay (weight_decay) are those of the first step; the class decides "
+                     "about decay (no_decay),\nthe fallback and, for rules with a trust ratio, "
+                     "whether it is used (adapts).\n");
 }
 
 // The rule and its learning rate, and those of groups with rules of their own.
@@ -228,12 +295,25 @@ std::string OptimizerText(const OptimizerSpec& spec) {
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
+// Bytes that the optimiser keeps: the rules' state and that of averagers.
+int64_t StateBytes(const kudari::Optimizer& engine) {
+  const OptimizerState state = engine.State();
+  size_t values = 0;
+  for (const TensorState& t : state.tensors) {
+    for (const TensorState::Buffer& b : t.buffers) values += b.values.size();
+  }
+  for (const auto& averager : state.averagers) {
+    for (const auto& [name, x] : averager) values += x.size();
+  }
+  return static_cast<int64_t>(values * sizeof(float));
+}
+
 // One training run, from the recipe to the summary.
 class Run {
  public:
   Run(const TrainOptions& options, std::FILE* console);
 
-  void Explain() { progress_.Text(PlanTable(optimizer_->engine())); }
+  void Explain() { progress_.Text(PlanText(optimizer_->engine(), recipe_.optimizer)); }
   TrainResult Execute();
 
  private:
@@ -241,6 +321,8 @@ class Run {
   void TrainEpochs();
   void TakeStep();
   Evaluation NextLoss();
+  void FindEstimator();
+  void EstimateHessian();
   void EvaluateNow();
   void CheckStops(const Report& report);
   void Stop(std::string why) {
@@ -264,6 +346,9 @@ class Run {
   std::optional<Batches> batches_;
   std::optional<MetricsFile> metrics_;
   int64_t steps_per_epoch_, steps_;
+  std::optional<size_t> lr_index_;          // of a parameter whose lr is shown
+  std::string estimator_;                   // "" if no rule uses the Hessian
+  std::optional<Batches> hessian_batches_;  // apart, so that estimates cost no training data
 
   Clock::time_point start_;
   StepRecord last_;
@@ -301,6 +386,14 @@ Run::Run(const TrainOptions& options, std::FILE* console)
   optimizer_.emplace(*model_, spec);
   optimizer_->engine().SetParallel({at::get_num_threads(), nullptr});
   batches_.emplace(train_, train);
+  const std::vector<TensorPlan> plan = optimizer_->engine().Plan();
+  // Rather of the recipe's own rule than of a group, and of that than of the fallback.
+  const auto rank = [&plan](size_t i) { return plan[i].group == -2 ? INT_MAX : plan[i].group; };
+  for (size_t i = 0; i < plan.size(); ++i) {
+    if (std::isnan(OptionOf(plan[i], "lr"))) continue;
+    if (!lr_index_ || rank(i) < rank(*lr_index_)) lr_index_ = i;
+  }
+  FindEstimator();
 
   const int64_t batch_count = (train_.size() + train.batch_size - 1) / train.batch_size;
   const int64_t accumulate = recipe_.optimizer.accumulate;
@@ -337,6 +430,7 @@ TrainResult Run::Execute() {
   TrainEpochs();
   seconds_ = Seconds(start_);
   if (!result_.diverged) {
+    const auto view = optimizer_->Evaluation();
     result_.test = Evaluate(*model_, test_, loss_);
     metrics_->Write(ScoreJson(last_.step, "test", result_.test));
     SaveWeights(*model_, out_ / "model.safetensors");
@@ -373,11 +467,50 @@ Evaluation Run::NextLoss() {
   return {loss.item<double>(), static_cast<double>(batch.size())};
 }
 
+// Which estimate of the Hessian's diagonal the rules want, if any does.
+void Run::FindEstimator() {
+  for (const TensorPlan& plan : optimizer_->engine().Plan()) {
+    if (Registry::Builtin().Find(plan.rule).scalar.hessian == nullptr) continue;
+    std::string wanted = recipe_.hessian.estimator;
+    if (wanted == "auto") wanted = plan.rule == "sophia_h" ? "hutchinson" : "gnb";
+    if (!estimator_.empty() && wanted != estimator_) {
+      throw Error("hessian.estimator = \"auto\": the recipe's rules want different ones");
+    }
+    estimator_ = wanted;
+  }
+  if (estimator_ == "gnb" && loss_ != Loss::kCrossEntropy) {
+    throw Error("hessian.estimator = \"gnb\" needs train.loss = \"cross_entropy\"");
+  }
+  TrainConfig config = recipe_.train;
+  ++config.seed;
+  if (!estimator_.empty()) hessian_batches_.emplace(train_, config);
+}
+
+// After a step: the estimate over a batch of its own, at the new weights.
+void Run::EstimateHessian() {
+  if (last_.step == recipe_.hessian.every || !hessian_batches_->MoreFull()) {
+    hessian_batches_->StartEpoch();
+  }
+  const Samples batch = hessian_batches_->Next();
+  if (estimator_ == "gnb") {
+    const auto logits = [&] { return model_->forward(batch.x); };
+    optimizer_->UpdateHessian(kudari::torch::GaussNewtonBartlett(optimizer_->Parameters(), logits));
+  } else {
+    const auto loss = [&] {
+      return LossOf(loss_, model_->forward(batch.x), batch.y, recipe_.train.label_smoothing);
+    };
+    optimizer_->UpdateHessian(kudari::torch::Hutchinson(optimizer_->Parameters(), loss));
+  }
+}
+
 void Run::TakeStep() {
   const int64_t seen_before = samples_seen_;
-  last_.lr = optimizer_->engine().Value(0, "lr");
+  last_.lr = lr_index_ ? optimizer_->engine().Value(*lr_index_, "lr") : kNan;
   const Report report = optimizer_->Step([this] { return NextLoss(); });
   ++last_.step;
+  if (!estimator_.empty() && !report.skipped && last_.step % recipe_.hessian.every == 0) {
+    EstimateHessian();
+  }
   last_.loss = report.loss;
   last_.grad_norm = report.grad_norm;
   last_.skipped = report.skipped;
@@ -412,7 +545,11 @@ void Run::EvaluateNow() {
   evaluated_step_ = last_.step;
   const TrainConfig& train = recipe_.train;
   if (validation_.size() > 0) {
-    const Score score = Evaluate(*model_, validation_, loss_);
+    Score score;
+    {
+      const auto view = optimizer_->Evaluation();
+      score = Evaluate(*model_, validation_, loss_);
+    }
     result_.validation = score;
     metrics_->Write(ScoreJson(last_.step, "val", score));
     if (!(score.accuracy <= result_.best_val_accuracy)) result_.best_val_accuracy = score.accuracy;
@@ -467,12 +604,16 @@ std::string Run::Heading() const {
 }
 
 std::string Run::Summary() const {
+  const int64_t state_bytes = StateBytes(optimizer_->engine());
   const auto percent = [](double x) { return fmt::format("{:.2f}%", 100 * x); };
   std::vector<std::vector<std::string>> rows = {
       {"model", fmt::format("{}, {} parameters", recipe_.model.name, model_->ParameterCount())},
       {"data", fmt::format("{}: {} training, {} validation, {} test samples", data_.name,
                            train_.size(), validation_.size(), test_.size())},
       {"optimiser", OptimizerText(recipe_.optimizer)},
+      {"state", fmt::format("{} bytes, {:.3g} a parameter", state_bytes,
+                            static_cast<double>(state_bytes) /
+                                static_cast<double>(model_->ParameterCount()))},
       {"steps", fmt::format("{} of {}, in epoch {}", last_.step, steps_, last_.epoch)},
       {"time", fmt::format("{:.1f} s, {:.0f} samples/s", seconds_,
                            static_cast<double>(samples_seen_) / seconds_)},

@@ -23,7 +23,8 @@ struct TrainOptions {
 /// What a run came to.
 struct TrainResult {
   int64_t steps = 0;
-  Score validation, test;        ///< of the final weights; NaN without data or if not evaluated
+  Score validation, test;  ///< of the final weights, averaged if the recipe says so; NaN without
+                           ///< data or if not evaluated
   double best_val_accuracy = 0;  ///< of all evaluations; NaN if there was none
   std::string stopped;           ///< why, in words
   bool diverged = false;         ///< the loss ceased to be finite: no weights were written

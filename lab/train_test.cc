@@ -296,13 +296,26 @@ TEST_F(TrainTest, OtherFilesOfTheFolderStay) {
 }
 
 TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
-  TrainOptions options = Options({"optimizer.no_decay=[\"bias\", \"norm\"]"});
+  WriteRecipe(std::string(kRecipe) +
+              "[[optimizer.group]]\nmatch = \"head.*\"\nrule = \"sgd\"\nlr = 0.1\n"
+              "[[optimizer.classify]]\nmatch = \"blocks.0.proj.*\"\nclass = \"embedding\"\n");
+  TrainOptions options = Options({"optimizer.no_decay=[\"bias\", \"norm\"]",
+                                  "optimizer.fallback={rule=\"adamw\", lr=1e-3, beta1=0.8}"});
   options.explain = true;
   Go(options);
-  EXPECT_THAT(console_,
-              testing::ContainsRegex("blocks.0.norm1.weight +\\[8\\] +norm +- +adamw +0.01 +0\n"));
-  EXPECT_THAT(console_, testing::ContainsRegex(
-                            "blocks.0.qkv.weight +\\[24, 8\\] +matrix +- +adamw +0.01 +0.01\n"));
+  const auto row = [](const std::string& text) { return testing::ContainsRegex("\n" + text); };
+  EXPECT_THAT(console_, row("blocks.0.norm1.weight +\\[8\\] +norm +name has \"norm\" +adamw +"
+                            "fallback +0.001 +0 +-\n"));
+  EXPECT_THAT(console_, row("blocks.0.qkv.weight +\\[24, 8\\] +matrix +2 dimensions +adamw +"
+                            "recipe +0.01 +0.01 +-\n"));
+  EXPECT_THAT(console_, row("blocks.0.proj.weight +\\[8, 8\\] +embedding +recipe says so for "
+                            "\"blocks.0.proj.\\*\" +adamw +fallback +0.001 +0.01 +-\n"));
+  EXPECT_THAT(console_, row("head.bias +\\[4\\] +bias +name ends in \"bias\" +sgd +group 0 +0.1 +"
+                            "0 +-\n"));
+  // Then each rule's options: three matrices, the head's two, and the rest of eighteen.
+  EXPECT_THAT(console_, row("recipe +3 of 18 +adamw +beta1 = 0.9, "));
+  EXPECT_THAT(console_, row("fallback +13 of 18 +adamw +beta1 = 0.8, "));
+  EXPECT_THAT(console_, row("group 0 +2 of 18 +sgd +lr = 0.1, weight_decay = 0\n"));
   EXPECT_FALSE(fs::exists(dir_ / "out"));
 }
 

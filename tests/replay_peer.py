@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares `kudari replay` with torch over 200 steps of random gradients, for every rule.
+"""Compares `kudari replay` with torch over 200 steps of random gradients, for the rules that torch has.
 
     python3 tests/replay_peer.py build/release/kudari
 
@@ -15,7 +15,7 @@ the third from the second is measured in two ways, each as the maximum over tens
 Kudari passes if its distance is at most 2.5 times torch's own, and at most 2e-5 or, where a rule
 magnifies roundings so much that torch is farther away, at most torch's own. An answer in float32
 has to be rounded, so a distance of half a unit in the last place, 2^-24, is never a failure. Prints
-one line a case, the worst of its seeds, and exits with 1 if any of them failed.
+one line a case and array, and exits with 1 if any of them failed.
 """
 
 import argparse
@@ -33,7 +33,6 @@ import time
 import torch
 
 STEPS = 200
-SEEDS = (1, 2)
 LIMIT = 2e-5
 TIMES_TORCH = 2.5
 ROUNDING = 2.0**-24
@@ -69,8 +68,15 @@ RULES = {
     "adam": (torch.optim.Adam, {}),
     "adamw": (torch.optim.AdamW, {}),
     "amsgrad": (torch.optim.Adam, {"amsgrad": True}),
+    "nadam": (torch.optim.NAdam, {}),
     "radam": (torch.optim.RAdam, {}),
+    # Its default of the first eps is that of the type, which differs between the two runs.
+    "adafactor_torch": (torch.optim.Adafactor, {"eps": (2.0**-23, 1e-3)}),
 }
+
+
+# State of torch that Kudari keeps in double for each tensor and replay does not write.
+SCALARS = ("step", "mu_product")
 
 
 def warmup_cosine(s):
@@ -158,8 +164,11 @@ def run_torch(dtype, rule, case, parameters, steps):
     result = {"param": {name: p.detach() for name, p in tensors.items()}}
     for name, p in tensors.items():
         for slot, buffer in optimizer.state[p].items():
-            if slot != "step" and buffer is not None:
-                result.setdefault(slot, {})[name] = buffer
+            if slot in SCALARS or buffer is None:
+                continue
+            # Kudari's factored state is vectors.
+            shape = p.shape if buffer.numel() == p.numel() else (-1,)
+            result.setdefault(slot, {})[name] = buffer.reshape(shape)
     return result
 
 
@@ -188,9 +197,10 @@ def run_kudari(binary, folder, rule, case, parameters, steps):
 
 def together(tensors):
     """The tensors as vectors in float64, the single values among them as one."""
-    singles = [tensors[name].double().reshape(1) for name in SINGLES]
-    rest = {name: t.double().flatten() for name, t in tensors.items() if name not in SINGLES}
-    return {**rest, "singles": torch.cat(singles)}
+    vectors = {name: t.double().flatten() for name, t in tensors.items() if name not in SINGLES}
+    if singles := [tensors[name].double().reshape(1) for name in SINGLES if name in tensors]:
+        vectors["singles"] = torch.cat(singles)
+    return vectors
 
 
 def distances(a, b):
@@ -214,32 +224,32 @@ def main():
     torch.set_num_threads(1)
     started = time.monotonic()
     failures = 0
-    print(f"torch {torch.__version__}, {STEPS} steps, {len(SEEDS)} seeds; distances from float64")
+    print(f"torch {torch.__version__}, {STEPS} steps; distances from float64")
     print(f"{'rule':<25} {'case':<13} {'what':<16} {'norm':<4} {'kudari':>9} {'torch':>9} "
           f"{'ratio':>6}")
-    for rule in RULES:
+    # Half of the cases have the one seed and its shapes, half the other.
+    seeds = {case: 1 + i % 2 for i, case in enumerate(CASES)}
+    listing = json.loads(subprocess.check_output([binary, "list", "--json"]))
+    known = {d["name"] for d in listing if d["kind"] == "rule"}
+    for rule in sorted(RULES.keys() & known, key=list(RULES).index):
         for case in CASES:
-            worst = {}
-            for seed in SEEDS:
-                parameters, steps = draw(seed, missing=CASES[case][4])
-                exact = run_torch(torch.float64, rule, case, parameters, steps)
-                single = run_torch(torch.float32, rule, case, parameters, steps)
-                with tempfile.TemporaryDirectory() as folder:
-                    ours = run_kudari(binary, pathlib.Path(folder), rule, case, parameters, steps)
-                if names(ours) != names(exact):
-                    sys.exit(f"{rule}, {case}: kudari has {names(ours)}, torch {names(exact)}")
-                for what in exact:
-                    d = distances(ours[what], exact[what])
-                    t = distances(single[what], exact[what])
-                    for norm in d:
-                        allowed = min(max(LIMIT, t[norm]), max(TIMES_TORCH * t[norm], ROUNDING))
-                        row = (d[norm] / allowed, d[norm], t[norm])
-                        worst[what, norm] = max(worst.get((what, norm), row), row)
-            for (what, norm), (excess, d, t) in worst.items():
-                failed = not excess <= 1
-                failures += failed
-                print(f"{rule:<25} {case:<13} {what:<16} {norm:<4} {d:9.2e} {t:9.2e} "
-                      f"{d / t if t else math.inf:6.2f}{'  FAILED' if failed else ''}")
+            seed = seeds[case]
+            parameters, steps = draw(seed, missing=CASES[case][4])
+            exact = run_torch(torch.float64, rule, case, parameters, steps)
+            single = run_torch(torch.float32, rule, case, parameters, steps)
+            with tempfile.TemporaryDirectory() as folder:
+                ours = run_kudari(binary, pathlib.Path(folder), rule, case, parameters, steps)
+            if names(ours) != names(exact):
+                sys.exit(f"{rule}, {case}: kudari has {names(ours)}, torch {names(exact)}")
+            for what in exact:
+                ds = distances(ours[what], exact[what])
+                ts = distances(single[what], exact[what])
+                for norm, d in ds.items():
+                    t = ts[norm]
+                    failed = not d <= min(max(LIMIT, t), max(TIMES_TORCH * t, ROUNDING))
+                    failures += failed
+                    print(f"{rule:<25} {case:<13} {what:<16} {norm:<4} {d:9.2e} {t:9.2e} "
+                          f"{d / t if t else math.inf:6.2f}{'  FAILED' if failed else ''}")
     print(f"{failures} failures, {time.monotonic() - started:.0f} s")
     return 1 if failures else 0
 

@@ -45,13 +45,20 @@ Optimizer::Optimizer(NamedParameters parameters, const OptimizerSpec& spec,
       copies_(parameters_.size()),
       engine_(TensorsOf(parameters_), spec, registry) {}
 
+// The storage may have been replaced since the last step: set_data, or a move to and fro.
+void Optimizer::BindParameters() {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& [name, p] = parameters_[i];
+    CheckTensor(p, "parameter \"" + name + "\"", true);
+    engine_.tensors()[i].param = p.data_ptr();
+  }
+}
+
 void Optimizer::BindGradients() {
+  BindParameters();
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, p] = parameters_[i];
     Tensor& t = engine_.tensors()[i];
-    // The storage may have been replaced since the last step: set_data, or a move to and fro.
-    CheckTensor(p, "parameter \"" + name + "\"", true);
-    t.param = p.data_ptr();
     t.grad = nullptr;
     const at::Tensor& g = p.grad();
     if (!g.defined()) continue;
@@ -68,11 +75,11 @@ Report Optimizer::Step() {
   return report;
 }
 
-Report Optimizer::Step(const std::function<Evaluation()>& closure) {
-  const Report report = engine_.Step([&](Pass) -> Evaluation {
+Report Optimizer::Step(const std::function<kudari::Evaluation()>& closure) {
+  const Report report = engine_.Step([&](Pass) -> kudari::Evaluation {
     const at::AutoGradMode enabled(true);
     ZeroGrad();
-    const Evaluation e = closure();
+    const kudari::Evaluation e = closure();
     BindGradients();
     return e;
   });
@@ -81,8 +88,44 @@ Report Optimizer::Step(const std::function<Evaluation()>& closure) {
 }
 
 Report Optimizer::Step(const std::function<at::Tensor()>& closure) {
-  return Step(
-      std::function<Evaluation()>([&closure]() -> Evaluation { return closure().item<double>(); }));
+  return Step(std::function<kudari::Evaluation()>(
+      [&closure]() -> kudari::Evaluation { return closure().item<double>(); }));
+}
+
+void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {
+  if (estimates.size() != parameters_.size()) {
+    throw Error(c10::str("UpdateHessian: ", estimates.size(), " estimates for ", parameters_.size(),
+                         " parameters"));
+  }
+  std::vector<at::Tensor> copies;
+  std::vector<const float*> data;
+  for (size_t i = 0; i < estimates.size(); ++i) {
+    const auto& [name, p] = parameters_[i];
+    const at::Tensor& e = estimates[i];
+    if (!e.defined()) {
+      data.push_back(nullptr);
+      continue;
+    }
+    const std::string what = "the estimate of parameter \"" + name + "\"";
+    CheckTensor(e, what, false);
+    if (e.sizes() != p.sizes()) {
+      throw Error(c10::str(what, " has the shape ", e.sizes(), ", the parameter's is ", p.sizes()));
+    }
+    copies.push_back(e.contiguous());  // the same tensor, unless its strides are unusual
+    data.push_back(copies.back().data_ptr<float>());
+  }
+  engine_.UpdateHessian(data);
+}
+
+EvaluationView Optimizer::Evaluation() {
+  BindParameters();
+  return engine_.Evaluation();
+}
+
+std::vector<at::Tensor> Optimizer::Parameters() const {
+  std::vector<at::Tensor> parameters;
+  for (const auto& [name, p] : parameters_) parameters.push_back(p);
+  return parameters;
 }
 
 void Optimizer::ZeroGrad(bool set_to_none) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "kudari/kudari.h"
 
 namespace kudari::torch {
@@ -190,6 +192,269 @@ TEST(TorchTest, GroupsAndSchedulesWorkByName) {
   EXPECT_TRUE(at::equal(model->parameters()[2], head));
   EXPECT_EQ(optimizer.engine().Value(0, "lr"), 1e-2);
   EXPECT_EQ(optimizer.engine().Value(1, "weight_decay"), 0);
+}
+
+TEST(TorchTest, EvaluationShowsTheAverageAndPutsTheWeightsBack) {
+  auto model = Mlp();
+  OptimizerSpec spec = Sgd{.lr = 0.5};
+  spec.swa = SwaSpec{};
+  Optimizer optimizer(*model, spec);
+  at::Tensor sum = ::torch::zeros({7, 5});
+  for (int i = 0; i < 3; ++i) {
+    optimizer.Step([&]() -> at::Tensor {
+      auto loss = Loss(model);
+      loss.backward();
+      return loss;
+    });
+    sum += model->parameters()[0].detach();
+  }
+  // Even if the weights have moved to other memory.
+  auto weight = model->parameters()[0];
+  const at::Tensor trained = weight.detach().clone();
+  weight.set_data(weight.detach().clone());
+  {
+    const auto view = optimizer.Evaluation();
+    EXPECT_LT((weight.detach() - sum / 3).abs().max().item<double>(), 1e-6);
+    EXPECT_FALSE(at::equal(weight.detach(), trained));
+  }
+  EXPECT_TRUE(at::equal(weight.detach(), trained));
+}
+
+// Logistic regression without a bias: logits x w.
+struct Softmax {
+  Softmax() {
+    ::torch::manual_seed(3);
+    x = ::torch::randn({6, 3});
+    w = ::torch::randn({3, 4}).requires_grad_();
+  }
+  std::vector<at::Tensor> Estimate(const EstimateOptions& options = {}) const {
+    return GaussNewtonBartlett(
+        {w}, [this] { return x.mm(w); }, options);
+  }
+  at::Tensor x, w;
+};
+
+at::Generator Seeded(uint64_t seed) { return at::detail::createCPUGenerator(seed); }
+
+// The means of n draws are within five standard errors of what they estimate.
+void ExpectMean(const at::Tensor& draws, const at::Tensor& exact) {
+  const double n = static_cast<double>(draws.size(0));
+  const at::Tensor error = (draws.mean(0) - exact).abs();
+  const at::Tensor bound = 5 * draws.std(0) / std::sqrt(n);
+  EXPECT_TRUE((error <= bound).all().item<bool>()) << error << bound;
+  EXPECT_LT((bound / exact.abs()).min().item<double>(), 0.2);  // enough draws to tell
+}
+
+TEST(HessianTest, GaussNewtonBartlettIsTheDiagonalInTheMean) {
+  const Softmax model;
+  const at::Generator generator = Seeded(1);
+  std::vector<at::Tensor> draws;
+  for (int i = 0; i < 1500; ++i) {
+    draws.push_back(6 * model.Estimate({.generator = generator})[0].square().to(at::kDouble));
+  }
+  // Of the mean cross-entropy: the mean over samples of x_i^2 p_k (1 - p_k).
+  const at::Tensor p = model.x.mm(model.w).detach().softmax(1);
+  const at::Tensor exact = model.x.square().t().mm(p * (1 - p)).to(at::kDouble) / 6;
+  ExpectMean(at::stack(draws), exact);
+}
+
+TEST(HessianTest, GaussNewtonBartlettTakesSequences) {
+  const Softmax model;
+  const auto flat = model.Estimate({.generator = Seeded(2)});
+  const auto rows = GaussNewtonBartlett({model.w},
+                                        [&] {
+                                          return model.x.mm(model.w).reshape({2, 3, 4});
+                                        },
+                                        {.generator = Seeded(2)});
+  EXPECT_TRUE(at::equal(flat[0], rows[0]));
+}
+
+// A loss with 1/2 p^T H p as its only part.
+struct Quadratic {
+  explicit Quadratic(at::Tensor hessian)
+      : h(std::move(hessian)), p(::torch::ones({h.size(0)}, at::requires_grad())) {}
+  at::Tensor Loss() const { return (p.dot(h.mv(p)) / 2).reshape({1}); }
+  at::Tensor h, p;
+};
+
+TEST(HessianTest, HutchinsonIsExactForADiagonalHessian) {
+  const Quadratic q(at::diag(::torch::tensor({2.0F, -3.0F, 0.0F, 0.5F})));
+  const auto loss = [&] { return q.Loss(); };
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    const auto h = Hutchinson({q.p}, loss, {.generator = Seeded(seed)});
+    EXPECT_TRUE(at::equal(h[0], q.h.diag())) << h[0];
+  }
+}
+
+TEST(HessianTest, HutchinsonIsTheDiagonalInTheMean) {
+  ::torch::manual_seed(5);
+  const at::Tensor a = ::torch::randn({5, 5});
+  const Quadratic q(a.mm(a.t()));
+  const at::Generator generator = Seeded(1);
+  std::vector<at::Tensor> draws;
+  for (int i = 0; i < 1500; ++i) {
+    draws.push_back(
+        Hutchinson({q.p}, [&] { return q.Loss(); }, {.generator = generator})[0].to(at::kDouble));
+  }
+  ExpectMean(at::stack(draws), q.h.diag().to(at::kDouble));
+}
+
+TEST(HessianTest, HutchinsonOverSeveralParameters) {
+  // a b + b^2 + 3 c: the diagonal of H is 0, 2, 0; d has no part in it, e needs no gradient.
+  const auto make = [] { return ::torch::ones({1}, at::requires_grad()); };
+  const at::Tensor a = make(), b = make(), c = make(), d = make(), e = ::torch::ones({1});
+  const auto loss = [&] { return a * b + b.square() + 3 * c * e; };
+  double sum_a = 0, sum_b = 0;
+  const at::Generator generator = Seeded(4);
+  for (int i = 0; i < 400; ++i) {
+    const auto h = Hutchinson({a, b, c, d, e}, loss, {.generator = generator});
+    sum_a += h[0].item<double>();
+    sum_b += h[1].item<double>();
+    EXPECT_EQ(h[2].item<double>(), 0);
+    EXPECT_FALSE(h[3].defined());
+    EXPECT_FALSE(h[4].defined());
+  }
+  EXPECT_NEAR(sum_a / 400, 0, 5 / std::sqrt(400));
+  EXPECT_NEAR(sum_b / 400, 2, 5 / std::sqrt(400));
+  const auto linear = Hutchinson({a, c}, [&] { return 2 * a + 3 * c; });
+  EXPECT_EQ(linear[0].item<double>(), 0);
+  EXPECT_EQ(linear[1].item<double>(), 0);
+}
+
+TEST(HessianTest, GeneratorsDecideAboutTheDraws) {
+  const Softmax model;
+  const auto draw = [&](uint64_t seed) { return model.Estimate({.generator = Seeded(seed)})[0]; };
+  EXPECT_TRUE(at::equal(draw(7), draw(7)));
+  EXPECT_FALSE(at::equal(draw(7), draw(8)));
+  // Without one, the draws are those of torch's own, which moves on.
+  ::torch::manual_seed(9);
+  const auto first = model.Estimate()[0], second = model.Estimate()[0];
+  EXPECT_FALSE(at::equal(first, second));
+  ::torch::manual_seed(9);
+  EXPECT_TRUE(at::equal(model.Estimate()[0], first));
+}
+
+TEST(HessianTest, EstimatesLeaveTheRestAsItWas) {
+  ::torch::manual_seed(1);
+  ::torch::nn::Sequential model(::torch::nn::Linear(3, 4), ::torch::nn::BatchNorm1d(4),
+                                ::torch::nn::Dropout(0.5), ::torch::nn::Linear(4, 2));
+  const auto x = ::torch::randn({8, 3});
+  model->forward(x).square().mean().backward();
+  const auto copy = [](const std::vector<at::Tensor>& list) {
+    std::vector<at::Tensor> copies;
+    for (const at::Tensor& t : list) copies.push_back(t.detach().clone());
+    return copies;
+  };
+  const auto everything = [&] {
+    auto all = copy(model->parameters());
+    for (const at::Tensor& p : model->parameters()) all.push_back(p.grad().clone());
+    for (const at::Tensor& b : copy(model->buffers())) all.push_back(b);
+    all.push_back(at::detail::getDefaultCPUGenerator().get_state());
+    return all;
+  };
+  const auto expect_same = [](const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+    ASSERT_EQ(a.size(), b.size());
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << i;
+  };
+  const auto before = everything();
+  const auto logits = [&] { return model->forward(x); };
+  const auto loss = [&] { return model->forward(x).square().mean(); };
+  const EstimateOptions keep{.keep_random = true, .keep_buffers = model.get()};
+  {
+    const at::NoGradGuard off;  // estimates have gradients all the same
+    GaussNewtonBartlett(model->parameters(), logits, keep);
+    Hutchinson(model->parameters(), loss, keep);
+  }
+  expect_same(everything(), before);
+  const auto fail = [&]() -> at::Tensor {
+    logits();
+    throw Error("no data");
+  };
+  EXPECT_EQ(ErrorOf([&] { GaussNewtonBartlett(model->parameters(), fail, keep); }), "no data");
+  expect_same(everything(), before);
+  // Without being asked, statistics and random numbers move on, and nothing else.
+  GaussNewtonBartlett(model->parameters(), logits);
+  const auto after = everything();
+  EXPECT_FALSE(at::equal(after.back(), before.back()));
+  EXPECT_FALSE(at::equal(model->buffers()[0], before[before.size() - 4]));
+  expect_same(copy(model->parameters()), {before.begin(), before.begin() + 6});
+}
+
+TEST(HessianTest, EstimatesNameWhatIsWrong) {
+  const at::Tensor p = ::torch::ones({2, 3}, at::requires_grad());
+  const auto gnb = [&](const at::Tensor& logits) {
+    return ErrorOf([&] { GaussNewtonBartlett({p}, [&] { return logits; }); });
+  };
+  EXPECT_EQ(gnb(::torch::ones({2, 3})),
+            "GaussNewtonBartlett: the logits do not depend on any parameter that needs a gradient");
+  EXPECT_THAT(gnb(p.sum(1)), HasSubstr("the logits have the shape [2]; it must be"));
+  EXPECT_THAT(gnb(p.slice(1, 0, 0)), HasSubstr("the logits have the shape [2, 0]; it must be"));
+  EXPECT_EQ(gnb(p / 0), "GaussNewtonBartlett: the softmax of the logits is not finite");
+  const auto hutchinson = [&](const at::Tensor& loss) {
+    return ErrorOf([&] { Hutchinson({p}, [&] { return loss; }); });
+  };
+  EXPECT_EQ(hutchinson(::torch::ones({})),
+            "Hutchinson: the loss does not depend on any parameter that needs a gradient");
+  EXPECT_EQ(hutchinson(p.sum(1)),
+            "Hutchinson: the loss has the shape [2]; it must be a single value");
+}
+
+TEST(HessianTest, OptimizersCheckEstimates) {
+  const at::Tensor w = ::torch::ones({2, 3}, at::requires_grad());
+  Optimizer optimizer(NamedParameters{{"w", w}}, AdamW{});
+  EXPECT_EQ(ErrorOf([&] { optimizer.UpdateHessian({}); }),
+            "UpdateHessian: 0 estimates for 1 parameters");
+  EXPECT_EQ(ErrorOf([&] {
+              optimizer.UpdateHessian({::torch::ones({3, 2})});
+            }),
+            "the estimate of parameter \"w\" has the shape [3, 2], the parameter's is [2, 3]");
+  EXPECT_THAT(ErrorOf([&] {
+                optimizer.UpdateHessian({::torch::ones({2, 3}, at::kDouble)});
+              }),
+              HasSubstr("the estimate of parameter \"w\" is of type Double"));
+  EXPECT_THAT(ErrorOf([&] { optimizer.UpdateHessian({at::Tensor()}); }),
+              HasSubstr("no tensor's rule uses the Hessian"));
+  EXPECT_TRUE(optimizer.Parameters()[0].is_same(w));
+}
+
+TEST(BatchNormTest, StatisticsAreTheAveragesOverTheBatches) {
+  ::torch::nn::Sequential model(
+      ::torch::nn::BatchNorm1d(::torch::nn::BatchNorm1dOptions(2).momentum(0.3)),
+      ::torch::nn::Dropout(0.5), ::torch::nn::BatchNorm1d(2));
+  model->eval();
+  model[2]->train();  // a mode of its own, which stays
+  auto* const norm = model[0]->as<::torch::nn::BatchNorm1d>();
+  norm->running_mean.fill_(7);
+  const auto a = ::torch::tensor({{1.0F, 2.0F}, {3.0F, 6.0F}});
+  const auto b = ::torch::tensor({{0.0F, 1.0F}, {0.0F, 3.0F}, {6.0F, 5.0F}});
+  const auto forward = [&] {
+    EXPECT_TRUE(model[1]->is_training());
+    EXPECT_FALSE(at::GradMode::is_enabled());
+    model->forward(a);
+    model->forward(b);
+  };
+  EXPECT_TRUE(UpdateBatchNorm(*model, forward));
+  // Means (2, 4) and (2, 3); unbiased variances (2, 8) and (12, 4).
+  EXPECT_TRUE(at::allclose(norm->running_mean, ::torch::tensor({2.0F, 3.5F})));
+  EXPECT_TRUE(at::allclose(norm->running_var, ::torch::tensor({7.0F, 6.0F})));
+  EXPECT_EQ(norm->num_batches_tracked.item<int64_t>(), 2);
+  EXPECT_EQ(norm->options.momentum(), 0.3);
+  EXPECT_FALSE(model->is_training());
+  EXPECT_FALSE(model[0]->is_training());
+  EXPECT_TRUE(model[2]->is_training());
+  EXPECT_TRUE(at::GradMode::is_enabled());
+}
+
+TEST(BatchNormTest, WhateverHappensMomentaAndModesComeBack) {
+  ::torch::nn::BatchNorm2dImpl alone(::torch::nn::BatchNorm2dOptions(3).momentum(0.2));
+  alone.eval();
+  EXPECT_EQ(ErrorOf([&] { UpdateBatchNorm(alone, [] { throw Error("no data"); }); }), "no data");
+  EXPECT_EQ(alone.options.momentum(), 0.2);
+  EXPECT_FALSE(alone.is_training());
+  ::torch::nn::Sequential without(
+      ::torch::nn::Linear(2, 2),
+      ::torch::nn::BatchNorm1d(::torch::nn::BatchNorm1dOptions(2).track_running_stats(false)));
+  EXPECT_FALSE(UpdateBatchNorm(*without, [] { FAIL() << "called for nothing"; }));
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
-// Times AdamW steps on command, so that bench/peers/run.py can interleave them with others'.
+// Times steps on command, so that bench/peers/run.py can interleave them with others'.
 // Reads lines from standard input and answers each with one on standard output:
 //
-//   setup kudari|libtorch TENSORS SIZE THREADS   "ready" after the first steps
-//   run STEPS                                    nanoseconds that the steps took together
-//   free                                         "freed"
+//   rules                                           the names of Kudari's rules
+//   setup kudari|libtorch RULE THREADS SIZE...      "ready" after the first steps; a size is
+//   768x3072 run STEPS                                       nanoseconds that the steps took
+//   together free                                            "freed"
 //
 // and ends with its input.
 
@@ -20,24 +21,27 @@
 #include <vector>
 
 #include "kudari/optimizer.h"
-#include "kudari/rules/adamw.h"
 
 namespace {
 
+using Sizes = std::vector<std::vector<int64_t>>;
+
 // The parameters and gradients that every contender gets, from the same allocator: ordinary
 // magnitudes, no zeros, nothing random.
-std::vector<at::Tensor> MakeParameters(int64_t tensors, int64_t size) {
+std::vector<at::Tensor> MakeParameters(const Sizes& sizes) {
   std::vector<at::Tensor> parameters;
-  for (int64_t i = 0; i < tensors; ++i) {
-    at::Tensor p = torch::linspace(0.5, 1.5, size);
-    p.mutable_grad() = torch::linspace(1e-3, 2e-3, size);
+  for (const std::vector<int64_t>& size : sizes) {
+    const int64_t n = c10::multiply_integers(size);
+    at::Tensor p = torch::linspace(0.5, 1.5, n).reshape(size);
+    p.mutable_grad() = torch::linspace(1e-3, 2e-3, n).reshape(size);
     parameters.push_back(p);
   }
   return parameters;
 }
 
 // Each returns a function that takes one step and owns all that it needs.
-std::function<void()> MakeKudari(std::vector<at::Tensor> parameters, int threads) {
+std::function<void()> MakeKudari(std::vector<at::Tensor> parameters, const std::string& rule,
+                                 int threads) {
   std::vector<kudari::Tensor> tensors;
   for (size_t i = 0; i < parameters.size(); ++i) {
     tensors.push_back({.name = "t" + std::to_string(i),
@@ -45,31 +49,66 @@ std::function<void()> MakeKudari(std::vector<at::Tensor> parameters, int threads
                        .param = parameters[i].data_ptr(),
                        .grad = parameters[i].grad().data_ptr()});
   }
-  auto optimizer = std::make_shared<kudari::Optimizer>(std::move(tensors), kudari::AdamW{});
+  auto optimizer =
+      std::make_shared<kudari::Optimizer>(std::move(tensors), kudari::OptimizerSpec(rule));
   optimizer->SetParallel({.threads = threads, .run = {}});
   return [parameters = std::move(parameters), optimizer] { optimizer->Step(); };
 }
 
-std::function<void()> MakeLibTorch(std::vector<at::Tensor> parameters, int threads) {
-  at::set_num_threads(threads);
-  for (at::Tensor& p : parameters) p.requires_grad_();
-  auto optimizer = std::make_shared<torch::optim::AdamW>(std::move(parameters),
-                                                         torch::optim::AdamWOptions(1e-3));
+template <class O, class Options>
+std::function<void()> Stepper(std::vector<at::Tensor> parameters, const Options& options) {
+  auto optimizer = std::make_shared<O>(std::move(parameters), options);
   return [optimizer] { optimizer->step(); };
 }
 
-std::function<void()> Setup(std::istream& arguments) {
-  std::string contender;
-  int64_t tensors = 0, size = 0;
-  int threads = 0;
-  arguments >> contender >> tensors >> size >> threads;
-  if (!arguments || tensors < 1 || size < 1 || threads < 1) {
-    throw std::runtime_error("setup needs a contender, tensors, their size and threads");
+std::function<void()> MakeLibTorch(std::vector<at::Tensor> parameters, const std::string& rule,
+                                   int threads) {
+  namespace optim = torch::optim;
+  at::set_num_threads(threads);
+  for (at::Tensor& p : parameters) p.requires_grad_();
+  const optim::SGDOptions sgd(1e-3);
+  if (rule == "sgd") return Stepper<optim::SGD>(parameters, sgd);
+  if (rule == "momentum") {
+    return Stepper<optim::SGD>(parameters, optim::SGDOptions(sgd).momentum(0.9));
   }
-  std::vector<at::Tensor> parameters = MakeParameters(tensors, size);
-  if (contender == "kudari") return MakeKudari(std::move(parameters), threads);
-  if (contender == "libtorch") return MakeLibTorch(std::move(parameters), threads);
+  if (rule == "nesterov") {
+    return Stepper<optim::SGD>(parameters, optim::SGDOptions(sgd).momentum(0.9).nesterov(true));
+  }
+  if (rule == "adagrad") return Stepper<optim::Adagrad>(parameters, optim::AdagradOptions(1e-2));
+  if (rule == "rmsprop") return Stepper<optim::RMSprop>(parameters, optim::RMSpropOptions(1e-2));
+  if (rule == "adam") return Stepper<optim::Adam>(parameters, optim::AdamOptions(1e-3));
+  if (rule == "adamw") return Stepper<optim::AdamW>(parameters, optim::AdamWOptions(1e-3));
+  throw std::runtime_error("libtorch has no " + rule);
+}
+
+std::vector<int64_t> ParseSize(const std::string& text) {
+  std::vector<int64_t> size;
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, 'x');) size.push_back(std::stoll(part));
+  return size;
+}
+
+std::function<void()> Setup(std::istream& arguments) {
+  std::string contender, rule;
+  int threads = 0;
+  arguments >> contender >> rule >> threads;
+  Sizes sizes;
+  for (std::string text; arguments >> text;) sizes.push_back(ParseSize(text));
+  if (sizes.empty() || threads < 1) {
+    throw std::runtime_error("setup needs a contender, a rule, threads and sizes");
+  }
+  std::vector<at::Tensor> parameters = MakeParameters(sizes);
+  if (contender == "kudari") return MakeKudari(std::move(parameters), rule, threads);
+  if (contender == "libtorch") return MakeLibTorch(std::move(parameters), rule, threads);
   throw std::runtime_error("no contender is called " + contender);
+}
+
+std::string RuleNames() {
+  std::string names;
+  for (const kudari::RuleEntry& rule : kudari::Registry::Builtin().rules()) {
+    names += (names.empty() ? "" : " ") + rule.name;
+  }
+  return names;
 }
 
 int64_t Time(const std::function<void()>& step, int64_t steps) {
@@ -86,7 +125,9 @@ void Serve() {
     std::istringstream arguments(line);
     std::string command;
     arguments >> command;
-    if (command == "setup") {
+    if (command == "rules") {
+      std::cout << RuleNames() << std::endl;
+    } else if (command == "setup") {
       step = nullptr;
       step = Setup(arguments);
       Time(step, 2);  // allocates the state and warms up

@@ -41,6 +41,9 @@ struct Tensor {
 /// convolution.
 TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape);
 
+/// Why Classify says what it says, in words: the part of the name that decided, or the shape.
+std::string ClassReason(std::string_view name, const std::vector<int64_t>& shape);
+
 /// "matrix", "convolution", "embedding", "head", "norm" or "bias".
 std::string_view Name(TensorClass c);
 

@@ -1,5 +1,6 @@
 #include "kudari/tensor.h"
 
+#include <algorithm>
 #include <array>
 
 #include "core/nearest.h"
@@ -10,11 +11,55 @@ namespace {
 
 constexpr std::array kClassNames = {"matrix", "convolution", "embedding", "head", "norm", "bias"};
 
-bool AnyOf(std::string_view word, std::initializer_list<std::string_view> words) {
-  for (const std::string_view w : words) {
-    if (word == w) return true;
+// What marks a class: a word of the name that has `part` in it or is one of `words`.
+struct Mark {
+  TensorClass tensor_class;
+  std::string_view part;
+  std::array<std::string_view, 4> words;
+};
+constexpr std::array kMarks = {
+    Mark{TensorClass::kNorm, "norm", {"ln", "bn", "gn"}},
+    Mark{TensorClass::kEmbedding, "embed", {"emb", "wte", "wpe", "token"}},
+    Mark{TensorClass::kHead, "", {"head", "classifier", "logits"}}};
+
+struct Verdict {
+  TensorClass tensor_class;
+  std::string_view mark;  // empty: the shape decided
+};
+
+// The mark that a word bears, empty if it bears none.
+std::string_view MarkIn(std::string_view word, const Mark& mark) {
+  if (!mark.part.empty() && word.find(mark.part) != word.npos) return mark.part;
+  const auto at = std::find(mark.words.begin(), mark.words.end(), word);
+  return at == mark.words.end() ? std::string_view() : *at;
+}
+
+Verdict Judge(std::string_view name, const std::vector<int64_t>& shape) {
+  // Words of the name in lower case, without digits: "blocks.0.norm1.weight" has "norm".
+  std::array<std::string_view, kMarks.size()> found;
+  std::string word, last;
+  for (size_t i = 0; i <= name.size(); ++i) {
+    const char c = i < name.size() ? name[i] : '.';
+    if (c >= 'a' && c <= 'z') {
+      word += c;
+    } else if (c >= 'A' && c <= 'Z') {
+      word += static_cast<char>(c - 'A' + 'a');
+    } else if (c < '0' || c > '9') {
+      for (size_t k = 0; k < found.size(); ++k) {
+        if (found[k].empty()) found[k] = MarkIn(word, kMarks[k]);
+      }
+      if (!word.empty()) last = word;
+      word.clear();
+    }
   }
-  return false;
+  if (last == "bias") return {TensorClass::kBias, "bias"};
+  for (size_t k = 0; k < found.size(); ++k) {
+    // Vectors are norms, whatever else their name says.
+    if (kMarks[k].tensor_class != TensorClass::kNorm && shape.size() <= 1) break;
+    if (!found[k].empty()) return {kMarks[k].tensor_class, found[k]};
+  }
+  if (shape.size() <= 1) return {TensorClass::kNorm, {}};
+  return {shape.size() == 2 ? TensorClass::kMatrix : TensorClass::kConvolution, {}};
 }
 
 }  // namespace
@@ -26,31 +71,15 @@ int64_t Tensor::Size() const {
 }
 
 TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape) {
-  // Words of the name in lower case, without digits: "blocks.0.norm1.weight" has "norm".
-  bool norm = false, embedding = false, head = false;
-  std::string word, last;
-  for (size_t i = 0; i <= name.size(); ++i) {
-    const char c = i < name.size() ? name[i] : '.';
-    if (c >= 'a' && c <= 'z') {
-      word += c;
-    } else if (c >= 'A' && c <= 'Z') {
-      word += static_cast<char>(c - 'A' + 'a');
-    } else if (c < '0' || c > '9') {
-      const auto has = [&word](std::string_view part) {
-        return word.find(part) != std::string::npos;
-      };
-      norm = norm || has("norm") || AnyOf(word, {"ln", "bn", "gn"});
-      embedding = embedding || has("embed") || AnyOf(word, {"emb", "wte", "wpe", "token"});
-      head = head || AnyOf(word, {"head", "classifier", "logits"});
-      if (!word.empty()) last = word;
-      word.clear();
-    }
-  }
-  if (last == "bias") return TensorClass::kBias;
-  if (norm || shape.size() <= 1) return TensorClass::kNorm;
-  if (embedding) return TensorClass::kEmbedding;
-  if (head) return TensorClass::kHead;
-  return shape.size() == 2 ? TensorClass::kMatrix : TensorClass::kConvolution;
+  return Judge(name, shape).tensor_class;
+}
+
+std::string ClassReason(std::string_view name, const std::vector<int64_t>& shape) {
+  const Verdict verdict = Judge(name, shape);
+  if (verdict.tensor_class == TensorClass::kBias) return "name ends in \"bias\"";
+  if (!verdict.mark.empty()) return "name has \"" + std::string(verdict.mark) + "\"";
+  if (shape.size() == 1) return "1 dimension";
+  return std::to_string(shape.size()) + " dimensions";
 }
 
 std::string_view Name(TensorClass c) { return kClassNames.at(static_cast<size_t>(c)); }

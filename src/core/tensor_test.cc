@@ -41,6 +41,20 @@ TEST(TensorTest, ClassifyByNameAndShape) {
   EXPECT_EQ(Classify("unbiased.weight", {3, 4}), TensorClass::kMatrix);
 }
 
+TEST(TensorTest, ReasonsNameTheWordOrTheShape) {
+  EXPECT_EQ(ClassReason("fc.bias", {3}), "name ends in \"bias\"");
+  EXPECT_EQ(ClassReason("blocks.0.norm1.weight", {64}), "name has \"norm\"");
+  EXPECT_EQ(ClassReason("LayerNorm.weight", {8, 8}), "name has \"norm\"");
+  EXPECT_EQ(ClassReason("h.0.ln_1.weight", {64}), "name has \"ln\"");
+  EXPECT_EQ(ClassReason("tokEmbedding.weight", {100, 8}), "name has \"embed\"");
+  EXPECT_EQ(ClassReason("wte.weight", {1000, 64}), "name has \"wte\"");
+  EXPECT_EQ(ClassReason("lm_head.weight", {1000, 64}), "name has \"head\"");
+  EXPECT_EQ(ClassReason("fc.weight", {3, 4}), "2 dimensions");
+  EXPECT_EQ(ClassReason("conv1.weight", {8, 3, 5, 5}), "4 dimensions");
+  EXPECT_EQ(ClassReason("embed.scale", {8}), "1 dimension");
+  EXPECT_EQ(ClassReason("temperature", {}), "0 dimensions");
+}
+
 TEST(TensorTest, ClassNamesReadBack) {
   for (const TensorClass c : {TensorClass::kMatrix, TensorClass::kConvolution,
                               TensorClass::kEmbedding, TensorClass::kNorm, TensorClass::kBias}) {

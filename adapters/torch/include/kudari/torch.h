@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,7 +42,22 @@ class Optimizer {
   Report Step(const std::function<at::Tensor()>& closure);
   /// The same for a closure that says how many samples its mean loss is over, which weights
   /// accumulated batches; zero samples end the data.
-  Report Step(const std::function<Evaluation()>& closure);
+  Report Step(const std::function<kudari::Evaluation()>& closure);
+
+  /// Takes estimates of the Hessian's diagonal into the state of rules that use one, one estimate
+  /// for each parameter, undefined for none; see kudari::Optimizer::UpdateHessian. Throws Error for
+  /// an estimate that is not a float32 tensor of the parameter's shape on the CPU.
+  ///
+  ///     const auto logits = [&] { return model->forward(batch); };
+  ///     optimizer.UpdateHessian(GaussNewtonBartlett(optimizer.Parameters(), logits));
+  void UpdateHessian(const std::vector<at::Tensor>& estimates);
+
+  /// Puts the weights to be evaluated into the parameters, for as long as the view lives; see
+  /// kudari::Optimizer::Evaluation and, for models with batch norm, UpdateBatchNorm.
+  EvaluationView Evaluation();
+
+  /// The parameters in the order of the engine's tensors.
+  std::vector<at::Tensor> Parameters() const;
 
   /// Drops every gradient, or fills it with zeros.
   void ZeroGrad(bool set_to_none = true);
@@ -51,12 +67,50 @@ class Optimizer {
   const kudari::Optimizer& engine() const { return engine_; }
 
  private:
+  void BindParameters();
   void BindGradients();
 
   NamedParameters parameters_;
   std::vector<at::Tensor> copies_;  // keeps copied gradients alive during a step
   kudari::Optimizer engine_;
 };
+
+/// Where the draws of an estimate come from, and what it puts back.
+struct EstimateOptions {
+  /// Draws labels or signs; unset: torch's own generator for the CPU.
+  std::optional<at::Generator> generator = std::nullopt;
+  /// Whether torch's own generator for the CPU is put back to where it was.
+  bool keep_random = false;
+  /// Its buffers, such as the running statistics of batch norm, are put back to what they were.
+  ::torch::nn::Module* keep_buffers = nullptr;
+};
+
+/// The gradient of the mean cross-entropy over `logits()`, [..., classes], with labels drawn from
+/// the model's own softmax: its square times the number of samples is the Gauss-Newton-Bartlett
+/// estimate of the Hessian's diagonal (Liu et al., arXiv:2305.14342, Algorithm 2). It is the
+/// estimate that rule `sophia` takes. Parameters and their gradients stay as they are. The result
+/// is one tensor a parameter, undefined where the logits do not depend on it or it needs no
+/// gradient. Throws Error if the logits have no classes, do not depend on the parameters or are
+/// such that softmax has a NaN.
+std::vector<at::Tensor> GaussNewtonBartlett(const std::vector<at::Tensor>& parameters,
+                                            const std::function<at::Tensor()>& logits,
+                                            const EstimateOptions& options = {});
+
+/// Hutchinson's estimate u * (H u) of the diagonal of the Hessian H of `loss()`, with random signs
+/// u, by differentiating twice: what rule `sophia_h` takes. It is exact where H is diagonal. What
+/// stays and what is undefined is as with GaussNewtonBartlett. Throws Error if the loss is not a
+/// single value or does not depend on the parameters.
+std::vector<at::Tensor> Hutchinson(const std::vector<at::Tensor>& parameters,
+                                   const std::function<at::Tensor()>& loss,
+                                   const EstimateOptions& options = {});
+
+/// Makes the running statistics of every batch norm in `module` the plain averages over the batches
+/// that `forward` runs through it, which averaged weights need. Calls `forward` once, in training
+/// mode and without gradients, unless there is no batch norm; momenta and modes are as before then,
+/// even if it throws. Returns whether there is a batch norm that keeps statistics.
+///
+///     UpdateBatchNorm(*model, [&] { for (const auto& x : batches) model->forward(x); });
+bool UpdateBatchNorm(::torch::nn::Module& module, const std::function<void()>& forward);
 
 }  // namespace kudari::torch
 

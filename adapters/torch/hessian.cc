@@ -1,0 +1,118 @@
+#include "kudari/error.h"
+#include "kudari/torch.h"
+
+namespace kudari::torch {
+namespace {
+
+using at::Tensor;
+using ::torch::autograd::grad;
+using ::torch::autograd::variable_list;
+
+// Puts back, at its end, what an estimate should leave as it was.
+class Keep {
+ public:
+  explicit Keep(const EstimateOptions& options) {
+    if (options.keep_random) random_ = at::detail::getDefaultCPUGenerator().get_state();
+    if (options.keep_buffers == nullptr) return;
+    for (const Tensor& buffer : options.keep_buffers->buffers()) {
+      if (buffer.defined()) buffers_.emplace_back(buffer, buffer.clone());
+    }
+  }
+  ~Keep() {
+    const at::NoGradGuard no_grad;
+    for (auto& [buffer, before] : buffers_) buffer.copy_(before);
+    if (random_.defined()) at::Generator(at::detail::getDefaultCPUGenerator()).set_state(random_);
+  }
+  Keep(const Keep&) = delete;
+  Keep& operator=(const Keep&) = delete;
+
+ private:
+  Tensor random_;
+  std::vector<std::pair<Tensor, Tensor>> buffers_;
+};
+
+variable_list Trained(const std::vector<Tensor>& parameters) {
+  variable_list trained;
+  for (const Tensor& p : parameters) {
+    if (p.requires_grad()) trained.push_back(p);
+  }
+  return trained;
+}
+
+// One entry a parameter out of one a trained parameter.
+std::vector<Tensor> Spread(const std::vector<Tensor>& parameters, const variable_list& trained) {
+  std::vector<Tensor> all;
+  auto next = trained.begin();
+  for (const Tensor& p : parameters) all.push_back(p.requires_grad() ? *next++ : Tensor());
+  return all;
+}
+
+void CheckDependent(const Tensor& t, const std::string& what) {
+  if (!t.defined() || !t.requires_grad()) {
+    throw Error(what + " not depend on any parameter that needs a gradient");
+  }
+}
+
+// A label for each row, drawn from the softmax of its logits.
+Tensor DrawLabels(const Tensor& logits, const std::optional<at::Generator>& generator) {
+  const Tensor odds = logits.detach().softmax(1);
+  if (!odds.isfinite().all().item<bool>()) {
+    throw Error("GaussNewtonBartlett: the softmax of the logits is not finite");
+  }
+  return at::multinomial(odds, 1, true, generator).squeeze(1);
+}
+
+}  // namespace
+
+std::vector<Tensor> GaussNewtonBartlett(const std::vector<Tensor>& parameters,
+                                        const std::function<Tensor()>& logits,
+                                        const EstimateOptions& options) {
+  const Keep keep(options);
+  const at::AutoGradMode enabled(true);
+  Tensor scores = logits();
+  CheckDependent(scores, "GaussNewtonBartlett: the logits do");
+  if (scores.dim() < 2 || scores.numel() == 0) {
+    throw Error(c10::str("GaussNewtonBartlett: the logits have the shape ", scores.sizes(),
+                         "; it must be [samples, classes], with more dimensions before them or "
+                         "none, and none of them 0"));
+  }
+  scores = scores.reshape({-1, scores.size(-1)});
+  const Tensor loss =
+      ::torch::nn::functional::cross_entropy(scores, DrawLabels(scores, options.generator));
+  return Spread(parameters, grad({loss}, Trained(parameters), {}, false, false, true));
+}
+
+std::vector<Tensor> Hutchinson(const std::vector<Tensor>& parameters,
+                               const std::function<Tensor()>& loss,
+                               const EstimateOptions& options) {
+  const Keep keep(options);
+  const at::AutoGradMode enabled(true);
+  const Tensor value = loss();
+  CheckDependent(value, "Hutchinson: the loss does");
+  if (value.numel() != 1) {
+    throw Error(c10::str("Hutchinson: the loss has the shape ", value.sizes(),
+                         "; it must be a single value"));
+  }
+  const variable_list trained = Trained(parameters);
+  const variable_list gradients = grad({value}, trained, {}, true, true, true);
+  // Signs for every parameter, so that the draws do not depend on the loss. Where the gradient is
+  // constant, it has no part in H u.
+  variable_list signs, outputs, weights;
+  for (size_t i = 0; i < trained.size(); ++i) {
+    signs.push_back(2 * at::randint(0, 2, trained[i].sizes(), options.generator,
+                                    trained[i].options().requires_grad(false)) -
+                    1);
+    if (!gradients[i].defined() || !gradients[i].requires_grad()) continue;
+    outputs.push_back(gradients[i]);
+    weights.push_back(signs[i]);
+  }
+  variable_list products(trained.size());
+  if (!outputs.empty()) products = grad(outputs, trained, weights, false, false, true);
+  for (size_t i = 0; i < trained.size(); ++i) {
+    if (!gradients[i].defined()) continue;  // the loss does not depend on it
+    products[i] = products[i].defined() ? signs[i] * products[i] : at::zeros_like(signs[i]);
+  }
+  return Spread(parameters, products);
+}
+
+}  // namespace kudari::torch
