@@ -44,16 +44,16 @@ class Torch:
     def __init__(self, package, make, translate=lambda options: options, each=False, read=None,
                  evaluated=None, excluded=None, skips=(), what=None, **fixed):
         self.package, self.make, self.translate, self.fixed = package, make, translate, fixed
-        self.what = what or make.__name__
+        self.what = what
         self.each, self.excluded, self.skips = each, excluded, skips
         self.read = read or (lambda optimizer, p, state: {
             k: v for k, v in state.items() if k != "step" and torch.is_tensor(v)})
         self.evaluated = evaluated
 
     def name(self):
-        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items()
-                          if k != "foreach" and not isinstance(v, list))
-        return named(self.package, self.what + (f"({flags})" if flags else ""))
+        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items() if k != "foreach")
+        call = self.make.__name__ + (f"({flags})" if flags else "")
+        return named(self.package, self.what or call)
 
     def start(self, tensors, options):
         return TorchRun(self, tensors, options)
@@ -347,7 +347,7 @@ def timm_lars(trust=1e-3, skips=(), **fixed):
 
 
 class PaperAdafactor(transformers.Adafactor):
-    """transformers' Adafactor(relative_step=True) with any largest relative step, not 0.01 alone."""
+    """transformers' Adafactor(relative_step=True) with lr for its largest relative step, 0.01."""
 
     @staticmethod
     def _get_lr(group, state):
@@ -403,7 +403,7 @@ def timm_muon(what, eps, defaults=None, **fixed):
     def translate(options):
         rest = {k: v for k, v in options.items() if k != "ns_steps"}
         return {"ns_steps": int(options.get("ns_steps", 5)), **(defaults or {}), **rest}
-    return Torch("timm", make, translate, what=f"Muon in float64{what}", nesterov=True,
+    return Torch("timm", make, translate, what=f"Muon({what}) in float64", nesterov=True,
                  **added(eps), **fixed)
 
 
@@ -708,20 +708,20 @@ RULES = {
         torch_optim(torch.optim.Adafactor, adafactor_options(2.0**-23, {})),
     ], {**ADAFACTOR_CASES, "clipped": {"lr": 0.05, "d": 1.5, "eps1": 1e-4, "beta2_decay": -0.5}}),
     "muon": Rule([
-        timm_muon("", 1e-7, adjust_lr_fn="original", ns_coefficients="original"),
+        timm_muon("original scale", 1e-7, adjust_lr_fn="original", ns_coefficients="original"),
     ], MUON_CASES, matrices=True),
     "muon_match_rms": Rule([
-        timm_muon("", 1e-7, {"lr": 1e-3, "weight_decay": 0.1}, adjust_lr_fn="match_rms_adamw",
-                  ns_coefficients="original"),
+        timm_muon("match_rms_adamw", 1e-7, {"lr": 1e-3, "weight_decay": 0.1},
+                  adjust_lr_fn="match_rms_adamw", ns_coefficients="original"),
     ], MUON_CASES, matrices=True),
     "muon_rms_to_rms": Rule([
-        timm_muon("", 1e-7, adjust_lr_fn="rms_to_rms", ns_coefficients="original"),
+        timm_muon("rms_to_rms", 1e-7, adjust_lr_fn="rms_to_rms", ns_coefficients="original"),
     ], MUON_CASES, matrices=True),
     "muon_polar_express": Rule([
-        timm_muon(" with Polar Express coefficients", 1e-6, adjust_lr_fn="original",
+        timm_muon("Polar Express", 1e-6, adjust_lr_fn="original",
                   ns_coefficients=POLAR_EXPRESS, safety_factor=1.01),
     ], MUON_CASES, matrices=True),
-    "normuon": Rule([Transcribed("nanochat's optim.py of 2026", normuon)],
-                    {**MUON_CASES, "two iterations": {**MUON_CASES["two iterations"], "beta2": 0.5}},
-                    matrices=True),
+    "normuon": Rule([
+        Transcribed("nanochat's optim.py of 2026", normuon),
+    ], {**MUON_CASES, "short memory": {"lr": 0.05, "beta2": 0.5}}, matrices=True),
 }
