@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "kudari/error.h"
 #include "kudari/optimizer.h"
 #include "kudari/registry.h"
 #include "tests/support/reference.h"
@@ -36,9 +37,12 @@ constexpr double kUlp = std::numeric_limits<float>::epsilon();
 // Bound of the distance between floats and doubles, in float ULPs of the largest value that the
 // buffer has had. Roundings add up like a random walk; docs/oracles.md has what was measured.
 // Rules that add lr times a sign do so alike at every step, and sums in one binade round alike:
-// half a ULP a step.
+// half a ULP a step. The Polar Express magnifies what is next to a singular value of zero by up to
+// 1000, the product of its slopes there; roundings came out up to 15 times as
+// large as those of other rules.
 double FloatBound(const std::string& rule, int64_t step) {
   const auto t = static_cast<double>(step);
+  if (rule == "muon_polar_express" || rule == "normuon") return 40 + 40 * std::sqrt(t);
   const bool adds_signs = rule == "lion" || rule == "sophia" || rule == "sophia_h";
   return adds_signs ? 2 + t / 2 : 2 + 2 * std::sqrt(t);
 }
@@ -155,6 +159,24 @@ struct Config {
     }
   }
 
+  // Rules for matrices do not take other tensors, which then are sgd's and have no gradient.
+  bool Takes(const Subject& s) const {
+    if (rule.whole == nullptr) return true;
+    try {
+      rule.whole->SlotSizes(Values(s, 1).data(), s.shape);
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  }
+  const RuleEntry& RuleOf(const Subject& s) const {
+    return Takes(s) ? rule : Registry::Builtin().Find("sgd");
+  }
+  // Empty if the gradient is missing.
+  Doubles Gradient(const Subject& s, int64_t step) const {
+    return Takes(s) ? s.Gradient(step) : Doubles();
+  }
+
   bool Adapts(const Subject& s) const {
     const TensorClass c = Classify(s.name, s.shape);
     return std::find(no_adapt.begin(), no_adapt.end(), c) == no_adapt.end();
@@ -178,8 +200,8 @@ struct Config {
 // A tensor under the rule's double reference.
 struct Reference : testing::Reference {
   Reference(const Config& config, const Subject& subject)
-      : testing::Reference(config.rule, subject.shape, subject.initial, config.Values(subject, 1),
-                           config.Adapts(subject)),
+      : testing::Reference(config.RuleOf(subject), subject.shape, subject.initial,
+                           config.Values(subject, 1), config.Adapts(subject)),
         config(config),
         subject(subject),
         scales(1 + state.size()) {
@@ -240,6 +262,11 @@ class FloatRun {
   static OptimizerSpec Spec(const Config& config) {
     OptimizerSpec spec(config.rule.name, config.options);
     spec.no_adapt = config.no_adapt;
+    if (config.rule.whole != nullptr) {
+      for (const Subject& s : Subjects()) {
+        if (!config.Takes(s)) spec.groups.push_back({.match = s.name, .rule = "sgd"});
+      }
+    }
     return spec;
   }
 
@@ -337,7 +364,7 @@ void ExpectFloatsFollow(const Config& config, double* ulps = nullptr) {
   for (int64_t step = 1; step <= kSteps; ++step) {
     std::vector<Doubles> gradients;
     for (const Subject& s : Subjects()) {
-      gradients.push_back(s.Gradient(step));
+      gradients.push_back(config.Gradient(s, step));
       if (gradients.back().empty()) continue;
       references[s.index].Step(step, gradients.back());
       neighbours[s.index].Step(step, gradients.back(), references[s.index]);
@@ -417,7 +444,7 @@ TEST_P(GoldenCase, DoubleReferenceIsTheOracle) {
     while (step < record["step"]) {
       ++step;
       for (const Subject& s : Subjects()) {
-        const Doubles g = s.Gradient(step);
+        const Doubles g = config_.Gradient(s, step);
         if (!g.empty()) references[s.index].Step(step, g);
       }
     }

@@ -101,7 +101,8 @@ def trajectory(rule, oracle, options):
     updates = [0] * len(TENSORS)
     records = []
     for step in range(1, RECORDED[-1] + 1):
-        gradients = [gradient(step, i) for i in range(len(TENSORS))]
+        gradients = [None if rule.matrices and len(about["shape"]) < 2 else gradient(step, i)
+                     for i, about in enumerate(TENSORS)]
         updates = [n + (g is not None) for n, g in zip(updates, gradients)]
         estimates = [estimate(n, i) if rule.curvature and g is not None else None
                      for i, (n, g) in enumerate(zip(updates, gradients))]
