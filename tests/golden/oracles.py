@@ -41,20 +41,23 @@ class Torch:
 
     `make` is called with `fixed` and the translated options; `read` makes Kudari's state, by name,
     out of an optimiser, a parameter and its state, and `evaluated` what is to be evaluated;
-    `excluded` are the options of tensors that a case says not to adapt.
+    `excluded` are the options of tensors that a case says not to adapt; `what` is its name where
+    `make` is not a class of the package.
     """
 
     def __init__(self, package, make, translate=lambda options: options, each=False, read=None,
-                 evaluated=None, excluded=None, skips=(), **fixed):
+                 evaluated=None, excluded=None, skips=(), what=None, **fixed):
         self.package, self.make, self.translate, self.fixed = package, make, translate, fixed
+        self.what = what or make.__name__
         self.each, self.excluded, self.skips = each, excluded, skips
         self.read = read or (lambda optimizer, p, state: {
             k: v for k, v in state.items() if k != "step" and torch.is_tensor(v)})
         self.evaluated = evaluated
 
     def name(self):
-        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items() if k != "foreach")
-        return named(self.package, self.make.__name__ + (f"({flags})" if flags else ""))
+        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items()
+                          if k != "foreach" and not isinstance(v, list))
+        return named(self.package, self.what + (f"({flags})" if flags else ""))
 
     def start(self, tensors, options):
         return TorchRun(self, tensors, options)
@@ -257,7 +260,7 @@ class Rule:
     oracles: list
     cases: dict
     curvature: bool = False  # takes estimates of the Hessian's diagonal
-    matrices: bool = False   # of tensors of one dimension or none it takes no gradient
+    matrices: bool = False  # takes no vectors
 
 
 def betas(beta1, beta2):
@@ -355,7 +358,7 @@ def timm_lars(trust=1e-3, skips=(), **fixed):
 
 
 class PaperAdafactor(transformers.Adafactor):
-    """transformers' Adafactor(relative_step=True), whose largest relative step is 0.01, with any."""
+    """transformers' Adafactor(relative_step=True) with any largest relative step, not 0.01 alone."""
 
     @staticmethod
     def _get_lr(group, state):
@@ -380,16 +383,6 @@ ADAFACTOR_CASES = {
     "weight decay": {"lr": 0.1, "weight_decay": 0.1, "eps2": 0.1},
     "clipped": {"lr": 0.05, "d": 0.3, "eps1": 1e-4, "beta2_decay": -0.5},
     "schedules": {"lr": "0.1 * warmup(10) * cosine(400, 0.1)",
-                  "weight_decay": "0.3 * linear(60, 0.2)"},
-}
-
-
-LARS_CASES = {
-    "defaults": {},
-    "weight decay": {"lr": 0.3, "weight_decay": 0.1, "trust": 0.01},
-    "little momentum": {"lr": 0.3, "momentum": 0.3, "weight_decay": 0.0, "trust": 0.1},
-    "vectors left alone": {"lr": 0.1, "weight_decay": 0.1, "no_adapt": ["bias", "norm"]},
-    "schedules": {"lr": "1.0 * warmup(10) * cosine(400, 0.1)", "trust": 0.02,
                   "weight_decay": "0.3 * linear(60, 0.2)"},
 }
 
@@ -501,6 +494,16 @@ MUON_CASES = {
     "little momentum": {"lr": 0.01, "momentum": 0.5, "ns_steps": 3},
     "schedules": {"lr": "0.05 * warmup(10) * cosine(400, 0.1)",
                   "momentum": "0.85 * linear(300, 1.1)", "weight_decay": "0.3 * linear(60, 0.2)"},
+}
+
+
+LARS_CASES = {
+    "defaults": {},
+    "weight decay": {"lr": 0.3, "weight_decay": 0.1, "trust": 0.01},
+    "little momentum": {"lr": 0.3, "momentum": 0.3, "weight_decay": 0.0, "trust": 0.1},
+    "vectors left alone": {"lr": 0.1, "weight_decay": 0.1, "no_adapt": ["bias", "norm"]},
+    "schedules": {"lr": "1.0 * warmup(10) * cosine(400, 0.1)", "trust": 0.02,
+                  "weight_decay": "0.3 * linear(60, 0.2)"},
 }
 
 
@@ -760,7 +763,7 @@ RULES = {
     "adafactor": Rule([
         Torch("transformers", PaperAdafactor, adafactor_options(
             1e-30, {"d": "clip_threshold", "beta2_decay": "decay_rate"}), read=adafactor_state,
-              relative_step=False, scale_parameter=True),
+              what="Adafactor, with any largest step", relative_step=False),
     ], ADAFACTOR_CASES),
     "adafactor_torch": Rule([
         torch_optim(torch.optim.Adafactor, adafactor_options(2.0**-23, {})),
