@@ -17,6 +17,51 @@ constexpr Entry kPresets[] = {
      "lookahead = {k = 5, alpha = 0.5}",
      "Liu et al., arXiv:1908.03265; Zhang et al., arXiv:1907.08610",
      "lessw2020's Ranger has k = 6, beta1 = 0.95, eps = 1e-5 and centralize = true"},
+    {"muon", "Muon for hidden matrices and filters, AdamW for everything else",
+     "rule = \"muon\"\n"
+     "fallback = {rule = \"adamw\"}",
+     "Jordan et al., Muon, 2024", "two learning rates: lr and fallback = {lr = ...}"},
+    {"nanochat_2025_10", "nanochat as of October 2025: Muon and two AdamWs",
+     "rule = \"muon\"\n"
+     "lr = 0.02\n"
+     "momentum = \"0.85 * linear(300, 1.1176470588235294)\"\n"
+     "fallback = {rule = \"adamw\", lr = 0.004, beta1 = 0.8, beta2 = 0.95, eps = 1e-10, "
+     "weight_decay = 0}\n"
+     "clip_norm = 1\n"
+     "[[optimizer.group]]\n"
+     "class = \"embedding\"\n"
+     "rule = \"adamw\"\n"
+     "lr = 0.2\n"
+     "beta1 = 0.8\n"
+     "beta2 = 0.95\n"
+     "eps = 1e-10\n"
+     "weight_decay = 0",
+     "Karpathy, nanochat, commit 3a5e0bc",
+     "language models; AdamW's rates are for a width of 768 and go with width^-0.5. The last fifth "
+     "of the steps falls to 0 linearly: every lr times then(1, 0.8 T, linear(0.2 T)). nanochat has "
+     "neither biases nor weights in its norms; they go with the head"},
+    {"nanochat", "nanochat as of July 2026: NorMuon and two AdamWs",
+     "rule = \"normuon\"\n"
+     "lr = \"0.02 * warmup(40)\"\n"
+     "momentum = \"0.85 * linear(400, 1.1411764705882352)\"\n"
+     "beta2 = 0.9\n"
+     "weight_decay = 0.28\n"
+     "fallback = {rule = \"adamw\", lr = \"0.008 * warmup(40)\", beta1 = 0.8, beta2 = 0.96, "
+     "eps = 1e-10, weight_decay = 0.01}\n"
+     "[[optimizer.group]]\n"
+     "class = \"embedding\"\n"
+     "rule = \"adamw\"\n"
+     "lr = \"0.3 * warmup(40)\"\n"
+     "beta1 = 0.8\n"
+     "beta2 = 0.995\n"
+     "eps = 1e-10\n"
+     "weight_decay = 0.001",
+     "Karpathy, nanochat, commit 92d63d4",
+     "language models; AdamW's rates are for a width of 768 and go with width^-0.5, all are for "
+     "2^19 tokens a step and go with its root. Over the last 0.65 T steps every lr falls to 0.05 "
+     "of "
+     "itself linearly and the momentum from 0.97 to 0.9, and weight_decay times cosine(T) over "
+     "all of them. nanochat has no biases; they go with the head"},
 };
 
 }  // namespace

@@ -96,12 +96,12 @@ def evaluate(options, s):
 
 def trajectory(rule, oracle, options):
     """The records of one case: updates had, parameters and state of every tensor."""
-    run = oracle.start([(initial(i), about["shape"]) for i, about in enumerate(TENSORS)],
-                       evaluate(options, 0))
-    updates = [0] * len(TENSORS)
+    taken = range(1 if rule.matrices else len(TENSORS))  # the matrix comes first
+    run = oracle.start([(initial(i), TENSORS[i]["shape"]) for i in taken], evaluate(options, 0))
+    updates = [0] * len(taken)
     records = []
     for step in range(1, RECORDED[-1] + 1):
-        gradients = [gradient(step, i) for i in range(len(TENSORS))]
+        gradients = [gradient(step, i) for i in taken]
         updates = [n + (g is not None) for n, g in zip(updates, gradients)]
         estimates = [estimate(n, i) if rule.curvature and g is not None else None
                      for i, (n, g) in enumerate(zip(updates, gradients))]
@@ -122,7 +122,7 @@ def trajectory(rule, oracle, options):
 def deviation(a, b):
     """The largest difference of parameters, beside the largest value of the tensor so far."""
     worst = 0.0
-    for i in range(len(TENSORS)):
+    for i in range(len(a[0]["tensors"])):
         scale = max(map(abs, initial(i)))
         for x, y in zip(a, b):
             p, q = x["tensors"][i]["param"], y["tensors"][i]["param"]

@@ -7,10 +7,15 @@ be computed by Kudari. DEVIATIONS.md says where an oracle is not what its name p
 """
 
 import dataclasses
+import functools
 import importlib.metadata
+import importlib.util
 import os
+import sys
+import types
 
 os.environ["KERAS_BACKEND"] = "torch"
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # nanochat's function is compiled otherwise
 import jax
 import keras
 import lion_pytorch
@@ -36,20 +41,23 @@ class Torch:
 
     `make` is called with `fixed` and the translated options; `read` makes Kudari's state, by name,
     out of an optimiser, a parameter and its state, and `evaluated` what is to be evaluated;
-    `excluded` are the options of tensors that a case says not to adapt.
+    `excluded` are the options of tensors that a case says not to adapt; `what` is its name where
+    `make` is not a class of the package.
     """
 
     def __init__(self, package, make, translate=lambda options: options, each=False, read=None,
-                 evaluated=None, excluded=None, skips=(), **fixed):
+                 evaluated=None, excluded=None, skips=(), what=None, **fixed):
         self.package, self.make, self.translate, self.fixed = package, make, translate, fixed
+        self.what = what or make.__name__
         self.each, self.excluded, self.skips = each, excluded, skips
         self.read = read or (lambda optimizer, p, state: {
             k: v for k, v in state.items() if k != "step" and torch.is_tensor(v)})
         self.evaluated = evaluated
 
     def name(self):
-        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items() if k != "foreach")
-        return named(self.package, self.make.__name__ + (f"({flags})" if flags else ""))
+        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items()
+                          if k != "foreach" and not isinstance(v, list))
+        return named(self.package, self.what + (f"({flags})" if flags else ""))
 
     def start(self, tensors, options):
         return TorchRun(self, tensors, options)
@@ -107,6 +115,13 @@ class Transcribed:
 
     def start(self, tensors, options):
         return TranscribedRun(self, tensors)
+
+
+class Called(Transcribed):
+    """A function of a package, called for one tensor."""
+
+    def name(self):
+        return self.what
 
 
 class TranscribedRun:
@@ -245,6 +260,7 @@ class Rule:
     oracles: list
     cases: dict
     curvature: bool = False  # takes estimates of the Hessian's diagonal
+    matrices: bool = False  # takes no vectors
 
 
 def betas(beta1, beta2):
@@ -342,7 +358,7 @@ def timm_lars(trust=1e-3, skips=(), **fixed):
 
 
 class PaperAdafactor(transformers.Adafactor):
-    """transformers' Adafactor(relative_step=True), whose largest relative step is 0.01, with any."""
+    """transformers' Adafactor(relative_step=True) with any largest relative step, not 0.01 alone."""
 
     @staticmethod
     def _get_lr(group, state):
@@ -368,6 +384,116 @@ ADAFACTOR_CASES = {
     "clipped": {"lr": 0.05, "d": 0.3, "eps1": 1e-4, "beta2_decay": -0.5},
     "schedules": {"lr": "0.1 * warmup(10) * cosine(400, 0.1)",
                   "weight_decay": "0.3 * linear(60, 0.2)"},
+}
+
+
+def muon_options(options, **defaults):
+    return {"lr": 0.02, "weight_decay": 0.0, "momentum": 0.95, "ns_steps": 5, **defaults, **options}
+
+
+def torch_muon(adjust_lr_fn, **defaults):
+    """torch's Muon without its cast to bfloat16."""
+    def step(p, g, state, t, options):
+        given = muon_options(options, **defaults)
+        del given["adapt"]
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(p))
+        p = p.clone()
+        cast, torch.Tensor.bfloat16 = torch.Tensor.bfloat16, lambda x: x
+        try:
+            torch.optim._muon.muon([p], [g], [buffer], nesterov=True, eps=1e-7,
+                                   ns_coefficients=(3.4445, -4.7750, 2.0315),
+                                   adjust_lr_fn=adjust_lr_fn, has_complex=False,
+                                   **{**given, "ns_steps": int(given["ns_steps"])})
+        finally:
+            torch.Tensor.bfloat16 = cast
+        return p
+
+    return Called(named("torch", f"Muon(adjust_lr_fn={adjust_lr_fn}) in float64"), step)
+
+
+POLAR_EXPRESS = [  # of five iterations, as in nanochat
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+]
+
+
+def timm_muon(adjust_lr_fn, coefficients=((3.4445, -4.7750, 2.0315),), safety_factor=1.0,
+              **defaults):
+    """timm's Muon without its cast to bfloat16."""
+    from timm.optim import muon
+    iterate = muon.zeropower_via_newtonschulz
+
+    def step(p, g, state, t, options):
+        given = muon_options(options, **defaults)
+        del given["adapt"]
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(p))
+        p = p.clone()
+        muon.zeropower_via_newtonschulz = lambda *a, **k: iterate(
+            *a, **{**k, "dtype": torch.float64})
+        try:
+            muon.muon([p], [g], [buffer], nesterov=True, eps=1e-7,
+                      ns_coefficients=list(coefficients), safety_factor=safety_factor,
+                      adjust_lr_fn=adjust_lr_fn, conv_mode="flatten", normalize_spatial=False,
+                      scale_eps=False, **{**given, "ns_steps": int(given["ns_steps"])})
+        finally:
+            muon.zeropower_via_newtonschulz = iterate
+        return p
+
+    return Called(named("timm", f"muon(adjust_lr_fn={adjust_lr_fn}) in float64"), step)
+
+
+def nanochat_muon():
+    """nanochat's muon_step_fused, out of the file nanochat/optim.py of commit 92d63d4 that the
+    environment variable NANOCHAT_OPTIM names: nanochat is not a package."""
+    def step(p, g, state, t, options):
+        fused = nanochat_muon_step()
+        rows, cols = p.shape
+        given = {"lr": 0.02, "momentum": 0.95, "beta2": 0.9, "weight_decay": 0.0, "ns_steps": 5,
+                 **options}
+        by_rows = rows >= cols
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(p))
+        second = state.setdefault("second_momentum_buffer", torch.zeros(max(rows, cols)))
+        stacked = p.clone()[None]
+        # The function takes float() for a cast up; here it would be one down.
+        cast, torch.Tensor.float = torch.Tensor.float, lambda x: x
+        try:
+            fused(g.clone()[None], stacked, buffer[None],
+                  second.view(1, rows, 1) if by_rows else second.view(1, 1, cols),
+                  torch.tensor(given["momentum"]),
+                  torch.tensor(given["lr"] * max(1.0, rows / cols) ** 0.5),
+                  torch.tensor(given["weight_decay"]), torch.tensor(given["beta2"]),
+                  int(given["ns_steps"]), -1 if by_rows else -2)
+        finally:
+            torch.Tensor.float = cast
+        return stacked[0]
+
+    return Called("nanochat 92d63d4 muon_step_fused in float64", step)
+
+
+@functools.cache
+def nanochat_muon_step():
+    common = types.ModuleType("nanochat.common")
+    common.COMPUTE_DTYPE = torch.float64
+    sys.modules["nanochat"] = types.ModuleType("nanochat")
+    sys.modules["nanochat.common"] = common
+    path = os.environ.get("NANOCHAT_OPTIM")
+    if path is None:
+        sys.exit("normuon needs NANOCHAT_OPTIM=nanochat/optim.py of nanochat's commit 92d63d4")
+    spec = importlib.util.spec_from_file_location("nanochat.optim", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.muon_step_fused
+
+
+MUON_CASES = {
+    "defaults": {},
+    "weight decay": {"lr": 0.01, "weight_decay": 0.1},
+    "little momentum": {"lr": 0.01, "momentum": 0.5, "ns_steps": 3},
+    "schedules": {"lr": "0.05 * warmup(10) * cosine(400, 0.1)",
+                  "momentum": "0.85 * linear(300, 1.1)", "weight_decay": "0.3 * linear(60, 0.2)"},
 }
 
 
@@ -637,9 +763,25 @@ RULES = {
     "adafactor": Rule([
         Torch("transformers", PaperAdafactor, adafactor_options(
             1e-30, {"d": "clip_threshold", "beta2_decay": "decay_rate"}), read=adafactor_state,
-              relative_step=False, scale_parameter=True),
+              what="Adafactor, with any largest step", relative_step=False),
     ], ADAFACTOR_CASES),
     "adafactor_torch": Rule([
         torch_optim(torch.optim.Adafactor, adafactor_options(2.0**-23, {})),
     ], {**ADAFACTOR_CASES, "clipped": {"lr": 0.05, "d": 1.5, "eps1": 1e-4, "beta2_decay": -0.5}}),
+    "muon": Rule([torch_muon("original"), timm_muon("original")], MUON_CASES, matrices=True),
+    "muon_match_rms": Rule([
+        torch_muon("match_rms_adamw", lr=1e-3, weight_decay=0.1),
+        timm_muon("match_rms_adamw", lr=1e-3, weight_decay=0.1),
+    ], MUON_CASES, matrices=True),
+    "muon_rms_to_rms": Rule([timm_muon("rms_to_rms")], MUON_CASES, matrices=True),
+    "muon_polar_express": Rule([timm_muon("original", POLAR_EXPRESS, 1.01)], MUON_CASES,
+                               matrices=True),
+    "normuon": Rule([nanochat_muon()], {
+        "defaults": {},
+        "weight decay": {"lr": 0.01, "weight_decay": 0.1, "beta2": 0.5},
+        "little momentum": {"lr": 0.01, "momentum": 0.5, "ns_steps": 3},
+        "schedules": {"lr": "0.05 * warmup(10) * cosine(400, 0.1)", "beta2": 0.99,
+                      "momentum": "0.85 * linear(300, 1.1)",
+                      "weight_decay": "0.3 * linear(60, 0.2)"},
+    }, matrices=True),
 }
