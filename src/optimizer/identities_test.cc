@@ -110,7 +110,7 @@ std::map<std::string, Identity> Identities() {
       {"lion",
        {Lion{.lr = 0.1, .beta1 = 0, .beta2 = 0},
         Rmsprop{.lr = 0.1, .alpha = 0, .eps = 0},
-        {},
+        first,
         kRounding}},
       // Without an estimate of the curvature it is the sign of the momentum.
       {"sophia",
