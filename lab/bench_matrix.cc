@@ -41,8 +41,7 @@ class Plain {
   void Run(const internal::NewtonSchulz& iteration, const std::vector<float>& x) {
     double sum = 0;
     for (const float v : x) sum += static_cast<double>(v) * v;
-    const auto scale =
-        static_cast<float>(1 / (iteration.norm_factor * std::sqrt(sum) + iteration.norm_epsilon));
+    const auto scale = static_cast<float>(1 / iteration.Divisor(std::sqrt(sum)));
     for (size_t i = 0; i < x.size(); ++i) x_[i] = scale * x[i];
     const auto [a, b, c] = iteration.coefficients.front();
     for (int i = 0; i < iteration.iterations; ++i) {

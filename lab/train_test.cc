@@ -319,6 +319,51 @@ TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
   EXPECT_FALSE(fs::exists(dir_ / "out"));
 }
 
+TEST_F(TrainTest, SophiaGetsEstimatesOfTheHessian) {
+  // Weights after the run; without estimates every step has full length.
+  const auto weights = [this](std::vector<std::string> sets, const std::string& out) {
+    sets.emplace_back("train.steps=6");
+    Go(Options(sets, out));
+    return ReadTextFile(dir_ / out / "model.safetensors");
+  };
+  for (const std::string rule : {"sophia", "sophia_h"}) {
+    const std::string set = "optimizer.rule=" + rule;
+    const std::string never = weights({set, "hessian.every=7"}, rule + "-never");
+    const std::string some = weights({set, "hessian.every=2"}, rule + "-some");
+    EXPECT_NE(some, never);
+    EXPECT_EQ(weights({set, "hessian.every=2"}, rule + "-again"), some);
+    const std::string own = rule == "sophia" ? "gnb" : "hutchinson";
+    EXPECT_EQ(weights({set, "hessian={every=2, estimator=\"" + own + "\"}"}, rule + "-own"), some);
+  }
+  EXPECT_EQ(MessageOf(Options({"optimizer.rule=sophia", "train.loss=mse"})),
+            "hessian.estimator = \"gnb\" needs train.loss = \"cross_entropy\"");
+  EXPECT_EQ(MessageOf(Options(
+                {"optimizer.rule=sophia", "optimizer.fallback={rule=\"sophia_h\", lr=1e-3}"})),
+            "hessian.estimator = \"auto\": the recipe's rules want different ones");
+}
+
+TEST_F(TrainTest, AveragedWeightsAreEvaluatedAndSaved) {
+  const std::vector<std::string> sets = {"optimizer.lr=0.05", "train.epochs=1"};
+  std::vector<std::string> averaged = sets;
+  averaged.emplace_back("optimizer.swa={start=0, every=1}");
+  const TrainResult plain = Go(Options(sets, "a")), swa = Go(Options(averaged, "b"));
+  // The same training, other weights at the end.
+  const auto losses = [this](const std::string& out) {
+    std::vector<double> values;
+    for (const json& line : Metrics("lr", out)) values.push_back(line["loss"]);
+    return values;
+  };
+  EXPECT_EQ(losses("a"), losses("b"));
+  EXPECT_NE(plain.test.loss, swa.test.loss);
+  EXPECT_NE(plain.validation.loss, swa.validation.loss);
+  EXPECT_THAT(console_, testing::ContainsRegex("state +[0-9]+ bytes, 12 a parameter\n"));
+  // What was saved is what was evaluated.
+  const TrainResult again = Go(Options(
+      {"optimizer.lr=0", "train.steps=1", "train.init=" + (dir_ / "b/model.safetensors").string()},
+      "c"));
+  EXPECT_EQ(again.test.loss, swa.test.loss);
+}
+
 // What Ctrl-C does: as much as was reached is written, and the program goes on.
 TEST_F(TrainTest, InterruptFinishesCleanly) {
   std::thread user([this] {

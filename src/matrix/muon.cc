@@ -70,6 +70,10 @@ void Blend(const WholeStep<T>& s, double momentum, int64_t n, T* out) {
 template <class R, class T>
 void Orthogonal(const R& rule, const WholeStep<T>& s, const Shape& shape, T* x) {
   internal::NewtonSchulz iteration = kPolar<R> ? internal::kPolarExpress : internal::kKeller;
+  if constexpr (std::is_same_v<R, NorMuon>) {
+    iteration.norm_epsilon = 1e-6;
+    iteration.least_norm = 0;
+  }
   iteration.iterations = static_cast<int>(std::lround(rule.ns_steps));
   const auto rows = static_cast<size_t>(shape.rows), cols = static_cast<size_t>(shape.cols);
   internal::Orthogonalize<T>(iteration, x, rows, cols, x,

@@ -97,7 +97,8 @@ struct Formula {
     Matrix x = g.Mixed(1 - momentum, momentum, buffer);
     const bool polar = rule == "muon_polar_express" || rule == "normuon";
     if (rule == "normuon") Equilibrate(x);
-    x.Multiply(1 / (polar ? 1.01 * x.Norm() + 1e-6 : x.Norm() + 1e-7));
+    x.Multiply(1 / (rule == "normuon" ? 1.01 * x.Norm() + 1e-6
+                                      : std::max((polar ? 1.01 : 1) * x.Norm(), 1e-7)));
     Matrix o = Iterated(x, polar ? kPolar : kKeller, steps);
     double scale = std::sqrt(std::max(1.0, ratio));
     if (rule == "muon_match_rms") {

@@ -112,7 +112,7 @@ class Iteration {
 
   void Run(const NewtonSchulz& iteration, const T* x, T* out) {
     const double norm = Norm(x, rows_ * cols_, parallel_);
-    Load(x, 1 / (norm * iteration.norm_factor + iteration.norm_epsilon));
+    Load(x, 1 / iteration.Divisor(norm));
     const size_t last = iteration.coefficients.size() - 1;
     const int restart = Restart(rows_, cols_);
     for (int i = 0; i < iteration.iterations; ++i) {

@@ -24,15 +24,22 @@ inline constexpr Quintic kPolarExpressCoefficients[] = {
 struct NewtonSchulz {
   std::span<const Quintic> coefficients;  ///< of each iteration; the last one repeats
   int iterations = 5;                     ///< at least 1
-  /// X starts as x / (norm_factor |x| + norm_epsilon) with the Frobenius norm.
-  double norm_factor = 1, norm_epsilon = 1e-7;
+  /// X starts as x / max(norm_factor |x| + norm_epsilon, least_norm) with the Frobenius norm.
+  double norm_factor = 1, norm_epsilon = 0, least_norm = 1e-7;
+
+  double Divisor(double norm) const {
+    // A NaN stays one.
+    const double divisor = norm_factor * norm + norm_epsilon;
+    return divisor < least_norm ? least_norm : divisor;
+  }
 };
 
-/// Keller Jordan's coefficients (Muon, 2024): singular values end in [0.68, 1.13].
+/// Keller Jordan's coefficients (Muon, 2024): singular values end in [0.68, 1.13]. The norm is
+/// bounded from below as in torch; Jordan adds 1e-7 to it.
 inline constexpr NewtonSchulz kKeller{.coefficients = kKellerCoefficients};
 /// Amsel et al., The Polar Express (2025), for five iterations: [0.85, 1.14].
 inline constexpr NewtonSchulz kPolarExpress{
-    .coefficients = kPolarExpressCoefficients, .norm_factor = 1.01, .norm_epsilon = 1e-6};
+    .coefficients = kPolarExpressCoefficients, .norm_factor = 1.01};
 
 /// How many elements of workspace Orthogonalize needs for a matrix of that shape: about three times
 /// the matrix and four times the square of its shorter side.

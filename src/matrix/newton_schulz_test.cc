@@ -85,7 +85,7 @@ class Decomposed {
   std::vector<double> Exact(const NewtonSchulz& iteration) const {
     double sum = 0;
     for (const double s : values_) sum += s * s;
-    const double norm = iteration.norm_factor * std::sqrt(sum) + iteration.norm_epsilon;
+    const double norm = iteration.Divisor(std::sqrt(sum));
     return Map([&](double s) {
       double x = s / norm;
       for (int i = 0; i < iteration.iterations; ++i) {

@@ -9,9 +9,13 @@ be computed by Kudari. DEVIATIONS.md says where an oracle is not what its name p
 import dataclasses
 import functools
 import importlib.metadata
+import importlib.util
 import os
+import sys
+import types
 
 os.environ["KERAS_BACKEND"] = "torch"
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # nanochat's function is compiled otherwise
 import jax
 import keras
 import lion_pytorch
@@ -111,6 +115,13 @@ class Transcribed:
 
     def start(self, tensors, options):
         return TranscribedRun(self, tensors)
+
+
+class Called(Transcribed):
+    """A function of a package, called for one tensor."""
+
+    def name(self):
+        return self.what
 
 
 class TranscribedRun:
@@ -376,8 +387,31 @@ ADAFACTOR_CASES = {
 }
 
 
-# Of the 2026 form of modded-nanogpt and nanochat, for five steps.
-POLAR_EXPRESS = [
+def muon_options(options, **defaults):
+    return {"lr": 0.02, "weight_decay": 0.0, "momentum": 0.95, "ns_steps": 5, **defaults, **options}
+
+
+def torch_muon(adjust_lr_fn, **defaults):
+    """torch's Muon without its cast to bfloat16."""
+    def step(p, g, state, t, options):
+        given = muon_options(options, **defaults)
+        del given["adapt"]
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(p))
+        p = p.clone()
+        cast, torch.Tensor.bfloat16 = torch.Tensor.bfloat16, lambda x: x
+        try:
+            torch.optim._muon.muon([p], [g], [buffer], nesterov=True, eps=1e-7,
+                                   ns_coefficients=(3.4445, -4.7750, 2.0315),
+                                   adjust_lr_fn=adjust_lr_fn, has_complex=False,
+                                   **{**given, "ns_steps": int(given["ns_steps"])})
+        finally:
+            torch.Tensor.bfloat16 = cast
+        return p
+
+    return Called(named("torch", f"Muon(adjust_lr_fn={adjust_lr_fn}) in float64"), step)
+
+
+POLAR_EXPRESS = [  # of five iterations, as in nanochat
     (8.156554524902461, -22.48329292557795, 15.878769915207462),
     (4.042929935166739, -2.808917465908714, 0.5000178451051316),
     (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
@@ -385,54 +419,81 @@ POLAR_EXPRESS = [
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 ]
 
-# timm's iterations, in float64 instead of bfloat16.
-zeropower = functools.partial(timm.optim.muon.zeropower_via_newtonschulz, dtype=torch.float64)
-timm.optim.muon.zeropower_via_newtonschulz = zeropower
+
+def timm_muon(adjust_lr_fn, coefficients=((3.4445, -4.7750, 2.0315),), safety_factor=1.0,
+              **defaults):
+    """timm's Muon without its cast to bfloat16."""
+    from timm.optim import muon
+    iterate = muon.zeropower_via_newtonschulz
+
+    def step(p, g, state, t, options):
+        given = muon_options(options, **defaults)
+        del given["adapt"]
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(p))
+        p = p.clone()
+        muon.zeropower_via_newtonschulz = lambda *a, **k: iterate(
+            *a, **{**k, "dtype": torch.float64})
+        try:
+            muon.muon([p], [g], [buffer], nesterov=True, eps=1e-7,
+                      ns_coefficients=list(coefficients), safety_factor=safety_factor,
+                      adjust_lr_fn=adjust_lr_fn, conv_mode="flatten", normalize_spatial=False,
+                      scale_eps=False, **{**given, "ns_steps": int(given["ns_steps"])})
+        finally:
+            muon.zeropower_via_newtonschulz = iterate
+        return p
+
+    return Called(named("timm", f"muon(adjust_lr_fn={adjust_lr_fn}) in float64"), step)
 
 
-def added(eps):
-    """What makes timm add eps to the norm of the 3 x 4 matrix: it would scale it by the shape."""
-    return {"eps": eps * (3 / 4) ** 0.5, "scale_eps": True}
+def nanochat_muon():
+    """nanochat's muon_step_fused, out of the file nanochat/optim.py of commit 92d63d4 that the
+    environment variable NANOCHAT_OPTIM names: nanochat is not a package."""
+    def step(p, g, state, t, options):
+        fused = nanochat_muon_step()
+        rows, cols = p.shape
+        given = {"lr": 0.02, "momentum": 0.95, "beta2": 0.9, "weight_decay": 0.0, "ns_steps": 5,
+                 **options}
+        by_rows = rows >= cols
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(p))
+        second = state.setdefault("second_momentum_buffer", torch.zeros(max(rows, cols)))
+        stacked = p.clone()[None]
+        # The function takes float() for a cast up; here it would be one down.
+        cast, torch.Tensor.float = torch.Tensor.float, lambda x: x
+        try:
+            fused(g.clone()[None], stacked, buffer[None],
+                  second.view(1, rows, 1) if by_rows else second.view(1, 1, cols),
+                  torch.tensor(given["momentum"]),
+                  torch.tensor(given["lr"] * max(1.0, rows / cols) ** 0.5),
+                  torch.tensor(given["weight_decay"]), torch.tensor(given["beta2"]),
+                  int(given["ns_steps"]), -1 if by_rows else -2)
+        finally:
+            torch.Tensor.float = cast
+        return stacked[0]
+
+    return Called("nanochat 92d63d4 muon_step_fused in float64", step)
 
 
-def timm_muon(what, eps, defaults=None, **fixed):
-    """timm's Muon, with every matrix taken, however small."""
-    def make(parameters, **options):
-        return timm.optim.Muon([{"params": parameters, "use_muon": True}], **options)
-
-    def translate(options):
-        rest = {k: v for k, v in options.items() if k != "ns_steps"}
-        return {"ns_steps": int(options.get("ns_steps", 5)), **(defaults or {}), **rest}
-    return Torch("timm", make, translate, what=f"Muon({what}) in float64", nesterov=True,
-                 **added(eps), **fixed)
-
-
-def normuon(p, g, state, t, options):
-    """What nanochat's optim.py of 2026 does with one matrix."""
-    mu, beta2 = options.get("momentum", 0.95), options.get("beta2", 0.9)
-    rows, columns = p.shape
-    b = state.get("momentum_buffer", torch.zeros_like(p))
-    state["momentum_buffer"] = b = mu * b + (1 - mu) * g
-    x = (1 - mu) * g + mu * b
-    x = x * x.norm() / rows**0.5 / x.norm(dim=1, keepdim=True).clamp(min=1e-6)
-    x = zeropower(x, int(options.get("ns_steps", 5)), POLAR_EXPRESS, safety_factor=1.01,
-                  **added(1e-6))
-    x = x * min(rows, columns) ** 0.5 / x.norm().clamp(min=1e-6)
-    mean = x.square().mean(dim=1 if rows >= columns else 0, keepdim=True)
-    v = state.get("second_momentum_buffer", torch.zeros_like(mean))
-    state["second_momentum_buffer"] = v = beta2 * v + (1 - beta2) * mean
-    evened = x / v.clamp(min=1e-10).sqrt()
-    x = evened * x.norm() / evened.norm().clamp(min=1e-10)
-    decay = options.get("weight_decay", 0.0) * p * (x * p >= 0)
-    return p - options.get("lr", 0.02) * max(1.0, rows / columns) ** 0.5 * (x + decay)
+@functools.cache
+def nanochat_muon_step():
+    common = types.ModuleType("nanochat.common")
+    common.COMPUTE_DTYPE = torch.float64
+    sys.modules["nanochat"] = types.ModuleType("nanochat")
+    sys.modules["nanochat.common"] = common
+    path = os.environ.get("NANOCHAT_OPTIM")
+    if path is None:
+        sys.exit("normuon needs NANOCHAT_OPTIM=nanochat/optim.py of nanochat's commit 92d63d4")
+    spec = importlib.util.spec_from_file_location("nanochat.optim", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.muon_step_fused
 
 
 MUON_CASES = {
     "defaults": {},
-    "weight decay": {"lr": 0.05, "weight_decay": 0.5},
-    "two iterations": {"lr": 0.05, "momentum": 0.5, "ns_steps": 2.0},
-    "schedules": {"lr": "0.1 * warmup(10) * cosine(400, 0.1)",
-                  "momentum": "0.95 * linear(60, 0.9)", "weight_decay": "0.3 * linear(60, 0.2)"},
+    "weight decay": {"lr": 0.01, "weight_decay": 0.1},
+    "little momentum": {"lr": 0.01, "momentum": 0.5, "ns_steps": 3},
+    "schedules": {"lr": "0.05 * warmup(10) * cosine(400, 0.1)",
+                  "momentum": "0.85 * linear(300, 1.1)", "weight_decay": "0.3 * linear(60, 0.2)"},
 }
 
 
@@ -707,21 +768,20 @@ RULES = {
     "adafactor_torch": Rule([
         torch_optim(torch.optim.Adafactor, adafactor_options(2.0**-23, {})),
     ], {**ADAFACTOR_CASES, "clipped": {"lr": 0.05, "d": 1.5, "eps1": 1e-4, "beta2_decay": -0.5}}),
-    "muon": Rule([
-        timm_muon("original scale", 1e-7, adjust_lr_fn="original", ns_coefficients="original"),
-    ], MUON_CASES, matrices=True),
+    "muon": Rule([torch_muon("original"), timm_muon("original")], MUON_CASES, matrices=True),
     "muon_match_rms": Rule([
-        timm_muon("match_rms_adamw", 1e-7, {"lr": 1e-3, "weight_decay": 0.1},
-                  adjust_lr_fn="match_rms_adamw", ns_coefficients="original"),
+        torch_muon("match_rms_adamw", lr=1e-3, weight_decay=0.1),
+        timm_muon("match_rms_adamw", lr=1e-3, weight_decay=0.1),
     ], MUON_CASES, matrices=True),
-    "muon_rms_to_rms": Rule([
-        timm_muon("rms_to_rms", 1e-7, adjust_lr_fn="rms_to_rms", ns_coefficients="original"),
-    ], MUON_CASES, matrices=True),
-    "muon_polar_express": Rule([
-        timm_muon("Polar Express", 1e-6, adjust_lr_fn="original",
-                  ns_coefficients=POLAR_EXPRESS, safety_factor=1.01),
-    ], MUON_CASES, matrices=True),
-    "normuon": Rule([
-        Transcribed("nanochat's optim.py of 2026", normuon),
-    ], {**MUON_CASES, "short memory": {"lr": 0.05, "beta2": 0.5}}, matrices=True),
+    "muon_rms_to_rms": Rule([timm_muon("rms_to_rms")], MUON_CASES, matrices=True),
+    "muon_polar_express": Rule([timm_muon("original", POLAR_EXPRESS, 1.01)], MUON_CASES,
+                               matrices=True),
+    "normuon": Rule([nanochat_muon()], {
+        "defaults": {},
+        "weight decay": {"lr": 0.01, "weight_decay": 0.1, "beta2": 0.5},
+        "little momentum": {"lr": 0.01, "momentum": 0.5, "ns_steps": 3},
+        "schedules": {"lr": "0.05 * warmup(10) * cosine(400, 0.1)", "beta2": 0.99,
+                      "momentum": "0.85 * linear(300, 1.1)",
+                      "weight_decay": "0.3 * linear(60, 0.2)"},
+    }, matrices=True),
 }

@@ -20,7 +20,7 @@ struct Muon {
       "b <- b + (1 - momentum) (g - b)\n"
       "o = NS(g + momentum (b - g)), of shape r x c\n"
       "p <- p - lr (weight_decay p + sqrt(max(1, r / c)) o)\n"
-      "NS(x): x <- x / (norm(x) + 1e-7), then ns_steps times\n"
+      "NS(x): x <- x / max(norm(x), 1e-7), then ns_steps times\n"
       "x <- 3.4445 x - 4.7750 (x x^T) x + 2.0315 (x x^T)^2 x";
   static constexpr std::string_view kPaper =
       "Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024, "
@@ -107,7 +107,7 @@ struct MuonPolarExpress {
       "b <- b + (1 - momentum) (g - b)\n"
       "o = PE(g + momentum (b - g)), of shape r x c\n"
       "p <- p - lr (weight_decay p + sqrt(max(1, r / c)) o)\n"
-      "PE(x): x <- x / (1.01 norm(x) + 1e-6), then iterations with coefficients of their own";
+      "PE(x): x <- x / max(1.01 norm(x), 1e-7), then iterations with coefficients of their own";
   static constexpr std::string_view kPaper =
       "Amsel et al., The Polar Express: Optimal Matrix Sign Methods and Their Application to the "
       "Muon Algorithm, arXiv:2505.16932";
@@ -137,7 +137,8 @@ struct NorMuon {
   static constexpr std::string_view kFormula =
       "b <- b + (1 - momentum) (g - b)\n"
       "x = g + momentum (b - g), of shape r x c, its rows scaled to their root mean square norm\n"
-      "o = PE(x) as in muon_polar_express, scaled to norm sqrt(min(r, c))\n"
+      "o = PE(x) as in muon_polar_express, but x / (1.01 norm(x) + 1e-6), scaled to norm "
+      "sqrt(min(r, c))\n"
       "v <- v + (1 - beta2) (means of o^2 - v), over rows if r >= c, else over columns\n"
       "o <- o / sqrt(v), scaled to the norm that it had\n"
       "p <- p - lr sqrt(max(1, r / c)) (o + weight_decay p where o p >= 0)";
