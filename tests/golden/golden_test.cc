@@ -8,7 +8,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -493,6 +496,69 @@ std::string CaseName(const ::testing::TestParamInfo<CaseId>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Oracles, GoldenCase, ::testing::ValuesIn(AllCases()), CaseName);
+
+// The beginning of a rule's row in the table of oracles.
+std::string RowOf(const RuleEntry& rule) {
+  const json& golden = Golden(rule.name);
+  std::string row = "| `" + rule.name + "` | " + golden["oracle"].get<std::string>() + " | ";
+  for (const json& other : golden["confirmed_by"]) {
+    if (!row.ends_with("| ")) row += ", ";
+    row += other["oracle"].get<std::string>();
+  }
+  return row + " |";
+}
+
+// Writes the table after all tests, if they are asked for it.
+class TableOfOracles : public ::testing::Environment {
+ public:
+  void TearDown() override {
+    const char* const path = std::getenv("KUDARI_ORACLES");
+    if (path == nullptr) return;
+    std::ofstream file(path);
+    file << kHead;
+    for (const RuleEntry& rule : Registry::Builtin().rules()) {
+      const Deviations& d = Measured()[rule.name];
+      char figures[100];
+      std::snprintf(figures, sizeof(figures), " %.1e | %.1e | %.1f |\n", d.at50, d.at500, d.ulps);
+      file << RowOf(rule) << figures;
+    }
+    ASSERT_TRUE(file.good()) << path;
+  }
+
+ private:
+  static constexpr std::string_view kHead =
+      R"(# What the rules are compared with
+
+Every rule is compared, parameters and state, with an implementation that is not Kudari's: the
+second column. The third names others that were found to come to the same parameters, within 1e-12,
+when the trajectories of `tests/golden/data` were recorded. Each rule has four cases or more, with
+weight decay, missing and zero gradients, tensors that start at zero, and schedules.
+
+The figures are the largest of all cases, tensors and buffers, beside the largest magnitude that a
+buffer has had: the distance of the double-precision reference from the oracle after 50 and 500
+steps, and of the float32 engine from that reference after 500 steps, in units of 2^-23. The tests
+allow 1e-12 of each value, and ULPs in proportion to the root of the steps; golden_test.cc says why
+some rules need more. `tests/golden/DEVIATIONS.md` has what was wrong with oracles.
+
+`make_golden.py` writes the trajectories; golden_test, beside it, wrote this page, with
+`KUDARI_ORACLES=docs/oracles.md` in its environment.
+
+| rule | oracle | agrees | 50 steps | 500 steps | float ULPs |
+|---|---|---|---|---|---|
+)";
+};
+
+[[maybe_unused]] const auto* const kTable = ::testing::AddGlobalTestEnvironment(new TableOfOracles);
+
+TEST(Golden, TheTableOfOraclesIsOfThisData) {
+  if (std::getenv("KUDARI_ORACLES") != nullptr) GTEST_SKIP() << "the table is being written";
+  std::ifstream file(KUDARI_SOURCE_DIR "/docs/oracles.md");
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+    EXPECT_NE(page.find(RowOf(rule)), std::string::npos)
+        << rule.name << " has other oracles; write docs/oracles.md as it says";
+  }
+}
 
 // Every registered rule, golden or not.
 class FloatGrowth : public ::testing::TestWithParam<std::string> {
