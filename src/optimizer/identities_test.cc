@@ -108,9 +108,7 @@ std::map<std::string, Identity> Identities() {
       {"nadam", {NAdam{.lr = 0.1, .beta1 = 0}, Adam{.lr = 0.1, .beta1 = 0}, {}, kRounding}},
       {"radam", {RAdam{.lr = 0.1, .beta1 = 0}, Sgd{.lr = 0.1}, before_rectification, kRounding}},
       {"lion",
-       {Lion{.lr = 0.1, .beta1 = 0, .beta2 = 0},
-        Rmsprop{.lr = 0.1, .alpha = 0, .eps = 0},
-        first,
+       {Lion{.lr = 0.1, .beta1 = 0, .beta2 = 0}, Rmsprop{.lr = 0.1, .alpha = 0, .eps = 0}, first,
         kRounding}},
       // Without an estimate of the curvature it is the sign of the momentum.
       {"sophia",
