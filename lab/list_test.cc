@@ -25,7 +25,7 @@ std::string Printed(const F& f) {
   std::FILE* const file = open_memstream(&text, &size);
   f(file);
   std::fclose(file);
-  const std::string printed(text, size);
+  std::string printed(text, size);
   std::free(text);
   return printed;
 }

@@ -5,12 +5,13 @@
 
 #include "kudari/error.h"
 #include "kudari/tensor.h"
+#include "tests/support/errors.h"
 
 namespace kudari::lab {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 using Shape = std::vector<int64_t>;
 
@@ -24,12 +25,7 @@ ModelConfig Vit() {
 }
 
 std::string MessageOf(const ModelConfig& config, const Shape& shape) {
-  try {
-    MakeModel(config, shape, 10);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
+  return kudari::testing::ErrorOf([&] { MakeModel(config, shape, 10); });
 }
 
 TEST(Models, MapBatchesToOutputs) {

@@ -5,12 +5,13 @@
 
 #include "kudari/error.h"
 #include "kudari/recipe.h"
+#include "tests/support/errors.h"
 
 namespace kudari::lab {
 namespace {
 
-using testing::HasSubstr;
-using testing::StartsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 constexpr std::string_view kRecipe = R"toml([model]
 name = "vit"
@@ -29,12 +30,7 @@ seed = 7
 )toml";
 
 std::string MessageOf(std::string_view toml, const std::vector<std::string>& sets = {}) {
-  try {
-    ParseTrainRecipe(toml, "r.toml", sets);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
+  return kudari::testing::ErrorOf([&] { ParseTrainRecipe(toml, "r.toml", sets); });
 }
 
 // The recipe with one line more in the table, whose line is the first of the message.
@@ -74,7 +70,7 @@ TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
 TEST(Recipe, ListOfHiddenWidthsRoundTrips) {
   const Recipe recipe = ParseTrainRecipe(
       "model = {name = \"mlp\", hidden = [5, 3]}\noptimizer = {rule = \"sgd\", lr = 1}", "r.toml");
-  EXPECT_THAT(recipe.model.hidden, testing::ElementsAre(5, 3));
+  EXPECT_THAT(recipe.model.hidden, ::testing::ElementsAre(5, 3));
   EXPECT_THAT(ToToml(recipe), HasSubstr("hidden = [5, 3]"));
 }
 

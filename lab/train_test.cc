@@ -19,14 +19,15 @@
 #include "kudari/safetensors.h"
 #include "lab/recipe.h"
 #include "lab/text_file.h"
+#include "tests/support/errors.h"
 
 namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using testing::HasSubstr;
-using testing::StartsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 // Images of 4 x 4 pixels whose class is the brightest quarter, under noise.
 void WriteQuarters(const fs::path& path) {
@@ -70,11 +71,11 @@ threads = 1
 )";
 
 // A folder of its own with the data and a recipe.
-class TrainTest : public testing::Test {
+class TrainTest : public ::testing::Test {
  protected:
   TrainTest() {
-    const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
-    dir_ = fs::path(testing::TempDir()) / ("train_test-" + std::to_string(getpid()) + "-" + test);
+    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    dir_ = fs::path(::testing::TempDir()) / ("train_test-" + std::to_string(getpid()) + "-" + test);
     fs::create_directories(dir_);
     WriteQuarters(dir_ / "data.safetensors");
     WriteRecipe(kRecipe);
@@ -110,12 +111,7 @@ class TrainTest : public testing::Test {
   }
 
   std::string MessageOf(const TrainOptions& options) {
-    try {
-      Go(options);
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "no error";
+    return kudari::testing::ErrorOf([&] { Go(options); });
   }
 
   // The lines of metrics.jsonl that have the key; all of them without one.
@@ -162,7 +158,7 @@ TEST_F(TrainTest, WritesMetricsRecipeAndModel) {
   EXPECT_EQ(ReadTextFile(dir_ / "out/model.safetensors"), ReadTextFile(options.export_file));
   EXPECT_TRUE(SafeTensorsFile(options.export_file).Contains("blocks.0.qkv.weight"));
   EXPECT_THAT(console_, HasSubstr("test accuracy"));
-  EXPECT_THAT(console_, testing::Not(HasSubstr("\x1b")));
+  EXPECT_THAT(console_, ::testing::Not(HasSubstr("\x1b")));
 }
 
 // Everything that is measured but the time.
@@ -209,7 +205,7 @@ TEST_F(TrainTest, InitStartsFromGivenWeights) {
 TEST_F(TrainTest, InitWithParametersThatTheModelLacks) {
   Go(Options({"model.pool=class"}, "a"));
   EXPECT_THAT(MessageOf(Options({"train.init=" + (dir_ / "a/model.safetensors").string()}, "b")),
-              testing::AnyOf(HasSubstr("pos_embed"), HasSubstr("cls_token")));
+              ::testing::AnyOf(HasSubstr("pos_embed"), HasSubstr("cls_token")));
 }
 
 TEST_F(TrainTest, StepsEndInTheMiddleOfAnEpoch) {
@@ -223,7 +219,7 @@ TEST_F(TrainTest, EvaluatesEverySoManySteps) {
   Go(Options({"train.eval_every=5"}));
   std::vector<int64_t> at;
   for (const json& line : Metrics("val_loss")) at.push_back(line["step"]);
-  EXPECT_THAT(at, testing::ElementsAre(5, 10, 15, 16));
+  EXPECT_THAT(at, ::testing::ElementsAre(5, 10, 15, 16));
 }
 
 TEST_F(TrainTest, AccumulationFlushesTheShortGroup) {
@@ -303,7 +299,7 @@ TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
                                   "optimizer.fallback={rule=\"adamw\", lr=1e-3, beta1=0.8}"});
   options.explain = true;
   Go(options);
-  const auto row = [](const std::string& text) { return testing::ContainsRegex("\n" + text); };
+  const auto row = [](const std::string& text) { return ::testing::ContainsRegex("\n" + text); };
   EXPECT_THAT(console_, row("blocks.0.norm1.weight +\\[8\\] +norm +name has \"norm\" +adamw +"
                             "fallback +0.001 +0 +-\n"));
   EXPECT_THAT(console_, row("blocks.0.qkv.weight +\\[24, 8\\] +matrix +2 dimensions +adamw +"
@@ -387,7 +383,7 @@ TEST_F(TrainTest, InterruptFinishesCleanly) {
 
 // The project's promise: the recipe of the README on real handwriting.
 TEST(TrainEndToEnd, DigitsReach96Percent) {
-  const fs::path out = fs::path(testing::TempDir()) / ("digits-" + std::to_string(getpid()));
+  const fs::path out = fs::path(::testing::TempDir()) / ("digits-" + std::to_string(getpid()));
   TrainOptions options;
   options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes/digits-vit.toml";
   options.out = out;

@@ -6,21 +6,13 @@
 #include <cmath>
 
 #include "kudari/kudari.h"
+#include "tests/support/errors.h"
 
 namespace kudari::torch {
 namespace {
 
+using kudari::testing::ErrorOf;
 using ::testing::HasSubstr;
-
-template <class F>
-std::string ErrorOf(const F& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 ::torch::nn::Sequential Mlp() {
   ::torch::manual_seed(1);

@@ -235,7 +235,7 @@ struct Scalar {
   static void MeasurePass(const T* coeffs, const GradientForm<T>& form, const T* p, const T* g,
                           T* const* state, size_t n, double* sums) {
     const C c = CoeffsOf<C>(coeffs);
-    ForEach(state, n, [&](size_t i, auto&... s) {
+    ForEach(state, n, [&](size_t i, [[maybe_unused]] auto&... s) {
       T x[kNormsOf<R>];
       if constexpr (StateInMeasure<R>()) {
         Measure(c, Formed(form, g[i]), p[i], s..., x);

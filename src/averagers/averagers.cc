@@ -56,7 +56,8 @@ void Load(const Engine& engine, std::string_view kind, const AveragerState& stat
 }
 
 std::vector<float> SavedCount(int64_t count) {
-  return {static_cast<float>(count / kUnit), static_cast<float>(count % kUnit)};
+  const int64_t units = count / kUnit, rest = count % kUnit;
+  return {static_cast<float>(units), static_cast<float>(rest)};
 }
 
 int64_t LoadedCount(const std::vector<float>& saved) {

@@ -209,7 +209,7 @@ TEST(AdafactorTest, FloatsFollowDoublesOverPanelsOfRowsAndAnyThreads) {
 }
 
 TEST(AdafactorTest, StateIsRowsAndColumns) {
-  std::vector<float> p(48 * 64), g(p.size(), 1);
+  std::vector<float> p(3072), g(p.size(), 1);
   Optimizer optimizer({{.name = "w", .shape = {48, 64}, .param = p.data(), .grad = g.data()}},
                       Adafactor{});
   optimizer.Step();
@@ -225,8 +225,8 @@ TEST(AdafactorTest, TheFirstUpdateOfARankOneGradientHasRootMeanSquareOne) {
   const Shape shape = {12, 20};
   std::vector<float> p(240, 0.5F), g(240);
   for (size_t i = 0; i < 240; ++i) {
-    const auto a = static_cast<float>(i / 20 + 1), b = static_cast<float>(i % 20 + 1);
-    g[i] = (i % 3 == 0 ? -1.0F : 1.0F) * a * b;
+    const size_t a = i / 20 + 1, b = i % 20 + 1;
+    g[i] = (i % 3 == 0 ? -1.0F : 1.0F) * static_cast<float>(a * b);
   }
   Optimizer optimizer({{.name = "w", .shape = shape, .param = p.data(), .grad = g.data()}},
                       Adafactor{.lr = 0.1});

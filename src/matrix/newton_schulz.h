@@ -38,8 +38,8 @@ struct NewtonSchulz {
 /// bounded from below as in torch; Jordan adds 1e-7 to it.
 inline constexpr NewtonSchulz kKeller{.coefficients = kKellerCoefficients};
 /// Amsel et al., The Polar Express (2025), for five iterations: [0.85, 1.14].
-inline constexpr NewtonSchulz kPolarExpress{
-    .coefficients = kPolarExpressCoefficients, .norm_factor = 1.01};
+inline constexpr NewtonSchulz kPolarExpress{.coefficients = kPolarExpressCoefficients,
+                                            .norm_factor = 1.01};
 
 /// How many elements of workspace Orthogonalize needs for a matrix of that shape: about three times
 /// the matrix and four times the square of its shorter side.

@@ -222,6 +222,26 @@ TEST(EvaluationTest, ARuleMayHaveAPointOfItsOwn) {
   }
 }
 
+TEST(EvaluationTest, ScheduleFreeShowsTheMeanOfItsSteps) {
+  constexpr double kLr = 0.05, kMomentum = 0.9;
+  Model model({{"w", {5}}});
+  Optimizer optimizer(model.tensors, ScheduleFreeSgd{.lr = kLr, .momentum = kMomentum});
+  std::vector<double> z(model.params[0].begin(), model.params[0].end()), sum(5);
+  for (int step = 1; step <= 30; ++step) {
+    model.NextGradient();
+    optimizer.Step();
+    const Params trained = model.params;
+    const auto view = optimizer.Evaluation();
+    for (size_t i = 0; i < 5; ++i) {
+      z[i] -= kLr * model.grads[0][i];
+      sum[i] += z[i];
+      const double x = sum[i] / step;
+      EXPECT_NEAR(model.params[0][i], x, 5e-7) << step;
+      EXPECT_NEAR(trained[0][i], kMomentum * x + (1 - kMomentum) * z[i], 5e-7) << step;
+    }
+  }
+}
+
 TEST(EvaluationTest, AnAverageComesBeforeTheRulesPoint) {
   Model model({{"w", {3}}});
   OptimizerSpec spec("mean");

@@ -17,6 +17,13 @@ constexpr Entry kPresets[] = {
      "lookahead = {k = 5, alpha = 0.5}",
      "Liu et al., arXiv:1908.03265; Zhang et al., arXiv:1907.08610",
      "lessw2020's Ranger has k = 6, beta1 = 0.95, eps = 1e-5 and centralize = true"},
+    {"nvlamb", "LAMB as NVIDIA has it: clipped first, vectors neither adapted nor decayed",
+     "rule = \"lamb\"\n"
+     "clip_norm = 1\n"
+     "clip_norm_eps = 0\n"
+     "no_adapt = [\"bias\", \"norm\"]\n"
+     "no_decay = [\"bias\", \"norm\"]",
+     "You et al., arXiv:1904.00962", "BERT and the like with large batches"},
     {"muon", "Muon for hidden matrices and filters, AdamW for everything else",
      "rule = \"muon\"\n"
      "fallback = {rule = \"adamw\"}",

@@ -32,6 +32,14 @@ TEST(PresetsTest, EachStepsAModelWithEveryClass) {
   }
 }
 
+TEST(PresetsTest, NvlambIsLambWithClippingAndExclusions) {
+  OptimizerSpec expected("lamb");
+  expected.clip_norm = 1.0;
+  expected.clip_norm_eps = 0;
+  expected.no_adapt = expected.no_decay = {TensorClass::kBias, TensorClass::kNorm};
+  EXPECT_EQ(Preset("nvlamb"), expected);
+}
+
 /// The value of an option of a tensor, given by its index in kGpt, at some step.
 double ValueAt(const std::string& preset, size_t tensor, const std::string& option, int64_t step) {
   Model model(kGpt);

@@ -48,16 +48,16 @@ class Torch:
     def __init__(self, package, make, translate=lambda options: options, each=False, read=None,
                  evaluated=None, excluded=None, skips=(), what=None, **fixed):
         self.package, self.make, self.translate, self.fixed = package, make, translate, fixed
-        self.what = what or make.__name__
+        self.what = what
         self.each, self.excluded, self.skips = each, excluded, skips
         self.read = read or (lambda optimizer, p, state: {
             k: v for k, v in state.items() if k != "step" and torch.is_tensor(v)})
         self.evaluated = evaluated
 
     def name(self):
-        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items()
-                          if k != "foreach" and not isinstance(v, list))
-        return named(self.package, self.what + (f"({flags})" if flags else ""))
+        flags = ", ".join(f"{k}={v}" for k, v in self.fixed.items() if k != "foreach")
+        call = self.make.__name__ + (f"({flags})" if flags else "")
+        return named(self.package, self.what or call)
 
     def start(self, tensors, options):
         return TorchRun(self, tensors, options)
@@ -358,7 +358,7 @@ def timm_lars(trust=1e-3, skips=(), **fixed):
 
 
 class PaperAdafactor(transformers.Adafactor):
-    """transformers' Adafactor(relative_step=True) with any largest relative step, not 0.01 alone."""
+    """transformers' Adafactor(relative_step=True) with lr for its largest relative step, 0.01."""
 
     @staticmethod
     def _get_lr(group, state):
