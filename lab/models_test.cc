@@ -83,7 +83,7 @@ TEST(Models, NamesTellTheirClasses) {
   EXPECT_EQ(class_of("blocks.1.proj.weight"), TensorClass::kMatrix);
   EXPECT_EQ(class_of("blocks.1.fc1.bias"), TensorClass::kBias);
   EXPECT_EQ(class_of("norm.weight"), TensorClass::kNorm);
-  EXPECT_EQ(class_of("head.weight"), TensorClass::kMatrix);
+  EXPECT_EQ(class_of("head.weight"), TensorClass::kHead);
 }
 
 // Without its positions the transformer could not tell the upper half from the lower one.

@@ -31,6 +31,19 @@ class Keep {
   std::vector<std::pair<Tensor, Tensor>> buffers_;
 };
 
+// While it lives, attention is computed in its plain form: the fused one cannot be differentiated
+// twice.
+class PlainAttention {
+ public:
+  PlainAttention() { at::globalContext().setSDPUseFlash(false); }
+  ~PlainAttention() { at::globalContext().setSDPUseFlash(fused_); }
+  PlainAttention(const PlainAttention&) = delete;
+  PlainAttention& operator=(const PlainAttention&) = delete;
+
+ private:
+  bool fused_ = at::globalContext().userEnabledFlashSDP();
+};
+
 variable_list Trained(const std::vector<Tensor>& parameters) {
   variable_list trained;
   for (const Tensor& p : parameters) {
@@ -87,6 +100,7 @@ std::vector<Tensor> Hutchinson(const std::vector<Tensor>& parameters,
                                const EstimateOptions& options) {
   const Keep keep(options);
   const at::AutoGradMode enabled(true);
+  const PlainAttention plain;
   const Tensor value = loss();
   CheckDependent(value, "Hutchinson: the loss does");
   if (value.numel() != 1) {

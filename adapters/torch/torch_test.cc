@@ -313,6 +313,20 @@ TEST(HessianTest, HutchinsonOverSeveralParameters) {
   EXPECT_EQ(linear[1].item<double>(), 0);
 }
 
+TEST(HessianTest, HutchinsonGoesThroughAttention) {
+  ::torch::manual_seed(6);
+  const at::Tensor w = ::torch::randn({4, 4}, at::requires_grad());
+  const at::Tensor x = ::torch::randn({1, 1, 3, 4});
+  const auto loss = [&] {
+    const at::Tensor q = x.matmul(w);
+    return at::scaled_dot_product_attention(q, x, x).square().sum();
+  };
+  const bool fused = at::globalContext().userEnabledFlashSDP();
+  const auto h = Hutchinson({w}, loss);
+  EXPECT_GT(h[0].abs().max().item<double>(), 0);
+  EXPECT_EQ(at::globalContext().userEnabledFlashSDP(), fused);
+}
+
 TEST(HessianTest, GeneratorsDecideAboutTheDraws) {
   const Softmax model;
   const auto draw = [&](uint64_t seed) { return model.Estimate({.generator = Seeded(seed)})[0]; };

@@ -160,6 +160,8 @@ def contenders_of():
 SHAPES_OF = {"lamb": NORMS, "lars": NORMS, "adafactor": ["gpt2"], "adafactor_torch": ["gpt2"],
              "muon": ["gpt2-hidden"]}
 
+MATRICES_ONLY = ["muon"]
+
 
 class InProcess:
     """An optimiser of this process."""
@@ -291,6 +293,9 @@ def main():
                                 Worker(arguments.worker, "libtorch", rule))
         for shape in arguments.shapes or SHAPES_OF.get(rule, VECTORS):
             sizes = SHAPES[shape]
+            if rule in MATRICES_ONLY and any(len(size) < 2 for size in sizes):
+                print(f"{rule:<25} steps matrices only, not {shape}")
+                continue
             params = sum(map(math.prod, sizes))
             for threads in arguments.threads:
                 times = measure(contenders, sizes, threads, arguments.rounds)

@@ -97,7 +97,8 @@ std::vector<at::Tensor> GaussNewtonBartlett(const std::vector<at::Tensor>& param
                                             const EstimateOptions& options = {});
 
 /// Hutchinson's estimate u * (H u) of the diagonal of the Hessian H of `loss()`, with random signs
-/// u, by differentiating twice: what rule `sophia_h` takes. It is exact where H is diagonal. What
+/// u, by differentiating twice: what rule `sophia_h` takes. It is exact where H is diagonal. While
+/// it runs, torch's scaled_dot_product_attention does without its fused form, in all threads. What
 /// stays and what is undefined is as with GaussNewtonBartlett. Throws Error if the loss is not a
 /// single value or does not depend on the parameters.
 std::vector<at::Tensor> Hutchinson(const std::vector<at::Tensor>& parameters,
