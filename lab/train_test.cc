@@ -352,7 +352,7 @@ TEST_F(TrainTest, AveragedWeightsAreEvaluatedAndSaved) {
   EXPECT_EQ(losses("a"), losses("b"));
   EXPECT_NE(plain.test.loss, swa.test.loss);
   EXPECT_NE(plain.validation.loss, swa.validation.loss);
-  EXPECT_THAT(console_, testing::ContainsRegex("state +[0-9]+ bytes, 12 a parameter\n"));
+  EXPECT_THAT(console_, ::testing::ContainsRegex("state +[0-9]+ bytes, 12 a parameter\n"));
   // What was saved is what was evaluated.
   const TrainResult again = Go(Options(
       {"optimizer.lr=0", "train.steps=1", "train.init=" + (dir_ / "b/model.safetensors").string()},
