@@ -171,25 +171,29 @@ class Step {
     row_factor_ = reinterpret_cast<T*>(means_ + v_.Groups());
     col_factor_ = row_factor_ + v_.RowSize();
 
-    Share(panels, [this](int64_t k) { MeasurePanel(k); });
+    Share(false, [this](int64_t k) { MeasurePanel(k); });
     Factor();
-    Share(panels, [this](int64_t k) { MeasureUpdate(k); });
+    Share(true, [this](int64_t k) { MeasureUpdate(k); });
     double params = 0, updates = 0;
     for (int64_t k = 0; k < panels; ++k) {
       params += sums_[2 * k];
       updates += sums_[2 * k + 1];
     }
     SetLengths(params, updates);
-    // Backwards: what the last pass saw last may still be in the cache.
-    Share(panels, [this, panels](int64_t k) { Apply(panels - 1 - k); });
+    Share(false, [this](int64_t k) { Apply(k); });
   }
 
  private:
+  /// Calls f(k) for every panel, those of a thread one after the other, the last first if
+  /// `backwards`: what one pass saw last may still be in the cache for the next.
   template <class F>
-  void Share(int64_t parts, const F& f) {
-    const auto threads = static_cast<int>(std::min<int64_t>(parts, internal::Threads(s_.parallel)));
+  void Share(bool backwards, const F& f) {
+    const int64_t panels = v_.Panels();
+    const auto threads =
+        static_cast<int>(std::min<int64_t>(panels, internal::Threads(s_.parallel)));
     const auto work = [&](int worker) {
-      for (int64_t k = parts * worker / threads; k < parts * (worker + 1) / threads; ++k) f(k);
+      const int64_t begin = panels * worker / threads, end = panels * (worker + 1) / threads;
+      for (int64_t k = begin; k < end; ++k) f(backwards ? begin + end - 1 - k : k);
     };
     internal::RunParallel(s_.parallel, threads, std::cref(work));
   }
@@ -214,9 +218,11 @@ class Step {
   void MeasurePanel(int64_t k) {
     double* const columns = columns_ + k * v_.ColSize();
     std::fill_n(columns, v_.ColSize(), 0.0);
-    double params = 0;
-    for (int64_t row = k * v_.PanelRows(); row < PanelEnd(k); ++row) {
-      params += SumSquares(s_.kernels, s_.p + row * v_.Inner(), v_.Inner());
+    // One long run through memory, not row by row.
+    const int64_t first = k * v_.PanelRows();
+    sums_[2 * k] =
+        SumSquares(s_.kernels, s_.p + first * v_.Inner(), (PanelEnd(k) - first) * v_.Inner());
+    for (int64_t row = first; row < PanelEnd(k); ++row) {
       const T* const g = Gradient(row);
       double* const at = columns + v_.ColumnsOf(row);
       for (int64_t c = 0; c < v_.c; ++c) {
@@ -234,7 +240,6 @@ class Step {
         var = Blended(var, sum / static_cast<double>(v_.j) + plan_.add);
       }
     }
-    sums_[2 * k] = params;
   }
 
   /// Column factors and the roots by which updates are scaled.
@@ -306,7 +311,7 @@ class Step {
   }
 
   void Apply(int64_t k) {
-    for (int64_t row = PanelEnd(k) - 1; row >= k * v_.PanelRows(); --row) {
+    for (int64_t row = k * v_.PanelRows(); row < PanelEnd(k); ++row) {
       T* const p = s_.p + row * v_.Inner();
       if (Separable(row)) {
         const auto factor = static_cast<T>(step_ * static_cast<double>(row_factor_[row]));
