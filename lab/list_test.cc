@@ -20,14 +20,17 @@ using testing::HasSubstr;
 // What f prints.
 template <class F>
 std::string Printed(const F& f) {
-  char* text = nullptr;
-  size_t size = 0;
-  std::FILE* const file = open_memstream(&text, &size);
-  f(file);
-  std::fclose(file);
-  std::string printed(text, size);
-  std::free(text);
-  return printed;
+  struct Memory {
+    ~Memory() { std::free(text); }
+    char* text = nullptr;
+    size_t size = 0;
+  } memory;
+  {
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
+        open_memstream(&memory.text, &memory.size), &std::fclose);
+    f(file.get());
+  }
+  return {memory.text, memory.size};
 }
 
 std::string Card(std::string_view name) {
