@@ -12,12 +12,10 @@ the third from the second is measured in two ways, each as the maximum over tens
 
 (Tensors of a single value are taken together as one vector.)
 
-Kudari passes if its distance is at most 2.5 times torch's own (10 times for max, which is one
-element and its luck: nadam with weight decay has 0.1 to 8.7 times over eight seeds, mostly below
-one), and at most 2e-5 or, where a rule magnifies roundings so much that torch is farther away, at
-most torch's own. An answer in float32 has to be rounded, so a distance of half a unit in the last
-place, 2^-24, is never a failure. Prints one line a case and array, and exits with 1 if any of them
-failed.
+Kudari passes if its distance is at most 2e-5 and at most twice torch's own. An answer in float32
+has to be rounded, so a distance of half a unit in the last place, 2^-24, is never a failure. What
+does not pass is in EXCEPTIONS, by name and with what was measured. Prints one line a case, the worst
+of its seeds, and exits with 1 if any of them failed.
 """
 
 import argparse
@@ -35,9 +33,22 @@ import time
 import torch
 
 STEPS = 200
+SEEDS = (1, 2)
 LIMIT = 2e-5
-TIMES_TORCH = {"l2": 2.5, "max": 10.0}
+TIMES_TORCH = 2.0
 ROUNDING = 2.0**-24
+
+# Rule, case and array: the limits that stand for LIMIT and TIMES_TORCH there, and why.
+EXCEPTIONS = {
+    # Where decay and gradient nearly cancel the step is a quotient of two roundings: torch's own
+    # float32 is 1.2e-4 to 1.5e-3 from its float64 here, farther than LIMIT; Kudari 0.6 to 1 times it.
+    ("rmsprop", "weight decay", "param"): (2e-3, TIMES_TORCH),
+    ("rmsprop_centered", "weight decay", "param"): (2e-3, TIMES_TORCH),
+    # The same, and one element decides: 8.7 times torch for seed 1, 0.1 to 2.1 for most of eight.
+    ("nadam", "weight decay", "param"): (LIMIT, 10.0),
+    # 2.11 times torch, 2.7e-6.
+    ("rmsprop_centered_momentum", "weight decay", "grad_avg"): (LIMIT, 2.5),
+}
 
 # Names that distances call by one name. A single value may end near zero, where its relative
 # distance is a matter of luck; several are one vector.
@@ -226,32 +237,33 @@ def main():
     torch.set_num_threads(1)
     started = time.monotonic()
     failures = 0
-    print(f"torch {torch.__version__}, {STEPS} steps; distances from float64")
+    print(f"torch {torch.__version__}, {STEPS} steps, {len(SEEDS)} seeds; distances from float64")
     print(f"{'rule':<25} {'case':<13} {'what':<16} {'norm':<4} {'kudari':>9} {'torch':>9} "
           f"{'ratio':>6}")
-    # Half of the cases have the one seed and its shapes, half the other.
-    seeds = {case: 1 + i % 2 for i, case in enumerate(CASES)}
-    listing = json.loads(subprocess.check_output([binary, "list", "--json"]))
-    known = {d["name"] for d in listing if d["kind"] == "rule"}
-    for rule in sorted(RULES.keys() & known, key=list(RULES).index):
+    for rule in RULES:
         for case in CASES:
-            seed = seeds[case]
-            parameters, steps = draw(seed, missing=CASES[case][4])
-            exact = run_torch(torch.float64, rule, case, parameters, steps)
-            single = run_torch(torch.float32, rule, case, parameters, steps)
-            with tempfile.TemporaryDirectory() as folder:
-                ours = run_kudari(binary, pathlib.Path(folder), rule, case, parameters, steps)
-            if names(ours) != names(exact):
-                sys.exit(f"{rule}, {case}: kudari has {names(ours)}, torch {names(exact)}")
-            for what in exact:
-                ds = distances(ours[what], exact[what])
-                ts = distances(single[what], exact[what])
-                for norm, d in ds.items():
-                    t = ts[norm]
-                    failed = not d <= min(max(LIMIT, t), max(TIMES_TORCH[norm] * t, ROUNDING))
-                    failures += failed
-                    print(f"{rule:<25} {case:<13} {what:<16} {norm:<4} {d:9.2e} {t:9.2e} "
-                          f"{d / t if t else math.inf:6.2f}{'  FAILED' if failed else ''}")
+            worst = {}
+            for seed in SEEDS:
+                parameters, steps = draw(seed, missing=CASES[case][4])
+                exact = run_torch(torch.float64, rule, case, parameters, steps)
+                single = run_torch(torch.float32, rule, case, parameters, steps)
+                with tempfile.TemporaryDirectory() as folder:
+                    ours = run_kudari(binary, pathlib.Path(folder), rule, case, parameters, steps)
+                if names(ours) != names(exact):
+                    sys.exit(f"{rule}, {case}: kudari has {names(ours)}, torch {names(exact)}")
+                for what in exact:
+                    d = distances(ours[what], exact[what])
+                    t = distances(single[what], exact[what])
+                    for norm in d:
+                        limit, times = EXCEPTIONS.get((rule, case, what), (LIMIT, TIMES_TORCH))
+                        allowed = min(limit, max(times * t[norm], ROUNDING))
+                        row = (d[norm] / allowed, d[norm], t[norm])
+                        worst[what, norm] = max(worst.get((what, norm), row), row)
+            for (what, norm), (excess, d, t) in worst.items():
+                failed = not excess <= 1
+                failures += failed
+                print(f"{rule:<25} {case:<13} {what:<16} {norm:<4} {d:9.2e} {t:9.2e} "
+                      f"{d / t if t else math.inf:6.2f}{'  FAILED' if failed else ''}")
     print(f"{failures} failures, {time.monotonic() - started:.0f} s")
     return 1 if failures else 0
 
