@@ -139,32 +139,34 @@ HWY_NOINLINE void Tail(const typename P::Coeffs& c, const GradientForm<float>& f
   }
 }
 
-// Prefetches the arrays that the pass loads, `offset` elements behind those pointers.
-template <class P, size_t... I>
+// Prefetches arrays, `offset` elements behind those pointers.
+template <bool kP, bool kG, bool kState, size_t... I>
 HWY_INLINE void Ahead(const float* p, const float* g, const float* const* s, size_t offset,
                       std::index_sequence<I...> /*slots*/) {
-  if constexpr (P::kTraffic.load_p) hwy::Prefetch(p + offset);
-  if constexpr (P::kTraffic.load_g) hwy::Prefetch(g + offset);
-  if constexpr (P::kTraffic.load_state) (hwy::Prefetch(s[I] + offset), ...);
+  if constexpr (kP) hwy::Prefetch(p + offset);
+  if constexpr (kG) hwy::Prefetch(g + offset);
+  if constexpr (kState) (hwy::Prefetch(s[I] + offset), ...);
 }
 
-// Calls vectors(i) for i = 0, stride, ... below n / stride * stride, prefetching ahead of it. The
-// last vectors prefetch the beginning of what comes next, so that the stream never stops.
-template <class P, class F, size_t... I>
+// Calls vectors(i) for i = 0, stride, ... below n / stride * stride, prefetching ahead of it what
+// pass P loads, and the state if kState. The last vectors prefetch the beginning of what comes
+// next, so that the stream never stops.
+template <class P, bool kState, class F, size_t... I>
 HWY_INLINE void Stream(const Pointers<sizeof...(I)>& at, size_t n, size_t stride,
                        const float* const* next, std::index_sequence<I...> slots,
                        const F& vectors) {
+  constexpr bool kP = P::kTraffic.load_p, kG = P::kTraffic.load_g;
   const size_t whole = n - n % stride;
   const size_t ahead = std::min(internal::PrefetchDistance() / stride * stride, whole);
   const size_t turn = whole - ahead;
   size_t i = 0;
   for (; i < turn; i += stride) {
-    Ahead<P>(at.p, at.g, at.s, i + ahead, slots);
+    Ahead<kP, kG, kState>(at.p, at.g, at.s, i + ahead, slots);
     vectors(i);
   }
   if (next != nullptr) {
     for (; i < whole; i += stride) {
-      Ahead<P>(next[0], next[1], next + 2, i - turn, slots);
+      Ahead<kP, kG, kState>(next[0], next[1], next + 2, i - turn, slots);
       vectors(i);
     }
   }
@@ -183,8 +185,8 @@ HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float*
   std::memcpy(&c, coeffs, sizeof(c));
   const GradientForm<float> f = form;
   const Pointers<sizeof...(I)> at = {p, g, {state[I]..., nullptr}};
-  Stream<P>(at, n, hn::Lanes(Wide()), next, slots,
-            [&](size_t i) HWY_ATTR { One<Wide, P>(c, f, at, i, slots); });
+  Stream<P, P::kTraffic.load_state>(at, n, hn::Lanes(Wide()), next, slots,
+                                    [&](size_t i) HWY_ATTR { One<Wide, P>(c, f, at, i, slots); });
   // Narrower vectors for what is left: most tensors have a multiple of eight elements.
   size_t i = n - n % hn::Lanes(Wide());
   for (; i + hn::Lanes(Eight()) <= n; i += hn::Lanes(Eight())) {
@@ -253,15 +255,22 @@ HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form,
   std::memcpy(&c, coeffs, sizeof(c));
   const GradientForm<float> f = form;
   // The pass does not store to p.
-  const Pointers<sizeof...(I)> at = {const_cast<float*>(p), g, {state[I]..., nullptr}};
+  const Pointers<sizeof...(I)> at = {
+      const_cast<float*>(p), g, {(state == nullptr ? nullptr : state[I])..., nullptr}};
   Sums squares(sums);
-  Stream<P>(at, n, 16, next, slots, [&](size_t i) HWY_ATTR {
+  const auto sixteen = [&](size_t i) HWY_ATTR {
     for (size_t part = 0; part < 16 / Sums::kFloats; ++part) {
       F32<Wide> norms[R::kNorms];
       One<Wide, P>(c, f, at, i + part * Sums::kFloats, slots, norms);
       squares.Add(norms, part);
     }
-  });
+  };
+  // State that the pass does not need is fetched for the second one, which is about to come.
+  if (state != nullptr) {
+    Stream<P, true>(at, n, 16, next, slots, sixteen);
+  } else {
+    Stream<P, false>(at, n, 16, next, slots, sixteen);
+  }
   squares.StoreTo(sums);
   for (size_t i = n - n % 16; i < n; ++i) {
     F32<One1> norms[R::kNorms];

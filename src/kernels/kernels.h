@@ -13,6 +13,8 @@ namespace kudari::internal {
 /// or null: their first lines are on their way when it returns.
 using KernelFn = void (*)(const float* coeffs, const GradientForm<float>& form, float* p,
                           const float* g, float* const* state, size_t n, const float* const* next);
+/// The same of a MeasureFn. `state` may be null if the pass does not use it; if it is there, it is
+/// fetched into the cache.
 using MeasureKernelFn = void (*)(const float* coeffs, const GradientForm<float>& form,
                                  const float* p, const float* g, float* const* state, size_t n,
                                  const float* const* next, double* sums);

@@ -60,17 +60,20 @@ void UpdatePiece(const Cohort& c, const Slotted& s, const float* coeffs, const P
 }
 
 /// The first pass of a rule with norms over one piece; the sums of squares go to sums[0 ... norms).
+/// `together`: the second pass over the tensor follows at once.
 void MeasurePiece(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
-                  int64_t begin, int64_t size, const GradientForm<float>& form,
+                  int64_t begin, int64_t size, const GradientForm<float>& form, bool together,
                   const float* const* next, double* sums) {
+  // Whether the kernel is to touch the state: in large tensors it would be gone before the update.
+  const bool touch = together || c.rule.state_pass == StatePass::kMeasure;
   double lanes[RuleEntry::kMostNorms][16] = {};
   ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
     float* state[RuleEntry::kMostSlots];
     for (size_t k = 0; k < s.state.size(); ++k) state[k] = at.state[k] + offset;
     const auto count = static_cast<size_t>(n);
     if (c.kernels.measure != nullptr) {
-      c.kernels.measure(coeffs, f, at.p + offset, at.all[1] + offset, state, count,
-                        offset + n == size ? next : nullptr, lanes[0]);
+      c.kernels.measure(coeffs, f, at.p + offset, at.all[1] + offset, touch ? state : nullptr,
+                        count, offset + n == size ? next : nullptr, lanes[0]);
     } else {
       c.rule.scalar.measure(coeffs, f, at.p + offset, at.all[1] + offset, state, count, lanes[0]);
     }
@@ -355,7 +358,7 @@ void Optimizer::Impl::FirstPass(size_t begin, size_t end, const Form& form) {
          if (c.rule.norms == 0) {
            UpdatePiece(c, s, coeffs, at, piece.begin, piece.size, form, next);
          } else if (s.size > internal::kTogether) {
-           MeasurePiece(c, s, coeffs, at, piece.begin, piece.size, form, next,
+           MeasurePiece(c, s, coeffs, at, piece.begin, piece.size, form, false, next,
                         measured.data() + i * RuleEntry::kMostNorms);
          } else {
            Together(piece.tensor, coeffs, form);
@@ -383,7 +386,7 @@ void Optimizer::Impl::Together(size_t tensor, const float* coeffs, const Form& f
   for (int64_t begin = 0; begin < s.size; begin += internal::kBlock) {
     double part[RuleEntry::kMostNorms];
     at.Point(tensor_list[tensor], s, begin);
-    MeasurePiece(c, s, coeffs, at, begin, size(begin), form, nullptr, part);
+    MeasurePiece(c, s, coeffs, at, begin, size(begin), form, true, nullptr, part);
     for (size_t k = 0; k < c.rule.norms; ++k) sums[k] += part[k];
   }
   Adapt(s, sums);
