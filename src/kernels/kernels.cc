@@ -447,6 +447,39 @@ void RowApply(const GradientForm<float>& form, float* p, const float* g, const f
   });
 }
 
+// x / sqrt(max(v, floor)), 0 where that is the root of 0.
+template <class D>
+HWY_INLINE F32<D> Varied(F32<D> x, F32<D> v, F32<D> floor) {
+  const auto w = hn::IfThenElse(hn::Lt(v.v, floor.v), floor.v, v.v);
+  return hn::IfThenZeroElse(hn::Eq(w, hn::Zero(D())), hn::Div(x.v, hn::Sqrt(w)));
+}
+
+double RowVary(const GradientForm<float>& form, const float* g, float* v, float blend, float add,
+               float floor, size_t n) {
+  const GradientForm<float> f = form;
+  const size_t ahead = internal::PrefetchDistance();
+  return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
+    using V = F32<decltype(d)>;
+    hwy::Prefetch(g + i + ahead);
+    hwy::Prefetch(v + i + ahead);
+    const V x = FormedAt(f, g, i, d), old(hn::LoadU(d, v + i));
+    const V now = Fma(V(blend), Fma(x, x, V(add)) - old, old);
+    hn::StoreU(now.v, d, v + i);
+    return Varied(x, now, V(floor));
+  });
+}
+
+void RowApplyVaried(const GradientForm<float>& form, float* p, const float* g, const float* v,
+                    float step, float decay, float floor, size_t n) {
+  const GradientForm<float> f = form;
+  ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
+    using V = F32<decltype(d)>;
+    const V u = Varied(FormedAt(f, g, i, d), V(hn::LoadU(d, v + i)), V(floor));
+    const V old(hn::LoadU(d, p + i));
+    hn::StoreU((old - Fma(V(decay), old, V(step) * u)).v, d, p + i);
+  });
+}
+
 std::string_view CompiledFor() { return hwy::TargetName(HWY_TARGET); }
 
 template <class... R>
@@ -460,7 +493,7 @@ internal::KernelSet Set(std::string_view target) {
           Table(AllRules()),
           &SumSquares,
           &Sum,
-          {&RowSquares, &RowWeightedSquares, &RowApply},
+          {&RowSquares, &RowWeightedSquares, &RowApply, &RowVary, &RowApplyVaried},
           &AddScaled,
           &CompiledFor};
 }

@@ -291,6 +291,40 @@ TEST_P(KernelTest, SumOfSquaresIsExactInDouble) {
   EXPECT_EQ(set().sum_squares(x.data(), x.size()), expected);
 }
 
+TEST_P(KernelTest, RowsAreTheScalarOnesBitForBit) {
+  const RowPasses<float> scalar = ScalarRows<float>(), here = set().rows;
+  Random random(7);
+  for (const size_t n : {0U, 1U, 3U, 15U, 16U, 17U, 31U, 33U, 1001U}) {
+    for (const float odd : {0.0F, NAN, INFINITY}) {
+      SCOPED_TRACE("n = " + std::to_string(n) + ", " + std::to_string(odd));
+      std::vector<float> g = random.Floats(n), w = random.Floats(n), v = random.Floats(n);
+      for (float& x : v) x = x < 0 ? 0 : x;
+      if (n > 2) g[n / 2] = odd;
+      const GradientForm<float> form{.factor = 0.75F, .shift = 0.01F, .limit = 0.5F};
+      const auto same = [](double a, double b) {
+        EXPECT_TRUE(a == b || (std::isnan(a) && std::isnan(b))) << a << " " << b;
+      };
+      Guarded ga(g), wa(w), pa(w), pb(w), va(v), vb(v);
+      std::vector<double> a(n, 0.5), b(n, 0.5);
+      same(here.squares(form, ga.data(), n, a.data()), scalar.squares(form, g.data(), n, b.data()));
+      for (size_t i = 0; i < n; ++i) same(a[i], b[i]);
+      same(here.weighted_squares(form, ga.data(), wa.data(), n),
+           scalar.weighted_squares(form, g.data(), w.data(), n));
+      here.apply(form, pa.data(), ga.data(), wa.data(), 0.3F, 0.1F, n);
+      scalar.apply(form, pb.data(), g.data(), w.data(), 0.3F, 0.1F, n);
+      EXPECT_EQ(Bits(pa.values()), Bits(pb.values()));
+      for (const float floor : {0.0F, 0.25F}) {
+        same(here.vary(form, ga.data(), va.data(), 0.5F, 0.0F, floor, n),
+             scalar.vary(form, g.data(), vb.data(), 0.5F, 0.0F, floor, n));
+        EXPECT_EQ(Bits(va.values()), Bits(vb.values()));
+        here.apply_varied(form, pa.data(), ga.data(), va.data(), 0.3F, 0.1F, floor, n);
+        scalar.apply_varied(form, pb.data(), g.data(), vb.data(), 0.3F, 0.1F, floor, n);
+        EXPECT_EQ(Bits(pa.values()), Bits(pb.values()));
+      }
+    }
+  }
+}
+
 TEST_P(KernelTest, AddScaledIsFused) {
   Random random(4);
   for (size_t n = 0; n < 70; ++n) {

@@ -71,6 +71,32 @@ void RowApply(const GradientForm<T>& form, T* p, const T* g, const T* w, T row, 
   }
 }
 
+template <class T>
+T Varied(T x, T v, T floor) {
+  const T w = v < floor ? floor : v;
+  return w == 0 ? T{0} : x / Sqrt(w);
+}
+
+template <class T>
+double RowVary(const GradientForm<T>& form, const T* g, T* v, T blend, T add, T floor, size_t n) {
+  double lanes[16] = {};
+  for (size_t i = 0; i < n; ++i) {
+    const T x = Formed(form, g[i]);
+    v[i] = Fma(blend, Fma(x, x, add) - v[i], v[i]);
+    const auto u = static_cast<double>(Varied(x, v[i], floor));
+    lanes[i % 16] = Fma(u, u, lanes[i % 16]);
+  }
+  return internal::SumLanes(lanes);
+}
+
+template <class T>
+void RowApplyVaried(const GradientForm<T>& form, T* p, const T* g, const T* v, T step, T decay,
+                    T floor, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    p[i] = p[i] - Fma(decay, p[i], step * Varied(Formed(form, g[i]), v[i], floor));
+  }
+}
+
 std::string_view CompiledFor() { return "scalar"; }
 
 }  // namespace
@@ -79,7 +105,7 @@ namespace internal {
 
 template <class T>
 RowPasses<T> ScalarRows() {
-  return {&RowSquares<T>, &RowWeightedSquares<T>, &RowApply<T>};
+  return {&RowSquares<T>, &RowWeightedSquares<T>, &RowApply<T>, &RowVary<T>, &RowApplyVaried<T>};
 }
 template RowPasses<float> ScalarRows<float>();
 template RowPasses<double> ScalarRows<double>();

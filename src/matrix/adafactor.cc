@@ -63,6 +63,10 @@ View ViewOf(const AdafactorTorch& /*rule*/, std::span<const int64_t> shape) {
   return Factored(shape, shape.size() - 2, shape.size() - 1);
 }
 
+// Elements of a vector's piece of work.
+constexpr int64_t kVectorBlock = 16384;
+int64_t VectorBlocks(int64_t n) { return (n + kVectorBlock - 1) / kVectorBlock; }
+
 int64_t SizeOf(std::span<const int64_t> shape) {
   int64_t n = 1;
   for (const int64_t d : shape) n *= d;
@@ -133,34 +137,38 @@ class Step {
         plan_(plan),
         blend_(std::pow(static_cast<double>(step.t), plan.beta2_decay)),
         rho_(std::min(plan.lr, 1 / std::sqrt(static_cast<double>(step.t)))),
-        size_(static_cast<double>(SizeOf(step.shape))) {}
-
-  void Vector() {
-    const int64_t n = SizeOf(s_.shape);
-    T* const variance = s_.state[2];
-    double updates = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const auto x = static_cast<double>(Formed(s_.form, s_.g[i]));
-      variance[i] = Blended(variance[i], x * x + plan_.add);
-      const double u = x * InverseRoot(std::max(static_cast<double>(variance[i]), plan_.floor));
-      updates += u * u;
-    }
-    SetLengths(SumSquares(s_.kernels, s_.p, n), updates);
-    for (int64_t i = 0; i < n; ++i) {
-      const auto x = static_cast<double>(Formed(s_.form, s_.g[i]));
-      const double u = x * InverseRoot(std::max(static_cast<double>(variance[i]), plan_.floor));
-      const auto p = static_cast<double>(s_.p[i]);
-      s_.p[i] = static_cast<T>(p - (decay_ * p + step_ * u));
-    }
-  }
-
-  void Matrix(const View& view) {
-    v_ = view;
+        size_(static_cast<double>(SizeOf(step.shape))) {
     if constexpr (std::is_same_v<T, float>) {
       passes_ = s_.kernels.rows;
     } else {
       passes_ = internal::ScalarRows<T>();
     }
+  }
+
+  void Vector() {
+    const int64_t n = SizeOf(s_.shape), blocks = VectorBlocks(n);
+    T* const variance = s_.state[2];
+    const auto blend = static_cast<T>(blend_), add = static_cast<T>(plan_.add),
+               floor = static_cast<T>(plan_.floor);
+    const auto size = [n](int64_t begin) { return std::min(kVectorBlock, n - begin); };
+    sums_ = reinterpret_cast<double*>(s_.scratch);
+    Share(blocks, false, [&](int64_t k) {
+      const int64_t at = k * kVectorBlock;
+      sums_[2 * k] = SumSquares(s_.kernels, s_.p + at, size(at));
+      sums_[2 * k + 1] =
+          passes_.vary(s_.form, s_.g + at, variance + at, blend, add, floor, Count(size(at)));
+    });
+    SetLengths(blocks);
+    const auto step = static_cast<T>(step_), decay = static_cast<T>(decay_);
+    Share(blocks, true, [&](int64_t k) {
+      const int64_t at = k * kVectorBlock;
+      passes_.apply_varied(s_.form, s_.p + at, s_.g + at, variance + at, step, decay, floor,
+                           Count(size(at)));
+    });
+  }
+
+  void Matrix(const View& view) {
+    v_ = view;
     row_var_ = s_.state[0];
     col_var_ = s_.state[1];
     const int64_t panels = v_.Panels();
@@ -168,27 +176,22 @@ class Step {
     columns_ = doubles;
     sums_ = columns_ + panels * v_.ColSize();
     means_ = sums_ + 2 * panels;
-    row_factor_ = reinterpret_cast<T*>(means_ + v_.Groups());
+    least_ = means_ + v_.Groups();
+    row_factor_ = reinterpret_cast<T*>(least_ + v_.a * v_.b);
     col_factor_ = row_factor_ + v_.RowSize();
 
-    Share(false, [this](int64_t k) { MeasurePanel(k); });
+    Share(panels, false, [this](int64_t k) { MeasurePanel(k); });
     Factor();
-    Share(true, [this](int64_t k) { MeasureUpdate(k); });
-    double params = 0, updates = 0;
-    for (int64_t k = 0; k < panels; ++k) {
-      params += sums_[2 * k];
-      updates += sums_[2 * k + 1];
-    }
-    SetLengths(params, updates);
-    Share(false, [this](int64_t k) { Apply(k); });
+    Share(panels, true, [this](int64_t k) { MeasureUpdate(k); });
+    SetLengths(panels);
+    Share(panels, false, [this](int64_t k) { Apply(k); });
   }
 
  private:
-  /// Calls f(k) for every panel, those of a thread one after the other, the last first if
+  /// Calls f(k) for every panel or block, those of a thread one after the other, the last first if
   /// `backwards`: what one pass saw last may still be in the cache for the next.
   template <class F>
-  void Share(bool backwards, const F& f) {
-    const int64_t panels = v_.Panels();
+  void Share(int64_t panels, bool backwards, const F& f) {
     const auto threads =
         static_cast<int>(std::min<int64_t>(panels, internal::Threads(s_.parallel)));
     const auto work = [&](int worker) {
@@ -203,8 +206,13 @@ class Step {
     return static_cast<T>(x + blend_ * (now - x));
   }
 
-  /// The step size, from sums of squares of the weights and of the update.
-  void SetLengths(double params, double updates) {
+  /// The step size, from the sums of squares of so many panels.
+  void SetLengths(int64_t panels) {
+    double params = 0, updates = 0;
+    for (int64_t k = 0; k < panels; ++k) {
+      params += sums_[2 * k];
+      updates += sums_[2 * k + 1];
+    }
     const double alpha = std::max(plan_.least_size, std::sqrt(params / size_)) * rho_;
     step_ = alpha / std::max(1.0, std::sqrt(updates / size_) / plan_.d);
     decay_ = plan_.decay * (plan_.decay_by_alpha ? alpha : plan_.lr);
@@ -253,6 +261,10 @@ class Step {
       var = Blended(var, columns_[j] / static_cast<double>(v_.i) + plan_.add);
       col_factor_[j] = static_cast<T>(InverseRoot(static_cast<double>(var)));
     }
+    for (int64_t k = 0; k < v_.a * v_.b; ++k) {
+      const T* const var = col_var_ + k * v_.Inner();
+      least_[k] = static_cast<double>(*std::min_element(var, var + v_.Inner()));
+    }
     std::fill_n(means_, v_.Groups(), 0.0);
     for (int64_t row = 0; row < v_.Rows(); ++row) {
       for (int64_t c = 0; c < v_.c; ++c) {
@@ -278,9 +290,7 @@ class Step {
   bool Separable(int64_t row) const {
     if (v_.c > 1) return false;
     if (plan_.floor == 0) return true;
-    const T* const var = col_var_ + v_.ColumnsOf(row);
-    return RowRatio(row, 0) * static_cast<double>(*std::min_element(var, var + v_.j)) >=
-           plan_.floor;
+    return RowRatio(row, 0) * least_[v_.ColumnsOf(row) / v_.Inner()] >= plan_.floor;
   }
 
   /// The unclipped update of element `at` of a row.
@@ -336,6 +346,7 @@ class Step {
   double* columns_ = nullptr;  // sums of squares of columns, one set a panel
   double* sums_ = nullptr;     // of squares of weights and updates, for each panel
   double* means_ = nullptr;    // of row_var, for each matrix
+  double* least_ = nullptr;    // of col_var, for each set of columns
   T *row_factor_ = nullptr, *col_factor_ = nullptr;
 };
 
@@ -352,10 +363,10 @@ static std::vector<int64_t> SlotSizes(const R& rule, std::span<const int64_t> sh
 
 template <class R>
 static int64_t ScratchSize(const R& rule, std::span<const int64_t> shape) {
-  if (shape.size() < 2) return 0;
-  const View v = ViewOf(rule, shape);
   // Doubles count twice.
-  return 2 * (v.Panels() * (v.ColSize() + 2) + v.Groups()) + v.RowSize() + v.ColSize();
+  if (shape.size() < 2) return 2 * 2 * VectorBlocks(SizeOf(shape));
+  const View v = ViewOf(rule, shape);
+  return 2 * (v.Panels() * (v.ColSize() + 2) + v.Groups() + v.a * v.b) + v.RowSize() + v.ColSize();
 }
 
 template <class R>
