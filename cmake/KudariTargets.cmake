@@ -8,7 +8,7 @@ target_compile_options(kudari_build INTERFACE
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 if(KUDARI_SANITIZE)
   target_compile_options(kudari_build INTERFACE
-    -fsanitize=${KUDARI_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+    -fsanitize=${KUDARI_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(kudari_build INTERFACE -fsanitize=${KUDARI_SANITIZE})
 endif()
 
@@ -34,6 +34,10 @@ function(kudari_test name)
   target_compile_definitions(${name} PRIVATE KUDARI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE
     kudari_build kudari::kudari GTest::gmock GTest::gtest_main ${arg_LIBS})
+  if(KUDARI_SANITIZE)
+    # Halves the time that a build with sanitizers takes.
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
   include(GoogleTest)
   gtest_discover_tests(${name} NO_PRETTY_VALUES DISCOVERY_TIMEOUT 120)
 endfunction()

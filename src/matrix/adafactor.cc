@@ -364,7 +364,7 @@ static std::vector<int64_t> SlotSizes(const R& rule, std::span<const int64_t> sh
 template <class R>
 static int64_t ScratchSize(const R& rule, std::span<const int64_t> shape) {
   // Doubles count twice.
-  if (shape.size() < 2) return 2 * 2 * VectorBlocks(SizeOf(shape));
+  if (shape.size() < 2) return std::int64_t{4} * VectorBlocks(SizeOf(shape));
   const View v = ViewOf(rule, shape);
   return 2 * (v.Panels() * (v.ColSize() + 2) + v.Groups() + v.a * v.b) + v.RowSize() + v.ColSize();
 }
