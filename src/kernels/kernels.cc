@@ -372,11 +372,25 @@ HWY_INLINE void ForRow(const float* x, const float* y, size_t n, const F& vector
   for (; i < n; ++i) vectors(i, hn::CappedTag<float, 1>());
 }
 
-// Gradients of tag D at g + i.
-template <class D>
-HWY_INLINE F32<D> FormedAt(const GradientForm<float>& form, const float* g, size_t i, D d) {
-  return Clamp(Fma(F32<D>(form.factor), F32<D>(hn::LoadU(d, g + i)), F32<D>(form.shift)),
-               F32<D>(form.limit));
+// What `form` makes of gradients, clamped or with a limit that is infinite.
+template <bool kClamped>
+struct Gradients {
+  GradientForm<float> form;
+  const float* g;
+
+  template <class D>
+  HWY_INLINE F32<D> operator()(size_t i, D d) const {
+    const F32<D> x = Fma(F32<D>(form.factor), F32<D>(hn::LoadU(d, g + i)), F32<D>(form.shift));
+    if constexpr (kClamped) return Clamp(x, F32<D>(form.limit));
+    return x;
+  }
+};
+
+// Calls f with the Gradients of g.
+template <class F>
+HWY_INLINE auto WithGradients(const GradientForm<float>& form, const float* g, const F& f) {
+  return form.limit < std::numeric_limits<float>::infinity() ? f(Gradients<true>{form, g})
+                                                             : f(Gradients<false>{form, g});
 }
 
 // The squares of vectors of a row of n elements: sixteen lanes at a time, then one by one.
@@ -401,49 +415,70 @@ HWY_INLINE double RowSum(size_t n, const F& vector) {
   return internal::SumLanes(lanes);
 }
 
-template <class D>
-HWY_INLINE void AddSquares(F32<D> x, double* columns) {
-  const hn::Rebind<double, hn::Half<D>> d;
-  const auto low = hn::PromoteTo(d, hn::LowerHalf(x.v));
-  const auto high = hn::PromoteTo(d, hn::UpperHalf(hn::Half<D>(), x.v));
-  hn::StoreU(hn::MulAdd(low, low, hn::LoadU(d, columns)), d, columns);
-  double* const upper = columns + hn::Lanes(d);
-  hn::StoreU(hn::MulAdd(high, high, hn::LoadU(d, upper)), d, upper);
-}
-HWY_INLINE void AddSquares(F32<hn::CappedTag<float, 1>> x, double* columns) {
-  const auto value = static_cast<double>(hn::GetLane(x.v));
-  *columns += value * value;
+double RowSquares(const GradientForm<float>& form, const float* g, size_t n) {
+  return WithGradients(form, g, [n](const auto& x) HWY_ATTR {
+    return RowSum(n, [&](size_t i, auto d) HWY_ATTR { return x(i, d); });
+  });
 }
 
-double RowSquares(const GradientForm<float>& form, const float* g, size_t n, double* columns) {
-  const GradientForm<float> f = form;
-  const size_t ahead = internal::PrefetchDistance();
-  return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
-    hwy::Prefetch(g + i + ahead);
-    const auto x = FormedAt(f, g, i, d);
-    AddSquares(x, columns + i);
-    return x;
+template <class D>
+HWY_INLINE void AddTo(double* sums, F32<D> x) {
+  const hn::Rebind<double, hn::Half<D>> d;
+  hn::StoreU(hn::Add(hn::LoadU(d, sums), hn::PromoteTo(d, hn::LowerHalf(x.v))), d, sums);
+  double* const upper = sums + hn::Lanes(d);
+  const auto high = hn::PromoteTo(d, hn::UpperHalf(hn::Half<D>(), x.v));
+  hn::StoreU(hn::Add(hn::LoadU(d, upper), high), d, upper);
+}
+HWY_INLINE void AddTo(double* sum, F32<hn::CappedTag<float, 1>> x) {
+  *sum += static_cast<double>(hn::GetLane(x.v));
+}
+
+template <size_t kRows>
+void RowColumnsOf(const GradientForm<float>& form, const float* g, size_t n, const float* scales,
+                  double* columns, double* scaled) {
+  WithGradients(form, g, [=](const auto& x) HWY_ATTR {
+    const auto add = [&](size_t i, auto d) HWY_ATTR {
+      using V = F32<decltype(d)>;
+      V sum(0.0F), scaled_sum(0.0F);
+      for (size_t row = 0; row < kRows; ++row) {
+        const V now = x(row * n + i, d), scaled_now = now * V(scales[row]);
+        sum = Fma(now, now, sum);
+        scaled_sum = Fma(scaled_now, scaled_now, scaled_sum);
+      }
+      AddTo(columns + i, sum);
+      AddTo(scaled + i, scaled_sum);
+    };
+    const hn::ScalableTag<float> wide;
+    size_t i = 0;
+    for (; i + hn::Lanes(wide) <= n; i += hn::Lanes(wide)) add(i, wide);
+    for (; i < n; ++i) add(i, hn::CappedTag<float, 1>());
   });
+}
+
+void RowColumns(const GradientForm<float>& form, const float* g, size_t n, size_t rows,
+                const float* scales, double* columns, double* scaled) {
+  constexpr auto kFor = std::array{&RowColumnsOf<1>, &RowColumnsOf<2>, &RowColumnsOf<3>,
+                                   &RowColumnsOf<internal::RowPasses<float>::kMostRows>};
+  kFor[rows - 1](form, g, n, scales, columns, scaled);
 }
 
 double RowWeightedSquares(const GradientForm<float>& form, const float* g, const float* w,
                           size_t n) {
-  const GradientForm<float> f = form;
-  const size_t ahead = internal::PrefetchDistance();
-  return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
-    hwy::Prefetch(g + i + ahead);
-    return FormedAt(f, g, i, d) * F32<decltype(d)>(hn::LoadU(d, w + i));
+  return WithGradients(form, g, [=](const auto& x) HWY_ATTR {
+    return RowSum(n, [&](size_t i, auto d)
+                         HWY_ATTR { return x(i, d) * F32<decltype(d)>(hn::LoadU(d, w + i)); });
   });
 }
 
 void RowApply(const GradientForm<float>& form, float* p, const float* g, const float* w, float row,
               float decay, size_t n) {
-  const GradientForm<float> f = form;
-  ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
-    using V = F32<decltype(d)>;
-    const V x = FormedAt(f, g, i, d) * V(row) * V(hn::LoadU(d, w + i));
-    const V old(hn::LoadU(d, p + i));
-    hn::StoreU((old - Fma(V(decay), old, x)).v, d, p + i);
+  WithGradients(form, g, [=](const auto& x) HWY_ATTR {
+    ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
+      using V = F32<decltype(d)>;
+      const V u = x(i, d) * V(row) * V(hn::LoadU(d, w + i));
+      const V old(hn::LoadU(d, p + i));
+      hn::StoreU((old - Fma(V(decay), old, u)).v, d, p + i);
+    });
   });
 }
 
@@ -456,27 +491,26 @@ HWY_INLINE F32<D> Varied(F32<D> x, F32<D> v, F32<D> floor) {
 
 double RowVary(const GradientForm<float>& form, const float* g, float* v, float blend, float add,
                float floor, size_t n) {
-  const GradientForm<float> f = form;
-  const size_t ahead = internal::PrefetchDistance();
-  return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
-    using V = F32<decltype(d)>;
-    hwy::Prefetch(g + i + ahead);
-    hwy::Prefetch(v + i + ahead);
-    const V x = FormedAt(f, g, i, d), old(hn::LoadU(d, v + i));
-    const V now = Fma(V(blend), Fma(x, x, V(add)) - old, old);
-    hn::StoreU(now.v, d, v + i);
-    return Varied(x, now, V(floor));
+  return WithGradients(form, g, [=](const auto& gradient) HWY_ATTR {
+    return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
+      using V = F32<decltype(d)>;
+      const V x = gradient(i, d), old(hn::LoadU(d, v + i));
+      const V now = Fma(V(blend), Fma(x, x, V(add)) - old, old);
+      hn::StoreU(now.v, d, v + i);
+      return Varied(x, now, V(floor));
+    });
   });
 }
 
 void RowApplyVaried(const GradientForm<float>& form, float* p, const float* g, const float* v,
                     float step, float decay, float floor, size_t n) {
-  const GradientForm<float> f = form;
-  ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
-    using V = F32<decltype(d)>;
-    const V u = Varied(FormedAt(f, g, i, d), V(hn::LoadU(d, v + i)), V(floor));
-    const V old(hn::LoadU(d, p + i));
-    hn::StoreU((old - Fma(V(decay), old, V(step) * u)).v, d, p + i);
+  WithGradients(form, g, [=](const auto& x) HWY_ATTR {
+    ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
+      using V = F32<decltype(d)>;
+      const V u = Varied(x(i, d), V(hn::LoadU(d, v + i)), V(floor));
+      const V old(hn::LoadU(d, p + i));
+      hn::StoreU((old - Fma(V(decay), old, V(step) * u)).v, d, p + i);
+    });
   });
 }
 
@@ -493,7 +527,7 @@ internal::KernelSet Set(std::string_view target) {
           Table(AllRules()),
           &SumSquares,
           &Sum,
-          {&RowSquares, &RowWeightedSquares, &RowApply, &RowVary, &RowApplyVaried},
+          {&RowSquares, &RowColumns, &RowWeightedSquares, &RowApply, &RowVary, &RowApplyVaried},
           &AddScaled,
           &CompiledFor};
 }

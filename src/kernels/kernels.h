@@ -25,12 +25,18 @@ struct RuleKernels {
   MeasureKernelFn measure;
 };
 
-/// Passes over one row of a matrix with gradient x, which `form` makes of g; see
-/// matrix/adafactor.cc. Sums are in double over sixteen virtual lanes.
+/// Passes over rows of a matrix with gradient x, which `form` makes of g; see
+/// matrix/adafactor.cc. Sums over a row are in double over sixteen virtual lanes.
 template <class T>
 struct RowPasses {
-  /// columns[j] += x[j]^2; returns the sum of x^2.
-  double (*squares)(const GradientForm<T>& form, const T* g, size_t n, double* columns);
+  /// Of `columns`: at most so many rows at a time.
+  static constexpr size_t kMostRows = 4;
+  /// The sum of x^2.
+  double (*squares)(const GradientForm<T>& form, const T* g, size_t n);
+  /// Over rows one after the other: columns[j] += the sum of x[row][j]^2, and scaled[j] += that of
+  /// (x[row][j] scales[row])^2, both summed in T.
+  void (*columns)(const GradientForm<T>& form, const T* g, size_t n, size_t rows, const T* scales,
+                  double* columns, double* scaled);
   /// The sum of (x[j] w[j])^2.
   double (*weighted_squares)(const GradientForm<T>& form, const T* g, const T* w, size_t n);
   /// p[j] <- p[j] - (decay p[j] + (x[j] row) w[j]).

@@ -305,9 +305,19 @@ TEST_P(KernelTest, RowsAreTheScalarOnesBitForBit) {
         EXPECT_TRUE(a == b || (std::isnan(a) && std::isnan(b))) << a << " " << b;
       };
       Guarded ga(g), wa(w), pa(w), pb(w), va(v), vb(v);
-      std::vector<double> a(n, 0.5), b(n, 0.5);
-      same(here.squares(form, ga.data(), n, a.data()), scalar.squares(form, g.data(), n, b.data()));
-      for (size_t i = 0; i < n; ++i) same(a[i], b[i]);
+      same(here.squares(form, ga.data(), n), scalar.squares(form, g.data(), n));
+      const std::vector<float> scales = random.Floats(RowPasses<float>::kMostRows);
+      for (size_t rows = 1; rows <= scales.size(); ++rows) {
+        const size_t wide = n / rows;
+        std::vector<double> a[2] = {std::vector(wide, 0.5), std::vector(wide, 1.5)};
+        std::vector<double> b[2] = {a[0], a[1]};
+        here.columns(form, ga.data(), wide, rows, scales.data(), a[0].data(), a[1].data());
+        scalar.columns(form, g.data(), wide, rows, scales.data(), b[0].data(), b[1].data());
+        for (size_t i = 0; i < wide; ++i) {
+          same(a[0][i], b[0][i]);
+          same(a[1][i], b[1][i]);
+        }
+      }
       same(here.weighted_squares(form, ga.data(), wa.data(), n),
            scalar.weighted_squares(form, g.data(), w.data(), n));
       here.apply(form, pa.data(), ga.data(), wa.data(), 0.3F, 0.1F, n);

@@ -44,14 +44,28 @@ T Formed(const GradientForm<T>& form, T g) {
 }
 
 template <class T>
-double RowSquares(const GradientForm<T>& form, const T* g, size_t n, double* columns) {
+double RowSquares(const GradientForm<T>& form, const T* g, size_t n) {
   double lanes[16] = {};
   for (size_t i = 0; i < n; ++i) {
     const auto x = static_cast<double>(Formed(form, g[i]));
-    columns[i] = Fma(x, x, columns[i]);
     lanes[i % 16] = Fma(x, x, lanes[i % 16]);
   }
   return internal::SumLanes(lanes);
+}
+
+template <class T>
+void RowColumns(const GradientForm<T>& form, const T* g, size_t n, size_t rows, const T* scales,
+                double* columns, double* scaled) {
+  for (size_t i = 0; i < n; ++i) {
+    T sum = 0, scaled_sum = 0;
+    for (size_t row = 0; row < rows; ++row) {
+      const T x = Formed(form, g[row * n + i]), y = x * scales[row];
+      sum = Fma(x, x, sum);
+      scaled_sum = Fma(y, y, scaled_sum);
+    }
+    columns[i] += static_cast<double>(sum);
+    scaled[i] += static_cast<double>(scaled_sum);
+  }
 }
 
 template <class T>
@@ -105,7 +119,8 @@ namespace internal {
 
 template <class T>
 RowPasses<T> ScalarRows() {
-  return {&RowSquares<T>, &RowWeightedSquares<T>, &RowApply<T>, &RowVary<T>, &RowApplyVaried<T>};
+  return {&RowSquares<T>, &RowColumns<T>, &RowWeightedSquares<T>,
+          &RowApply<T>,   &RowVary<T>,    &RowApplyVaried<T>};
 }
 template RowPasses<float> ScalarRows<float>();
 template RowPasses<double> ScalarRows<double>();

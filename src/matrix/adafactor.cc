@@ -63,8 +63,8 @@ View ViewOf(const AdafactorTorch& /*rule*/, std::span<const int64_t> shape) {
   return Factored(shape, shape.size() - 2, shape.size() - 1);
 }
 
-// Elements of a vector's piece of work.
-constexpr int64_t kVectorBlock = 16384;
+// Elements of a vector's piece of work, and of column factors.
+constexpr int64_t kVectorBlock = 16384, kColumnPiece = 512;
 int64_t VectorBlocks(int64_t n) { return (n + kVectorBlock - 1) / kVectorBlock; }
 
 int64_t SizeOf(std::span<const int64_t> shape) {
@@ -172,19 +172,22 @@ class Step {
     row_var_ = s_.state[0];
     col_var_ = s_.state[1];
     const int64_t panels = v_.Panels();
-    auto* const doubles = reinterpret_cast<double*>(s_.scratch);
-    columns_ = doubles;
-    sums_ = columns_ + panels * v_.ColSize();
+    columns_ = reinterpret_cast<double*>(s_.scratch);
+    sums_ = columns_ + 2 * panels * v_.ColSize();
     means_ = sums_ + 2 * panels;
     least_ = means_ + v_.Groups();
     row_factor_ = reinterpret_cast<T*>(least_ + v_.a * v_.b);
     col_factor_ = row_factor_ + v_.RowSize();
 
     Share(panels, false, [this](int64_t k) { MeasurePanel(k); });
-    Factor();
-    Share(panels, true, [this](int64_t k) { MeasureUpdate(k); });
+    Share((v_.ColSize() + kColumnPiece - 1) / kColumnPiece, false,
+          [this](int64_t k) { FactorColumns(k); });
+    Summarize();
+    Share(panels, false, [this](int64_t k) { FactorRows(k); });
+    const bool sums_suffice = SumUpdates();
+    if (!sums_suffice) Share(panels, true, [this](int64_t k) { MeasureUpdate(k); });
     SetLengths(panels);
-    Share(panels, false, [this](int64_t k) { Apply(k); });
+    Share(panels, sums_suffice, [this](int64_t k) { Apply(k); });
   }
 
  private:
@@ -222,63 +225,127 @@ class Step {
   const T* Gradient(int64_t row) const { return s_.g + row * v_.Inner(); }
   static size_t Count(int64_t n) { return static_cast<size_t>(n); }
 
+  /// Where a panel's sums for columns begin, of squares and, after ColSize() of them, of squares
+  /// divided by their row's variance.
+  double* Columns(int64_t k) const { return columns_ + 2 * k * v_.ColSize(); }
+
   /// Row factors, and what the panel adds to column factors and to the size of the weights.
   void MeasurePanel(int64_t k) {
-    double* const columns = columns_ + k * v_.ColSize();
-    std::fill_n(columns, v_.ColSize(), 0.0);
-    // One long run through memory, not row by row.
-    const int64_t first = k * v_.PanelRows();
-    sums_[2 * k] =
-        SumSquares(s_.kernels, s_.p + first * v_.Inner(), (PanelEnd(k) - first) * v_.Inner());
-    for (int64_t row = first; row < PanelEnd(k); ++row) {
-      const T* const g = Gradient(row);
-      double* const at = columns + v_.ColumnsOf(row);
-      for (int64_t c = 0; c < v_.c; ++c) {
-        double sum = 0;
-        if (v_.c == 1) {
-          sum = passes_.squares(s_.form, g, Count(v_.j), at);
-        } else {
-          for (int64_t j = c; j < v_.Inner(); j += v_.c) {
-            const auto x = static_cast<double>(Formed(s_.form, g[j]));
-            at[j] += x * x;
-            sum += x * x;
-          }
-        }
-        T& var = row_var_[row * v_.c + c];
-        var = Blended(var, sum / static_cast<double>(v_.j) + plan_.add);
+    std::fill_n(Columns(k), 2 * v_.ColSize(), 0.0);
+    double weights = 0;
+    for (int64_t row = k * v_.PanelRows(), rows = 0; row < PanelEnd(k); row += rows) {
+      rows = SameColumns(row, PanelEnd(k));
+      weights += SumSquares(s_.kernels, s_.p + row * v_.Inner(), rows * v_.Inner());
+      double* const columns = Columns(k) + v_.ColumnsOf(row);
+      if (v_.c == 1) {
+        MeasureRows(row, rows, columns);
+      } else {
+        MeasureStrided(row, columns);
       }
+    }
+    sums_[2 * k] = weights;
+  }
+
+  /// How many rows from this one on, so many at most as a pass takes, have the same columns.
+  int64_t SameColumns(int64_t row, int64_t end) const {
+    constexpr auto kMost = static_cast<int64_t>(internal::RowPasses<T>::kMostRows);
+    if (v_.b > 1 || v_.c > 1) return 1;
+    return std::min({kMost, end - row, v_.i - row % v_.i});
+  }
+
+  void MeasureRows(int64_t row, int64_t rows, double* columns) {
+    T scales[internal::RowPasses<T>::kMostRows] = {};
+    for (int64_t k = 0; k < rows; ++k) {
+      T& var = row_var_[row + k];
+      const double sum = passes_.squares(s_.form, Gradient(row + k), Count(v_.j));
+      var = Blended(var, sum / static_cast<double>(v_.j) + plan_.add);
+      scales[k] = static_cast<T>(InverseRoot(static_cast<double>(var)));
+    }
+    passes_.columns(s_.form, Gradient(row), Count(v_.j), Count(rows), scales, columns,
+                    columns + v_.ColSize());
+  }
+
+  /// A row of several matrices, whose elements are not adjacent.
+  void MeasureStrided(int64_t row, double* columns) {
+    const T* const g = Gradient(row);
+    for (int64_t c = 0; c < v_.c; ++c) {
+      double sum = 0;
+      for (int64_t j = c; j < v_.Inner(); j += v_.c) {
+        const auto x = static_cast<double>(Formed(s_.form, g[j]));
+        columns[j] += x * x;
+        sum += x * x;
+      }
+      T& var = row_var_[row * v_.c + c];
+      var = Blended(var, sum / static_cast<double>(v_.j) + plan_.add);
     }
   }
 
-  /// Column factors and the roots by which updates are scaled.
-  void Factor() {
-    for (int64_t k = 1; k < v_.Panels(); ++k) {
-      const double* const more = columns_ + k * v_.ColSize();
-      for (int64_t j = 0; j < v_.ColSize(); ++j) columns_[j] += more[j];
+  /// Column factors, from the sums of all panels, and the roots by which updates are scaled; a
+  /// piece of the columns.
+  void FactorColumns(int64_t piece) {
+    const int64_t begin = piece * kColumnPiece, end = std::min(v_.ColSize(), begin + kColumnPiece);
+    for (const int64_t half : {int64_t{0}, v_.ColSize()}) {
+      double* const sums = columns_ + half;
+      for (int64_t k = 1; k < v_.Panels(); ++k) {
+        const double* const more = Columns(k) + half;
+        for (int64_t j = begin; j < end; ++j) sums[j] += more[j];
+      }
     }
-    for (int64_t j = 0; j < v_.ColSize(); ++j) {
+    for (int64_t j = begin; j < end; ++j) {
       T& var = col_var_[j];
       var = Blended(var, columns_[j] / static_cast<double>(v_.i) + plan_.add);
       col_factor_[j] = static_cast<T>(InverseRoot(static_cast<double>(var)));
     }
-    for (int64_t k = 0; k < v_.a * v_.b; ++k) {
-      const T* const var = col_var_ + k * v_.Inner();
-      least_[k] = static_cast<double>(*std::min_element(var, var + v_.Inner()));
-    }
+  }
+
+  /// The means of row factors, and the least column factors.
+  void Summarize() {
     std::fill_n(means_, v_.Groups(), 0.0);
-    for (int64_t row = 0; row < v_.Rows(); ++row) {
+    for (int64_t row = 0, group = 0; row < v_.Rows(); ++row) {
+      if (row % v_.i == 0 || v_.b > 1) group = v_.GroupOf(row);
       for (int64_t c = 0; c < v_.c; ++c) {
-        means_[v_.GroupOf(row) + c] += static_cast<double>(row_var_[row * v_.c + c]);
+        means_[group + c] += static_cast<double>(row_var_[row * v_.c + c]);
       }
     }
     for (int64_t g = 0; g < v_.Groups(); ++g) {
       means_[g] = std::max(means_[g] / static_cast<double>(v_.i), plan_.least_mean);
     }
-    for (int64_t row = 0; row < v_.Rows(); ++row) {
+    for (int64_t k = 0; k < v_.a * v_.b; ++k) {
+      const T* const var = col_var_ + k * v_.Inner();
+      least_[k] = static_cast<double>(*std::min_element(var, var + v_.Inner()));
+    }
+  }
+
+  /// The roots by which updates of a panel's rows are scaled, and whether all are separable.
+  void FactorRows(int64_t k) {
+    bool separable = true;
+    for (int64_t row = k * v_.PanelRows(); row < PanelEnd(k); ++row) {
       for (int64_t c = 0; c < v_.c; ++c) {
         row_factor_[row * v_.c + c] = static_cast<T>(InverseRoot(RowRatio(row, c)));
       }
+      separable = separable && Separable(row);
     }
+    sums_[2 * k + 1] = separable ? 1 : 0;
+  }
+
+  /// The sum of squares of the unclipped update where every row's is separable: it follows from the
+  /// sums for columns, without another look at the gradient. Else returns false.
+  bool SumUpdates() {
+    for (int64_t k = 0; k < v_.Panels(); ++k) {
+      if (sums_[2 * k + 1] == 0) return false;
+    }
+    const double* const scaled = columns_ + v_.ColSize();
+    double sum = 0;
+    for (int64_t g = 0; g < v_.Groups(); ++g) {
+      double of_group = 0;
+      for (int64_t j = g * v_.j; j < (g + 1) * v_.j; ++j) {
+        const auto factor = static_cast<double>(col_factor_[j]);
+        of_group += factor * factor * scaled[j];
+      }
+      sum += means_[g] * of_group;
+    }
+    for (int64_t k = 0; k < v_.Panels(); ++k) sums_[2 * k + 1] = k == 0 ? sum : 0;
+    return true;
   }
 
   double RowRatio(int64_t row, int64_t c) const {
@@ -289,7 +356,8 @@ class Step {
   /// Whether the row's update is the gradient times a row and a column factor.
   bool Separable(int64_t row) const {
     if (v_.c > 1) return false;
-    if (plan_.floor == 0) return true;
+    // No variance, no gradient and no update.
+    if (plan_.floor == 0 || row_var_[row] == 0) return true;
     return RowRatio(row, 0) * least_[v_.ColumnsOf(row) / v_.Inner()] >= plan_.floor;
   }
 
@@ -343,7 +411,7 @@ class Step {
   View v_;
   internal::RowPasses<T> passes_ = {};
   T *row_var_ = nullptr, *col_var_ = nullptr;
-  double* columns_ = nullptr;  // sums of squares of columns, one set a panel
+  double* columns_ = nullptr;  // the panels' sums for columns
   double* sums_ = nullptr;     // of squares of weights and updates, for each panel
   double* means_ = nullptr;    // of row_var, for each matrix
   double* least_ = nullptr;    // of col_var, for each set of columns
@@ -366,14 +434,15 @@ static int64_t ScratchSize(const R& rule, std::span<const int64_t> shape) {
   // Doubles count twice.
   if (shape.size() < 2) return std::int64_t{4} * VectorBlocks(SizeOf(shape));
   const View v = ViewOf(rule, shape);
-  return 2 * (v.Panels() * (v.ColSize() + 2) + v.Groups() + v.a * v.b) + v.RowSize() + v.ColSize();
+  return 2 * (2 * v.Panels() * (v.ColSize() + 1) + v.Groups() + v.a * v.b) + v.RowSize() +
+         v.ColSize();
 }
 
 template <class R>
 static MemoryTraffic Traffic(const R& /*rule*/, std::span<const int64_t> shape) {
   const int64_t bytes = SizeOf(shape) * static_cast<int64_t>(sizeof(float));
   if (shape.size() < 2) return {bytes * 5, bytes * 2};  // g, p, v; then g, p, v
-  return {bytes * 5, bytes};                            // g, p; g; g, p
+  return {bytes * 4, bytes};                            // g, p; g, p
 }
 
 template <class R, class T>
