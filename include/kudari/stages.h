@@ -93,48 +93,57 @@ class Lookahead : public Averager {
   std::vector<std::vector<float>> slow_, momentum_;
 };
 
+/// What Ema and Swa share: a float32 mean of the weights, computed in double, to be evaluated with;
+/// one copy of the parameters.
+class WeightAverage : public Averager {
+ public:
+  void Start(Engine& engine) override;
+  const float* Evaluated(size_t index) const override;
+  std::map<std::string, std::vector<float>> State(const Engine& engine) const override;
+  void LoadState(const Engine& engine,
+                 const std::map<std::string, std::vector<float>>& state) override;
+
+ protected:
+  /// `name` is the averager's in error messages.
+  explicit WeightAverage(std::string_view name) : name_(name) {}
+  /// How many weights the mean has taken in.
+  int64_t count() const { return count_; }
+  /// Moves the mean towards the weights by so much of the way; the first time it becomes them.
+  void MoveTowards(const Engine& engine, double weight);
+
+ private:
+  std::string_view name_;
+  int64_t count_ = 0;
+  std::vector<std::vector<float>> average_;
+};
+
 /// Exponential moving average of the weights: the first update copies them, and the n-th does
 ///
 ///     a <- d a + (1 - d) p,  d = decay, or min(decay, n / (9 + n)) with warm-up
 ///
 /// Without warm-up it is torch's get_ema_avg_fn; with it TensorFlow's ExponentialMovingAverage,
-/// which counts from 0: (1 + n) / (10 + n). Float32, computed in double; one copy of the
-/// parameters.
-class Ema : public Averager {
+/// which counts from 0: (1 + n) / (10 + n).
+class Ema : public WeightAverage {
  public:
   /// Throws Error if decay is outside [0, 1).
   explicit Ema(const EmaSpec& spec = {});
-  void Start(Engine& engine) override;
   void After(Engine& engine) override;
-  const float* Evaluated(size_t index) const override;
-  std::map<std::string, std::vector<float>> State(const Engine& engine) const override;
-  void LoadState(const Engine& engine,
-                 const std::map<std::string, std::vector<float>>& state) override;
 
  private:
   EmaSpec spec_;
-  int64_t count_ = 0;
-  std::vector<std::vector<float>> average_;
 };
 
 /// Stochastic weight averaging (Izmailov et al., arXiv:1803.05407): the mean of the weights after
-/// steps start + every, start + 2 every, ..., as torch's AveragedModel. Float32, computed in
-/// double; one copy of the parameters. Batch-norm statistics have to be taken anew for the mean.
-class Swa : public Averager {
+/// steps start + every, start + 2 every, ..., as torch's AveragedModel. Batch-norm statistics have
+/// to be taken anew for the mean.
+class Swa : public WeightAverage {
  public:
   /// Throws Error if a value is out of its range.
   explicit Swa(const SwaSpec& spec = {});
-  void Start(Engine& engine) override;
   void After(Engine& engine) override;
-  const float* Evaluated(size_t index) const override;
-  std::map<std::string, std::vector<float>> State(const Engine& engine) const override;
-  void LoadState(const Engine& engine,
-                 const std::map<std::string, std::vector<float>>& state) override;
 
  private:
   SwaSpec spec_;
-  int64_t count_ = 0;
-  std::vector<std::vector<float>> average_;
 };
 
 /// Every rule of the registry, source, scale, averager, schedule and preset in words, for listings.

@@ -1,55 +1,17 @@
-#include <algorithm>
-
 #include "averagers/averagers.h"
-#include "core/elements.h"
 #include "kudari/stages.h"
 
 namespace kudari {
 
-Swa::Swa(const SwaSpec& spec) : spec_(spec) {
+Swa::Swa(const SwaSpec& spec) : WeightAverage("swa"), spec_(spec) {
   internal::CheckCount("swa.start", spec.start, 0);
   internal::CheckCount("swa.every", spec.every, 1);
-}
-
-void Swa::Start(Engine& engine) {
-  average_ = internal::CopyParameters(engine);
-  count_ = 0;
 }
 
 void Swa::After(Engine& engine) {
   const int64_t since = engine.steps() - spec_.start;
   if (since <= 0 || since % spec_.every != 0) return;
-  const std::span<const Tensor> tensors = engine.tensors();
-  const double weight = 1 / static_cast<double>(count_ + 1);
-  internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    const auto* const p = static_cast<const float*>(tensors[i].param);
-    float* const average = average_[i].data();
-    if (count_ == 0) {
-      std::copy(p + begin, p + end, average + begin);
-      return;
-    }
-    for (size_t k = begin; k < end; ++k) {
-      const double now = average[k];
-      average[k] = static_cast<float>(now + weight * (p[k] - now));
-    }
-  });
-  ++count_;
-}
-
-const float* Swa::Evaluated(size_t index) const {
-  return count_ == 0 ? nullptr : average_[index].data();
-}
-
-std::map<std::string, std::vector<float>> Swa::State(const Engine& engine) const {
-  internal::AveragerState state = {{"count", internal::SavedCount(count_)}};
-  internal::Save(engine, "average", average_, state);
-  return state;
-}
-
-void Swa::LoadState(const Engine& engine, const std::map<std::string, std::vector<float>>& state) {
-  internal::CheckState(engine, "swa", {"average"}, true, state);
-  internal::Load(engine, "average", state, average_);
-  count_ = internal::LoadedCount(state.at("count"));
+  MoveTowards(engine, 1 / static_cast<double>(count() + 1));
 }
 
 }  // namespace kudari
