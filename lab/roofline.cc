@@ -16,7 +16,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // Sums what is only read, so that it is read, and adds the sum times a zero that the compiler does
 // not know to what is written: the values stay. Returns a sum for passes that write nothing.
-template <bool kGradient, bool kWriteP, bool kWriteState, size_t... I>
+template <bool kGradient, bool kWriteP, size_t kWritten, size_t... I>
 HWY_INLINE float Loop(const Stream& s, size_t ahead, float zero,
                       std::index_sequence<I...> /*slots*/) {
   const hn::ScalableTag<float> d;
@@ -38,11 +38,11 @@ HWY_INLINE float Loop(const Stream& s, size_t ahead, float zero,
     V sum = hn::Zero(d);
     if constexpr (kGradient) sum = hn::LoadU(d, g + i);
     if constexpr (!kWriteP) sum = hn::Add(sum, w);
-    if constexpr (!kWriteState) ((sum = hn::Add(sum, y[I])), ...);
+    ((sum = I < kWritten ? sum : hn::Add(sum, y[I])), ...);
     const V nothing = hn::Mul(z, sum);
     if constexpr (kWriteP) hn::StoreU(hn::Add(w, nothing), d, p + i);
-    if constexpr (kWriteState) (hn::StoreU(hn::Add(y[I], nothing), d, state[I] + i), ...);
-    if constexpr (!kWriteP && (!kWriteState || sizeof...(I) == 0)) total = hn::Add(total, sum);
+    for (size_t k = 0; k < kWritten; ++k) hn::StoreU(hn::Add(y[k], nothing), d, state[k] + i);
+    if constexpr (!kWriteP && kWritten == 0) total = hn::Add(total, sum);
   }
   return hn::GetLane(total);
 }
@@ -50,9 +50,11 @@ HWY_INLINE float Loop(const Stream& s, size_t ahead, float zero,
 template <size_t kSlots>
 float SweepOver(const Stream& s, const Sweep& sweep, size_t ahead, float zero) {
   constexpr std::make_index_sequence<kSlots> slots;
-  if (!sweep.gradient) return Loop<false, true, false>(s, ahead, zero, slots);
-  if (!sweep.writes_parameter) return Loop<true, false, true>(s, ahead, zero, slots);
-  return Loop<true, true, true>(s, ahead, zero, slots);
+  if (!sweep.gradient) return Loop<false, true, 0>(s, ahead, zero, slots);
+  if (!sweep.writes_parameter) return Loop<true, false, kSlots>(s, ahead, zero, slots);
+  constexpr size_t kOneKept = kSlots > 0 ? kSlots - 1 : 0;
+  return sweep.kept > 0 ? Loop<true, true, kOneKept>(s, ahead, zero, slots)
+                        : Loop<true, true, kSlots>(s, ahead, zero, slots);
 }
 
 float SweepHere(const Stream& s, const Sweep& sweep, size_t ahead, float zero) {
@@ -109,10 +111,11 @@ thread_local volatile float sink = 0;  // so that reads cannot be left out
 
 std::vector<Sweep> SweepsOf(const RuleEntry& rule) {
   const size_t slots = rule.slots.size();
-  if (rule.norms == 0) return {{.slots = slots}};
+  const size_t kept = rule.scalar.hessian != nullptr ? 1 : 0;
+  if (rule.norms == 0) return {{.slots = slots, .kept = kept}};
   if (rule.state_pass == StatePass::kMeasure) {
     return {{.slots = slots, .writes_parameter = false},
-            {.slots = slots, .gradient = false, .writes_state = false}};
+            {.slots = slots, .kept = slots, .gradient = false}};
   }
   return {{.slots = 0, .writes_parameter = false}, {.slots = slots}};
 }

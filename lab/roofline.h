@@ -12,7 +12,8 @@ namespace kudari::lab {
 /// What one pass of a rule does with memory: which arrays it reads, and which of these it writes.
 struct Sweep {
   size_t slots = 0;  ///< state arrays that it reads, at most RuleEntry::kMostSlots
-  bool gradient = true, writes_parameter = true, writes_state = true;
+  size_t kept = 0;   ///< of them, the last ones, which it does not write: none, one or all
+  bool gradient = true, writes_parameter = true;
 
   friend bool operator==(const Sweep&, const Sweep&) = default;
 };

@@ -174,6 +174,10 @@ inline constexpr bool kHasEvaluation = requires {
   R::kEvaluation;
 };
 
+/// How many slots, from the first on, an update writes.
+template <class R>
+inline constexpr size_t kStoredSlots = R::kState.size() - (kHasHessian<R> ? 1 : 0);
+
 /// Whether the first of two passes updates the state.
 template <class R>
 constexpr bool StateInMeasure() {
@@ -251,7 +255,8 @@ struct Scalar {
   static void HessianPass(const T* coeffs, const GradientForm<T>& form, T* /*p*/, const T* g,
                           T* const* state, size_t n) {
     const C c = CoeffsOf<C>(coeffs);
-    ForEach(state, n, [&](size_t i, auto&... s) { Curvature(c, Formed(form, g[i]), s...); });
+    T* const curvature = state[R::kState.size() - 1];
+    for (size_t i = 0; i < n; ++i) Curvature(c, Formed(form, g[i]), curvature[i]);
   }
 
   static void EvaluatePass(const T* coeffs, const GradientForm<T>& /*form*/, T* p, const T* /*g*/,

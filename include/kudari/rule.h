@@ -81,11 +81,11 @@ inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2
 //                gives those of the first pass, and of the second for tensors that are not adapted
 //                (see OptimizerSpec::no_adapt; kAdaptsVectors says whether bias and norm tensors
 //                are adapted when the spec does not say). See rules/lamb.h.
-//   kHessian     true: Curvature(c, V estimate, slot0&, ...) takes an estimate of the Hessian's
-//                diagonal into the state, see Optimizer::UpdateHessian and rules/sophia.h.
+//   kHessian     true: the last slot is of the Hessian's diagonal. Update reads it alone, and
+//                Curvature(c, V estimate, slot&) takes an estimate into it, see
+//                Optimizer::UpdateHessian and rules/sophia.h.
 //   kEvaluation  true: Evaluated(c, V& p, slot0, ...) turns the parameter into the one that is to
-//   be
-//                evaluated. See rules/schedule_free_adamw.h.
+//                be evaluated. See rules/schedule_free_adamw.h.
 //
 // A rule that steps whole tensors has the description alone, and the functions that MakeWholeEntry
 // asks for. See rules/adafactor.h.

@@ -20,7 +20,9 @@ MemoryTraffic RuleEntry::Traffic(std::span<const int64_t> shape) const {
   int64_t bytes = sizeof(float);
   for (const int64_t d : shape) bytes *= d;
   const auto state = static_cast<int64_t>(slots.size());
-  if (norms == 0) return {bytes * (2 + state), bytes * (1 + state)};
+  // The curvature is only read.
+  const int64_t stored = scalar.hessian != nullptr ? state - 1 : state;
+  if (norms == 0) return {bytes * (2 + state), bytes * (1 + stored)};
   // The first pass, then the second.
   if (state_pass == StatePass::kMeasure) {
     return {bytes * ((2 + state) + (1 + state)), bytes * (state + 1)};

@@ -41,9 +41,10 @@ struct Pointers {
   float* s[kSlots + 1];  // an array of none is not allowed
 };
 
-// What a pass over memory loads and stores.
+// What a pass over memory loads and stores; of the state, the first `stored` slots.
 struct Traffic {
-  bool load_p, load_g, load_state, store_p, store_state;
+  bool load_p, load_g, load_state, store_p;
+  size_t stored;
 };
 
 // The passes of rule R: their traffic and their work on one vector. x are the slots.
@@ -51,7 +52,8 @@ template <class R>
 struct UpdatePass {
   using Coeffs = typename R::template Coeffs<float>;
   static constexpr bool kSecond = internal::StateInMeasure<R>();
-  static constexpr Traffic kTraffic = {true, !kSecond, true, true, !kSecond};
+  static constexpr Traffic kTraffic = {true, !kSecond, true, true,
+                                       kSecond ? 0 : internal::kStoredSlots<R>};
   template <class V, class... S>
   static HWY_INLINE void Run(const Coeffs& c, V g, V& p, S&... x) {
     if constexpr (kSecond) {
@@ -66,7 +68,7 @@ template <class R>
 struct MeasurePass {
   using Coeffs = typename R::template Coeffs<float>;
   static constexpr bool kFirst = internal::StateInMeasure<R>();
-  static constexpr Traffic kTraffic = {true, true, kFirst, false, kFirst};
+  static constexpr Traffic kTraffic = {true, true, kFirst, false, kFirst ? R::kState.size() : 0};
   template <class V, class... S>
   static HWY_INLINE void Run(const Coeffs& c, V g, V& p, V (&norms)[R::kNorms], S&... x) {
     if constexpr (kFirst) {
@@ -80,17 +82,17 @@ struct MeasurePass {
 template <class R>
 struct HessianPass {
   using Coeffs = typename R::template Coeffs<float>;
-  static constexpr Traffic kTraffic = {false, true, true, false, true};
-  template <class V, class... S>
-  static HWY_INLINE void Run(const Coeffs& c, V g, V& /*p*/, S&... x) {
-    Curvature(c, g, x...);
+  static constexpr Traffic kTraffic = {false, true, true, false, 1};
+  template <class V>
+  static HWY_INLINE void Run(const Coeffs& c, V g, V& /*p*/, V& curvature) {
+    Curvature(c, g, curvature);
   }
 };
 
 template <class R>
 struct EvaluationPass {
   using Coeffs = typename R::template Coeffs<float>;
-  static constexpr Traffic kTraffic = {true, false, true, true, false};
+  static constexpr Traffic kTraffic = {true, false, true, true, 0};
   template <class V, class... S>
   static HWY_INLINE void Run(const Coeffs& c, V /*g*/, V& p, S&... x) {
     Evaluated(c, p, x...);
@@ -114,7 +116,10 @@ HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form
   V x[] = {(kTraffic.load_state ? V(hn::LoadU(d, at.s[I] + i)) : V(0.0F))..., V(0.0F)};
   P::template Run<V>(c, g, p, norms..., x[I]...);
   if constexpr (kTraffic.store_p) hn::StoreU(p.v, d, at.p + i);
-  if constexpr (kTraffic.store_state) (hn::StoreU(x[I].v, d, at.s[I] + i), ...);
+  const auto store = [&](auto slot) HWY_ATTR {
+    if constexpr (slot < kTraffic.stored) hn::StoreU(x[slot].v, d, at.s[slot] + i);
+  };
+  (store(std::integral_constant<size_t, I>()), ...);
 }
 
 // The last rest < 4 elements go through a padded copy of one vector, so that they get the same
@@ -134,8 +139,8 @@ HWY_NOINLINE void Tail(const typename P::Coeffs& c, const GradientForm<float>& f
   }
   One<D, P>(c, form, padded, 0, slots, norms...);
   if constexpr (kTraffic.store_p) std::memcpy(at.p + i, copy[0], rest * sizeof(float));
-  if constexpr (kTraffic.store_state) {
-    (std::memcpy(at.s[I] + i, copy[2 + I], rest * sizeof(float)), ...);
+  for (size_t k = 0; k < kTraffic.stored; ++k) {
+    std::memcpy(at.s[k] + i, copy[2 + k], rest * sizeof(float));
   }
 }
 
@@ -200,6 +205,14 @@ template <class P, class R>
 void Pass(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
           float* const* state, size_t n, const float* const* next) {
   Run<P>(coeffs, form, p, g, state, n, next, std::make_index_sequence<R::kState.size()>());
+}
+
+// The curvature is the last slot.
+template <class R>
+void HessianOf(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
+               float* const* state, size_t n, const float* const* next) {
+  Run<HessianPass<R>>(coeffs, form, p, g, state + R::kState.size() - 1, n, next,
+                      std::make_index_sequence<1>());
 }
 
 // The squares of kNorms vectors of float, added up in double over sixteen virtual lanes each.
@@ -294,7 +307,7 @@ constexpr internal::RuleKernels KernelsOf() {
   internal::RuleKernels kernels = {};
   kernels.update = &Pass<UpdatePass<R>, R>;
   if constexpr (internal::kNormsOf < R >> 0) kernels.measure = &Measured<R>;
-  if constexpr (internal::kHasHessian<R>) kernels.hessian = &Pass<HessianPass<R>, R>;
+  if constexpr (internal::kHasHessian<R>) kernels.hessian = &HessianOf<R>;
   if constexpr (internal::kHasEvaluation<R>) kernels.evaluate = &Pass<EvaluationPass<R>, R>;
   return kernels;
 }

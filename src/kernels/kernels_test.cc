@@ -39,6 +39,11 @@ class Guarded {
   Guarded& operator=(const Guarded&) = delete;
   ~Guarded() { munmap(memory_, length_); }
 
+  /// From now on a write is a crash.
+  void Protect() {
+    if (mprotect(memory_, length_, PROT_READ) != 0) throw std::bad_alloc();
+  }
+
   float* data() { return data_; }
   std::vector<float> values() const { return {data_, data_ + size_}; }
 
@@ -370,6 +375,22 @@ TEST(KernelsTest, ThePrefetchDistanceIsChecked) {
   EXPECT_EQ(ParsePrefetch("65536"), 65536U);
   for (const char* const bad : {"65537", "-1", "", "64k", " 64", "1e3"}) {
     EXPECT_THROW(ParsePrefetch(bad), Error) << bad;
+  }
+}
+
+TEST_P(KernelTest, AnUpdateOnlyReadsTheCurvature) {
+  Random random(6);
+  for (const RuleEntry& rule : ElementwiseRules()) {
+    if (rule.scalar.hessian == nullptr) continue;
+    GuardedArrays a({random.Floats(67), random.Floats(67), {random.Floats(67), random.Floats(67)}});
+    a.state.back()->Protect();
+    const auto update = StepOf(rule);
+    if (update.kernel != nullptr) {
+      update.kernel(Coeffs(rule, 1).data(), {}, a.p.data(), a.g.data(), a.pointers.data(), 67,
+                    nullptr);
+    } else {
+      update.scalar(Coeffs(rule, 1).data(), {}, a.p.data(), a.g.data(), a.pointers.data(), 67);
+    }
   }
 }
 

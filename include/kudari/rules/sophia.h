@@ -59,14 +59,14 @@ struct Sophia {
 
 #ifdef KUDARI_LANES
 template <class V, class T>
-KUDARI_INLINE void Update(const Sophia::Coeffs<T>& c, V g, V& p, V& m, V& h) {
+KUDARI_INLINE void Update(const Sophia::Coeffs<T>& c, V g, V& p, V& m, V h) {
   m = Fma(V(c.blend1), g - m, m);
   const V u = Max(Min(m / Fma(V(c.curvature), h, V(c.eps)), V(1)), V(-1));
   p = p - Fma(V(c.decay), p, V(c.lr) * u);
 }
 
 template <class V, class T>
-KUDARI_INLINE void Curvature(const Sophia::Coeffs<T>& c, V estimate, V& /*m*/, V& h) {
+KUDARI_INLINE void Curvature(const Sophia::Coeffs<T>& c, V estimate, V& h) {
   h = Fma(V(c.blend2), Fma(estimate, estimate, -h), h);
 }
 #endif  // KUDARI_LANES

@@ -58,14 +58,14 @@ struct SophiaH {
 
 #ifdef KUDARI_LANES
 template <class V, class T>
-KUDARI_INLINE void Update(const SophiaH::Coeffs<T>& c, V g, V& p, V& m, V& h) {
+KUDARI_INLINE void Update(const SophiaH::Coeffs<T>& c, V g, V& p, V& m, V h) {
   m = Fma(V(c.blend1), g - m, m);
   const V u = V(c.correction) * m / Max(V(c.gamma) * h, V(c.eps));
   p = p - Fma(V(c.decay), p, V(c.lr) * Max(Min(u, V(1)), V(-1)));
 }
 
 template <class V, class T>
-KUDARI_INLINE void Curvature(const SophiaH::Coeffs<T>& c, V estimate, V& /*m*/, V& h) {
+KUDARI_INLINE void Curvature(const SophiaH::Coeffs<T>& c, V estimate, V& h) {
   h = Fma(V(c.blend2), estimate - h, h);
 }
 #endif  // KUDARI_LANES
