@@ -61,11 +61,11 @@ std::function<void()> Stepper(std::vector<at::Tensor> parameters, const Options&
   return [optimizer] { optimizer->step(); };
 }
 
-std::function<void()> MakeLibTorch(std::vector<at::Tensor> parameters, const std::string& rule,
-                                   int threads) {
+std::function<void()> MakeLibTorch(const std::vector<at::Tensor>& parameters,
+                                   const std::string& rule, int threads) {
   namespace optim = torch::optim;
   at::set_num_threads(threads);
-  for (at::Tensor& p : parameters) p.requires_grad_();
+  for (const at::Tensor& p : parameters) p.requires_grad_();
   const optim::SGDOptions sgd(1e-3);
   if (rule == "sgd") return Stepper<optim::SGD>(parameters, sgd);
   if (rule == "momentum") {
