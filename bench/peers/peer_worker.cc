@@ -99,7 +99,7 @@ std::function<void()> Setup(std::istream& arguments) {
   }
   std::vector<at::Tensor> parameters = MakeParameters(sizes);
   if (contender == "kudari") return MakeKudari(std::move(parameters), rule, threads);
-  if (contender == "libtorch") return MakeLibTorch(std::move(parameters), rule, threads);
+  if (contender == "libtorch") return MakeLibTorch(parameters, rule, threads);
   throw std::runtime_error("no contender is called " + contender);
 }
 
