@@ -178,7 +178,7 @@ TEST_P(RuleTest, ThreadsDoNotMatter) {
     optimizer.SetParallel(parallel);
     Random random(7);
     std::vector<double> seen;
-    for (int step = 0; step < 2; ++step) {
+    for (int step = 0; step < 3; ++step) {
       model.NextGradient(random);
       seen.push_back(optimizer.Step().grad_norm);
     }
@@ -189,10 +189,8 @@ TEST_P(RuleTest, ThreadsDoNotMatter) {
     EXPECT_EQ(model.params, expected) << parallel.threads;
     EXPECT_EQ(seen, norms) << parallel.threads;
   };
-  for (const int threads : {1, 2, 3, 8}) {
-    run({.threads = threads});
-    run(StdThreads(threads));
-  }
+  for (int threads = 1; threads <= 8; ++threads) run({.threads = threads});
+  for (const int threads : {2, 7}) run(StdThreads(threads));
 }
 
 TEST_P(RuleTest, TargetsDoNotMatter) {
