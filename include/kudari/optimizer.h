@@ -96,6 +96,14 @@ class Optimizer {
   /// through, with nothing changed. If the oracle has no data the report says skipped.
   Report Step(const Oracle& oracle);
 
+  /// The same steps with gradients that are those of loss * loss_scale. Dividing by it costs no
+  /// pass of its own: norms, clipping and Report::grad_norm are of the unscaled gradient. A gradient
+  /// that is not finite skips the step, with nothing changed, whatever the spec's NonFinite policy.
+  /// The oracle returns the plain loss. Throws Error if loss_scale is not positive or it or its
+  /// inverse is not finite, or if no tensor has a gradient. GradScaler finds the scale.
+  Report StepScaled(double loss_scale);
+  Report StepScaled(double loss_scale, const Oracle& oracle);
+
   /// Takes estimates of the diagonal of the loss's Hessian into the state of rules that use one
   /// (sophia, sophia_h), as each rule says what the estimate is: one array for each tensor, null
   /// for none; empty: the tensors' gradients are the estimates. Call it every k steps, after Step.

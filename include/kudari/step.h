@@ -121,8 +121,11 @@ struct Report {
   double loss = kNotMeasured;
   /// Global 2-norm of the gradient before clipping, if something needed it or asked for it.
   double grad_norm = kNotMeasured;
-  /// What the gradient was multiplied with: clipping by norm times the source's own factor.
+  /// What the gradient was multiplied with: clipping by norm times the source's own factor, over
+  /// the loss scale.
   double factor = 1;
+  /// What the loss of the gradient was multiplied with; see Optimizer::StepScaled.
+  double loss_scale = 1;
   bool skipped = false;
   /// Name of the first tensor whose gradient is not finite, if the gradient was examined; valid as
   /// long as the optimiser.

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -213,7 +214,9 @@ struct Optimizer::Impl final : Engine {
   void StepWholes(const GradientForm<float>& form);
   void StepWhole(size_t tensor, const GradientForm<float>& form, float* memory,
                  const Parallel& workers);
-  Report Apply(const Gradient& gradient);
+  Report Step(std::optional<double> loss_scale);
+  Report Step(std::optional<double> loss_scale, const Oracle& oracle);
+  Report Apply(const Gradient& gradient, std::optional<double> loss_scale);
   void UpdateHessian(std::span<const float* const> estimates);
 };
 

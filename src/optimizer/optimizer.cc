@@ -221,23 +221,41 @@ Optimizer::~Optimizer() = default;
 Optimizer::Optimizer(Optimizer&&) noexcept = default;
 Optimizer& Optimizer::operator=(Optimizer&&) noexcept = default;
 
-Report Optimizer::Step() {
-  const OptimizerSpec& spec = impl_->spec;
+namespace {
+
+double CheckLossScale(double loss_scale) {
+  constexpr double kLeast = std::numeric_limits<double>::min();
+  CheckRange("StepScaled: loss_scale", loss_scale, kLeast, 1 / kLeast);
+  return loss_scale;
+}
+
+}  // namespace
+
+Report Optimizer::Impl::Step(std::optional<double> loss_scale) {
   if (spec.accumulate > 1 || spec.source != "plain") {
     throw Error((spec.accumulate > 1 ? "accumulate = " + std::to_string(spec.accumulate)
                                      : "source = \"" + spec.source + "\"") +
                 " needs Step with an oracle that makes each gradient");
   }
-  impl_->CheckNoView("Step");
-  return impl_->Apply({});
+  CheckNoView("Step");
+  return Apply({}, loss_scale);
 }
 
-Report Optimizer::Step(const Oracle& oracle) {
-  impl_->CheckNoView("Step");
-  impl_->StartAveragers();
-  const Gradient gradient = impl_->source->Compute(*impl_, oracle);
-  if (gradient.samples == 0) return {.loss = gradient.loss, .skipped = true};
-  return impl_->Apply(gradient);
+Report Optimizer::Impl::Step(std::optional<double> loss_scale, const Oracle& oracle) {
+  CheckNoView("Step");
+  StartAveragers();
+  const Gradient gradient = source->Compute(*this, oracle);
+  if (gradient.samples == 0) {
+    return {.loss = gradient.loss, .loss_scale = loss_scale.value_or(1), .skipped = true};
+  }
+  return Apply(gradient, loss_scale);
+}
+
+Report Optimizer::Step() { return impl_->Step({}); }
+Report Optimizer::Step(const Oracle& oracle) { return impl_->Step({}, oracle); }
+Report Optimizer::StepScaled(double loss_scale) { return impl_->Step(CheckLossScale(loss_scale)); }
+Report Optimizer::StepScaled(double loss_scale, const Oracle& oracle) {
+  return impl_->Step(CheckLossScale(loss_scale), oracle);
 }
 
 void Optimizer::UpdateHessian(std::span<const float* const> estimates) {

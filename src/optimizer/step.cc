@@ -470,24 +470,30 @@ void Optimizer::Impl::StepWholes(const Form& form) {
   internal::RunParallel(parallel_, static_cast<int>(workers), std::cref(work));
 }
 
-Report Optimizer::Impl::Apply(const Gradient& gradient) {
-  Report report{.loss = gradient.loss, .factor = gradient.factor};
+/// With a loss scale, overflow is expected and skips the step, whatever the policy.
+Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> loss_scale) {
+  const double scale = loss_scale.value_or(1), unscale = gradient.factor / scale;
+  const NonFinite policy = loss_scale ? NonFinite::kSkip : spec.nonfinite;
+  Report report{.loss = gradient.loss, .factor = unscale, .loss_scale = scale};
   for (Cohort& c : cohorts) SetValues(c);
   const double limit = ClipValue();
   BindGradients(gradient.data);
+  if (loss_scale && std::count(active.begin(), active.end(), 1) == 0) {
+    throw Error("StepScaled: no tensor has a gradient; call backward first");
+  }
   StartAveragers();
 
-  if (!scales.empty() || spec.measure_norm || spec.nonfinite != NonFinite::kPropagate) {
+  if (!scales.empty() || spec.measure_norm || policy != NonFinite::kPropagate) {
     const double sum = SumSquares();
     report.bytes_read += blocks.elements * static_cast<int64_t>(sizeof(float));
-    report.grad_norm = std::sqrt(sum) * std::abs(gradient.factor);
+    report.grad_norm = std::sqrt(sum) * std::abs(unscale);
     if (!std::isfinite(sum)) {
       report.first_nonfinite = FirstNonFinite();
-      if (spec.nonfinite == NonFinite::kError) {
+      if (policy == NonFinite::kError) {
         throw Error("the gradient of \"" + std::string(report.first_nonfinite) +
                     "\" is not finite");
       }
-      if (spec.nonfinite == NonFinite::kSkip) {
+      if (policy == NonFinite::kSkip) {
         report.skipped = true;
         return report;
       }
