@@ -68,28 +68,37 @@ void Optimizer::BindGradients() {
   }
 }
 
-Report Optimizer::Step() {
+void Optimizer::ReleaseGradients() { std::fill(copies_.begin(), copies_.end(), at::Tensor()); }
+
+Report Optimizer::StepWith(kudari::GradScaler* scaler) {
   BindGradients();
-  const Report report = engine_.Step();
-  std::fill(copies_.begin(), copies_.end(), at::Tensor());
+  const Report report = scaler != nullptr ? scaler->Step(engine_) : engine_.Step();
+  ReleaseGradients();
   return report;
 }
 
-Report Optimizer::Step(const std::function<kudari::Evaluation()>& closure) {
-  const Report report = engine_.Step([&](Pass) -> kudari::Evaluation {
+Report Optimizer::StepWith(kudari::GradScaler* scaler,
+                           const std::function<kudari::Evaluation()>& closure) {
+  const auto oracle = [&](Pass) -> kudari::Evaluation {
     const at::AutoGradMode enabled(true);
     ZeroGrad();
     const kudari::Evaluation e = closure();
     BindGradients();
     return e;
-  });
-  std::fill(copies_.begin(), copies_.end(), at::Tensor());
+  };
+  const Report report = scaler != nullptr ? scaler->Step(engine_, oracle) : engine_.Step(oracle);
+  ReleaseGradients();
   return report;
 }
 
+Report Optimizer::Step() { return StepWith(nullptr); }
+
+Report Optimizer::Step(const std::function<kudari::Evaluation()>& closure) {
+  return StepWith(nullptr, closure);
+}
+
 Report Optimizer::Step(const std::function<at::Tensor()>& closure) {
-  return Step(std::function<kudari::Evaluation()>(
-      [&closure]() -> kudari::Evaluation { return closure().item<double>(); }));
+  return StepWith(nullptr, [&closure]() -> kudari::Evaluation { return closure().item<double>(); });
 }
 
 void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kudari/grad_scaler.h"
 #include "kudari/optimizer.h"
 
 namespace kudari::torch {
@@ -67,8 +68,14 @@ class Optimizer {
   const kudari::Optimizer& engine() const { return engine_; }
 
  private:
+  friend class GradScaler;
+
+  // With a scaler or, if it is null, without.
+  Report StepWith(kudari::GradScaler* scaler);
+  Report StepWith(kudari::GradScaler* scaler, const std::function<kudari::Evaluation()>& closure);
   void BindParameters();
   void BindGradients();
+  void ReleaseGradients();
 
   NamedParameters parameters_;
   std::vector<at::Tensor> copies_;  // keeps copied gradients alive during a step

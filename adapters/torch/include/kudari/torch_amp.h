@@ -1,0 +1,82 @@
+#ifndef KUDARI_TORCH_AMP_H_
+#define KUDARI_TORCH_AMP_H_
+
+#include <torch/torch.h>
+
+#include <functional>
+
+#include "kudari/grad_scaler.h"
+#include "kudari/torch.h"
+
+namespace kudari::torch {
+
+/// While it lives, torch's CPU operations of this thread compute in bfloat16 or float16 where that
+/// suits them (matrix products, convolutions), from float32 weights: Python's torch.autocast("cpu",
+/// dtype). Weights are cast once until the outermost one goes, so an optimiser steps outside of it;
+/// backward() may be in or out. What was set before comes back, even if an exception passes.
+class [[nodiscard]] Autocast {
+ public:
+  /// Throws Error if dtype is neither kBFloat16 nor kHalf.
+  explicit Autocast(at::ScalarType dtype);
+  ~Autocast();
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  bool enabled_, cache_enabled_;
+  at::ScalarType dtype_;
+};
+
+/// kudari::GradScaler for LibTorch: torch.amp.GradScaler, which is missing from torch's C++.
+///
+///     kudari::torch::Optimizer optimizer(*model, kudari::AdamW{.lr = 1e-3});
+///     kudari::torch::GradScaler scaler;
+///     for (const auto& [x, y] : batches) {
+///       optimizer.ZeroGrad();
+///       at::Tensor loss;
+///       {
+///         const kudari::torch::Autocast half(at::kHalf);
+///         loss = loss_of(model->forward(x), y);
+///       }
+///       scaler.Scale(loss).backward();
+///       scaler.Step(optimizer);
+///       scaler.Update();
+///     }
+class GradScaler {
+ public:
+  /// Throws Error if a value is out of its range.
+  explicit GradScaler(const GradScalerOptions& options = {}) : scaler_(options) {}
+
+  /// The loss times scale(), a float32 if the loss is a single float16 or bfloat16.
+  at::Tensor Scale(const at::Tensor& loss) const;
+
+  /// Steps with the gradients of Scale(loss), or those that Unscale left; an overflow skips the
+  /// step. Throws Error as kudari::GradScaler::Step and as Optimizer::Step do.
+  Report Step(Optimizer& optimizer);
+  /// The same with a closure as in Optimizer::Step: it runs Scale(loss).backward() and returns the
+  /// plain loss. All micro-batches of one step share the scale.
+  Report Step(Optimizer& optimizer, const std::function<at::Tensor()>& closure);
+  Report Step(Optimizer& optimizer, const std::function<kudari::Evaluation()>& closure);
+
+  /// Divides the optimiser's gradients by scale() in place, for those who want to look at them or
+  /// to change them before Step, which does not divide again. If one is not finite now, the step
+  /// will be skipped, whatever becomes of it. Needless for clipping: the optimiser's own is of the
+  /// unscaled gradient. Throws Error, with nothing changed, if called again or after Step before
+  /// the next Update.
+  void Unscale(Optimizer& optimizer);
+
+  /// Once after the steps of all optimisers; see kudari::GradScaler::Update.
+  void Update() { scaler_.Update(); }
+
+  double scale() const { return scaler_.scale(); }
+  GradScalerState State() const { return scaler_.State(); }
+  /// Throws Error, with nothing changed, if scale or growth_tracker is out of range.
+  void LoadState(const GradScalerState& state) { scaler_.LoadState(state); }
+
+ private:
+  kudari::GradScaler scaler_;
+};
+
+}  // namespace kudari::torch
+
+#endif  // KUDARI_TORCH_AMP_H_
