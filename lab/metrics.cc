@@ -17,8 +17,10 @@ std::string Number(double x) { return std::isfinite(x) ? fmt::format("{}", x) : 
 
 std::string StepJson(const StepRecord& r) {
   return fmt::format(
-      R"({{"step":{},"epoch":{},"loss":{},"lr":{},"grad_norm":{},"skipped":{},"seconds":{:.6f}}})",
-      r.step, r.epoch, Number(r.loss), Number(r.lr), Number(r.grad_norm), r.skipped, r.seconds);
+      R"({{"step":{},"epoch":{},"loss":{},"lr":{},"grad_norm":{},"skipped":{},"loss_scale":{},)"
+      R"("seconds":{:.6f}}})",
+      r.step, r.epoch, Number(r.loss), Number(r.lr), Number(r.grad_norm), r.skipped,
+      Number(r.loss_scale), r.seconds);
 }
 
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score) {

@@ -13,8 +13,9 @@ namespace kudari::lab {
 struct StepRecord {
   int64_t step = 0, epoch = 0;  ///< both from 1
   double loss = 0, lr = 0;
-  double grad_norm = 0;  ///< before clipping
+  double grad_norm = 0;  ///< before clipping, of the plain loss
   bool skipped = false;
+  double loss_scale = 1;
   double seconds = 0;  ///< since training began
 };
 

@@ -22,9 +22,10 @@ TEST(Metrics, StepHasItsKeysInOrder) {
                                      .lr = 1e-3,
                                      .grad_norm = 2.5,
                                      .skipped = true,
+                                     .loss_scale = 65536,
                                      .seconds = 0.25});
   EXPECT_EQ(line, R"({"step":3,"epoch":2,"loss":0.1,"lr":0.001,"grad_norm":2.5,"skipped":true,)"
-                  R"("seconds":0.250000})");
+                  R"("loss_scale":65536,"seconds":0.250000})");
 }
 
 TEST(Metrics, NumbersReadBackExactly) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <optional>
 #include <sstream>
 #include <variant>
@@ -30,7 +31,7 @@ template <class C>
 struct Option {
   std::string name;
   std::variant<double C::*, int64_t C::*, bool C::*, std::string C::*, Integers C::*> member;
-  double low = 0, high = 0;               // of a number
+  double low = 0, high = 0;               // of a number, which may also stand for a choice
   int64_t least = 0, most = 0;            // of an integer or a list of them
   std::vector<std::string> choices = {};  // of a string; empty: any
   std::vector<std::string> only = {};     // values of `name`; empty: all
@@ -178,6 +179,19 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
        .least = 0,
        .most = kMany,
        .doc = "stop after this many evaluations without a new lowest validation loss; 0: never"},
+      {.name = "precision",
+       .member = &T::precision,
+       .choices = {"f32", "bf16", "f16"},
+       .doc = "in which the model computes; weights, gradients of weights, loss and optimiser stay "
+              "in f32"},
+      {.name = "loss_scale",
+       .member = &T::loss_scale,
+       .low = GradScalerOptions().min_scale,
+       .high = std::numeric_limits<float>::max(),
+       .choices = {"auto", "dynamic", "none"},
+       .doc = "what the loss is multiplied with before it is differentiated, so that small "
+              "gradients survive in f16; a step whose gradient overflows is skipped; dynamic: "
+              "found in training; auto: dynamic for f16, none otherwise"},
   };
   return options;
 }
@@ -223,8 +237,9 @@ void Read(TableReader& reader, const Option<C>& option, C& config) {
     void operator()(int64_t C::*m) { assign(config.*m, reader.Integer(o.name, o.least, o.most)); }
     void operator()(bool C::*m) { assign(config.*m, reader.Bool(o.name)); }
     void operator()(std::string C::*m) {
-      assign(config.*m,
-             o.choices.empty() ? reader.String(o.name) : reader.Choice(o.name, o.choices));
+      if (o.choices.empty()) return assign(config.*m, reader.String(o.name));
+      assign(config.*m, o.high > 0 ? reader.ChoiceOrNumber(o.name, o.choices, o.low, o.high)
+                                   : reader.Choice(o.name, o.choices));
     }
     void operator()(Integers C::*m) { assign(config.*m, reader.Integers(o.name, o.least, o.most)); }
   };
@@ -235,11 +250,15 @@ void Read(TableReader& reader, const Option<C>& option, C& config) {
 template <class C>
 std::string ValueText(const Option<C>& option, const C& config) {
   struct Visitor {
+    const Option<C>& o;
     const C& config;
     std::string operator()(double C::*m) { return internal::NumberText(config.*m); }
     std::string operator()(int64_t C::*m) { return std::to_string(config.*m); }
     std::string operator()(bool C::*m) { return config.*m ? "true" : "false"; }
     std::string operator()(std::string C::*m) {
+      const bool is_choice =
+          std::find(o.choices.begin(), o.choices.end(), config.*m) != o.choices.end();
+      if (o.high > 0 && !is_choice) return config.*m;  // a number
       std::ostringstream text;
       text << toml::value<std::string>(config.*m);
       return text.str();
@@ -248,7 +267,7 @@ std::string ValueText(const Option<C>& option, const C& config) {
       return fmt::format("[{}]", fmt::join(config.*m, ", "));
     }
   };
-  return std::visit(Visitor{config}, option.member);
+  return std::visit(Visitor{option, config}, option.member);
 }
 
 template <class C>
@@ -259,7 +278,10 @@ std::string RangeOf(const Option<C>& o) {
     std::string operator()(int64_t C::*) { return fmt::format("[{}, {}]", o.least, o.most); }
     std::string operator()(bool C::*) { return "true or false"; }
     std::string operator()(std::string C::*) {
-      return o.choices.empty() ? "text" : fmt::format("{}", fmt::join(o.choices, ", "));
+      if (o.choices.empty()) return "text";
+      const std::string number =
+          o.high > 0 ? fmt::format(" or in {}", RangeText(o.low, o.high)) : "";
+      return fmt::format("{}{}", fmt::join(o.choices, ", "), number);
     }
     std::string operator()(Integers C::*) { return fmt::format("list of >= {}", o.least); }
   };
@@ -371,6 +393,13 @@ std::string OptimizerText(toml::table& root) {
 }
 
 }  // namespace
+
+std::optional<GradScalerOptions> LossScaling(const TrainConfig& config) {
+  const bool dynamic = config.loss_scale == "auto" && config.precision == "f16";
+  if (dynamic || config.loss_scale == "dynamic") return GradScalerOptions();
+  if (config.loss_scale == "auto" || config.loss_scale == "none") return std::nullopt;
+  return GradScalerOptions{.init_scale = std::stod(config.loss_scale), .dynamic = false};
+}
 
 Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
                         const std::vector<std::string>& sets) {

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kudari/description.h"
+#include "kudari/grad_scaler.h"
 #include "kudari/spec.h"
 
 namespace kudari::lab {
@@ -43,6 +45,8 @@ struct TrainConfig {
   std::string init;
   double min_grad_norm = 0, min_loss_change = 0;
   int64_t early_stopping = 0;
+  std::string precision = "f32";
+  std::string loss_scale = "auto";  // or "dynamic", "none" or a number's text
 
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
 };
@@ -66,6 +70,9 @@ struct Recipe {
 
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };
+
+/// How the loss is scaled, nothing if it is not: "auto" is dynamic for float16.
+std::optional<GradScalerOptions> LossScaling(const TrainConfig& config);
 
 /// Reads a recipe. `sets` holds changes "key=value" that are made to it first, key as in
 /// "train.epochs" or, in the first of the optimiser's groups, "optimizer.group.0.lr"; the value is

@@ -53,8 +53,10 @@ TEST(Recipe, ReadsWhatIsGivenAndFillsTheRest) {
 }
 
 TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
-  for (const std::string set : {"model.pool=class", "model.name=linear", "data.path=a \"b\\c",
-                                "train.min_grad_norm=1e-5", "train.steps=12", "hessian.every=3"}) {
+  for (const std::string set :
+       {"model.pool=class", "model.name=linear", "data.path=a \"b\\c", "train.min_grad_norm=1e-5",
+        "train.steps=12", "hessian.every=3", "train.precision=bf16", "train.loss_scale=none",
+        "train.loss_scale=1024.5"}) {
     std::string text(kRecipe);
     if (set == "model.name=linear") text.erase(text.find("patch"), 10);
     Recipe recipe = ParseTrainRecipe(text, "r.toml", {set});
@@ -111,6 +113,33 @@ TEST(Recipe, ValuesAreChecked) {
             "r.toml:16: hessian.every: 0 is outside [1, 1000000000]");
   EXPECT_THAT(MessageOf("[model]\n"), HasSubstr("the table [optimizer] is missing"));
   EXPECT_THAT(MessageOf("[model\n"), StartsWith("r.toml:1:7: "));
+}
+
+TEST(Recipe, LossScalesAreNamesOrNumbers) {
+  const auto scaling = [](const std::string& precision, const std::string& scale) {
+    const Recipe recipe = ParseTrainRecipe(
+        kRecipe, "r.toml", {"train.precision=" + precision, "train.loss_scale=" + scale});
+    return LossScaling(recipe.train);
+  };
+  EXPECT_EQ(ParseTrainRecipe(kRecipe, "r.toml").train.precision, "f32");
+  for (const std::string precision : {"f32", "bf16", "f16"}) {
+    EXPECT_EQ(scaling(precision, "auto").has_value(), precision == "f16");
+    EXPECT_FALSE(scaling(precision, "none"));
+    EXPECT_TRUE(scaling(precision, "dynamic")->dynamic);
+    EXPECT_EQ(scaling(precision, "dynamic")->init_scale, 65536);
+    EXPECT_FALSE(scaling(precision, "512")->dynamic);
+    EXPECT_EQ(scaling(precision, "512")->init_scale, 512);
+    EXPECT_EQ(scaling(precision, "1.5e-3")->init_scale, 1.5e-3);
+  }
+  EXPECT_EQ(MessageOf(With("train", "loss_scale = 0")),
+            "r.toml:13: train.loss_scale: 0 is outside [5.960464477539063e-08, "
+            "3.4028234663852886e+38]");
+  EXPECT_EQ(MessageOf(With("train", "loss_scale = true")),
+            "r.toml:13: train.loss_scale: must be a number");
+  EXPECT_THAT(MessageOf(With("train", "loss_scale = \"dynamical\"")),
+              HasSubstr("unknown name \"dynamical\"; did you mean \"dynamic\"?"));
+  EXPECT_THAT(MessageOf(With("train", "precision = \"fp16\"")),
+              HasSubstr("train.precision: unknown name \"fp16\"; did you mean \"f16\"?"));
 }
 
 TEST(Recipe, OptionsOfAnotherModelAreErrors) {

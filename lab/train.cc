@@ -9,6 +9,7 @@
 #include <climits>
 #include <cmath>
 #include <csignal>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -24,6 +25,7 @@
 #include "kudari/registry.h"
 #include "kudari/safetensors.h"
 #include "kudari/torch.h"
+#include "kudari/torch_amp.h"
 #include "lab/data.h"
 #include "lab/models.h"
 #include "lab/progress.h"
@@ -152,7 +154,22 @@ class Batches {
   std::vector<int64_t> order_;
 };
 
-Score Evaluate(Model& model, const Samples& samples, Loss loss) {
+// What the model computes in, if that is not float32.
+std::optional<at::ScalarType> TypeOf(const TrainConfig& config) {
+  if (config.precision == "bf16") return at::kBFloat16;
+  if (config.precision == "f16") return at::kHalf;
+  return std::nullopt;
+}
+
+// The model's output as float32, computed in `type`: losses need more than 16 bits.
+Tensor Forward(Model& model, const Tensor& x, std::optional<at::ScalarType> type) {
+  std::optional<kudari::torch::Autocast> autocast;
+  if (type) autocast.emplace(*type);
+  return model.forward(x).to(at::kFloat);
+}
+
+Score Evaluate(Model& model, const Samples& samples, Loss loss,
+               std::optional<at::ScalarType> type) {
   const ::torch::NoGradGuard no_grad;
   model.eval();
   double total = 0;
@@ -160,7 +177,7 @@ Score Evaluate(Model& model, const Samples& samples, Loss loss) {
   for (int64_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
     const int64_t count = std::min(kEvaluationBatch, samples.size() - begin);
     const Tensor y = samples.y.narrow(0, begin, count);
-    const Tensor output = model.forward(samples.x.narrow(0, begin, count));
+    const Tensor output = Forward(model, samples.x.narrow(0, begin, count), type);
     total += LossOf(loss, output, y, 0).item<double>() * static_cast<double>(count);
     if (y.scalar_type() == ::torch::kInt64) right += (output.argmax(1) == y).sum().item<int64_t>();
   }
@@ -332,6 +349,7 @@ class Run {
   bool Stopped() const { return !result_.stopped.empty(); }
   Status Now() const;
   std::string Heading() const;
+  std::string PrecisionText() const;
   std::string Summary() const;
 
   const TrainOptions& options_;
@@ -341,8 +359,10 @@ class Run {
   Dataset data_;
   Samples train_, validation_, test_;
   Loss loss_;
+  std::optional<at::ScalarType> type_;  // what the model computes in, if not float32
   std::shared_ptr<Model> model_;
   std::optional<kudari::torch::Optimizer> optimizer_;
+  std::optional<kudari::torch::GradScaler> scaler_;
   std::optional<Batches> batches_;
   std::optional<MetricsFile> metrics_;
   int64_t steps_per_epoch_, steps_;
@@ -377,6 +397,8 @@ Run::Run(const TrainOptions& options, std::FILE* console)
   validation_ = ToSamples(data_.validation, data_);
   test_ = ToSamples(data_.test, data_);
   loss_ = ChooseLoss(train, data_);
+  type_ = TypeOf(train);
+  if (const auto scaling = LossScaling(train)) scaler_.emplace(*scaling);
   ::torch::manual_seed(static_cast<uint64_t>(train.seed));
   model_ = MakeModel(recipe_.model, data_.shape, data_.Outputs());
   if (!train.init.empty()) LoadWeights(*model_, train.init);
@@ -431,7 +453,7 @@ TrainResult Run::Execute() {
   seconds_ = Seconds(start_);
   if (!result_.diverged) {
     const auto view = optimizer_->Evaluation();
-    result_.test = Evaluate(*model_, test_, loss_);
+    result_.test = Evaluate(*model_, test_, loss_, type_);
     metrics_->Write(ScoreJson(last_.step, "test", result_.test));
     SaveWeights(*model_, out_ / "model.safetensors");
     if (!options_.export_file.empty()) SaveWeights(*model_, options_.export_file);
@@ -461,9 +483,9 @@ Evaluation Run::NextLoss() {
   if (!batches_->More()) return {0, 0};
   const Samples batch = batches_->Next();
   samples_seen_ += batch.size();
-  const Tensor loss =
-      LossOf(loss_, model_->forward(batch.x), batch.y, recipe_.train.label_smoothing);
-  loss.backward();
+  const Tensor output = Forward(*model_, batch.x, type_);
+  const Tensor loss = LossOf(loss_, output, batch.y, recipe_.train.label_smoothing);
+  (scaler_ ? scaler_->Scale(loss) : loss).backward();
   return {loss.item<double>(), static_cast<double>(batch.size())};
 }
 
@@ -483,14 +505,15 @@ void Run::FindEstimator() {
   }
   TrainConfig config = recipe_.train;
   ++config.seed;
-  if (!estimator_.empty()) hessian_batches_.emplace(train_, config);
+  if (estimator_.empty()) return;
+  hessian_batches_.emplace(train_, config);
+  hessian_batches_->StartEpoch();
 }
 
-// After a step: the estimate over a batch of its own, at the new weights.
+// After a step: the estimate over a batch of its own, at the new weights. It is rare and squares
+// small gradients: in float32, whatever the precision.
 void Run::EstimateHessian() {
-  if (last_.step == recipe_.hessian.every || !hessian_batches_->MoreFull()) {
-    hessian_batches_->StartEpoch();
-  }
+  if (!hessian_batches_->MoreFull()) hessian_batches_->StartEpoch();
   const Samples batch = hessian_batches_->Next();
   if (estimator_ == "gnb") {
     const auto logits = [&] { return model_->forward(batch.x); };
@@ -506,14 +529,18 @@ void Run::EstimateHessian() {
 void Run::TakeStep() {
   const int64_t seen_before = samples_seen_;
   last_.lr = lr_index_ ? optimizer_->engine().Value(*lr_index_, "lr") : kNan;
-  const Report report = optimizer_->Step([this] { return NextLoss(); });
+  const std::function<Evaluation()> closure = [this] { return NextLoss(); };
+  const Report report = scaler_ ? scaler_->Step(*optimizer_, closure) : optimizer_->Step(closure);
+  if (scaler_) scaler_->Update();
   ++last_.step;
+  result_.skipped += report.skipped ? 1 : 0;
   if (!estimator_.empty() && !report.skipped && last_.step % recipe_.hessian.every == 0) {
     EstimateHessian();
   }
   last_.loss = report.loss;
   last_.grad_norm = report.grad_norm;
   last_.skipped = report.skipped;
+  last_.loss_scale = report.loss_scale;
   last_.seconds = Seconds(start_);
   metrics_->Write(StepJson(last_));
   const double samples = static_cast<double>(samples_seen_ - seen_before);
@@ -524,8 +551,14 @@ void Run::TakeStep() {
 }
 
 void Run::CheckStops(const Report& report) {
-  if (!std::isfinite(report.loss) && !report.skipped) {
+  // No scale helps a loss that is not finite by itself: it is skipped only if the recipe says so.
+  const bool skips =
+      report.skipped && (!scaler_ || recipe_.optimizer.nonfinite == NonFinite::kSkip);
+  if (!std::isfinite(report.loss) && !skips) {
     Diverge(fmt::format("the training loss is {}", report.loss));
+  } else if (report.skipped && report.loss_scale == GradScalerOptions().min_scale) {
+    Diverge(fmt::format("the gradient of \"{}\" is not finite at the smallest loss scale",
+                        report.first_nonfinite));
   } else if (interrupted != 0) {
     Stop(fmt::format("interrupted at step {}, epoch {}", last_.step, last_.epoch));
   } else if (report.grad_norm < recipe_.train.min_grad_norm) {
@@ -548,7 +581,7 @@ void Run::EvaluateNow() {
     Score score;
     {
       const auto view = optimizer_->Evaluation();
-      score = Evaluate(*model_, validation_, loss_);
+      score = Evaluate(*model_, validation_, loss_, type_);
     }
     result_.validation = score;
     metrics_->Write(ScoreJson(last_.step, "val", score));
@@ -603,6 +636,16 @@ std::string Run::Heading() const {
       out_.string());
 }
 
+std::string Run::PrecisionText() const {
+  std::string text = recipe_.train.precision;
+  if (scaler_) text += fmt::format(", loss scale {:g}", scaler_->scale());
+  if (result_.skipped > 0) {
+    text += fmt::format(", {} step{} skipped by overflow", result_.skipped,
+                        result_.skipped == 1 ? "" : "s");
+  }
+  return text;
+}
+
 std::string Run::Summary() const {
   const int64_t state_bytes = StateBytes(optimizer_->engine());
   const auto percent = [](double x) { return fmt::format("{:.2f}%", 100 * x); };
@@ -619,6 +662,9 @@ std::string Run::Summary() const {
                            static_cast<double>(samples_seen_) / seconds_)},
       {"stopped", result_.stopped},
       {"training loss", fmt::format("{:.4f}", last_.loss)}};
+  if (type_ || scaler_ || result_.skipped > 0) {
+    rows.insert(rows.begin() + 3, {"precision", PrecisionText()});
+  }
   if (validation_.size() > 0) {
     rows.push_back({"validation loss",
                     fmt::format("{:.4f}, lowest {:.4f}", result_.validation.loss, best_val_loss_)});

@@ -30,7 +30,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 // Images of 4 x 4 pixels whose class is the brightest quarter, under noise.
-void WriteQuarters(const fs::path& path) {
+void WriteQuarters(const fs::path& path, float scale = 1) {
   std::mt19937_64 random(5);
   std::vector<std::vector<float>> storage;
   std::vector<FloatTensor> tensors;
@@ -44,7 +44,7 @@ void WriteQuarters(const fs::path& path) {
       for (int64_t pixel = 0; pixel < 16; ++pixel) {
         const int64_t quarter = pixel / 8 * 2 + pixel % 4 / 2;
         const float noise = static_cast<float>(random() % 1000) / 1000 - 0.5F;
-        x.push_back(noise + (quarter == label ? 1.0F : 0.0F));
+        x.push_back(scale * (noise + (quarter == label ? 1.0F : 0.0F)));
       }
     }
     tensors.push_back({part + "/x", {count, 1, 4, 4}, x});
@@ -313,6 +313,98 @@ TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
   EXPECT_THAT(console_, row("fallback +14 of 19 +adamw +beta1 = 0.8, "));
   EXPECT_THAT(console_, row("group 0 +2 of 19 +sgd +lr = 0.1, weight_decay = 0\n"));
   EXPECT_FALSE(fs::exists(dir_ / "out"));
+}
+
+TEST_F(TrainTest, SixteenBitsTrainAlmostAsFloat32) {
+  const auto train = [this](std::vector<std::string> sets, const std::string& out) {
+    for (const char* const set : {"train.epochs=4", "optimizer.accumulate=2"}) {
+      sets.emplace_back(set);
+    }
+    return Go(Options(sets, out));
+  };
+  const auto weights = [this](const std::string& out) {
+    return ReadTextFile(dir_ / out / "model.safetensors");
+  };
+  for (const std::string model : {"vit", "mlp"}) {
+    if (model == "mlp") {
+      WriteRecipe("[model]\nname = \"mlp\"\n" +
+                  std::string(kRecipe.substr(kRecipe.find("[data]"))));
+    }
+    const double full = train({}, "f32").test.loss;
+    EXPECT_THAT(console_, ::testing::Not(HasSubstr("precision")));
+    for (const std::string precision : {"bf16", "f16"}) {
+      const std::string set = "train.precision=" + precision;
+      const TrainResult result = train({set}, precision);
+      const auto steps = Metrics("lr", precision);
+      EXPECT_LT(steps.back()["loss"].get<double>(), 0.7 * steps.front()["loss"].get<double>());
+      EXPECT_NEAR(result.test.loss, full, 0.1 * full);
+      EXPECT_NE(result.test.loss, full);
+      EXPECT_EQ(result.skipped, 0);
+      for (const json& step : steps) {
+        EXPECT_EQ(step["loss_scale"], precision == "f16" ? 65536 : 1);
+        EXPECT_GT(step["grad_norm"].get<double>(), 0);
+        EXPECT_LT(step["grad_norm"].get<double>(), 100);  // of the plain loss
+      }
+      EXPECT_THAT(console_, HasSubstr(precision == "f16" ? "f16, loss scale 65536\n" : "bf16\n"));
+      train({set}, "again");
+      EXPECT_EQ(weights("again"), weights(precision));
+      // 2^k of a scale is exact where no gradient is too small.
+      train({set, "train.loss_scale=1024"}, "scaled");
+      EXPECT_EQ(Metrics("lr", "scaled").front()["loss_scale"], 1024);
+      if (precision == "bf16") EXPECT_EQ(weights("scaled"), weights("bf16"));
+    }
+  }
+}
+
+TEST_F(TrainTest, OverflowSkipsStepsUntilTheScaleFits) {
+  // The scale that f16 begins with is all right here; this one is not.
+  const TrainResult result =
+      Go(Options({"train.precision=f16", "train.loss_scale=3e38", "train.epochs=1"}, "static"));
+  EXPECT_EQ(result.skipped, 8);
+  EXPECT_FALSE(result.diverged);
+  EXPECT_THAT(console_, HasSubstr("f16, loss scale 3e+38, 8 steps skipped by overflow"));
+  for (const json& step : Metrics("lr", "static")) {
+    EXPECT_EQ(step["skipped"], true);
+    EXPECT_GT(step["loss"].get<double>(), 0);
+    EXPECT_TRUE(step["grad_norm"].is_null());
+  }
+
+  // Images of 1e4 make gradients too large for the first scales.
+  WriteRecipe("[model]\nname = \"linear\"\n" + std::string(kRecipe.substr(kRecipe.find("[data]"))));
+  WriteQuarters(dir_ / "data.safetensors", 1e4F);
+  const TrainResult found = Go(Options({"train.precision=f16", "optimizer.lr=1e-7"}, "dynamic"));
+  const auto steps = Metrics("lr", "dynamic");
+  ASSERT_EQ(steps.size(), 16U);
+  double scale = 65536;
+  int64_t skipped = 0;
+  for (const json& step : steps) {
+    EXPECT_EQ(step["loss_scale"], scale);
+    if (step["skipped"]) {
+      scale /= 2;
+      ++skipped;
+    }
+  }
+  EXPECT_EQ(found.skipped, skipped);
+  EXPECT_GE(skipped, 1);
+  EXPECT_LT(skipped, 16);
+  EXPECT_EQ(steps.back()["skipped"], false);
+}
+
+TEST_F(TrainTest, NoScaleHelpsALossThatIsNotFinite) {
+  WriteQuarters(dir_ / "data.safetensors", 1e6F);  // beyond float16
+  const TrainResult result = Go(Options({"train.precision=f16"}));
+  EXPECT_TRUE(result.diverged);
+  EXPECT_THAT(result.stopped, HasSubstr("the training loss is nan at step 1"));
+}
+
+TEST_F(TrainTest, SophiaGetsEstimatesUnderLossScaling) {
+  // The first steps overflow; estimates are of the plain loss in float32.
+  for (const std::string rule : {"sophia", "sophia_h"}) {
+    const TrainResult result =
+        Go(Options({"optimizer.rule=" + rule, "train.precision=f16", "hessian.every=1"}));
+    EXPECT_FALSE(result.diverged);
+    EXPECT_EQ(result.steps, 16);
+  }
 }
 
 TEST_F(TrainTest, SophiaGetsEstimatesOfTheHessian) {

@@ -88,6 +88,14 @@ std::optional<std::string> TableReader::Choice(std::string_view key,
   return name;
 }
 
+std::optional<std::string> TableReader::ChoiceOrNumber(std::string_view key,
+                                                       std::span<const std::string> choices,
+                                                       double low, double high) {
+  const toml::node* node = Take(key);
+  if (node == nullptr || node->is_string()) return Choice(key, choices);
+  return NumberText(*Number(key, low, high));
+}
+
 std::optional<std::vector<std::string>> TableReader::Strings(std::string_view key) {
   const toml::node* node = Take(key);
   if (node == nullptr) return std::nullopt;
