@@ -133,6 +133,19 @@ TEST(GradScalerTest, AnyScaleIsDividedOutInDouble) {
   EXPECT_EQ(report.factor, 1 / scaler.scale());
 }
 
+TEST(GradScalerTest, UnscalingAddsOneReadOfTheGradientAndClippingNone) {
+  Model model({{"w", {1000}}});
+  OptimizerSpec spec = AdamW{};
+  const Report plain = Optimizer(model.tensors, spec).Step();
+  spec.clip_norm = 1.0;
+  Optimizer optimizer(model.tensors, spec);
+  const Report scaled = GradScaler().Step(optimizer);
+  EXPECT_EQ(scaled.bytes_read, plain.bytes_read + 4000);
+  EXPECT_EQ(scaled.bytes_written, plain.bytes_written);
+  model.grads[0][7] = kNan;
+  EXPECT_EQ(GradScaler().Step(optimizer).bytes_written, 0);
+}
+
 TEST(GradScalerTest, ASkippedStepAdvancesNothing) {
   for (const RuleEntry& rule : Registry::Builtin().rules()) {
     OptimizerSpec spec(rule.name);
