@@ -23,7 +23,7 @@ struct TrainOptions {
 /// What a run came to.
 struct TrainResult {
   int64_t steps = 0;
-  int64_t skipped = 0;  ///< of them, because the gradient was not finite
+  int64_t skipped = 0;     ///< of them, because the gradient was not finite
   Score validation, test;  ///< of the final weights, averaged if the recipe says so; NaN without
                            ///< data or if not evaluated
   double best_val_accuracy = 0;  ///< of all evaluations; NaN if there was none

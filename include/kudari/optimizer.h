@@ -97,10 +97,11 @@ class Optimizer {
   Report Step(const Oracle& oracle);
 
   /// The same steps with gradients that are those of loss * loss_scale. Dividing by it costs no
-  /// pass of its own: norms, clipping and Report::grad_norm are of the unscaled gradient. A gradient
-  /// that is not finite skips the step, with nothing changed, whatever the spec's NonFinite policy.
-  /// The oracle returns the plain loss. Throws Error if loss_scale is not positive or it or its
-  /// inverse is not finite, or if no tensor has a gradient. GradScaler finds the scale.
+  /// pass of its own: norms, clipping and Report::grad_norm are of the unscaled gradient. A
+  /// gradient that is not finite skips the step, with nothing changed, whatever the spec's
+  /// NonFinite policy. The oracle returns the plain loss. Throws Error if loss_scale is not
+  /// positive or it or its inverse is not finite, or if no tensor has a gradient. GradScaler finds
+  /// the scale.
   Report StepScaled(double loss_scale);
   Report StepScaled(double loss_scale, const Oracle& oracle);
 
