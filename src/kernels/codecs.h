@@ -64,12 +64,12 @@ struct DynamicTables {
   /// The nearest of y is the first code with y <= limits[code]; the last limit is infinite.
   std::array<float, 256> map, limits;
   /// A shorter way: numbers from 2^(kLowest - 127) that share their sign and their bits above
-  /// `shift` are in one bucket, smaller ones in the first of their sign. first[bucket] is the
+  /// Shift() are in one bucket, smaller ones in the first of their sign. first[bucket] is the
   /// least code in it, and no bucket has more than two. Negative numbers come in the second half,
   /// which the unsigned map lacks.
-  int shift;
   std::array<int32_t, 3072> first;
   static constexpr uint32_t kLowest = 104;
+  static constexpr int Shift(bool is_signed) { return is_signed ? 17 : 16; }
 };
 const DynamicTables& DynamicTablesOf(bool is_signed);
 
