@@ -96,7 +96,9 @@ HWY_INLINE hn::Vec<Words<D>> RandomBits(D /*d*/, uint32_t i, internal::RandomKey
     x = hn::Mul(hn::Xor(x, hn::ShiftRight<13>(x)), hn::Set(words, 0xC2B2AE35U));
     return hn::Xor(x, hn::ShiftRight<16>(x));
   };
-  const auto first = mix(hn::Xor(hn::Iota(words, i), hn::Set(words, keys.first)));
+  // Highway's Iota is slow unless its start is a constant.
+  const auto index = hn::Add(hn::Iota(words, 0), hn::Set(words, i));
+  const auto first = mix(hn::Xor(index, hn::Set(words, keys.first)));
   return mix(hn::Add(first, hn::Set(words, keys.second)));
 }
 
