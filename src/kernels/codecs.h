@@ -87,7 +87,9 @@ struct Codecs {
   void (*load)(const Coded& from, size_t begin, size_t n, float* to);
   /// The reverse. For formats with blocks `begin` is a multiple of kCodeBlock and n too, unless the
   /// array ends at begin + n. Numbers that are not finite are coded as zero there, and do not
-  /// count for the scale; a number that is not zero never has the code of zero in kRoot8.
+  /// count for the scale; a number that is not zero never has the code of zero in kRoot8. Of
+  /// kLinear8 a block's greatest number may come back infinite if it is the greatest float. A block
+  /// whose greatest number (in kRoot8, greatest root) is below 2^-100 is coded as zeros.
   void (*store)(const float* from, size_t begin, size_t n, const Coded& to);
 };
 

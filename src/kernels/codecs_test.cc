@@ -458,6 +458,28 @@ TEST_P(CodecsTest, RandomBitsAreEvenAndIndependent) {
   }
 }
 
+TEST_P(CodecsTest, RandomBitsAreMurmursOfTheIndexBetweenTheKeys) {
+  // The finaliser of MurmurHash3 by its steps; 0x514E28B7 is the known result of 1.
+  const auto finalise = [](uint32_t h) {
+    h ^= h >> 16U;
+    h *= 2246822507U;
+    h ^= h >> 13U;
+    h *= 3266489909U;
+    return h ^ (h >> 16U);
+  };
+  ASSERT_EQ(finalise(1), 0x514E28B7U);
+  for (const uint64_t key : {uint64_t{0}, uint64_t{7}, ~uint64_t{0}}) {
+    const RandomKeys keys = RandomKeysOf(key, 0);
+    std::vector<uint8_t> expected;
+    for (uint32_t i = 0; i < 1001; ++i) {
+      const uint32_t bits = finalise(finalise(i ^ keys.first) + keys.second);
+      expected.push_back(static_cast<uint8_t>(bits >> 24));
+    }
+    EXPECT_EQ(UpperBits(codecs(), Format::kBFloat16Random, 1001, key), expected);
+    EXPECT_EQ(UpperBits(codecs(), Format::kFloat16Random, 1001, key), expected);
+  }
+}
+
 TEST_P(CodecsTest, RandomBitsAreOfTheIndexAndTheKeyAlone) {
   Random random(6);
   const size_t n = 1000;
