@@ -64,12 +64,12 @@ struct DynamicTables {
   /// The nearest of y is the first code with y <= limits[code]; the last limit is infinite.
   std::array<float, 256> map, limits;
   /// A shorter way: numbers from 2^(kLowest - 127) that share their sign and their bits above
-  /// `shift` are in one bucket, smaller ones in the first of their sign. first[bucket] is the
+  /// Shift() are in one bucket, smaller ones in the first of their sign. first[bucket] is the
   /// least code in it, and no bucket has more than two. Negative numbers come in the second half,
   /// which the unsigned map lacks.
-  int shift;
   std::array<int32_t, 3072> first;
   static constexpr uint32_t kLowest = 104;
+  static constexpr int Shift(bool is_signed) { return is_signed ? 17 : 16; }
 };
 const DynamicTables& DynamicTablesOf(bool is_signed);
 
@@ -87,7 +87,9 @@ struct Codecs {
   void (*load)(const Coded& from, size_t begin, size_t n, float* to);
   /// The reverse. For formats with blocks `begin` is a multiple of kCodeBlock and n too, unless the
   /// array ends at begin + n. Numbers that are not finite are coded as zero there, and do not
-  /// count for the scale; a number that is not zero never has the code of zero in kRoot8.
+  /// count for the scale; a number that is not zero never has the code of zero in kRoot8. Of
+  /// kLinear8 a block's greatest number may come back infinite if it is the greatest float. A block
+  /// whose greatest number (in kRoot8, greatest root) is below 2^-100 is coded as zeros.
   void (*store)(const float* from, size_t begin, size_t n, const Coded& to);
 };
 

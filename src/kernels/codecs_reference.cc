@@ -251,16 +251,16 @@ DynamicTables MakeTables(bool is_signed) {
   }
   t.limits[255] = std::numeric_limits<float>::infinity();
 
-  t.shift = is_signed ? 17 : 16;
+  const int shift = DynamicTables::Shift(is_signed);
   const auto code = [&t](uint32_t bits) {
     const auto at = std::lower_bound(t.limits.begin(), t.limits.end(), FromBits(bits));
     return static_cast<int32_t>(at - t.limits.begin());
   };
   const size_t half = is_signed ? t.first.size() / 2 : t.first.size();
   for (uint32_t b = 0; b < half; ++b) {
-    const uint32_t start = (DynamicTables::kLowest << 23) + (b << t.shift);
+    const uint32_t start = (DynamicTables::kLowest << 23) + (b << shift);
     t.first[b] = code(b == 0 ? 0 : start);
-    if (is_signed) t.first[half + b] = code(kSign | (start + (1U << t.shift) - 1));
+    if (is_signed) t.first[half + b] = code(kSign | (start + (1U << shift) - 1));
   }
   return t;
 }
