@@ -184,12 +184,13 @@ float LoadOne(const Coded& from, size_t i) {
     case Format::kMasterFloat16:
       return static_cast<const float*>(from.more)[i];
     case Format::kSplit8: {
-      const auto low = static_cast<uint32_t>(static_cast<const int8_t*>(from.more)[i]);
-      return FromBits(((static_cast<uint32_t>(halves[i]) << 8) + low) << 8);
+      // NOLINTNEXTLINE(bugprone-signed-char-misuse): it is a number
+      const int32_t low = static_cast<const int8_t*>(from.more)[i];
+      return FromBits(static_cast<uint32_t>((halves[i] << 8) + low) << 8);
     }
     case Format::kSplit16: {
-      const auto low = static_cast<uint32_t>(static_cast<const int16_t*>(from.more)[i]);
-      return FromBits((static_cast<uint32_t>(halves[i]) << 16) + low);
+      const int32_t low = static_cast<const int16_t*>(from.more)[i];
+      return FromBits((static_cast<uint32_t>(halves[i]) << 16) + static_cast<uint32_t>(low));
     }
     case Format::kKahan:
       return FromBFloat16(halves[i]) + FromBFloat16(static_cast<const uint16_t*>(from.more)[i]);

@@ -750,6 +750,28 @@ TEST_P(CodecsTest, CodesAreTheNearestBesideEveryMidpoint) {
   EXPECT_EQ(BlockCodes(codecs(), Format::kSoftsign8, soft, 1), bent);
 }
 
+TEST_P(CodecsTest, ProductsWithTheScaleAreRoundedOnce) {
+  Random random(13);
+  for (const float most : {1.0F, 3.7e-6F, 12345.67F, 3e-29F}) {
+    std::vector<float> x, squares;
+    std::vector<uint8_t> linear, roots;
+    // Numbers about the midpoints of codes; the products with them are exact in double.
+    const float inverse = 127 / most, root_inverse = 255 / std::sqrt(most);
+    for (int i = 0; i < 4000; ++i) {
+      const double middle = std::floor(127 * random.Float()) + 0.5;
+      x.push_back(static_cast<float>(middle / inverse * (1 + random.Float() * 0x1p-22)));
+      linear.push_back(static_cast<uint8_t>(
+          static_cast<int>(std::nearbyint(static_cast<double>(x.back()) * inverse))));
+      const double root = (std::abs(middle) + 127) / root_inverse;
+      squares.push_back(static_cast<float>(root * root * (1 + random.Float() * 0x1p-22)));
+      roots.push_back(static_cast<uint8_t>(
+          std::nearbyint(static_cast<double>(std::sqrt(squares.back())) * root_inverse)));
+    }
+    EXPECT_EQ(BlockCodes(codecs(), Format::kLinear8, x, most), linear);
+    EXPECT_EQ(BlockCodes(codecs(), Format::kRoot8, squares, most), roots);
+  }
+}
+
 TEST_P(CodecsTest, CodesAreTheNearestByTryingAll) {
   Random random(9);
   for (const Format format : kBlocked) {
