@@ -268,9 +268,9 @@ HWY_INLINE void StoreDynamic8(D d, hn::Vec<D> x, hn::Vec<D> most,
 template <class F>
 HWY_INLINE void ForVectors(size_t n, const F& f) {
   const hn::ScalableTag<float> wide;
-  size_t i = 0;
-  for (; i + hn::Lanes(wide) <= n; i += hn::Lanes(wide)) f(wide, i);
-  for (; i < n; ++i) f(hn::CappedTag<float, 1>(), i);
+  const size_t whole = n - n % hn::Lanes(wide);
+  for (size_t i = 0; i < whole; i += hn::Lanes(wide)) f(wide, i);
+  for (size_t i = whole; i < n; ++i) f(hn::CappedTag<float, 1>(), i);
 }
 
 /// The greatest of the magnitudes of n numbers as bits: comparing these orders NaNs above infinity
@@ -294,11 +294,13 @@ HWY_INLINE uint32_t MostBits(const float* x, size_t n) {
   return std::max(rest, hn::GetLane(hn::MaxOfLanes(words, most)));
 }
 
-/// Codes the n <= kCodeBlock elements of a block, given their MostBits.
-template <Format kFormat>
-HWY_INLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8_t* codes,
+/// Codes the n <= kCodeBlock elements of a block, given their MostBits. kRoots: `x` are the roots
+/// of the elements, while the bits are those of the elements.
+template <Format kFormat, bool kRoots = false>
+HWY_NOINLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8_t* codes,
                            float* scale) {
   float finite[kCodeBlock];
+  bool most_is_root = false;
   if (most_bits >= 0x7F800000) {
     for (size_t i = 0; i < n; ++i) {
       const bool fits = std::isfinite(x[i]) && !(kFormat == Format::kRoot8 && x[i] <= 0);
@@ -306,9 +308,10 @@ HWY_INLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8_t
     }
     x = finite;
     most_bits = MostBits<kFormat>(x, n);
+    if constexpr (kRoots) most_is_root = true;
   }
   float most = std::bit_cast<float>(most_bits);
-  if constexpr (kFormat == Format::kRoot8) most = std::sqrt(most);
+  if (kFormat == Format::kRoot8 && !most_is_root) most = std::sqrt(most);
   if (most < 0x1p-100F) {
     *scale = 0;
     std::fill(codes, codes + n, internal::ZeroCode(kFormat));
@@ -324,7 +327,7 @@ HWY_INLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8_t
     if constexpr (kFormat == Format::kLinear8) {
       StoreLinear8(d, v, hn::Set(d, inverse), codes + i);
     } else if constexpr (kFormat == Format::kRoot8) {
-      StoreRoot8(d, hn::Sqrt(v), hn::Set(d, inverse), codes + i);
+      StoreRoot8(d, kRoots ? v : hn::Sqrt(v), hn::Set(d, inverse), codes + i);
     } else if constexpr (kFormat == Format::kSoftsign8) {
       StoreSoftsign8(d, v, hn::Set(d, most), codes + i);
     } else {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels/codecs.h"
+#include "kernels/coded.h"
 #include "kernels/kernels.h"
 #include "kudari/optimizer.h"
 
@@ -114,6 +115,7 @@ struct Slotted {
   std::vector<float> adapted = {};              // coefficients of the second pass
   Coded gradient = {};                          // of the step being taken; no data: none
   bool coded = false;                           // whether an array is not float32
+  CodedFn fused = nullptr;                      // the update of these formats, if there is one
   Numerics numerics = {};                       // of the step being taken
 
   bool HasGradient() const { return gradient.data != nullptr; }

@@ -102,6 +102,13 @@ void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_
                  const float* const* next) {
   const auto& [c, s, coeffs, form, codecs, check] = pass;
   if (!s.coded) return UpdateRange(c, s, coeffs, at, begin, size, form, next);
+  if (s.fused != nullptr) {
+    const int64_t whole = size - size % static_cast<int64_t>(kCodeBlock);
+    s.fused(coeffs, form, s.weights, s.gradient, s.state.data(), static_cast<size_t>(begin),
+            static_cast<size_t>(whole));
+    begin += whole;
+    size -= whole;
+  }
   ForBlocks(codecs, s, s.gradient, Access::OfUpdate(c.rule), check, begin, size,
             [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
               Pointers block;
@@ -325,6 +332,10 @@ void Optimizer::Impl::DivideWork() {
     if (rule.norms > 0) s.adapted.resize(rule.coeff_count);
     const auto floats = [](const internal::Coded& a) { return a.format == Format::kFloat32; };
     s.coded = !floats(s.weights) || !floats(s.gradient) || !std::ranges::all_of(s.state, floats);
+    s.fused = s.unit > 0 || spec.precision.check || !s.coded
+                  ? nullptr
+                  : internal::CodedKernel(kernels->target, rule, s.weights.format,
+                                          s.gradient.format, s.slot_formats);
     const MemoryTraffic t = internal::StepTraffic(rule, tensor_list[i], s);
     traffic.read += t.read;
     traffic.written += t.written;
