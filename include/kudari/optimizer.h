@@ -1,6 +1,7 @@
 #ifndef KUDARI_OPTIMIZER_H_
 #define KUDARI_OPTIMIZER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -22,8 +23,16 @@ struct TensorState {
   std::string name = {};
   int64_t step = 0;  ///< updates that the tensor has had
   struct Buffer {
-    std::string slot = {};  ///< as the rule names it, torch's names
+    /// As the rule names it, torch's names; "master" for the master of a parameter, which has the
+    /// whole weights in `values`.
+    std::string slot = {};
     std::vector<float> values = {};
+    /// If memory does not hold float32: what it holds, without which values would be rounded anew.
+    /// "bfloat16", "linear8", "root8", "softsign8", "dynamic8" or "dynamic_unsigned8"; of a master
+    /// "float32", "split8", "split16" or "kahan".
+    std::string format = {};
+    std::vector<std::byte> codes = {};
+    std::vector<float> scales = {};  ///< of blocks, for formats of 8 bits
   };
   std::vector<Buffer> buffers = {};  ///< empty until the first update
   /// The doubles that the rule keeps for the tensor, by name; empty until the first update.
@@ -59,8 +68,8 @@ class [[nodiscard]] EvaluationView {
  private:
   friend class Optimizer;
   struct Saved {
-    float* param;
-    std::vector<float> weights;
+    std::byte* param;
+    std::vector<std::byte> weights;
   };
   explicit EvaluationView(std::shared_ptr<bool> open);
 

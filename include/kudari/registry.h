@@ -100,7 +100,8 @@ struct RuleEntry {
 
   std::string name, summary, formula, paper, use, torch;
   std::vector<Option> options;
-  std::vector<std::string> slots;  ///< at most kMostSlots
+  std::vector<std::string> slots;    ///< at most kMostSlots
+  std::vector<SlotKind> slot_kinds;  ///< beside slots
   std::vector<std::pair<std::string, double>>
       memory;  ///< names, initial values; at most kMostMemory
   size_t coeff_count = 0;
@@ -121,6 +122,8 @@ struct RuleEntry {
 
   /// Index of an option; throws Error with the nearest name.
   size_t OptionIndex(std::string_view option) const;
+  /// How many slots, from the first on, an update writes.
+  size_t StoredSlots() const { return slots.size() - (scalar.hessian != nullptr ? 1 : 0); }
   /// Of a step in float32 of a tensor of that shape.
   MemoryTraffic Traffic(std::span<const int64_t> shape) const;
 };
@@ -308,7 +311,10 @@ RuleEntry DescribedEntry() {
     e.options.push_back(
         {std::string(f.name), defaults.*f.member, f.low, f.high, std::string(f.doc)});
   }
-  for (const Slot& s : R::kState) e.slots.emplace_back(s.name);
+  for (const Slot& s : R::kState) {
+    e.slots.emplace_back(s.name);
+    e.slot_kinds.push_back(s.kind);
+  }
   return e;
 }
 

@@ -19,10 +19,18 @@ struct Field {
   std::string_view doc;
 };
 
-/// One state buffer of a rule, of the parameter's shape and float32, zero at first. Named as torch
-/// names it where torch has it.
+/// What numbers a state buffer holds, which decides about 8-bit codes for them.
+enum class SlotKind {
+  kSigned,  ///< of either sign
+  kSquare,  ///< means of squares: not negative, used through their root
+  kExact  ///< what 8 bits would spoil, as sums of small changes and terms that cancel: never coded
+};
+
+/// One state buffer of a rule, of the parameter's shape, zero at first. Named as torch names it
+/// where torch has it. Rules see float32, whatever OptimizerSpec::precision keeps.
 struct Slot {
   std::string_view name;
+  SlotKind kind = SlotKind::kSigned;
 };
 
 /// A double that a rule keeps for each tensor, and what it is before the first update: a running

@@ -80,6 +80,63 @@ struct SwaSpec {
   friend bool operator==(const SwaSpec&, const SwaSpec&) = default;
 };
 
+/// What keeps the digits that 16-bit parameters lack.
+enum class Master {
+  kNone,     ///< nothing: updates below half a unit of the parameter are lost or rounded at random
+  kFloat32,  ///< a float32 copy, 4 bytes
+  kSplit8,   ///< what bfloat16 lacks of 24 bits, 1 byte: half a unit is 2^-16 of the weight
+  kSplit16,  ///< what bfloat16 lacks of float32, 2 bytes: float32 to the bit
+  kKahan     ///< a second bfloat16 that compensates the first, 2 bytes
+};
+
+/// How a value that 16 bits cannot hold is rounded.
+enum class Rounding {
+  kNearest,    ///< to the nearest, ties to even
+  kStochastic  ///< up or down at random, so that the mean is right
+};
+
+/// How state lies in memory.
+enum class StateFormat {
+  kFloat32,
+  kBFloat16,
+  // 8 bits, in blocks of 256 that share a float32 scale, the largest magnitude:
+  kLinear8,    ///< evenly spaced codes, of means of squares those of the root
+  kSoftsign8,  ///< as kLinear8, but first moments companded: codes are denser near zero (Gupta et
+               ///< al., arXiv:2602.23349)
+  kDynamic8    ///< a decade to each power of two of codes (Dettmers et al., arXiv:2110.02861)
+};
+
+/// "none", "float32", "split8", "split16" or "kahan".
+std::string_view Name(Master master);
+
+/// Storage of parameters and state. Formats with less than 32 bits change what a step reads and
+/// writes, never how it computes: in float32, from values that are decoded first and coded after.
+///
+///     OptimizerSpec spec = AdamW{.lr = 1e-3};  // 7 bytes a parameter, gradient included
+///     spec.precision = {.master = Master::kSplit8, .state = StateFormat::kLinear8};
+struct Precision {
+  /// For 16-bit parameters; those of 32 bits need none. Split ones and Kahan's are for bfloat16.
+  /// It begins as the parameter is at its first step.
+  Master master = Master::kNone;
+  /// Of 16-bit parameters without master, and of state in bfloat16.
+  Rounding rounding = Rounding::kNearest;
+  /// Random rounding depends on it, the step, the tensor's name and the element alone.
+  int64_t seed = 0;
+  /// Of all state of the parameter's size. Tensors of less than kSmallestCoded elements keep
+  /// float32 instead of 8 bits.
+  StateFormat state = StateFormat::kFloat32;
+  /// Of single state buffers, by name.
+  std::map<std::string, StateFormat> slots = {};
+  /// Classes whose state stays float32, such as embeddings.
+  std::vector<TensorClass> exclude = {};
+  /// Count what gets lost, see Numerics: the steps are slower.
+  bool check = false;
+
+  static constexpr int64_t kSmallestCoded = 4096;
+
+  friend bool operator==(const Precision&, const Precision&) = default;
+};
+
 /// A complete description of an optimiser: a plain value, the same as a recipe's [optimizer] table.
 ///
 ///     OptimizerSpec spec = AdamW{.lr = 1e-3};
@@ -121,6 +178,8 @@ struct OptimizerSpec {
   std::string source = "plain";
   /// Oracle calls per step, at least 1.
   int64_t accumulate = 1;
+  /// Storage of parameters and state.
+  Precision precision;
   /// What follows the weights, in this order; unset: nothing.
   std::optional<LookaheadSpec> lookahead;
   std::optional<EmaSpec> ema;

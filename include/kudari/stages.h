@@ -1,6 +1,7 @@
 #ifndef KUDARI_STAGES_H_
 #define KUDARI_STAGES_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -53,7 +54,7 @@ class NesterovLookahead : public Source {
 
  private:
   std::unique_ptr<Source> inner_;
-  std::vector<std::vector<float>> weights_;
+  std::vector<std::vector<std::byte>> weights_;
 };
 
 /// Clipping by global norm (Pascanu et al., arXiv:1211.5063): min(1, max_norm / (norm + eps)).

@@ -44,7 +44,7 @@ struct Parallel {
   std::function<void(int n, const std::function<void(int)>& f)> run = {};
 };
 
-/// One gradient, as a source made it: factor * data[i] is the gradient of tensor i.
+/// One gradient, as a source made it: factor * data[i], in float32, is the gradient of tensor i.
 struct Gradient {
   double loss = kNotMeasured;
   double samples = 0;  ///< 0: no data, no step
@@ -63,9 +63,18 @@ class Engine {
   virtual int64_t steps() const = 0;
   /// The name of a tensor's rule.
   virtual std::string_view Rule(size_t index) const = 0;
-  /// A state buffer of tensor `index`; empty if its rule has none of that name or it has had no
-  /// update.
-  virtual std::span<float> Buffer(size_t index, std::string_view slot) = 0;
+  /// Elements of a state buffer of tensor `index`; 0 if its rule has none of that name or it has
+  /// had no update.
+  virtual size_t SlotSize(size_t index, std::string_view slot) const = 0;
+  /// Elements [begin, begin + out.size()) of it. Changing them is for one thread per 256 elements
+  /// from a multiple of 256 on, which are changed together if the state is in 8 bits.
+  virtual void LoadSlot(size_t index, std::string_view slot, size_t begin,
+                        std::span<float> out) const = 0;
+  virtual void StoreSlot(size_t index, std::string_view slot, size_t begin,
+                         std::span<const float> values) = 0;
+  /// The same of the weights as the rule sees them: the master's, if there is one.
+  virtual void LoadWeights(size_t index, size_t begin, std::span<float> out) const = 0;
+  virtual void StoreWeights(size_t index, size_t begin, std::span<const float> values) = 0;
   /// The value of an option at the next step; throws Error if the tensor's rule has none of that
   /// name.
   virtual double Value(size_t index, std::string_view option) const = 0;
@@ -116,6 +125,19 @@ enum class NonFinite {
   kError,      ///< as kSkip, then throw Error
 };
 
+/// What 16-bit parameters and 8-bit state lose, of one tensor in one step; see Precision::check.
+struct Numerics {
+  std::string_view tensor = {};  ///< its name; valid as long as the optimiser
+  int64_t elements = 0;
+  /// Parameters that were to change and, rounded, did not. Many of them say that the learning rate
+  /// is too small for the format, or that it needs a master.
+  int64_t lost = 0;
+  int64_t blocks = 0;  ///< of 8-bit state, of all slots
+  /// Blocks in which one element is so large that most of the others that are not zero have the
+  /// smallest code.
+  int64_t saturated = 0;
+};
+
 /// What a step did.
 struct Report {
   double loss = kNotMeasured;
@@ -130,6 +152,8 @@ struct Report {
   /// Name of the first tensor whose gradient is not finite, if the gradient was examined; valid as
   /// long as the optimiser.
   std::string_view first_nonfinite = {};
+  /// Of each tensor that was stepped, if Precision::check asks for it; valid until the next step.
+  std::span<const Numerics> numerics = {};
   /// Memory that the step had to read and write, in bytes.
   int64_t bytes_read = 0, bytes_written = 0;
 };

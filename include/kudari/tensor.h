@@ -9,8 +9,14 @@
 
 namespace kudari {
 
-/// Storage type of a parameter and its gradient.
-enum class DType { kFloat32 };
+/// Storage type of a parameter or a gradient.
+enum class DType { kFloat32, kBFloat16, kFloat16 };
+
+/// "float32", "bfloat16" or "float16".
+std::string_view Name(DType dtype);
+
+/// Bytes of an element.
+int64_t Bytes(DType dtype);
 
 /// What a parameter is for, which decides about weight decay and which rule suits it.
 enum class TensorClass { kMatrix, kConvolution, kEmbedding, kHead, kNorm, kBias };
@@ -22,16 +28,20 @@ enum class TensorClass { kMatrix, kConvolution, kEmbedding, kHead, kNorm, kBias 
 struct Tensor {
   std::string name = {};            ///< unique among the tensors of an optimiser, not empty
   std::vector<int64_t> shape = {};  ///< {} is one element
-  DType dtype = DType::kFloat32;
+  DType dtype = DType::kFloat32;    ///< of the parameter; see Precision for 16 bits
   void* param = nullptr;
   /// Read, never written. Null means that the tensor has no gradient: it is skipped completely. A
   /// gradient of zeros is a real step.
   const void* grad = nullptr;
+  /// Unset: that of the parameter.
+  std::optional<DType> grad_dtype = std::nullopt;
   /// Unset: Classify decides.
   std::optional<TensorClass> tensor_class = std::nullopt;
 
   /// Number of elements.
   int64_t Size() const;
+  /// Storage type of the gradient.
+  DType GradType() const { return grad_dtype.value_or(dtype); }
 };
 
 /// The class that shape and name suggest: a name that ends in "bias" is a bias; a name with a

@@ -36,9 +36,9 @@ void CheckCount(std::string_view where, int64_t value, int64_t low) {
 
 Arrays CopyParameters(const Engine& engine) {
   Arrays arrays;
-  for (const Tensor& t : engine.tensors()) {
-    const auto* const p = static_cast<const float*>(t.param);
-    arrays.emplace_back(p, p + t.Size());
+  for (size_t i = 0; i < engine.tensors().size(); ++i) {
+    arrays.emplace_back(static_cast<size_t>(engine.tensors()[i].Size()));
+    engine.LoadWeights(i, 0, arrays.back());
   }
   return arrays;
 }

@@ -25,7 +25,7 @@ void CheckCount(std::string_view where, int64_t value, int64_t low);
 using Arrays = std::vector<std::vector<float>>;
 using AveragerState = std::map<std::string, std::vector<float>>;
 
-/// Copies of the parameters.
+/// Copies of the weights.
 Arrays CopyParameters(const Engine& engine);
 
 /// Adds arrays to a state, each as "kind/tensor".

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "averagers/averagers.h"
 #include "core/elements.h"
 #include "kudari/registry.h"
@@ -8,17 +10,26 @@ namespace {
 
 /// Moves the slow values by alpha towards the fast ones, and these to where the slow ones are then.
 /// In double, rounded once: exact for an alpha of 0 or 1, and values that agree stay.
-void Meet(float* slow, float* fast, double alpha, size_t begin, size_t end) {
-  for (size_t i = begin; i < end; ++i) {
+void Meet(float* slow, std::span<float> fast, double alpha) {
+  for (size_t i = 0; i < fast.size(); ++i) {
     const double met = (1 - alpha) * static_cast<double>(slow[i]) + alpha * fast[i];
     slow[i] = fast[i] = static_cast<float>(met);
   }
 }
 
-/// The momentum of a tensor; empty if its rule has none or it has had no update.
-std::span<float> Momentum(Engine& engine, size_t tensor) {
-  const std::span<float> buffer = engine.Buffer(tensor, "momentum_buffer");
-  return buffer.empty() ? engine.Buffer(tensor, "exp_avg") : buffer;
+/// Lets the slow momentum of a tensor, if its rule has one of that many elements, meet the fast one
+/// in elements [begin, end).
+void MeetMomentum(Engine& engine, size_t tensor, std::vector<float>& slow, double alpha,
+                  size_t begin, size_t end) {
+  const auto slot = engine.SlotSize(tensor, "momentum_buffer") > 0 ? "momentum_buffer" : "exp_avg";
+  if (engine.SlotSize(tensor, slot) != slow.size()) return;
+  float block[internal::kCodeBlock];
+  for (size_t at = begin; at < end; at += internal::kCodeBlock) {
+    const std::span<float> fast(block, std::min(internal::kCodeBlock, end - at));
+    engine.LoadSlot(tensor, slot, at, fast);
+    Meet(slow.data() + at, fast, alpha);
+    engine.StoreSlot(tensor, slot, at, fast);
+  }
 }
 
 }  // namespace
@@ -38,14 +49,14 @@ void Lookahead::Start(Engine& engine) {
 void Lookahead::After(Engine& engine) {
   if (engine.steps() % spec_.k != 0) return;
   const std::span<const Tensor> tensors = engine.tensors();
-  const bool pullback = spec_.state == LookaheadState::kPullback;
-  internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    Meet(slow_[i].data(), static_cast<float*>(tensors[i].param), spec_.alpha, begin, end);
-    if (!pullback) return;
-    const std::span<float> momentum = Momentum(engine, i);
-    if (momentum.size() != momentum_[i].size()) return;
-    Meet(momentum_[i].data(), momentum.data(), spec_.alpha, begin, end);
+  internal::ChangeWeights(engine, [&](size_t i, size_t begin, std::span<float> p) {
+    Meet(slow_[i].data() + begin, p, spec_.alpha);
   });
+  if (spec_.state == LookaheadState::kPullback) {
+    internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
+      MeetMomentum(engine, i, momentum_[i], spec_.alpha, begin, end);
+    });
+  }
   if (spec_.state != LookaheadState::kReset) return;
   for (size_t i = 0; i < tensors.size(); ++i) engine.ResetState(i);
 }

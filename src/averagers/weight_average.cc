@@ -12,15 +12,13 @@ void WeightAverage::Start(Engine& engine) {
 }
 
 void WeightAverage::MoveTowards(const Engine& engine, double weight) {
-  const std::span<const Tensor> tensors = engine.tensors();
-  internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    const auto* const p = static_cast<const float*>(tensors[i].param);
-    float* const average = average_[i].data();
+  internal::ForWeights(engine, [&](size_t i, size_t begin, std::span<const float> p) {
+    float* const average = average_[i].data() + begin;
     if (count_ == 0 || weight == 1) {
-      std::copy(p + begin, p + end, average + begin);
+      std::copy(p.begin(), p.end(), average);
       return;
     }
-    for (size_t k = begin; k < end; ++k) {
+    for (size_t k = 0; k < p.size(); ++k) {
       const double now = average[k];
       average[k] = static_cast<float>(now + weight * (p[k] - now));
     }

@@ -2,10 +2,12 @@
 #define KUDARI_CORE_ELEMENTS_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
 
+#include "kernels/codecs.h"
 #include "kernels/parallel.h"
 #include "kudari/step.h"
 #include "kudari/tensor.h"
@@ -14,8 +16,8 @@ namespace kudari::internal {
 
 /// Calls f(index of a tensor, begin, end) for ranges of elements that together are all elements of
 /// all tensors, on as many workers as `parallel` wants and the number of elements is worth. Where
-/// the ranges are cut depends on the workers: f must treat each element by itself. Allocates
-/// nothing.
+/// the ranges are cut depends on the workers: f must treat each element by itself. Ranges begin at
+/// multiples of kCodeBlock. Allocates nothing.
 template <class F>
 void ForElements(std::span<const Tensor> tensors, const Parallel& parallel, const F& f) {
   // Below this many elements a second thread costs more than it saves.
@@ -30,13 +32,72 @@ void ForElements(std::span<const Tensor> tensors, const Parallel& parallel, cons
     int64_t before = 0;
     for (size_t i = 0; i < tensors.size(); ++i) {
       const int64_t size = tensors[i].Size();
-      const int64_t begin = std::max<int64_t>(first - before, 0);
-      const int64_t end = std::min(last - before, size);
+      const auto cut = [size](int64_t at) {
+        constexpr auto kUnit = static_cast<int64_t>(kCodeBlock);
+        return at >= size ? size : std::max<int64_t>(at, 0) / kUnit * kUnit;
+      };
+      const int64_t begin = cut(first - before), end = cut(last - before);
       if (begin < end) f(i, static_cast<size_t>(begin), static_cast<size_t>(end));
       before += size;
     }
   };
   RunParallel(parallel, threads, std::cref(share));
+}
+
+/// Calls f(index of a tensor, first element, weights) for ranges of at most kCodeBlock weights, or
+/// larger ones where they are float32; see Engine::LoadWeights.
+template <class F>
+void ForWeights(const Engine& engine, const F& f) {
+  const std::span<const Tensor> tensors = engine.tensors();
+  ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
+    if (tensors[i].dtype == DType::kFloat32) {
+      const auto* const p = static_cast<const float*>(tensors[i].param);
+      return f(i, begin, std::span(p + begin, p + end));
+    }
+    float block[kCodeBlock];
+    for (size_t at = begin; at < end; at += kCodeBlock) {
+      const std::span<float> weights(block, std::min(kCodeBlock, end - at));
+      engine.LoadWeights(i, at, weights);
+      f(i, at, std::span<const float>(weights));
+    }
+  });
+}
+
+/// The same for an f that changes the weights.
+template <class F>
+void ChangeWeights(Engine& engine, const F& f) {
+  const std::span<const Tensor> tensors = engine.tensors();
+  ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
+    if (tensors[i].dtype == DType::kFloat32) {
+      auto* const p = static_cast<float*>(tensors[i].param);
+      return f(i, begin, std::span(p + begin, p + end));
+    }
+    float block[kCodeBlock];
+    for (size_t at = begin; at < end; at += kCodeBlock) {
+      const std::span<float> weights(block, std::min(kCodeBlock, end - at));
+      engine.LoadWeights(i, at, weights);
+      f(i, at, weights);
+      engine.StoreWeights(i, at, weights);
+    }
+  });
+}
+
+/// How an array of that type lies in memory.
+inline Format FormatOf(DType type) {
+  return type == DType::kFloat32    ? Format::kFloat32
+         : type == DType::kBFloat16 ? Format::kBFloat16
+                                    : Format::kFloat16;
+}
+
+/// A parameter as the model sees it.
+inline Coded Visible(const Tensor& tensor) {
+  return {.format = FormatOf(tensor.dtype), .data = tensor.param};
+}
+
+/// The bytes of a parameter.
+inline std::span<std::byte> BytesOf(const Tensor& tensor) {
+  return {static_cast<std::byte*>(tensor.param),
+          static_cast<size_t>(tensor.Size() * Bytes(tensor.dtype))};
 }
 
 }  // namespace kudari::internal

@@ -9,6 +9,7 @@
 namespace kudari {
 namespace {
 
+constexpr std::array kTypeNames = {"float32", "bfloat16", "float16"};
 constexpr std::array kClassNames = {"matrix", "convolution", "embedding", "head", "norm", "bias"};
 
 // What marks a class: a word of the name that has `part` in it or is one of `words`.
@@ -81,6 +82,10 @@ std::string ClassReason(std::string_view name, const std::vector<int64_t>& shape
   if (shape.size() == 1) return "1 dimension";
   return std::to_string(shape.size()) + " dimensions";
 }
+
+std::string_view Name(DType dtype) { return kTypeNames.at(static_cast<size_t>(dtype)); }
+
+int64_t Bytes(DType dtype) { return dtype == DType::kFloat32 ? 4 : 2; }
 
 std::string_view Name(TensorClass c) { return kClassNames.at(static_cast<size_t>(c)); }
 

@@ -312,15 +312,15 @@ constexpr internal::RuleKernels KernelsOf() {
   return kernels;
 }
 
-// Adds up f(element) in double over sixteen virtual lanes.
+// lanes[i % 16] <- f(x[i], lanes[i % 16]) in double.
 template <class F>
-HWY_INLINE double Sum16(const float* x, size_t n, const F& f) {
+HWY_INLINE void Add16(const float* x, size_t n, double* lanes, const F& f) {
   const hn::ScalableTag<double> d;
   const hn::Rebind<float, decltype(d)> half;
   constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(double);
   constexpr size_t kVectors = 16 / kLanes;
   hn::Vec<decltype(d)> sum[kVectors];
-  for (auto& s : sum) s = hn::Zero(d);
+  for (size_t k = 0; k < kVectors; ++k) sum[k] = hn::LoadU(d, lanes + k * kLanes);
   const auto add = [&](const float* at) HWY_ATTR {
     for (size_t k = 0; k < kVectors; ++k) {
       sum[k] = f(hn::PromoteTo(d, hn::LoadU(half, at + k * kLanes)), sum[k]);
@@ -339,20 +339,18 @@ HWY_INLINE double Sum16(const float* x, size_t n, const F& f) {
     std::memcpy(tail, x + whole, rest * sizeof(float));
     add(tail);
   }
-  double lanes[16];
   for (size_t k = 0; k < kVectors; ++k) hn::StoreU(sum[k], d, lanes + k * kLanes);
-  return internal::SumLanes(lanes);
 }
 
 using Doubles = hn::Vec<hn::ScalableTag<double>>;
 
-double SumSquares(const float* x, size_t n) {
+void AddSquares(const float* x, size_t n, double* lanes) {
   // The product of two floats is exact in double.
-  return Sum16(x, n, [](Doubles v, Doubles sum) HWY_ATTR { return hn::MulAdd(v, v, sum); });
+  Add16(x, n, lanes, [](Doubles v, Doubles sum) HWY_ATTR { return hn::MulAdd(v, v, sum); });
 }
 
-double Sum(const float* x, size_t n) {
-  return Sum16(x, n, [](Doubles v, Doubles sum) HWY_ATTR { return hn::Add(v, sum); });
+void Add(const float* x, size_t n, double* lanes) {
+  Add16(x, n, lanes, [](Doubles v, Doubles sum) HWY_ATTR { return hn::Add(v, sum); });
 }
 
 void AddScaled(float* HWY_RESTRICT y, const float* HWY_RESTRICT x, float a, size_t n) {
@@ -538,8 +536,8 @@ const internal::RuleKernels* Table(TypeList<R...> /*rules*/) {
 internal::KernelSet Set(std::string_view target) {
   return {target,
           Table(AllRules()),
-          &SumSquares,
-          &Sum,
+          &AddSquares,
+          &Add,
           {&RowSquares, &RowColumns, &RowWeightedSquares, &RowApply, &RowVary, &RowApplyVaried},
           &AddScaled,
           &CompiledFor};

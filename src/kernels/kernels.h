@@ -59,16 +59,19 @@ struct KernelSet {
   std::string_view target;  ///< "avx512", "avx2", "neon" or "scalar"
   /// In the order of AllRules; null in the scalar set, which uses RuleEntry::scalar.
   const RuleKernels* rules;
-  /// The sum of squares in double over sixteen virtual lanes, which are added in a fixed order.
-  /// Finite exactly if every element is.
-  double (*sum_squares)(const float* x, size_t n);
-  /// The sum in double, in the same way.
-  double (*sum)(const float* x, size_t n);
+  /// lanes[i % 16] += x[i]^2, in double. Finite exactly if every element is.
+  void (*add_squares)(const float* x, size_t n, double* lanes);
+  /// lanes[i % 16] += x[i], in double.
+  void (*add)(const float* x, size_t n, double* lanes);
   RowPasses<float> rows;
   /// y <- y + a x, rounded once.
   void (*add_scaled)(float* y, const float* x, float a, size_t n);
   /// The instruction set that the code was in fact compiled for, by Highway's name.
   std::string_view (*compiled_for)();
+
+  /// The sum of squares, and the sum: of the lanes in a fixed order.
+  double sum_squares(const float* x, size_t n) const;
+  double sum(const float* x, size_t n) const;
 };
 
 /// The sets that this machine can run, best first; the last is the scalar one.
@@ -97,6 +100,18 @@ inline double SumLanes(const double (&lanes)[16]) {
     for (int i = 0; i < half; ++i) sum[i] += sum[i + half];
   }
   return sum[0];
+}
+
+inline double KernelSet::sum_squares(const float* x, size_t n) const {
+  double lanes[16] = {};
+  add_squares(x, n, lanes);
+  return SumLanes(lanes);
+}
+
+inline double KernelSet::sum(const float* x, size_t n) const {
+  double lanes[16] = {};
+  add(x, n, lanes);
+  return SumLanes(lanes);
 }
 
 }  // namespace kudari::internal

@@ -21,16 +21,12 @@ std::vector<RuleEntry> Entries(TypeList<R...> /*rules*/) {
   return entries;
 }
 
-double SumSquares(const float* x, size_t n) {
-  double lanes[16] = {};
+void AddSquares(const float* x, size_t n, double* lanes) {
   for (size_t i = 0; i < n; ++i) lanes[i % 16] += static_cast<double>(x[i]) * x[i];
-  return internal::SumLanes(lanes);
 }
 
-double Sum(const float* x, size_t n) {
-  double lanes[16] = {};
+void Add(const float* x, size_t n, double* lanes) {
   for (size_t i = 0; i < n; ++i) lanes[i % 16] += static_cast<double>(x[i]);
-  return internal::SumLanes(lanes);
 }
 
 void AddScaled(float* y, const float* x, float a, size_t n) {
@@ -128,7 +124,7 @@ template RowPasses<double> ScalarRows<double>();
 std::vector<RuleEntry> ElementwiseRules() { return Entries(AllRules()); }
 
 const KernelSet& ScalarKernels() {
-  static const KernelSet set = {"scalar",   nullptr,     &SumSquares, &Sum, ScalarRows<float>(),
+  static const KernelSet set = {"scalar",   nullptr,     &AddSquares, &Add, ScalarRows<float>(),
                                 &AddScaled, &CompiledFor};
   return set;
 }

@@ -1,8 +1,8 @@
 // The view in which parameters are the weights to be evaluated.
 #include <utility>
 
-#include "core/elements.h"
 #include "kudari/error.h"
+#include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
@@ -51,26 +51,40 @@ EvaluationView Optimizer::Evaluation() {
     const internal::Slotted& s = impl.slotted[i];
     if (by_rule(i)) coeffs[i] = impl.cohorts[s.cohort].CoeffsAt(s.step + 1, s.memory);
     if (averages[i] == nullptr && coeffs[i] == nullptr) continue;
-    auto* const p = static_cast<float*>(impl.tensor_list[i].param);
-    view.saved_.push_back({p, std::vector<float>(p, p + s.size)});
+    const std::span<std::byte> p = internal::BytesOf(impl.tensor_list[i]);
+    view.saved_.push_back({p.data(), std::vector<std::byte>(p.begin(), p.end())});
   }
   internal::ForElements(impl.tensor_list, impl.parallel_, [&](size_t i, size_t begin, size_t end) {
-    float* const p = static_cast<float*>(impl.tensor_list[i].param) + begin;
+    // Masters stay: the view is of what the model sees.
+    const internal::Coded visible = internal::Visible(impl.tensor_list[i]);
     if (averages[i] != nullptr) {
-      std::copy(averages[i] + begin, averages[i] + end, p);
+      impl.codecs->store(averages[i] + begin, begin, end - begin, visible);
     } else if (coeffs[i] != nullptr) {
-      const internal::Slotted& s = impl.slotted[i];
-      const internal::Cohort& c = impl.cohorts[s.cohort];
-      float* state[RuleEntry::kMostSlots];
-      for (size_t k = 0; k < s.state.size(); ++k) state[k] = s.state[k] + begin;
-      if (c.kernels.evaluate != nullptr) {
-        c.kernels.evaluate(coeffs[i], {}, p, nullptr, state, end - begin, nullptr);
-      } else {
-        c.rule.scalar.evaluate(coeffs[i], {}, p, nullptr, state, end - begin);
-      }
+      impl.Evaluate(i, coeffs[i], begin, end, visible);
     }
   });
   return view;
+}
+
+/// Puts what a rule says is to be evaluated in elements [begin, end) of a tensor into `to`.
+void Optimizer::Impl::Evaluate(size_t index, const float* coeffs, size_t begin, size_t end,
+                               const internal::Coded& to) {
+  internal::Slotted& s = slotted[index];
+  const internal::Cohort& c = cohorts[s.cohort];
+  s.weights.data = tensor_list[index].param;
+  internal::ForBlocks(*codecs, s, {}, internal::Access::OfEvaluation(c.rule), false,
+                      static_cast<int64_t>(begin), static_cast<int64_t>(end - begin),
+                      [&](int64_t at, int64_t n, float* p, const float*, float* const* state) {
+                        const auto count = static_cast<size_t>(n);
+                        if (c.kernels.evaluate != nullptr) {
+                          c.kernels.evaluate(coeffs, {}, p, nullptr, state, count, nullptr);
+                        } else {
+                          c.rule.scalar.evaluate(coeffs, {}, p, nullptr, state, count);
+                        }
+                        if (to.format != internal::Format::kFloat32) {
+                          codecs->store(p, static_cast<size_t>(at), count, to);
+                        }
+                      });
 }
 
 }  // namespace kudari

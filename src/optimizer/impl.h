@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/codecs.h"
+#include "kernels/coded.h"
 #include "kernels/kernels.h"
 #include "kudari/optimizer.h"
 
@@ -31,38 +33,38 @@ inline constexpr int64_t kTogether = 8 * kBlock;
 // Tensors of whole rules up to this size are stepped side by side, one thread each.
 inline constexpr int64_t kSideBySide = 1 << 18;
 
-/// Zeroed float arrays in one allocation, each aligned to a cache line.
+/// Zeroed arrays in one allocation, each aligned to a cache line.
 class Arena {
  public:
-  /// `total` is the sum of Padded(n) over the arrays.
+  /// `total` is the sum of Padded(bytes) over the arrays.
   explicit Arena(size_t total)
-      : memory_(static_cast<char*>(std::calloc(total * sizeof(float) + kAlignment, 1)),
-                &std::free) {
+      : memory_(static_cast<char*>(std::calloc(total + kAlignment, 1)), &std::free) {
     if (memory_ == nullptr) throw std::bad_alloc();
     const auto address = reinterpret_cast<uintptr_t>(memory_.get());
-    next_ = reinterpret_cast<float*>(memory_.get() + (kAlignment - address % kAlignment));
+    next_ = memory_.get() + (kAlignment - address % kAlignment);
   }
 
-  static size_t Padded(size_t n) {
-    constexpr size_t kLine = kAlignment / sizeof(float);
-    return Gap(n) + (n + kLine - 1) / kLine * kLine;
+  static size_t Padded(size_t bytes) {
+    return Gap(bytes) + (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
 
-  float* Take(size_t n) {
-    float* const array = next_ + Gap(n);
-    next_ += Padded(n);
+  /// Null for no bytes.
+  void* Take(size_t bytes) {
+    if (bytes == 0) return nullptr;
+    char* const array = next_ + Gap(bytes);
+    next_ += Padded(bytes);
     return array;
   }
 
  private:
   static constexpr size_t kAlignment = 64;
   // State arrays a power of two apart, which adjacent ones of a large tensor often are, cost a step
-  // up to a third of its time; a gap of 256 to 65,536 floats before each avoids that.
-  static constexpr size_t kStagger = 528;
-  static size_t Gap(size_t n) { return n < kBlock ? 0 : kStagger; }
+  // up to a third of its time; a gap of 1 to 256 KiB before each avoids that.
+  static constexpr size_t kStagger = 2112;
+  static size_t Gap(size_t bytes) { return bytes < kBlock * sizeof(float) ? 0 : kStagger; }
 
   std::unique_ptr<char, decltype(&std::free)> memory_;
-  float* next_;
+  char* next_;
 };
 
 inline constexpr int kNoGroup = -1, kFallbackGroup = -2;  // as in TensorPlan
@@ -102,15 +104,22 @@ struct Slotted {
   TensorClass tensor_class;
   int64_t size;
   std::vector<int64_t> slot_sizes;
-  bool clips, centralizes;    // unit by unit
-  int64_t unit = 0;           // elements of a unit; 0: nothing is done unit by unit
-  int64_t step = 0;           // updates that the tensor has had
-  TensorMemory memory = {};   // of the rule
-  bool has_state = false;     // since the first gradient
-  std::vector<float*> state;  // one pointer a slot, null for one of size 0
+  std::vector<Format> slot_formats;  // beside slot_sizes
+  bool clips, centralizes;           // unit by unit
+  int64_t unit = 0;                  // elements of a unit; 0: nothing is done unit by unit
+  int64_t step = 0;                  // updates that the tensor has had
+  TensorMemory memory = {};          // of the rule
+  bool has_state = false;            // since the first gradient
+  Coded weights = {};                // the parameter, where the tensor says, and its master
+  std::vector<Coded> state = {};     // one a slot; no data for one of size 0
   std::vector<GradientForm<float>> units = {};  // of the step being taken
   std::vector<float> adapted = {};              // coefficients of the second pass
-  const float* gradient = nullptr;              // of the step being taken
+  Coded gradient = {};                          // of the step being taken; no data: none
+  bool coded = false;                           // whether an array is not float32
+  CodedFn fused = nullptr;                      // the update of these formats, if there is one
+  Numerics numerics = {};                       // of the step being taken
+
+  bool HasGradient() const { return gradient.data != nullptr; }
 };
 
 /// A piece of work: elements [begin, begin + size) of a tensor.
@@ -160,9 +169,12 @@ struct Optimizer::Impl final : Engine {
   std::vector<float*> scratch;                   // one a worker
 
   std::vector<double> coeff_scratch;
-  MemoryTraffic traffic;  // of the passes over `active` tensors
+  MemoryTraffic traffic;       // of the passes over `active` tensors
+  int64_t gradient_bytes = 0;  // of all of them
   int64_t step_count = 0;
   const internal::KernelSet* kernels;
+  const internal::Codecs* codecs;  // of the same instruction set
+  std::vector<Numerics> numerics;  // what the report shows
   Parallel parallel_;
   std::unique_ptr<Source> source;
   std::vector<std::unique_ptr<Scale>> scales;
@@ -177,19 +189,32 @@ struct Optimizer::Impl final : Engine {
   const Parallel& parallel() const override { return parallel_; }
   int64_t steps() const override { return step_count; }
   std::string_view Rule(size_t index) const override;
-  std::span<float> Buffer(size_t index, std::string_view slot) override;
+  size_t SlotSize(size_t index, std::string_view slot) const override;
+  void LoadSlot(size_t index, std::string_view slot, size_t begin,
+                std::span<float> out) const override;
+  void StoreSlot(size_t index, std::string_view slot, size_t begin,
+                 std::span<const float> values) override;
+  void LoadWeights(size_t index, size_t begin, std::span<float> out) const override;
+  void StoreWeights(size_t index, size_t begin, std::span<const float> values) override;
   double Value(size_t index, std::string_view option) const override;
   void ResetState(size_t index) override;
+
+  const internal::Coded& SlotNamed(size_t index, std::string_view slot) const;
+  internal::Coded WeightsNow(size_t index) const;
 
   // Construction, optimizer.cc.
   void AddTensor(const Tensor& tensor, std::vector<bool>& matched, const Registry& registry);
   size_t CohortOf(int group, TensorClass tensor_class, const Registry& registry);
+  void ChooseFormats(const Tensor& tensor, internal::Slotted& s) const;
+  void CheckSlotNames() const;
   void MakeSource();
   void AddAverager(std::unique_ptr<Averager> averager);
   void StartAveragers();
   void LoadAveragers(const std::vector<std::map<std::string, std::vector<float>>>& states);
 
   // The view, evaluation.cc.
+  void Evaluate(size_t index, const float* coeffs, size_t begin, size_t end,
+                const internal::Coded& to);
   void CheckNoView(std::string_view what) const;
 
   // A step, step.cc.
@@ -199,6 +224,9 @@ struct Optimizer::Impl final : Engine {
   void DivideWork();
   void AllocateState();
   void AllocateScratch();
+  static void ClearSlot(internal::Slotted& s, size_t k);
+  void StartMaster(internal::Slotted& s);
+  static int64_t CopiedSize(const internal::Slotted& s);
   template <class F>
   void ForPieces(const internal::Work& work, const F& f);
   double SumSquares();

@@ -8,6 +8,7 @@
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/stages.h"
+#include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
@@ -51,7 +52,8 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
                       const Registry& registry)
     : tensor_list(std::move(the_tensors)),
       spec(Complete(the_spec, registry)),
-      kernels(&internal::Kernels()) {
+      kernels(&internal::Kernels()),
+      codecs(&internal::CodecsFor(kernels->target)) {
   std::set<std::string> names;
   for (const Tensor& t : tensor_list) CheckTensor(t, names);
   std::vector<bool> matched(spec.groups.size());
@@ -62,6 +64,7 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
     throw Error("group " + std::to_string(i) + " (match = \"" + match + "\") matches no tensor" +
                 internal::Suggest(match, std::vector<std::string>(names.begin(), names.end())));
   }
+  CheckSlotNames();
   MakeSource();
   if (spec.clip_norm) {
     scales.push_back(std::make_unique<ClipNorm>(*spec.clip_norm, spec.clip_norm_eps));
@@ -108,9 +111,9 @@ void Optimizer::Impl::AddTensor(const Tensor& t, std::vector<bool>& matched,
             .tensor_class = tensor_class,
             .size = t.Size(),
             .slot_sizes = {},
+            .slot_formats = {},
             .clips = spec.agc.has_value(),
-            .centralizes = spec.centralize && t.shape.size() > 1,
-            .state = {}};
+            .centralizes = spec.centralize && t.shape.size() > 1};
   for (const std::string& match : spec.agc ? spec.agc->exclude : std::vector<std::string>()) {
     if (Glob(match, t.name)) s.clips = false;
   }
@@ -125,8 +128,78 @@ void Optimizer::Impl::AddTensor(const Tensor& t, std::vector<bool>& matched,
       throw Error(c.rule.name + ": tensor \"" + t.name + "\" " + e.what());
     }
   }
+  ChooseFormats(t, s);
   for (size_t k = 0; k < c.rule.memory.size(); ++k) s.memory[k] = c.rule.memory[k].second;
   slotted.push_back(std::move(s));
+}
+
+/// How the weights and the state of a tensor are stored.
+void Optimizer::Impl::ChooseFormats(const Tensor& t, Slotted& s) const {
+  using internal::Format;
+  const Precision& precision = spec.precision;
+  const bool random = precision.rounding == Rounding::kStochastic;
+  const Master master = t.dtype == DType::kFloat32 ? Master::kNone : precision.master;
+  const auto weights = [&] {
+    const bool brain = t.dtype == DType::kBFloat16;
+    if (t.dtype == DType::kFloat32) return Format::kFloat32;
+    if (master == Master::kFloat32) return brain ? Format::kMasterBFloat16 : Format::kMasterFloat16;
+    if (master == Master::kNone && brain) {
+      return random ? Format::kBFloat16Random : Format::kBFloat16;
+    }
+    if (master == Master::kNone) return random ? Format::kFloat16Random : Format::kFloat16;
+    if (!brain) {
+      throw Error("precision.master = \"" + std::string(Name(master)) +
+                  "\" is for bfloat16; tensor \"" + t.name + "\" is " + std::string(Name(t.dtype)) +
+                  ", which can have \"float32\"");
+    }
+    return master == Master::kSplit8    ? Format::kSplit8
+           : master == Master::kSplit16 ? Format::kSplit16
+                                        : Format::kKahan;
+  };
+  s.weights.format = weights();
+  const RuleEntry& rule = cohorts[s.cohort].rule;
+  for (size_t k = 0; k < rule.slots.size(); ++k) {
+    const auto named = precision.slots.find(rule.slots[k]);
+    StateFormat format = named == precision.slots.end() ? precision.state : named->second;
+    const bool eight = format != StateFormat::kFloat32 && format != StateFormat::kBFloat16;
+    const bool stays = s.size < Precision::kSmallestCoded || rule.slot_kinds[k] == SlotKind::kExact;
+    if (s.slot_sizes[k] != s.size || Contains(precision.exclude, s.tensor_class) ||
+        (eight && stays)) {
+      format = StateFormat::kFloat32;
+    }
+    const bool square = rule.slot_kinds[k] == SlotKind::kSquare;
+    switch (format) {
+      case StateFormat::kFloat32:
+        s.slot_formats.push_back(Format::kFloat32);
+        break;
+      case StateFormat::kBFloat16:
+        s.slot_formats.push_back(random ? Format::kBFloat16Random : Format::kBFloat16);
+        break;
+      case StateFormat::kLinear8:
+        s.slot_formats.push_back(square ? Format::kRoot8 : Format::kLinear8);
+        break;
+      case StateFormat::kSoftsign8:
+        s.slot_formats.push_back(square ? Format::kRoot8 : Format::kSoftsign8);
+        break;
+      case StateFormat::kDynamic8:
+        s.slot_formats.push_back(square ? Format::kDynamicUnsigned8 : Format::kDynamic8);
+        break;
+    }
+  }
+}
+
+/// Throws Error if a name in precision.slots is of no rule that a tensor has.
+void Optimizer::Impl::CheckSlotNames() const {
+  std::vector<std::string> known;
+  for (const Slotted& s : slotted) {
+    const auto& slots = cohorts[s.cohort].rule.slots;
+    known.insert(known.end(), slots.begin(), slots.end());
+  }
+  for (const auto& [name, format] : spec.precision.slots) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    throw Error("precision.slots: no rule in use has a state named \"" + name + "\"" +
+                internal::Suggest(name, known));
+  }
 }
 
 /// The cohort of a group's tensors of a class; made when it is first needed.
@@ -188,13 +261,46 @@ std::string_view Optimizer::Impl::Rule(size_t index) const {
   return cohorts[slotted[index].cohort].rule.name;
 }
 
-std::span<float> Optimizer::Impl::Buffer(size_t index, std::string_view slot) {
-  Slotted& s = slotted[index];
+size_t Optimizer::Impl::SlotSize(size_t index, std::string_view slot) const {
+  const Slotted& s = slotted[index];
   const auto& slots = cohorts[s.cohort].rule.slots;
   const auto at = std::find(slots.begin(), slots.end(), slot);
-  if (at == slots.end() || !s.has_state) return {};
-  const auto k = static_cast<size_t>(at - slots.begin());
-  return {s.state[k], static_cast<size_t>(s.slot_sizes[k])};
+  if (at == slots.end() || !s.has_state) return 0;
+  return static_cast<size_t>(s.slot_sizes[static_cast<size_t>(at - slots.begin())]);
+}
+
+/// A slot that there is.
+const internal::Coded& Optimizer::Impl::SlotNamed(size_t index, std::string_view slot) const {
+  const Slotted& s = slotted[index];
+  const auto& slots = cohorts[s.cohort].rule.slots;
+  const auto at = std::find(slots.begin(), slots.end(), slot);
+  return s.state[static_cast<size_t>(at - slots.begin())];
+}
+
+void Optimizer::Impl::LoadSlot(size_t index, std::string_view slot, size_t begin,
+                               std::span<float> out) const {
+  codecs->load(SlotNamed(index, slot), begin, out.size(), out.data());
+}
+
+void Optimizer::Impl::StoreSlot(size_t index, std::string_view slot, size_t begin,
+                                std::span<const float> values) {
+  const internal::Coded array = internal::Nearest(SlotNamed(index, slot));
+  codecs->store(values.data(), begin, values.size(), array);
+}
+
+/// The weights where the tensor says they are now; without a master as long as there is no state.
+internal::Coded Optimizer::Impl::WeightsNow(size_t index) const {
+  internal::Coded weights = slotted[index].weights;
+  weights.data = tensor_list[index].param;
+  return internal::Nearest(slotted[index].has_state ? weights : internal::Visible(weights));
+}
+
+void Optimizer::Impl::LoadWeights(size_t index, size_t begin, std::span<float> out) const {
+  codecs->load(WeightsNow(index), begin, out.size(), out.data());
+}
+
+void Optimizer::Impl::StoreWeights(size_t index, size_t begin, std::span<const float> values) {
+  codecs->store(values.data(), begin, values.size(), WeightsNow(index));
 }
 
 double Optimizer::Impl::Value(size_t index, std::string_view option) const {
@@ -208,7 +314,7 @@ double Optimizer::Impl::Value(size_t index, std::string_view option) const {
 
 void Optimizer::Impl::ResetState(size_t index) {
   Slotted& s = slotted[index];
-  for (size_t k = 0; k < s.state.size(); ++k) std::fill_n(s.state[k], s.slot_sizes[k], 0.0F);
+  for (size_t k = 0; k < s.state.size(); ++k) ClearSlot(s, k);
   s.step = 0;
   const auto& memory = cohorts[s.cohort].rule.memory;
   for (size_t k = 0; k < memory.size(); ++k) s.memory[k] = memory[k].second;

@@ -17,6 +17,10 @@ using internal::TableReader;
 const std::vector<std::string> kPolicies = {"propagate", "skip", "error"};
 const std::vector<std::string> kSources = {"plain", "nesterov_lookahead"};
 const std::vector<std::string> kStates = {"keep", "reset", "pullback"};
+const std::vector<std::string> kMasters = {"none", "float32", "split8", "split16", "kahan"};
+const std::vector<std::string> kRoundings = {"nearest", "stochastic"};
+const std::vector<std::string> kFormats = {"float32", "bfloat16", "linear8", "softsign8",
+                                           "dynamic8"};
 
 size_t IndexOf(const std::vector<std::string>& names, const std::string& name) {
   return static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
@@ -112,6 +116,29 @@ AdaptiveClip ReadAgc(TableReader& reader, AdaptiveClip agc) {
   return agc;
 }
 
+Precision ReadPrecision(TableReader& reader, Precision precision) {
+  if (const auto master = reader.Choice("master", kMasters)) {
+    precision.master = static_cast<Master>(IndexOf(kMasters, *master));
+  }
+  if (const auto rounding = reader.Choice("rounding", kRoundings)) {
+    precision.rounding = static_cast<Rounding>(IndexOf(kRoundings, *rounding));
+  }
+  precision.seed = reader.Integer("seed", INT64_MIN, INT64_MAX).value_or(precision.seed);
+  if (const auto state = reader.Choice("state", kFormats)) {
+    precision.state = static_cast<StateFormat>(IndexOf(kFormats, *state));
+  }
+  if (auto slots = reader.Table("slots")) {
+    for (const std::string& slot : slots->Keys()) {
+      const auto format = slots->Choice(slot, kFormats);
+      precision.slots.insert_or_assign(slot, static_cast<StateFormat>(IndexOf(kFormats, *format)));
+    }
+  }
+  precision.exclude = ReadClasses(reader, "exclude").value_or(precision.exclude);
+  precision.check = reader.Bool("check").value_or(precision.check);
+  reader.Finish();
+  return precision;
+}
+
 Group ReadGroup(TableReader reader, const std::string& base_rule, const Registry& registry) {
   Group group;
   group.match = reader.String("match").value_or("*");
@@ -201,6 +228,19 @@ std::string AveragerLines(const OptimizerSpec& spec) {
   return text;
 }
 
+std::string PrecisionText(const Precision& precision) {
+  const auto format_of = [](StateFormat f) { return Quoted(kFormats.at(static_cast<size_t>(f))); };
+  std::string slots;
+  for (const auto& [slot, format] : precision.slots) {
+    slots += (slots.empty() ? "" : ", ") + Quoted(slot) + " = " + format_of(format);
+  }
+  return "{master = " + Quoted(Name(precision.master)) +
+         ", rounding = " + Quoted(kRoundings.at(static_cast<size_t>(precision.rounding))) +
+         ", seed = " + std::to_string(precision.seed) + ", state = " + format_of(precision.state) +
+         ", slots = {" + slots + "}, exclude = " + ClassList(precision.exclude) +
+         ", check = " + (precision.check ? "true" : "false") + "}";
+}
+
 std::string OptionLines(const Options& options) {
   std::string text;
   for (const auto& [name, value] : options) text += name + " = " + ValueText(value) + "\n";
@@ -208,6 +248,8 @@ std::string OptionLines(const Options& options) {
 }
 
 }  // namespace
+
+std::string_view Name(Master master) { return kMasters.at(static_cast<size_t>(master)); }
 
 OptimizerSpec ParseRecipe(std::string_view text, std::string_view source,
                           const Registry& registry) {
@@ -240,6 +282,9 @@ OptimizerSpec ParseRecipe(std::string_view text, std::string_view source,
   spec.measure_norm = reader.Bool("measure_norm").value_or(spec.measure_norm);
   spec.source = reader.Choice("source", kSources).value_or(spec.source);
   spec.accumulate = reader.Integer("accumulate", 1, INT64_MAX).value_or(spec.accumulate);
+  if (auto table = reader.Table("precision")) {
+    spec.precision = ReadPrecision(*table, spec.precision);
+  }
   if (auto table = reader.Table("lookahead")) {
     spec.lookahead = ReadLookahead(*table, spec.lookahead.value_or(LookaheadSpec()));
   }
@@ -292,6 +337,11 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
                 internal::Suggest(spec.source, kSources));
   }
   internal::CheckCount("accumulate", spec.accumulate, 1);
+  if (spec.precision.master != Master::kNone && spec.precision.rounding == Rounding::kStochastic &&
+      spec.precision.state != StateFormat::kBFloat16) {
+    throw Error("precision.rounding = \"stochastic\" has nothing to round: precision.master = \"" +
+                std::string(Name(spec.precision.master)) + "\" keeps what parameters lack");
+  }
   static_cast<void>(internal::MakeAveragers(spec));  // their constructors check
   return full;
 }
@@ -315,6 +365,7 @@ std::string ToToml(const OptimizerSpec& spec) {
   text += std::string("measure_norm = ") + (spec.measure_norm ? "true" : "false") + "\n";
   text += "source = " + Quoted(spec.source) + "\n";
   text += "accumulate = " + std::to_string(spec.accumulate) + "\n";
+  text += "precision = " + PrecisionText(spec.precision) + "\n";
   text += AveragerLines(spec);
   for (const auto& [match, tensor_class] : spec.classes) {
     text += "\n[[optimizer.classify]]\nmatch = " + Quoted(match) + "\nclass = \"" +

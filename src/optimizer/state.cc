@@ -5,11 +5,99 @@
 
 #include "core/nearest.h"
 #include "kudari/error.h"
+#include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
 
+using internal::Coded;
+using internal::Format;
 using internal::Slotted;
+
+namespace {
+
+constexpr std::string_view kMasterSlot = "master";
+
+/// As TensorState::Buffer::format says; empty where values are what memory holds.
+std::string FormatName(Format format) {
+  switch (format) {
+    case Format::kFloat32:
+    case Format::kFloat16:  // not of state
+    case Format::kFloat16Random:
+      return "";
+    case Format::kBFloat16:
+    case Format::kBFloat16Random:
+      return "bfloat16";
+    case Format::kMasterBFloat16:
+    case Format::kMasterFloat16:
+      return "float32";
+    case Format::kSplit8:
+      return "split8";
+    case Format::kSplit16:
+      return "split16";
+    case Format::kKahan:
+      return "kahan";
+    case Format::kLinear8:
+      return "linear8";
+    case Format::kSoftsign8:
+      return "softsign8";
+    case Format::kRoot8:
+      return "root8";
+    case Format::kDynamic8:
+      return "dynamic8";
+    case Format::kDynamicUnsigned8:
+      return "dynamic_unsigned8";
+  }
+  return "";
+}
+
+/// What a buffer has in memory: its codes and its scales; of a master, what it has beside the
+/// parameter.
+struct Raw {
+  std::span<std::byte> codes;
+  std::span<float> scales;
+};
+
+Raw RawOf(const Coded& array, size_t n, bool master) {
+  const size_t more = internal::MoreBytes(array.format, n);
+  if (master) return {{static_cast<std::byte*>(array.more), more}, {}};
+  if (array.format == Format::kFloat32) return {};
+  return {{static_cast<std::byte*>(array.data), n * internal::DataBytes(array.format)},
+          {static_cast<float*>(array.more), more / sizeof(float)}};
+}
+
+TensorState::Buffer BufferOf(const internal::Codecs& codecs, std::string slot, const Coded& array,
+                             size_t n, bool master) {
+  TensorState::Buffer b{.slot = std::move(slot), .values = std::vector<float>(n)};
+  if (n == 0) return b;
+  codecs.load(array, 0, n, b.values.data());
+  const Raw raw = RawOf(array, n, master);
+  b.format = FormatName(array.format);
+  b.codes.assign(raw.codes.begin(), raw.codes.end());
+  b.scales.assign(raw.scales.begin(), raw.scales.end());
+  return b;
+}
+
+/// Whether the codes of a buffer can be taken as they are.
+bool HasCodesFor(const TensorState::Buffer& b, Format format) {
+  return !b.codes.empty() && b.format == FormatName(format);
+}
+
+/// The codes as they are if the format is the same, or else the values rounded to it.
+void Restore(const internal::Codecs& codecs, const TensorState::Buffer& b, const Coded& array,
+             bool master) {
+  const size_t n = b.values.size();
+  if (n == 0) return;
+  if (!HasCodesFor(b, array.format)) {
+    codecs.store(b.values.data(), 0, n, internal::Nearest(array));
+    return;
+  }
+  const Raw raw = RawOf(array, n, master);
+  std::copy(b.codes.begin(), b.codes.end(), raw.codes.begin());
+  std::copy(b.scales.begin(), b.scales.end(), raw.scales.begin());
+}
+
+}  // namespace
 
 OptimizerState Optimizer::State() const {
   OptimizerState state{.step = impl_->step_count};
@@ -18,8 +106,12 @@ OptimizerState Optimizer::State() const {
     TensorState t{.name = impl_->tensor_list[i].name, .step = s.step};
     const RuleEntry& rule = impl_->cohorts[s.cohort].rule;
     for (size_t k = 0; k < s.state.size(); ++k) {
-      t.buffers.push_back(
-          {rule.slots[k], std::vector<float>(s.state[k], s.state[k] + s.slot_sizes[k])});
+      t.buffers.push_back(BufferOf(*impl_->codecs, rule.slots[k], s.state[k],
+                                   static_cast<size_t>(s.slot_sizes[k]), false));
+    }
+    if (s.has_state && internal::HasMaster(s)) {
+      t.buffers.push_back(BufferOf(*impl_->codecs, std::string(kMasterSlot), impl_->WeightsNow(i),
+                                   static_cast<size_t>(s.size), true));
     }
     for (size_t k = 0; s.step > 0 && k < rule.memory.size(); ++k) {
       t.memory.emplace_back(rule.memory[k].first, s.memory[k]);
@@ -38,25 +130,36 @@ namespace {
 /// Throws unless the buffers and the memory of `t` are those of a tensor of that rule.
 void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted& s) {
   const bool fresh = t.step == 0 && t.buffers.empty();
-  if (t.step < 0 || (!fresh && t.buffers.size() != rule.slots.size())) {
+  std::vector<std::string> slots = rule.slots;
+  if (internal::HasMaster(s)) slots.emplace_back(kMasterSlot);
+  if (t.step < 0 || (!fresh && t.buffers.size() != slots.size())) {
     throw Error("state: tensor \"" + t.name + "\" has step " + std::to_string(t.step) + " and " +
-                std::to_string(t.buffers.size()) + " buffers; its rule has " +
-                std::to_string(rule.slots.size()));
+                std::to_string(t.buffers.size()) + " buffers; its rule" +
+                (internal::HasMaster(s) ? " and its master have " : " has ") +
+                std::to_string(slots.size()));
   }
   std::set<std::string> seen;
   for (const TensorState::Buffer& b : t.buffers) {
     const std::string where = "state: tensor \"" + t.name + "\", buffer \"" + b.slot + "\"";
-    const auto at = std::find(rule.slots.begin(), rule.slots.end(), b.slot);
-    if (at == rule.slots.end()) {
-      throw Error(where + ": its rule has none of that name" +
-                  internal::Suggest(b.slot, rule.slots));
+    const auto at = std::find(slots.begin(), slots.end(), b.slot);
+    if (at == slots.end()) {
+      throw Error(where + ": its rule has none of that name" + internal::Suggest(b.slot, slots));
     }
     if (!seen.insert(b.slot).second) throw Error(where + " stands twice");
-    const int64_t size = s.slot_sizes[static_cast<size_t>(at - rule.slots.begin())];
-    if (static_cast<int64_t>(b.values.size()) != size) {
+    const auto k = static_cast<size_t>(at - slots.begin());
+    const bool master = k == rule.slots.size();
+    const auto size = static_cast<size_t>(master ? s.size : s.slot_sizes[k]);
+    if (b.values.size() != size) {
       throw Error(where + " has " + std::to_string(b.values.size()) + " values, not " +
                   std::to_string(size));
     }
+    const Format format = master ? s.weights.format : s.slot_formats[k];
+    if (!HasCodesFor(b, format)) continue;
+    const Raw raw = RawOf({.format = format}, size, master);
+    if (b.codes.size() == raw.codes.size() && b.scales.size() == raw.scales.size()) continue;
+    throw Error(where + " has " + std::to_string(b.codes.size()) + " bytes of codes and " +
+                std::to_string(b.scales.size()) + " scales, not " +
+                std::to_string(raw.codes.size()) + " and " + std::to_string(raw.scales.size()));
   }
   const size_t doubles = t.step == 0 ? 0 : rule.memory.size();
   bool same = t.memory.size() == doubles;
@@ -119,7 +222,9 @@ void Optimizer::LoadState(const OptimizerState& state) {
     }
     for (const TensorState::Buffer& b : sources[i]->buffers) {
       const auto k = std::find(rule.slots.begin(), rule.slots.end(), b.slot) - rule.slots.begin();
-      std::copy(b.values.begin(), b.values.end(), s.state[static_cast<size_t>(k)]);
+      const bool master = b.slot == kMasterSlot;
+      Restore(*impl.codecs, b, master ? impl.WeightsNow(i) : s.state[static_cast<size_t>(k)],
+              master);
     }
   }
 }

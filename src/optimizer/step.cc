@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
+#include <utility>
 
 #include "kernels/parallel.h"
 #include "kudari/error.h"
+#include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
@@ -20,11 +23,18 @@ struct Pointers {
   const float* all[2 + RuleEntry::kMostSlots];  // p, g, state
   float* p;
 
-  void Point(const Tensor& tensor, const Slotted& s, int64_t begin) {
-    p = static_cast<float*>(tensor.param) + begin;
-    all[0] = p;
-    all[1] = s.gradient + begin;
-    for (size_t k = 0; k < s.state.size(); ++k) all[2 + k] = state[k] = s.state[k] + begin;
+  /// Of a tensor that is not coded.
+  void Point(const Slotted& s, int64_t begin) {
+    p = static_cast<float*>(s.weights.data) + begin;
+    const float* const g = static_cast<const float*>(s.gradient.data) + begin;
+    Set(p, g, s.state.size(),
+        [&](size_t k) { return static_cast<float*>(s.state[k].data) + begin; });
+  }
+  template <class F>
+  void Set(float* the_p, const float* g, size_t slots, const F& slot) {
+    all[0] = p = the_p;
+    all[1] = g;
+    for (size_t k = 0; k < slots; ++k) all[2 + k] = state[k] = slot(k);
   }
 };
 
@@ -42,8 +52,8 @@ void ForForms(const Slotted& s, const GradientForm<float>& form, int64_t begin, 
   }
 }
 
-/// The rule's update of one piece.
-void UpdatePiece(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
+/// The rule's update of a range in float32.
+void UpdateRange(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
                  int64_t begin, int64_t size, const GradientForm<float>& form,
                  const float* const* next) {
   ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
@@ -59,26 +69,146 @@ void UpdatePiece(const Cohort& c, const Slotted& s, const float* coeffs, const P
   });
 }
 
-/// The first pass of a rule with norms over one piece; the sums of squares go to sums[0 ... norms).
-/// `together`: the second pass over the tensor follows at once.
-void MeasurePiece(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
-                  int64_t begin, int64_t size, const GradientForm<float>& form, bool together,
-                  const float* const* next, double* sums) {
-  // Whether the kernel is to touch the state: in large tensors it would be gone before the update.
-  const bool touch = together || c.rule.state_pass == StatePass::kMeasure;
-  double lanes[RuleEntry::kMostNorms][16] = {};
+/// The first pass of a rule with norms over a range in float32; the squares are added to `lanes`.
+/// `touch`: the kernel is to fetch the state.
+void MeasureRange(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
+                  int64_t begin, int64_t size, const GradientForm<float>& form, bool touch,
+                  const float* const* next, double* lanes) {
   ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
     float* state[RuleEntry::kMostSlots];
     for (size_t k = 0; k < s.state.size(); ++k) state[k] = at.state[k] + offset;
     const auto count = static_cast<size_t>(n);
     if (c.kernels.measure != nullptr) {
       c.kernels.measure(coeffs, f, at.p + offset, at.all[1] + offset, touch ? state : nullptr,
-                        count, offset + n == size ? next : nullptr, lanes[0]);
+                        count, offset + n == size ? next : nullptr, lanes);
     } else {
-      c.rule.scalar.measure(coeffs, f, at.p + offset, at.all[1] + offset, state, count, lanes[0]);
+      c.rule.scalar.measure(coeffs, f, at.p + offset, at.all[1] + offset, state, count, lanes);
     }
   });
+}
+
+/// What every pass over a piece is given.
+struct PassOver {
+  const Cohort& c;
+  Slotted& s;
+  const float* coeffs;
+  const GradientForm<float>& form;
+  const Codecs& codecs;
+  bool check;
+};
+
+/// The rule's update of one piece.
+void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
+                 const float* const* next) {
+  const auto& [c, s, coeffs, form, codecs, check] = pass;
+  if (!s.coded) return UpdateRange(c, s, coeffs, at, begin, size, form, next);
+  if (s.fused != nullptr) {
+    const int64_t whole = size - size % static_cast<int64_t>(kCodeBlock);
+    s.fused(coeffs, form, s.weights, s.gradient, s.state.data(), static_cast<size_t>(begin),
+            static_cast<size_t>(whole));
+    begin += whole;
+    size -= whole;
+  }
+  ForBlocks(codecs, s, s.gradient, Access::OfUpdate(c.rule), check, begin, size,
+            [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
+              Pointers block;
+              block.Set(p, g, s.state.size(), [state](size_t k) { return state[k]; });
+              if (UpdatesTwice(c.rule)) {
+                double lanes[RuleEntry::kMostNorms][16] = {};
+                MeasureRange(c, s, c.CoeffsAt(s.step, s.memory), block, first, n, form, true,
+                             nullptr, lanes[0]);
+              }
+              UpdateRange(c, s, coeffs, block, first, n, form, nullptr);
+            });
+}
+
+/// The first pass of a rule with norms over one piece; the sums of squares go to sums[0 ... norms).
+/// `together`: the second pass over the tensor follows at once.
+void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
+                  bool together, const float* const* next, double* sums) {
+  const auto& [c, s, coeffs, form, codecs, check] = pass;
+  double lanes[RuleEntry::kMostNorms][16] = {};
+  if (s.coded) {
+    ForBlocks(codecs, s, s.gradient, Access::OfMeasure(c.rule), check, begin, size,
+              [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
+                Pointers block;
+                block.Set(p, g, s.state.size(), [state](size_t k) { return state[k]; });
+                MeasureRange(c, s, coeffs, block, first, n, form, true, nullptr, lanes[0]);
+              });
+  } else {
+    // In large tensors the state would be gone before the update.
+    const bool touch = together || c.rule.state_pass == StatePass::kMeasure;
+    MeasureRange(c, s, coeffs, at, begin, size, form, touch, next, lanes[0]);
+  }
   for (size_t k = 0; k < c.rule.norms; ++k) sums[k] = SumLanes(lanes[k]);
+}
+
+/// Adds the squares, or the values, of elements [begin, begin + size) to sixteen lanes.
+void AddLanes(const Codecs& codecs, void (*add)(const float*, size_t, double*), const Coded& array,
+              int64_t begin, int64_t size, double* lanes) {
+  if (array.format == Format::kFloat32) {
+    return add(static_cast<const float*>(array.data) + begin, static_cast<size_t>(size), lanes);
+  }
+  float block[kCodeBlock];
+  for (int64_t i = 0; i < size; i += static_cast<int64_t>(kCodeBlock)) {
+    const auto n = std::min(kCodeBlock, static_cast<size_t>(size - i));
+    codecs.load(array, static_cast<size_t>(begin + i), n, block);
+    add(block, n, lanes);
+  }
+}
+
+double SumOf(const Codecs& codecs, void (*add)(const float*, size_t, double*), const Coded& array,
+             int64_t begin, int64_t size) {
+  double lanes[16] = {};
+  AddLanes(codecs, add, array, begin, size, lanes);
+  return SumLanes(lanes);
+}
+
+/// The key of random rounding; `salt` tells arrays of a tensor apart.
+uint64_t RandomKey(int64_t seed, int64_t step, std::string_view name, uint64_t salt) {
+  // FNV-1a over bytes.
+  uint64_t key = 0xCBF29CE484222325U;
+  const auto add = [&key](uint64_t byte) { key = (key ^ byte) * 0x100000001B3U; };
+  for (const char c : name) add(static_cast<unsigned char>(c));
+  for (const uint64_t word : {static_cast<uint64_t>(seed), static_cast<uint64_t>(step), salt}) {
+    for (int shift = 0; shift < 64; shift += 8) add(word >> shift & 0xFFU);
+  }
+  return key;
+}
+
+/// Of a step; what 16 bits cost and save is known per tensor.
+MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s) {
+  MemoryTraffic t = rule.Traffic(tensor.shape);
+  if (!s.coded) return t;
+  const auto n = static_cast<size_t>(s.size);
+  const auto bytes = [n](const Coded& a) {
+    return static_cast<int64_t>(n * DataBytes(a.format) + MoreBytes(a.format, n));
+  };
+  const auto floats = s.size * static_cast<int64_t>(sizeof(float));
+  const int64_t passes = rule.norms > 0 ? 2 : 1;
+  const auto exchange = [&](const Coded& array, int64_t reads, int64_t writes) {
+    t.read += reads * (bytes(array) - floats);
+    t.written += writes * (bytes(array) - floats);
+  };
+  if (rule.whole != nullptr) {
+    // Copies in float32 are made and taken back.
+    for (const Coded& array : s.state) {
+      if (array.format != Format::kFloat32) t.read += bytes(array), t.written += bytes(array);
+    }
+    if (s.weights.format != Format::kFloat32)
+      t.read += bytes(s.weights), t.written += bytes(s.weights);
+    if (s.gradient.format != Format::kFloat32) t.read += bytes(s.gradient);
+    return t;
+  }
+  // Passes in float32 read p, g and state; of two, one leaves out the gradient or the state.
+  const bool twice = UpdatesTwice(rule);
+  if (twice) t.read += floats;  // here none is left out; nor does the first pass write
+  exchange(s.weights, passes, 1);
+  exchange(s.gradient, passes, 0);
+  for (size_t k = 0; k < s.state.size(); ++k) {
+    exchange(s.state[k], twice ? 2 : 1, k < rule.StoredSlots() ? 1 : 0);
+  }
+  return t;
 }
 
 }  // namespace
@@ -106,6 +236,7 @@ const float* Cohort::CoeffsAt(int64_t t, const TensorMemory& memory) const {
 }  // namespace internal
 
 using internal::Cohort;
+using internal::Format;
 using internal::Piece;
 using internal::Pointers;
 using internal::Slotted;
@@ -144,10 +275,19 @@ void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
   active.resize(tensor_list.size());
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     Slotted& s = slotted[i];
-    s.gradient = data.empty() ? static_cast<const float*>(tensor_list[i].grad) : data[i];
-    const char now = s.gradient != nullptr ? 1 : 0;
-    same = same && active[i] == now;
-    active[i] = now;
+    const Tensor& t = tensor_list[i];
+    const bool own = data.empty();
+    const Format format = own ? internal::FormatOf(t.GradType()) : Format::kFloat32;
+    // Never written.
+    void* const gradient = const_cast<void*>(own ? t.grad : data[i]);
+    same = same && (active[i] != 0) == (gradient != nullptr) && s.gradient.format == format;
+    active[i] = gradient != nullptr ? 1 : 0;
+    s.gradient = {.format = format, .data = gradient};
+    s.weights.data = t.param;
+    s.weights.key = internal::RandomKey(spec.precision.seed, step_count, t.name, 0);
+    for (size_t k = 0; k < s.state.size(); ++k) {
+      s.state[k].key = internal::RandomKey(spec.precision.seed, step_count, t.name, k + 1);
+    }
   }
   if (same) return;
   try {
@@ -168,11 +308,13 @@ void Optimizer::Impl::DivideWork() {
   one_by_one.clear();
   side_by_side.clear();
   traffic = {};
+  gradient_bytes = 0;
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     if (active[i] == 0) continue;
     Slotted& s = slotted[i];
     const RuleEntry& rule = cohorts[s.cohort].rule;
     blocks.AddBlocks(i, s.size);
+    gradient_bytes += s.size * static_cast<int64_t>(internal::DataBytes(s.gradient.format));
     if (s.unit > 0) {
       s.units.resize(static_cast<size_t>((s.size + s.unit - 1) / s.unit));
       united.push_back(i);
@@ -188,7 +330,13 @@ void Optimizer::Impl::DivideWork() {
       second.AddBlocks(i, s.size);
     }
     if (rule.norms > 0) s.adapted.resize(rule.coeff_count);
-    const MemoryTraffic t = rule.Traffic(tensor_list[i].shape);
+    const auto floats = [](const internal::Coded& a) { return a.format == Format::kFloat32; };
+    s.coded = !floats(s.weights) || !floats(s.gradient) || !std::ranges::all_of(s.state, floats);
+    s.fused = s.unit > 0 || spec.precision.check || !s.coded
+                  ? nullptr
+                  : internal::CodedKernel(kernels->target, rule, s.weights.format,
+                                          s.gradient.format, s.slot_formats);
+    const MemoryTraffic t = internal::StepTraffic(rule, tensor_list[i], s);
     traffic.read += t.read;
     traffic.written += t.written;
   }
@@ -199,20 +347,61 @@ void Optimizer::Impl::DivideWork() {
 /// State for the tensors that have a gradient for the first time, all in one allocation.
 void Optimizer::Impl::AllocateState() {
   const auto needs = [this](size_t i) { return active[i] != 0 && !slotted[i].has_state; };
+  // Calls f(bytes) for the arrays of a tensor in their order.
+  const auto for_arrays = [](const Slotted& s, const auto& f) {
+    f(internal::MoreBytes(s.weights.format, static_cast<size_t>(s.size)));
+    for (size_t k = 0; k < s.slot_sizes.size(); ++k) {
+      const auto n = static_cast<size_t>(s.slot_sizes[k]);
+      f(n * internal::DataBytes(s.slot_formats[k]));
+      f(internal::MoreBytes(s.slot_formats[k], n));
+    }
+  };
   size_t total = 0;
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     if (!needs(i)) continue;
-    for (const int64_t n : slotted[i].slot_sizes) {
-      if (n > 0) total += internal::Arena::Padded(static_cast<size_t>(n));
-    }
+    for_arrays(slotted[i], [&total](size_t bytes) {
+      if (bytes > 0) total += internal::Arena::Padded(bytes);
+    });
   }
   if (total > 0) arenas.emplace_back(total);
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     if (!needs(i)) continue;
-    for (const int64_t n : slotted[i].slot_sizes) {
-      slotted[i].state.push_back(n > 0 ? arenas.back().Take(static_cast<size_t>(n)) : nullptr);
+    Slotted& s = slotted[i];
+    std::vector<void*> arrays;
+    for_arrays(s, [&](size_t bytes) {
+      arrays.push_back(bytes > 0 ? arenas.back().Take(bytes) : nullptr);
+    });
+    s.weights.data = tensor_list[i].param;
+    s.weights.more = arrays[0];
+    for (size_t k = 0; k < s.slot_sizes.size(); ++k) {
+      s.state.push_back({s.slot_formats[k], arrays[1 + 2 * k], arrays[2 + 2 * k]});
+      ClearSlot(s, k);
     }
-    slotted[i].has_state = true;
+    StartMaster(s);
+    s.has_state = true;
+  }
+}
+
+/// Makes a state buffer zero.
+void Optimizer::Impl::ClearSlot(Slotted& s, size_t k) {
+  const internal::Coded& array = s.state[k];
+  const auto n = static_cast<size_t>(s.slot_sizes[k]);
+  if (n == 0) return;
+  const size_t more = internal::MoreBytes(array.format, n);
+  std::memset(array.data, internal::ZeroCode(array.format), n * internal::DataBytes(array.format));
+  if (more > 0) std::memset(array.more, 0, more);
+}
+
+/// Makes the master what the parameter is.
+void Optimizer::Impl::StartMaster(Slotted& s) {
+  if (s.weights.more == nullptr) return;
+  const internal::Coded visible = internal::Visible(s.weights);
+  float block[internal::kCodeBlock];
+  const auto size = static_cast<size_t>(s.size);
+  for (size_t at = 0; at < size; at += internal::kCodeBlock) {
+    const size_t n = std::min(internal::kCodeBlock, size - at);
+    codecs->load(visible, at, n, block);
+    codecs->store(block, at, n, s.weights);
   }
 }
 
@@ -224,8 +413,7 @@ void Optimizer::Impl::AllocateScratch() {
     for (const size_t i : tensors) {
       const Slotted& s = slotted[i];
       const auto& whole = *cohorts[s.cohort].rule.whole;
-      // A gradient that is changed unit by unit is copied.
-      n = std::max(n, whole.ScratchSize(tensor_list[i].shape) + (s.unit > 0 ? s.size + 16 : 0));
+      n = std::max(n, whole.ScratchSize(tensor_list[i].shape) + CopiedSize(s));
     }
     return static_cast<size_t>(n);
   };
@@ -234,11 +422,12 @@ void Optimizer::Impl::AllocateScratch() {
   scratch_arena.clear();
   if (side_by_side.empty() && one_by_one.empty()) return;
   const auto workers = static_cast<size_t>(internal::Threads(parallel_));
-  const size_t size = std::max<size_t>(1, small), size0 = std::max(size, large);
+  const size_t size = sizeof(float) * std::max<size_t>(1, small);
+  const size_t size0 = std::max(size, sizeof(float) * large);
   scratch_arena.emplace_back(internal::Arena::Padded(size0) +
                              (workers - 1) * internal::Arena::Padded(size));
   for (size_t k = 0; k < workers; ++k) {
-    scratch.push_back(scratch_arena.back().Take(k == 0 ? size0 : size));
+    scratch.push_back(static_cast<float*>(scratch_arena.back().Take(k == 0 ? size0 : size)));
   }
 }
 
@@ -266,8 +455,8 @@ double Optimizer::Impl::SumSquares() {
   ForPieces(blocks, [this](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const Piece& b = blocks.pieces[i];
-      partial_sums[i] =
-          kernels->sum_squares(slotted[b.tensor].gradient + b.begin, static_cast<size_t>(b.size));
+      partial_sums[i] = internal::SumOf(*codecs, kernels->add_squares, slotted[b.tensor].gradient,
+                                        b.begin, b.size);
     }
   });
   double sum = 0;
@@ -287,21 +476,25 @@ void Optimizer::Impl::FormUnits(const Form& form, double factor) {
   if (united.empty()) return;
   const double clip = spec.agc ? spec.agc->clip(step_count) : kInfinity;
   const double eps = spec.agc ? spec.agc->eps : 0;
-  const auto form_unit = [&](const Tensor& tensor, Slotted& s, int64_t index) {
+  const auto form_unit = [&](Slotted& s, int64_t index) {
     constexpr double kSmallestNorm = 1e-6;
     const int64_t begin = index * s.unit;
-    const auto n = static_cast<size_t>(std::min(s.unit, s.size - begin));
-    const float* const g = s.gradient + begin;
+    const int64_t n = std::min(s.unit, s.size - begin);
+    const auto norm_of = [&](const internal::Coded& array) {
+      return std::sqrt(internal::SumOf(*codecs, kernels->add_squares, array, begin, n));
+    };
     double f = factor;
     if (s.clips) {
-      const auto* const p = static_cast<const float*>(tensor.param) + begin;
-      const double weight = std::sqrt(kernels->sum_squares(p, n));
-      const double norm = std::abs(factor) * std::sqrt(kernels->sum_squares(g, n));
+      const double weight = norm_of(s.weights);
+      const double norm = std::abs(factor) * norm_of(s.gradient);
       const double most = clip * std::max(weight, eps);
       if (norm > most) f *= most / std::max(norm, kSmallestNorm);
     }
     double shift = 0;
-    if (s.centralizes) shift = -f * kernels->sum(g, n) / static_cast<double>(n);
+    if (s.centralizes) {
+      const double sum = internal::SumOf(*codecs, kernels->add, s.gradient, begin, n);
+      shift = -f * sum / static_cast<double>(n);
+    }
     s.units[static_cast<size_t>(index)] = {static_cast<float>(f), static_cast<float>(shift),
                                            form.limit};
   };
@@ -313,7 +506,7 @@ void Optimizer::Impl::FormUnits(const Form& form, double factor) {
       const auto turn = static_cast<int64_t>(i % static_cast<size_t>(threads));
       const int64_t begin = count == 1 ? (k > turn ? 1 : 0) : count * k / threads;
       const int64_t end = count == 1 ? (k >= turn ? 1 : 0) : count * (k + 1) / threads;
-      for (int64_t u = begin; u < end; ++u) form_unit(tensor_list[i], slotted[i], u);
+      for (int64_t u = begin; u < end; ++u) form_unit(slotted[i], u);
     }
   };
   internal::RunParallel(parallel_, threads, std::cref(share));
@@ -330,7 +523,7 @@ void Optimizer::Impl::Walk(const Work& work, size_t begin, size_t end, bool back
   const auto index = [&](size_t i) { return backwards ? end - 1 - i : begin + i; };
   const auto point = [&](size_t i, Pointers& to) {
     const Piece& piece = work.pieces[index(i)];
-    to.Point(tensor_list[piece.tensor], slotted[piece.tensor], piece.begin);
+    if (!slotted[piece.tensor].coded) to.Point(slotted[piece.tensor], piece.begin);
   };
   if (count > 0) point(0, sets[0]);
   for (size_t i = 0; i < count; ++i) {
@@ -340,8 +533,8 @@ void Optimizer::Impl::Walk(const Work& work, size_t begin, size_t end, bool back
       Pointers& next = sets[(i + 1) % 2];
       point(i + 1, next);
       // Another rule's may have fewer arrays.
-      const size_t other = work.pieces[index(i + 1)].tensor;
-      if (slotted[other].state.size() == slotted[piece.tensor].state.size()) ahead = next.all;
+      const Slotted &now = slotted[piece.tensor], &then = slotted[work.pieces[index(i + 1)].tensor];
+      if (then.state.size() == now.state.size() && !then.coded && !now.coded) ahead = next.all;
     }
     f(index(i), piece, sets[i % 2], ahead);
   }
@@ -355,10 +548,11 @@ void Optimizer::Impl::FirstPass(size_t begin, size_t end, const Form& form) {
          Slotted& s = slotted[piece.tensor];
          const Cohort& c = cohorts[s.cohort];
          const float* const coeffs = c.CoeffsAt(s.step, s.memory);
+         const internal::PassOver pass{c, s, coeffs, form, *codecs, spec.precision.check};
          if (c.rule.norms == 0) {
-           UpdatePiece(c, s, coeffs, at, piece.begin, piece.size, form, next);
+           UpdatePiece(pass, at, piece.begin, piece.size, next);
          } else if (s.size > internal::kTogether) {
-           MeasurePiece(c, s, coeffs, at, piece.begin, piece.size, form, false, next,
+           MeasurePiece(pass, at, piece.begin, piece.size, false, next,
                         measured.data() + i * RuleEntry::kMostNorms);
          } else {
            Together(piece.tensor, coeffs, form);
@@ -370,9 +564,9 @@ void Optimizer::Impl::FirstPass(size_t begin, size_t end, const Form& form) {
 void Optimizer::Impl::SecondPass(size_t begin, size_t end, const Form& form) {
   Walk(second, begin, end, true,
        [&](size_t /*i*/, const Piece& piece, const Pointers& at, const float* const* next) {
-         const Slotted& s = slotted[piece.tensor];
-         UpdatePiece(cohorts[s.cohort], s, s.adapted.data(), at, piece.begin, piece.size, form,
-                     next);
+         Slotted& s = slotted[piece.tensor];
+         UpdatePiece({cohorts[s.cohort], s, s.adapted.data(), form, *codecs, spec.precision.check},
+                     at, piece.begin, piece.size, next);
        });
 }
 
@@ -385,15 +579,17 @@ void Optimizer::Impl::Together(size_t tensor, const float* coeffs, const Form& f
   const auto size = [&s](int64_t begin) { return std::min(internal::kBlock, s.size - begin); };
   for (int64_t begin = 0; begin < s.size; begin += internal::kBlock) {
     double part[RuleEntry::kMostNorms];
-    at.Point(tensor_list[tensor], s, begin);
-    MeasurePiece(c, s, coeffs, at, begin, size(begin), form, true, nullptr, part);
+    if (!s.coded) at.Point(s, begin);
+    MeasurePiece({c, s, coeffs, form, *codecs, spec.precision.check}, at, begin, size(begin), true,
+                 nullptr, part);
     for (size_t k = 0; k < c.rule.norms; ++k) sums[k] += part[k];
   }
   Adapt(s, sums);
   for (int64_t begin = (s.size - 1) / internal::kBlock * internal::kBlock; begin >= 0;
        begin -= internal::kBlock) {
-    at.Point(tensor_list[tensor], s, begin);
-    UpdatePiece(c, s, s.adapted.data(), at, begin, size(begin), form, nullptr);
+    if (!s.coded) at.Point(s, begin);
+    UpdatePiece({c, s, s.adapted.data(), form, *codecs, spec.precision.check}, at, begin,
+                size(begin), nullptr);
   }
 }
 
@@ -424,35 +620,85 @@ void Optimizer::Impl::AdaptLarge() {
   }
 }
 
+/// Floats that copies of a tensor of a whole rule need behind the rule's own scratch memory: of
+/// what is not float32, and of a gradient that is changed unit by unit.
+int64_t Optimizer::Impl::CopiedSize(const Slotted& s) {
+  const auto copied = [](const internal::Coded& a) { return a.format != Format::kFloat32; };
+  const auto arrays = std::ranges::count_if(s.state, copied) + (copied(s.weights) ? 1 : 0) +
+                      (copied(s.gradient) || s.unit > 0 ? 1 : 0);
+  return arrays * (s.size + 15) / 16 * 16 + 16;
+}
+
 void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
                                 const Parallel& workers) {
   const Tensor& t = tensor_list[tensor];
   Slotted& s = slotted[tensor];
   const Cohort& c = cohorts[s.cohort];
-  const float* g = s.gradient;
+  // Copies begin behind the rule's own scratch memory, each at a cache line.
+  float* next = memory + (c.rule.whole->ScratchSize(t.shape) + 15) / 16 * 16;
+  const auto new_copy = [&next, &s] { return std::exchange(next, next + (s.size + 15) / 16 * 16); };
+  const auto for_blocks = [&](const auto& f) {
+    const int64_t blocks = (s.size + internal::kBlock - 1) / internal::kBlock;
+    const auto threads = static_cast<int>(
+        std::clamp<int64_t>(blocks, 1, static_cast<int64_t>(internal::Threads(workers))));
+    const auto share = [&](int k) {
+      const auto end =
+          static_cast<size_t>(std::min(s.size, blocks * (k + 1) / threads * internal::kBlock));
+      for (auto at = static_cast<size_t>(blocks * k / threads * internal::kBlock); at < end;
+           at += internal::kCodeBlock) {
+        f(at, std::min(internal::kCodeBlock, end - at));
+      }
+    };
+    internal::RunParallel(workers, threads, std::cref(share));
+  };
+  const auto decoded = [&](const internal::Coded& array) {
+    if (array.format == Format::kFloat32) return static_cast<float*>(array.data);
+    float* const copy = new_copy();
+    for_blocks([&](size_t at, size_t n) { codecs->load(array, at, n, copy + at); });
+    return copy;
+  };
+
+  float* const p = decoded(s.weights);
+  const float* g = decoded(s.gradient);
   Form f = form;
   if (s.unit > 0) {
-    // The copy begins behind the rule's own scratch memory, at a cache line.
-    const int64_t own = (c.rule.whole->ScratchSize(t.shape) + 15) / 16 * 16;
-    float* const copy = memory + own;
+    float* const formed =
+        s.gradient.format == Format::kFloat32 ? new_copy() : const_cast<float*>(g);
     internal::ForForms(s, form, 0, s.size, [&](const Form& unit, int64_t offset, int64_t n) {
       for (int64_t i = offset; i < offset + n; ++i) {
-        copy[i] = Fma(unit.factor, g[i], unit.shift);
+        formed[i] = Fma(unit.factor, g[i], unit.shift);
       }
     });
-    g = copy;
+    g = formed;
     f = {.factor = 1, .shift = 0, .limit = form.limit};
   }
+  float* state[RuleEntry::kMostSlots];
+  for (size_t k = 0; k < s.state.size(); ++k) state[k] = decoded(s.state[k]);
   c.rule.whole->Step(WholeStep<float>{.shape = t.shape,
                                       .values = c.values.data(),
                                       .t = s.step,
-                                      .p = static_cast<float*>(t.param),
+                                      .p = p,
                                       .g = g,
                                       .form = f,
-                                      .state = s.state.data(),
+                                      .state = state,
                                       .scratch = memory,
                                       .parallel = workers,
                                       .kernels = *kernels});
+  if (!s.coded) return;
+  for_blocks([&](size_t at, size_t n) {
+    Numerics lost;
+    if (s.weights.format != Format::kFloat32) {
+      float before[internal::kCodeBlock];
+      if (spec.precision.check) codecs->load(s.weights, at, n, before);
+      internal::StoreWeights(*codecs, s.weights, at, n, p + at,
+                             spec.precision.check ? before : nullptr, lost);
+    }
+    for (size_t k = 0; k < s.state.size(); ++k) {
+      if (s.state[k].format == Format::kFloat32) continue;
+      internal::StoreState(*codecs, s.state[k], at, n, state[k] + at, spec.precision.check, lost);
+    }
+    if (spec.precision.check) internal::AddCounts(lost, s.numerics);
+  });
 }
 
 /// Large tensors one by one, each by all workers; small ones side by side.
@@ -485,7 +731,7 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
 
   if (!scales.empty() || spec.measure_norm || policy != NonFinite::kPropagate) {
     const double sum = SumSquares();
-    report.bytes_read += blocks.elements * static_cast<int64_t>(sizeof(float));
+    report.bytes_read += gradient_bytes;
     report.grad_norm = std::sqrt(sum) * std::abs(unscale);
     if (!std::isfinite(sum)) {
       report.first_nonfinite = FirstNonFinite();
@@ -511,6 +757,7 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
     Slotted& s = slotted[i];
     Cohort& c = cohorts[s.cohort];
     ++s.step;
+    s.numerics = {.tensor = tensor_list[i].name, .elements = s.size};
     if (c.rule.whole == nullptr) c.AddAge(s.step, s.memory, coeff_scratch);
   }
   const Form form{
@@ -527,11 +774,22 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
     const Cohort& c = cohorts[s.cohort];
     if (active[i] != 0 && !c.rule.memory.empty()) s.memory = c.Find(s.step, s.memory).after;
   }
+  if (spec.precision.check) {
+    numerics.clear();
+    for (const Slotted& s : slotted) {
+      if (s.HasGradient()) numerics.push_back(s.numerics);
+    }
+    report.numerics = numerics;
+  }
   report.bytes_read += traffic.read;
   report.bytes_written += traffic.written;
   for (const size_t i : united) {
-    const auto bytes = slotted[i].size * static_cast<int64_t>(sizeof(float));
-    report.bytes_read += bytes * (slotted[i].clips ? 2 : 1);
+    const Slotted& s = slotted[i];
+    const auto n = static_cast<size_t>(s.size);
+    const auto bytes = [n](const internal::Coded& a) {
+      return static_cast<int64_t>(n * internal::DataBytes(a.format));
+    };
+    report.bytes_read += bytes(s.gradient) + (s.clips ? bytes(s.weights) : 0);
   }
   ++step_count;
   for (const auto& a : averagers) a->After(*this);
@@ -544,18 +802,21 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
                 std::to_string(tensor_list.size()) + " tensors");
   }
   Work work;
-  std::vector<const float*> of(tensor_list.size(), nullptr);
+  std::vector<internal::Coded> of(tensor_list.size());
   bool any = false;
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     const Slotted& s = slotted[i];
     if (cohorts[s.cohort].rule.scalar.hessian == nullptr) continue;
     any = true;
-    of[i] = estimates.empty() ? static_cast<const float*>(tensor_list[i].grad) : estimates[i];
-    if (of[i] == nullptr) continue;
+    const bool own = estimates.empty();
+    const void* const estimate = own ? tensor_list[i].grad : estimates[i];
+    if (estimate == nullptr) continue;
     if (s.step == 0) {
       throw Error("UpdateHessian: tensor \"" + tensor_list[i].name +
                   "\" has had no step; call Step first");
     }
+    of[i] = {.format = own ? internal::FormatOf(tensor_list[i].GradType()) : Format::kFloat32,
+             .data = const_cast<void*>(estimate)};  // never written
     work.AddBlocks(i, s.size);
   }
   if (!any) {
@@ -571,18 +832,19 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
   ForPieces(work, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const Piece& piece = work.pieces[i];
-      const Slotted& s = slotted[piece.tensor];
+      Slotted& s = slotted[piece.tensor];
       const Cohort& c = cohorts[s.cohort];
-      float* state[RuleEntry::kMostSlots];
-      for (size_t k = 0; k < s.state.size(); ++k) state[k] = s.state[k] + piece.begin;
       const float* const coeffs = c.CoeffsAt(s.step, s.memory);
-      const float* const estimate = of[piece.tensor] + piece.begin;
-      const auto n = static_cast<size_t>(piece.size);
-      if (c.kernels.hessian != nullptr) {
-        c.kernels.hessian(coeffs, {}, nullptr, estimate, state, n, nullptr);
-      } else {
-        c.rule.scalar.hessian(coeffs, {}, nullptr, estimate, state, n);
-      }
+      internal::ForBlocks(*codecs, s, of[piece.tensor], internal::Access::OfHessian(c.rule), false,
+                          piece.begin, piece.size,
+                          [&](int64_t, int64_t n, float*, const float* g, float* const* state) {
+                            const auto count = static_cast<size_t>(n);
+                            if (c.kernels.hessian != nullptr) {
+                              c.kernels.hessian(coeffs, {}, nullptr, g, state, count, nullptr);
+                            } else {
+                              c.rule.scalar.hessian(coeffs, {}, nullptr, g, state, count);
+                            }
+                          });
     }
   });
 }

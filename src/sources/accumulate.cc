@@ -1,12 +1,35 @@
 #include <algorithm>
 #include <string>
 
+#include "core/elements.h"
 #include "kernels/kernels.h"
 #include "kernels/parallel.h"
 #include "kudari/error.h"
 #include "kudari/stages.h"
 
 namespace kudari {
+namespace {
+
+/// Calls f(first element, values in float32) for ranges of a tensor's gradient that together are
+/// [begin, end).
+template <class F>
+void ForFloats(const internal::Codecs& codecs, const Tensor& tensor, size_t begin, size_t end,
+               const F& f) {
+  if (tensor.GradType() == DType::kFloat32) {
+    const auto* const g = static_cast<const float*>(tensor.grad);
+    return f(begin, std::span(g + begin, g + end));
+  }
+  const internal::Coded gradient = {.format = internal::FormatOf(tensor.GradType()),
+                                    .data = const_cast<void*>(tensor.grad)};  // never written
+  float block[internal::kCodeBlock];
+  for (size_t at = begin; at < end; at += internal::kCodeBlock) {
+    const size_t n = std::min(internal::kCodeBlock, end - at);
+    codecs.load(gradient, at, n, block);
+    f(at, std::span<const float>(block, n));
+  }
+}
+
+}  // namespace
 
 Gradient PlainSource::Compute(Engine& /*engine*/, const Oracle& oracle) {
   const Evaluation e = oracle(Pass::kPlain);
@@ -24,6 +47,7 @@ Gradient Accumulate::Compute(Engine& engine, const Oracle& oracle) {
 
   // The sums are in units of the first call's samples: equal batches are added as they are.
   const internal::KernelSet& kernels = internal::Kernels();
+  const internal::Codecs& codecs = internal::CodecsFor(kernels.target);
   const std::span<const Tensor> tensors = engine.tensors();
   const int workers = internal::Threads(engine.parallel());
   sums_.resize(tensors.size());
@@ -32,17 +56,18 @@ Gradient Accumulate::Compute(Engine& engine, const Oracle& oracle) {
     const auto work = [&, weight](int worker) {
       for (size_t i = 0; i < tensors.size(); ++i) {
         if (tensors[i].grad == nullptr) continue;
-        const auto* const g = static_cast<const float*>(tensors[i].grad);
         const auto n = static_cast<size_t>(tensors[i].Size());
         const size_t begin = n * static_cast<size_t>(worker) / static_cast<size_t>(workers);
         const size_t end = n * static_cast<size_t>(worker + 1) / static_cast<size_t>(workers);
-        if (data_[i] == nullptr) {
-          std::transform(g + begin, g + end, sums_[i].data() + begin,
-                         [w = static_cast<float>(weight)](float x) { return w * x; });
-        } else {
-          kernels.add_scaled(sums_[i].data() + begin, g + begin, static_cast<float>(weight),
-                             end - begin);
-        }
+        ForFloats(codecs, tensors[i], begin, end, [&](size_t at, std::span<const float> g) {
+          float* const sum = sums_[i].data() + at;
+          if (data_[i] == nullptr) {
+            std::transform(g.begin(), g.end(), sum,
+                           [w = static_cast<float>(weight)](float x) { return w * x; });
+          } else {
+            kernels.add_scaled(sum, g.data(), static_cast<float>(weight), g.size());
+          }
+        });
       }
     };
     for (size_t i = 0; i < tensors.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/elements.h"
+#include "kernels/kernels.h"
 #include "kudari/error.h"
 #include "kudari/stages.h"
 
@@ -12,9 +13,9 @@ namespace {
 /// Puts saved weights back when it goes.
 class Restorer {
  public:
-  Restorer(std::span<const Tensor> tensors, const std::vector<std::vector<float>>& weights)
+  Restorer(std::span<const Tensor> tensors, const std::vector<std::vector<std::byte>>& weights)
       : weights_(weights) {
-    for (const Tensor& t : tensors) params_.push_back(static_cast<float*>(t.param));
+    for (const Tensor& t : tensors) params_.push_back(static_cast<std::byte*>(t.param));
   }
   Restorer(const Restorer&) = delete;
   Restorer& operator=(const Restorer&) = delete;
@@ -25,8 +26,8 @@ class Restorer {
   }
 
  private:
-  const std::vector<std::vector<float>>& weights_;
-  std::vector<float*> params_;  // an oracle may point tensors elsewhere
+  const std::vector<std::vector<std::byte>>& weights_;
+  std::vector<std::byte*> params_;  // an oracle may point tensors elsewhere
 };
 
 }  // namespace
@@ -48,16 +49,23 @@ Gradient NesterovLookahead::Compute(Engine& engine, const Oracle& oracle) {
   const std::span<const Tensor> tensors = engine.tensors();
   weights_.resize(tensors.size());
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto* const p = static_cast<const float*>(tensors[i].param);
-    weights_[i].assign(p, p + tensors[i].Size());
+    const std::span<const std::byte> p = internal::BytesOf(tensors[i]);
+    weights_[i].assign(p.begin(), p.end());
   }
   const Restorer restorer(tensors, weights_);
+  const internal::Codecs& codecs = internal::CodecsFor(internal::Kernels().target);
   internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    const std::span<const float> momentum = engine.Buffer(i, "momentum_buffer");
-    if (momentum.empty()) return;
+    if (engine.SlotSize(i, "momentum_buffer") == 0) return;
     const double shift = engine.Value(i, "lr") * engine.Value(i, "momentum");
-    auto* const p = static_cast<float*>(tensors[i].param);
-    for (size_t k = begin; k < end; ++k) p[k] = static_cast<float>(p[k] - shift * momentum[k]);
+    float momentum[internal::kCodeBlock], p[internal::kCodeBlock];
+    for (size_t at = begin; at < end; at += internal::kCodeBlock) {
+      const size_t n = std::min(internal::kCodeBlock, end - at);
+      engine.LoadSlot(i, "momentum_buffer", at, std::span(momentum, n));
+      engine.LoadWeights(i, at, std::span(p, n));
+      for (size_t k = 0; k < n; ++k) p[k] = static_cast<float>(p[k] - shift * momentum[k]);
+      // What the oracle sees; a master stays.
+      codecs.store(p, at, n, internal::Visible(tensors[i]));
+    }
   });
   return inner_->Compute(engine, oracle);
 }

@@ -38,7 +38,9 @@ struct Adafactor {
       Field<Adafactor>{"weight_decay", &Adafactor::weight_decay, 0, kInfinity,
                        "decoupled: alpha weight_decay p is subtracted from p"},
   };
-  static constexpr std::array kState = {Slot{"row_var"}, Slot{"col_var"}, Slot{"variance"}};
+  static constexpr std::array kState = {Slot{"row_var", SlotKind::kSquare},
+                                        Slot{"col_var", SlotKind::kSquare},
+                                        Slot{"variance", SlotKind::kSquare}};
 };
 
 /// Adafactor as torch's class of that name has it (torch 2.13).
@@ -73,7 +75,9 @@ struct AdafactorTorch {
       Field<AdafactorTorch>{"weight_decay", &AdafactorTorch::weight_decay, 0, kInfinity,
                             "decoupled: lr weight_decay p is subtracted from p"},
   };
-  static constexpr std::array kState = {Slot{"row_var"}, Slot{"col_var"}, Slot{"variance"}};
+  static constexpr std::array kState = {Slot{"row_var", SlotKind::kSquare},
+                                        Slot{"col_var", SlotKind::kSquare},
+                                        Slot{"variance", SlotKind::kSquare}};
 };
 
 }  // namespace kudari

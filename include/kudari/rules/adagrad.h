@@ -33,7 +33,7 @@ struct Adagrad {
       Field<Adagrad>{"initial_accumulator_value", &Adagrad::initial_accumulator_value, 0, kInfinity,
                      "the sum of squares before the first update"},
   };
-  static constexpr std::array kState = {Slot{"sum"}};
+  static constexpr std::array kState = {Slot{"sum", SlotKind::kSquare}};
 
   template <class T>
   struct Coeffs {

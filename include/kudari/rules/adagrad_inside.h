@@ -33,7 +33,7 @@ struct AdagradInside {
       Field<AdagradInside>{"initial_accumulator_value", &AdagradInside::initial_accumulator_value,
                            0, kInfinity, "the sum of squares before the first update"},
   };
-  static constexpr std::array kState = {Slot{"sum"}};
+  static constexpr std::array kState = {Slot{"sum", SlotKind::kSquare}};
 
   template <class T>
   struct Coeffs {

@@ -33,7 +33,7 @@ struct Adam {
       Field<Adam>{"weight_decay", &Adam::weight_decay, 0, kInfinity,
                   "coupled: added to the gradient"},
   };
-  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq"}};
+  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq", SlotKind::kSquare}};
 
   template <class T>
   struct Coeffs {

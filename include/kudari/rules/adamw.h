@@ -32,7 +32,7 @@ struct AdamW {
       Field<AdamW>{"weight_decay", &AdamW::weight_decay, 0, kInfinity,
                    "decoupled: lr weight_decay p is subtracted from p"},
   };
-  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq"}};
+  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq", SlotKind::kSquare}};
 
   template <class T>
   struct Coeffs {

@@ -35,8 +35,8 @@ struct AmsGrad {
       Field<AmsGrad>{"weight_decay", &AmsGrad::weight_decay, 0, kInfinity,
                      "coupled: added to the gradient"},
   };
-  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq"},
-                                        Slot{"max_exp_avg_sq"}};
+  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq", SlotKind::kSquare},
+                                        Slot{"max_exp_avg_sq", SlotKind::kSquare}};
 
   template <class T>
   struct Coeffs {

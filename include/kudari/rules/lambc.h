@@ -34,7 +34,7 @@ struct LambC {
       Field<LambC>{"weight_decay", &LambC::weight_decay, 0, kInfinity,
                    "decoupled: inside r, scaled with it"},
   };
-  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq"}};
+  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq", SlotKind::kSquare}};
   static constexpr size_t kNorms = 2;
   static constexpr StatePass kStatePass = StatePass::kMeasure;
   static constexpr bool kAdaptsVectors = true;

@@ -157,7 +157,8 @@ struct NorMuon {
       Field<NorMuon>{"ns_steps", &NorMuon::ns_steps, 1, 100,
                      "iterations, an integer; the last coefficients repeat"},
   };
-  static constexpr std::array kState = {Slot{"momentum_buffer"}, Slot{"second_momentum_buffer"}};
+  static constexpr std::array kState = {Slot{"momentum_buffer"},
+                                        Slot{"second_momentum_buffer", SlotKind::kSquare}};
 };
 
 }  // namespace kudari

@@ -40,7 +40,7 @@ struct NAdam {
       Field<NAdam>{"momentum_decay", &NAdam::momentum_decay, 0, kInfinity,
                    "how fast the momentum grows to beta1"},
   };
-  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq"}};
+  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq", SlotKind::kSquare}};
   static constexpr std::array kMemory = {Memory{"mu_product", 1}};
 
   template <class T>

@@ -30,7 +30,7 @@ struct Rmsprop {
       Field<Rmsprop>{"weight_decay", &Rmsprop::weight_decay, 0, kInfinity,
                      "coupled: added to the gradient"},
   };
-  static constexpr std::array kState = {Slot{"square_avg"}};
+  static constexpr std::array kState = {Slot{"square_avg", SlotKind::kSquare}};
 
   template <class T>
   struct Coeffs {

@@ -37,7 +37,8 @@ struct RmspropCentered {
       Field<RmspropCentered>{"weight_decay", &RmspropCentered::weight_decay, 0, kInfinity,
                              "coupled: added to the gradient"},
   };
-  static constexpr std::array kState = {Slot{"square_avg"}, Slot{"grad_avg"}};
+  static constexpr std::array kState = {Slot{"square_avg", SlotKind::kExact},
+                                        Slot{"grad_avg", SlotKind::kExact}};
 
   template <class T>
   struct Coeffs {

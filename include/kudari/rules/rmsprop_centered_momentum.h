@@ -39,7 +39,8 @@ struct RmspropCenteredMomentum {
       Field<RmspropCenteredMomentum>{"weight_decay", &RmspropCenteredMomentum::weight_decay, 0,
                                      kInfinity, "coupled: added to the gradient"},
   };
-  static constexpr std::array kState = {Slot{"square_avg"}, Slot{"grad_avg"},
+  static constexpr std::array kState = {Slot{"square_avg", SlotKind::kExact},
+                                        Slot{"grad_avg", SlotKind::kExact},
                                         Slot{"momentum_buffer"}};
 
   template <class T>

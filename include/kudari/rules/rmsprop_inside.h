@@ -30,7 +30,7 @@ struct RmspropInside {
       Field<RmspropInside>{"weight_decay", &RmspropInside::weight_decay, 0, kInfinity,
                            "coupled: added to the gradient"},
   };
-  static constexpr std::array kState = {Slot{"square_avg"}};
+  static constexpr std::array kState = {Slot{"square_avg", SlotKind::kSquare}};
 
   template <class T>
   struct Coeffs {

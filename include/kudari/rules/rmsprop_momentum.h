@@ -33,7 +33,8 @@ struct RmspropMomentum {
       Field<RmspropMomentum>{"weight_decay", &RmspropMomentum::weight_decay, 0, kInfinity,
                              "coupled: added to the gradient"},
   };
-  static constexpr std::array kState = {Slot{"square_avg"}, Slot{"momentum_buffer"}};
+  static constexpr std::array kState = {Slot{"square_avg", SlotKind::kSquare},
+                                        Slot{"momentum_buffer"}};
 
   template <class T>
   struct Coeffs {

@@ -41,7 +41,7 @@ struct Sophia {
                     "decoupled: lr weight_decay p is subtracted from p"},
       Field<Sophia>{"eps", &Sophia::eps, 0, kInfinity, "added to the curvature"},
   };
-  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"hessian"}};
+  static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"hessian", SlotKind::kSquare}};
   static constexpr bool kHessian = true;
 
   template <class T>

@@ -1,0 +1,345 @@
+// Formats of memory (kernels/codecs.h) as loads and stores of SIMD vectors of float, to the bit as
+// codecs_reference.cc has them. `d` is the tag of the vector; pointers need no alignment, and
+// exactly the vector's elements are touched.
+
+// Highway's per-target include guard.
+#if defined(KUDARI_KERNELS_CODECS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KUDARI_KERNELS_CODECS_INL_H_
+#undef KUDARI_KERNELS_CODECS_INL_H_
+#else
+#define KUDARI_KERNELS_CODECS_INL_H_
+#endif
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "hwy/highway.h"
+#include "kernels/codecs.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace kudari {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+
+namespace hn = hwy::HWY_NAMESPACE;
+using internal::Format;
+using internal::kCodeBlock;
+
+/// Vectors of as many lanes as D has.
+template <class D>
+using Words = hn::Rebind<uint32_t, D>;
+template <class D>
+using Halves = hn::Rebind<uint16_t, D>;
+template <class D>
+using Bytes = hn::Rebind<uint8_t, D>;
+
+/// The bits of x; of all NaNs the same ones.
+template <class D>
+HWY_INLINE hn::Vec<Words<D>> OneNaN(D d, hn::Vec<D> x) {
+  const Words<D> words;
+  const auto bits = hn::BitCast(words, x);
+  return hn::IfThenElse(hn::RebindMask(words, hn::IsNaN(x)), hn::Set(words, 0x7FC00000U), bits);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadBFloat16(D d, const uint16_t* from) {
+  const auto halves = hn::PromoteTo(Words<D>(), hn::LoadU(Halves<D>(), from));
+  return hn::BitCast(d, hn::ShiftLeft<16>(halves));
+}
+
+/// The upper half of the bits of what x is in bfloat16, rounded to nearest even; the lower half is
+/// anything.
+template <class D>
+HWY_INLINE hn::Vec<Words<D>> RoundBFloat16(D d, hn::Vec<D> x) {
+  const Words<D> words;
+  const auto bits = OneNaN(d, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1U));
+  return hn::Add(bits, hn::Add(odd, hn::Set(words, 0x7FFFU)));
+}
+
+/// Stores the upper or the lower halves of words.
+template <class D>
+HWY_INLINE void StoreUpper(D /*d*/, hn::Vec<Words<D>> words, uint16_t* to) {
+  hn::StoreU(hn::TruncateTo(Halves<D>(), hn::ShiftRight<16>(words)), Halves<D>(), to);
+}
+template <class D>
+HWY_INLINE void StoreLower(D /*d*/, hn::Vec<Words<D>> words, uint16_t* to) {
+  hn::StoreU(hn::TruncateTo(Halves<D>(), words), Halves<D>(), to);
+}
+
+template <class D>
+HWY_INLINE void StoreBFloat16(D d, hn::Vec<D> x, uint16_t* to) {
+  StoreUpper(d, RoundBFloat16(d, x), to);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadFloat16(D d, const uint16_t* from) {
+  const hn::Rebind<hwy::float16_t, D> halves;
+  return hn::PromoteTo(d, hn::BitCast(halves, hn::LoadU(Halves<D>(), from)));
+}
+
+template <class D>
+HWY_INLINE void StoreFloat16(D d, hn::Vec<D> x, uint16_t* to) {
+  const auto halves = hn::DemoteTo(hn::Rebind<hwy::float16_t, D>(), hn::BitCast(d, OneNaN(d, x)));
+  hn::StoreU(hn::BitCast(Halves<D>(), halves), Halves<D>(), to);
+}
+
+/// Random bits of the elements from i on, which have the upper half of their index in common with
+/// `keys`.
+template <class D>
+HWY_INLINE hn::Vec<Words<D>> RandomBits(D /*d*/, uint32_t i, internal::RandomKeys keys) {
+  const Words<D> words;
+  const auto mix = [words](hn::Vec<Words<D>> x) HWY_ATTR {
+    x = hn::Mul(hn::Xor(x, hn::ShiftRight<16>(x)), hn::Set(words, 0x85EBCA6BU));
+    x = hn::Mul(hn::Xor(x, hn::ShiftRight<13>(x)), hn::Set(words, 0xC2B2AE35U));
+    return hn::Xor(x, hn::ShiftRight<16>(x));
+  };
+  // Highway's Iota is slow unless its start is a constant.
+  const auto index = hn::Add(hn::Iota(words, 0), hn::Set(words, i));
+  const auto first = mix(hn::Xor(index, hn::Set(words, keys.first)));
+  return mix(hn::Add(first, hn::Set(words, keys.second)));
+}
+
+template <class D>
+HWY_INLINE void StoreBFloat16Random(D d, hn::Vec<D> x, hn::Vec<Words<D>> random, uint16_t* to) {
+  const Words<D> words;
+  const auto sign = hn::Set(words, 0x80000000U), most = hn::Set(words, 0x7F7F0000U);
+  const auto bits = OneNaN(d, x);
+  const auto rest = hn::AndNot(sign, bits);
+  const auto sum = hn::Min(hn::Add(rest, hn::ShiftRight<16>(random)), most);
+  const auto rounded = hn::IfThenElse(hn::Gt(hn::Set(words, 0x7F800000U), rest), sum, rest);
+  StoreUpper(d, hn::Or(rounded, hn::And(bits, sign)), to);
+}
+
+template <class D>
+HWY_INLINE void StoreFloat16Random(D d, hn::Vec<D> x, hn::Vec<Words<D>> random, uint16_t* to) {
+  const Words<D> words;
+  const hn::Rebind<int32_t, D> integers;
+  const auto rest = hn::Abs(x);
+  const auto r = hn::ShiftRight<19>(random);
+  const auto sum = hn::AndNot(hn::Set(words, 0x1FFFU), hn::Add(hn::BitCast(words, rest), r));
+  const auto normal = hn::Min(hn::BitCast(d, sum), hn::Set(d, 65504.0F));
+  // Below 2^-14 the codes are multiples of 2^-24, and so is the sum once truncated.
+  const auto part = hn::Mul(hn::ConvertTo(d, hn::BitCast(integers, r)), hn::Set(d, 0x1p-37F));
+  const auto scaled = hn::Mul(hn::Add(rest, part), hn::Set(d, 0x1p24F));
+  const auto multiple = hn::ConvertTo(d, hn::ConvertTo(integers, scaled));
+  const auto rounded = hn::IfThenElse(hn::Lt(rest, hn::Set(d, 0x1p-14F)),
+                                      hn::Mul(multiple, hn::Set(d, 0x1p-24F)), normal);
+  const auto is_finite = hn::Lt(rest, hn::Set(d, INFINITY));
+  StoreFloat16(d, hn::IfThenElse(is_finite, hn::CopySignToAbs(rounded, x), x), to);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadSplit8(D d, const uint16_t* from, const int8_t* low_from) {
+  const hn::Rebind<int32_t, D> integers;
+  const auto high = hn::PromoteTo(integers, hn::LoadU(Halves<D>(), from));
+  const auto low = hn::PromoteTo(integers, hn::LoadU(hn::Rebind<int8_t, D>(), low_from));
+  return hn::BitCast(d, hn::ShiftLeft<8>(hn::Add(hn::ShiftLeft<8>(high), low)));
+}
+
+template <class D>
+HWY_INLINE void StoreSplit8(D d, hn::Vec<D> x, uint16_t* to, int8_t* low_to) {
+  const Words<D> words;
+  const auto rounded = hn::Add(OneNaN(d, x), hn::Set(words, 0x80U));
+  StoreUpper(d, hn::Add(rounded, hn::Set(words, 0x8000U)), to);
+  const auto low = hn::TruncateTo(Bytes<D>(), hn::ShiftRight<8>(rounded));
+  hn::StoreU(hn::BitCast(hn::Rebind<int8_t, D>(), low), hn::Rebind<int8_t, D>(), low_to);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadSplit16(D d, const uint16_t* from, const int16_t* low_from) {
+  const hn::Rebind<int32_t, D> integers;
+  const auto high = hn::PromoteTo(integers, hn::LoadU(Halves<D>(), from));
+  const auto low = hn::PromoteTo(integers, hn::LoadU(hn::Rebind<int16_t, D>(), low_from));
+  return hn::BitCast(d, hn::Add(hn::ShiftLeft<16>(high), low));
+}
+
+template <class D>
+HWY_INLINE void StoreSplit16(D d, hn::Vec<D> x, uint16_t* to, int16_t* low_to) {
+  const auto bits = OneNaN(d, x);
+  StoreUpper(d, hn::Add(bits, hn::Set(Words<D>(), 0x8000U)), to);
+  StoreLower(d, bits, reinterpret_cast<uint16_t*>(low_to));
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadKahan(D d, const uint16_t* from, const uint16_t* low_from) {
+  return hn::Add(LoadBFloat16(d, from), LoadBFloat16(d, low_from));
+}
+
+template <class D>
+HWY_INLINE void StoreKahan(D d, hn::Vec<D> x, uint16_t* to, uint16_t* low_to) {
+  const auto bits = RoundBFloat16(d, x);
+  const auto half = hn::BitCast(d, hn::And(bits, hn::Set(Words<D>(), 0xFFFF0000U)));
+  const auto is_finite = hn::Lt(hn::Abs(half), hn::Set(d, INFINITY));
+  StoreUpper(d, bits, to);
+  StoreBFloat16(d, hn::IfThenElseZero(is_finite, hn::Sub(x, half)), low_to);
+}
+
+/// The integers nearest to x y, which are at most 255, in the low bytes.
+template <class D>
+HWY_INLINE void StoreRounded(D d, hn::Vec<D> x, hn::Vec<D> y, uint8_t* codes) {
+  const auto sum = hn::BitCast(Words<D>(), hn::MulAdd(x, y, hn::Set(d, 0x1.8p23F)));
+  hn::StoreU(hn::TruncateTo(Bytes<D>(), sum), Bytes<D>(), codes);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadSigned(D d, const uint8_t* codes) {
+  const hn::Rebind<int8_t, D> bytes;
+  const auto code = hn::BitCast(bytes, hn::LoadU(Bytes<D>(), codes));
+  return hn::ConvertTo(d, hn::PromoteTo(hn::Rebind<int32_t, D>(), code));
+}
+
+/// In formats with blocks `scale` is the block's, and `most` the greatest magnitude that counts
+/// for it (in kRoot8, of a root).
+template <class D>
+HWY_INLINE hn::Vec<D> LoadLinear8(D d, const uint8_t* codes, hn::Vec<D> scale) {
+  return hn::Mul(LoadSigned(d, codes), scale);
+}
+
+/// `inverse` is 127 / most, and the block's scale most / 127.
+template <class D>
+HWY_INLINE void StoreLinear8(D d, hn::Vec<D> x, hn::Vec<D> inverse, uint8_t* codes) {
+  StoreRounded(d, x, inverse, codes);
+}
+
+/// The root of the element; the element is its square.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadRoot8(D d, const uint8_t* codes, hn::Vec<D> scale) {
+  const auto code = hn::PromoteTo(hn::Rebind<int32_t, D>(), hn::LoadU(Bytes<D>(), codes));
+  return hn::Mul(hn::ConvertTo(d, code), scale);
+}
+
+/// `inverse` is 255 / most, and the block's scale most / 255.
+template <class D>
+HWY_INLINE void StoreRoot8(D d, hn::Vec<D> root, hn::Vec<D> inverse, uint8_t* codes) {
+  const auto base = hn::Set(d, 0x1.8p23F), sum = hn::MulAdd(root, inverse, base);
+  const auto is_low = hn::And(hn::Gt(root, hn::Zero(d)), hn::Le(sum, base));
+  const auto code = hn::IfThenElse(is_low, hn::Set(d, 0x1.8p23F + 1), sum);
+  hn::StoreU(hn::TruncateTo(Bytes<D>(), hn::BitCast(Words<D>(), code)), Bytes<D>(), codes);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadSoftsign8(D d, const uint8_t* codes, hn::Vec<D> scale) {
+  const auto code = LoadSigned(d, codes);
+  return hn::Mul(scale, hn::Div(code, hn::Sub(hn::Set(d, 254.0F), hn::Abs(code))));
+}
+
+template <class D>
+HWY_INLINE void StoreSoftsign8(D d, hn::Vec<D> x, hn::Vec<D> most, uint8_t* codes) {
+  const auto y = hn::Div(x, most);
+  const auto bent = hn::Div(hn::Add(y, y), hn::Add(hn::Set(d, 1.0F), hn::Abs(y)));
+  StoreRounded(d, bent, hn::Set(d, 127.0F), codes);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadDynamic8(D d, const uint8_t* codes, const internal::DynamicTables& tables,
+                                   hn::Vec<D> scale) {
+  const auto code = hn::PromoteTo(hn::Rebind<int32_t, D>(), hn::LoadU(Bytes<D>(), codes));
+  return hn::Mul(hn::GatherIndex(d, tables.map.data(), code), scale);
+}
+
+template <bool kSigned, class D>
+HWY_INLINE void StoreDynamic8(D d, hn::Vec<D> x, hn::Vec<D> most,
+                              const internal::DynamicTables& tables, uint8_t* codes) {
+  const Words<D> words;
+  const hn::Rebind<int32_t, D> integers;
+  constexpr int kShift = internal::DynamicTables::Shift(kSigned);
+  const auto lowest = hn::Set(words, internal::DynamicTables::kLowest << (23 - kShift));
+  auto y = hn::Div(x, most);
+  if constexpr (!kSigned) y = hn::ZeroIfNegative(y);
+  const auto rest = hn::ShiftRight<kShift>(hn::BitCast(words, hn::Abs(y)));
+  auto bucket = hn::BitCast(integers, hn::Sub(hn::Max(rest, lowest), lowest));
+  if constexpr (kSigned) {
+    const auto negative = hn::BroadcastSignBit(hn::BitCast(integers, y));
+    const auto half = hn::Set(integers, static_cast<int32_t>(tables.first.size() / 2));
+    bucket = hn::Add(bucket, hn::And(negative, half));
+  }
+  const auto first = hn::GatherIndex(integers, tables.first.data(), bucket);
+  const auto limit = hn::GatherIndex(d, tables.limits.data(), first);
+  // A mask that holds is -1.
+  const auto is_next = hn::BitCast(integers, hn::VecFromMask(d, hn::Gt(y, limit)));
+  const auto code = hn::BitCast(words, hn::Sub(first, is_next));
+  hn::StoreU(hn::TruncateTo(Bytes<D>(), code), Bytes<D>(), codes);
+}
+
+/// f(d, i) for the elements i < n: over whole vectors, then over vectors of one.
+template <class F>
+HWY_INLINE void ForVectors(size_t n, const F& f) {
+  const hn::ScalableTag<float> wide;
+  const size_t whole = n - n % hn::Lanes(wide);
+  for (size_t i = 0; i < whole; i += hn::Lanes(wide)) f(wide, i);
+  for (size_t i = whole; i < n; ++i) f(hn::CappedTag<float, 1>(), i);
+}
+
+/// The greatest of the magnitudes of n numbers as bits: comparing these orders NaNs above infinity
+/// above what is finite. In kRoot8 signs are left, so that negative numbers are above all others.
+template <Format kFormat>
+HWY_INLINE uint32_t MostBits(const float* x, size_t n) {
+  using Wide = hn::ScalableTag<float>;
+  const Words<Wide> words;
+  const uint32_t mask = kFormat == Format::kRoot8 ? ~0U : 0x7FFFFFFFU;
+  auto most = hn::Zero(words);
+  uint32_t rest = 0;
+  ForVectors(n, [&](auto d, size_t i) HWY_ATTR {
+    const Words<decltype(d)> here;
+    const auto bits = hn::And(hn::BitCast(here, hn::LoadU(d, x + i)), hn::Set(here, mask));
+    if constexpr (hn::MaxLanes(d) == hn::MaxLanes(Wide())) {
+      most = hn::Max(most, bits);
+    } else {
+      rest = std::max(rest, hn::GetLane(bits));
+    }
+  });
+  return std::max(rest, hn::GetLane(hn::MaxOfLanes(words, most)));
+}
+
+/// Codes the n <= kCodeBlock elements of a block, given their MostBits. kRoots: `x` are the roots
+/// of the elements, while the bits are those of the elements.
+template <Format kFormat, bool kRoots = false>
+HWY_NOINLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8_t* codes,
+                           float* scale) {
+  float finite[kCodeBlock];
+  bool most_is_root = false;
+  if (most_bits >= 0x7F800000) {
+    for (size_t i = 0; i < n; ++i) {
+      const bool fits = std::isfinite(x[i]) && !(kFormat == Format::kRoot8 && x[i] <= 0);
+      finite[i] = fits ? x[i] : 0;
+    }
+    x = finite;
+    most_bits = MostBits<kFormat>(x, n);
+    if constexpr (kRoots) most_is_root = true;
+  }
+  float most = std::bit_cast<float>(most_bits);
+  if (kFormat == Format::kRoot8 && !most_is_root) most = std::sqrt(most);
+  if (most < 0x1p-100F) {
+    *scale = 0;
+    std::fill(codes, codes + n, internal::ZeroCode(kFormat));
+    return;
+  }
+  constexpr float kCodes = kFormat == Format::kLinear8 ? 127 : kFormat == Format::kRoot8 ? 255 : 1;
+  *scale = most / kCodes;
+  const float inverse = kCodes / most;
+  constexpr bool kSigned = kFormat == Format::kDynamic8;
+  const internal::DynamicTables& tables = internal::DynamicTablesOf(kSigned);
+  ForVectors(n, [&](auto d, size_t i) HWY_ATTR {
+    const auto v = hn::LoadU(d, x + i);
+    if constexpr (kFormat == Format::kLinear8) {
+      StoreLinear8(d, v, hn::Set(d, inverse), codes + i);
+    } else if constexpr (kFormat == Format::kRoot8) {
+      StoreRoot8(d, kRoots ? v : hn::Sqrt(v), hn::Set(d, inverse), codes + i);
+    } else if constexpr (kFormat == Format::kSoftsign8) {
+      StoreSoftsign8(d, v, hn::Set(d, most), codes + i);
+    } else {
+      StoreDynamic8<kSigned>(d, v, hn::Set(d, most), tables, codes + i);
+    }
+  });
+}
+
+#endif  // a target with fused multiply-add
+
+}  // namespace HWY_NAMESPACE
+}  // namespace kudari
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

@@ -1,0 +1,178 @@
+// Passes over arrays that are not all float32: they go through the L1 cache in blocks.
+#ifndef KUDARI_OPTIMIZER_CODED_H_
+#define KUDARI_OPTIMIZER_CODED_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "core/elements.h"
+#include "optimizer/impl.h"
+
+namespace kudari::internal {
+
+/// The parameter as the model sees it, without its master.
+inline Coded Visible(const Coded& weights) {
+  switch (weights.format) {
+    case Format::kFloat32:
+      return {.data = weights.data};
+    case Format::kFloat16:
+    case Format::kFloat16Random:
+    case Format::kMasterFloat16:
+      return {.format = Format::kFloat16, .data = weights.data};
+    default:
+      return {.format = Format::kBFloat16, .data = weights.data};
+  }
+}
+
+/// Whether a tensor's weights have more digits than the parameter.
+inline bool HasMaster(const Slotted& s) { return MoreBytes(s.weights.format, 1) > 0; }
+
+/// Weights and state as they are stored outside steps: nothing is random.
+inline Coded Nearest(Coded array) {
+  if (array.format == Format::kBFloat16Random) array.format = Format::kBFloat16;
+  if (array.format == Format::kFloat16Random) array.format = Format::kFloat16;
+  return array;
+}
+
+/// Whether the first of two passes over coded arrays updates the state. It is then kept for the
+/// norms alone and made again in the second pass: what is stored is rounded, and the step is to be
+/// that of the state before.
+inline bool UpdatesTwice(const RuleEntry& rule) {
+  return rule.norms > 0 && rule.state_pass == StatePass::kMeasure;
+}
+
+/// What a pass loads and stores. Of the slots, those from the first number up to the second.
+struct Access {
+  bool load_p = true, load_g = true;
+  size_t load_from = 0, load_to = 0;
+  bool store_p = false;
+  size_t store_from = 0, store_to = 0;
+  bool copy_state = false;  // work on a copy of state that is float32, too
+
+  static Access OfUpdate(const RuleEntry& rule) {
+    return {.load_to = rule.slots.size(),
+            .store_p = true,
+            .store_to = rule.StoredSlots(),
+            .copy_state = UpdatesTwice(rule)};
+  }
+  static Access OfMeasure(const RuleEntry& rule) {
+    return {.load_to = UpdatesTwice(rule) ? rule.slots.size() : 0,
+            .copy_state = UpdatesTwice(rule)};
+  }
+  /// The curvature is the last slot.
+  static Access OfHessian(const RuleEntry& rule) {
+    const size_t slots = rule.slots.size();
+    return {.load_p = false,
+            .load_from = slots - 1,
+            .load_to = slots,
+            .store_from = slots - 1,
+            .store_to = slots};
+  }
+  static Access OfEvaluation(const RuleEntry& rule) {
+    return {.load_g = false, .load_to = rule.slots.size()};
+  }
+};
+
+/// A block of a tensor in float32.
+struct Block {
+  alignas(64) float p[kCodeBlock];
+  alignas(64) float g[kCodeBlock];
+  alignas(64) float state[RuleEntry::kMostSlots][kCodeBlock];
+};
+
+/// Counts the values that are not zero in a block of 8-bit state, and whether most of them have the
+/// smallest code. `now` is what the codes mean.
+inline bool Saturated(Format format, const float* values, const float* now, size_t n) {
+  float smallest = 0;
+  if (format == Format::kRoot8) {
+    const float top = *std::max_element(now, now + n);
+    smallest = top / (255.0F * 255.0F) * 1.5F;  // the root of the first code is a 255th of the top
+  }
+  size_t some = 0, small = 0;
+  for (size_t i = 0; i < n; ++i) {
+    if (values[i] == 0) continue;
+    ++some;
+    small += std::abs(now[i]) <= smallest ? 1 : 0;
+  }
+  return 2 * small > some;
+}
+
+/// Stores a block of weights; with what they were `before`, counts those that were to change and
+/// did not.
+inline void StoreWeights(const Codecs& codecs, const Coded& weights, size_t at, size_t n,
+                         const float* values, const float* before, Numerics& lost) {
+  codecs.store(values, at, n, weights);
+  if (before == nullptr) return;
+  float now[kCodeBlock];
+  codecs.load(weights, at, n, now);
+  for (size_t j = 0; j < n; ++j) {
+    lost.lost += values[j] != before[j] && now[j] == before[j] ? 1 : 0;
+  }
+}
+
+/// Stores a block of state; if asked, counts it and whether it is saturated.
+inline void StoreState(const Codecs& codecs, const Coded& state, size_t at, size_t n,
+                       const float* values, bool check, Numerics& lost) {
+  codecs.store(values, at, n, state);
+  if (!check || !IsBlocked(state.format)) return;
+  float now[kCodeBlock];
+  codecs.load(state, at, n, now);
+  ++lost.blocks;
+  lost.saturated += Saturated(state.format, values, now, n) ? 1 : 0;
+}
+
+/// Adds counts to those of a tensor, which other threads may step as well.
+inline void AddCounts(const Numerics& lost, Numerics& to) {
+  std::atomic_ref(to.lost).fetch_add(lost.lost, std::memory_order_relaxed);
+  std::atomic_ref(to.blocks).fetch_add(lost.blocks, std::memory_order_relaxed);
+  std::atomic_ref(to.saturated).fetch_add(lost.saturated, std::memory_order_relaxed);
+}
+
+/// Calls f(first element, count, p, g, state) for blocks of [begin, begin + size), with pointers to
+/// float32, to buffers where memory holds something else. Stores what `access` says. `begin` is a
+/// multiple of kCodeBlock.
+template <class F>
+void ForBlocks(const Codecs& codecs, Slotted& s, const Coded& gradient, const Access& access,
+               bool check, int64_t begin, int64_t size, const F& f) {
+  Block block;
+  float before[kCodeBlock];
+  Numerics lost;
+  const auto floats = [](const Coded& array, size_t at) {
+    return array.format == Format::kFloat32 ? static_cast<float*>(array.data) + at : nullptr;
+  };
+  for (int64_t i = begin; i < begin + size; i += static_cast<int64_t>(kCodeBlock)) {
+    const auto at = static_cast<size_t>(i);
+    const auto n = std::min(kCodeBlock, static_cast<size_t>(begin + size - i));
+    // Where an array is: itself, or a buffer that it is loaded into.
+    const auto load = [&](const Coded& array, bool wanted, float* buffer, bool copy) {
+      if (array.data == nullptr) return buffer;
+      if (float* const own = floats(array, at); own != nullptr && !copy) return own;
+      if (wanted) codecs.load(array, at, n, buffer);
+      return buffer;
+    };
+    float* const p = load(s.weights, access.load_p, block.p, false);
+    float* const g = load(gradient, access.load_g, block.g, false);
+    float* state[RuleEntry::kMostSlots];
+    for (size_t k = 0; k < s.state.size(); ++k) {
+      state[k] = load(s.state[k], access.load_from <= k && k < access.load_to, block.state[k],
+                      access.copy_state);
+    }
+    if (check && p == block.p) std::copy(p, p + n, before);
+    f(i, static_cast<int64_t>(n), p, g, state);
+    if (access.store_p && p == block.p) {
+      StoreWeights(codecs, s.weights, at, n, p, check ? before : nullptr, lost);
+    }
+    for (size_t k = access.store_from; k < access.store_to; ++k) {
+      if (state[k] == block.state[k]) {
+        StoreState(codecs, s.state[k], at, n, state[k], check, lost);
+      }
+    }
+  }
+  if (check) AddCounts(lost, s.numerics);
+}
+
+}  // namespace kudari::internal
+
+#endif  // KUDARI_OPTIMIZER_CODED_H_
