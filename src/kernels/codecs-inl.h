@@ -294,13 +294,12 @@ HWY_INLINE uint32_t MostBits(const float* x, size_t n) {
   return std::max(rest, hn::GetLane(hn::MaxOfLanes(words, most)));
 }
 
-/// Codes the n <= kCodeBlock elements of a block, given their MostBits. kRoots: `x` are the roots
-/// of the elements, while the bits are those of the elements.
+/// Codes the n <= kCodeBlock elements of a block, given their MostBits. kRoots: `x` and the bits
+/// are those of the roots of the elements.
 template <Format kFormat, bool kRoots = false>
 HWY_NOINLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8_t* codes,
-                           float* scale) {
+                             float* scale) {
   float finite[kCodeBlock];
-  bool most_is_root = false;
   if (most_bits >= 0x7F800000) {
     for (size_t i = 0; i < n; ++i) {
       const bool fits = std::isfinite(x[i]) && !(kFormat == Format::kRoot8 && x[i] <= 0);
@@ -308,10 +307,9 @@ HWY_NOINLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8
     }
     x = finite;
     most_bits = MostBits<kFormat>(x, n);
-    if constexpr (kRoots) most_is_root = true;
   }
   float most = std::bit_cast<float>(most_bits);
-  if (kFormat == Format::kRoot8 && !most_is_root) most = std::sqrt(most);
+  if constexpr (kFormat == Format::kRoot8 && !kRoots) most = std::sqrt(most);
   if (most < 0x1p-100F) {
     *scale = 0;
     std::fill(codes, codes + n, internal::ZeroCode(kFormat));

@@ -46,11 +46,10 @@ struct F32 {
                           hn::IfThenElse(hn::Lt(a.v, zero.v), F32(-1.0F).v, a.v));
   }
 
-  /// x clamped to [-limit, limit]; a NaN stays one.
+  /// x clamped to [-limit, limit]; a NaN stays one: the second operand is what x86 returns then,
+  /// while others return a NaN.
   friend HWY_INLINE F32 Clamp(F32 x, F32 limit) {
-    const auto low = hn::Neg(limit.v);
-    return hn::IfThenElse(hn::Gt(x.v, limit.v), limit.v,
-                          hn::IfThenElse(hn::Lt(x.v, low), low, x.v));
+    return hn::Min(limit.v, hn::Max(hn::Neg(limit.v), x.v));
   }
 };
 
