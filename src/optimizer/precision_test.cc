@@ -169,8 +169,9 @@ std::map<std::string, Precision> Lossy() {
 }
 
 TEST_P(RulePrecisionTest, NeitherThreadsNorInstructionSetsMatter) {
-  for (const auto& [name, precision] : Lossy()) {
-    SCOPED_TRACE(name);
+  for (const auto& lossy : Lossy()) {
+    SCOPED_TRACE(lossy.first);
+    const Precision& precision = lossy.second;
     std::vector<std::vector<float>> expected;
     std::vector<double> norms;
     const auto run = [&](int threads) {
@@ -455,7 +456,7 @@ TEST(PrecisionTest, LoadStateRefusesWhatDoesNotFit) {
   const auto error = [&](const auto& change) {
     OptimizerState bad = good;
     change(bad.tensors[0]);
-    const std::string message = ErrorOf([&] { optimizer.LoadState(bad); });
+    std::string message = ErrorOf([&] { optimizer.LoadState(bad); });
     EXPECT_EQ(optimizer.State().tensors[0].buffers[0].codes, good.tensors[0].buffers[0].codes);
     return message;
   };

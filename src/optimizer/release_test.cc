@@ -78,7 +78,7 @@ TEST(ReleaseErrorsTest, WhatNeedsAllGradientsIsRefused) {
     change(spec);
     Optimizer optimizer(model.tensors, spec);
     const auto before = model.params;
-    const std::string message = ErrorOf([&] { optimizer.StepTensor(0, norm); });
+    std::string message = ErrorOf([&] { optimizer.StepTensor(0, norm); });
     EXPECT_EQ(model.params == before, message != "no error");
     return message;
   };

@@ -100,7 +100,10 @@ struct PassOver {
 /// The rule's update of one piece.
 void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
                  const float* const* next) {
-  const auto& [c, s, coeffs, form, codecs, check] = pass;
+  const Cohort& c = pass.c;
+  Slotted& s = pass.s;
+  const float* const coeffs = pass.coeffs;
+  const GradientForm<float>& form = pass.form;
   if (!s.coded) return UpdateRange(c, s, coeffs, at, begin, size, form, next);
   if (s.fused != nullptr) {
     const int64_t whole = size - size % static_cast<int64_t>(kCodeBlock);
@@ -109,7 +112,7 @@ void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_
     begin += whole;
     size -= whole;
   }
-  ForBlocks(codecs, s, s.gradient, Access::OfUpdate(c.rule), check, begin, size,
+  ForBlocks(pass.codecs, s, s.gradient, Access::OfUpdate(c.rule), pass.check, begin, size,
             [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
               Pointers block;
               block.Set(p, g, s.state.size(), [state](size_t k) { return state[k]; });
@@ -126,10 +129,13 @@ void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_
 /// `together`: the second pass over the tensor follows at once.
 void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
                   bool together, const float* const* next, double* sums) {
-  const auto& [c, s, coeffs, form, codecs, check] = pass;
+  const Cohort& c = pass.c;
+  Slotted& s = pass.s;
+  const float* const coeffs = pass.coeffs;
+  const GradientForm<float>& form = pass.form;
   double lanes[RuleEntry::kMostNorms][16] = {};
   if (s.coded) {
-    ForBlocks(codecs, s, s.gradient, Access::OfMeasure(c.rule), check, begin, size,
+    ForBlocks(pass.codecs, s, s.gradient, Access::OfMeasure(c.rule), pass.check, begin, size,
               [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
                 Pointers block;
                 block.Set(p, g, s.state.size(), [state](size_t k) { return state[k]; });
