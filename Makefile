@@ -6,6 +6,7 @@
 #   make check   format, layers, lint, headers, consumers, sanitizers, fuzzing: what CI runs
 #   make bench   times the optimisers and their peers
 #   make bench-train  trains with every rule on handwritten digits, into docs/digits.md
+#   make bench-parity  trains in 7 bytes a parameter and in float32 on CIFAR-10, into docs/parity.md
 #   make docs    writes docs/rules.md, the page of all rules
 #   make mnist   fetches MNIST into .data/mnist
 #   make clean   removes what was built; .venv and .data stay
@@ -15,7 +16,7 @@
 MAKEFLAGS += --no-print-directory
 JOBS := $(shell nproc)
 
-.PHONY: run test build check bench bench-train docs setup mnist clean FORCE
+.PHONY: run test build check bench bench-train bench-parity docs setup mnist clean FORCE
 
 run: build
 	@build/release/kudari train recipes/digits-vit.toml --out runs/digits-vit
@@ -36,6 +37,9 @@ bench: build
 
 bench-train: build
 	@python3 bench/train_table.py
+
+bench-parity: build
+	@python3 bench/parity.py
 
 docs: build
 	@build/release/kudari describe --all --markdown >build/rules.md

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "kudari/error.h"
 
@@ -13,14 +14,50 @@ namespace {
 
 std::string Number(double x) { return std::isfinite(x) ? fmt::format("{}", x) : "null"; }
 
+double Share(int64_t part, int64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+std::string SharesJson(const Numerics& n) {
+  return fmt::format(R"("lost":{},"saturated":{})", LostShare(n), SaturatedShare(n));
+}
+
+// The key "numerics" with what stands before it, or nothing.
+std::string NumericsJson(std::span<const Numerics> numerics) {
+  if (numerics.empty()) return "";
+  std::string tensors;
+  for (const Numerics& n : numerics) {
+    if (n.lost == 0 && n.saturated == 0) continue;
+    tensors += fmt::format("{}{}:{{{}}}", tensors.empty() ? "" : ",",
+                           nlohmann::json(n.tensor).dump(), SharesJson(n));
+  }
+  return fmt::format(R"(,"numerics":{{{},"tensors":{{{}}}}})", SharesJson(TotalOf(numerics)),
+                     tensors);
+}
+
 }  // namespace
+
+Numerics TotalOf(std::span<const Numerics> numerics) {
+  Numerics total;
+  for (const Numerics& n : numerics) {
+    total.elements += n.elements;
+    total.lost += n.lost;
+    total.blocks += n.blocks;
+    total.saturated += n.saturated;
+  }
+  return total;
+}
+
+double LostShare(const Numerics& n) { return Share(n.lost, n.elements); }
+
+double SaturatedShare(const Numerics& n) { return Share(n.saturated, n.blocks); }
 
 std::string StepJson(const StepRecord& r) {
   return fmt::format(
       R"({{"step":{},"epoch":{},"loss":{},"lr":{},"grad_norm":{},"skipped":{},"loss_scale":{},)"
-      R"("seconds":{:.6f}}})",
+      R"("seconds":{:.6f}{}}})",
       r.step, r.epoch, Number(r.loss), Number(r.lr), Number(r.grad_norm), r.skipped,
-      Number(r.loss_scale), r.seconds);
+      Number(r.loss_scale), r.seconds, NumericsJson(r.numerics));
 }
 
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score) {

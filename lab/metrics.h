@@ -5,7 +5,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
+
+#include "kudari/step.h"
 
 namespace kudari::lab {
 
@@ -17,6 +20,8 @@ struct StepRecord {
   bool skipped = false;
   double loss_scale = 1;
   double seconds = 0;  ///< since training began
+  /// What 16-bit weights and 8-bit state lost, if the optimiser counts that.
+  std::span<const Numerics> numerics = {};
 };
 
 /// Mean loss and share of right answers over a data set; the accuracy of a regression is a NaN.
@@ -24,7 +29,16 @@ struct Score {
   double loss = 0, accuracy = 0;
 };
 
-/// One line of JSON; what is not finite becomes null.
+/// The sum of the counts, without a name.
+Numerics TotalOf(std::span<const Numerics> numerics);
+
+/// Shares of what Numerics counts, 0 if there is nothing to count.
+double LostShare(const Numerics& n);
+double SaturatedShare(const Numerics& n);
+
+/// One line of JSON; what is not finite becomes null. Numerics, if there are any, become an object
+/// with the shares "lost" and "saturated" of the whole model, and in "tensors" those of each tensor
+/// that lost something.
 std::string StepJson(const StepRecord& record);
 /// The same for an evaluation; `what` is "val" or "test".
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score);

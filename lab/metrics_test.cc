@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "kudari/error.h"
 #include "lab/text_file.h"
@@ -41,6 +42,19 @@ TEST(Metrics, WhatIsNotFiniteIsNull) {
   EXPECT_TRUE(step["grad_norm"].is_null());
   EXPECT_EQ(ScoreJson(7, "val", {.loss = 0.5, .accuracy = nan}),
             R"({"step":7,"val_loss":0.5,"val_accuracy":null})");
+}
+
+TEST(Metrics, NumericsAreSharesOfWhatCanBeLost) {
+  const std::vector<Numerics> numerics = {
+      {.tensor = "a", .elements = 8, .lost = 4},
+      {.tensor = "b", .elements = 24, .blocks = 8},
+      {.tensor = "c\"", .elements = 0, .blocks = 2, .saturated = 1}};
+  const json step = json::parse(StepJson({.step = 1, .numerics = numerics}))["numerics"];
+  EXPECT_EQ(step["lost"], 4.0 / 32);
+  EXPECT_EQ(step["saturated"], 1.0 / 10);
+  EXPECT_EQ(step["tensors"], json::parse(R"({"a": {"lost": 0.5, "saturated": 0.0},
+                                             "c\"": {"lost": 0.0, "saturated": 0.5}})"));
+  EXPECT_FALSE(json::parse(StepJson({.step = 1})).contains("numerics"));
 }
 
 TEST(Metrics, EachLineIsInTheFileAtOnce) {

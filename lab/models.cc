@@ -187,6 +187,13 @@ int64_t Model::ParameterCount() const {
   return count;
 }
 
+void Model::StoreWeights(at::ScalarType type) {
+  to(type);
+  for (const auto& module : modules()) {
+    if (module->as<nn::LayerNorm>() != nullptr) module->to(at::kFloat);
+  }
+}
+
 std::shared_ptr<Model> MakeModel(const ModelConfig& config, const std::vector<int64_t>& shape,
                                  int64_t outputs) {
   if (config.name == "linear") return std::make_shared<LinearModel>(Product(shape), outputs);

@@ -18,6 +18,10 @@ class Model : public ::torch::nn::Module {
 
   /// Number of trained values.
   int64_t ParameterCount() const;
+
+  /// Converts the weights, but those of layer norms, which stay float32: there are few of them, and
+  /// torch's layer norm takes float32 weights with inputs of any type.
+  void StoreWeights(at::ScalarType type);
 };
 
 /// Builds a model with fresh weights from torch's generator. `shape` is that of one sample;

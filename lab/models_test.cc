@@ -57,6 +57,31 @@ TEST(Models, EveryParameterGetsAGradient) {
   }
 }
 
+TEST(Models, WeightsOfSixteenBits) {
+  for (const auto type : {at::kBFloat16, at::kHalf}) {
+    for (const char* name : {"linear", "mlp", "vit"}) {
+      ModelConfig config = Vit();
+      config.name = name;
+      ::torch::manual_seed(1);
+      const auto model = MakeModel(config, {1, 4, 4}, 3);
+      const at::Tensor x = ::torch::randn({5, 1, 4, 4});
+      const at::Tensor full = model->forward(x);
+      model->StoreWeights(type);
+      for (const auto& item : model->named_parameters()) {
+        const bool norm = item.key().find("norm") != std::string::npos;
+        EXPECT_EQ(item.value().scalar_type(), norm ? at::kFloat : type) << item.key();
+      }
+      const at::Tensor half = model->forward(x.to(type));
+      EXPECT_EQ(half.scalar_type(), type);
+      EXPECT_TRUE(at::allclose(half.to(at::kFloat), full, 0.05, 0.05)) << name;
+      half.to(at::kFloat).square().sum().backward();
+      for (const auto& item : model->named_parameters()) {
+        EXPECT_EQ(item.value().grad().scalar_type(), item.value().scalar_type()) << item.key();
+      }
+    }
+  }
+}
+
 TEST(Models, ParameterCounts) {
   ModelConfig config = Vit();
   const int64_t block = 2 * 2 * 8 + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8);

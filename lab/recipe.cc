@@ -182,8 +182,14 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
       {.name = "precision",
        .member = &T::precision,
        .choices = {"f32", "bf16", "f16"},
-       .doc = "in which the model computes; weights, gradients of weights, loss and optimiser stay "
-              "in f32"},
+       .doc = "in which the model computes, by autocast if it is not f32, which is the type of the "
+              "weights; the loss and the optimiser compute in f32"},
+      {.name = "weights",
+       .member = &T::weights,
+       .choices = {"f32", "bf16", "f16"},
+       .doc =
+           "in which weights and their gradients are stored, those of layer norms always in f32; "
+           "optimizer.precision says what keeps the digits that 16 bits lack"},
       {.name = "loss_scale",
        .member = &T::loss_scale,
        .low = GradScalerOptions().min_scale,
@@ -191,7 +197,7 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
        .choices = {"auto", "dynamic", "none"},
        .doc = "what the loss is multiplied with before it is differentiated, so that small "
               "gradients survive in f16; a step whose gradient overflows is skipped; dynamic: "
-              "found in training; auto: dynamic for f16, none otherwise"},
+              "found in training; auto: dynamic if precision or weights is f16, none otherwise"},
   };
   return options;
 }
@@ -395,7 +401,8 @@ std::string OptimizerText(toml::table& root) {
 }  // namespace
 
 std::optional<GradScalerOptions> LossScaling(const TrainConfig& config) {
-  const bool dynamic = config.loss_scale == "auto" && config.precision == "f16";
+  const bool dynamic =
+      config.loss_scale == "auto" && (config.precision == "f16" || config.weights == "f16");
   if (dynamic || config.loss_scale == "dynamic") return GradScalerOptions();
   if (config.loss_scale == "auto" || config.loss_scale == "none") return std::nullopt;
   return GradScalerOptions{.init_scale = std::stod(config.loss_scale), .dynamic = false};

@@ -45,7 +45,7 @@ struct TrainConfig {
   std::string init;
   double min_grad_norm = 0, min_loss_change = 0;
   int64_t early_stopping = 0;
-  std::string precision = "f32";
+  std::string precision = "f32", weights = "f32";
   std::string loss_scale = "auto";  // or "dynamic", "none" or a number's text
 
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
@@ -71,7 +71,8 @@ struct Recipe {
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };
 
-/// How the loss is scaled, nothing if it is not: "auto" is dynamic for float16.
+/// How the loss is scaled, nothing if it is not: "auto" is dynamic if the model computes in float16
+/// or its weights, hence their gradients, are float16.
 std::optional<GradScalerOptions> LossScaling(const TrainConfig& config);
 
 /// Reads a recipe. `sets` holds changes "key=value" that are made to it first, key as in

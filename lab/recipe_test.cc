@@ -55,8 +55,8 @@ TEST(Recipe, ReadsWhatIsGivenAndFillsTheRest) {
 TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
   for (const std::string set :
        {"model.pool=class", "model.name=linear", "data.path=a \"b\\c", "train.min_grad_norm=1e-5",
-        "train.steps=12", "hessian.every=3", "train.precision=bf16", "train.loss_scale=none",
-        "train.loss_scale=1024.5"}) {
+        "train.steps=12", "hessian.every=3", "train.precision=bf16", "train.weights=f16",
+        "train.loss_scale=none", "train.loss_scale=1024.5"}) {
     std::string text(kRecipe);
     if (set == "model.name=linear") text.erase(text.find("patch"), 10);
     Recipe recipe = ParseTrainRecipe(text, "r.toml", {set});
@@ -131,6 +131,13 @@ TEST(Recipe, LossScalesAreNamesOrNumbers) {
     EXPECT_EQ(scaling(precision, "512")->init_scale, 512);
     EXPECT_EQ(scaling(precision, "1.5e-3")->init_scale, 1.5e-3);
   }
+  const auto of_weights = [](const std::string& weights) {
+    return LossScaling(ParseTrainRecipe(kRecipe, "r.toml", {"train.weights=" + weights}).train);
+  };
+  EXPECT_FALSE(of_weights("bf16"));
+  EXPECT_TRUE(of_weights("f16")->dynamic);  // the gradients of weights are float16, too
+  EXPECT_THAT(MessageOf(With("train", "weights = \"b16\"")),
+              HasSubstr("train.weights: unknown name \"b16\"; did you mean \"bf16\"?"));
   EXPECT_EQ(MessageOf(With("train", "loss_scale = 0")),
             "r.toml:13: train.loss_scale: 0 is outside [5.960464477539063e-08, "
             "3.4028234663852886e+38]");

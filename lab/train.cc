@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <climits>
 #include <cmath>
@@ -155,22 +156,25 @@ class Batches {
   std::vector<int64_t> order_;
 };
 
-// What the model computes in, if that is not float32.
-std::optional<at::ScalarType> TypeOf(const TrainConfig& config) {
-  if (config.precision == "bf16") return at::kBFloat16;
-  if (config.precision == "f16") return at::kHalf;
-  return std::nullopt;
+at::ScalarType TypeOf(std::string_view name) {
+  if (name == "f32") return at::kFloat;
+  return name == "bf16" ? at::kBFloat16 : at::kHalf;
 }
 
-// The model's output as float32, computed in `type`: losses need more than 16 bits.
-Tensor Forward(Model& model, const Tensor& x, std::optional<at::ScalarType> type) {
-  std::optional<kudari::torch::Autocast> autocast;
-  if (type) autocast.emplace(*type);
+// What the model computes in: under autocast, or in the type of its weights.
+struct Compute {
+  at::ScalarType weights = at::kFloat;
+  std::optional<at::ScalarType> autocast = std::nullopt;
+};
+
+// The model's output as float32: losses need more than 16 bits.
+Tensor Forward(Model& model, const Tensor& x, const Compute& compute) {
+  if (!compute.autocast) return model.forward(x.to(compute.weights)).to(at::kFloat);
+  const kudari::torch::Autocast autocast(*compute.autocast);
   return model.forward(x).to(at::kFloat);
 }
 
-Score Evaluate(Model& model, const Samples& samples, Loss loss,
-               std::optional<at::ScalarType> type) {
+Score Evaluate(Model& model, const Samples& samples, Loss loss, const Compute& compute) {
   const ::torch::NoGradGuard no_grad;
   model.eval();
   double total = 0;
@@ -178,7 +182,7 @@ Score Evaluate(Model& model, const Samples& samples, Loss loss,
   for (int64_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
     const int64_t count = std::min(kEvaluationBatch, samples.size() - begin);
     const Tensor y = samples.y.narrow(0, begin, count);
-    const Tensor output = Forward(model, samples.x.narrow(0, begin, count), type);
+    const Tensor output = Forward(model, samples.x.narrow(0, begin, count), compute);
     total += LossOf(loss, output, y, 0).item<double>() * static_cast<double>(count);
     if (y.scalar_type() == ::torch::kInt64) right += (output.argmax(1) == y).sum().item<int64_t>();
   }
@@ -188,7 +192,21 @@ Score Evaluate(Model& model, const Samples& samples, Loss loss,
   return {total / n, classes ? static_cast<double>(right) / n : kNan};
 }
 
-// Replaces every weight by the file's of the same name.
+// The values of a tensor of a file, as they lie there.
+Tensor View(const SafeTensor& stored, const fs::path& path) {
+  static const std::map<std::string, at::ScalarType> types = {
+      {"F32", at::kFloat}, {"BF16", at::kBFloat16}, {"F16", at::kHalf}};
+  const auto type = types.find(stored.dtype);
+  if (type == types.end()) {
+    throw Error(fmt::format("{}: tensor \"{}\" has the dtype {}; weights are F32, BF16 or F16",
+                            path.string(), stored.name, stored.dtype));
+  }
+  // from_blob takes a pointer to what may be changed; nobody does.
+  auto* const data = const_cast<std::byte*>(stored.bytes.data());
+  return ::torch::from_blob(data, stored.shape, type->second);
+}
+
+// Replaces every weight by the file's of the same name, rounded if need be.
 void LoadWeights(Model& model, const fs::path& path) {
   const ::torch::NoGradGuard no_grad;
   const SafeTensorsFile file(path);
@@ -201,8 +219,7 @@ void LoadWeights(Model& model, const fs::path& path) {
                               path.string(), item.key(), fmt::join(stored.shape, ", "),
                               fmt::join(weight.sizes(), ", ")));
     }
-    const std::span<const float> values = file.Floats(item.key());
-    std::copy(values.begin(), values.end(), weight.data_ptr<float>());
+    weight.copy_(View(stored, path));
   }
   for (const SafeTensor& stored : file.tensors()) {
     if (!parameters.contains(stored.name)) {
@@ -211,10 +228,12 @@ void LoadWeights(Model& model, const fs::path& path) {
   }
 }
 
+// Writes the weights that were evaluated, as float32, which holds those of 16 bits exactly.
 void SaveWeights(const Model& model, const fs::path& path) {
+  std::vector<Tensor> values;  // keeps converted ones alive
   std::vector<FloatTensor> tensors;
   for (const auto& item : model.named_parameters()) {
-    const Tensor& p = item.value();
+    const Tensor& p = values.emplace_back(item.value().detach().to(at::kFloat));
     tensors.push_back(
         {item.key(), p.sizes().vec(), {p.data_ptr<float>(), static_cast<size_t>(p.numel())}});
   }
@@ -313,18 +332,75 @@ std::string OptimizerText(const OptimizerSpec& spec) {
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
-// Bytes that the optimiser keeps: the rules' state and that of averagers.
+// Bytes that the optimiser keeps: the rules' state, masters and what averagers have.
 int64_t StateBytes(const kudari::Optimizer& engine) {
   const OptimizerState state = engine.State();
-  size_t values = 0;
+  size_t bytes = 0;
   for (const TensorState& t : state.tensors) {
-    for (const TensorState::Buffer& b : t.buffers) values += b.values.size();
+    for (const TensorState::Buffer& b : t.buffers) {
+      const size_t values = b.codes.empty() ? b.values.size() * sizeof(float) : b.codes.size();
+      bytes += values + b.scales.size() * sizeof(float);
+    }
   }
   for (const auto& averager : state.averagers) {
-    for (const auto& [name, x] : averager) values += x.size();
+    for (const auto& [name, x] : averager) bytes += x.size() * sizeof(float);
   }
-  return static_cast<int64_t>(values * sizeof(float));
+  return static_cast<int64_t>(bytes);
 }
+
+// Bytes of the weights, and as many are those of their gradients.
+int64_t WeightBytes(const Model& model) {
+  size_t bytes = 0;
+  for (const Tensor& p : model.parameters()) bytes += p.nbytes();
+  return static_cast<int64_t>(bytes);
+}
+
+std::string Percent(double share) { return fmt::format("{:.2f}%", 100 * share); }
+
+// What was counted over a whole run, by tensor; names live as long as the optimiser.
+using Counts = std::map<std::string_view, Numerics>;
+
+// The share of the whole model and the tensors with the largest ones.
+std::string WorstText(const Counts& counts, double (*share)(const Numerics&)) {
+  constexpr size_t kShown = 3;
+  std::vector<Numerics> all;
+  for (const auto& [name, n] : counts) all.push_back(n);
+  const double whole = share(TotalOf(all));
+  if (whole == 0) return "none";
+  std::stable_sort(all.begin(), all.end(),
+                   [share](const Numerics& a, const Numerics& b) { return share(a) > share(b); });
+  std::vector<std::string> worst;
+  for (const Numerics& n : all) {
+    if (worst.size() == kShown || share(n) == 0) break;
+    worst.push_back(fmt::format("{} {}", n.tensor, Percent(share(n))));
+  }
+  return fmt::format("{}; most in {}", Percent(whole), fmt::join(worst, ", "));
+}
+
+// What helps against lost updates.
+std::string LostAdvice(const Precision& precision, const std::string& weights) {
+  if (weights == "f32") return "the learning rate is too small even for float32 weights";
+  if (precision.master == Master::kNone && precision.rounding == Rounding::kStochastic) {
+    return "no harm: weights are rounded at random, so that their mean moves as it should";
+  }
+  const std::string too_small = "the learning rate is too small for " + weights + " weights";
+  if (precision.master == Master::kNone) {
+    const char* const master = weights == "bf16" ? "split8" : "float32";
+    return fmt::format(
+        "{}: keep the digits they lack (optimizer.precision.master = \"{}\") or round at random "
+        "(optimizer.precision.rounding = \"stochastic\")",
+        too_small, master);
+  }
+  if (precision.master == Master::kFloat32) return too_small + " and their float32 master";
+  return fmt::format(
+      "{} and their {} master: keep more digits (optimizer.precision.master = \"float32\")",
+      too_small, Name(precision.master));
+}
+
+constexpr std::string_view kSaturatedAdvice =
+    "one element is so large that the others of its block of 256 are lost: keep the state of such "
+    "tensors in more bits (optimizer.precision.slots, .exclude) or in codes with a wider range "
+    "(optimizer.precision.state = \"dynamic8\")";
 
 // One training run, from the recipe to the summary.
 class Run {
@@ -352,6 +428,7 @@ class Run {
   Status Now() const;
   std::string Heading() const;
   std::string PrecisionText() const;
+  std::vector<std::vector<std::string>> NumericsRows() const;
   std::string Summary() const;
 
   const TrainOptions& options_;
@@ -361,7 +438,7 @@ class Run {
   Dataset data_;
   Samples train_, validation_, test_;
   Loss loss_;
-  std::optional<at::ScalarType> type_;  // what the model computes in, if not float32
+  Compute compute_;
   std::shared_ptr<Model> model_;
   std::optional<kudari::torch::Optimizer> optimizer_;
   std::optional<kudari::torch::GradScaler> scaler_;
@@ -381,6 +458,7 @@ class Run {
   // Sums over the samples since the last evaluation, and the mean loss of those before it.
   double interval_loss_ = 0, interval_samples_ = 0, former_mean_loss_ = kNan;
   double seconds_ = 0;
+  Counts counts_;  // empty unless optimizer.precision.check
 };
 
 Run::Run(const TrainOptions& options, std::FILE* console)
@@ -399,10 +477,12 @@ Run::Run(const TrainOptions& options, std::FILE* console)
   validation_ = ToSamples(data_.validation, data_);
   test_ = ToSamples(data_.test, data_);
   loss_ = ChooseLoss(train, data_);
-  type_ = TypeOf(train);
+  compute_.weights = TypeOf(train.weights);
+  if (train.precision != "f32") compute_.autocast = TypeOf(train.precision);
   if (const auto scaling = LossScaling(train)) scaler_.emplace(*scaling);
   ::torch::manual_seed(static_cast<uint64_t>(train.seed));
   model_ = MakeModel(recipe_.model, data_.shape, data_.Outputs());
+  model_->StoreWeights(compute_.weights);
   if (!train.init.empty()) LoadWeights(*model_, train.init);
   // The norm belongs to the metrics, whether the recipe asks for it or not.
   OptimizerSpec spec = recipe_.optimizer;
@@ -455,7 +535,7 @@ TrainResult Run::Execute() {
   seconds_ = Seconds(start_);
   if (!result_.diverged) {
     const auto view = optimizer_->Evaluation();
-    result_.test = Evaluate(*model_, test_, loss_, type_);
+    result_.test = Evaluate(*model_, test_, loss_, compute_);
     metrics_->Write(ScoreJson(last_.step, "test", result_.test));
     SaveWeights(*model_, out_ / "model.safetensors");
     if (!options_.export_file.empty()) SaveWeights(*model_, options_.export_file);
@@ -485,7 +565,7 @@ Evaluation Run::NextLoss() {
   if (!batches_->More()) return {0, 0};
   const Samples batch = batches_->Next();
   samples_seen_ += batch.size();
-  const Tensor output = Forward(*model_, batch.x, type_);
+  const Tensor output = Forward(*model_, batch.x, compute_);
   const Tensor loss = LossOf(loss_, output, batch.y, recipe_.train.label_smoothing);
   (scaler_ ? scaler_->Scale(loss) : loss).backward();
   return {loss.item<double>(), static_cast<double>(batch.size())};
@@ -513,16 +593,16 @@ void Run::FindEstimator() {
 }
 
 // After a step: the estimate over a batch of its own, at the new weights. It is rare and squares
-// small gradients: in float32, whatever the precision.
+// small gradients: without autocast, whatever the precision.
 void Run::EstimateHessian() {
   if (!hessian_batches_->MoreFull()) hessian_batches_->StartEpoch();
   const Samples batch = hessian_batches_->Next();
+  const auto logits = [&] { return Forward(*model_, batch.x, {.weights = compute_.weights}); };
   if (estimator_ == "gnb") {
-    const auto logits = [&] { return model_->forward(batch.x); };
     optimizer_->UpdateHessian(kudari::torch::GaussNewtonBartlett(optimizer_->Parameters(), logits));
   } else {
     const auto loss = [&] {
-      return LossOf(loss_, model_->forward(batch.x), batch.y, recipe_.train.label_smoothing);
+      return LossOf(loss_, logits(), batch.y, recipe_.train.label_smoothing);
     };
     optimizer_->UpdateHessian(kudari::torch::Hutchinson(optimizer_->Parameters(), loss));
   }
@@ -543,6 +623,13 @@ void Run::TakeStep() {
   last_.grad_norm = report.grad_norm;
   last_.skipped = report.skipped;
   last_.loss_scale = report.loss_scale;
+  last_.numerics = report.numerics;
+  for (const Numerics& n : report.numerics) {
+    Numerics& sum = counts_[n.tensor];
+    const std::array both = {sum, n};
+    sum = TotalOf(both);
+    sum.tensor = n.tensor;
+  }
   last_.seconds = Seconds(start_);
   metrics_->Write(StepJson(last_));
   const double samples = static_cast<double>(samples_seen_ - seen_before);
@@ -583,7 +670,7 @@ void Run::EvaluateNow() {
     Score score;
     {
       const auto view = optimizer_->Evaluation();
-      score = Evaluate(*model_, validation_, loss_, type_);
+      score = Evaluate(*model_, validation_, loss_, compute_);
     }
     result_.validation = score;
     metrics_->Write(ScoreJson(last_.step, "val", score));
@@ -640,6 +727,11 @@ std::string Run::Heading() const {
 
 std::string Run::PrecisionText() const {
   std::string text = recipe_.train.precision;
+  if (recipe_.train.weights != "f32") {
+    text += fmt::format(", weights {}", recipe_.train.weights);
+    const Master master = recipe_.optimizer.precision.master;
+    if (master != Master::kNone) text += fmt::format(" with {} master", Name(master));
+  }
   if (scaler_) text += fmt::format(", loss scale {:g}", scaler_->scale());
   if (result_.skipped > 0) {
     text += fmt::format(", {} step{} skipped by overflow", result_.skipped,
@@ -648,23 +740,46 @@ std::string Run::PrecisionText() const {
   return text;
 }
 
+// Shares that are worth a word of advice. Some of the smallest updates are always lost, which does
+// no harm.
+constexpr double kManyLost = 0.25, kManySaturated = 0.01;
+
+// What was lost over the run and, if that is worth telling, what to do about it.
+std::vector<std::vector<std::string>> Run::NumericsRows() const {
+  if (counts_.empty()) return {};
+  std::vector<std::vector<std::string>> rows = {{"lost updates", WorstText(counts_, LostShare)},
+                                                {"saturated", WorstText(counts_, SaturatedShare)}};
+  const auto exceed = [this](double (*share)(const Numerics&), double limit) {
+    return std::any_of(counts_.begin(), counts_.end(),
+                       [&](const auto& item) { return share(item.second) >= limit; });
+  };
+  if (exceed(SaturatedShare, kManySaturated)) rows.push_back({"", std::string(kSaturatedAdvice)});
+  if (exceed(LostShare, kManyLost)) {
+    rows.insert(rows.begin() + 1,
+                {"", LostAdvice(recipe_.optimizer.precision, recipe_.train.weights)});
+  }
+  return rows;
+}
+
 std::string Run::Summary() const {
   const int64_t state_bytes = StateBytes(optimizer_->engine());
-  const auto percent = [](double x) { return fmt::format("{:.2f}%", 100 * x); };
+  const auto parameters = static_cast<double>(model_->ParameterCount());
+  const int64_t weight_bytes = WeightBytes(*model_);
   std::vector<std::vector<std::string>> rows = {
       {"model", fmt::format("{}, {} parameters", recipe_.model.name, model_->ParameterCount())},
       {"data", fmt::format("{}: {} training, {} validation, {} test samples", data_.name,
                            train_.size(), validation_.size(), test_.size())},
       {"optimiser", OptimizerText(recipe_.optimizer)},
+      {"weights", fmt::format("{} bytes, {:.3g} a parameter, and as many for gradients",
+                              weight_bytes, static_cast<double>(weight_bytes) / parameters)},
       {"state", fmt::format("{} bytes, {:.3g} a parameter", state_bytes,
-                            static_cast<double>(state_bytes) /
-                                static_cast<double>(model_->ParameterCount()))},
+                            static_cast<double>(state_bytes) / parameters)},
       {"steps", fmt::format("{} of {}, in epoch {}", last_.step, steps_, last_.epoch)},
       {"time", fmt::format("{:.1f} s, {:.0f} samples/s", seconds_,
                            static_cast<double>(samples_seen_) / seconds_)},
       {"stopped", result_.stopped},
       {"training loss", fmt::format("{:.4f}", last_.loss)}};
-  if (type_ || scaler_ || result_.skipped > 0) {
+  if (compute_.autocast || compute_.weights != at::kFloat || scaler_ || result_.skipped > 0) {
     rows.insert(rows.begin() + 3, {"precision", PrecisionText()});
   }
   if (validation_.size() > 0) {
@@ -673,15 +788,16 @@ std::string Run::Summary() const {
   }
   if (std::isfinite(result_.validation.accuracy)) {
     rows.push_back(
-        {"validation accuracy", fmt::format("{}, best {}", percent(result_.validation.accuracy),
-                                            percent(result_.best_val_accuracy))});
+        {"validation accuracy", fmt::format("{}, best {}", Percent(result_.validation.accuracy),
+                                            Percent(result_.best_val_accuracy))});
   }
   if (std::isfinite(result_.test.loss)) {
     rows.push_back({"test loss", fmt::format("{:.4f}", result_.test.loss)});
   }
   if (std::isfinite(result_.test.accuracy)) {
-    rows.push_back({"test accuracy", percent(result_.test.accuracy)});
+    rows.push_back({"test accuracy", Percent(result_.test.accuracy)});
   }
+  for (auto& row : NumericsRows()) rows.push_back(std::move(row));
   std::vector<std::string> files = {(out_ / "metrics.jsonl").string(),
                                     (out_ / "recipe.toml").string()};
   if (!result_.diverged) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
@@ -358,6 +359,109 @@ TEST_F(TrainTest, SixteenBitsTrainAlmostAsFloat32) {
   }
 }
 
+TEST_F(TrainTest, WeightsOfSixteenBitsTrainAlmostAsFloat32) {
+  const std::vector<std::string> base = {"train.epochs=12", "optimizer.accumulate=2"};
+  for (const std::string model : {"vit", "mlp", "linear"}) {
+    if (model != "vit") {
+      WriteRecipe("[model]\nname = \"" + model + "\"\n" +
+                  std::string(kRecipe.substr(kRecipe.find("[data]"))));
+    }
+    const double full = Go(Options(base, "f32")).test.loss;
+    EXPECT_THAT(console_, HasSubstr("bytes, 4 a parameter, and as many for gradients\n"));
+    for (const std::string weights : {"bf16", "f16"}) {
+      for (const std::string precision : {"f32", "bf16", "f16"}) {
+        std::vector<std::string> sets = base;
+        sets.push_back("train.weights=" + weights);
+        sets.push_back("train.precision=" + precision);
+        const std::string master = weights == "bf16" ? "split8" : "float32";
+        sets.push_back("optimizer.precision.master=" + master);
+        const TrainResult result = Go(Options(sets, "half"));
+        SCOPED_TRACE(testing::PrintToString(sets));
+        EXPECT_NEAR(result.test.loss, full, 0.1 * full + 0.01);
+        EXPECT_NE(result.test.loss, full);
+        EXPECT_EQ(result.skipped, 0);
+        const bool scaled = weights == "f16" || precision == "f16";
+        EXPECT_EQ(Metrics("lr", "half").back()["loss_scale"], scaled ? 65536 : 1);
+        EXPECT_THAT(console_,
+                    HasSubstr(precision + ", weights " + weights + " with " + master + " master"));
+      }
+    }
+  }
+}
+
+// The upper halves of the tensors of a file, which are bfloat16, as `dtype`.
+void WriteHalves(const SafeTensorsFile& from, const std::string& dtype, const fs::path& path) {
+  json header;
+  std::string data;
+  for (const SafeTensor& t : from.tensors()) {
+    const size_t begin = data.size();
+    for (const float x : from.Floats(t.name)) {
+      const auto half = static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16);
+      data.append(reinterpret_cast<const char*>(&half), sizeof(half));
+    }
+    header[t.name] = {{"dtype", dtype}, {"shape", t.shape}, {"data_offsets", {begin, data.size()}}};
+  }
+  const std::string text = header.dump();
+  const auto size = static_cast<uint64_t>(text.size());
+  std::ofstream out(path, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(&size), sizeof(size));
+  out << text << data;
+}
+
+TEST_F(TrainTest, WeightsOfSixteenBitsAreSavedAndLoaded) {
+  WriteRecipe("[model]\nname = \"mlp\"\n" + std::string(kRecipe.substr(kRecipe.find("[data]"))));
+  std::vector<std::string> sets = {"train.weights=bf16", "optimizer.precision.master=split16"};
+  const double trained = Go(Options(sets, "a")).test.loss;
+  const fs::path weights = dir_ / "a/model.safetensors";
+  const SafeTensorsFile file(weights);
+  for (const SafeTensor& t : file.tensors()) {
+    for (const float x : file.Floats(t.name)) ASSERT_EQ(std::bit_cast<uint32_t>(x) & 0xFFFF, 0U);
+  }
+  sets.insert(sets.end(), {"optimizer.lr=0", "train.steps=1"});
+  const auto from = [&](const fs::path& path) {
+    std::vector<std::string> all = sets;
+    all.push_back("train.init=" + path.string());
+    return Options(all, "b");
+  };
+  EXPECT_EQ(Go(from(weights)).test.loss, trained);
+  EXPECT_EQ(ReadTextFile(weights), ReadTextFile(dir_ / "b/model.safetensors"));
+  WriteHalves(file, "BF16", dir_ / "brain.safetensors");
+  EXPECT_EQ(Go(from(dir_ / "brain.safetensors")).test.loss, trained);
+  WriteHalves(file, "U16", dir_ / "whole.safetensors");
+  EXPECT_THAT(MessageOf(from(dir_ / "whole.safetensors")),
+              HasSubstr("has the dtype U16; weights are F32, BF16 or F16"));
+}
+
+TEST_F(TrainTest, NumericsNameWhatIsLostAndWhatToDo) {
+  // Steps of 1e-5 are nothing to most bfloat16 weights, and all right with 8 more bits.
+  std::vector<std::string> sets = {"train.weights=bf16", "optimizer.lr=1e-5",
+                                   "optimizer.precision.check=true"};
+  Go(Options(sets, "none"));
+  for (const json& step : Metrics("lr", "none")) {
+    const json& numerics = step["numerics"];
+    EXPECT_GT(numerics["lost"].get<double>(), 0.5);
+    EXPECT_EQ(numerics["saturated"], 0);
+    EXPECT_GT(numerics["tensors"]["pos_embed"]["lost"].get<double>(), 0.5);
+    EXPECT_LE(numerics["tensors"]["pos_embed"]["lost"].get<double>(), 1);
+  }
+  EXPECT_THAT(console_, ::testing::ContainsRegex("lost updates +[5-9][0-9]\\.[0-9]+%; most in "));
+  EXPECT_THAT(console_,
+              HasSubstr("the learning rate is too small for bf16 weights: keep the digits "
+                        "they lack (optimizer.precision.master = \"split8\")"));
+  const double without = Metrics("lr", "none").back()["numerics"]["lost"];
+  std::vector<std::string> random = sets;
+  random.emplace_back("optimizer.precision.rounding=stochastic");
+  Go(Options(random, "random"));
+  EXPECT_THAT(console_, HasSubstr("no harm: weights are rounded at random"));
+  sets.emplace_back("optimizer.precision.master=split8");
+  Go(Options(sets, "split8"));
+  EXPECT_LT(Metrics("lr", "split8").back()["numerics"]["lost"].get<double>(), 0.2 * without);
+  EXPECT_THAT(console_, ::testing::Not(HasSubstr("too small for bf16 weights: keep")));
+  Go(Options({}, "off"));
+  EXPECT_TRUE(Metrics("numerics", "off").empty());
+  EXPECT_THAT(console_, ::testing::Not(HasSubstr("lost updates")));
+}
+
 TEST_F(TrainTest, OverflowSkipsStepsUntilTheScaleFits) {
   // The scale that f16 begins with is all right here; this one is not.
   const TrainResult result =
@@ -406,6 +510,17 @@ TEST_F(TrainTest, SophiaGetsEstimatesUnderLossScaling) {
         Go(Options({"optimizer.rule=" + rule, "train.precision=f16", "hessian.every=1"}));
     EXPECT_FALSE(result.diverged);
     EXPECT_EQ(result.steps, 16);
+  }
+}
+
+TEST_F(TrainTest, SophiaGetsEstimatesOfSixteenBitWeights) {
+  for (const std::string rule : {"sophia", "sophia_h"}) {
+    for (const std::string weights : {"bf16", "f16"}) {
+      const TrainResult result =
+          Go(Options({"optimizer.rule=" + rule, "train.weights=" + weights, "hessian.every=1"}));
+      EXPECT_FALSE(result.diverged) << rule << weights;
+      EXPECT_EQ(result.steps, 16);
+    }
   }
 }
 
@@ -486,6 +601,22 @@ TEST(TrainEndToEnd, DigitsReach96Percent) {
   fs::remove_all(out);
 }
 
+// The first steps of the seven-byte recipe, in both 16-bit types.
+TEST(TrainEndToEnd, SevenBytesLearnDigits) {
+  const fs::path out = fs::path(::testing::TempDir()) / ("seven-" + std::to_string(getpid()));
+  for (const std::string precision : {"bf16", "f16"}) {
+    TrainOptions options;
+    options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes/digits-vit-7bytes.toml";
+    options.sets = {"train.steps=" + std::string(precision == "bf16" ? "60" : "20"),
+                    "train.precision=" + precision};
+    options.out = out;
+    const TrainResult result = Train(options, stdout);
+    EXPECT_GE(result.test.accuracy, precision == "bf16" ? 0.7 : 0.3);
+    EXPECT_FALSE(result.diverged);
+  }
+  fs::remove_all(out);
+}
+
 // Every recipe that the project ships can be read.
 TEST(Recipes, AreAllValid) {
   int count = 0;
@@ -493,7 +624,7 @@ TEST(Recipes, AreAllValid) {
     EXPECT_NO_THROW(ReadTrainRecipe(entry.path())) << entry.path();
     ++count;
   }
-  EXPECT_GE(count, 6);
+  EXPECT_GE(count, 8);
 }
 
 }  // namespace

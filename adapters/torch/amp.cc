@@ -54,6 +54,12 @@ void GradScaler::Unscale(Optimizer& optimizer) {
   for (size_t i = 0; i < optimizer.parameters_.size(); ++i) {
     const at::Tensor& g = optimizer.parameters_[i].second.grad();
     if (!g.defined()) continue;
+    if (g.scalar_type() == at::kHalf) {
+      throw Error(
+          "Unscale: the gradient of parameter \"" + optimizer.parameters_[i].first +
+          "\" is float16, which the scale keeps from vanishing: without it small ones would "
+          "be lost; Step takes the gradients as they are and clips by the unscaled norm");
+    }
     gradients.push_back(g);
     if (first_nonfinite.empty() && !g.isfinite().all().item<bool>()) {
       first_nonfinite = optimizer.engine_.tensors()[i].name;

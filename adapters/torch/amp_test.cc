@@ -184,6 +184,28 @@ TEST(TorchGradScalerTest, UnscaleWithClippingIsFoldedClipping) {
   EXPECT_TRUE(at::allclose(folded, at::tensor({-0.3, -0.4}, at::kFloat), 1e-5));
 }
 
+TEST(TorchGradScalerTest, UnscaleTakesBFloat16AndRefusesFloat16) {
+  GradScaler scaler({.init_scale = 8});
+  const auto make = [](at::ScalarType type) {
+    const at::Tensor w = at::zeros({2}, type).requires_grad_();
+    w.mutable_grad() = at::tensor({8.0, 16.0}, at::kFloat).to(type);
+    return w;
+  };
+  const at::Tensor brain = make(at::kBFloat16), half = make(at::kHalf);
+  Optimizer a(NamedParameters{{"brain", brain}}, Sgd{.lr = 0.5});
+  Optimizer b(NamedParameters{{"half", half}}, Sgd{.lr = 0.5});
+  scaler.Unscale(a);
+  EXPECT_TRUE(brain.grad().equal(at::tensor({1.0, 2.0}, at::kFloat).to(at::kBFloat16)));
+  EXPECT_THAT(ErrorOf([&] { scaler.Unscale(b); }),
+              HasSubstr("the gradient of parameter \"half\" is float16"));
+  EXPECT_TRUE(half.grad().equal(at::tensor({8.0, 16.0}, at::kFloat).to(at::kHalf)));
+  scaler.Step(a);
+  scaler.Step(b);
+  scaler.Update();
+  EXPECT_TRUE(brain.equal(at::tensor({-0.5, -1.0}, at::kFloat).to(at::kBFloat16)));
+  EXPECT_TRUE(half.equal(at::tensor({-0.5, -1.0}, at::kFloat).to(at::kHalf)));
+}
+
 TEST(TorchGradScalerTest, MissingBackwardIsNamed) {
   One one;
   GradScaler scaler;
@@ -253,6 +275,35 @@ TEST(TorchGradScalerTest, TrainsUnderAutocast) {
     EXPECT_NE(loss, full);
     EXPECT_EQ(train(dtype), loss);  // again the same
   }
+}
+
+TEST(TorchGradScalerTest, TrainsFloat16WeightsWithAMaster) {
+  const auto train = [](at::ScalarType type) {
+    Rings rings;
+    rings.net->to(type);
+    rings.x = rings.x.to(type);
+    OptimizerSpec spec = AdamW{.lr = 0.02};
+    spec.precision.master = Master::kFloat32;
+    Optimizer optimizer(*rings.net, spec);
+    GradScaler scaler;
+    const auto loss = [&rings] {
+      return at::cross_entropy_loss(rings.net->forward(rings.x).to(at::kFloat), rings.y);
+    };
+    int skipped = 0;
+    for (int i = 0; i < 60; ++i) {
+      optimizer.ZeroGrad();
+      scaler.Scale(loss()).backward();
+      EXPECT_EQ(rings.net->parameters()[0].grad().scalar_type(), type);
+      skipped += scaler.Step(optimizer).skipped ? 1 : 0;
+      scaler.Update();
+    }
+    EXPECT_LT(skipped, 5);
+    return loss().item<double>();
+  };
+  const double full = train(at::kFloat), half = train(at::kHalf);
+  EXPECT_LT(full, 0.1);
+  EXPECT_NEAR(half, full, 0.02);
+  EXPECT_NE(half, full);
 }
 
 TEST(TorchGradScalerTest, FindsAScaleThatFloat16Holds) {

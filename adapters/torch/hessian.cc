@@ -52,11 +52,14 @@ variable_list Trained(const std::vector<Tensor>& parameters) {
   return trained;
 }
 
-// One entry a parameter out of one a trained parameter.
+// One entry a parameter out of one a trained parameter, as optimisers take it: not in 16 bits.
 std::vector<Tensor> Spread(const std::vector<Tensor>& parameters, const variable_list& trained) {
   std::vector<Tensor> all;
   auto next = trained.begin();
-  for (const Tensor& p : parameters) all.push_back(p.requires_grad() ? *next++ : Tensor());
+  for (const Tensor& p : parameters) {
+    Tensor& t = all.emplace_back(p.requires_grad() ? *next++ : Tensor());
+    if (t.defined() && at::isReducedFloatingType(t.scalar_type())) t = t.to(at::kFloat);
+  }
   return all;
 }
 

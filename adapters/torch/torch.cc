@@ -1,21 +1,43 @@
 #include "kudari/torch.h"
 
+#include <algorithm>
+
 #include "kudari/error.h"
 
 namespace kudari::torch {
 namespace {
 
-/// Throws unless the engine can read `t` as it lies in memory.
-void CheckTensor(const at::Tensor& t, const std::string& what, bool contiguous) {
-  const auto fail = [&what](const std::string& is) {
-    throw Error(what + " is " + is + "; it must be a dense, contiguous float32 tensor on the CPU");
+using Types = std::vector<DType>;
+
+at::ScalarType TypeOf(DType dtype) {
+  if (dtype == DType::kFloat32) return at::kFloat;
+  return dtype == DType::kBFloat16 ? at::kBFloat16 : at::kHalf;
+}
+
+/// The storage type of `t`; throws unless that is one of `types` and the engine can read `t` as it
+/// lies in memory.
+DType CheckTensor(const at::Tensor& t, const std::string& what, const Types& types,
+                  bool contiguous) {
+  const auto fail = [&](const std::string& is) {
+    std::string names;
+    for (const DType type : types) names += (names.empty() ? "" : " or ") + std::string(Name(type));
+    throw Error(what + " is " + is + "; it must be a dense, contiguous " + names +
+                " tensor on the CPU");
   };
   if (!t.defined()) fail("undefined");
   if (t.layout() != at::kStrided) fail(std::string("of layout ") + c10::str(t.layout()));
   if (!t.device().is_cpu()) fail("on device " + t.device().str());
-  if (t.scalar_type() != at::kFloat) fail(std::string("of type ") + at::toString(t.scalar_type()));
+  const auto type = std::find_if(types.begin(), types.end(),
+                                 [&t](DType d) { return TypeOf(d) == t.scalar_type(); });
+  if (type == types.end()) fail(std::string("of type ") + at::toString(t.scalar_type()));
   if (contiguous && !t.is_contiguous())
     fail("not contiguous, with strides " + c10::str(t.strides()));
+  return *type;
+}
+
+DType CheckParameter(const at::Tensor& p, const std::string& name) {
+  return CheckTensor(p, "parameter \"" + name + "\"",
+                     {DType::kFloat32, DType::kBFloat16, DType::kFloat16}, true);
 }
 
 NamedParameters NamedOf(const ::torch::nn::Module& module) {
@@ -27,8 +49,9 @@ NamedParameters NamedOf(const ::torch::nn::Module& module) {
 std::vector<Tensor> TensorsOf(const NamedParameters& parameters) {
   std::vector<Tensor> tensors;
   for (const auto& [name, p] : parameters) {
-    CheckTensor(p, "parameter \"" + name + "\"", true);
-    tensors.push_back({.name = name, .shape = p.sizes().vec(), .param = p.data_ptr()});
+    const DType dtype = CheckParameter(p, name);
+    tensors.push_back(
+        {.name = name, .shape = p.sizes().vec(), .dtype = dtype, .param = p.data_ptr()});
   }
   return tensors;
 }
@@ -49,8 +72,12 @@ Optimizer::Optimizer(NamedParameters parameters, const OptimizerSpec& spec,
 void Optimizer::BindParameters() {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, p] = parameters_[i];
-    CheckTensor(p, "parameter \"" + name + "\"", true);
-    engine_.tensors()[i].param = p.data_ptr();
+    Tensor& t = engine_.tensors()[i];
+    if (CheckParameter(p, name) != t.dtype) {
+      throw Error("parameter \"" + name + "\" has become " + at::toString(p.scalar_type()) +
+                  "; the optimizer was made for " + std::string(Name(t.dtype)));
+    }
+    t.param = p.data_ptr();
   }
 }
 
@@ -62,7 +89,9 @@ void Optimizer::BindGradients() {
     t.grad = nullptr;
     const at::Tensor& g = p.grad();
     if (!g.defined()) continue;
-    CheckTensor(g, "the gradient of parameter \"" + name + "\"", false);
+    Types types = {t.dtype};
+    if (t.dtype != DType::kFloat32) types.push_back(DType::kFloat32);
+    t.grad_dtype = CheckTensor(g, "the gradient of parameter \"" + name + "\"", types, false);
     copies_[i] = g.contiguous();  // the same tensor, unless its strides are unusual
     t.grad = copies_[i].data_ptr();
   }
@@ -116,7 +145,7 @@ void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {
       continue;
     }
     const std::string what = "the estimate of parameter \"" + name + "\"";
-    CheckTensor(e, what, false);
+    CheckTensor(e, what, {DType::kFloat32}, false);
     if (e.sizes() != p.sizes()) {
       throw Error(c10::str(what, " has the shape ", e.sizes(), ", the parameter's is ", p.sizes()));
     }

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
@@ -155,6 +158,123 @@ TEST(TorchTest, UnusualGradientsAreCopiedOrRefusedByName) {
   EXPECT_THAT(ErrorOf([&] { optimizer.Step(); }),
               HasSubstr("the gradient of parameter \"w\" is of layout Sparse"));
   EXPECT_EQ(optimizer.engine().steps(), 1);
+}
+
+TEST(TorchTest, SixteenBitParametersWithAMasterStepAsFloat32) {
+  // Given the same gradients, the master is what a float32 model would be.
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    for (const at::ScalarType grad_type : {type, at::kFloat}) {
+      ::torch::manual_seed(2);
+      const at::Tensor half = ::torch::randn({70, 80}).to(type).requires_grad_();
+      const at::Tensor full = half.detach().to(at::kFloat).requires_grad_();
+      OptimizerSpec spec = AdamW{.lr = 1e-3, .weight_decay = 0.1};
+      spec.clip_norm = 1.0;
+      Optimizer b(NamedParameters{{"w", full}}, spec);
+      spec.precision.master = Master::kFloat32;
+      Optimizer a(NamedParameters{{"w", half}}, spec);
+      for (int i = 0; i < 10; ++i) {
+        half.mutable_grad() = ::torch::randn({70, 80}).to(type).to(grad_type);
+        full.mutable_grad() = half.grad().to(at::kFloat);
+        if (i == 5) half.mutable_grad() = half.grad().t().contiguous().t();
+        EXPECT_EQ(a.Step().grad_norm, b.Step().grad_norm);
+        EXPECT_TRUE(at::equal(half.detach(), full.detach().to(type)));
+      }
+      const OptimizerState state = a.engine().State();
+      const auto& buffers = state.tensors[0].buffers;
+      const auto master = std::find_if(buffers.begin(), buffers.end(),
+                                       [](const auto& x) { return x.slot == "master"; });
+      ASSERT_NE(master, buffers.end());
+      EXPECT_TRUE(at::equal(at::tensor(master->values).reshape({70, 80}), full.detach()));
+    }
+  }
+}
+
+// A regression with layers of more than the 4,096 elements that 8-bit state begins at.
+struct Wide {
+  explicit Wide(at::ScalarType type) : type(type) {
+    ::torch::manual_seed(4);
+    net = ::torch::nn::Sequential(::torch::nn::Linear(48, 96), ::torch::nn::GELU(),
+                                  ::torch::nn::Linear(96, 48));
+    x = ::torch::randn({64, 48});
+    y = ::torch::randn({64, 48}).tanh();
+    net->to(type);
+  }
+  at::Tensor Loss() { return (net->forward(x.to(type)).to(at::kFloat) - y).square().mean(); }
+  double Train(Optimizer& optimizer, int steps) {
+    for (int i = 0; i < steps; ++i) {
+      optimizer.Step([this]() -> at::Tensor {
+        const at::Tensor loss = Loss();
+        loss.backward();
+        return loss;
+      });
+    }
+    return Loss().item<double>();
+  }
+  at::ScalarType type;
+  ::torch::nn::Sequential net{nullptr};
+  at::Tensor x, y;
+};
+
+OptimizerSpec SevenBytes() {
+  OptimizerSpec spec = AdamW{.lr = 1e-3};
+  spec.precision = {.master = Master::kSplit8, .state = StateFormat::kLinear8};
+  return spec;
+}
+
+TEST(TorchTest, SevenBytesTrainAsFloat32) {
+  Wide full(at::kFloat), seven(at::kBFloat16);
+  const double untrained = full.Loss().item<double>();
+  Optimizer a(*full.net, AdamW{.lr = 1e-3}), b(*seven.net, SevenBytes());
+  const double loss = full.Train(a, 60);
+  EXPECT_LT(loss, 0.3 * untrained);
+  EXPECT_NEAR(seven.Train(b, 60), loss, 0.02 * untrained);
+  for (const at::Tensor& p : seven.net->parameters()) {
+    EXPECT_EQ(p.scalar_type(), at::kBFloat16);
+    EXPECT_EQ(p.grad().scalar_type(), at::kBFloat16);
+  }
+  // The first tensor has all three arrays in codes, the second, a bias, its master alone.
+  const OptimizerState state = b.engine().State();
+  for (size_t i = 0; i < 2; ++i) {
+    std::map<std::string, std::string> formats;
+    for (const auto& buffer : state.tensors[i].buffers) formats[buffer.slot] = buffer.format;
+    EXPECT_EQ(formats["master"], "split8");
+    EXPECT_EQ(formats["exp_avg"] == "linear8", i == 0);
+    EXPECT_EQ(formats["exp_avg_sq"] == "root8", i == 0);
+  }
+}
+
+TEST(TorchTest, StateOfSixteenBitModelsResumes) {
+  Wide one(at::kBFloat16), other(at::kBFloat16);
+  Optimizer a(*one.net, SevenBytes()), b(*other.net, SevenBytes());
+  one.Train(a, 5);
+  {
+    const ::torch::NoGradGuard off;
+    for (size_t i = 0; i < one.net->parameters().size(); ++i) {
+      other.net->parameters()[i].copy_(one.net->parameters()[i]);
+    }
+  }
+  b.engine().LoadState(a.engine().State());
+  EXPECT_EQ(one.Train(a, 3), other.Train(b, 3));
+  for (size_t i = 0; i < one.net->parameters().size(); ++i) {
+    EXPECT_TRUE(at::equal(one.net->parameters()[i], other.net->parameters()[i])) << i;
+  }
+}
+
+TEST(TorchTest, SixteenBitGradientsItCannotTakeAreNamed) {
+  at::Tensor w = ::torch::zeros({3}, at::kBFloat16).requires_grad_();
+  Optimizer optimizer(NamedParameters{{"w", w}}, Sgd{});
+  w.mutable_grad() = ::torch::ones({3}, at::kHalf);
+  EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }),
+            "the gradient of parameter \"w\" is of type Half; it must be a dense, contiguous "
+            "bfloat16 or float32 tensor on the CPU");
+  const at::Tensor full = ::torch::zeros({3}, at::requires_grad());
+  Optimizer other(NamedParameters{{"w", full}}, Sgd{});
+  full.mutable_grad() = ::torch::ones({3}, at::kBFloat16);
+  EXPECT_THAT(ErrorOf([&] { other.Step(); }), HasSubstr("contiguous float32 tensor"));
+  w.mutable_grad().reset();
+  w.set_data(w.detach().to(at::kFloat));
+  EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }),
+            "parameter \"w\" has become Float; the optimizer was made for bfloat16");
 }
 
 TEST(TorchTest, ParametersItCannotStepAreNamed) {
@@ -325,6 +445,26 @@ TEST(HessianTest, HutchinsonGoesThroughAttention) {
   const auto h = Hutchinson({w}, loss);
   EXPECT_GT(h[0].abs().max().item<double>(), 0);
   EXPECT_EQ(at::globalContext().userEnabledFlashSDP(), fused);
+}
+
+TEST(HessianTest, EstimatesOfSixteenBitParametersAreFloat32) {
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    const at::Tensor w = ::torch::ones({4, 3}, type).requires_grad_();
+    const at::Tensor x = ::torch::ones({2, 4}, type);
+    Optimizer optimizer(NamedParameters{{"w", w}}, Sophia{});
+    w.mutable_grad() = ::torch::ones({4, 3}, type);
+    optimizer.Step();
+    const auto logits = [&] { return x.mm(w).to(at::kFloat); };
+    const auto gnb = GaussNewtonBartlett({w}, logits);
+    EXPECT_EQ(gnb[0].scalar_type(), at::kFloat);
+    const auto loss = [&] { return (logits() * logits()).sum(); };
+    const auto h = Hutchinson({w}, loss, {.generator = Seeded(1)});
+    EXPECT_EQ(h[0].scalar_type(), at::kFloat);
+    EXPECT_GT(h[0].abs().max().item<double>(), 0);
+    optimizer.UpdateHessian(gnb);
+    EXPECT_THAT(ErrorOf([&] { optimizer.UpdateHessian({gnb[0].to(type)}); }),
+                HasSubstr("contiguous float32 tensor"));
+  }
 }
 
 TEST(HessianTest, GeneratorsDecideAboutTheDraws) {

@@ -18,8 +18,9 @@ namespace kudari::torch {
 using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 
 /// Steps LibTorch parameters in place, without copies, by name. The parameters must be dense,
-/// contiguous float32 tensors on the CPU; anything else throws Error naming the parameter. A
-/// parameter whose gradient is undefined is skipped completely.
+/// contiguous tensors on the CPU, of float32, bfloat16 or float16 (see Precision), and stay of that
+/// type; anything else throws Error naming the parameter. A parameter whose gradient is undefined
+/// is skipped completely.
 ///
 ///     kudari::torch::Optimizer optimizer(*model, kudari::AdamW{.lr = 1e-3});
 ///     optimizer.ZeroGrad();
@@ -33,8 +34,9 @@ class Optimizer {
   Optimizer(NamedParameters parameters, const OptimizerSpec& spec,
             const Registry& registry = Registry::Builtin());
 
-  /// Steps with the gradients that backward() left. A gradient that is not contiguous is copied;
-  /// one that is sparse, on another device or of another type throws Error naming the parameter.
+  /// Steps with the gradients that backward() left, of the parameter's type or float32. A gradient
+  /// that is not contiguous is copied; one that is sparse, on another device or of another type
+  /// throws Error naming the parameter.
   Report Step();
 
   /// Calls `closure` with gradients enabled, once or as often as the spec's source wants, then
@@ -96,9 +98,9 @@ struct EstimateOptions {
 /// the model's own softmax: its square times the number of samples is the Gauss-Newton-Bartlett
 /// estimate of the Hessian's diagonal (Liu et al., arXiv:2305.14342, Algorithm 2). It is the
 /// estimate that rule `sophia` takes. Parameters and their gradients stay as they are. The result
-/// is one tensor a parameter, undefined where the logits do not depend on it or it needs no
-/// gradient. Throws Error if the logits have no classes, do not depend on the parameters or are
-/// such that softmax has a NaN.
+/// is one tensor a parameter, float32 for those of 16 bits, and undefined where the logits do not
+/// depend on it or it needs no gradient. Throws Error if the logits have no classes, do not depend
+/// on the parameters or are such that softmax has a NaN.
 std::vector<at::Tensor> GaussNewtonBartlett(const std::vector<at::Tensor>& parameters,
                                             const std::function<at::Tensor()>& logits,
                                             const EstimateOptions& options = {});

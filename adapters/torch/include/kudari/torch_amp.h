@@ -62,7 +62,7 @@ class GradScaler {
   /// to change them before Step, which does not divide again. If one is not finite now, the step
   /// will be skipped, whatever becomes of it. Needless for clipping: the optimiser's own is of the
   /// unscaled gradient. Throws Error, with nothing changed, if called again or after Step before
-  /// the next Update.
+  /// the next Update, and for float16 gradients, which small values need the scale for.
   void Unscale(Optimizer& optimizer);
 
   /// Once after the steps of all optimisers; see kudari::GradScaler::Update.
