@@ -63,11 +63,11 @@ Floats Gradient(int64_t step, size_t n) {
   return g;
 }
 
-std::vector<uint8_t> DrawCodes(What what, size_t n, int least, int most) {
+std::vector<uint8_t> DrawCodes(What what, size_t n, int64_t least, int64_t most) {
   std::vector<uint8_t> codes(n);
   const auto span = static_cast<uint64_t>(most - least + 1);
   for (size_t i = 0; i < n; ++i) {
-    codes[i] = static_cast<uint8_t>(static_cast<int>((Bits(what, 0, i) >> 32) % span) + least);
+    codes[i] = static_cast<uint8_t>(static_cast<int64_t>((Bits(what, 0, i) >> 32) % span) + least);
   }
   return codes;
 }
