@@ -17,6 +17,7 @@
 #include "kudari/rules/sgd.h"
 #include "kudari/safetensors.h"
 #include "lab/bench_matrix.h"
+#include "lab/bench_precision.h"
 #include "lab/roofline.h"
 #include "lab/timing.h"
 
@@ -334,6 +335,7 @@ void Bench(const BenchOptions& options, std::FILE* console) {
     }
   }
   const size_t rule_cases = results.size();
+  BenchPrecision(filter, options.rounds, console, results);
   BenchMatrix(filter, options.rounds, console, results);
   if (!matched && results.size() == rule_cases) {
     throw Error("--filter \"" + options.filter +

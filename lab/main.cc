@@ -35,12 +35,22 @@ int Run(int argc, char** argv) {
   train_app->add_option("--export", train.export_file, "Write the final weights here too");
   train_app->add_flag("--explain", train.explain, "Say how each parameter is treated, and stop");
   train_app->callback([&] { exit_code = Train(train, stdout).diverged ? 1 : 0; });
+
+  TrainOptions plan;
+  auto* const plan_app = app.add_subcommand("plan", "Say what a recipe takes in memory");
+  plan_app->add_option("recipe", plan.recipe, "TOML file")->required();
+  plan_app->add_option("--set", plan.sets, "Change the recipe: key=value")->allow_extra_args(false);
+  plan_app->callback([&] { PlanTraining(plan, stdout); });
 #else
   constexpr int exit_code = 0;
   auto* const train_app = app.add_subcommand("train", "Train a model (not in this build)");
   train_app->allow_extras();
   train_app->callback(
       [] { throw Error("train: this program was built without LibTorch (KUDARI_TORCH=OFF)"); });
+  auto* const plan_app = app.add_subcommand("plan", "Say what a recipe takes (not in this build)");
+  plan_app->allow_extras();
+  plan_app->callback(
+      [] { throw Error("plan: this program was built without LibTorch (KUDARI_TORCH=OFF)"); });
 #endif
 
   ReplayOptions replay;

@@ -28,6 +28,7 @@
 #include "kudari/torch_amp.h"
 #include "lab/data.h"
 #include "lab/models.h"
+#include "lab/plan.h"
 #include "lab/progress.h"
 #include "lab/recipe.h"
 
@@ -330,6 +331,7 @@ class Run {
  public:
   Run(const TrainOptions& options, std::FILE* console);
 
+  MemoryPlan Memory() const { return optimizer_->engine().Memory(); }
   void Explain() { progress_.Text(PlanText(optimizer_->engine(), recipe_.optimizer)); }
   TrainResult Execute();
 
@@ -697,6 +699,14 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
   if (!options.explain) return run.Execute();
   run.Explain();
   return {};
+}
+
+void PlanTraining(const TrainOptions& options, std::FILE* console) {
+  TrainOptions look = options;
+  look.explain = true;
+  const Run run(look, console);
+  const int threads = at::get_num_threads();
+  PrintPlan(run.Memory(), MeasureBandwidth(threads), threads, console);
 }
 
 }  // namespace kudari::lab

@@ -38,6 +38,11 @@ struct TrainResult {
 /// Throws Error for bad input, before any file is touched, and for what the system reports.
 TrainResult Train(const TrainOptions& options, std::FILE* console);
 
+/// Prints what training as a recipe says takes in memory, activations excluded, and how long a step
+/// of the optimiser takes at least on this machine; see PrintPlan. Of the options only the recipe
+/// and its changes matter; no file is touched. Throws Error for bad input.
+void PlanTraining(const TrainOptions& options, std::FILE* console);
+
 }  // namespace kudari::lab
 
 #endif  // KUDARI_LAB_TRAIN_H_

@@ -13,10 +13,11 @@ struct OptionDescription {
   std::string name = {}, default_value = {}, range = {}, doc = {};
 };
 
-/// What a rule, source, scale, averager, schedule or preset is, in words: what `kudari list` and
-/// `kudari describe` print.
+/// What a rule, source, scale, averager, format, schedule or preset is, in words: what `kudari
+/// list` and `kudari describe` print.
 struct Description {
-  std::string kind = {};  ///< "rule", "source", "scale", "averager", "schedule" or "preset"
+  /// "rule", "source", "scale", "averager", "format", "schedule" or "preset".
+  std::string kind = {};
   std::string name = {}, summary = {}, formula = {}, paper = {};
   std::string use = {};    ///< when to use it
   std::string torch = {};  ///< what differs from torch

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -54,6 +55,28 @@ struct TensorPlan {
   int group;  ///< index in OptimizerSpec::groups, -1: the spec itself, -2: its fallback
   std::string rule;
   std::vector<std::pair<std::string, double>> options;  ///< at the current step
+};
+
+/// Bytes that a tensor takes.
+struct TensorBytes {
+  std::string name = {};
+  int64_t elements = 0;
+  int64_t weights = 0, gradient = 0;  ///< the caller's
+  int64_t master = 0;
+  std::vector<std::pair<std::string, int64_t>> state = {};  ///< by slot, scales included
+};
+
+/// Bytes that an optimiser and its tensors take, activations excluded.
+struct MemoryPlan {
+  std::vector<TensorBytes> tensors = {};
+  int64_t accumulated = 0;  ///< sums of gradients, in float32
+  int64_t averages = 0;     ///< of the spec's averagers
+  int64_t shifted = 0;      ///< weights that a source puts back
+  int64_t scratch = 0;      ///< of rules that step whole tensors
+  /// Bytes that one step reads and writes.
+  int64_t bytes_read = 0, bytes_written = 0;
+
+  int64_t Total() const;
 };
 
 /// While it lives, parameters hold the weights to be evaluated; its destructor puts back those that
@@ -114,6 +137,19 @@ class Optimizer {
   Report StepScaled(double loss_scale);
   Report StepScaled(double loss_scale, const Oracle& oracle);
 
+  /// Gradient release: steps one tensor with its gradient, which may be freed then. The step that
+  /// it is a part of ends with FinishStep; each tensor is stepped once, or not at all if it has no
+  /// gradient. So no two gradients have to be in memory together. Throws Error if the spec needs
+  /// every gradient until the step (accumulation, a source), and if it needs the norm of all (
+  /// clip_norm, measure_norm, a nonfinite policy) unless that is given: `norm` is the root of the
+  /// sum of GradientSquares over all tensors, from a pass before with the same gradients.
+  Report StepTensor(size_t index, std::optional<double> norm = std::nullopt);
+  /// The sum of the squares of a tensor's gradient; 0 if it has none.
+  double GradientSquares(size_t index) const;
+  /// Ends the step of the tensors that StepTensor has stepped: the step count moves, and averagers
+  /// follow. Throws Error if there were none.
+  void FinishStep();
+
   /// Takes estimates of the diagonal of the loss's Hessian into the state of rules that use one
   /// (sophia, sophia_h), as each rule says what the estimate is: one array for each tensor, null
   /// for none; empty: the tensors' gradients are the estimates. Call it every k steps, after Step.
@@ -147,6 +183,9 @@ class Optimizer {
   /// The value of an option at the next step for the tensor at `index`; throws Error if its rule
   /// has no such option.
   double Value(size_t index, std::string_view option) const;
+
+  /// What everything takes once each tensor has had a gradient.
+  MemoryPlan Memory() const;
 
   /// A copy of the state.
   OptimizerState State() const;

@@ -101,8 +101,8 @@ enum class StateFormat {
   kBFloat16,
   // 8 bits, in blocks of 256 that share a float32 scale, the largest magnitude:
   kLinear8,    ///< evenly spaced codes, of means of squares those of the root
-  kSoftsign8,  ///< as kLinear8, but first moments companded: codes are denser near zero (Gupta et
-               ///< al., arXiv:2602.23349)
+  kSoftsign8,  ///< as kLinear8, but first moments companded: codes are denser near zero (Gonzalez
+               ///< Ortiz et al., FlashOptim, arXiv:2602.23349)
   kDynamic8    ///< a decade to each power of two of codes (Dettmers et al., arXiv:2110.02861)
 };
 

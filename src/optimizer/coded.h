@@ -29,6 +29,15 @@ inline Coded Visible(const Coded& weights) {
 /// Whether a tensor's weights have more digits than the parameter.
 inline bool HasMaster(const Slotted& s) { return MoreBytes(s.weights.format, 1) > 0; }
 
+/// Whether an array of a tensor is not float32.
+inline bool IsCoded(const Slotted& s) {
+  const auto coded = [](const Coded& array) { return array.format != Format::kFloat32; };
+  return coded(s.weights) || coded(s.gradient) || std::ranges::any_of(s.state, coded);
+}
+
+/// What a step of a tensor reads and writes.
+MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s);
+
 /// Weights and state as they are stored outside steps: nothing is random.
 inline Coded Nearest(Coded array) {
   if (array.format == Format::kBFloat16Random) array.format = Format::kBFloat16;

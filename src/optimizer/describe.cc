@@ -85,6 +85,37 @@ std::vector<Description> DescribeAll(const Registry& registry) {
        .torch = "as swa_utils.AveragedModel",
        .options = {{"swa.start", "0", "integer, at least 0", "steps before the first cycle"},
                    {"swa.every", "1", "integer, at least 1", "steps of a cycle"}}});
+  all.push_back(
+      {.kind = "format",
+       .name = "precision",
+       .summary = "Storage of 16-bit parameters and of state; rules compute in float32",
+       .formula =
+           "split8: weight = bfloat16 + 8 bits; split16: bfloat16 + 16 bits, float32 exactly\n"
+           "kahan: bfloat16 + bfloat16\n"
+           "linear8: m = code scale, v = (code scale)^2, scale = the largest of 256 / 127 or "
+           "255\n"
+           "softsign8: m = scale code / (254 - |code|), v as linear8\n"
+           "dynamic8: map[code] scale, the maps of bitsandbytes",
+       .paper = "Micikevicius et al., Mixed Precision Training, arXiv:1710.03740; Dettmers et al., "
+                "8-bit Optimizers via Block-wise Quantization, arXiv:2110.02861; FlashOptim, "
+                "arXiv:2602.23349",
+       .use =
+           "bfloat16 parameters with master = \"split8\" and state = \"linear8\": AdamW in 7 bytes "
+           "a parameter, gradient included, where float32 takes 16.",
+       .options = {
+           {"precision.master", "\"none\"",
+            "\"none\", \"float32\", \"split8\", \"split16\" or \"kahan\"",
+            "what keeps the digits that 16-bit parameters lack"},
+           {"precision.rounding", "\"nearest\"", "\"nearest\" or \"stochastic\"",
+            "of 16-bit parameters without a master, and of bfloat16 state"},
+           {"precision.seed", "0", "integer", "of stochastic rounding"},
+           {"precision.state", "\"float32\"",
+            "\"float32\", \"bfloat16\", \"linear8\", \"softsign8\" or \"dynamic8\"",
+            "how state is kept; in tensors of less than 4,096 elements not in 8 bits"},
+           {"precision.slots", "{}", "formats by name of the state", "for single buffers"},
+           {"precision.exclude", "[]", "classes", "whose state stays float32"},
+           {"precision.check", "false", "true or false",
+            "count updates that round to zero and blocks that one element saturates; slower"}}});
   for (Description& d : DescribeSchedules()) all.push_back(std::move(d));
   for (Description& d : DescribePresets()) all.push_back(std::move(d));
   return all;

@@ -157,7 +157,8 @@ struct Optimizer::Impl final : Engine {
   std::vector<internal::Cohort> cohorts;
   std::vector<internal::Slotted> slotted;  // beside tensor_list
   std::vector<internal::Arena> arenas;
-  std::vector<char> active;  // tensors that the work below covers
+  std::vector<char> released;  // tensors that StepTensor has stepped in this step, or empty
+  std::vector<char> active;    // tensors that the work below covers
 
   internal::Work blocks;                         // all elements, for the global norm
   std::vector<double> partial_sums;              // beside blocks
@@ -216,10 +217,12 @@ struct Optimizer::Impl final : Engine {
   void Evaluate(size_t index, const float* coeffs, size_t begin, size_t end,
                 const internal::Coded& to);
   void CheckNoView(std::string_view what) const;
+  void CheckNotReleased(std::string_view what) const;
 
   // A step, step.cc.
   void SetValues(internal::Cohort& cohort) const;
   double ClipValue() const;
+  bool BindGradient(size_t index, const void* gradient, DType type);
   void BindGradients(std::span<const float* const> data);
   void DivideWork();
   void AllocateState();
@@ -244,6 +247,12 @@ struct Optimizer::Impl final : Engine {
                  const Parallel& workers);
   Report Step(std::optional<double> loss_scale);
   Report Step(std::optional<double> loss_scale, const Oracle& oracle);
+  void Update(Report& report, double limit);
+  void CheckIndex(size_t index) const;
+  void CheckStepTensor(bool norm) const;
+  Report StepTensor(size_t index, std::optional<double> norm);
+  double GradientSquares(size_t index) const;
+  void FinishStep();
   Report Apply(const Gradient& gradient, std::optional<double> loss_scale);
   void UpdateHessian(std::span<const float* const> estimates);
 };

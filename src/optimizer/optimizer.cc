@@ -303,11 +303,14 @@ void Optimizer::Impl::StoreWeights(size_t index, size_t begin, std::span<const f
   codecs->store(values.data(), begin, values.size(), WeightsNow(index));
 }
 
+void Optimizer::Impl::CheckIndex(size_t index) const {
+  if (index < slotted.size()) return;
+  throw Error("tensor index " + std::to_string(index) + " is outside [0, " +
+              std::to_string(slotted.size()) + ")");
+}
+
 double Optimizer::Impl::Value(size_t index, std::string_view option) const {
-  if (index >= slotted.size()) {
-    throw Error("tensor index " + std::to_string(index) + " is outside [0, " +
-                std::to_string(slotted.size()) + ")");
-  }
+  CheckIndex(index);
   const Cohort& c = cohorts[slotted[index].cohort];
   return c.schedules[c.rule.OptionIndex(option)](step_count);
 }
@@ -337,6 +340,11 @@ double CheckLossScale(double loss_scale) {
 
 }  // namespace
 
+void Optimizer::Impl::CheckNotReleased(std::string_view what) const {
+  if (released.empty()) return;
+  throw Error(std::string(what) + ": StepTensor has begun a step; call FinishStep first");
+}
+
 Report Optimizer::Impl::Step(std::optional<double> loss_scale) {
   if (spec.accumulate > 1 || spec.source != "plain") {
     throw Error((spec.accumulate > 1 ? "accumulate = " + std::to_string(spec.accumulate)
@@ -344,11 +352,13 @@ Report Optimizer::Impl::Step(std::optional<double> loss_scale) {
                 " needs Step with an oracle that makes each gradient");
   }
   CheckNoView("Step");
+  CheckNotReleased("Step");
   return Apply({}, loss_scale);
 }
 
 Report Optimizer::Impl::Step(std::optional<double> loss_scale, const Oracle& oracle) {
   CheckNoView("Step");
+  CheckNotReleased("Step");
   StartAveragers();
   const Gradient gradient = source->Compute(*this, oracle);
   if (gradient.samples == 0) {
@@ -363,6 +373,12 @@ Report Optimizer::StepScaled(double loss_scale) { return impl_->Step(CheckLossSc
 Report Optimizer::StepScaled(double loss_scale, const Oracle& oracle) {
   return impl_->Step(CheckLossScale(loss_scale), oracle);
 }
+
+Report Optimizer::StepTensor(size_t index, std::optional<double> norm) {
+  return impl_->StepTensor(index, norm);
+}
+double Optimizer::GradientSquares(size_t index) const { return impl_->GradientSquares(index); }
+void Optimizer::FinishStep() { impl_->FinishStep(); }
 
 void Optimizer::UpdateHessian(std::span<const float* const> estimates) {
   impl_->CheckNoView("UpdateHessian");

@@ -176,41 +176,6 @@ uint64_t RandomKey(int64_t seed, int64_t step, std::string_view name, uint64_t s
   return key;
 }
 
-/// Of a step; what 16 bits cost and save is known per tensor.
-MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s) {
-  MemoryTraffic t = rule.Traffic(tensor.shape);
-  if (!s.coded) return t;
-  const auto n = static_cast<size_t>(s.size);
-  const auto bytes = [n](const Coded& a) {
-    return static_cast<int64_t>(n * DataBytes(a.format) + MoreBytes(a.format, n));
-  };
-  const auto floats = s.size * static_cast<int64_t>(sizeof(float));
-  const int64_t passes = rule.norms > 0 ? 2 : 1;
-  const auto exchange = [&](const Coded& array, int64_t reads, int64_t writes) {
-    t.read += reads * (bytes(array) - floats);
-    t.written += writes * (bytes(array) - floats);
-  };
-  if (rule.whole != nullptr) {
-    // Copies in float32 are made and taken back.
-    for (const Coded& array : s.state) {
-      if (array.format != Format::kFloat32) t.read += bytes(array), t.written += bytes(array);
-    }
-    if (s.weights.format != Format::kFloat32)
-      t.read += bytes(s.weights), t.written += bytes(s.weights);
-    if (s.gradient.format != Format::kFloat32) t.read += bytes(s.gradient);
-    return t;
-  }
-  // Passes in float32 read p, g and state; of two, one leaves out the gradient or the state.
-  const bool twice = UpdatesTwice(rule);
-  if (twice) t.read += floats;  // here none is left out; nor does the first pass write
-  exchange(s.weights, passes, 1);
-  exchange(s.gradient, passes, 0);
-  for (size_t k = 0; k < s.state.size(); ++k) {
-    exchange(s.state[k], twice ? 2 : 1, k < rule.StoredSlots() ? 1 : 0);
-  }
-  return t;
-}
-
 }  // namespace
 
 void Cohort::AddAge(int64_t t, const TensorMemory& memory, std::vector<double>& scratch) {
@@ -269,25 +234,31 @@ double Optimizer::Impl::ClipValue() const {
   return value;
 }
 
+/// Notes a tensor's gradient, and where its weights are; false if it is of another kind than
+/// before.
+bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType type) {
+  Slotted& s = slotted[index];
+  const Tensor& t = tensor_list[index];
+  const Format format = internal::FormatOf(type);
+  const bool same = (active[index] != 0) == (gradient != nullptr) && s.gradient.format == format;
+  active[index] = gradient != nullptr ? 1 : 0;
+  s.gradient = {.format = format, .data = const_cast<void*>(gradient)};  // never written
+  s.weights.data = t.param;
+  s.weights.key = internal::RandomKey(spec.precision.seed, step_count, t.name, 0);
+  for (size_t k = 0; k < s.state.size(); ++k) {
+    s.state[k].key = internal::RandomKey(spec.precision.seed, step_count, t.name, k + 1);
+  }
+  return same;
+}
+
 /// Notes each tensor's gradient and divides the work anew if other tensors have one than before.
 void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
   bool same = active.size() == tensor_list.size();
   active.resize(tensor_list.size());
   for (size_t i = 0; i < tensor_list.size(); ++i) {
-    Slotted& s = slotted[i];
     const Tensor& t = tensor_list[i];
     const bool own = data.empty();
-    const Format format = own ? internal::FormatOf(t.GradType()) : Format::kFloat32;
-    // Never written.
-    void* const gradient = const_cast<void*>(own ? t.grad : data[i]);
-    same = same && (active[i] != 0) == (gradient != nullptr) && s.gradient.format == format;
-    active[i] = gradient != nullptr ? 1 : 0;
-    s.gradient = {.format = format, .data = gradient};
-    s.weights.data = t.param;
-    s.weights.key = internal::RandomKey(spec.precision.seed, step_count, t.name, 0);
-    for (size_t k = 0; k < s.state.size(); ++k) {
-      s.state[k].key = internal::RandomKey(spec.precision.seed, step_count, t.name, k + 1);
-    }
+    same = BindGradient(i, own ? t.grad : data[i], own ? t.GradType() : DType::kFloat32) && same;
   }
   if (same) return;
   try {
@@ -330,8 +301,7 @@ void Optimizer::Impl::DivideWork() {
       second.AddBlocks(i, s.size);
     }
     if (rule.norms > 0) s.adapted.resize(rule.coeff_count);
-    const auto floats = [](const internal::Coded& a) { return a.format == Format::kFloat32; };
-    s.coded = !floats(s.weights) || !floats(s.gradient) || !std::ranges::all_of(s.state, floats);
+    s.coded = internal::IsCoded(s);
     s.fused = s.unit > 0 || spec.precision.check || !s.coded
                   ? nullptr
                   : internal::CodedKernel(kernels->target, rule, s.weights.format,
@@ -717,6 +687,41 @@ void Optimizer::Impl::StepWholes(const Form& form) {
 }
 
 /// With a loss scale, overflow is expected and skips the step, whatever the policy.
+/// Updates the active tensors with the gradient times report.factor.
+void Optimizer::Impl::Update(Report& report, double limit) {
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    if (active[i] == 0) continue;
+    Slotted& s = slotted[i];
+    Cohort& c = cohorts[s.cohort];
+    ++s.step;
+    s.numerics = {.tensor = tensor_list[i].name, .elements = s.size};
+    if (c.rule.whole == nullptr) c.AddAge(s.step, s.memory, coeff_scratch);
+  }
+  const Form form{
+      .factor = static_cast<float>(report.factor), .shift = 0, .limit = static_cast<float>(limit)};
+  FormUnits(form, report.factor);
+  ForPieces(first, [&](size_t begin, size_t end) { FirstPass(begin, end, form); });
+  if (!second.pieces.empty()) {
+    AdaptLarge();
+    ForPieces(second, [&](size_t begin, size_t end) { SecondPass(begin, end, form); });
+  }
+  StepWholes(form);
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    Slotted& s = slotted[i];
+    const Cohort& c = cohorts[s.cohort];
+    if (active[i] != 0 && !c.rule.memory.empty()) s.memory = c.Find(s.step, s.memory).after;
+  }
+  if (spec.precision.check) {
+    numerics.clear();
+    for (const Slotted& s : slotted) {
+      if (s.HasGradient()) numerics.push_back(s.numerics);
+    }
+    report.numerics = numerics;
+  }
+  report.bytes_read += traffic.read;
+  report.bytes_written += traffic.written;
+}
+
 Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> loss_scale) {
   const double scale = loss_scale.value_or(1), unscale = gradient.factor / scale;
   const NonFinite policy = loss_scale ? NonFinite::kSkip : spec.nonfinite;
@@ -752,48 +757,89 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
     }
   }
 
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    if (active[i] == 0) continue;
-    Slotted& s = slotted[i];
-    Cohort& c = cohorts[s.cohort];
-    ++s.step;
-    s.numerics = {.tensor = tensor_list[i].name, .elements = s.size};
-    if (c.rule.whole == nullptr) c.AddAge(s.step, s.memory, coeff_scratch);
-  }
-  const Form form{
-      .factor = static_cast<float>(report.factor), .shift = 0, .limit = static_cast<float>(limit)};
-  FormUnits(form, report.factor);
-  ForPieces(first, [&](size_t begin, size_t end) { FirstPass(begin, end, form); });
-  if (!second.pieces.empty()) {
-    AdaptLarge();
-    ForPieces(second, [&](size_t begin, size_t end) { SecondPass(begin, end, form); });
-  }
-  StepWholes(form);
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    Slotted& s = slotted[i];
-    const Cohort& c = cohorts[s.cohort];
-    if (active[i] != 0 && !c.rule.memory.empty()) s.memory = c.Find(s.step, s.memory).after;
-  }
-  if (spec.precision.check) {
-    numerics.clear();
-    for (const Slotted& s : slotted) {
-      if (s.HasGradient()) numerics.push_back(s.numerics);
-    }
-    report.numerics = numerics;
-  }
-  report.bytes_read += traffic.read;
-  report.bytes_written += traffic.written;
-  for (const size_t i : united) {
-    const Slotted& s = slotted[i];
-    const auto n = static_cast<size_t>(s.size);
-    const auto bytes = [n](const internal::Coded& a) {
-      return static_cast<int64_t>(n * internal::DataBytes(a.format));
-    };
-    report.bytes_read += bytes(s.gradient) + (s.clips ? bytes(s.weights) : 0);
-  }
+  Update(report, limit);
   ++step_count;
   for (const auto& a : averagers) a->After(*this);
   return report;
+}
+
+/// Throws Error if a step needs all gradients at once; `norm`: even if their norm is known.
+void Optimizer::Impl::CheckStepTensor(bool norm) const {
+  const std::string where = "StepTensor: ";
+  if (spec.accumulate > 1 || spec.source != "plain") {
+    throw Error(where +
+                (spec.accumulate > 1 ? "accumulate = " + std::to_string(spec.accumulate)
+                                     : "source = \"" + spec.source + "\"") +
+                " needs every gradient until the step; use Step");
+  }
+  if (norm) return;
+  const std::string needs =
+      " needs the norm of all gradients before the first update; give it, from "
+      "a pass before, or use Step";
+  if (!scales.empty()) throw Error(where + "clipping by norm" + needs);
+  if (spec.measure_norm) throw Error(where + "measure_norm" + needs);
+  if (spec.nonfinite != NonFinite::kPropagate) {
+    throw Error(where + "a nonfinite policy other than \"propagate\"" + needs);
+  }
+}
+
+Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
+  CheckNoView("StepTensor");
+  CheckIndex(index);
+  CheckStepTensor(norm.has_value());
+  const Tensor& tensor = tensor_list[index];
+  if (released.empty()) released.resize(tensor_list.size());
+  if (released[index] != 0) {
+    throw Error("StepTensor: tensor \"" + tensor.name +
+                "\" has been stepped already; call FinishStep after the last one");
+  }
+  Report report;
+  if (norm) {
+    report.grad_norm = *norm;
+    for (const auto& scale : scales)
+      report.factor *= scale->Factor(*norm * report.factor, step_count);
+  }
+  Cohort& cohort = cohorts[slotted[index].cohort];
+  SetValues(cohort);
+  const double limit = ClipValue();
+  StartAveragers();
+  if (tensor.grad == nullptr) return report;
+
+  active.assign(tensor_list.size(), 0);
+  try {
+    BindGradient(index, tensor.grad, tensor.GradType());
+    AllocateState();
+    DivideWork();
+    AllocateScratch();
+    released[index] = 1;
+    Update(report, limit);
+  } catch (...) {
+    active.clear();
+    throw;
+  }
+  active.clear();  // the next step binds all gradients
+  return report;
+}
+
+double Optimizer::Impl::GradientSquares(size_t index) const {
+  CheckIndex(index);
+  const Tensor& tensor = tensor_list[index];
+  if (tensor.grad == nullptr) return 0;
+  const internal::Coded gradient = {.format = internal::FormatOf(tensor.GradType()),
+                                    .data = const_cast<void*>(tensor.grad)};  // never written
+  double sum = 0;
+  for (int64_t begin = 0; begin < tensor.Size(); begin += internal::kBlock) {
+    sum += internal::SumOf(*codecs, kernels->add_squares, gradient, begin,
+                           std::min(internal::kBlock, tensor.Size() - begin));
+  }
+  return sum;
+}
+
+void Optimizer::Impl::FinishStep() {
+  if (released.empty()) throw Error("FinishStep: StepTensor has stepped no tensor");
+  released.clear();
+  ++step_count;
+  for (const auto& a : averagers) a->After(*this);
 }
 
 void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {

@@ -1,0 +1,120 @@
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+
+#include "kudari/kudari.h"
+
+namespace kudari {
+namespace {
+
+/// Bytes of this process that are in memory.
+int64_t Resident() {
+  std::ifstream file("/proc/self/statm");
+  int64_t pages = 0, resident = 0;
+  file >> pages >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+bool Sanitized() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+  return true;
+#endif
+#endif
+  return false;
+}
+
+struct Case {
+  std::string name;
+  DType type;
+  OptimizerSpec spec;
+  double bytes;  // an element; 0: no simple number
+};
+
+OptimizerSpec With(OptimizerSpec spec, const Precision& precision) {
+  spec.precision = precision;
+  return spec;
+}
+
+std::vector<Case> Cases() {
+  OptimizerSpec averaged = AdamW{};
+  averaged.ema = EmaSpec{};
+  averaged.lookahead = LookaheadSpec{.state = LookaheadState::kPullback};
+  return {
+      {"float32", DType::kFloat32, AdamW{}, 16},
+      {"seven", DType::kBFloat16,
+       With(AdamW{}, {.master = Master::kSplit8, .state = StateFormat::kLinear8}),
+       7 + 2 * 4 / 256.0},
+      {"master", DType::kBFloat16, With(AdamW{}, {.master = Master::kFloat32}), 16},
+      {"bfloat16", DType::kBFloat16, With(Lion{}, {.state = StateFormat::kBFloat16}), 6},
+      {"averages", DType::kFloat32, averaged, 28},
+      {"muon", DType::kFloat32, OptimizerSpec("muon"), 0},
+      {"muon16", DType::kBFloat16, With(OptimizerSpec("muon"), {.state = StateFormat::kLinear8}),
+       0},
+      {"adafactor", DType::kFloat32, OptimizerSpec("adafactor"), 0},
+  };
+}
+
+class MemoryTest : public ::testing::TestWithParam<Case> {};
+
+INSTANTIATE_TEST_SUITE_P(Specs, MemoryTest, ::testing::ValuesIn(Cases()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(MemoryTest, ThePlanIsWhatBecomesResident) {
+  const Case& c = GetParam();
+  // Muon's products take long where nothing is optimised.
+  constexpr int64_t kRows = 2048, kColumns = 1024, kElements = kRows * kColumns;
+  // What is freed goes back to the system at once, so that nothing is there to be used again.
+  mallopt(M_MMAP_THRESHOLD, 1 << 16);
+  malloc_trim(0);
+  const int64_t before = Resident();
+  const auto bytes = static_cast<size_t>(kElements * Bytes(c.type));
+  const std::unique_ptr<char, decltype(&std::free)> p(static_cast<char*>(std::malloc(bytes)),
+                                                      &std::free);
+  const std::unique_ptr<char, decltype(&std::free)> g(static_cast<char*>(std::malloc(bytes)),
+                                                      &std::free);
+  std::fill_n(p.get(), bytes, 0x3C);
+  std::fill_n(g.get(), bytes, 0x3C);
+  Optimizer optimizer({{.name = "w",
+                        .shape = {kRows, kColumns},
+                        .dtype = c.type,
+                        .param = p.get(),
+                        .grad = g.get()}},
+                      c.spec);
+  optimizer.SetParallel({.threads = 2});
+  const MemoryPlan plan = optimizer.Memory();
+  if (c.bytes > 0) {
+    EXPECT_DOUBLE_EQ(static_cast<double>(plan.Total()) / kElements, c.bytes);
+  }
+  const Report report = optimizer.Step();
+  EXPECT_EQ(report.bytes_read, plan.bytes_read);
+  EXPECT_EQ(report.bytes_written, plan.bytes_written);
+  if (Sanitized()) return;  // their shadow memory is resident, too
+  const auto resident = static_cast<double>(Resident() - before);
+  EXPECT_NEAR(resident / static_cast<double>(plan.Total()), 1, 0.02);
+}
+
+TEST(MemoryPlanTest, SourcesAreCounted) {
+  std::vector<float> p(1000), g(1000);
+  OptimizerSpec spec("momentum");
+  spec.accumulate = 4;
+  spec.source = "nesterov_lookahead";
+  const Optimizer optimizer({{.name = "w", .shape = {1000}, .param = p.data(), .grad = g.data()}},
+                            spec);
+  const MemoryPlan plan = optimizer.Memory();
+  EXPECT_EQ(plan.accumulated, 4000);
+  EXPECT_EQ(plan.shifted, 4000);
+  EXPECT_EQ(plan.tensors[0].gradient, 4000);
+  EXPECT_EQ(plan.tensors[0].state,
+            (std::vector<std::pair<std::string, int64_t>>{{"momentum_buffer", 4000}}));
+  EXPECT_EQ(plan.Total(), 20000);
+}
+
+}  // namespace
+}  // namespace kudari

@@ -1,0 +1,112 @@
+// Gradient release: tensors stepped one by one as their gradients come.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kudari/kudari.h"
+#include "tests/support/errors.h"
+#include "tests/support/model.h"
+
+namespace kudari {
+namespace {
+
+using testing::ErrorOf;
+using ::testing::HasSubstr;
+using testing::Model;
+
+const Model::Shapes kShapes = {{"a", {200, 100}}, {"b", {7}}, {"c", {150, 1000}}, {"d", {64, 64}}};
+
+class ReleaseTest : public ::testing::TestWithParam<RuleEntry> {};
+
+INSTANTIATE_TEST_SUITE_P(Registry, ReleaseTest, ::testing::ValuesIn(Registry::Builtin().rules()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(ReleaseTest, OneByOneInAnyOrderIsTheStepOfAll) {
+  for (const bool clipped : {false, true}) {
+    OptimizerSpec spec(GetParam().name);
+    spec.options.emplace("lr", 0.01 * Warmup(3));
+    if (GetParam().whole != nullptr) spec.fallback = Fallback{};
+    spec.ema = EmaSpec{.decay = 0.5};
+    spec.precision.state = StateFormat::kLinear8;
+    if (clipped) spec.clip_norm = 0.5;
+    Model all(kShapes), each(kShapes);
+    Optimizer a(all.tensors, spec), b(each.tensors, spec);
+    for (int step = 0; step < 3; ++step) {
+      all.NextGradient();
+      each.NextGradient();
+      const Report report = a.Step();
+      std::optional<double> norm;
+      if (clipped) {
+        double sum = 0;
+        for (size_t i = 0; i < kShapes.size(); ++i) sum += b.GradientSquares(i);
+        norm = std::sqrt(sum);
+        EXPECT_DOUBLE_EQ(*norm, report.grad_norm);
+      }
+      for (const size_t i : {3U, 0U, 2U, 1U}) {
+        const Report one = b.StepTensor(i, norm);
+        EXPECT_DOUBLE_EQ(one.factor, report.factor);
+        b.tensors()[i].grad = nullptr;  // released
+        EXPECT_EQ(b.steps(), step);
+      }
+      b.FinishStep();
+      EXPECT_EQ(b.steps(), step + 1);
+      for (size_t i = 0; i < kShapes.size(); ++i) b.tensors()[i].grad = each.grads[i].data();
+    }
+    EXPECT_EQ(all.params, each.params);
+    const OptimizerState x = a.State(), y = b.State();
+    EXPECT_EQ(x.averagers, y.averagers);
+    for (size_t i = 0; i < kShapes.size(); ++i) {
+      EXPECT_EQ(x.tensors[i].step, y.tensors[i].step);
+      for (size_t k = 0; k < x.tensors[i].buffers.size(); ++k) {
+        EXPECT_EQ(x.tensors[i].buffers[k].values, y.tensors[i].buffers[k].values);
+      }
+    }
+    // And back to steps of all.
+    all.NextGradient();
+    each.NextGradient();
+    a.Step();
+    b.Step();
+    EXPECT_EQ(all.params, each.params);
+  }
+}
+
+TEST(ReleaseErrorsTest, WhatNeedsAllGradientsIsRefused) {
+  Model model(kShapes);
+  const auto error = [&](const auto& change, std::optional<double> norm = std::nullopt) {
+    OptimizerSpec spec = AdamW{};
+    change(spec);
+    Optimizer optimizer(model.tensors, spec);
+    const auto before = model.params;
+    const std::string message = ErrorOf([&] { optimizer.StepTensor(0, norm); });
+    EXPECT_EQ(model.params == before, message != "no error");
+    return message;
+  };
+  EXPECT_THAT(
+      error([](OptimizerSpec& s) { s.clip_norm = 1.0; }),
+      HasSubstr("clipping by norm needs the norm of all gradients before the first update"));
+  EXPECT_EQ(error([](OptimizerSpec& s) { s.clip_norm = 1.0; }, 2.0), "no error");
+  EXPECT_THAT(error([](OptimizerSpec& s) { s.measure_norm = true; }), HasSubstr("measure_norm"));
+  EXPECT_THAT(error([](OptimizerSpec& s) { s.nonfinite = NonFinite::kSkip; }),
+              HasSubstr("nonfinite"));
+  EXPECT_THAT(error([](OptimizerSpec& s) { s.accumulate = 2; }, 1.0), HasSubstr("accumulate = 2"));
+}
+
+TEST(ReleaseErrorsTest, StepsAreWhole) {
+  Model model(kShapes);
+  Optimizer optimizer(model.tensors, AdamW{});
+  EXPECT_THAT(ErrorOf([&] { optimizer.FinishStep(); }), HasSubstr("has stepped no tensor"));
+  optimizer.StepTensor(1);
+  EXPECT_THAT(ErrorOf([&] { optimizer.StepTensor(1); }),
+              HasSubstr("tensor \"b\" has been stepped already"));
+  EXPECT_THAT(ErrorOf([&] { optimizer.Step(); }), HasSubstr("call FinishStep first"));
+  EXPECT_THAT(ErrorOf([&] { optimizer.StepTensor(4); }), HasSubstr("outside [0, 4)"));
+  optimizer.FinishStep();
+  EXPECT_EQ(optimizer.steps(), 1);
+  optimizer.Step();
+  EXPECT_EQ(optimizer.State().tensors[1].step, 2);
+  EXPECT_EQ(optimizer.State().tensors[0].step, 1);
+}
+
+}  // namespace
+}  // namespace kudari
