@@ -2,11 +2,12 @@
 // Reads lines from standard input and answers each with one on standard output:
 //
 //   rules                                           the names of Kudari's rules
-//   setup kudari|libtorch RULE THREADS SIZE...      "ready" after the first steps; a size is
-//   768x3072 run STEPS                                       nanoseconds that the steps took
-//   together free                                            "freed"
+//   setup CONTENDER RULE THREADS SIZE...            "ready" after the first steps; a size is
+//                                                   768x3072
+//   run STEPS                                       nanoseconds that the steps took together
+//   free                                            "freed"
 //
-// and ends with its input.
+// and ends with its input. A contender is libtorch, kudari or one of kStorage.
 
 #include <torch/torch.h>
 
@@ -26,31 +27,53 @@ namespace {
 
 using Sizes = std::vector<std::vector<int64_t>>;
 
+// How Kudari's contenders store parameters and state.
+struct Storage {
+  std::string name;
+  kudari::DType dtype = kudari::DType::kFloat32;
+  kudari::Precision precision = {};
+};
+
+const Storage kStorage[] = {
+    {"kudari"},
+    {"kudari:linear8", kudari::DType::kFloat32, {.state = kudari::StateFormat::kLinear8}},
+    {"kudari:dynamic8", kudari::DType::kFloat32, {.state = kudari::StateFormat::kDynamic8}},
+    {"kudari:bfloat16", kudari::DType::kBFloat16, {.state = kudari::StateFormat::kBFloat16}},
+    {"kudari:master", kudari::DType::kBFloat16, {.master = kudari::Master::kFloat32}},
+    {"kudari:split8+linear8",
+     kudari::DType::kBFloat16,
+     {.master = kudari::Master::kSplit8, .state = kudari::StateFormat::kLinear8}},
+};
+
 // The parameters and gradients that every contender gets, from the same allocator: ordinary
 // magnitudes, no zeros, nothing random.
-std::vector<at::Tensor> MakeParameters(const Sizes& sizes) {
+std::vector<at::Tensor> MakeParameters(const Sizes& sizes, at::ScalarType type) {
   std::vector<at::Tensor> parameters;
   for (const std::vector<int64_t>& size : sizes) {
     const int64_t n = c10::multiply_integers(size);
-    at::Tensor p = torch::linspace(0.5, 1.5, n).reshape(size);
-    p.mutable_grad() = torch::linspace(1e-3, 2e-3, n).reshape(size);
+    at::Tensor p = torch::linspace(0.5, 1.5, n).reshape(size).to(type);
+    p.mutable_grad() = torch::linspace(1e-3, 2e-3, n).reshape(size).to(type);
     parameters.push_back(p);
   }
   return parameters;
 }
 
 // Each returns a function that takes one step and owns all that it needs.
-std::function<void()> MakeKudari(std::vector<at::Tensor> parameters, const std::string& rule,
-                                 int threads) {
+std::function<void()> MakeKudari(const Sizes& sizes, const Storage& storage,
+                                 const std::string& rule, int threads) {
+  const bool narrow = storage.dtype == kudari::DType::kBFloat16;
+  std::vector<at::Tensor> parameters = MakeParameters(sizes, narrow ? at::kBFloat16 : at::kFloat);
   std::vector<kudari::Tensor> tensors;
   for (size_t i = 0; i < parameters.size(); ++i) {
     tensors.push_back({.name = "t" + std::to_string(i),
                        .shape = parameters[i].sizes().vec(),
+                       .dtype = storage.dtype,
                        .param = parameters[i].data_ptr(),
                        .grad = parameters[i].grad().data_ptr()});
   }
-  auto optimizer =
-      std::make_shared<kudari::Optimizer>(std::move(tensors), kudari::OptimizerSpec(rule));
+  kudari::OptimizerSpec spec(rule);
+  spec.precision = storage.precision;
+  auto optimizer = std::make_shared<kudari::Optimizer>(std::move(tensors), spec);
   optimizer->SetParallel({.threads = threads, .run = {}});
   return [parameters = std::move(parameters), optimizer] { optimizer->Step(); };
 }
@@ -61,9 +84,9 @@ std::function<void()> Stepper(std::vector<at::Tensor> parameters, const Options&
   return [optimizer] { optimizer->step(); };
 }
 
-std::function<void()> MakeLibTorch(const std::vector<at::Tensor>& parameters,
-                                   const std::string& rule, int threads) {
+std::function<void()> MakeLibTorch(const Sizes& sizes, const std::string& rule, int threads) {
   namespace optim = torch::optim;
+  const std::vector<at::Tensor> parameters = MakeParameters(sizes, at::kFloat);
   at::set_num_threads(threads);
   for (const at::Tensor& p : parameters) p.requires_grad_();
   const optim::SGDOptions sgd(1e-3);
@@ -97,9 +120,10 @@ std::function<void()> Setup(std::istream& arguments) {
   if (sizes.empty() || threads < 1) {
     throw std::runtime_error("setup needs a contender, a rule, threads and sizes");
   }
-  std::vector<at::Tensor> parameters = MakeParameters(sizes);
-  if (contender == "kudari") return MakeKudari(std::move(parameters), rule, threads);
-  if (contender == "libtorch") return MakeLibTorch(parameters, rule, threads);
+  if (contender == "libtorch") return MakeLibTorch(sizes, rule, threads);
+  for (const Storage& storage : kStorage) {
+    if (contender == storage.name) return MakeKudari(sizes, storage, rule, threads);
+  }
   throw std::runtime_error("no contender is called " + contender);
 }
 

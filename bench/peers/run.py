@@ -166,17 +166,18 @@ MATRICES_ONLY = ["muon"]
 class InProcess:
     """An optimiser of this process."""
 
-    def __init__(self, make, options):
+    def __init__(self, make, options, dtype=torch.float32):
         self.make = make
         self.options = options
+        self.dtype = dtype
         self.optimizer = None
 
     def setup(self, sizes, threads):
         parameters = []
         for size in sizes:
             n = math.prod(size)
-            p = torch.linspace(0.5, 1.5, n).reshape(size).requires_grad_()
-            p.grad = torch.linspace(1e-3, 2e-3, n).reshape(size)
+            p = torch.linspace(0.5, 1.5, n).reshape(size).to(self.dtype).requires_grad_()
+            p.grad = torch.linspace(1e-3, 2e-3, n).reshape(size).to(self.dtype)
             parameters.append(p)
         self.threads = threads
         self.optimizer = self.make(parameters, **self.options)

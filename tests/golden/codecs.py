@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes data/codecs.json: 8-bit codes that are not Kudari's, for src/kernels/codecs_test.cc.
 
-Run by hand, in an environment with tools/requirements-oracles.txt and torchao 0.18.0:
+Run by hand, in an environment with tools/requirements-oracles.txt:
 
     python3 tests/golden/codecs.py
 
