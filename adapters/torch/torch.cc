@@ -81,20 +81,28 @@ void Optimizer::BindParameters() {
   }
 }
 
+void Optimizer::BindGradient(size_t index) {
+  const auto& [name, p] = parameters_[index];
+  Tensor& t = engine_.tensors()[index];
+  t.grad = nullptr;
+  const at::Tensor& g = p.grad();
+  if (!g.defined()) return;
+  Types types = {t.dtype};
+  if (t.dtype != DType::kFloat32) types.push_back(DType::kFloat32);
+  t.grad_dtype = CheckTensor(g, "the gradient of parameter \"" + name + "\"", types, false);
+  copies_[index] = g.contiguous();  // the same tensor, unless its strides are unusual
+  t.grad = copies_[index].data_ptr();
+}
+
 void Optimizer::BindGradients() {
   BindParameters();
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    const auto& [name, p] = parameters_[i];
-    Tensor& t = engine_.tensors()[i];
-    t.grad = nullptr;
-    const at::Tensor& g = p.grad();
-    if (!g.defined()) continue;
-    Types types = {t.dtype};
-    if (t.dtype != DType::kFloat32) types.push_back(DType::kFloat32);
-    t.grad_dtype = CheckTensor(g, "the gradient of parameter \"" + name + "\"", types, false);
-    copies_[i] = g.contiguous();  // the same tensor, unless its strides are unusual
-    t.grad = copies_[i].data_ptr();
-  }
+  for (size_t i = 0; i < parameters_.size(); ++i) BindGradient(i);
+}
+
+void Optimizer::DropGradient(size_t index) {
+  copies_[index].reset();
+  engine_.tensors()[index].grad = nullptr;
+  parameters_[index].second.mutable_grad().reset();
 }
 
 void Optimizer::ReleaseGradients() { std::fill(copies_.begin(), copies_.end(), at::Tensor()); }

@@ -144,6 +144,8 @@ class Optimizer {
   /// clip_norm, measure_norm, a nonfinite policy) unless that is given: `norm` is the root of the
   /// sum of GradientSquares over all tensors, from a pass before with the same gradients.
   Report StepTensor(size_t index, std::optional<double> norm = std::nullopt);
+  /// Throws Error if StepTensor would, for a step that has not begun and no norm.
+  void CheckStepTensor() const;
   /// The sum of the squares of a tensor's gradient; 0 if it has none.
   double GradientSquares(size_t index) const;
   /// Ends the step of the tensors that StepTensor has stepped: the step count moves, and averagers
@@ -168,6 +170,9 @@ class Optimizer {
   ///       accuracy = Evaluate(model);
   ///     }
   EvaluationView Evaluation();
+
+  /// What it was made from, every option spelled out.
+  const OptimizerSpec& spec() const;
 
   /// The tensors in the order given. `param` and `grad` may be pointed elsewhere between steps and
   /// inside an oracle.

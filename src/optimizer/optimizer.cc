@@ -377,6 +377,7 @@ Report Optimizer::StepScaled(double loss_scale, const Oracle& oracle) {
 Report Optimizer::StepTensor(size_t index, std::optional<double> norm) {
   return impl_->StepTensor(index, norm);
 }
+void Optimizer::CheckStepTensor() const { impl_->CheckStepTensor(false); }
 double Optimizer::GradientSquares(size_t index) const { return impl_->GradientSquares(index); }
 void Optimizer::FinishStep() { impl_->FinishStep(); }
 
@@ -385,6 +386,7 @@ void Optimizer::UpdateHessian(std::span<const float* const> estimates) {
   impl_->UpdateHessian(estimates);
 }
 
+const OptimizerSpec& Optimizer::spec() const { return impl_->spec; }
 std::span<Tensor> Optimizer::tensors() { return impl_->tensor_list; }
 std::span<const Tensor> Optimizer::tensors() const { return impl_->tensor_list; }
 int64_t Optimizer::steps() const { return impl_->step_count; }

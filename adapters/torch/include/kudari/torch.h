@@ -75,7 +75,11 @@ class Optimizer {
   // With a scaler or, if it is null, without.
   Report StepWith(kudari::GradScaler* scaler);
   Report StepWith(kudari::GradScaler* scaler, const std::function<kudari::Evaluation()>& closure);
+  friend class GradientRelease;  // steps one parameter at a time
+
   void BindParameters();
+  void BindGradient(size_t index);
+  void DropGradient(size_t index);
   void BindGradients();
   void ReleaseGradients();
 
