@@ -13,6 +13,7 @@ import argparse
 import ctypes
 import importlib
 import importlib.metadata
+import json
 import math
 import os
 import pathlib
@@ -84,6 +85,7 @@ def table(times, params):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--worker", default="build/release/bench/peer_worker", type=pathlib.Path)
+    parser.add_argument("--json", type=pathlib.Path, help="write all times to this file")
     parser.add_argument("--rounds", type=int, default=7, help="at least 7 for figures to quote")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--shapes", nargs="+", choices=run.SHAPES, default=["64M"])
@@ -91,16 +93,20 @@ def main():
 
     peers = find_peers()
     contenders = {**{name: run.Worker(arguments.worker, name, "adamw") for name in KUDARI}, **peers}
+    rows = []
     for shape in arguments.shapes:
         sizes = run.SHAPES[shape]
         for threads in arguments.threads:
             before = os.getloadavg()[0]
             times = run.measure(contenders, sizes, threads, arguments.rounds)
+            rows.append({"shape": shape, "threads": threads, "ns_per_step": times})
             print(f"\n{shape}, threads: {threads}, rounds: {arguments.rounds}, load average "
                   f"{before:.1f} before, {os.getloadavg()[0]:.1f} after\n")
             print(table(times, sum(map(math.prod, sizes))), flush=True)
     for contender in contenders.values():
         contender.close()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
