@@ -59,13 +59,14 @@ INTRODUCTION = f"""# Seven bytes a parameter against float32
 Written by `make bench-parity`: a vision transformer (patches of 8, width 96, 4 blocks) on 9,000
 CIFAR-10 images for {EPOCHS} epochs of batches of 64, with 1,000 images for validation and 10,000 for
 the test. AdamW, learning rate 1e-3 with warm-up and cosine, weight decay 0.1, clipping at 1; nothing
-is tuned for either.
+is tuned for either. So short a training on so few images is far from what the data allows; it shows
+whether the formats change the course of training, not how good the model can get.
 
 - *float32*: weights, gradients, state and arithmetic in float32.
 - *7 bytes*: weights and gradients in bfloat16, 8 more bits of each weight (`master = "split8"`), both
-  moments in 8 bits (`state = "linear8"` or `"softsign8"`), forward and backward under bfloat16
-  autocast. Layer norms, and the state of tensors under 4,096 elements, stay float32, hence the bytes
-  of the last column: weights, gradients and what the optimiser keeps.
+  moments in 8 bits (`state` as the name says), forward and backward under bfloat16 autocast. Layer
+  norms, and the state of tensors under 4,096 elements, stay float32, hence the bytes of the last
+  column: weights, gradients and what the optimiser keeps.
 
 A seed decides about the split, the initial weights and the order of the images, the same for all.
 The training loss is the mean over the last epoch, in which every image comes once.
