@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains in float32 and with the seven-byte recipe and writes docs/parity.md.
 
-    python3 bench/parity.py [--kudari build/release/kudari] [--data DIR] [--jobs 2] [--out FILE]
+    python3 bench/parity.py [--kudari build/release/kudari] [--data DIR] [--jobs 2] [--of NAME ...]
 
 DIR holds CIFAR-10 (one training file of 10,000 images is enough), else it is looked for where the
 lab looks. Every optimiser gets the same seeds, and a seed means the same split of the data, initial
@@ -148,13 +148,14 @@ def main():
     parser.add_argument("--kudari", default="build/release/kudari", type=pathlib.Path)
     parser.add_argument("--data", help="folder of CIFAR-10")
     parser.add_argument("--jobs", default=2, type=int, help="runs at a time, one thread each")
-    parser.add_argument("--only", nargs="+", choices=list(VARIANTS)[1:], default=list(VARIANTS)[1:],
-                        help="what to hold against float32")
+    parser.add_argument("--of", nargs="+", choices=list(VARIANTS)[1:], metavar="NAME",
+                        default=["7 bytes, linear8"],
+                        help="what to hold against float32: " + " or ".join(list(VARIANTS)[1:]))
     parser.add_argument("--out", default=HERE.parent / "docs/parity.md", type=pathlib.Path)
     arguments = parser.parse_args()
 
     runs = {}
-    variants = ["float32"] + arguments.only
+    variants = ["float32"] + arguments.of
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         futures = {pool.submit(train, arguments.kudari, arguments.data, variant, seed):
                    (variant, seed) for variant in variants for seed in SEEDS}
