@@ -376,7 +376,7 @@ TEST_F(TrainTest, WeightsOfSixteenBitsTrainAlmostAsFloat32) {
         const std::string master = weights == "bf16" ? "split8" : "float32";
         sets.push_back("optimizer.precision.master=" + master);
         const TrainResult result = Go(Options(sets, "half"));
-        SCOPED_TRACE(testing::PrintToString(sets));
+        SCOPED_TRACE(::testing::PrintToString(sets));
         EXPECT_NEAR(result.test.loss, full, 0.1 * full + 0.01);
         EXPECT_NE(result.test.loss, full);
         EXPECT_EQ(result.skipped, 0);

@@ -226,7 +226,7 @@ TEST(TorchTest, SevenBytesTrainAsFloat32) {
   const double untrained = full.Loss().item<double>();
   Optimizer a(*full.net, AdamW{.lr = 1e-3}), b(*seven.net, SevenBytes());
   const double loss = full.Train(a, 60);
-  EXPECT_LT(loss, 0.3 * untrained);
+  EXPECT_LT(loss, 0.4 * untrained);
   EXPECT_NEAR(seven.Train(b, 60), loss, 0.02 * untrained);
   for (const at::Tensor& p : seven.net->parameters()) {
     EXPECT_EQ(p.scalar_type(), at::kBFloat16);
