@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "kudari/kudari.h"
+#include "tests/support/sanitized.h"
 
 namespace kudari {
 namespace {
@@ -17,17 +18,6 @@ int64_t Resident() {
   int64_t pages = 0, resident = 0;
   file >> pages >> resident;
   return resident * sysconf(_SC_PAGESIZE);
-}
-
-bool Sanitized() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  return true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-  return true;
-#endif
-#endif
-  return false;
 }
 
 struct Case {
@@ -95,7 +85,7 @@ TEST_P(MemoryTest, ThePlanIsWhatBecomesResident) {
   const Report report = optimizer.Step();
   EXPECT_EQ(report.bytes_read, plan.bytes_read);
   EXPECT_EQ(report.bytes_written, plan.bytes_written);
-  if (Sanitized()) return;  // their shadow memory is resident, too
+  if (testing::kSanitized) return;  // their shadow memory is resident, too
   const auto resident = static_cast<double>(Resident() - before);
   EXPECT_NEAR(resident / static_cast<double>(plan.Total()), 1, 0.02);
 }
