@@ -250,9 +250,11 @@ bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType typ
   active[index] = gradient != nullptr ? 1 : 0;
   s.gradient = {.format = format, .data = const_cast<void*>(gradient)};  // never written
   s.weights.data = t.param;
-  s.weights.key = internal::RandomKey(spec.precision.seed, step_count, t.name, 0);
-  for (size_t k = 0; k < s.state.size(); ++k) {
-    s.state[k].key = internal::RandomKey(spec.precision.seed, step_count, t.name, k + 1);
+  if (spec.precision.rounding == Rounding::kStochastic) {
+    s.weights.key = internal::RandomKey(spec.precision.seed, step_count, t.name, 0);
+    for (size_t k = 0; k < s.state.size(); ++k) {
+      s.state[k].key = internal::RandomKey(spec.precision.seed, step_count, t.name, k + 1);
+    }
   }
   return same;
 }
