@@ -16,6 +16,7 @@
 #include "tests/support/allocations.h"
 #include "tests/support/errors.h"
 #include "tests/support/random.h"
+#include "tests/support/rules.h"
 #include "tests/support/sanitized.h"
 
 namespace kudari {
@@ -120,8 +121,7 @@ OptimizerSpec SpecOf(const std::string& rule, const Precision& precision = {}) {
 
 class RulePrecisionTest : public ::testing::TestWithParam<RuleEntry> {};
 
-INSTANTIATE_TEST_SUITE_P(Registry, RulePrecisionTest,
-                         ::testing::ValuesIn(Registry::Builtin().rules()),
+INSTANTIATE_TEST_SUITE_P(Registry, RulePrecisionTest, ::testing::ValuesIn(testing::RulesForBuild()),
                          [](const auto& info) { return info.param.name; });
 
 /// The weights after a few steps with clipping of every kind.

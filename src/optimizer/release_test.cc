@@ -7,6 +7,7 @@
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
+#include "tests/support/rules.h"
 
 namespace kudari {
 namespace {
@@ -19,7 +20,7 @@ const Model::Shapes kShapes = {{"a", {200, 100}}, {"b", {7}}, {"c", {150, 1000}}
 
 class ReleaseTest : public ::testing::TestWithParam<RuleEntry> {};
 
-INSTANTIATE_TEST_SUITE_P(Registry, ReleaseTest, ::testing::ValuesIn(Registry::Builtin().rules()),
+INSTANTIATE_TEST_SUITE_P(Registry, ReleaseTest, ::testing::ValuesIn(testing::RulesForBuild()),
                          [](const auto& info) { return info.param.name; });
 
 TEST_P(ReleaseTest, OneByOneInAnyOrderIsTheStepOfAll) {
