@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -106,6 +107,28 @@ inline bool Saturated(Format format, const float* values, const float* now, size
     small += std::abs(now[i]) <= smallest ? 1 : 0;
   }
   return 2 * small > some;
+}
+
+/// Adds the squares, or the values, of elements [begin, begin + size) to sixteen lanes.
+inline void AddLanes(const Codecs& codecs, void (*add)(const float*, size_t, double*),
+                     const Coded& array, int64_t begin, int64_t size, double* lanes) {
+  if (array.format == Format::kFloat32) {
+    return add(static_cast<const float*>(array.data) + begin, static_cast<size_t>(size), lanes);
+  }
+  float block[kCodeBlock];
+  for (int64_t i = 0; i < size; i += static_cast<int64_t>(kCodeBlock)) {
+    const auto n = std::min(kCodeBlock, static_cast<size_t>(size - i));
+    codecs.load(array, static_cast<size_t>(begin + i), n, block);
+    add(block, n, lanes);
+  }
+}
+
+/// Their sum, from lanes added in a fixed order.
+inline double SumOf(const Codecs& codecs, void (*add)(const float*, size_t, double*),
+                    const Coded& array, int64_t begin, int64_t size) {
+  double lanes[16] = {};
+  AddLanes(codecs, add, array, begin, size, lanes);
+  return SumLanes(lanes);
 }
 
 /// Stores a block of weights; with what they were `before`, counts those that were to change and

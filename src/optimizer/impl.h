@@ -203,6 +203,8 @@ struct Optimizer::Impl final : Engine {
   const internal::Coded& SlotNamed(size_t index, std::string_view slot) const;
   internal::Coded WeightsNow(size_t index) const;
 
+  void CheckIndex(size_t index) const;
+
   // Construction, optimizer.cc.
   void AddTensor(const Tensor& tensor, std::vector<bool>& matched, const Registry& registry);
   size_t CohortOf(int group, TensorClass tensor_class, const Registry& registry);
@@ -219,9 +221,7 @@ struct Optimizer::Impl final : Engine {
   void CheckNoView(std::string_view what) const;
   void CheckNotReleased(std::string_view what) const;
 
-  // A step, step.cc.
-  void SetValues(internal::Cohort& cohort) const;
-  double ClipValue() const;
+  // What a step works on, work.cc.
   bool BindGradient(size_t index, const void* gradient, DType type);
   void BindGradients(std::span<const float* const> data);
   void DivideWork();
@@ -230,6 +230,17 @@ struct Optimizer::Impl final : Engine {
   static void ClearSlot(internal::Slotted& s, size_t k);
   void StartMaster(internal::Slotted& s);
   static int64_t CopiedSize(const internal::Slotted& s);
+  void SetKeys(size_t index);
+
+  // A step tensor by tensor, release.cc.
+  void CheckStepTensor(bool norm) const;
+  Report StepTensor(size_t index, std::optional<double> norm);
+  double GradientSquares(size_t index) const;
+  void FinishStep();
+
+  // A step, step.cc.
+  void SetValues(internal::Cohort& cohort) const;
+  double ClipValue() const;
   template <class F>
   void ForPieces(const internal::Work& work, const F& f);
   double SumSquares();
@@ -248,11 +259,6 @@ struct Optimizer::Impl final : Engine {
   Report Step(std::optional<double> loss_scale);
   Report Step(std::optional<double> loss_scale, const Oracle& oracle);
   void Update(Report& report, double limit);
-  void CheckIndex(size_t index) const;
-  void CheckStepTensor(bool norm) const;
-  Report StepTensor(size_t index, std::optional<double> norm);
-  double GradientSquares(size_t index) const;
-  void FinishStep();
   Report Apply(const Gradient& gradient, std::optional<double> loss_scale);
   void UpdateHessian(std::span<const float* const> estimates);
 };

@@ -412,6 +412,22 @@ TEST(PrecisionTest, RandomRoundingDependsOnSeedStepAndNameOnly) {
   EXPECT_NE(after(1, "b", false), a);
 }
 
+TEST(PrecisionTest, StateIsRoundedAtRandomFromTheFirstStepOn) {
+  const auto after = [](int64_t seed) {
+    Model model({5000}, DType::kFloat32, DType::kFloat32);
+    OptimizerSpec spec =
+        SpecOf("adamw",
+               {.rounding = Rounding::kStochastic, .seed = seed, .state = StateFormat::kBFloat16});
+    Optimizer optimizer(model.tensors, spec);
+    Random random(3);
+    model.NextGradient(random);
+    optimizer.Step();
+    return optimizer.State().tensors[0].buffers[0].codes;
+  };
+  EXPECT_EQ(after(1), after(1));
+  EXPECT_NE(after(1), after(2));
+}
+
 TEST(PrecisionTest, WhichStateIsCoded) {
   Model model({4096, 4095, 8192}, DType::kFloat32, DType::kFloat32);
   model.tensors[2].tensor_class = TensorClass::kEmbedding;

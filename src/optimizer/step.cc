@@ -149,39 +149,6 @@ void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64
   for (size_t k = 0; k < c.rule.norms; ++k) sums[k] = SumLanes(lanes[k]);
 }
 
-/// Adds the squares, or the values, of elements [begin, begin + size) to sixteen lanes.
-void AddLanes(const Codecs& codecs, void (*add)(const float*, size_t, double*), const Coded& array,
-              int64_t begin, int64_t size, double* lanes) {
-  if (array.format == Format::kFloat32) {
-    return add(static_cast<const float*>(array.data) + begin, static_cast<size_t>(size), lanes);
-  }
-  float block[kCodeBlock];
-  for (int64_t i = 0; i < size; i += static_cast<int64_t>(kCodeBlock)) {
-    const auto n = std::min(kCodeBlock, static_cast<size_t>(size - i));
-    codecs.load(array, static_cast<size_t>(begin + i), n, block);
-    add(block, n, lanes);
-  }
-}
-
-double SumOf(const Codecs& codecs, void (*add)(const float*, size_t, double*), const Coded& array,
-             int64_t begin, int64_t size) {
-  double lanes[16] = {};
-  AddLanes(codecs, add, array, begin, size, lanes);
-  return SumLanes(lanes);
-}
-
-/// The key of random rounding; `salt` tells arrays of a tensor apart.
-uint64_t RandomKey(int64_t seed, int64_t step, std::string_view name, uint64_t salt) {
-  // FNV-1a over bytes.
-  uint64_t key = 0xCBF29CE484222325U;
-  const auto add = [&key](uint64_t byte) { key = (key ^ byte) * 0x100000001B3U; };
-  for (const char c : name) add(static_cast<unsigned char>(c));
-  for (const uint64_t word : {static_cast<uint64_t>(seed), static_cast<uint64_t>(step), salt}) {
-    for (int shift = 0; shift < 64; shift += 8) add(word >> shift & 0xFFU);
-  }
-  return key;
-}
-
 }  // namespace
 
 void Cohort::AddAge(int64_t t, const TensorMemory& memory, std::vector<double>& scratch) {
@@ -238,175 +205,6 @@ double Optimizer::Impl::ClipValue() const {
     CheckRange("clip_value at step " + std::to_string(step_count), value, 0, kInfinity);
   }
   return value;
-}
-
-/// Notes a tensor's gradient, and where its weights are; false if it is of another kind than
-/// before.
-bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType type) {
-  Slotted& s = slotted[index];
-  const Tensor& t = tensor_list[index];
-  const Format format = internal::FormatOf(type);
-  const bool same = (active[index] != 0) == (gradient != nullptr) && s.gradient.format == format;
-  active[index] = gradient != nullptr ? 1 : 0;
-  s.gradient = {.format = format, .data = const_cast<void*>(gradient)};  // never written
-  s.weights.data = t.param;
-  if (spec.precision.rounding == Rounding::kStochastic) {
-    s.weights.key = internal::RandomKey(spec.precision.seed, step_count, t.name, 0);
-    for (size_t k = 0; k < s.state.size(); ++k) {
-      s.state[k].key = internal::RandomKey(spec.precision.seed, step_count, t.name, k + 1);
-    }
-  }
-  return same;
-}
-
-/// Notes each tensor's gradient and divides the work anew if other tensors have one than before.
-void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
-  bool same = active.size() == tensor_list.size();
-  active.resize(tensor_list.size());
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    const Tensor& t = tensor_list[i];
-    const bool own = data.empty();
-    same = BindGradient(i, own ? t.grad : data[i], own ? t.GradType() : DType::kFloat32) && same;
-  }
-  if (same) return;
-  try {
-    AllocateState();
-    DivideWork();
-    AllocateScratch();
-  } catch (...) {
-    active.clear();  // nothing is bound
-    throw;
-  }
-}
-
-void Optimizer::Impl::DivideWork() {
-  blocks.Clear();
-  first.Clear();
-  second.Clear();
-  united.clear();
-  one_by_one.clear();
-  side_by_side.clear();
-  traffic = {};
-  gradient_bytes = 0;
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    if (active[i] == 0) continue;
-    Slotted& s = slotted[i];
-    const RuleEntry& rule = cohorts[s.cohort].rule;
-    blocks.AddBlocks(i, s.size);
-    gradient_bytes += s.size * static_cast<int64_t>(internal::DataBytes(s.gradient.format));
-    if (s.unit > 0) {
-      s.units.resize(static_cast<size_t>((s.size + s.unit - 1) / s.unit));
-      united.push_back(i);
-    }
-    if (rule.whole != nullptr && s.size > 0) {
-      (s.size <= internal::kSideBySide ? side_by_side : one_by_one).push_back(i);
-    } else if (rule.norms == 0 || s.size == 0) {
-      first.AddBlocks(i, s.size);
-    } else if (s.size <= internal::kTogether) {
-      first.Add(i, 0, s.size);
-    } else {
-      first.AddBlocks(i, s.size);
-      second.AddBlocks(i, s.size);
-    }
-    if (rule.norms > 0) s.adapted.resize(rule.coeff_count);
-    s.coded = internal::IsCoded(s);
-    s.fused = s.unit > 0 || spec.precision.check || !s.coded
-                  ? nullptr
-                  : internal::CodedKernel(kernels->target, rule, s.weights.format,
-                                          s.gradient.format, s.slot_formats);
-    const MemoryTraffic t = internal::StepTraffic(rule, tensor_list[i], s);
-    traffic.read += t.read;
-    traffic.written += t.written;
-  }
-  partial_sums.resize(blocks.pieces.size());
-  measured.resize(first.pieces.size() * RuleEntry::kMostNorms);
-}
-
-/// State for the tensors that have a gradient for the first time, all in one allocation.
-void Optimizer::Impl::AllocateState() {
-  const auto needs = [this](size_t i) { return active[i] != 0 && !slotted[i].has_state; };
-  // Calls f(bytes) for the arrays of a tensor in their order.
-  const auto for_arrays = [](const Slotted& s, const auto& f) {
-    f(internal::MoreBytes(s.weights.format, static_cast<size_t>(s.size)));
-    for (size_t k = 0; k < s.slot_sizes.size(); ++k) {
-      const auto n = static_cast<size_t>(s.slot_sizes[k]);
-      f(n * internal::DataBytes(s.slot_formats[k]));
-      f(internal::MoreBytes(s.slot_formats[k], n));
-    }
-  };
-  size_t total = 0;
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    if (!needs(i)) continue;
-    for_arrays(slotted[i], [&total](size_t bytes) {
-      if (bytes > 0) total += internal::Arena::Padded(bytes);
-    });
-  }
-  if (total > 0) arenas.emplace_back(total);
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    if (!needs(i)) continue;
-    Slotted& s = slotted[i];
-    std::vector<void*> arrays;
-    for_arrays(s, [&](size_t bytes) {
-      arrays.push_back(bytes > 0 ? arenas.back().Take(bytes) : nullptr);
-    });
-    s.weights.data = tensor_list[i].param;
-    s.weights.more = arrays[0];
-    for (size_t k = 0; k < s.slot_sizes.size(); ++k) {
-      s.state.push_back({s.slot_formats[k], arrays[1 + 2 * k], arrays[2 + 2 * k]});
-      ClearSlot(s, k);
-    }
-    StartMaster(s);
-    s.has_state = true;
-  }
-}
-
-/// Makes a state buffer zero.
-void Optimizer::Impl::ClearSlot(Slotted& s, size_t k) {
-  const internal::Coded& array = s.state[k];
-  const auto n = static_cast<size_t>(s.slot_sizes[k]);
-  if (n == 0) return;
-  const size_t more = internal::MoreBytes(array.format, n);
-  std::memset(array.data, internal::ZeroCode(array.format), n * internal::DataBytes(array.format));
-  if (more > 0) std::memset(array.more, 0, more);
-}
-
-/// Makes the master what the parameter is.
-void Optimizer::Impl::StartMaster(Slotted& s) {
-  if (s.weights.more == nullptr) return;
-  const internal::Coded visible = internal::Visible(s.weights);
-  float block[internal::kCodeBlock];
-  const auto size = static_cast<size_t>(s.size);
-  for (size_t at = 0; at < size; at += internal::kCodeBlock) {
-    const size_t n = std::min(internal::kCodeBlock, size - at);
-    codecs->load(visible, at, n, block);
-    codecs->store(block, at, n, s.weights);
-  }
-}
-
-/// Scratch memory of whole rules: as much as the largest tensor needs, and for those side by side
-/// as much for every worker.
-void Optimizer::Impl::AllocateScratch() {
-  const auto most = [this](const std::vector<size_t>& tensors) {
-    int64_t n = 0;
-    for (const size_t i : tensors) {
-      const Slotted& s = slotted[i];
-      const auto& whole = *cohorts[s.cohort].rule.whole;
-      n = std::max(n, whole.ScratchSize(tensor_list[i].shape) + CopiedSize(s));
-    }
-    return static_cast<size_t>(n);
-  };
-  const size_t small = most(side_by_side), large = most(one_by_one);
-  scratch.clear();
-  scratch_arena.clear();
-  if (side_by_side.empty() && one_by_one.empty()) return;
-  const auto workers = static_cast<size_t>(internal::Threads(parallel_));
-  const size_t size = sizeof(float) * std::max<size_t>(1, small);
-  const size_t size0 = std::max(size, sizeof(float) * large);
-  scratch_arena.emplace_back(internal::Arena::Padded(size0) +
-                             (workers - 1) * internal::Arena::Padded(size));
-  for (size_t k = 0; k < workers; ++k) {
-    scratch.push_back(static_cast<float*>(scratch_arena.back().Take(k == 0 ? size0 : size)));
-  }
 }
 
 /// Calls f(begin, end) for ranges of pieces that together are all, in one parallel region in which
@@ -598,15 +396,6 @@ void Optimizer::Impl::AdaptLarge() {
   }
 }
 
-/// Floats that copies of a tensor of a whole rule need behind the rule's own scratch memory: of
-/// what is not float32, and of a gradient that is changed unit by unit.
-int64_t Optimizer::Impl::CopiedSize(const Slotted& s) {
-  const auto copied = [](const internal::Coded& a) { return a.format != Format::kFloat32; };
-  const auto arrays = std::ranges::count_if(s.state, copied) + (copied(s.weights) ? 1 : 0) +
-                      (copied(s.gradient) || s.unit > 0 ? 1 : 0);
-  return arrays * (s.size + 15) / 16 * 16 + 16;
-}
-
 void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
                                 const Parallel& workers) {
   const Tensor& t = tensor_list[tensor];
@@ -703,6 +492,7 @@ void Optimizer::Impl::Update(Report& report, double limit) {
     Cohort& c = cohorts[s.cohort];
     ++s.step;
     s.numerics = {.tensor = tensor_list[i].name, .elements = s.size};
+    if (spec.precision.rounding == Rounding::kStochastic) SetKeys(i);
     if (c.rule.whole == nullptr) c.AddAge(s.step, s.memory, coeff_scratch);
   }
   const Form form{
@@ -769,85 +559,6 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
   ++step_count;
   for (const auto& a : averagers) a->After(*this);
   return report;
-}
-
-/// Throws Error if a step needs all gradients at once; `norm`: even if their norm is known.
-void Optimizer::Impl::CheckStepTensor(bool norm) const {
-  const std::string where = "StepTensor: ";
-  if (spec.accumulate > 1 || spec.source != "plain") {
-    throw Error(where +
-                (spec.accumulate > 1 ? "accumulate = " + std::to_string(spec.accumulate)
-                                     : "source = \"" + spec.source + "\"") +
-                " needs every gradient until the step; use Step");
-  }
-  if (norm) return;
-  const std::string needs =
-      " needs the norm of all gradients before the first update; give it, from "
-      "a pass before, or use Step";
-  if (!scales.empty()) throw Error(where + "clipping by norm" + needs);
-  if (spec.measure_norm) throw Error(where + "measure_norm" + needs);
-  if (spec.nonfinite != NonFinite::kPropagate) {
-    throw Error(where + "a nonfinite policy other than \"propagate\"" + needs);
-  }
-}
-
-Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
-  CheckNoView("StepTensor");
-  CheckIndex(index);
-  CheckStepTensor(norm.has_value());
-  const Tensor& tensor = tensor_list[index];
-  if (released.empty()) released.resize(tensor_list.size());
-  if (released[index] != 0) {
-    throw Error("StepTensor: tensor \"" + tensor.name +
-                "\" has been stepped already; call FinishStep after the last one");
-  }
-  Report report;
-  if (norm) {
-    report.grad_norm = *norm;
-    for (const auto& scale : scales)
-      report.factor *= scale->Factor(*norm * report.factor, step_count);
-  }
-  Cohort& cohort = cohorts[slotted[index].cohort];
-  SetValues(cohort);
-  const double limit = ClipValue();
-  StartAveragers();
-  if (tensor.grad == nullptr) return report;
-
-  active.assign(tensor_list.size(), 0);
-  try {
-    BindGradient(index, tensor.grad, tensor.GradType());
-    AllocateState();
-    DivideWork();
-    AllocateScratch();
-    released[index] = 1;
-    Update(report, limit);
-  } catch (...) {
-    active.clear();
-    throw;
-  }
-  active.clear();  // the next step binds all gradients
-  return report;
-}
-
-double Optimizer::Impl::GradientSquares(size_t index) const {
-  CheckIndex(index);
-  const Tensor& tensor = tensor_list[index];
-  if (tensor.grad == nullptr) return 0;
-  const internal::Coded gradient = {.format = internal::FormatOf(tensor.GradType()),
-                                    .data = const_cast<void*>(tensor.grad)};  // never written
-  double sum = 0;
-  for (int64_t begin = 0; begin < tensor.Size(); begin += internal::kBlock) {
-    sum += internal::SumOf(*codecs, kernels->add_squares, gradient, begin,
-                           std::min(internal::kBlock, tensor.Size() - begin));
-  }
-  return sum;
-}
-
-void Optimizer::Impl::FinishStep() {
-  if (released.empty()) throw Error("FinishStep: StepTensor has stepped no tensor");
-  released.clear();
-  ++step_count;
-  for (const auto& a : averagers) a->After(*this);
 }
 
 void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {

@@ -1,0 +1,89 @@
+// Gradient release: a step tensor by tensor.
+#include <algorithm>
+
+#include "kudari/error.h"
+#include "optimizer/coded.h"
+#include "optimizer/impl.h"
+
+namespace kudari {
+
+/// Throws Error if a step needs all gradients at once; `norm`: even if their norm is known.
+void Optimizer::Impl::CheckStepTensor(bool norm) const {
+  const std::string where = "StepTensor: ";
+  if (spec.accumulate > 1 || spec.source != "plain") {
+    throw Error(where +
+                (spec.accumulate > 1 ? "accumulate = " + std::to_string(spec.accumulate)
+                                     : "source = \"" + spec.source + "\"") +
+                " needs every gradient until the step; use Step");
+  }
+  if (norm) return;
+  const std::string needs =
+      " needs the norm of all gradients before the first update; give it, from "
+      "a pass before, or use Step";
+  if (!scales.empty()) throw Error(where + "clipping by norm" + needs);
+  if (spec.measure_norm) throw Error(where + "measure_norm" + needs);
+  if (spec.nonfinite != NonFinite::kPropagate) {
+    throw Error(where + "a nonfinite policy other than \"propagate\"" + needs);
+  }
+}
+
+Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
+  CheckNoView("StepTensor");
+  CheckIndex(index);
+  CheckStepTensor(norm.has_value());
+  const Tensor& tensor = tensor_list[index];
+  if (!released.empty() && released[index] != 0) {
+    throw Error("StepTensor: tensor \"" + tensor.name +
+                "\" has been stepped already; call FinishStep after the last one");
+  }
+  Report report;
+  if (norm) {
+    report.grad_norm = *norm;
+    for (const auto& scale : scales)
+      report.factor *= scale->Factor(*norm * report.factor, step_count);
+  }
+  internal::Cohort& cohort = cohorts[slotted[index].cohort];
+  SetValues(cohort);
+  const double limit = ClipValue();
+  StartAveragers();
+  released.resize(tensor_list.size());
+  if (tensor.grad == nullptr) return report;
+
+  active.assign(tensor_list.size(), 0);
+  try {
+    BindGradient(index, tensor.grad, tensor.GradType());
+    AllocateState();
+    DivideWork();
+    AllocateScratch();
+    released[index] = 1;
+    Update(report, limit);
+  } catch (...) {
+    active.clear();
+    throw;
+  }
+  active.clear();  // the next step binds all gradients
+  return report;
+}
+
+double Optimizer::Impl::GradientSquares(size_t index) const {
+  CheckIndex(index);
+  const Tensor& tensor = tensor_list[index];
+  if (tensor.grad == nullptr) return 0;
+  const internal::Coded gradient = {.format = internal::FormatOf(tensor.GradType()),
+                                    .data = const_cast<void*>(tensor.grad)};  // never written
+  double sum = 0;
+  for (int64_t begin = 0; begin < tensor.Size(); begin += internal::kBlock) {
+    sum += internal::SumOf(*codecs, kernels->add_squares, gradient, begin,
+                           std::min(internal::kBlock, tensor.Size() - begin));
+  }
+  return sum;
+}
+
+void Optimizer::Impl::FinishStep() {
+  if (released.empty()) throw Error("FinishStep: StepTensor has stepped no tensor");
+  released.clear();
+  ++step_count;
+  for (const auto& a : averagers) a->After(*this);
+}
+
+}  // namespace kudari
