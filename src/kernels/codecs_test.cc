@@ -2,8 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -17,6 +15,7 @@
 #include <vector>
 
 #include "kudari/optimizer.h"
+#include "tests/support/guarded.h"
 #include "tests/support/random.h"
 
 namespace kudari::internal {
@@ -49,31 +48,7 @@ std::vector<uint32_t> Bits(const std::vector<float>& x) {
   return bits;
 }
 
-/// Bytes that end where an unreadable page begins: an access one past the end is a crash.
-class Guarded {
- public:
-  explicit Guarded(size_t bytes) : size_(bytes) {
-    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    length_ = (bytes + page - 1) / page * page + page;
-    memory_ = static_cast<uint8_t*>(
-        mmap(nullptr, length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (memory_ == MAP_FAILED || mprotect(memory_ + length_ - page, page, PROT_NONE) != 0) {
-      throw std::bad_alloc();
-    }
-    data_ = memory_ + length_ - page - bytes;
-  }
-  Guarded(const Guarded&) = delete;
-  Guarded& operator=(const Guarded&) = delete;
-  ~Guarded() { munmap(memory_, length_); }
-
-  uint8_t* data() { return data_; }
-  std::vector<uint8_t> bytes() const { return {data_, data_ + size_}; }
-
- private:
-  size_t size_, length_;
-  uint8_t* memory_;
-  uint8_t* data_;
-};
+using Guarded = testing::Guarded<uint8_t>;
 
 /// n elements of a format in guarded memory that holds anything at first.
 class Array {
@@ -109,8 +84,8 @@ class Array {
   uint8_t* codes() { return data_.data(); }
   uint16_t* halves() { return reinterpret_cast<uint16_t*>(data_.data()); }
   float* scales() { return reinterpret_cast<float*>(more_.data()); }
-  std::vector<uint8_t> data() const { return data_.bytes(); }
-  std::vector<uint8_t> more() const { return more_.bytes(); }
+  std::vector<uint8_t> data() const { return data_.values(); }
+  std::vector<uint8_t> more() const { return more_.values(); }
 
  private:
   Guarded data_, more_;

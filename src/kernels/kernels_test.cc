@@ -2,8 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <bit>
 #include <cmath>
@@ -12,6 +10,7 @@
 
 #include "kudari/error.h"
 #include "kudari/optimizer.h"
+#include "tests/support/guarded.h"
 #include "tests/support/random.h"
 
 namespace kudari::internal {
@@ -19,39 +18,7 @@ namespace {
 
 using testing::Random;
 
-/// An array of floats that ends where an unreadable page begins, `misalign` floats before the end
-/// of its page: an access one past the end is a crash.
-class Guarded {
- public:
-  explicit Guarded(const std::vector<float>& values) : size_(values.size()) {
-    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    const size_t bytes = size_ * sizeof(float);
-    length_ = (bytes + page - 1) / page * page + page;
-    memory_ = static_cast<char*>(
-        mmap(nullptr, length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (memory_ == MAP_FAILED || mprotect(memory_ + length_ - page, page, PROT_NONE) != 0) {
-      throw std::bad_alloc();
-    }
-    data_ = reinterpret_cast<float*>(memory_ + length_ - page - bytes);
-    std::copy(values.begin(), values.end(), data_);
-  }
-  Guarded(const Guarded&) = delete;
-  Guarded& operator=(const Guarded&) = delete;
-  ~Guarded() { munmap(memory_, length_); }
-
-  /// From now on a write is a crash.
-  void Protect() {
-    if (mprotect(memory_, length_, PROT_READ) != 0) throw std::bad_alloc();
-  }
-
-  float* data() { return data_; }
-  std::vector<float> values() const { return {data_, data_ + size_}; }
-
- private:
-  size_t size_, length_;
-  char* memory_;
-  float* data_;
-};
+using Guarded = testing::Guarded<float>;
 
 /// The bits, except that all NaNs are one: which operand's payload survives is the compiler's
 /// choice.
