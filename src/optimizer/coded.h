@@ -92,8 +92,8 @@ struct Block {
   alignas(64) float state[RuleEntry::kMostSlots][kCodeBlock];
 };
 
-/// Counts the values that are not zero in a block of 8-bit state, and whether most of them have the
-/// smallest code. `now` is what the codes mean.
+/// Whether most of the values that are not zero in a block of 8-bit state have the smallest code.
+/// `now` is what the codes mean.
 inline bool Saturated(Format format, const float* values, const float* now, size_t n) {
   float smallest = 0;
   if (format == Format::kRoot8) {
@@ -109,11 +109,14 @@ inline bool Saturated(Format format, const float* values, const float* now, size
   return 2 * small > some;
 }
 
-/// Adds the squares, or the values, of elements [begin, begin + size) to sixteen lanes.
-inline void AddLanes(const Codecs& codecs, void (*add)(const float*, size_t, double*),
-                     const Coded& array, int64_t begin, int64_t size, double* lanes) {
+/// The sum of what `add` adds to sixteen lanes, squares or values, of elements
+/// [begin, begin + size).
+inline double SumOf(const Codecs& codecs, void (*add)(const float*, size_t, double*),
+                    const Coded& array, int64_t begin, int64_t size) {
+  double lanes[16] = {};
   if (array.format == Format::kFloat32) {
-    return add(static_cast<const float*>(array.data) + begin, static_cast<size_t>(size), lanes);
+    add(static_cast<const float*>(array.data) + begin, static_cast<size_t>(size), lanes);
+    return SumLanes(lanes);
   }
   float block[kCodeBlock];
   for (int64_t i = 0; i < size; i += static_cast<int64_t>(kCodeBlock)) {
@@ -121,13 +124,6 @@ inline void AddLanes(const Codecs& codecs, void (*add)(const float*, size_t, dou
     codecs.load(array, static_cast<size_t>(begin + i), n, block);
     add(block, n, lanes);
   }
-}
-
-/// Their sum, from lanes added in a fixed order.
-inline double SumOf(const Codecs& codecs, void (*add)(const float*, size_t, double*),
-                    const Coded& array, int64_t begin, int64_t size) {
-  double lanes[16] = {};
-  AddLanes(codecs, add, array, begin, size, lanes);
   return SumLanes(lanes);
 }
 
