@@ -91,6 +91,7 @@ using internal::Layout;
 using D = hn::ScalableTag<float>;
 using V = F32<D>;
 constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(float);
+constexpr size_t kPart = 32;  // elements that are fetched together: a cache line of 16 bits
 
 // Two vectors of the elements [i, i + 2 kLanes) of an array: the first and the second half, or,
 // with kPairs, those of even and of odd numbers, which in arrays of 16 bits are halves of words, so
@@ -239,15 +240,15 @@ class Lane {
     }
   }
 
-  // Fetches what 64 elements have in memory, so many bytes on; arrays of one byte are passed more
-  // slowly.
+  // Fetches the cache lines that begin in the kPart elements at i, so many bytes on; arrays of one
+  // byte are passed more slowly.
   HWY_INLINE void Fetch(size_t i, size_t ahead) const {
-    const char* const from = kFormat == Format::kMasterBFloat16 ? more_ : data_;
-    const size_t distance = kReadBytes == 1 ? ahead / 2 : ahead;
-    for (size_t byte = 0; byte < 64 * kReadBytes; byte += 64) {
-      hwy::Prefetch(from + i * kReadBytes + byte + distance);
+    if constexpr (kFormat == Format::kMasterBFloat16) {
+      FetchArray<4>(more_, i, ahead);
+    } else {
+      FetchArray<kDataBytes>(data_, i, kCodes ? ahead / 2 : ahead);
     }
-    if constexpr (kFormat == Format::kSplit8) hwy::Prefetch(more_ + i + ahead / 2);
+    if constexpr (kFormat == Format::kSplit8) FetchArray<1>(more_, i, ahead / 2);
   }
 
   HWY_INLINE Two Load(size_t i) const {
@@ -317,7 +318,14 @@ class Lane {
   static constexpr size_t kMoreBytes = kFormat == Format::kMasterBFloat16 ? 4
                                        : kFormat == Format::kSplit8       ? 1
                                                                           : 0;
-  static constexpr size_t kReadBytes = kFormat == Format::kMasterBFloat16 ? 4 : kDataBytes;
+
+  template <size_t kBytes>
+  HWY_INLINE static void FetchArray(const char* array, size_t i, size_t ahead) {
+    if (i * kBytes % 64 != 0) return;
+    for (size_t byte = 0; byte < kPart * kBytes; byte += 64) {
+      hwy::Prefetch(array + i * kBytes + byte + ahead);
+    }
+  }
 
   template <class T>
   HWY_INLINE T* Data() const {
@@ -405,11 +413,11 @@ HWY_INLINE void RunCoded(const float* coeffs, const GradientForm<float>& form, c
     weights.Begin(p, at, nullptr);
     gradient.Begin(g, at, nullptr);
     (std::get<I>(slots).Begin(state[I], at, copies[I]), ...);
-    for (size_t part = 0; part < kCodeBlock; part += 64) {
+    for (size_t part = 0; part < kCodeBlock; part += kPart) {
       weights.Fetch(part, ahead);
       gradient.Fetch(part, ahead);
       (std::get<I>(slots).Fetch(part, ahead), ...);
-      for (size_t i = part; i < part + 64; i += 2 * kLanes) {
+      for (size_t i = part; i < part + kPart; i += 2 * kLanes) {
         const Two slope = gradient.Load(i);
         Two w = weights.Load(i);
         Two x[] = {std::get<I>(slots).Load(i)..., Two{V(0.0F), V(0.0F)}};
