@@ -82,6 +82,8 @@ std::string TextTable(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
+std::string Percent(double share) { return fmt::format("{:.2f}%", 100 * share); }
+
 std::string DurationText(double seconds) {
   const int64_t s = std::llround(std::max(seconds, 0.0));
   if (s < 3600) return fmt::format("{}:{:02}", s / 60, s % 60);

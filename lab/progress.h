@@ -25,6 +25,9 @@ std::string TextTable(const std::vector<std::vector<std::string>>& rows);
 /// "0:07", "12:30" or "1:05:00".
 std::string DurationText(double seconds);
 
+/// "12.34%".
+std::string Percent(double share);
+
 /// The status as one line of at most `width` columns, with a bar of ASCII: in brief if it does not
 /// fit, and what does not fit even then is left out, the least important first.
 std::string StatusLine(const Status& status, int width);

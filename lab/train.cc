@@ -5,33 +5,32 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <climits>
 #include <cmath>
 #include <csignal>
 #include <functional>
 #include <limits>
-#include <map>
 #include <memory>
-#include <numeric>
 #include <optional>
-#include <random>
-#include <span>
 #include <string_view>
 #include <utility>
 
 #include "kudari/error.h"
-#include "kudari/recipe.h"
 #include "kudari/registry.h"
 #include "kudari/safetensors.h"
 #include "kudari/torch.h"
 #include "kudari/torch_amp.h"
+#include "lab/batches.h"
 #include "lab/data.h"
+#include "lab/explain.h"
 #include "lab/models.h"
+#include "lab/numerics.h"
+#include "lab/objective.h"
 #include "lab/plan.h"
 #include "lab/progress.h"
 #include "lab/recipe.h"
+#include "lab/weights.h"
 
 namespace kudari::lab {
 namespace {
@@ -41,7 +40,6 @@ using ::at::Tensor;
 using Clock = std::chrono::steady_clock;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr int64_t kEvaluationBatch = 512;
 
 double Seconds(Clock::time_point from) {
   return std::chrono::duration<double>(Clock::now() - from).count();
@@ -67,348 +65,13 @@ class InterruptScope {
   struct sigaction former_ {};
 };
 
-// A part of the data as tensors: y holds classes or targets. Views of the data set's memory.
-struct Samples {
-  Tensor x, y;
-  int64_t size() const { return x.defined() ? x.size(0) : 0; }
-};
-
-Samples ToSamples(Split& split, const Dataset& data) {
-  const int64_t outputs = data.Outputs();
-  std::vector<int64_t> shape = {split.Size()};
-  shape.insert(shape.end(), data.shape.begin(), data.shape.end());
-  const Tensor x = ::torch::from_blob(split.x.data(), shape, ::torch::kFloat32);
-  if (data.classes > 0) {
-    return {x, ::torch::from_blob(split.labels.data(), {split.Size()}, ::torch::kInt64)};
-  }
-  return {x, ::torch::from_blob(split.targets.data(), {split.Size(), outputs}, ::torch::kFloat32)};
-}
-
-enum class Loss { kCrossEntropy, kMeanSquare };
-
-Loss ChooseLoss(const TrainConfig& config, const Dataset& data) {
-  if (config.loss == "mse") return Loss::kMeanSquare;
-  if (config.loss == "auto") return data.classes > 0 ? Loss::kCrossEntropy : Loss::kMeanSquare;
-  if (data.classes == 0) {
-    throw Error(fmt::format(
-        "train.loss = \"cross_entropy\" needs classes; the data set {} has other targets: use "
-        "\"mse\"",
-        data.name));
-  }
-  return Loss::kCrossEntropy;
-}
-
-// The mean loss. Classes are one-hot targets for the mean square.
-Tensor LossOf(Loss loss, const Tensor& output, const Tensor& y, double label_smoothing) {
-  namespace f = ::torch::nn::functional;
-  if (loss == Loss::kCrossEntropy) {
-    return f::cross_entropy(output, y,
-                            f::CrossEntropyFuncOptions().label_smoothing(label_smoothing));
-  }
-  const Tensor target =
-      y.scalar_type() == ::torch::kInt64 ? ::torch::one_hot(y, output.size(1)).to(output) : y;
-  return f::mse_loss(output, target);
-}
-
-// The order of an epoch's samples: Fisher and Yates's shuffle, spelled out because the standard
-// library's may differ from one machine to the next.
-void Shuffle(std::vector<int64_t>& order, std::mt19937_64& random) {
-  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random() % i]);
-}
-
-// Deals the batches of one epoch after the other.
-class Batches {
- public:
-  Batches(Samples samples, const TrainConfig& config)
-      : samples_(std::move(samples)),
-        batch_size_(config.batch_size),
-        shuffle_(config.shuffle),
-        random_(static_cast<uint64_t>(config.seed)),
-        order_(static_cast<size_t>(samples_.size())) {
-    std::iota(order_.begin(), order_.end(), 0);
-  }
-
-  void StartEpoch() {
-    if (shuffle_) Shuffle(order_, random_);
-    next_ = 0;
-  }
-
-  /// Whether the epoch has another batch.
-  bool More() const { return next_ < samples_.size(); }
-
-  /// Whether the epoch has another batch of full size, or all samples are fewer.
-  bool MoreFull() const {
-    return next_ + std::min(batch_size_, samples_.size()) <= samples_.size();
-  }
-
-  Samples Next() {
-    const int64_t count = std::min(batch_size_, samples_.size() - next_);
-    const Tensor index = ::torch::from_blob(order_.data() + next_, {count}, ::torch::kInt64);
-    next_ += count;
-    return {samples_.x.index_select(0, index), samples_.y.index_select(0, index)};
-  }
-
- private:
-  Samples samples_;
-  int64_t batch_size_, next_ = 0;
-  bool shuffle_;
-  std::mt19937_64 random_;
-  std::vector<int64_t> order_;
-};
-
-at::ScalarType TypeOf(std::string_view name) {
-  if (name == "f32") return at::kFloat;
-  return name == "bf16" ? at::kBFloat16 : at::kHalf;
-}
-
-// What the model computes in: under autocast, or in the type of its weights.
-struct Compute {
-  at::ScalarType weights = at::kFloat;
-  std::optional<at::ScalarType> autocast = std::nullopt;
-};
-
-// The model's output as float32: losses need more than 16 bits.
-Tensor Forward(Model& model, const Tensor& x, const Compute& compute) {
-  if (!compute.autocast) return model.forward(x.to(compute.weights)).to(at::kFloat);
-  const kudari::torch::Autocast autocast(*compute.autocast);
-  return model.forward(x).to(at::kFloat);
-}
-
-Score Evaluate(Model& model, const Samples& samples, Loss loss, const Compute& compute) {
-  const ::torch::NoGradGuard no_grad;
-  model.eval();
-  double total = 0;
-  int64_t right = 0;
-  for (int64_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
-    const int64_t count = std::min(kEvaluationBatch, samples.size() - begin);
-    const Tensor y = samples.y.narrow(0, begin, count);
-    const Tensor output = Forward(model, samples.x.narrow(0, begin, count), compute);
-    total += LossOf(loss, output, y, 0).item<double>() * static_cast<double>(count);
-    if (y.scalar_type() == ::torch::kInt64) right += (output.argmax(1) == y).sum().item<int64_t>();
-  }
-  model.train();
-  const double n = static_cast<double>(samples.size());
-  const bool classes = samples.size() > 0 && samples.y.scalar_type() == ::torch::kInt64;
-  return {total / n, classes ? static_cast<double>(right) / n : kNan};
-}
-
-// The values of a tensor of a file, as they lie there.
-Tensor View(const SafeTensor& stored, const fs::path& path) {
-  static const std::map<std::string, at::ScalarType> types = {
-      {"F32", at::kFloat}, {"BF16", at::kBFloat16}, {"F16", at::kHalf}};
-  const auto type = types.find(stored.dtype);
-  if (type == types.end()) {
-    throw Error(fmt::format("{}: tensor \"{}\" has the dtype {}; weights are F32, BF16 or F16",
-                            path.string(), stored.name, stored.dtype));
-  }
-  // from_blob takes a pointer to what may be changed; nobody does.
-  auto* const data = const_cast<std::byte*>(stored.bytes.data());
-  return ::torch::from_blob(data, stored.shape, type->second);
-}
-
-// Replaces every weight by the file's of the same name, rounded if need be.
-void LoadWeights(Model& model, const fs::path& path) {
-  const ::torch::NoGradGuard no_grad;
-  const SafeTensorsFile file(path);
-  const auto parameters = model.named_parameters();
-  for (const auto& item : parameters) {
-    const Tensor& weight = item.value();
-    const SafeTensor& stored = file.Find(item.key());
-    if (weight.sizes() != at::IntArrayRef(stored.shape)) {
-      throw Error(fmt::format("{}: tensor \"{}\" has the shape [{}], the model's has [{}]",
-                              path.string(), item.key(), fmt::join(stored.shape, ", "),
-                              fmt::join(weight.sizes(), ", ")));
-    }
-    weight.copy_(View(stored, path));
-  }
-  for (const SafeTensor& stored : file.tensors()) {
-    if (!parameters.contains(stored.name)) {
-      throw Error(fmt::format("{}: the model has no parameter \"{}\"", path.string(), stored.name));
-    }
-  }
-}
-
-// Writes the weights that were evaluated, as float32, which holds those of 16 bits exactly.
-void SaveWeights(const Model& model, const fs::path& path) {
-  std::vector<Tensor> values;  // keeps converted ones alive
-  std::vector<FloatTensor> tensors;
-  for (const auto& item : model.named_parameters()) {
-    const Tensor& p = values.emplace_back(item.value().detach().to(at::kFloat));
-    tensors.push_back(
-        {item.key(), p.sizes().vec(), {p.data_ptr<float>(), static_cast<size_t>(p.numel())}});
-  }
-  WriteSafeTensors(path, tensors);
-}
-
-// NaN if the rule has no such option.
-double OptionOf(const TensorPlan& plan, std::string_view name) {
-  for (const auto& [option, value] : plan.options) {
-    if (option == name) return value;
-  }
-  return kNan;
-}
-
-// Where the recipe says how a parameter is treated.
-std::string SourceOf(const TensorPlan& plan) {
-  if (plan.group == -1) return "recipe";
-  if (plan.group == -2) return "fallback";
-  return fmt::format("group {}", plan.group);
-}
-
-// Why a parameter has its class.
-std::string ReasonOf(const ::kudari::Tensor& tensor, const OptimizerSpec& spec) {
-  std::string reason = ClassReason(tensor.name, tensor.shape);
-  for (const auto& [match, tensor_class] : spec.classes) {
-    if (Glob(match, tensor.name)) reason = fmt::format("recipe says so for \"{}\"", match);
-  }
-  return reason;
-}
-
-// Whether a rule with a trust ratio uses it for the parameter; "-" for rules without.
-std::string AdaptsText(const TensorPlan& plan, const OptimizerSpec& spec) {
-  const RuleEntry& rule = Registry::Builtin().Find(plan.rule);
-  if (rule.norms == 0) return "-";
-  const TensorClass c = plan.tensor_class;
-  const bool vector = c == TensorClass::kBias || c == TensorClass::kNorm;
-  const bool adapts = spec.no_adapt ? std::find(spec.no_adapt->begin(), spec.no_adapt->end(), c) ==
-                                          spec.no_adapt->end()
-                                    : rule.adapts_vectors || !vector;
-  return adapts ? "yes" : "no";
-}
-
-std::string OptionsText(const Options& options) {
-  std::vector<std::string> parts;
-  for (const auto& [name, value] : options) parts.push_back(name + " = " + value.Text());
-  return fmt::format("{}", fmt::join(parts, ", "));
-}
-
-// How each parameter is treated and why; below it, the options of each rule.
-std::string PlanText(const kudari::Optimizer& engine, const OptimizerSpec& partial) {
-  const OptimizerSpec spec = Complete(partial);
-  const std::vector<TensorPlan> plan = engine.Plan();
-  std::vector<std::vector<std::string>> rows = {
-      {"parameter", "shape", "class", "because", "rule", "from", "lr", "decay", "adapts"}};
-  for (size_t i = 0; i < plan.size(); ++i) {
-    const auto value = [&](const char* name) {
-      const double x = OptionOf(plan[i], name);
-      return std::isnan(x) ? "-" : fmt::format("{:.6g}", x);
-    };
-    rows.push_back({plan[i].name, fmt::format("[{}]", fmt::join(engine.tensors()[i].shape, ", ")),
-                    std::string(Name(plan[i].tensor_class)), ReasonOf(engine.tensors()[i], spec),
-                    plan[i].rule, SourceOf(plan[i]), value("lr"), value("weight_decay"),
-                    AdaptsText(plan[i], spec)});
-  }
-  std::vector<std::vector<std::string>> rules;
-  const auto add = [&](int group, const std::string& rule, const Options& options) {
-    const auto uses = [group](const TensorPlan& p) { return p.group == group; };
-    const auto count = std::count_if(plan.begin(), plan.end(), uses);
-    if (count == 0) return;
-    rules.push_back({SourceOf(*std::find_if(plan.begin(), plan.end(), uses)),
-                     fmt::format("{} of {}", count, plan.size()), rule, OptionsText(options)});
-  };
-  add(-1, spec.rule, spec.options);
-  if (spec.fallback) add(-2, spec.fallback->rule, spec.fallback->options);
-  for (size_t i = 0; i < spec.groups.size(); ++i) {
-    add(static_cast<int>(i), spec.groups[i].rule, spec.groups[i].options);
-  }
-  rules.insert(rules.begin(), {"from", "parameters", "rule", "options"});
-  return fmt::format("{}\n{}\n{}", TextTable(rows), TextTable(rules),
-                     "lr and decay (weight_decay) are those of the first step; the class decides "
-                     "about decay (no_decay),\nthe fallback and, for rules with a trust ratio, "
-                     "whether it is used (adapts).\n");
-}
-
-// The rule and its learning rate, and those of groups with rules of their own.
-std::string OptimizerText(const OptimizerSpec& spec) {
-  std::vector<std::string> parts;
-  const auto add = [&](const std::string& rule, const Options& options) {
-    const auto lr = options.find("lr");
-    parts.push_back(lr == options.end() ? rule : fmt::format("{}, lr {}", rule, lr->second.Text()));
-  };
-  if (!spec.rule.empty()) add(spec.rule, spec.options);
-  for (const Group& group : spec.groups) {
-    if (!group.rule.empty() && group.rule != spec.rule) add(group.rule, group.options);
-  }
-  return fmt::format("{}", fmt::join(parts, "; "));
-}
-
-// Bytes that the optimiser keeps: the rules' state, masters and what averagers have.
-int64_t StateBytes(const kudari::Optimizer& engine) {
-  const OptimizerState state = engine.State();
-  size_t bytes = 0;
-  for (const TensorState& t : state.tensors) {
-    for (const TensorState::Buffer& b : t.buffers) {
-      const size_t values = b.codes.empty() ? b.values.size() * sizeof(float) : b.codes.size();
-      bytes += values + b.scales.size() * sizeof(float);
-    }
-  }
-  for (const auto& averager : state.averagers) {
-    for (const auto& [name, x] : averager) bytes += x.size() * sizeof(float);
-  }
-  return static_cast<int64_t>(bytes);
-}
-
-// Bytes of the weights, and as many are those of their gradients.
-int64_t WeightBytes(const Model& model) {
-  size_t bytes = 0;
-  for (const Tensor& p : model.parameters()) bytes += p.nbytes();
-  return static_cast<int64_t>(bytes);
-}
-
-std::string Percent(double share) { return fmt::format("{:.2f}%", 100 * share); }
-
-// What was counted over a whole run, by tensor; names live as long as the optimiser.
-using Counts = std::map<std::string_view, Numerics>;
-
-// The share of the whole model and the tensors with the largest ones.
-std::string WorstText(const Counts& counts, double (*share)(const Numerics&)) {
-  constexpr size_t kShown = 3;
-  std::vector<Numerics> all;
-  for (const auto& [name, n] : counts) all.push_back(n);
-  const double whole = share(TotalOf(all));
-  if (whole == 0) return "none";
-  std::stable_sort(all.begin(), all.end(),
-                   [share](const Numerics& a, const Numerics& b) { return share(a) > share(b); });
-  std::vector<std::string> worst;
-  for (const Numerics& n : all) {
-    if (worst.size() == kShown || share(n) == 0) break;
-    worst.push_back(fmt::format("{} {}", n.tensor, Percent(share(n))));
-  }
-  return fmt::format("{}; most in {}", Percent(whole), fmt::join(worst, ", "));
-}
-
-// What helps against lost updates.
-std::string LostAdvice(const Precision& precision, const std::string& weights) {
-  if (weights == "f32") return "the learning rate is too small even for float32 weights";
-  if (precision.master == Master::kNone && precision.rounding == Rounding::kStochastic) {
-    return "no harm: weights are rounded at random, so that their mean moves as it should";
-  }
-  const std::string too_small = "the learning rate is too small for " + weights + " weights";
-  if (precision.master == Master::kNone) {
-    const char* const master = weights == "bf16" ? "split8" : "float32";
-    return fmt::format(
-        "{}: keep the digits they lack (optimizer.precision.master = \"{}\") or round at random "
-        "(optimizer.precision.rounding = \"stochastic\")",
-        too_small, master);
-  }
-  if (precision.master == Master::kFloat32) return too_small + " and their float32 master";
-  return fmt::format(
-      "{} and their {} master: keep more digits (optimizer.precision.master = \"float32\")",
-      too_small, Name(precision.master));
-}
-
-constexpr std::string_view kSaturatedAdvice =
-    "one element is so large that the others of its block of 256 are lost: keep the state of such "
-    "tensors in more bits (optimizer.precision.slots, .exclude) or in codes with a wider range "
-    "(optimizer.precision.state = \"dynamic8\")";
-
 // One training run, from the recipe to the summary.
 class Run {
  public:
   Run(const TrainOptions& options, std::FILE* console);
 
   MemoryPlan Memory() const { return optimizer_->engine().Memory(); }
-  void Explain() { progress_.Text(PlanText(optimizer_->engine(), recipe_.optimizer)); }
+  void Explain() { progress_.Text(ExplainText(optimizer_->engine(), recipe_.optimizer)); }
   TrainResult Execute();
 
  private:
@@ -428,7 +91,6 @@ class Run {
   Status Now() const;
   std::string Heading() const;
   std::string PrecisionText() const;
-  std::vector<std::vector<std::string>> NumericsRows() const;
   std::string Summary() const;
 
   const TrainOptions& options_;
@@ -458,7 +120,7 @@ class Run {
   // Sums over the samples since the last evaluation, and the mean loss of those before it.
   double interval_loss_ = 0, interval_samples_ = 0, former_mean_loss_ = kNan;
   double seconds_ = 0;
-  Counts counts_;  // empty unless optimizer.precision.check
+  NumericsCount numerics_;  // counts nothing unless optimizer.precision.check
 };
 
 Run::Run(const TrainOptions& options, std::FILE* console)
@@ -477,8 +139,7 @@ Run::Run(const TrainOptions& options, std::FILE* console)
   validation_ = ToSamples(data_.validation, data_);
   test_ = ToSamples(data_.test, data_);
   loss_ = ChooseLoss(train, data_);
-  compute_.weights = TypeOf(train.weights);
-  if (train.precision != "f32") compute_.autocast = TypeOf(train.precision);
+  compute_ = ComputeOf(train);
   if (const auto scaling = LossScaling(train)) scaler_.emplace(*scaling);
   ::torch::manual_seed(static_cast<uint64_t>(train.seed));
   model_ = MakeModel(recipe_.model, data_.shape, data_.Outputs());
@@ -624,12 +285,7 @@ void Run::TakeStep() {
   last_.skipped = report.skipped;
   last_.loss_scale = report.loss_scale;
   last_.numerics = report.numerics;
-  for (const Numerics& n : report.numerics) {
-    Numerics& sum = counts_[n.tensor];
-    const std::array both = {sum, n};
-    sum = TotalOf(both);
-    sum.tensor = n.tensor;
-  }
+  numerics_.Add(report.numerics);
   last_.seconds = Seconds(start_);
   metrics_->Write(StepJson(last_));
   const double samples = static_cast<double>(samples_seen_ - seen_before);
@@ -740,31 +396,15 @@ std::string Run::PrecisionText() const {
   return text;
 }
 
-// Shares that are worth a word of advice. Some of the smallest updates are always lost, which does
-// no harm.
-constexpr double kManyLost = 0.25, kManySaturated = 0.01;
-
-// What was lost over the run and, if that is worth telling, what to do about it.
-std::vector<std::vector<std::string>> Run::NumericsRows() const {
-  if (counts_.empty()) return {};
-  std::vector<std::vector<std::string>> rows = {{"lost updates", WorstText(counts_, LostShare)},
-                                                {"saturated", WorstText(counts_, SaturatedShare)}};
-  const auto exceed = [this](double (*share)(const Numerics&), double limit) {
-    return std::any_of(counts_.begin(), counts_.end(),
-                       [&](const auto& item) { return share(item.second) >= limit; });
-  };
-  if (exceed(SaturatedShare, kManySaturated)) rows.push_back({"", std::string(kSaturatedAdvice)});
-  if (exceed(LostShare, kManyLost)) {
-    rows.insert(rows.begin() + 1,
-                {"", LostAdvice(recipe_.optimizer.precision, recipe_.train.weights)});
-  }
-  return rows;
-}
-
 std::string Run::Summary() const {
-  const int64_t state_bytes = StateBytes(optimizer_->engine());
+  const MemoryPlan memory = Memory();
+  int64_t weight_bytes = 0, state_bytes = memory.averages;  // masters among the state
+  for (const TensorBytes& t : memory.tensors) {
+    weight_bytes += t.weights;
+    state_bytes += t.master;
+    for (const auto& slot : t.state) state_bytes += slot.second;
+  }
   const auto parameters = static_cast<double>(model_->ParameterCount());
-  const int64_t weight_bytes = WeightBytes(*model_);
   std::vector<std::vector<std::string>> rows = {
       {"model", fmt::format("{}, {} parameters", recipe_.model.name, model_->ParameterCount())},
       {"data", fmt::format("{}: {} training, {} validation, {} test samples", data_.name,
@@ -797,7 +437,9 @@ std::string Run::Summary() const {
   if (std::isfinite(result_.test.accuracy)) {
     rows.push_back({"test accuracy", Percent(result_.test.accuracy)});
   }
-  for (auto& row : NumericsRows()) rows.push_back(std::move(row));
+  for (auto& row : numerics_.Rows(recipe_.optimizer.precision, recipe_.train.weights)) {
+    rows.push_back(std::move(row));
+  }
   std::vector<std::string> files = {(out_ / "metrics.jsonl").string(),
                                     (out_ / "recipe.toml").string()};
   if (!result_.diverged) {

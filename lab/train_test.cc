@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -94,20 +95,20 @@ class TrainTest : public ::testing::Test {
     return options;
   }
 
+  // What `run` prints to the console that it is given.
+  static std::string Printed(const std::function<void(std::FILE*)>& run) {
+    const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::tmpfile(), &std::fclose);
+    run(console.get());
+    std::string text(100000, '\0');
+    std::rewind(console.get());
+    text.resize(std::fread(text.data(), 1, text.size(), console.get()));
+    return text;
+  }
+
   // Trains, keeping what the console was shown.
   TrainResult Go(const TrainOptions& options) {
-    std::FILE* console = std::tmpfile();
     TrainResult result;
-    try {
-      result = Train(options, console);
-    } catch (...) {
-      std::fclose(console);
-      throw;
-    }
-    console_.assign(100000, '\0');
-    std::rewind(console);
-    console_.resize(std::fread(console_.data(), 1, console_.size(), console));
-    std::fclose(console);
+    console_ = Printed([&](std::FILE* console) { result = Train(options, console); });
     return result;
   }
 
@@ -314,6 +315,34 @@ TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
   EXPECT_THAT(console_, row("fallback +14 of 19 +adamw +beta1 = 0.8, "));
   EXPECT_THAT(console_, row("group 0 +2 of 19 +sgd +lr = 0.1, weight_decay = 0\n"));
   EXPECT_FALSE(fs::exists(dir_ / "out"));
+}
+
+TEST_F(TrainTest, PlanTellsWhatTheRecipeTakesAndTrainsNothing) {
+  const auto plan = [this](std::vector<std::string> sets) {
+    const TrainOptions options = Options(std::move(sets));
+    return Printed([&](std::FILE* console) { PlanTraining(options, console); });
+  };
+  const auto row = [](const std::string& text) {
+    return ::testing::ContainsRegex("\n" + text + "\n");
+  };
+  const std::string floats = plan({"model.dim=64"});
+  EXPECT_THAT(floats, ::testing::ContainsRegex("^50948 parameters in 19 tensors; 49152 of "));
+  EXPECT_THAT(floats, row("weights +4.000 +2.* kB"));
+  EXPECT_THAT(floats, row("gradients +4.000 .* kB"));
+  EXPECT_THAT(floats, row("state: exp_avg +4.000 .* kB"));
+  EXPECT_THAT(floats, row("state: exp_avg_sq +4.000 .* kB"));
+  EXPECT_THAT(floats, row("all but activations +16.000 .* kB"));
+  EXPECT_THAT(floats, ::testing::Not(HasSubstr("master")));
+  EXPECT_THAT(floats, HasSubstr("GB/s, which 1 thread measured here."));
+  // Norms stay float32, and small tensors' state as well.
+  const std::string bytes = plan({"model.dim=64", "train.weights=bf16",
+                                  "optimizer.precision={master=\"split8\", state=\"linear8\"}"});
+  EXPECT_THAT(bytes, row("weights +2.0[0-9]+ .* kB"));
+  EXPECT_THAT(bytes, row("master +0.9[0-9]+ .* kB"));
+  EXPECT_THAT(bytes, row("state: exp_avg +1.[0-9]+ .* kB"));
+  EXPECT_THAT(bytes, row("all but activations +7.[0-9]+ .* kB"));
+  EXPECT_FALSE(fs::exists(dir_ / "out"));
+  EXPECT_THAT(kudari::testing::ErrorOf([&] { plan({"optimizer.lr=-1"}); }), HasSubstr("lr"));
 }
 
 TEST_F(TrainTest, SixteenBitsTrainAlmostAsFloat32) {

@@ -1,0 +1,20 @@
+#ifndef KUDARI_LAB_WEIGHTS_H_
+#define KUDARI_LAB_WEIGHTS_H_
+
+#include <filesystem>
+
+#include "lab/models.h"
+
+namespace kudari::lab {
+
+/// Replaces every weight of a model by that of the same name in a safetensors file of F32, BF16 or
+/// F16, rounded if need be. Throws Error if one of them lacks a tensor of the other, or for another
+/// shape or dtype.
+void LoadWeights(Model& model, const std::filesystem::path& path);
+
+/// Writes a model's weights as float32, which holds those of 16 bits exactly.
+void SaveWeights(const Model& model, const std::filesystem::path& path);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_WEIGHTS_H_
