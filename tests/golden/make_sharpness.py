@@ -70,26 +70,33 @@ class Repository:
 
 
 REPOSITORIES = [
-    Repository("davda54/sam", "3c3afdbd71cff2462ec91c734b3d1170bd0f3707", "SAM_REPO",
-               "sam.py",
+    Repository("davda54/sam",
+               "3c3afdbd71cff2462ec91c734b3d1170bd0f3707",
+               "SAM_REPO", "sam.py",
                "768134da1d5f3ff630d7f29958a960c6335410875b05424f851602b344f8c9ec"),
-    Repository("SamsungLabs/ASAM", "f156a680171db16d551c0d85cba2514fa3bff6a2", "ASAM_REPO",
-               "asam.py",
+    Repository("SamsungLabs/ASAM",
+               "f156a680171db16d551c0d85cba2514fa3bff6a2",
+               "ASAM_REPO", "asam.py",
                "c536c188f5a89ef14e1b6452945adadad399f26db39729ca44c44d03399df694"),
-    Repository("juntang-zhuang/GSAM", "a770275b3324a3ed4bf4a1cddb976b2782ba852b", "GSAM_REPO",
-               "gsam/gsam.py",
+    Repository("juntang-zhuang/GSAM",
+               "a770275b3324a3ed4bf4a1cddb976b2782ba852b",
+               "GSAM_REPO", "gsam/gsam.py",
                "1475e9fb3ec390b5a15298944e92604a75d407f912ae4c421dd8ebb0cc40fca6"),
-    Repository("Leminhbinh0209/LookSAM", "4040208355219944f0f6d6276b7c3dfe470ef282", "LOOKSAM_REPO",
-               "looksam.py",
+    Repository("Leminhbinh0209/LookSAM",
+               "4040208355219944f0f6d6276b7c3dfe470ef282",
+               "LOOKSAM_REPO", "looksam.py",
                "ad777815fd6c2561a8a6e7d3e26b99000bcc4b84b80d9c4f3e4af2ca43a7cd82"),
-    Repository("rollovd/LookSAM", "8f5c8ef5aa29b8d62d21756f7c6f410aefadf03c", "ROLLOVD_LOOKSAM_REPO",
-               "looksam.py",
+    Repository("rollovd/LookSAM",
+               "8f5c8ef5aa29b8d62d21756f7c6f410aefadf03c",
+               "ROLLOVD_LOOKSAM_REPO", "looksam.py",
                "ce7cd44576bb9b5aedfcf080d7ee4941306911abd6b10bca7122a09ec5d4029c"),
-    Repository("johnjaejunlee95/torch-unified-SAM-optimization", "db62e4c178958fe82557f4fe7cf82de93a9137e0", "UNIFIED_SAM_REPO",
-               "src/sam_optim/LookSAM.py",
+    Repository("johnjaejunlee95/torch-unified-SAM-optimization",
+               "db62e4c178958fe82557f4fe7cf82de93a9137e0",
+               "UNIFIED_SAM_REPO", "src/sam_optim/LookSAM.py",
                "b6331712b6dd887773737cddf4651b46a184a45cd32f521f230947e2f149b76b"),
-    Repository("melo-gonzo/physicsnemo", "3b1179b87cc702bfa6aced675dedcd9d75a492bd", "PHYSICSNEMO_REPO",
-               "physicsnemo/experimental/optim/looksam.py",
+    Repository("melo-gonzo/physicsnemo",
+               "3b1179b87cc702bfa6aced675dedcd9d75a492bd",
+               "PHYSICSNEMO_REPO", "physicsnemo/experimental/optim/looksam.py",
                "e03e704b48281eec991bc0df7090f3e16fb7cffe10d13f74b3ff91cc21f3066a"),
 ]
 BY_VARIABLE = {r.variable: r for r in REPOSITORIES}
@@ -278,8 +285,9 @@ def transcribed(base, options):
     return Run(records, source.g_v, source.calls, [*source.losses, loss_and_gradient(w)[0]])
 
 
-# The oracles. Each is made with a network, its gradient, the base optimiser and the options, and
-# has a step of t, and a direction that it keeps.
+# The oracles. Each is made with a training, the base optimiser and the options, and has a step of
+# t, the direction that it keeps, and its name; `eps` is what it adds to norms for all that is done
+# here.
 
 class Network(torch.nn.Module):
     def __init__(self):
@@ -346,7 +354,7 @@ def without(eps, make):
 
 class Davda54:
     """SAM, and every k-th step of it; the parts of its step are called, as its README does."""
-    repository, call = "SAM_REPO", "SAM"
+    repository, call = "SAM_REPO", lambda o: "SAM"
     eps = {}
 
     def __init__(self, training, base, o):
@@ -371,7 +379,7 @@ class Davda54:
 
 class Samsung:
     """ASAM, and the SAM beside it."""
-    repository, call = "ASAM_REPO", "ASAM"
+    repository, call = "ASAM_REPO", lambda o: "ASAM" if o["source"] == "asam" else "SAM"
     eps = {}
 
     def __init__(self, training, base, o):
@@ -396,7 +404,7 @@ class Gsam:
     """perturb_eps, which is added to products of norms, is zero. A scheduled rho follows the rate,
     by ProportionScheduler. LinearScheduler is stepped once before: otherwise the largest rate is
     that of two steps, and the first rho belongs to a rate of zero."""
-    repository, call = "GSAM_REPO", "GSAM"
+    repository, call = "GSAM_REPO", lambda o: "GSAM"
     eps = {}
 
     def __init__(self, training, base, o):
@@ -432,7 +440,7 @@ class Gsam:
 class Leminhbinh:
     """LookSAM. Its buffers of the gradient are made beforehand: at the first step the class fills a
     copy of them otherwise, and decomposes along the parameters."""
-    repository, call = "LOOKSAM_REPO", "LookSAM"
+    repository, call = "LOOKSAM_REPO", lambda o: "LookSAM"
     eps = {}
 
     def __init__(self, training, base, o):
@@ -461,7 +469,8 @@ class Leminhbinh:
 
 class PhysicsNemo:
     """LookSAM, and LookLayerSAM, which is unit_layer; both with k = 1 for the ones without Look."""
-    repository, call = "PHYSICSNEMO_REPO", "LookSAM / LookLayerSAM"
+    repository = "PHYSICSNEMO_REPO"
+    call = lambda o: "LookLayerSAM" if "layer_scale" in o else "LookSAM"
     eps = {}
 
     def __init__(self, training, base, o):
@@ -481,7 +490,8 @@ class PhysicsNemo:
 class Unified:
     """LookSAM, and its layer-wise form, which is double. It counts steps from 1, from 0 here; its
     epsilon must be positive."""
-    repository, call = "UNIFIED_SAM_REPO", "LookSAM(layerwise)"
+    repository = "UNIFIED_SAM_REPO"
+    call = lambda o: "LookSAM" + ("(layerwise=True)" if "layer_scale" in o else "")
     eps = {}
 
     def __init__(self, training, base, o):
@@ -501,7 +511,7 @@ class Unified:
 
 class Rollovd:
     """LookSAM of each tensor."""
-    repository, call = "ROLLOVD_LOOKSAM_REPO", "LookSAM"
+    repository, call = "ROLLOVD_LOOKSAM_REPO", lambda o: "LookSAM"
     eps = {"reuse_eps": 1e-8}
 
     def __init__(self, training, base, o):
@@ -524,7 +534,7 @@ class Kozistr:
     """LookSAM of each tensor. Its step() would throw the first gradient away between refreshes, and
     take a second one; first_step() and second_step() do not. It takes the norm of everything in
     float32, whatever the gradients are, and is given another function for that."""
-    repository, call = None, "pytorch-optimizer LookSAM"
+    repository, call = None, lambda o: "LookSAM"
     eps = {"reuse_eps": 1e-8}
 
     def __init__(self, training, base, o):
@@ -644,41 +654,39 @@ def difference(a, b):
     return max(worst, far(a.g_v, b.g_v)) if a.g_v is not None else worst
 
 
-def oracle_name(oracle):
+def oracle_name(oracle, options):
+    call = oracle.call(options)
     if oracle.repository is None:
-        return f"{oracle.call} {importlib.metadata.version('pytorch-optimizer')}"
+        return f"pytorch-optimizer {importlib.metadata.version('pytorch-optimizer')} {call}"
     repository = BY_VARIABLE[oracle.repository]
-    return f"{repository.name} {repository.commit[:7]} {oracle.call}"
+    return f"{repository.name} {repository.commit[:7]} {call}"
 
 
 def run_case(case):
     exact = transcribed(case.base, case.options)
     chosen = exact if case.recorded == "transcription" else None
-    options, agreement = case.options, []
+    source, agreement = "transcription", []
     for oracle in case.oracles:
+        name = oracle_name(oracle, case.options)
         theirs = trained(oracle, case.base, case.options)
         ours = transcribed(case.base, {**case.options, **oracle.eps})
         off = difference(theirs, ours)
-        print(f"{case.name:34} {oracle_name(oracle):74} {off:.1e}")
-        assert off < BOUND, (case.name, oracle_name(oracle), off)
+        print(f"{case.name:32} {name:78} {off:.1e}")
+        assert off < BOUND
         assert theirs.calls == ours.calls == exact.calls
-        agreement.append({"oracle": oracle_name(oracle), "eps": oracle.eps, "difference": off})
-        chosen = chosen or theirs
-    if not case.oracles:
-        print(f"{case.name:34} transcription")
+        agreement.append({"oracle": name, **oracle.eps, "difference": off})
+        if chosen is None:
+            chosen, source = theirs, name
     tensors = {f"step{s}/{n}": chosen.parameters[s][n] for s in RECORDED for n in NAMES}
     if chosen.g_v is not None:
         tensors |= {f"g_v/{n}": chosen.g_v[n] for n in NAMES}
-    safetensors.numpy.save_file({n: np.ascontiguousarray(v) for n, v in tensors.items()},
-                                FOLDER / f"{case.name}.safetensors")
-    entry = {"name": case.name,
-             "from": "transcription" if case.recorded == "transcription" else
-                     oracle_name(case.oracles[0]),
-             "base": case.base, "options": options, "gradients": chosen.calls,
-             "loss": [chosen.losses[s] for s in [0, *RECORDED]], "agrees": agreement}
-    if "lr_min" in options:
-        entry["lr"] = [lr_at(options, t) for t in range(STEPS)]
-        entry["rho"] = [rho_of(options, "", t) for t in range(STEPS)]
+    safetensors.numpy.save_file(tensors, FOLDER / f"{case.name}.safetensors")
+    entry = {"name": case.name, "from": source, "base": case.base, "options": case.options,
+             "gradients": chosen.calls, "loss": [chosen.losses[s] for s in [0, *RECORDED]],
+             "agrees": agreement}
+    if "lr_min" in case.options:
+        entry["lr"] = [lr_at(case.options, t) for t in range(STEPS)]
+        entry["rho"] = [rho_of(case.options, "", t) for t in range(STEPS)]
     return entry
 
 
