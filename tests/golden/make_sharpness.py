@@ -633,14 +633,14 @@ CASES = [
     Case("layersam_weight_ratio", SGD, layerwise("weight_ratio", 0.01), [], "transcription"),
     Case("layersam_ratio_global", SGD, layerwise("ratio_global", 0.02), [], "transcription"),
     Case("layersam_unit_layer", SGD, layerwise("unit_layer", 0.05), [PhysicsNemo]),
-    Case("layersam_double", SGD, layerwise("double", 0.005), [Unified]),
+    Case("layersam_double", SGD, layerwise("double", 0.002), [Unified]),
     Case("layersam_module", SGD, layerwise("weight_ratio", 0.01, layer="module"), [],
          "transcription"),
     Case("look_layersam_weight_ratio", SGD, layerwise("weight_ratio", 0.01, k=5, alpha=0.3), [],
          "transcription"),
     Case("look_layersam_unit_layer", SGD, layerwise("unit_layer", 0.05, k=5, alpha=0.3),
          [PhysicsNemo]),
-    Case("look_layersam_double", SGD, layerwise("double", 0.005, k=5, alpha=0.3), [Unified]),
+    Case("look_layersam_double", SGD, layerwise("double", 0.002, k=5, alpha=0.3), [Unified]),
 ]
 
 
