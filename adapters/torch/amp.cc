@@ -36,13 +36,17 @@ at::Tensor GradScaler::Scale(const at::Tensor& loss) const {
 
 Report GradScaler::Step(Optimizer& optimizer) { return optimizer.StepWith(&scaler_); }
 
-Report GradScaler::Step(Optimizer& optimizer, const std::function<kudari::Evaluation()>& closure) {
+Report GradScaler::Step(Optimizer& optimizer,
+                        const std::function<kudari::Evaluation(Pass)>& closure) {
   return optimizer.StepWith(&scaler_, closure);
 }
 
+Report GradScaler::Step(Optimizer& optimizer, const std::function<kudari::Evaluation()>& closure) {
+  return optimizer.StepWith(&scaler_, optimizer.WithPass(closure));
+}
+
 Report GradScaler::Step(Optimizer& optimizer, const std::function<at::Tensor()>& closure) {
-  return optimizer.StepWith(
-      &scaler_, [&closure]() -> kudari::Evaluation { return closure().item<double>(); });
+  return optimizer.StepWith(&scaler_, optimizer.WithPass(closure));
 }
 
 void GradScaler::Unscale(Optimizer& optimizer) {

@@ -1,3 +1,4 @@
+#include "keep.h"
 #include "kudari/error.h"
 #include "kudari/torch.h"
 
@@ -8,28 +9,9 @@ using at::Tensor;
 using ::torch::autograd::grad;
 using ::torch::autograd::variable_list;
 
-// Puts back, at its end, what an estimate should leave as it was.
-class Keep {
- public:
-  explicit Keep(const EstimateOptions& options) {
-    if (options.keep_random) random_ = at::detail::getDefaultCPUGenerator().get_state();
-    if (options.keep_buffers == nullptr) return;
-    for (const Tensor& buffer : options.keep_buffers->buffers()) {
-      if (buffer.defined()) buffers_.emplace_back(buffer, buffer.clone());
-    }
-  }
-  ~Keep() {
-    const at::NoGradGuard no_grad;
-    for (auto& [buffer, before] : buffers_) buffer.copy_(before);
-    if (random_.defined()) at::Generator(at::detail::getDefaultCPUGenerator()).set_state(random_);
-  }
-  Keep(const Keep&) = delete;
-  Keep& operator=(const Keep&) = delete;
-
- private:
-  Tensor random_;
-  std::vector<std::pair<Tensor, Tensor>> buffers_;
-};
+std::vector<Tensor> BuffersOf(const EstimateOptions& options) {
+  return options.keep_buffers == nullptr ? std::vector<Tensor>() : options.keep_buffers->buffers();
+}
 
 // While it lives, attention is computed in its plain form: the fused one cannot be differentiated
 // twice.
@@ -83,7 +65,7 @@ Tensor DrawLabels(const Tensor& logits, const std::optional<at::Generator>& gene
 std::vector<Tensor> GaussNewtonBartlett(const std::vector<Tensor>& parameters,
                                         const std::function<Tensor()>& logits,
                                         const EstimateOptions& options) {
-  const Keep keep(options);
+  const Keep keep(options.keep_random, BuffersOf(options));
   const at::AutoGradMode enabled(true);
   Tensor scores = logits();
   CheckDependent(scores, "GaussNewtonBartlett: the logits do");
@@ -101,7 +83,7 @@ std::vector<Tensor> GaussNewtonBartlett(const std::vector<Tensor>& parameters,
 std::vector<Tensor> Hutchinson(const std::vector<Tensor>& parameters,
                                const std::function<Tensor()>& loss,
                                const EstimateOptions& options) {
-  const Keep keep(options);
+  const Keep keep(options.keep_random, BuffersOf(options));
   const at::AutoGradMode enabled(true);
   const PlainAttention plain;
   const Tensor value = loss();

@@ -1,7 +1,10 @@
 #include "kudari/torch.h"
 
+#include <ATen/autocast_mode.h>
+
 #include <algorithm>
 
+#include "keep.h"
 #include "kudari/error.h"
 
 namespace kudari::torch {
@@ -60,7 +63,9 @@ std::vector<Tensor> TensorsOf(const NamedParameters& parameters) {
 
 Optimizer::Optimizer(const ::torch::nn::Module& module, const OptimizerSpec& spec,
                      const Registry& registry)
-    : Optimizer(NamedOf(module), spec, registry) {}
+    : Optimizer(NamedOf(module), spec, registry) {
+  buffers_ = module.buffers();
+}
 
 Optimizer::Optimizer(NamedParameters parameters, const OptimizerSpec& spec,
                      const Registry& registry)
@@ -115,11 +120,23 @@ Report Optimizer::StepWith(kudari::GradScaler* scaler) {
 }
 
 Report Optimizer::StepWith(kudari::GradScaler* scaler,
-                           const std::function<kudari::Evaluation()>& closure) {
-  const auto oracle = [&](Pass) -> kudari::Evaluation {
+                           const std::function<kudari::Evaluation(Pass)>& closure) {
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  std::vector<at::Tensor> random;  // the generator's state at each plain call of the step
+  size_t repeated = 0;
+  const auto oracle = [&](Pass pass) -> kudari::Evaluation {
     const at::AutoGradMode enabled(true);
+    std::optional<Keep> keep;
+    if (pass == Pass::kPlain) {
+      random.push_back(generator.get_state());
+    } else {
+      keep.emplace(true, buffers_);
+      if (repeated < random.size()) generator.set_state(random[repeated++]);
+      at::autocast::clear_cache();  // weights that were cast before they were perturbed
+    }
     ZeroGrad();
-    const kudari::Evaluation e = closure();
+    const kudari::Evaluation e = closure(pass);
+    if (pass == Pass::kPerturbed) at::autocast::clear_cache();
     BindGradients();
     return e;
   };
@@ -130,12 +147,38 @@ Report Optimizer::StepWith(kudari::GradScaler* scaler,
 
 Report Optimizer::Step() { return StepWith(nullptr); }
 
-Report Optimizer::Step(const std::function<kudari::Evaluation()>& closure) {
+Report Optimizer::Step(const std::function<kudari::Evaluation(Pass)>& closure) {
   return StepWith(nullptr, closure);
 }
 
+Report Optimizer::Step(const std::function<kudari::Evaluation()>& closure) {
+  return StepWith(nullptr, WithPass(closure));
+}
+
 Report Optimizer::Step(const std::function<at::Tensor()>& closure) {
-  return StepWith(nullptr, [&closure]() -> kudari::Evaluation { return closure().item<double>(); });
+  return StepWith(nullptr, WithPass(closure));
+}
+
+std::function<kudari::Evaluation(Pass)> Optimizer::WithPass(
+    const std::function<kudari::Evaluation()>& closure) const {
+  const OptimizerSpec& spec = engine_.spec();
+  if (spec.sharpness && spec.accumulate > 1) {
+    throw Error("Step: source = \"" + spec.source +
+                "\" with accumulate = " + std::to_string(spec.accumulate) +
+                " needs a closure that takes a kudari::Pass: the perturbed pass repeats the "
+                "batches of the plain one");
+  }
+  return [&closure](Pass) { return closure(); };
+}
+
+std::function<kudari::Evaluation(Pass)> Optimizer::WithPass(
+    const std::function<at::Tensor()>& closure) const {
+  WithPass(std::function<kudari::Evaluation()>());  // checks
+  return [&closure](Pass) -> kudari::Evaluation { return closure().item<double>(); };
+}
+
+void Optimizer::KeepBuffers(const ::torch::nn::Module& module) {
+  for (const at::Tensor& buffer : module.buffers()) buffers_.push_back(buffer);
 }
 
 void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {

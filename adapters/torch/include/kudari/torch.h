@@ -46,6 +46,26 @@ class Optimizer {
   /// The same for a closure that says how many samples its mean loss is over, which weights
   /// accumulated batches; zero samples end the data.
   Report Step(const std::function<kudari::Evaluation()>& closure);
+  /// The same for a closure that is told the pass. Sharpness-aware sources (spec.source = "sam",
+  /// "looksam" ...) call a closure again at perturbed weights: kPerturbed calls are over the
+  /// batches of the step's plain ones, in their order; closures that are not told are over one
+  /// batch, and throw Error with accumulate > 1. Perturbed calls get the random numbers of the
+  /// plain ones, for dropout, and leave the generator and the module's buffers, such as the running
+  /// statistics of batch norm, as they were.
+  ///
+  ///     kudari::OptimizerSpec spec = kudari::AdamW{.lr = 1e-3};
+  ///     spec.source = "looksam";
+  ///     kudari::torch::Optimizer optimizer(*model, spec);
+  ///     optimizer.Step([&] {
+  ///       const at::Tensor loss = loss_of(model, batch);
+  ///       loss.backward();
+  ///       return loss;
+  ///     });
+  Report Step(const std::function<kudari::Evaluation(Pass)>& closure);
+
+  /// Buffers of a module that the constructor was not given: they, too, are put back after
+  /// perturbed calls.
+  void KeepBuffers(const ::torch::nn::Module& module);
 
   /// Takes estimates of the Hessian's diagonal into the state of rules that use one, one estimate
   /// for each parameter, undefined for none; see kudari::Optimizer::UpdateHessian. Throws Error for
@@ -74,7 +94,13 @@ class Optimizer {
 
   // With a scaler or, if it is null, without.
   Report StepWith(kudari::GradScaler* scaler);
-  Report StepWith(kudari::GradScaler* scaler, const std::function<kudari::Evaluation()>& closure);
+  Report StepWith(kudari::GradScaler* scaler,
+                  const std::function<kudari::Evaluation(Pass)>& closure);
+  // A closure that is not told the pass, and lives on; throws Error if it has to be.
+  std::function<kudari::Evaluation(Pass)> WithPass(
+      const std::function<kudari::Evaluation()>& closure) const;
+  std::function<kudari::Evaluation(Pass)> WithPass(
+      const std::function<at::Tensor()>& closure) const;
   friend class GradientRelease;  // steps one parameter at a time
 
   void BindParameters();
@@ -84,6 +110,7 @@ class Optimizer {
   void ReleaseGradients();
 
   NamedParameters parameters_;
+  std::vector<at::Tensor> buffers_;
   std::vector<at::Tensor> copies_;  // keeps copied gradients alive during a step
   kudari::Optimizer engine_;
 };

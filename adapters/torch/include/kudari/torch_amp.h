@@ -57,6 +57,7 @@ class GradScaler {
   /// plain loss. All micro-batches of one step share the scale.
   Report Step(Optimizer& optimizer, const std::function<at::Tensor()>& closure);
   Report Step(Optimizer& optimizer, const std::function<kudari::Evaluation()>& closure);
+  Report Step(Optimizer& optimizer, const std::function<kudari::Evaluation(Pass)>& closure);
 
   /// Divides the optimiser's gradients by scale() in place, for those who want to look at them or
   /// to change them before Step, which does not divide again. If one is not finite now, the step
