@@ -72,9 +72,8 @@ const std::vector<Option<ModelConfig>>& ModelOptions() {
        .most = kMany,
        .only = {"vit", "resnet"},
        .defaults = {{"resnet", 8}},
-       .doc =
-           "vit: number of transformer blocks; resnet: number of layers, 6 n + 2 for stages of n "
-           "residual blocks"},
+       .doc = "transformer blocks of a vit; layers of a resnet, 6 n + 2 for three stages of n "
+              "residual blocks"},
       {.name = "width",
        .member = &M::width,
        .least = 1,
@@ -162,7 +161,8 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
        .member = &T::seed,
        .least = 0,
        .most = INT64_MAX,
-       .doc = "decides about the split of the data, the initial weights and the order of samples"},
+       .doc = "decides about the split of the data, label noise, the initial weights and the order "
+              "of samples"},
       {.name = "shuffle", .member = &T::shuffle, .doc = "a new order of samples for every epoch"},
       {.name = "eval_every",
        .member = &T::eval_every,
