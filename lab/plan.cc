@@ -76,7 +76,7 @@ void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE*
   }
   row("accumulated gradients") = plan.accumulated;
   row("averages of weights") = plan.averages;
-  row("weights put aside") = plan.shifted;
+  row("kept by the source") = plan.source;
   row("scratch memory") = plan.scratch;
 
   const auto print = [&](const std::string& name, int64_t bytes) {

@@ -46,6 +46,8 @@ struct OptimizerState {
   std::vector<TensorState> tensors = {};
   /// Of each averager, in the order in which they were added.
   std::vector<std::map<std::string, std::vector<float>>> averagers = {};
+  /// Of the source.
+  std::map<std::string, std::vector<float>> source = {};
 };
 
 /// How one tensor is treated.
@@ -71,7 +73,7 @@ struct MemoryPlan {
   std::vector<TensorBytes> tensors = {};
   int64_t accumulated = 0;  ///< sums of gradients, in float32
   int64_t averages = 0;     ///< of the spec's averagers
-  int64_t shifted = 0;      ///< weights that a source puts back
+  int64_t source = 0;       ///< weights that it puts back, and gradients that it keeps
   int64_t scratch = 0;      ///< of rules that step whole tensors
   /// Bytes that one step reads and writes.
   int64_t bytes_read = 0, bytes_written = 0;

@@ -137,6 +137,62 @@ struct Precision {
   friend bool operator==(const Precision&, const Precision&) = default;
 };
 
+/// How far LayerSAM moves a layer with weights w and gradient g_l. The paper's text leaves it open,
+/// and each of these was found in use; a rho for one of them says nothing about the others.
+enum class LayerScale {
+  kWeightRatio,  ///< rho norm(w) / norm(g_l) times g_l: rho is relative to the weights
+  kRatioGlobal,  ///< rho norm(w) / norm(g_l) / norm(g) times g_l, g being the whole gradient
+  kUnitLayer,    ///< rho / norm(g_l) times g_l: the same distance for all layers
+  kDouble        ///< rho norm(w) / norm(g_l)^2 times g_l: without bound as the gradient vanishes
+};
+
+/// What a layer is.
+enum class LayerUnit {
+  kTensor,  ///< each tensor by itself
+  kModule   ///< tensors whose names are the same up to the last dot
+};
+
+/// Options of the sharpness-aware sources; see Sharpness. Each source uses some of them.
+struct SharpnessSpec {
+  /// Tensors with a radius of their own.
+  struct Radius {
+    std::string match = "*";                ///< glob on tensor names
+    std::vector<TensorClass> classes = {};  ///< empty: any class
+    Schedule rho = 0.05;
+
+    friend bool operator==(const Radius&, const Radius&) = default;
+  };
+
+  /// Radius of the perturbation, [0, inf). Unset: 0.05; for asam 0.5, for layersam and
+  /// look_layersam 0.01.
+  std::optional<Schedule> rho = std::nullopt;
+  /// The last that matches a tensor replaces its rho. The norm that the gradient is divided by
+  /// stays that of all tensors, so these have no ball of their own.
+  std::vector<Radius> groups = {};
+  /// Steps from one perturbed gradient to the next (sam_k, looksam, look_layersam), at least 1; the
+  /// first step has one.
+  int64_t k = 5;
+  /// Length of the part that looksam reuses, relative to the gradient; weight of the surrogate gap
+  /// in gsam. [0, inf). Unset: 0.7; for gsam 0.4.
+  std::optional<Schedule> alpha = std::nullopt;
+  LayerScale layer_scale = LayerScale::kWeightRatio;
+  LayerUnit layer = LayerUnit::kTensor;
+  /// Whether looksam and look_layersam split and reuse the gradient layer by layer, rather than as
+  /// one vector.
+  bool decompose_layers = false;
+  /// asam: added to the magnitudes of weights, [0, inf).
+  double eta = 0.01;
+  /// asam: whether biases are perturbed in proportion to their magnitude, too.
+  bool adapt_biases = false;
+  /// Classes that are not perturbed, and whose gradient does not count for the norm that the others
+  /// are divided by.
+  std::vector<TensorClass> exclude = {};
+  /// How the direction that looksam reuses is kept: kFloat32 or kBFloat16.
+  StateFormat direction = StateFormat::kFloat32;
+
+  friend bool operator==(const SharpnessSpec&, const SharpnessSpec&) = default;
+};
+
 /// A complete description of an optimiser: a plain value, the same as a recipe's [optimizer] table.
 ///
 ///     OptimizerSpec spec = AdamW{.lr = 1e-3};
@@ -174,8 +230,11 @@ struct OptimizerSpec {
   NonFinite nonfinite = NonFinite::kPropagate;
   /// Report the gradient's norm even if nothing needs it: one more read of the gradient.
   bool measure_norm = false;
-  /// Where the gradient is taken: "plain" or "nesterov_lookahead".
+  /// Where the gradient is taken: "plain", "nesterov_lookahead", or one of the sharpness-aware
+  /// sources, "sam", "sam_k", "looksam", "layersam", "look_layersam", "asam" and "gsam".
   std::string source = "plain";
+  /// Options of a sharpness-aware source; unset: its defaults.
+  std::optional<SharpnessSpec> sharpness;
   /// Oracle calls per step, at least 1.
   int64_t accumulate = 1;
   /// Storage of parameters and state.

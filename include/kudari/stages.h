@@ -16,6 +16,10 @@
 
 namespace kudari {
 
+namespace internal {
+class Backup;
+}  // namespace internal
+
 /// Calls the oracle once and takes the tensors' own gradients.
 class PlainSource : public Source {
  public:
@@ -47,6 +51,7 @@ class NesterovLookahead : public Source {
  public:
   /// `inner` makes the gradient at the shifted point; null: PlainSource.
   explicit NesterovLookahead(std::unique_ptr<Source> inner = nullptr);
+  ~NesterovLookahead() override;
   /// Throws Error if a tensor's rule is not `momentum`.
   Gradient Compute(Engine& engine, const Oracle& oracle) override;
   /// Throws Error if a tensor's rule is not `momentum`.
@@ -54,7 +59,49 @@ class NesterovLookahead : public Source {
 
  private:
   std::unique_ptr<Source> inner_;
-  std::vector<std::vector<std::byte>> weights_;
+  std::unique_ptr<internal::Backup> backup_;
+};
+
+/// The sharpness-aware sources. Each takes the gradient g at the weights and, perturbing these by
+/// e, the gradient g_s at w + e over the same batches; the weights are put back bit for bit. Norms
+/// are of the whole gradient, and where one is zero so is what would be divided by it.
+///
+///     sam            e = rho g / norm(g), the gradient is g_s (Foret et al., arXiv:2010.01412)
+///     sam_k          the same in the steps 0, k, 2 k ...; g in the others
+///     looksam        as sam_k, but the other steps take g + alpha norm(g) / norm(g_v) g_v, where
+///                    g_v = g_s - (g_s.g / g.g) g is of the last step that had a g_s (Liu et al.,
+///                    arXiv:2203.02714, Algorithm 1)
+///     layersam       e = rho norm(w_l) / norm(g_l) g_l in each layer l, or as LayerScale says
+///     look_layersam  looksam with the perturbation of layersam (Algorithm 3)
+///     asam           e = rho T^2 g / norm(T g), T = |w| + eta, for biases 1 (Kwon et al.,
+///                    arXiv:2102.11600)
+///     gsam           g_s - alpha (g - (g.g_s / g_s.g_s) g_s) (Zhuang et al., arXiv:2203.08065)
+///
+/// In half precision the perturbation is added to the master's weight. If g holds an infinity or a
+/// NaN it is taken as it is, without a second pass. A g_v of less than a millionth of g_s (in
+/// bfloat16 a hundredth) is rounding, and not reused. Keeps a copy of the parameters; gsam also one
+/// gradient; looksam and look_layersam the direction, in which g waits during the second pass.
+class Sharpness : public Source {
+ public:
+  /// The names above, in that order.
+  static const std::vector<std::string>& Methods();
+  /// `spec` with defaults spelled out. Throws Error for an unknown method or a value out of range.
+  static SharpnessSpec Complete(std::string_view method, const SharpnessSpec& spec);
+
+  /// `inner` makes each of the two gradients; null: PlainSource. Throws Error as Complete.
+  explicit Sharpness(std::string_view method, const SharpnessSpec& spec = {},
+                     std::unique_ptr<Source> inner = nullptr);
+  ~Sharpness() override;
+  /// Throws Error if the calls of the second pass are over other numbers of samples than those of
+  /// the first, or if a Radius matches no tensor.
+  Gradient Compute(Engine& engine, const Oracle& oracle) override;
+  std::map<std::string, std::vector<float>> State(const Engine& engine) const override;
+  void LoadState(const Engine& engine,
+                 const std::map<std::string, std::vector<float>>& state) override;
+
+ private:
+  class Work;
+  std::unique_ptr<Work> work_;
 };
 
 /// Clipping by global norm (Pascanu et al., arXiv:1211.5063): min(1, max_norm / (norm + eps)).

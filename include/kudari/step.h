@@ -19,9 +19,13 @@ namespace kudari {
 
 inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 
-/// Which pass of a source the oracle is asked for: batch-norm statistics should stay as they are in
-/// kPerturbed.
-enum class Pass { kPlain, kPerturbed };
+/// Which pass of a source the oracle is asked for.
+enum class Pass {
+  kPlain,     ///< at the weights, or at NesterovLookahead's shifted ones
+  kPerturbed  ///< at weights that a sharpness-aware source has moved. The calls of a step repeat
+              ///< its plain ones: the same batches in the same order, with the same random numbers;
+              ///< batch-norm statistics should stay as they are
+};
 
 /// What an oracle call gave: the mean loss over `samples` samples. Zero samples say that the data
 /// has ended and that no gradient was made.
@@ -58,9 +62,12 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual std::span<const Tensor> tensors() const = 0;
+  virtual TensorClass Class(size_t index) const = 0;
   virtual const Parallel& parallel() const = 0;
   /// Steps taken.
   virtual int64_t steps() const = 0;
+  /// What the loss of the gradients is multiplied with in the step being taken.
+  virtual double loss_scale() const = 0;
   /// The name of a tensor's rule.
   virtual std::string_view Rule(size_t index) const = 0;
   /// Elements of a state buffer of tensor `index`; 0 if its rule has none of that name or it has
@@ -88,6 +95,11 @@ class Source {
  public:
   virtual ~Source() = default;
   virtual Gradient Compute(Engine& engine, const Oracle& oracle) = 0;
+  /// What resuming needs, by name; nothing unless a source keeps something from step to step.
+  virtual std::map<std::string, std::vector<float>> State(const Engine& engine) const;
+  /// Replaces the state; throws Error, with nothing changed, for a wrong name or size.
+  virtual void LoadState(const Engine& engine,
+                         const std::map<std::string, std::vector<float>>& state);
 };
 
 /// Turns the norm of the whole gradient into one factor that the fused pass multiplies with; never

@@ -14,18 +14,23 @@
 
 namespace kudari::internal {
 
+/// The workers that so many elements are worth, as many as `parallel` wants at most.
+inline int WorthThreads(int64_t elements, const Parallel& parallel) {
+  // Below this many elements a second thread costs more than it saves.
+  constexpr int64_t kSmallestShare = 16384;
+  return static_cast<int>(
+      std::clamp<int64_t>(elements / kSmallestShare, 1, static_cast<int64_t>(Threads(parallel))));
+}
+
 /// Calls f(index of a tensor, begin, end) for ranges of elements that together are all elements of
 /// all tensors, on as many workers as `parallel` wants and the number of elements is worth. Where
 /// the ranges are cut depends on the workers: f must treat each element by itself. Ranges begin at
 /// multiples of kCodeBlock. Allocates nothing.
 template <class F>
 void ForElements(std::span<const Tensor> tensors, const Parallel& parallel, const F& f) {
-  // Below this many elements a second thread costs more than it saves.
-  constexpr int64_t kSmallestShare = 16384;
   int64_t total = 0;
   for (const Tensor& t : tensors) total += t.Size();
-  const int threads = static_cast<int>(
-      std::clamp<int64_t>(total / kSmallestShare, 1, static_cast<int64_t>(Threads(parallel))));
+  const int threads = WorthThreads(total, parallel);
   const auto share = [&](int k) {
     const int64_t first = total / threads * k;
     const int64_t last = k + 1 == threads ? total : first + total / threads;
@@ -98,6 +103,37 @@ inline Coded Visible(const Tensor& tensor) {
 inline std::span<std::byte> BytesOf(const Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.param),
           static_cast<size_t>(tensor.Size() * Bytes(tensor.dtype))};
+}
+
+/// A tensor's own gradient, which is only read; no data if it has none.
+inline Coded GradientOf(const Tensor& tensor) {
+  return {.format = FormatOf(tensor.GradType()), .data = const_cast<void*>(tensor.grad)};
+}
+
+/// The gradient of tensor `index` that a source made, without its factor.
+inline Coded GradientOf(const Gradient& gradient, const Tensor& tensor, size_t index) {
+  if (gradient.data.empty()) return GradientOf(tensor);
+  return {.data = const_cast<float*>(gradient.data[index])};
+}
+
+/// Elements [begin, begin + n) of an array that is only read: where they are, or in `buffer`.
+inline const float* FloatsOf(const Codecs& codecs, const Coded& array, size_t begin, size_t n,
+                             float* buffer) {
+  if (array.format == Format::kFloat32) return static_cast<const float*>(array.data) + begin;
+  codecs.load(array, begin, n, buffer);
+  return buffer;
+}
+
+/// Calls f(first element, values) for pieces of [begin, end) of such an array, of at most kPiece
+/// elements.
+inline constexpr size_t kPiece = 4 * kCodeBlock;
+template <class F>
+void ForFloats(const Codecs& codecs, const Coded& array, size_t begin, size_t end, const F& f) {
+  float buffer[kPiece];
+  for (size_t at = begin; at < end; at += kPiece) {
+    const size_t n = std::min(kPiece, end - at);
+    f(at, std::span(FloatsOf(codecs, array, at, n, buffer), n));
+  }
 }
 
 }  // namespace kudari::internal

@@ -353,6 +353,30 @@ void Add(const float* x, size_t n, double* lanes) {
   Add16(x, n, lanes, [](Doubles v, Doubles sum) HWY_ATTR { return hn::Add(v, sum); });
 }
 
+void AddProducts(const float* x, const float* y, size_t n, double* lanes) {
+  const hn::ScalableTag<double> d;
+  const hn::Rebind<float, decltype(d)> half;
+  constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(double);
+  constexpr size_t kVectors = 16 / kLanes;
+  hn::Vec<decltype(d)> sum[kVectors];
+  for (size_t k = 0; k < kVectors; ++k) sum[k] = hn::LoadU(d, lanes + k * kLanes);
+  const auto add = [&](const float* a, const float* b) HWY_ATTR {
+    for (size_t k = 0; k < kVectors; ++k) {
+      sum[k] = hn::MulAdd(hn::PromoteTo(d, hn::LoadU(half, a + k * kLanes)),
+                          hn::PromoteTo(d, hn::LoadU(half, b + k * kLanes)), sum[k]);
+    }
+  };
+  const size_t rest = n % 16, whole = n - rest;
+  for (size_t i = 0; i < whole; i += 16) add(x + i, y + i);
+  if (rest != 0) {
+    float tail[2][16] = {};
+    std::memcpy(tail[0], x + whole, rest * sizeof(float));
+    std::memcpy(tail[1], y + whole, rest * sizeof(float));
+    add(tail[0], tail[1]);
+  }
+  for (size_t k = 0; k < kVectors; ++k) hn::StoreU(sum[k], d, lanes + k * kLanes);
+}
+
 void AddScaled(float* HWY_RESTRICT y, const float* HWY_RESTRICT x, float a, size_t n) {
   const hn::ScalableTag<float> d;
   const auto scale = hn::Set(d, a);
@@ -538,6 +562,7 @@ internal::KernelSet Set(std::string_view target) {
           Table(AllRules()),
           &AddSquares,
           &Add,
+          &AddProducts,
           {&RowSquares, &RowColumns, &RowWeightedSquares, &RowApply, &RowVary, &RowApplyVaried},
           &AddScaled,
           &CompiledFor};

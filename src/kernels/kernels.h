@@ -63,6 +63,8 @@ struct KernelSet {
   void (*add_squares)(const float* x, size_t n, double* lanes);
   /// lanes[i % 16] += x[i], in double.
   void (*add)(const float* x, size_t n, double* lanes);
+  /// lanes[i % 16] += x[i] y[i], in double.
+  void (*add_products)(const float* x, const float* y, size_t n, double* lanes);
   RowPasses<float> rows;
   /// y <- y + a x, rounded once.
   void (*add_scaled)(float* y, const float* x, float a, size_t n);

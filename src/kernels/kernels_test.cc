@@ -318,6 +318,18 @@ TEST_P(KernelTest, AddScaledIsFused) {
   }
 }
 
+TEST_P(KernelTest, AddProductsIsExactInDouble) {
+  Random random(7);
+  for (size_t n = 0; n < 70; ++n) {
+    const std::vector<float> x = random.Floats(n), y = random.Floats(n);
+    double lanes[16], expected[16];
+    for (size_t k = 0; k < 16; ++k) lanes[k] = expected[k] = static_cast<double>(k) / 3;
+    set().add_products(Guarded(x).data(), Guarded(y).data(), n, lanes);
+    for (size_t i = 0; i < n; ++i) expected[i % 16] += static_cast<double>(x[i]) * y[i];
+    for (size_t k = 0; k < 16; ++k) EXPECT_EQ(lanes[k], expected[k]);
+  }
+}
+
 TEST(KernelsTest, TheEnvironmentForcesATarget) {
   for (const std::string_view target : KernelTargets()) {
     setenv("KUDARI_TARGET", std::string(target).c_str(), 1);

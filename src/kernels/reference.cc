@@ -29,6 +29,10 @@ void Add(const float* x, size_t n, double* lanes) {
   for (size_t i = 0; i < n; ++i) lanes[i % 16] += static_cast<double>(x[i]);
 }
 
+void AddProducts(const float* x, const float* y, size_t n, double* lanes) {
+  for (size_t i = 0; i < n; ++i) lanes[i % 16] += static_cast<double>(x[i]) * y[i];
+}
+
 void AddScaled(float* y, const float* x, float a, size_t n) {
   for (size_t i = 0; i < n; ++i) y[i] = Fma(a, x[i], y[i]);
 }
@@ -124,8 +128,10 @@ template RowPasses<double> ScalarRows<double>();
 std::vector<RuleEntry> ElementwiseRules() { return Entries(AllRules()); }
 
 const KernelSet& ScalarKernels() {
-  static const KernelSet set = {"scalar",   nullptr,     &AddSquares, &Add, ScalarRows<float>(),
-                                &AddScaled, &CompiledFor};
+  static const KernelSet set = {"scalar",     nullptr,
+                                &AddSquares,  &Add,
+                                &AddProducts, ScalarRows<float>(),
+                                &AddScaled,   &CompiledFor};
   return set;
 }
 

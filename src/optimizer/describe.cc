@@ -3,6 +3,108 @@
 
 namespace kudari {
 
+namespace {
+
+/// The sharpness-aware sources.
+std::vector<Description> DescribeSharpness() {
+  const std::string kLookSam =
+      "Liu et al., Towards Efficient and Scalable Sharpness-Aware Minimization, arXiv:2203.02714";
+  const OptionDescription name = {"source", "\"plain\"", "the name of a source", "this one's"};
+  const OptionDescription k = {"sharpness.k", "5", "integer, at least 1",
+                               "steps from one perturbed gradient to the next"};
+  const OptionDescription alpha = {"sharpness.alpha", "0.7", "[0, inf), or a schedule",
+                                   "length of the reused direction, relative to the gradient"};
+  const OptionDescription decompose = {
+      "sharpness.decompose", "\"global\"", "\"global\" or \"layer\"",
+      "whether the gradient is split as one vector or layer by layer"};
+  const OptionDescription direction = {"sharpness.direction", "\"float32\"",
+                                       "\"float32\" or \"bfloat16\"",
+                                       "how the reused direction is kept"};
+  const OptionDescription scale = {
+      "sharpness.layer_scale", "\"weight_ratio\"",
+      "\"weight_ratio\", \"ratio_global\", \"unit_layer\" or \"double\"",
+      "norm(w_l) / norm(g_l); that over norm(g); 1 / norm(g_l); or norm(w_l) / norm(g_l)^2"};
+  const OptionDescription layer = {"sharpness.layer", "\"tensor\"", "\"tensor\" or \"module\"",
+                                   "a layer: one tensor, or those of a module together"};
+  const auto rho = [](const char* value) {
+    return OptionDescription{"sharpness.rho", value, "[0, inf), or a schedule",
+                             "radius of the perturbation"};
+  };
+  const OptionDescription exclude = {"sharpness.exclude", "[]", "classes",
+                                     "tensors that are not perturbed"};
+  const OptionDescription group = {"sharpness.group", "[]", "tables of match, class and rho",
+                                   "tensors with a rho of their own"};
+  return {
+      {.kind = "source",
+       .name = "sam",
+       .summary = "Sharpness-aware minimisation: the gradient at the worst point nearby",
+       .formula = "e = rho g / norm(g);  g <- gradient at p + e",
+       .paper = "Foret et al., Sharpness-Aware Minimization for Efficiently Improving "
+                "Generalization, arXiv:2010.01412",
+       .use = "two gradients a step, over the same batch; one copy of the parameters",
+       .options = {name, rho("0.05"), exclude, group}},
+      {.kind = "source",
+       .name = "sam_k",
+       .summary = "sam in every k-th step, the plain gradient in the others",
+       .formula = "t mod k = 0: as sam;  else g",
+       .paper = kLookSam,
+       .use = "1 + 1 / k gradients a step",
+       .options = {name, rho("0.05"), k, exclude, group}},
+      {.kind = "source",
+       .name = "looksam",
+       .summary = "sam in every k-th step; the others reuse its direction",
+       .formula = "t mod k = 0: g_s = gradient at p + rho g / norm(g);\n"
+                  "             g_v = g_s - (g_s.g / g.g) g;  g <- g_s\n"
+                  "else:        g <- g + alpha norm(g) / norm(g_v) g_v",
+       .paper = kLookSam,
+       .use = "about sam's result for 1 + 1 / k gradients a step. The paper's alpha is 0.7; small "
+              "networks want less: try 0.1 to 0.5",
+       .options = {name, rho("0.05"), k, alpha, decompose, layer, direction, exclude, group}},
+      {.kind = "source",
+       .name = "layersam",
+       .summary = "sam with a perturbation that is scaled layer by layer",
+       .formula = "e_l = rho norm(w_l) / norm(g_l) g_l;  g <- gradient at p + e",
+       .paper = kLookSam,
+       .use = "for large batches. The paper's text leaves the scaling open: weight_ratio is LARS's "
+              "and LAMB's, and rho then relative to the weights",
+       .options = {name, rho("0.01"), scale, layer, exclude, group}},
+      {.kind = "source",
+       .name = "look_layersam",
+       .summary = "looksam with the perturbation of layersam",
+       .formula = "as looksam, with e_l = rho norm(w_l) / norm(g_l) g_l",
+       .paper = kLookSam,
+       .options = {name, rho("0.01"), k, alpha, scale, layer, decompose, direction, exclude,
+                   group}},
+      {.kind = "source",
+       .name = "asam",
+       .summary = "sam in a ball that is measured in units of the weights",
+       .formula =
+           "T = |p| + eta, for biases 1;  e = rho T^2 g / norm(T g);  g <- gradient at p + e",
+       .paper = "Kwon et al., ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant "
+                "Learning of Deep Neural Networks, arXiv:2102.11600",
+       .options = {name,
+                   rho("0.5"),
+                   {"sharpness.eta", "0.01", "[0, inf)", "added to the magnitudes of weights"},
+                   {"sharpness.adapt", "\"weights\"", "\"weights\" or \"all\"",
+                    "whether T is 1 for biases, or |p| + eta for all"},
+                   exclude,
+                   group}},
+      {.kind = "source",
+       .name = "gsam",
+       .summary = "sam that also narrows the gap between the loss and the perturbed loss",
+       .formula = "g_s as in sam;  g <- g_s - alpha (g - (g.g_s / g_s.g_s) g_s)",
+       .paper = "Zhuang et al., Surrogate Gap Minimization Improves Sharpness-Aware Training, "
+                "arXiv:2203.08065",
+       .use = "the paper lets rho follow the learning rate: give both the same schedule",
+       .options = {name,
+                   rho("0.05"),
+                   {"sharpness.alpha", "0.4", "[0, inf), or a schedule", "weight of the gap"},
+                   exclude,
+                   group}}};
+}
+
+}  // namespace
+
 std::vector<Description> DescribeAll(const Registry& registry) {
   std::vector<Description> all;
   for (const RuleEntry& rule : registry.rules()) all.push_back(Describe(rule));
@@ -26,8 +128,8 @@ std::vector<Description> DescribeAll(const Registry& registry) {
        .use = "with the rule momentum only; the rule nesterov needs no shifted point",
        .torch = "the rule nesterov is torch's form: with constant lr and momentum its parameter is "
                 "p - lr momentum b of this one",
-       .options = {{"source", "\"plain\"", "\"plain\" or \"nesterov_lookahead\"",
-                    "\"nesterov_lookahead\" for this"}}});
+       .options = {{"source", "\"plain\"", "the name of a source", "this one's"}}});
+  for (Description& d : DescribeSharpness()) all.push_back(std::move(d));
   all.push_back({.kind = "scale",
                  .name = "clip_norm",
                  .summary = "Clipping by global norm",

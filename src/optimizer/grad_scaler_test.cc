@@ -12,6 +12,7 @@
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
+#include "tests/support/rules.h"
 
 namespace kudari {
 namespace {
@@ -86,7 +87,7 @@ TEST(GradScalerTest, ScalesAndSkipsAreTorchs) {
 }
 
 TEST(GradScalerTest, APowerOfTwoChangesNoBitOfAnyRule) {
-  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+  for (const RuleEntry& rule : testing::RulesForBuild()) {
     OptimizerSpec spec(rule.name);
     spec.clip_norm = 1.0;
     spec.clip_value = 0.05;
@@ -147,7 +148,7 @@ TEST(GradScalerTest, UnscalingAddsOneReadOfTheGradientAndClippingNone) {
 }
 
 TEST(GradScalerTest, ASkippedStepAdvancesNothing) {
-  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+  for (const RuleEntry& rule : testing::RulesForBuild()) {
     OptimizerSpec spec(rule.name);
     spec.options.emplace("lr", 1e-2 * Cosine(20));
     spec.clip_norm = 1.0 * Warmup(5);

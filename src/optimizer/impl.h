@@ -177,6 +177,7 @@ struct Optimizer::Impl final : Engine {
   const internal::Codecs* codecs;  // of the same instruction set
   std::vector<Numerics> numerics;  // what the report shows
   Parallel parallel_;
+  double loss_scale_ = 1;  // of the step being taken
   std::unique_ptr<Source> source;
   std::vector<std::unique_ptr<Scale>> scales;
   std::vector<std::unique_ptr<Averager>> averagers;
@@ -187,7 +188,9 @@ struct Optimizer::Impl final : Engine {
 
   // Engine.
   std::span<const Tensor> tensors() const override { return tensor_list; }
+  TensorClass Class(size_t index) const override { return slotted[index].tensor_class; }
   const Parallel& parallel() const override { return parallel_; }
+  double loss_scale() const override { return loss_scale_; }
   int64_t steps() const override { return step_count; }
   std::string_view Rule(size_t index) const override;
   size_t SlotSize(size_t index, std::string_view slot) const override;

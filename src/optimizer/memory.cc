@@ -10,7 +10,7 @@ namespace kudari {
 using internal::Slotted;
 
 int64_t MemoryPlan::Total() const {
-  int64_t total = accumulated + averages + shifted + scratch;
+  int64_t total = accumulated + averages + source + scratch;
   for (const TensorBytes& t : tensors) {
     total += t.weights + t.gradient + t.master;
     for (const auto& [slot, bytes] : t.state) total += bytes;
@@ -65,6 +65,20 @@ MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slo
 
 }  // namespace internal
 
+namespace {
+
+/// What the source of a spec keeps for a tensor.
+int64_t SourceBytes(const OptimizerSpec& spec, const TensorBytes& tensor) {
+  constexpr int64_t kFloat = sizeof(float);
+  if (spec.source == "plain") return 0;
+  if (spec.source == "gsam") return tensor.weights + kFloat * tensor.elements;
+  if (spec.source != "looksam" && spec.source != "look_layersam") return tensor.weights;
+  const bool half = spec.sharpness->direction == StateFormat::kBFloat16;
+  return (kFloat + (half ? 2 : kFloat)) * tensor.elements;
+}
+
+}  // namespace
+
 MemoryPlan Optimizer::Memory() const {
   const Impl& impl = *impl_;
   const OptimizerSpec& spec = impl.spec;
@@ -95,7 +109,7 @@ MemoryPlan Optimizer::Memory() const {
                                                     internal::MoreBytes(format, size)));
     }
     elements += s.size;
-    if (spec.source == "nesterov_lookahead") plan.shifted += bytes.weights;
+    plan.source += SourceBytes(spec, bytes);
     plan.tensors.push_back(std::move(bytes));
 
     const MemoryTraffic traffic = internal::StepTraffic(rule, tensor, s);

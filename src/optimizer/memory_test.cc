@@ -103,11 +103,30 @@ TEST(MemoryPlanTest, SourcesAreCounted) {
                             spec);
   const MemoryPlan plan = optimizer.Memory();
   EXPECT_EQ(plan.accumulated, 4000);
-  EXPECT_EQ(plan.shifted, 4000);
+  EXPECT_EQ(plan.source, 4000);
   EXPECT_EQ(plan.tensors[0].gradient, 4000);
   EXPECT_EQ(plan.tensors[0].state,
             (std::vector<std::pair<std::string, int64_t>>{{"momentum_buffer", 4000}}));
   EXPECT_EQ(plan.Total(), 20000);
+  // A copy of the weights; for looksam 4 bytes in any case, and the direction.
+  const auto source_of = [&](const std::string& source, DType type, StateFormat direction) {
+    OptimizerSpec other("sgd");
+    other.source = source;
+    if (source != "plain") other.sharpness = {.direction = direction};
+    const Tensor w = {
+        .name = "w", .shape = {1000}, .dtype = type, .param = p.data(), .grad = g.data()};
+    return Optimizer({w}, other).Memory().source;
+  };
+  EXPECT_EQ(source_of("plain", DType::kFloat32, StateFormat::kFloat32), 0);
+  for (const char* const source : {"sam", "sam_k", "layersam", "asam"}) {
+    EXPECT_EQ(source_of(source, DType::kFloat32, StateFormat::kFloat32), 4000) << source;
+    EXPECT_EQ(source_of(source, DType::kBFloat16, StateFormat::kFloat32), 2000) << source;
+  }
+  EXPECT_EQ(source_of("gsam", DType::kBFloat16, StateFormat::kFloat32), 6000);
+  for (const char* const source : {"looksam", "look_layersam"}) {
+    EXPECT_EQ(source_of(source, DType::kFloat32, StateFormat::kFloat32), 8000) << source;
+    EXPECT_EQ(source_of(source, DType::kFloat32, StateFormat::kBFloat16), 6000) << source;
+  }
 }
 
 }  // namespace

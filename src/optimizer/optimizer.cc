@@ -81,6 +81,8 @@ void Optimizer::Impl::MakeSource() {
   if (spec.source == "nesterov_lookahead") {
     NesterovLookahead::Check(*this);
     source = std::make_unique<NesterovLookahead>(std::move(source));
+  } else if (spec.sharpness) {
+    source = std::make_unique<Sharpness>(spec.source, *spec.sharpness, std::move(source));
   }
 }
 
@@ -360,6 +362,7 @@ Report Optimizer::Impl::Step(std::optional<double> loss_scale, const Oracle& ora
   CheckNoView("Step");
   CheckNotReleased("Step");
   StartAveragers();
+  loss_scale_ = loss_scale.value_or(1);
   const Gradient gradient = source->Compute(*this, oracle);
   if (gradient.samples == 0) {
     return {.loss = gradient.loss, .loss_scale = loss_scale.value_or(1), .skipped = true};

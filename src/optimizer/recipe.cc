@@ -8,6 +8,7 @@
 #include "core/toml_table.h"
 #include "kudari/error.h"
 #include "kudari/presets.h"
+#include "kudari/stages.h"
 
 namespace kudari {
 namespace {
@@ -15,12 +16,25 @@ namespace {
 using internal::TableReader;
 
 const std::vector<std::string> kPolicies = {"propagate", "skip", "error"};
-const std::vector<std::string> kSources = {"plain", "nesterov_lookahead"};
+const std::vector<std::string> kScales = {"weight_ratio", "ratio_global", "unit_layer", "double"};
+const std::vector<std::string> kLayers = {"tensor", "module"};
+const std::vector<std::string> kDecompositions = {"global", "layer"};
+const std::vector<std::string> kAdapted = {"weights", "all"};
+const std::vector<std::string> kDirections = {"float32", "bfloat16"};
 const std::vector<std::string> kStates = {"keep", "reset", "pullback"};
 const std::vector<std::string> kMasters = {"none", "float32", "split8", "split16", "kahan"};
 const std::vector<std::string> kRoundings = {"nearest", "stochastic"};
 const std::vector<std::string> kFormats = {"float32", "bfloat16", "linear8", "softsign8",
                                            "dynamic8"};
+
+const std::vector<std::string>& Sources() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all = {"plain", "nesterov_lookahead"};
+    all.insert(all.end(), Sharpness::Methods().begin(), Sharpness::Methods().end());
+    return all;
+  }();
+  return names;
+}
 
 size_t IndexOf(const std::vector<std::string>& names, const std::string& name) {
   return static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
@@ -104,6 +118,39 @@ EmaSpec ReadEma(TableReader& reader, EmaSpec spec) {
 SwaSpec ReadSwa(TableReader& reader, SwaSpec spec) {
   spec.start = reader.Integer("start", 0, INT64_MAX).value_or(spec.start);
   spec.every = reader.Integer("every", 1, INT64_MAX).value_or(spec.every);
+  reader.Finish();
+  return spec;
+}
+
+SharpnessSpec ReadSharpness(TableReader& reader, SharpnessSpec spec) {
+  if (auto rho = ReadLimit(reader, "rho")) spec.rho = std::move(rho);
+  spec.k = reader.Integer("k", 1, INT64_MAX).value_or(spec.k);
+  if (auto alpha = ReadLimit(reader, "alpha")) spec.alpha = std::move(alpha);
+  if (const auto scale = reader.Choice("layer_scale", kScales)) {
+    spec.layer_scale = static_cast<LayerScale>(IndexOf(kScales, *scale));
+  }
+  if (const auto layer = reader.Choice("layer", kLayers)) {
+    spec.layer = static_cast<LayerUnit>(IndexOf(kLayers, *layer));
+  }
+  if (const auto by = reader.Choice("decompose", kDecompositions)) {
+    spec.decompose_layers = *by == "layer";
+  }
+  spec.eta = reader.Number("eta", 0, kInfinity).value_or(spec.eta);
+  if (const auto adapt = reader.Choice("adapt", kAdapted)) spec.adapt_biases = *adapt == "all";
+  spec.exclude = ReadClasses(reader, "exclude").value_or(spec.exclude);
+  if (const auto direction = reader.Choice("direction", kDirections)) {
+    spec.direction = static_cast<StateFormat>(IndexOf(kFormats, *direction));
+  }
+  for (TableReader& item : reader.Tables("group")) {
+    SharpnessSpec::Radius group;
+    group.match = item.String("match").value_or(group.match);
+    group.classes = ReadClasses(item, "class").value_or(group.classes);
+    const auto rho = ReadLimit(item, "rho");
+    if (!rho) item.Fail("rho", "is missing");
+    group.rho = *rho;
+    item.Finish();
+    spec.groups.push_back(std::move(group));
+  }
   reader.Finish();
   return spec;
 }
@@ -228,6 +275,27 @@ std::string AveragerLines(const OptimizerSpec& spec) {
   return text;
 }
 
+std::string SharpnessText(const SharpnessSpec& spec) {
+  std::string text = "{";
+  if (spec.rho) text += "rho = " + ValueText(*spec.rho) + ", ";
+  text += "k = " + std::to_string(spec.k);
+  if (spec.alpha) text += ", alpha = " + ValueText(*spec.alpha);
+  text += ", layer_scale = " + Quoted(kScales.at(static_cast<size_t>(spec.layer_scale))) +
+          ", layer = " + Quoted(kLayers.at(static_cast<size_t>(spec.layer))) +
+          ", decompose = " + Quoted(spec.decompose_layers ? "layer" : "global") +
+          ", eta = " + ValueText(spec.eta) +
+          ", adapt = " + Quoted(spec.adapt_biases ? "all" : "weights") +
+          ", exclude = " + ClassList(spec.exclude) +
+          ", direction = " + Quoted(kFormats.at(static_cast<size_t>(spec.direction)));
+  std::string groups;
+  for (const SharpnessSpec::Radius& group : spec.groups) {
+    groups += (groups.empty() ? "{match = " : ", {match = ") + Quoted(group.match);
+    if (!group.classes.empty()) groups += ", class = " + ClassList(group.classes);
+    groups += ", rho = " + ValueText(group.rho) + "}";
+  }
+  return text + ", group = [" + groups + "]}";
+}
+
 std::string PrecisionText(const Precision& precision) {
   const auto format_of = [](StateFormat f) { return Quoted(kFormats.at(static_cast<size_t>(f))); };
   std::string slots;
@@ -280,7 +348,13 @@ OptimizerSpec ParseRecipe(std::string_view text, std::string_view source,
     spec.nonfinite = static_cast<NonFinite>(IndexOf(kPolicies, *policy));
   }
   spec.measure_norm = reader.Bool("measure_norm").value_or(spec.measure_norm);
-  spec.source = reader.Choice("source", kSources).value_or(spec.source);
+  spec.source = reader.Choice("source", Sources()).value_or(spec.source);
+  if (auto table = reader.Table("sharpness")) {
+    if (spec.source == Sources()[0] || spec.source == Sources()[1]) {
+      reader.Fail("sharpness", "is for sharpness-aware sources; source is \"" + spec.source + "\"");
+    }
+    spec.sharpness = ReadSharpness(*table, spec.sharpness.value_or(SharpnessSpec()));
+  }
   spec.accumulate = reader.Integer("accumulate", 1, INT64_MAX).value_or(spec.accumulate);
   if (auto table = reader.Table("precision")) {
     spec.precision = ReadPrecision(*table, spec.precision);
@@ -332,9 +406,14 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
     CheckRange("agc.eps", spec.agc->eps, 0, kInfinity);
   }
   if (spec.clip_value) CheckRange("clip_value", (*spec.clip_value)(0), 0, kInfinity);
-  if (IndexOf(kSources, spec.source) == kSources.size()) {
+  if (IndexOf(Sources(), spec.source) == Sources().size()) {
     throw Error("source: unknown name \"" + spec.source + "\"" +
-                internal::Suggest(spec.source, kSources));
+                internal::Suggest(spec.source, Sources()));
+  }
+  if (IndexOf(Sharpness::Methods(), spec.source) < Sharpness::Methods().size()) {
+    full.sharpness = Sharpness::Complete(spec.source, spec.sharpness.value_or(SharpnessSpec()));
+  } else if (spec.sharpness) {
+    throw Error("sharpness is for sharpness-aware sources; source is \"" + spec.source + "\"");
   }
   internal::CheckCount("accumulate", spec.accumulate, 1);
   if (spec.precision.master != Master::kNone && spec.precision.rounding == Rounding::kStochastic &&
@@ -364,6 +443,7 @@ std::string ToToml(const OptimizerSpec& spec) {
   text += "nonfinite = " + Quoted(kPolicies.at(static_cast<size_t>(spec.nonfinite))) + "\n";
   text += std::string("measure_norm = ") + (spec.measure_norm ? "true" : "false") + "\n";
   text += "source = " + Quoted(spec.source) + "\n";
+  if (spec.sharpness) text += "sharpness = " + SharpnessText(*spec.sharpness) + "\n";
   text += "accumulate = " + std::to_string(spec.accumulate) + "\n";
   text += "precision = " + PrecisionText(spec.precision) + "\n";
   text += AveragerLines(spec);

@@ -108,6 +108,56 @@ TEST(RecipeTest, EveryRuleRoundTrips) {
   }
 }
 
+TEST(RecipeTest, SharpnessRoundTrips) {
+  const OptimizerSpec spec = ParseRecipe(
+      "[optimizer]\nrule = \"sgd\"\nsource = \"look_layersam\"\n"
+      "sharpness = {rho = \"0.1 * cosine(100)\", k = 3, alpha = 0.3, layer_scale = \"unit_layer\", "
+      "layer = \"module\", decompose = \"layer\", eta = 0.5, adapt = \"all\", "
+      "exclude = [\"bias\"], direction = \"bfloat16\", "
+      "group = [{match = \"head.*\", class = \"matrix\", rho = 0.2}]}\n");
+  ASSERT_TRUE(spec.sharpness);
+  EXPECT_EQ(spec.sharpness->rho, 0.1 * Cosine(100));
+  EXPECT_EQ(spec.sharpness->k, 3);
+  EXPECT_EQ(spec.sharpness->alpha, Schedule(0.3));
+  EXPECT_EQ(spec.sharpness->layer_scale, LayerScale::kUnitLayer);
+  EXPECT_EQ(spec.sharpness->layer, LayerUnit::kModule);
+  EXPECT_TRUE(spec.sharpness->decompose_layers);
+  EXPECT_EQ(spec.sharpness->eta, 0.5);
+  EXPECT_TRUE(spec.sharpness->adapt_biases);
+  EXPECT_EQ(spec.sharpness->exclude, std::vector<TensorClass>{TensorClass::kBias});
+  EXPECT_EQ(spec.sharpness->direction, StateFormat::kBFloat16);
+  ASSERT_EQ(spec.sharpness->groups.size(), 1U);
+  EXPECT_EQ(spec.sharpness->groups[0].match, "head.*");
+  EXPECT_EQ(spec.sharpness->groups[0].classes, std::vector<TensorClass>{TensorClass::kMatrix});
+  EXPECT_EQ(spec.sharpness->groups[0].rho, Schedule(0.2));
+  EXPECT_EQ(ParseRecipe(ToToml(spec)), spec);
+  for (const std::string& method : Sharpness::Methods()) {
+    OptimizerSpec other("sgd");
+    other.source = method;
+    const OptimizerSpec full = Complete(other);
+    ASSERT_TRUE(full.sharpness && full.sharpness->rho && full.sharpness->alpha) << method;
+    EXPECT_EQ(ParseRecipe(ToToml(full)), full) << method;
+    EXPECT_EQ(Complete(full), full) << method;
+  }
+}
+
+TEST(RecipeTest, SharpnessErrorsNameTheLine) {
+  const auto error = [](const std::string& lines) {
+    return testing::ErrorOf(
+        [&] { ParseRecipe("[optimizer]\nrule = \"sgd\"\n" + lines, "r.toml"); });
+  };
+  EXPECT_THAT(error("source = \"lookSAM\"\n"), HasSubstr("r.toml:3: optimizer.source"));
+  EXPECT_THAT(error("source = \"sam\"\nsharpness = {rho = -1}\n"),
+              HasSubstr("r.toml:4: optimizer.sharpness.rho: -1 is outside [0, inf)"));
+  EXPECT_THAT(error("source = \"sam\"\nsharpness = {layer = \"row\"}\n"),
+              HasSubstr("optimizer.sharpness.layer"));
+  EXPECT_THAT(error("source = \"sam\"\nsharpness = {group = [{match = \"a\"}]}\n"),
+              HasSubstr("rho: is missing"));
+  EXPECT_THAT(error("sharpness = {rho = 0.1}\n"),
+              HasSubstr("r.toml:3: optimizer.sharpness: is for sharpness-aware sources; source is "
+                        "\"plain\""));
+}
+
 TEST(RecipeTest, EmptyTablesAreDefaults) {
   const OptimizerSpec spec = ParseRecipe(
       "[optimizer]\nrule = \"sgd\"\nfallback = {}\nagc = {}\nlookahead = {}\nema = {}\nswa = {}\n"

@@ -1,4 +1,6 @@
 // Properties that every rule of the registry has; none can be left out.
+#include "tests/support/rules.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -73,7 +75,7 @@ class RuleTest : public ::testing::TestWithParam<RuleEntry> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Registry, RuleTest, ::testing::ValuesIn(Registry::Builtin().rules()),
+INSTANTIATE_TEST_SUITE_P(Registry, RuleTest, ::testing::ValuesIn(testing::RulesForBuild()),
                          [](const auto& info) { return info.param.name; });
 
 /// Whether the update of an element depends on nothing but the element.
@@ -81,7 +83,7 @@ bool ElementByElement(const RuleEntry& rule) { return rule.norms == 0 && rule.wh
 
 std::vector<RuleEntry> ElementByElementRules() {
   std::vector<RuleEntry> rules;
-  std::ranges::copy_if(Registry::Builtin().rules(), std::back_inserter(rules), ElementByElement);
+  std::ranges::copy_if(testing::RulesForBuild(), std::back_inserter(rules), ElementByElement);
   return rules;
 }
 

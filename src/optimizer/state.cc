@@ -122,6 +122,7 @@ OptimizerState Optimizer::State() const {
     state.averagers.emplace_back();
     if (impl_->averager_started[i]) state.averagers[i] = impl_->averagers[i]->State(*impl_);
   }
+  state.source = impl_->source->State(*impl_);
   return state;
 }
 
@@ -201,7 +202,14 @@ void Optimizer::LoadState(const OptimizerState& state) {
     throw Error("state: " + std::to_string(state.averagers.size()) +
                 " averagers; the optimiser has " + std::to_string(impl.averagers.size()));
   }
-  impl.LoadAveragers(state.averagers);
+  const auto former_source = impl.source->State(impl);
+  impl.source->LoadState(impl, state.source);
+  try {
+    impl.LoadAveragers(state.averagers);
+  } catch (...) {
+    impl.source->LoadState(impl, former_source);
+    throw;
+  }
 
   impl.step_count = state.step;
   impl.arenas.clear();

@@ -8,32 +8,19 @@
 #include "kudari/stages.h"
 
 namespace kudari {
-namespace {
-
-/// Calls f(first element, values in float32) for ranges of a tensor's gradient that together are
-/// [begin, end).
-template <class F>
-void ForFloats(const internal::Codecs& codecs, const Tensor& tensor, size_t begin, size_t end,
-               const F& f) {
-  if (tensor.GradType() == DType::kFloat32) {
-    const auto* const g = static_cast<const float*>(tensor.grad);
-    return f(begin, std::span(g + begin, g + end));
-  }
-  const internal::Coded gradient = {.format = internal::FormatOf(tensor.GradType()),
-                                    .data = const_cast<void*>(tensor.grad)};  // never written
-  float block[internal::kCodeBlock];
-  for (size_t at = begin; at < end; at += internal::kCodeBlock) {
-    const size_t n = std::min(internal::kCodeBlock, end - at);
-    codecs.load(gradient, at, n, block);
-    f(at, std::span<const float>(block, n));
-  }
-}
-
-}  // namespace
-
 Gradient PlainSource::Compute(Engine& /*engine*/, const Oracle& oracle) {
   const Evaluation e = oracle(Pass::kPlain);
   return {.loss = e.loss, .samples = e.samples};
+}
+
+std::map<std::string, std::vector<float>> Source::State(const Engine& /*engine*/) const {
+  return {};
+}
+
+void Source::LoadState(const Engine& /*engine*/,
+                       const std::map<std::string, std::vector<float>>& state) {
+  if (state.empty()) return;
+  throw Error("state: the source keeps nothing, but there is \"" + state.begin()->first + "\"");
 }
 
 Accumulate::Accumulate(int64_t count) : count_(count) {
@@ -59,7 +46,8 @@ Gradient Accumulate::Compute(Engine& engine, const Oracle& oracle) {
         const auto n = static_cast<size_t>(tensors[i].Size());
         const size_t begin = n * static_cast<size_t>(worker) / static_cast<size_t>(workers);
         const size_t end = n * static_cast<size_t>(worker + 1) / static_cast<size_t>(workers);
-        ForFloats(codecs, tensors[i], begin, end, [&](size_t at, std::span<const float> g) {
+        const internal::Coded gradient = internal::GradientOf(tensors[i]);
+        internal::ForFloats(codecs, gradient, begin, end, [&](size_t at, std::span<const float> g) {
           float* const sum = sums_[i].data() + at;
           if (data_[i] == nullptr) {
             std::transform(g.begin(), g.end(), sum,

@@ -6,34 +6,13 @@
 #include "kernels/kernels.h"
 #include "kudari/error.h"
 #include "kudari/stages.h"
+#include "sources/backup.h"
 
 namespace kudari {
-namespace {
-
-/// Puts saved weights back when it goes.
-class Restorer {
- public:
-  Restorer(std::span<const Tensor> tensors, const std::vector<std::vector<std::byte>>& weights)
-      : weights_(weights) {
-    for (const Tensor& t : tensors) params_.push_back(static_cast<std::byte*>(t.param));
-  }
-  Restorer(const Restorer&) = delete;
-  Restorer& operator=(const Restorer&) = delete;
-  ~Restorer() {
-    for (size_t i = 0; i < params_.size(); ++i) {
-      std::copy(weights_[i].begin(), weights_[i].end(), params_[i]);
-    }
-  }
-
- private:
-  const std::vector<std::vector<std::byte>>& weights_;
-  std::vector<std::byte*> params_;  // an oracle may point tensors elsewhere
-};
-
-}  // namespace
-
 NesterovLookahead::NesterovLookahead(std::unique_ptr<Source> inner)
-    : inner_(inner != nullptr ? std::move(inner) : std::make_unique<PlainSource>()) {}
+    : inner_(inner != nullptr ? std::move(inner) : std::make_unique<PlainSource>()),
+      backup_(std::make_unique<internal::Backup>()) {}
+NesterovLookahead::~NesterovLookahead() = default;
 
 void NesterovLookahead::Check(const Engine& engine) {
   for (size_t i = 0; i < engine.tensors().size(); ++i) {
@@ -47,14 +26,10 @@ void NesterovLookahead::Check(const Engine& engine) {
 Gradient NesterovLookahead::Compute(Engine& engine, const Oracle& oracle) {
   Check(engine);
   const std::span<const Tensor> tensors = engine.tensors();
-  weights_.resize(tensors.size());
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const std::span<const std::byte> p = internal::BytesOf(tensors[i]);
-    weights_[i].assign(p.begin(), p.end());
-  }
-  const Restorer restorer(tensors, weights_);
+  backup_->Begin(tensors);
   const internal::Codecs& codecs = internal::CodecsFor(internal::Kernels().target);
   internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
+    backup_->Save(i, tensors[i], begin, end);
     if (engine.SlotSize(i, "momentum_buffer") == 0) return;
     const double shift = engine.Value(i, "lr") * engine.Value(i, "momentum");
     float momentum[internal::kCodeBlock], p[internal::kCodeBlock];
@@ -67,7 +42,8 @@ Gradient NesterovLookahead::Compute(Engine& engine, const Oracle& oracle) {
       codecs.store(p, at, n, internal::Visible(tensors[i]));
     }
   });
-  return inner_->Compute(engine, oracle);
+  return internal::AtChangedWeights(*backup_, engine,
+                                    [&] { return inner_->Compute(engine, oracle); });
 }
 
 }  // namespace kudari

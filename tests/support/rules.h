@@ -15,8 +15,9 @@ namespace kudari::testing {
 /// Every rule; under sanitizers, where one test of all takes minutes, one of each way to go through
 /// memory.
 inline std::vector<RuleEntry> RulesForBuild() {
-  constexpr std::array<std::string_view, 7> kKinds = {"sgd",  "adamw", "sophia", "rmsprop_centered",
-                                                      "lamb", "lars",  "muon"};
+  constexpr std::array<std::string_view, 9> kKinds = {
+      "sgd",  "adamw", "sophia", "rmsprop_centered", "schedule_free_adamw",
+      "lamb", "lars",  "muon",   "adafactor"};
   std::vector<RuleEntry> rules;
   std::ranges::copy_if(Registry::Builtin().rules(), std::back_inserter(rules),
                        [&kKinds](const RuleEntry& rule) {
