@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <utility>
@@ -172,6 +173,23 @@ uint64_t Below(uint64_t n, std::mt19937_64& random) {
 
 void Shuffle(std::vector<int64_t>& values, std::mt19937_64& random) {
   for (size_t i = values.size(); i > 1; --i) std::swap(values[i - 1], values[Below(i, random)]);
+}
+
+enum class Purpose : uint32_t { kSamples = 1, kLabelNoise = 2 };
+
+// Random bits of one purpose. With one stream for all, the labels that are changed would be those
+// of the first batches, which the seed orders.
+std::mt19937_64 RandomFor(Purpose purpose, uint64_t seed) {
+  std::seed_seq bits = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
+                        static_cast<uint32_t>(purpose)};
+  return std::mt19937_64(bits);
+}
+
+std::vector<int64_t> Permutation(int64_t size, std::mt19937_64& random) {
+  std::vector<int64_t> values(static_cast<size_t>(size));
+  std::iota(values.begin(), values.end(), 0);
+  Shuffle(values, random);
+  return values;
 }
 
 // Indices of the samples of each class; without labels all are one class.
@@ -551,6 +569,40 @@ Dataset LoadSafeTensors(const std::filesystem::path& path, uint64_t seed, double
     data.validation = TakeOut(data.train, data.classes, validation, random);
   }
   return data;
+}
+
+void KeepSamples(Dataset& data, int64_t samples, uint64_t seed) {
+  if (samples == 0) return;
+  if (samples < 0 || samples > data.train.samples) {
+    throw Error("data.samples = " + std::to_string(samples) + " is outside [0, " +
+                std::to_string(data.train.samples) + "], the training samples of " + data.name +
+                " without those for validation");
+  }
+  std::mt19937_64 random = RandomFor(Purpose::kSamples, seed);
+  std::vector<int64_t> rows = Permutation(data.train.samples, random);
+  rows.resize(static_cast<size_t>(samples));
+  std::ranges::sort(rows);
+  data.train = Gather(data.train, rows);
+}
+
+void AddLabelNoise(Dataset& data, double share, uint64_t seed) {
+  if (!(share >= 0 && share < 1)) {
+    throw Error("data.label_noise = " + internal::NumberText(share) + " is outside [0, 1)");
+  }
+  if (share == 0) return;
+  if (data.classes < 2) {
+    throw Error("data.label_noise = " + internal::NumberText(share) +
+                " needs at least two classes; the data set " + data.name + " has " +
+                (data.classes == 0 ? "other targets" : "one"));
+  }
+  std::mt19937_64 random = RandomFor(Purpose::kLabelNoise, seed);
+  std::vector<int64_t> rows = Permutation(data.train.samples, random);
+  rows.resize(static_cast<size_t>(std::llround(share * static_cast<double>(data.train.samples))));
+  for (const int64_t row : rows) {
+    int64_t& label = data.train.labels[static_cast<size_t>(row)];
+    const auto step = static_cast<int64_t>(Below(static_cast<uint64_t>(data.classes - 1), random));
+    label = (label + 1 + step) % data.classes;
+  }
 }
 
 }  // namespace kudari::lab

@@ -66,6 +66,17 @@ Dataset LoadCifar10(const std::filesystem::path& path, uint64_t seed, double val
 /// float32 is regression targets, a row a sample.
 Dataset LoadSafeTensors(const std::filesystem::path& path, uint64_t seed, double validation);
 
+/// Reduces the training samples to `samples` of them, 0 for all, drawn with `seed` alone and in
+/// their order; they stay scaled as all of them were. Throws Error if there are fewer.
+void KeepSamples(Dataset& data, int64_t samples, uint64_t seed);
+
+/// Replaces the labels of a share of the training samples, in [0, 1) and rounded to a number of
+/// samples, by another class each: symmetric noise. Samples and classes depend on `seed` alone; all
+/// samples, and all classes but the true one, are equally likely, so that the share is that of
+/// wrong labels. (Were the true class drawn, too, it would be that times (classes - 1) / classes.)
+/// Throws Error naming the option for a share outside the range and for data without classes.
+void AddLabelNoise(Dataset& data, double share, uint64_t seed);
+
 }  // namespace kudari::lab
 
 #endif  // KUDARI_LAB_DATA_H_

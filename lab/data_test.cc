@@ -609,5 +609,107 @@ TEST_F(SafeTensorsDataTest, BadTensorsAreNamed) {
             "tensor \"test/y\" has 2 values a sample, but must have 1");
 }
 
+// 90 training samples of the classes 0 to 9 whose x is their number, and others.
+Dataset Numbered() {
+  Dataset data{.name = "numbered", .shape = {1}, .classes = 10};
+  for (int i = 0; i < 90; ++i) {
+    data.train.x.push_back(static_cast<float>(i));
+    data.train.labels.push_back(i % 10);
+  }
+  data.train.samples = 90;
+  data.validation = {.x = {1, 2, 3}, .labels = {1, 2, 3}, .samples = 3};
+  data.test = {.x = {4, 5}, .labels = {4, 5}, .samples = 2};
+  return data;
+}
+
+std::vector<size_t> Changed(const Dataset& data) {
+  std::vector<size_t> rows;
+  for (size_t i = 0; i < data.train.labels.size(); ++i) {
+    const auto number = static_cast<int64_t>(data.train.x[i]);
+    if (data.train.labels[i] != number % 10) rows.push_back(i);
+  }
+  return rows;
+}
+
+TEST(LabelNoise, ChangesTheShareOfTheTrainingLabelsAlone) {
+  const Dataset clean = Numbered();
+  // 0.4 * 90 = 36, 0.05 * 90 = 4.5, 0.99 * 90 = 89.1.
+  for (const auto& [share, count] :
+       {std::pair{0.0, 0U}, std::pair{0.4, 36U}, std::pair{0.05, 5U}, std::pair{0.99, 89U}}) {
+    Dataset data = Numbered();
+    AddLabelNoise(data, share, 3);
+    EXPECT_EQ(Changed(data).size(), count) << share;
+    EXPECT_EQ(data.train.x, clean.train.x);
+    EXPECT_TRUE(SameSplit(data.validation, clean.validation));
+    EXPECT_TRUE(SameSplit(data.test, clean.test));
+    for (const int64_t label : data.train.labels) EXPECT_TRUE(label >= 0 && label < 10) << label;
+  }
+}
+
+TEST(LabelNoise, DependsOnTheSeedAlone) {
+  const auto labels = [](uint64_t seed) {
+    Dataset data = Numbered();
+    AddLabelNoise(data, 0.4, seed);
+    return data.train.labels;
+  };
+  EXPECT_EQ(labels(1), labels(1));
+  EXPECT_NE(labels(1), labels(2));
+  EXPECT_NE(labels(1), labels(1 + (uint64_t{1} << 32)));
+}
+
+// Over many seeds every sample is as likely as the other, and every class but its own.
+TEST(LabelNoise, IsSymmetric) {
+  constexpr int kSeeds = 2000;
+  std::vector<int> times(90), steps(10);
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    Dataset data = Numbered();
+    AddLabelNoise(data, 0.5, seed);
+    for (const size_t row : Changed(data)) {
+      ++times[row];
+      ++steps[(static_cast<size_t>(data.train.labels[row]) + 10 - row % 10) % 10];
+    }
+  }
+  // Five deviations of binomials: 2,000 times 1/2, and 90,000 times 1/9.
+  for (const int n : times) EXPECT_NEAR(n, 1000, 5 * std::sqrt(500.0));
+  EXPECT_EQ(steps[0], 0);
+  for (size_t i = 1; i < 10; ++i) EXPECT_NEAR(steps[i], 10000, 5 * std::sqrt(90000 * 8.0 / 81));
+}
+
+TEST(LabelNoise, OptionIsNamed) {
+  Dataset data = Numbered();
+  EXPECT_EQ(ErrorOf([&] { AddLabelNoise(data, 1, 1); }), "data.label_noise = 1 is outside [0, 1)");
+  EXPECT_THAT(ErrorOf([&] { AddLabelNoise(data, NAN, 1); }), HasSubstr("data.label_noise = nan"));
+  data.classes = 1;
+  EXPECT_EQ(ErrorOf([&] { AddLabelNoise(data, 0.5, 1); }),
+            "data.label_noise = 0.5 needs at least two classes; the data set numbered has one");
+  data.classes = 0;
+  EXPECT_EQ(ErrorOf([&] { AddLabelNoise(data, 0.5, 1); }),
+            "data.label_noise = 0.5 needs at least two classes; the data set numbered has other "
+            "targets");
+  EXPECT_NO_THROW(AddLabelNoise(data, 0, 1));
+}
+
+TEST(Samples, AreDrawnWithTheSeedInTheirOrder) {
+  const auto drawn = [](int64_t samples, uint64_t seed) {
+    Dataset data = Numbered();
+    KeepSamples(data, samples, seed);
+    EXPECT_EQ(data.train.Size(), samples == 0 ? 90 : samples);
+    EXPECT_THAT(Changed(data), IsEmpty());  // labels are still those of their samples
+    EXPECT_TRUE(std::ranges::is_sorted(data.train.x));
+    EXPECT_EQ(std::set<float>(data.train.x.begin(), data.train.x.end()).size(),
+              data.train.x.size());
+    EXPECT_TRUE(SameSplit(data.test, Numbered().test));
+    return data.train.x;
+  };
+  EXPECT_EQ(drawn(0, 1), Numbered().train.x);
+  EXPECT_EQ(drawn(90, 1), Numbered().train.x);
+  EXPECT_EQ(drawn(20, 1), drawn(20, 1));
+  EXPECT_NE(drawn(20, 1), drawn(20, 2));
+  Dataset data = Numbered();
+  EXPECT_EQ(ErrorOf([&] { KeepSamples(data, 91, 1); }),
+            "data.samples = 91 is outside [0, 90], the training samples of numbered without those "
+            "for validation");
+}
+
 }  // namespace
 }  // namespace kudari::lab

@@ -3,8 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <filesystem>
+#include <span>
+#include <utility>
+
 #include "kudari/error.h"
+#include "kudari/safetensors.h"
 #include "kudari/tensor.h"
+#include "lab/weights.h"
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
@@ -21,6 +28,14 @@ ModelConfig Vit() {
   config.dim = 8;
   config.depth = 2;
   config.heads = 2;
+  return config;
+}
+
+ModelConfig ResNet(int64_t depth, int64_t width) {
+  ModelConfig config;
+  config.name = "resnet";
+  config.depth = depth;
+  config.width = width;
   return config;
 }
 
@@ -42,6 +57,14 @@ TEST(Models, MapBatchesToOutputs) {
   }
 }
 
+TEST(Models, ResidualNetworksTakeImagesOfAnySize) {
+  for (const Shape& shape : {Shape{3, 4, 6}, Shape{1, 8, 8}, Shape{2, 5, 7}, Shape{1, 28, 28}}) {
+    const auto model = MakeModel(ResNet(8, 2), shape, 7);
+    const at::Tensor x = ::torch::randn({5, shape[0], shape[1], shape[2]});
+    EXPECT_THAT(model->forward(x).sizes().vec(), ElementsAre(5, 7));
+  }
+}
+
 TEST(Models, EveryParameterGetsAGradient) {
   for (const char* name : {"linear", "mlp", "vit"}) {
     for (const char* pool : {"mean", "class"}) {
@@ -54,6 +77,11 @@ TEST(Models, EveryParameterGetsAGradient) {
         ASSERT_TRUE(item.value().grad().defined()) << name << " " << item.key();
       }
     }
+  }
+  const auto model = MakeModel(ResNet(14, 2), {1, 8, 8}, 3);
+  model->forward(::torch::randn({5, 1, 8, 8})).square().sum().backward();
+  for (const auto& item : model->named_parameters()) {
+    ASSERT_TRUE(item.value().grad().defined()) << item.key();
   }
 }
 
@@ -82,6 +110,31 @@ TEST(Models, WeightsOfSixteenBits) {
   }
 }
 
+TEST(Models, BatchNormsStayInFloat32) {
+  for (const auto type : {at::kBFloat16, at::kHalf}) {
+    ::torch::manual_seed(1);
+    const auto model = MakeModel(ResNet(8, 4), {1, 8, 8}, 3);
+    const at::Tensor x = ::torch::randn({16, 1, 8, 8});
+    const at::Tensor full = model->forward(x);
+    model->StoreWeights(type);
+    for (const auto& item : model->named_parameters()) {
+      const bool norm = item.key().find("bn") != std::string::npos;
+      EXPECT_EQ(item.value().scalar_type(), norm ? at::kFloat : type) << item.key();
+    }
+    for (const auto& item : model->named_buffers()) {
+      const bool count = item.key().find("num_batches") != std::string::npos;
+      EXPECT_EQ(item.value().scalar_type(), count ? at::kLong : at::kFloat) << item.key();
+    }
+    const at::Tensor half = model->forward(x.to(type));
+    EXPECT_EQ(half.scalar_type(), type);
+    EXPECT_TRUE(at::allclose(half.to(at::kFloat), full, 0.05, 0.02));
+    half.to(at::kFloat).square().sum().backward();
+    for (const auto& item : model->named_parameters()) {
+      EXPECT_EQ(item.value().grad().scalar_type(), item.value().scalar_type()) << item.key();
+    }
+  }
+}
+
 TEST(Models, ParameterCounts) {
   ModelConfig config = Vit();
   const int64_t block = 2 * 2 * 8 + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8);
@@ -90,6 +143,19 @@ TEST(Models, ParameterCounts) {
   config.name = "mlp";
   config.hidden = {5, 4};
   EXPECT_EQ(MakeModel(config, {6}, 3)->ParameterCount(), (6 * 5 + 5) + (5 * 4 + 4) + (4 * 3 + 3));
+}
+
+// The paper says 0.27M of 20 layers; shortcuts have none. With 16, 32 and 64 channels, of weights
+// of convolutions and pairs of batch norm:
+//   conv1, bn1         9*3*16 + 2*16 = 464
+//   a block of 16      2*(9*16*16 + 2*16) = 4,672
+//   the first of 32    9*16*32 + 9*32*32 + 4*32 = 13,952      another    2*(9*32*32 + 2*32) =
+//   18,560 the first of 64    9*32*64 + 9*64*64 + 4*64 = 55,552      another    2*(9*64*64 + 2*64)
+//   = 73,984 head               64*10 + 10 = 650
+// 8 layers: 464 + 4,672 + 13,952 + 55,552 + 650; 20 layers: two more of each block.
+TEST(Models, ParameterCountsOfResidualNetworks) {
+  EXPECT_EQ(MakeModel(ResNet(8, 16), {3, 32, 32}, 10)->ParameterCount(), 75290);
+  EXPECT_EQ(MakeModel(ResNet(20, 16), {3, 32, 32}, 10)->ParameterCount(), 269722);
 }
 
 // What weight decay is kept from, and what a rule for matrices is given, follows from the names.
@@ -109,6 +175,85 @@ TEST(Models, NamesTellTheirClasses) {
   EXPECT_EQ(class_of("blocks.1.fc1.bias"), TensorClass::kBias);
   EXPECT_EQ(class_of("norm.weight"), TensorClass::kNorm);
   EXPECT_EQ(class_of("head.weight"), TensorClass::kHead);
+}
+
+TEST(Models, NamesTellTheirClassesInResidualNetworks) {
+  const auto parameters = MakeModel(ResNet(8, 2), {1, 4, 4}, 3)->named_parameters();
+  const auto class_of = [&](const std::string& name) {
+    return Classify(name, parameters[name].sizes().vec());
+  };
+  EXPECT_EQ(class_of("conv1.weight"), TensorClass::kConvolution);
+  EXPECT_EQ(class_of("blocks.2.conv2.weight"), TensorClass::kConvolution);
+  EXPECT_EQ(class_of("bn1.weight"), TensorClass::kNorm);
+  EXPECT_EQ(class_of("blocks.1.bn2.weight"), TensorClass::kNorm);
+  EXPECT_EQ(class_of("blocks.1.bn2.bias"), TensorClass::kBias);
+  EXPECT_EQ(class_of("head.weight"), TensorClass::kHead);
+}
+
+// torch in Python, on images of an odd size (tests/golden/make_resnet.py).
+TEST(Models, ResidualNetworkDoesAsTorchDoes) {
+  const std::filesystem::path data = std::filesystem::path(KUDARI_SOURCE_DIR) / "tests/golden/data";
+  const auto model = MakeModel(ResNet(8, 2), {2, 7, 7}, 3);
+  LoadWeights(*model, data / "resnet8.safetensors");
+  const SafeTensorsFile file(data / "resnet8_expected.safetensors");
+  const auto expected = [&](const std::string& name) {
+    const std::span<const float> values = file.Floats(name);
+    return ::torch::tensor(std::vector<float>(values.begin(), values.end()))
+        .view(file.Find(name).shape);
+  };
+  const auto close = [&](const at::Tensor& value, const std::string& name) {
+    return at::allclose(value, expected(name), 1e-5, 1e-5);
+  };
+  model->eval();
+  EXPECT_TRUE(close(model->forward(expected("x")), "evaluation"));
+  model->train();
+  const at::Tensor outputs = model->forward(expected("x"));
+  EXPECT_TRUE(close(outputs, "training"));
+  outputs.square().sum().backward();
+  for (const auto& item : model->named_parameters()) {
+    EXPECT_TRUE(at::allclose(item.value().grad(), expected("grad/" + item.key()), 1e-4, 1e-4))
+        << item.key();
+  }
+  for (const auto& item : model->named_buffers()) {
+    if (!item.value().is_floating_point()) continue;
+    EXPECT_TRUE(close(item.value(), "after/" + item.key())) << item.key();
+  }
+}
+
+// Where the blocks add nothing, images pass: every fourth pixel, in the first channels.
+TEST(Models, ShortcutsHaveNoParameters) {
+  ::torch::manual_seed(1);
+  const auto model = MakeModel(ResNet(14, 4), {3, 8, 8}, 5);
+  const ::torch::NoGradGuard no_grad;
+  auto parameters = model->named_parameters();
+  for (const auto& item : parameters) {
+    if (item.key().find("bn2") != std::string::npos) item.value().zero_();
+  }
+  model->eval();
+  const at::Tensor x = ::torch::randn({6, 3, 8, 8});
+  at::Tensor stem = at::conv2d(x, parameters["conv1.weight"], {}, 1, 1);
+  stem = ::torch::relu(stem / std::sqrt(1 + 1e-5));  // the statistics before any training
+  at::Tensor pooled = ::torch::zeros({6, 16});
+  for (const int row : {0, 4}) {
+    for (const int column : {0, 4}) {
+      pooled.narrow(1, 0, 4) += stem.select(2, row).select(2, column) / 4;
+    }
+  }
+  const at::Tensor expected =
+      at::linear(pooled, parameters["head.weight"], parameters["head.bias"]);
+  EXPECT_TRUE(at::allclose(model->forward(x), expected, 1e-4, 1e-6));
+}
+
+// He's: deviation sqrt(2 / (9 outputs)).
+TEST(Models, ConvolutionsStartAsHeSays) {
+  ::torch::manual_seed(1);
+  const auto parameters = MakeModel(ResNet(8, 16), {3, 8, 8}, 10)->named_parameters();
+  for (const auto& [name, outputs] :
+       {std::pair<const char*, double>{"conv1.weight", 16}, {"blocks.2.conv1.weight", 64}}) {
+    const at::Tensor& w = parameters[name];
+    const double deviation = std::sqrt(2 / (9 * outputs));
+    EXPECT_NEAR(w.std().item<double>(), deviation, 0.1 * deviation) << name;
+  }
 }
 
 // Without its positions the transformer could not tell the upper half from the lower one.
@@ -150,6 +295,21 @@ TEST(Models, ErrorsNameTheOption) {
   config.heads = 3;
   EXPECT_EQ(MessageOf(config, {1, 8, 8}), "model.heads = 3 does not divide model.dim = 8");
   EXPECT_THAT(MessageOf(Vit(), {64}), HasSubstr("needs images"));
+  EXPECT_EQ(
+      MessageOf(ResNet(9, 16), {1, 8, 8}),
+      "model.depth = 9 is no depth of a resnet, which has 6 n + 2 layers: 8, 14, 20, 26, ...");
+  EXPECT_THAT(MessageOf(ResNet(2, 16), {1, 8, 8}), HasSubstr("model.depth = 2 is no depth"));
+  EXPECT_EQ(MessageOf(ResNet(8, 16), {64}),
+            "model.name = \"resnet\" needs images [channels, height, width]; a sample of the data "
+            "has the shape [64]");
+  EXPECT_EQ(MessageOf(ResNet(8, 16), {1, 8, 3}),
+            "model.name = \"resnet\" needs images of at least 4 x 4, not 8 x 3");
+  const auto model = MakeModel(ResNet(8, 2), {1, 4, 4}, 3);
+  const auto forward = [&] { model->forward(::torch::randn({1, 1, 4, 4})); };
+  EXPECT_THAT(kudari::testing::ErrorOf(forward),
+              HasSubstr("train.batch_size leaves a batch of one"));
+  model->eval();
+  EXPECT_NO_THROW(forward());
 }
 
 }  // namespace

@@ -16,6 +16,13 @@ namespace {
 using ::at::Tensor;
 
 constexpr int64_t kEvaluationBatch = 512;
+constexpr int kStatisticsBatches = 20;
+
+std::vector<Tensor> Copies(const std::vector<Tensor>& tensors) {
+  std::vector<Tensor> copies;
+  for (const Tensor& t : tensors) copies.push_back(t.detach().clone());
+  return copies;
+}
 
 at::ScalarType TypeOf(std::string_view name) {
   if (name == "f32") return at::kFloat;
@@ -57,6 +64,35 @@ Tensor Forward(Model& model, const Tensor& x, const Compute& compute) {
   if (!compute.autocast) return model.forward(x.to(compute.weights)).to(at::kFloat);
   const kudari::torch::Autocast autocast(*compute.autocast);
   return model.forward(x).to(at::kFloat);
+}
+
+EvaluatedWeights::Kept::Kept(Model& model) {
+  for (const Tensor& buffer : model.buffers()) buffers_.emplace_back(buffer, buffer.clone());
+}
+
+EvaluatedWeights::Kept::~Kept() {
+  const ::torch::NoGradGuard no_grad;
+  for (auto& [buffer, before] : buffers_) buffer.copy_(before);
+}
+
+EvaluatedWeights::EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& model,
+                                   const Samples& training, const TrainConfig& config,
+                                   const Compute& compute)
+    : statistics_(model) {
+  std::vector<Tensor> trained;
+  if (!model.buffers().empty()) trained = Copies(model.parameters());
+  view_.emplace(optimizer.Evaluation());
+  const auto same = [](const Tensor& a, const Tensor& b) { return a.equal(b); };
+  if (std::ranges::equal(trained, trained.empty() ? trained : model.parameters(), same)) return;
+  TrainConfig order = config;
+  order.shuffle = true;
+  Batches batches(training, order);
+  batches.StartEpoch();
+  kudari::torch::UpdateBatchNorm(model, [&] {
+    for (int i = 0; i < kStatisticsBatches && batches.MoreFull(); ++i) {
+      Forward(model, batches.Next().x, compute);
+    }
+  });
 }
 
 Score Evaluate(Model& model, const Samples& samples, Loss loss, const Compute& compute) {

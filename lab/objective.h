@@ -4,7 +4,10 @@
 #include <torch/torch.h>
 
 #include <optional>
+#include <utility>
+#include <vector>
 
+#include "kudari/torch.h"
 #include "lab/batches.h"
 #include "lab/metrics.h"
 #include "lab/models.h"
@@ -30,6 +33,32 @@ Compute ComputeOf(const TrainConfig& config);
 
 /// The model's output for a batch, as float32: losses need more than 16 bits.
 at::Tensor Forward(Model& model, const at::Tensor& x, const Compute& compute);
+
+/// The weights to be evaluated, in the model for as long as this lives, and running statistics of
+/// batch norms that fit them: where they are not the weights that are trained, averages over the
+/// full batches, 20 at most, of the first epoch in shuffled order. Then both are again what they
+/// were, bit for bit.
+class EvaluatedWeights {
+ public:
+  EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& model, const Samples& training,
+                   const TrainConfig& config, const Compute& compute);
+
+ private:
+  // Buffers and what they held, which they hold again at the end.
+  class Kept {
+   public:
+    explicit Kept(Model& model);
+    ~Kept();
+    Kept(const Kept&) = delete;
+    Kept& operator=(const Kept&) = delete;
+
+   private:
+    std::vector<std::pair<at::Tensor, at::Tensor>> buffers_;
+  };
+
+  Kept statistics_;
+  std::optional<EvaluationView> view_;
+};
 
 /// Mean loss and accuracy over all samples, of the model in evaluation mode; it is left in training
 /// mode.

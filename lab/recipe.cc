@@ -8,6 +8,7 @@
 #include <limits>
 #include <optional>
 #include <sstream>
+#include <utility>
 #include <variant>
 
 #include "core/nearest.h"
@@ -35,6 +36,7 @@ struct Option {
   int64_t least = 0, most = 0;            // of an integer or a list of them
   std::vector<std::string> choices = {};  // of a string; empty: any
   std::vector<std::string> only = {};     // values of `name`; empty: all
+  std::vector<std::pair<std::string, int64_t>> defaults = {};  // of an integer, by value of `name`
   std::string doc;
 };
 
@@ -43,8 +45,9 @@ const std::vector<Option<ModelConfig>>& ModelOptions() {
   static const std::vector<Option<M>> options = {
       {.name = "name",
        .member = &M::name,
-       .choices = {"linear", "mlp", "vit"},
-       .doc = "linear: one layer; mlp: hidden layers with GELU; vit: pre-norm vision transformer"},
+       .choices = {"linear", "mlp", "vit", "resnet"},
+       .doc = "linear: one layer; mlp: hidden layers with GELU; vit: pre-norm vision transformer; "
+              "resnet: the residual network for CIFAR, with batch norm"},
       {.name = "hidden",
        .member = &M::hidden,
        .least = 1,
@@ -67,8 +70,17 @@ const std::vector<Option<ModelConfig>>& ModelOptions() {
        .member = &M::depth,
        .least = 1,
        .most = kMany,
-       .only = {"vit"},
-       .doc = "number of transformer blocks"},
+       .only = {"vit", "resnet"},
+       .defaults = {{"resnet", 8}},
+       .doc = "transformer blocks of a vit; layers of a resnet, 6 n + 2 for three stages of n "
+              "residual blocks"},
+      {.name = "width",
+       .member = &M::width,
+       .least = 1,
+       .most = kMany,
+       .only = {"resnet"},
+       .doc = "channels of the first stage; the second and the third have two and four times as "
+              "many"},
       {.name = "heads",
        .member = &M::heads,
        .least = 1,
@@ -111,6 +123,17 @@ const std::vector<Option<DataConfig>>& DataOptions() {
        .low = 0,
        .high = kBelow1,
        .doc = "share of the data that is held out of training for validation"},
+      {.name = "samples",
+       .member = &D::samples,
+       .least = 0,
+       .most = kMany,
+       .doc = "train on this many of the training samples, drawn with the seed; 0: on all"},
+      {.name = "label_noise",
+       .member = &D::label_noise,
+       .low = 0,
+       .high = kBelow1,
+       .doc = "share of the training labels that are replaced by one of the other classes, drawn "
+              "evenly; validation and test stay as they are"},
   };
   return options;
 }
@@ -138,7 +161,8 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
        .member = &T::seed,
        .least = 0,
        .most = INT64_MAX,
-       .doc = "decides about the split of the data, the initial weights and the order of samples"},
+       .doc = "decides about the split of the data, label noise, the initial weights and the order "
+              "of samples"},
       {.name = "shuffle", .member = &T::shuffle, .doc = "a new order of samples for every epoch"},
       {.name = "eval_every",
        .member = &T::eval_every,
@@ -228,6 +252,16 @@ bool Applies(const Option<C>& option, const C& config) {
   return true;
 }
 
+// Sets the default that an option has for the configuration's name.
+template <class C>
+void SetDefault(const Option<C>& option, C& config) {
+  if constexpr (requires { config.name; }) {
+    for (const auto& [name, value] : option.defaults) {
+      if (name == config.name) config.*std::get<int64_t C::*>(option.member) = value;
+    }
+  }
+}
+
 // Reads one option's value into the member, with the reader's checks.
 template <class C>
 void Read(TableReader& reader, const Option<C>& option, C& config) {
@@ -299,7 +333,10 @@ C ReadTable(TableReader& root, std::string_view name, const std::vector<Option<C
   C config;
   std::optional<TableReader> table = root.Table(name);
   if (!table) return config;
-  for (const auto& option : options) Read(*table, option, config);
+  for (const auto& option : options) {  // of which the name is the first
+    SetDefault(option, config);
+    Read(*table, option, config);
+  }
   table->Finish();
   for (const auto& option : options) {
     if constexpr (requires { config.name; }) {
@@ -332,7 +369,9 @@ Description DescribeTable(std::string name, std::string summary,
   d.summary = std::move(summary);
   for (const auto& o : options) {
     const std::string only = o.only.empty() ? "" : fmt::format("{}: ", fmt::join(o.only, ", "));
-    d.options.push_back({o.name, ValueText(o, C{}), RangeOf(o), only + o.doc});
+    std::string defaults = ValueText(o, C{});
+    for (const auto& [owner, value] : o.defaults) defaults += fmt::format(", {}: {}", owner, value);
+    d.options.push_back({o.name, std::move(defaults), RangeOf(o), only + o.doc});
   }
   return d;
 }

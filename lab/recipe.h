@@ -18,7 +18,9 @@ namespace kudari::lab {
 struct ModelConfig {
   std::string name = "vit";
   std::vector<int64_t> hidden = {128};
-  int64_t patch = 4, dim = 64, depth = 4, heads = 4, mlp_ratio = 4;
+  int64_t patch = 4, dim = 64, heads = 4, mlp_ratio = 4;
+  int64_t depth = 4;  // of a resnet 8 unless a recipe says more
+  int64_t width = 16;
   std::string pool = "mean";
   double dropout = 0;
 
@@ -30,6 +32,8 @@ struct DataConfig {
   std::string name = "digits";
   std::string path;
   double validation = 0.2;
+  int64_t samples = 0;
+  double label_noise = 0;
 
   friend bool operator==(const DataConfig&, const DataConfig&) = default;
 };

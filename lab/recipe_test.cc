@@ -54,11 +54,12 @@ TEST(Recipe, ReadsWhatIsGivenAndFillsTheRest) {
 
 TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
   for (const std::string set :
-       {"model.pool=class", "model.name=linear", "data.path=a \"b\\c", "train.min_grad_norm=1e-5",
-        "train.steps=12", "hessian.every=3", "train.precision=bf16", "train.weights=f16",
-        "train.loss_scale=none", "train.loss_scale=1024.5"}) {
+       {"model.pool=class", "model.name=linear", "model.name=resnet", "data.label_noise=0.4",
+        "data.samples=6000", "data.path=a \"b\\c", "train.min_grad_norm=1e-5", "train.steps=12",
+        "hessian.every=3", "train.precision=bf16", "train.weights=f16", "train.loss_scale=none",
+        "train.loss_scale=1024.5"}) {
     std::string text(kRecipe);
-    if (set == "model.name=linear") text.erase(text.find("patch"), 10);
+    if (set.starts_with("model.name")) text.erase(text.find("patch"), 10);
     Recipe recipe = ParseTrainRecipe(text, "r.toml", {set});
     recipe.optimizer = Complete(recipe.optimizer);
     const std::string full = ToToml(recipe);
@@ -152,6 +153,29 @@ TEST(Recipe, LossScalesAreNamesOrNumbers) {
 TEST(Recipe, OptionsOfAnotherModelAreErrors) {
   EXPECT_EQ(MessageOf(With("model", "hidden = [3]")),
             "r.toml:2: model.hidden: is no option of model \"vit\", only of mlp");
+}
+
+TEST(Recipe, DepthHasADefaultForEachModel) {
+  const auto depth = [](const std::string& model) {
+    return ParseTrainRecipe("model = {" + model + "}\noptimizer = {rule = \"sgd\", lr = 1}", "r")
+        .model.depth;
+  };
+  EXPECT_EQ(depth("name = \"vit\""), 4);
+  EXPECT_EQ(depth(""), 4);
+  EXPECT_EQ(depth("name = \"resnet\""), 8);
+  EXPECT_EQ(depth("name = \"resnet\", depth = 20"), 20);
+  EXPECT_EQ(depth("depth = 20, name = \"resnet\""), 20);
+  EXPECT_EQ(MessageOf(With("model", "width = 3")),
+            "r.toml:2: model.width: is no option of model \"vit\", only of resnet");
+  EXPECT_THAT(
+      MessageOf("model = {name = \"mlp\", depth = 3}\noptimizer = {rule = \"sgd\", lr = 1}"),
+      HasSubstr("model.depth: is no option of model \"mlp\", only of vit and resnet"));
+}
+
+TEST(Recipe, SharesOfDataAreChecked) {
+  EXPECT_EQ(MessageOf(With("data", "label_noise = 1")),
+            "r.toml:5: data.label_noise: 1 is outside [0, 1)");
+  EXPECT_THAT(MessageOf(With("data", "samples = -1")), HasSubstr("data.samples: -1 is outside"));
 }
 
 TEST(Recipe, SetChangesAndAdds) {

@@ -134,6 +134,8 @@ Run::Run(const TrainOptions& options, std::FILE* console)
   if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
   data_ = LoadData(recipe_.data.name, recipe_.data.path, static_cast<uint64_t>(train.seed),
                    recipe_.data.validation);
+  KeepSamples(data_, recipe_.data.samples, static_cast<uint64_t>(train.seed));
+  AddLabelNoise(data_, recipe_.data.label_noise, static_cast<uint64_t>(train.seed));
   if (data_.train.Size() == 0) throw Error(fmt::format("{}: no training samples", data_.name));
   train_ = ToSamples(data_.train, data_);
   validation_ = ToSamples(data_.validation, data_);
@@ -195,7 +197,7 @@ TrainResult Run::Execute() {
   TrainEpochs();
   seconds_ = Seconds(start_);
   if (!result_.diverged) {
-    const auto view = optimizer_->Evaluation();
+    const EvaluatedWeights view(*optimizer_, *model_, train_, recipe_.train, compute_);
     result_.test = Evaluate(*model_, test_, loss_, compute_);
     metrics_->Write(ScoreJson(last_.step, "test", result_.test));
     SaveWeights(*model_, out_ / "model.safetensors");
@@ -259,13 +261,15 @@ void Run::EstimateHessian() {
   if (!hessian_batches_->MoreFull()) hessian_batches_->StartEpoch();
   const Samples batch = hessian_batches_->Next();
   const auto logits = [&] { return Forward(*model_, batch.x, {.weights = compute_.weights}); };
+  const kudari::torch::EstimateOptions keep{.keep_buffers = model_.get()};
   if (estimator_ == "gnb") {
-    optimizer_->UpdateHessian(kudari::torch::GaussNewtonBartlett(optimizer_->Parameters(), logits));
+    optimizer_->UpdateHessian(
+        kudari::torch::GaussNewtonBartlett(optimizer_->Parameters(), logits, keep));
   } else {
     const auto loss = [&] {
       return LossOf(loss_, logits(), batch.y, recipe_.train.label_smoothing);
     };
-    optimizer_->UpdateHessian(kudari::torch::Hutchinson(optimizer_->Parameters(), loss));
+    optimizer_->UpdateHessian(kudari::torch::Hutchinson(optimizer_->Parameters(), loss, keep));
   }
 }
 
@@ -325,7 +329,7 @@ void Run::EvaluateNow() {
   if (validation_.size() > 0) {
     Score score;
     {
-      const auto view = optimizer_->Evaluation();
+      const EvaluatedWeights view(*optimizer_, *model_, train_, recipe_.train, compute_);
       score = Evaluate(*model_, validation_, loss_, compute_);
     }
     result_.validation = score;

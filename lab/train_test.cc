@@ -19,8 +19,13 @@
 
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
+#include "lab/batches.h"
+#include "lab/data.h"
+#include "lab/models.h"
+#include "lab/objective.h"
 #include "lab/recipe.h"
 #include "lab/text_file.h"
+#include "lab/weights.h"
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
@@ -646,6 +651,96 @@ TEST(TrainEndToEnd, SevenBytesLearnDigits) {
   fs::remove_all(out);
 }
 
+// The same recipe for a residual network, with what `train` adds to it.
+std::string ResNetRecipe() {
+  return "[model]\nname = \"resnet\"\nwidth = 4\n" +
+         std::string(kRecipe.substr(kRecipe.find("[data]")));
+}
+
+// The test loss of what a run has saved.
+double LossOfSaved(const fs::path& out) {
+  const Recipe recipe = ReadTrainRecipe(out / "recipe.toml");
+  Dataset data = LoadData(recipe.data.name, recipe.data.path,
+                          static_cast<uint64_t>(recipe.train.seed), recipe.data.validation);
+  const auto model = MakeModel(recipe.model, data.shape, data.Outputs());
+  LoadWeights(*model, out / "model.safetensors");
+  return Evaluate(*model, ToSamples(data.test, data), Loss::kCrossEntropy, {}).loss;
+}
+
+TEST_F(TrainTest, ResidualNetworkIsSavedAsItWasEvaluated) {
+  WriteRecipe(ResNetRecipe());
+  const std::vector<std::string> sets = {"train.epochs=6"};
+  const TrainResult plain = Go(Options(sets, "a"));
+  EXPECT_GE(plain.test.accuracy, 0.9);
+  EXPECT_EQ(LossOfSaved(dir_ / "a"), plain.test.loss);
+  // Averages are evaluated, and saved, with statistics of their own; training does not notice.
+  std::vector<std::string> averaged = sets;
+  averaged.insert(averaged.end(), {"optimizer.ema={decay=0.9}", "train.eval_every=3"});
+  const TrainResult ema = Go(Options(averaged, "b"));
+  EXPECT_GE(ema.test.accuracy, 0.9);
+  EXPECT_NE(ema.test.loss, plain.test.loss);
+  EXPECT_EQ(LossOfSaved(dir_ / "b"), ema.test.loss);
+  const auto a = Metrics("lr", "a"), b = Metrics("lr", "b");
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i]["loss"], b[i]["loss"]);
+}
+
+TEST_F(TrainTest, ResidualNetworkTrainsInSixteenBits) {
+  WriteRecipe(ResNetRecipe());
+  for (const std::string type : {"bf16", "f16"}) {
+    for (const std::string where : {"train.precision=", "train.weights="}) {
+      std::vector<std::string> sets = {where + type, "train.epochs=6", "train.loss_scale=1024"};
+      if (where == "train.weights=") sets.emplace_back("optimizer.precision.master=float32");
+      const TrainResult result = Go(Options(sets));
+      EXPECT_GE(result.test.accuracy, 0.9) << where << type;
+      EXPECT_EQ(result.skipped, 0);
+    }
+  }
+}
+
+// With steps of no length nothing but the batches of training moves the statistics.
+TEST_F(TrainTest, EstimatesOfTheHessianLeaveStatisticsAlone) {
+  WriteRecipe(ResNetRecipe());
+  const auto model = [this](const std::string& rule, const std::string& every) {
+    Go(Options({"optimizer.rule=" + rule, "optimizer.lr=0", "hessian.every=" + every}));
+    return ReadTextFile(dir_ / "out/model.safetensors");
+  };
+  for (const std::string rule : {"sophia", "sophia_h"}) {
+    EXPECT_EQ(model(rule, "1"), model(rule, "1000")) << rule;
+  }
+}
+
+TEST_F(TrainTest, LabelNoiseIsInTrainingAlone) {
+  const auto run = [this](const std::string& noise) {
+    const TrainResult result =
+        Go(Options({"data.label_noise=" + noise, "optimizer.lr=0", "train.epochs=1"}));
+    return std::pair(result, Metrics("lr").front()["loss"].get<double>());
+  };
+  const auto [clean, clean_loss] = run("0");
+  const auto [noisy, noisy_loss] = run("0.5");
+  EXPECT_EQ(noisy.validation.loss, clean.validation.loss);
+  EXPECT_EQ(noisy.test.loss, clean.test.loss);
+  EXPECT_NE(noisy_loss, clean_loss);
+  EXPECT_EQ(run("0.5").second, noisy_loss);
+}
+
+TEST_F(TrainTest, TrainsOnSomeSamples) {
+  // 120 are left for training; 40 of them are three batches of 16.
+  EXPECT_EQ(Go(Options({"data.samples=40"})).steps, 6);
+  EXPECT_THAT(console_, HasSubstr("(40 training, 30 validation, 60 test samples)"));
+  EXPECT_THAT(MessageOf(Options({"data.samples=121"})),
+              HasSubstr("data.samples = 121 is outside [0, 120]"));
+}
+
+TEST(TrainEndToEnd, ResidualNetworkReaches97PercentOfDigits) {
+  const fs::path out = fs::path(::testing::TempDir()) / ("resnet-" + std::to_string(getpid()));
+  TrainOptions options;
+  options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes/digits-resnet8.toml";
+  options.out = out;
+  EXPECT_GE(Train(options, stdout).test.accuracy, 0.97);
+  fs::remove_all(out);
+}
+
 // Every recipe that the project ships can be read.
 TEST(Recipes, AreAllValid) {
   int count = 0;
@@ -653,7 +748,7 @@ TEST(Recipes, AreAllValid) {
     EXPECT_NO_THROW(ReadTrainRecipe(entry.path())) << entry.path();
     ++count;
   }
-  EXPECT_GE(count, 8);
+  EXPECT_GE(count, 10);
 }
 
 }  // namespace

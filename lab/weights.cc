@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <string>
@@ -31,24 +32,41 @@ Tensor View(const SafeTensor& stored, const fs::path& path) {
   return ::torch::from_blob(data, stored.shape, type->second);
 }
 
+void Assign(const Tensor& to, const std::string& name, const SafeTensorsFile& file,
+            const fs::path& path) {
+  const SafeTensor& stored = file.Find(name);
+  if (to.sizes() != at::IntArrayRef(stored.shape)) {
+    throw Error(fmt::format("{}: tensor \"{}\" has the shape [{}], the model's has [{}]",
+                            path.string(), name, fmt::join(stored.shape, ", "),
+                            fmt::join(to.sizes(), ", ")));
+  }
+  to.copy_(View(stored, path));
+}
+
+// The buffers that evaluation depends on: running statistics, not the numbers of batches in them.
+std::map<std::string, Tensor> Statistics(const Model& model) {
+  std::map<std::string, Tensor> statistics;
+  for (const auto& item : model.named_buffers()) {
+    if (item.value().is_floating_point()) statistics.emplace(item.key(), item.value());
+  }
+  return statistics;
+}
+
 }  // namespace
 
 void LoadWeights(Model& model, const fs::path& path) {
   const ::torch::NoGradGuard no_grad;
   const SafeTensorsFile file(path);
   const auto parameters = model.named_parameters();
-  for (const auto& item : parameters) {
-    const Tensor& weight = item.value();
-    const SafeTensor& stored = file.Find(item.key());
-    if (weight.sizes() != at::IntArrayRef(stored.shape)) {
-      throw Error(fmt::format("{}: tensor \"{}\" has the shape [{}], the model's has [{}]",
-                              path.string(), item.key(), fmt::join(stored.shape, ", "),
-                              fmt::join(weight.sizes(), ", ")));
-    }
-    weight.copy_(View(stored, path));
+  const auto buffers = model.named_buffers();
+  const auto statistics = Statistics(model);
+  for (const auto& item : parameters) Assign(item.value(), item.key(), file, path);
+  const auto in_file = [&](const auto& item) { return file.Contains(item.first); };
+  if (std::ranges::any_of(statistics, in_file)) {
+    for (const auto& [name, value] : statistics) Assign(value, name, file, path);
   }
   for (const SafeTensor& stored : file.tensors()) {
-    if (!parameters.contains(stored.name)) {
+    if (!parameters.contains(stored.name) && !buffers.contains(stored.name)) {
       throw Error(fmt::format("{}: the model has no parameter \"{}\"", path.string(), stored.name));
     }
   }
@@ -57,11 +75,13 @@ void LoadWeights(Model& model, const fs::path& path) {
 void SaveWeights(const Model& model, const fs::path& path) {
   std::vector<Tensor> values;  // keeps converted ones alive
   std::vector<FloatTensor> tensors;
-  for (const auto& item : model.named_parameters()) {
-    const Tensor& p = values.emplace_back(item.value().detach().to(at::kFloat));
+  const auto add = [&](const std::string& name, const Tensor& value) {
+    const Tensor& v = values.emplace_back(value.detach().to(at::kFloat));
     tensors.push_back(
-        {item.key(), p.sizes().vec(), {p.data_ptr<float>(), static_cast<size_t>(p.numel())}});
-  }
+        {name, v.sizes().vec(), {v.data_ptr<float>(), static_cast<size_t>(v.numel())}});
+  };
+  for (const auto& item : model.named_parameters()) add(item.key(), item.value());
+  for (const auto& [name, value] : Statistics(model)) add(name, value);
   WriteSafeTensors(path, tensors);
 }
 
