@@ -34,7 +34,13 @@ int Run(int argc, char** argv) {
   train_app->add_option("--out", train.out, "Folder of results [runs/<recipe>]");
   train_app->add_option("--export", train.export_file, "Write the final weights here too");
   train_app->add_flag("--explain", train.explain, "Say how each parameter is treated, and stop");
-  train_app->callback([&] { exit_code = Train(train, stdout).diverged ? 1 : 0; });
+  std::string track;
+  train_app->add_option("--track", track, "Statistics of the gradient's parts: components")
+      ->check(CLI::IsMember({"components"}));
+  train_app->callback([&] {
+    train.track_components = !track.empty();
+    exit_code = Train(train, stdout).diverged ? 1 : 0;
+  });
 
   TrainOptions plan;
   auto* const plan_app = app.add_subcommand("plan", "Say what a recipe takes in memory");

@@ -19,9 +19,11 @@ struct StepRecord {
   double grad_norm = 0;  ///< before clipping, of the plain loss
   bool skipped = false;
   double loss_scale = 1;
-  double seconds = 0;  ///< since training began
+  int64_t gradients = 1;  ///< forward and backward calls
+  double seconds = 0;     ///< since training began
   /// What 16-bit weights and 8-bit state lost, if the optimiser counts that.
   std::span<const Numerics> numerics = {};
+  std::string components = {};  ///< a JSON object, if they are tracked
 };
 
 /// Mean loss and share of right answers over a data set; the accuracy of a regression is a NaN.

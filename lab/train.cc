@@ -22,6 +22,7 @@
 #include "kudari/torch.h"
 #include "kudari/torch_amp.h"
 #include "lab/batches.h"
+#include "lab/components.h"
 #include "lab/data.h"
 #include "lab/explain.h"
 #include "lab/models.h"
@@ -78,7 +79,8 @@ class Run {
   void CheckOutput() const;
   void TrainEpochs();
   void TakeStep();
-  Evaluation NextLoss();
+  void CheckTracking() const;
+  Evaluation NextLoss(Pass pass);
   void FindEstimator();
   void EstimateHessian();
   void EvaluateNow();
@@ -110,6 +112,9 @@ class Run {
   std::optional<size_t> lr_index_;          // of a parameter whose lr is shown
   std::string estimator_;                   // "" if no rule uses the Hessian
   std::optional<Batches> hessian_batches_;  // apart, so that estimates cost no training data
+  std::vector<Samples> step_batches_;       // of the step, for perturbed passes over them
+  size_t repeated_ = 0;
+  std::optional<ComponentTracker> tracker_;
 
   Clock::time_point start_;
   StepRecord last_;
@@ -161,6 +166,8 @@ Run::Run(const TrainOptions& options, std::FILE* console)
     if (!lr_index_ || rank(i) < rank(*lr_index_)) lr_index_ = i;
   }
   FindEstimator();
+  CheckTracking();
+  if (options.track_components) tracker_.emplace();
 
   const int64_t batch_count = (train_.size() + train.batch_size - 1) / train.batch_size;
   const int64_t accumulate = recipe_.optimizer.accumulate;
@@ -170,6 +177,19 @@ Run::Run(const TrainOptions& options, std::FILE* console)
   result_.validation = result_.test = {kNan, kNan};
   result_.best_val_accuracy = kNan;
   if (!options.explain) CheckOutput();
+}
+
+void Run::CheckTracking() const {
+  if (!options_.track_components) return;
+  if (!optimizer_->engine().spec().sharpness) {
+    throw Error(fmt::format(
+        "--track components needs a sharpness-aware source, such as sam; optimizer.source = \"{}\"",
+        recipe_.optimizer.source));
+  }
+  if (recipe_.optimizer.accumulate > 1) {
+    throw Error(fmt::format("--track components needs optimizer.accumulate = 1, not {}",
+                            recipe_.optimizer.accumulate));
+  }
 }
 
 // What can be known beforehand is better said before an hour of training than after it.
@@ -224,13 +244,26 @@ void Run::TrainEpochs() {
 }
 
 // The oracle of a step: forward and backward over one batch.
-Evaluation Run::NextLoss() {
-  if (!batches_->More()) return {0, 0};
-  const Samples batch = batches_->Next();
-  samples_seen_ += batch.size();
+Evaluation Run::NextLoss(Pass pass) {
+  if (pass == Pass::kPlain) {
+    if (!batches_->More()) return {0, 0};
+    step_batches_.push_back(batches_->Next());
+    samples_seen_ += step_batches_.back().size();
+  }
+  const Samples& batch =
+      pass == Pass::kPlain ? step_batches_.back() : step_batches_.at(repeated_++);
+  ++last_.gradients;
   const Tensor output = Forward(*model_, batch.x, compute_);
   const Tensor loss = LossOf(loss_, output, batch.y, recipe_.train.label_smoothing);
   (scaler_ ? scaler_->Scale(loss) : loss).backward();
+  if (tracker_ && optimizer_->engine().steps() % optimizer_->engine().spec().sharpness->k == 0) {
+    const double scale = scaler_ ? scaler_->scale() : 1;
+    if (pass == Pass::kPlain) {
+      tracker_->Plain(optimizer_->Parameters(), scale);
+    } else {
+      tracker_->Perturbed(optimizer_->Parameters(), scale);
+    }
+  }
   return {loss.item<double>(), static_cast<double>(batch.size())};
 }
 
@@ -276,11 +309,16 @@ void Run::EstimateHessian() {
 void Run::TakeStep() {
   const int64_t seen_before = samples_seen_;
   last_.lr = lr_index_ ? optimizer_->engine().Value(*lr_index_, "lr") : kNan;
-  const std::function<Evaluation()> closure = [this] { return NextLoss(); };
+  step_batches_.clear();
+  repeated_ = 0;
+  last_.gradients = 0;
+  const std::function<Evaluation(Pass)> closure = [this](Pass pass) { return NextLoss(pass); };
   const Report report = scaler_ ? scaler_->Step(*optimizer_, closure) : optimizer_->Step(closure);
   if (scaler_) scaler_->Update();
   ++last_.step;
   result_.skipped += report.skipped ? 1 : 0;
+  result_.gradients += last_.gradients;
+  last_.components = tracker_ && tracker_->Complete() ? tracker_->Json() : "";
   if (!estimator_.empty() && !report.skipped && last_.step % recipe_.hessian.every == 0) {
     EstimateHessian();
   }
@@ -423,6 +461,11 @@ std::string Run::Summary() const {
                            static_cast<double>(samples_seen_) / seconds_)},
       {"stopped", result_.stopped},
       {"training loss", fmt::format("{:.4f}", last_.loss)}};
+  if (result_.gradients != last_.step) {
+    rows.push_back({"gradients", fmt::format("{}, {:.3g} a step", result_.gradients,
+                                             static_cast<double>(result_.gradients) /
+                                                 static_cast<double>(last_.step))});
+  }
   if (compute_.autocast || compute_.weights != at::kFloat || scaler_ || result_.skipped > 0) {
     rows.insert(rows.begin() + 3, {"precision", PrecisionText()});
   }

@@ -18,12 +18,16 @@ struct TrainOptions {
   std::filesystem::path out;          ///< folder of the results; empty: runs/<name of the recipe>
   std::filesystem::path export_file;  ///< where the final weights go too; empty: nowhere
   bool explain = false;               ///< print how each parameter will be treated, then stop
+  /// Write the norms, changes and cosines of the gradient's components into metrics.jsonl, in every
+  /// sharpness.k-th step that has a perturbed gradient; see ComponentTracker.
+  bool track_components = false;
 };
 
 /// What a run came to.
 struct TrainResult {
   int64_t steps = 0;
   int64_t skipped = 0;     ///< of them, because the gradient was not finite
+  int64_t gradients = 0;   ///< forward and backward calls, those of accumulation included
   Score validation, test;  ///< of the final weights, averaged if the recipe says so; NaN without
                            ///< data or if not evaluated
   double best_val_accuracy = 0;  ///< of all evaluations; NaN if there was none

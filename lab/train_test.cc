@@ -732,6 +732,96 @@ TEST_F(TrainTest, TrainsOnSomeSamples) {
               HasSubstr("data.samples = 121 is outside [0, 120]"));
 }
 
+TEST_F(TrainTest, PerturbedPassesSeeTheBatchesOfTheStep) {
+  // Two batches of 8, accumulated, are one of 16 in both passes, in whatever order they come.
+  const auto weights = [this](std::vector<std::string> sets) {
+    sets.insert(sets.end(),
+                {"optimizer.rule=sgd", "optimizer.source=looksam", "optimizer.sharpness.rho=0.5",
+                 "optimizer.sharpness.k=2", "optimizer.sharpness.alpha=0.3", "train.steps=6"});
+    const TrainResult result = Go(Options(sets));
+    EXPECT_EQ(result.steps, 6);
+    std::vector<float> all;
+    const SafeTensorsFile file(dir_ / "out/model.safetensors");
+    for (const SafeTensor& t : file.tensors()) {
+      const auto values = file.Floats(t.name);
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    return std::pair(all, result.gradients);
+  };
+  const auto [whole, whole_gradients] = weights({});
+  const auto [halves, half_gradients] = weights({"train.batch_size=8", "optimizer.accumulate=2"});
+  const auto [plain, plain_gradients] = weights({"optimizer.sharpness.rho=0"});
+  EXPECT_EQ(whole_gradients, 9);
+  EXPECT_EQ(half_gradients, 18);
+  double most = 0, moved = 0;
+  for (size_t i = 0; i < whole.size(); ++i) {
+    most = std::max(most, std::abs(static_cast<double>(whole[i]) - halves[i]));
+    moved = std::max(moved, std::abs(static_cast<double>(whole[i]) - plain[i]));
+  }
+  EXPECT_LT(most, 1e-5);
+  EXPECT_GT(moved, 1e-3);
+  EXPECT_THAT(console_, ::testing::ContainsRegex("gradients +9, 1.5 a step"));
+}
+
+TEST_F(TrainTest, StatisticsStayThoseOfPlainPasses) {
+  // With steps of no length, sam leaves what a plain run leaves.
+  WriteRecipe(ResNetRecipe());
+  const auto model = [this](const std::string& source) {
+    Go(Options({"optimizer.source=" + source, "optimizer.lr=0"}));
+    return ReadTextFile(dir_ / "out/model.safetensors");
+  };
+  EXPECT_EQ(model("sam"), model("plain"));
+}
+
+TEST_F(TrainTest, SharpnessWorksWithEveryPrecision) {
+  const auto train = [this](std::vector<std::string> sets) {
+    sets.insert(sets.end(), {"optimizer.source=looksam", "optimizer.sharpness.alpha=0.2"});
+    const TrainResult result = Go(Options(sets));
+    EXPECT_FALSE(result.diverged);
+    return result.test.loss;
+  };
+  const double floats = train({});
+  for (const std::string precision : {"bf16", "f16"}) {
+    EXPECT_NEAR(train({"train.precision=" + precision}), floats, 0.1) << precision;
+  }
+  EXPECT_NEAR(train({"train.weights=bf16", "optimizer.precision.master=split8"}), floats, 0.1);
+  EXPECT_NEAR(train({"train.weights=f16", "optimizer.precision.master=float32"}), floats, 0.1);
+}
+
+TEST_F(TrainTest, TracksComponents) {
+  TrainOptions options = Options({"optimizer.source=sam", "optimizer.sharpness.k=3",
+                                  "optimizer.sharpness.rho=0.5", "train.precision=f16"});
+  options.track_components = true;
+  const TrainResult result = Go(options);
+  const std::vector<json> lines = Metrics("components");
+  ASSERT_EQ(static_cast<int64_t>(lines.size()), (result.steps + 2) / 3);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_EQ(lines[i]["step"], 3 * i + 1);
+    const json& c = lines[i]["components"];
+    const double s = c["norm"]["g_s"], h = c["norm"]["g_h"], v = c["norm"]["g_v"];
+    EXPECT_NEAR(s * s, h * h + v * v, 1e-9 * s * s);
+    EXPECT_GT(v, 0);
+    EXPECT_NEAR(c["norm"]["g"], lines[i]["grad_norm"], 0.5 * c["norm"]["g"].get<double>());
+    EXPECT_EQ(c.contains("change"), i > 0);
+    if (i == 0) continue;
+    for (const char* const name : {"g_s", "g_h", "g_v"}) {
+      // |a - b|^2 = |a|^2 + |b|^2 - 2 |a| |b| cos
+      const double now = c["norm"][name], former = lines[i - 1]["components"]["norm"][name];
+      const double change = c["change"][name];
+      EXPECT_NEAR(change * change,
+                  now * now + former * former - 2 * now * former * c["cosine"][name].get<double>(),
+                  1e-9 * (now * now + former * former));
+      EXPECT_NEAR(c["relative"][name].get<double>() * former, change, 1e-9 * change);
+    }
+  }
+  options.sets.push_back("optimizer.source=plain");
+  options.sets.erase(options.sets.begin() + 1, options.sets.begin() + 3);
+  EXPECT_THAT(MessageOf(options), HasSubstr("--track components needs a sharpness-aware source"));
+  options = Options({"optimizer.source=sam", "optimizer.accumulate=2"});
+  options.track_components = true;
+  EXPECT_THAT(MessageOf(options), HasSubstr("needs optimizer.accumulate = 1, not 2"));
+}
+
 TEST(TrainEndToEnd, ResidualNetworkReaches97PercentOfDigits) {
   const fs::path out = fs::path(::testing::TempDir()) / ("resnet-" + std::to_string(getpid()));
   TrainOptions options;
