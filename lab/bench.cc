@@ -18,6 +18,7 @@
 #include "kudari/safetensors.h"
 #include "lab/bench_matrix.h"
 #include "lab/bench_precision.h"
+#include "lab/bench_sharpness.h"
 #include "lab/roofline.h"
 #include "lab/timing.h"
 
@@ -336,6 +337,7 @@ void Bench(const BenchOptions& options, std::FILE* console) {
   }
   const size_t rule_cases = results.size();
   BenchPrecision(filter, options.rounds, console, results);
+  BenchSharpness(filter, options.rounds, console, results);
   BenchMatrix(filter, options.rounds, console, results);
   if (!matched && results.size() == rule_cases) {
     throw Error("--filter \"" + options.filter +

@@ -104,6 +104,7 @@ std::string OptimizerText(const OptimizerSpec& spec) {
   for (const Group& group : spec.groups) {
     if (!group.rule.empty() && group.rule != spec.rule) add(group.rule, group.options);
   }
+  if (spec.source != "plain") parts.push_back("source " + spec.source);
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 

@@ -16,7 +16,8 @@ double OptionOf(const TensorPlan& plan, std::string_view name);
 /// rule. `spec` is what the optimiser was made from.
 std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec);
 
-/// The rule and its learning rate, and those of groups with rules of their own, on one line.
+/// The rule and its learning rate, those of groups with rules of their own, and the source unless
+/// it is plain, on one line.
 std::string OptimizerText(const OptimizerSpec& spec);
 
 }  // namespace kudari::lab

@@ -247,8 +247,13 @@ bool Sharpness::Work::Measure(const Engine& engine, const Gradient& plain) {
               if (g.data == nullptr) return;
               internal::ForFloats(*codecs_, g, begin, end, [&](size_t at, auto values) {
                 const size_t n = values.size();
-                float w[kPiece], adapted[kPiece];
-                if (weights) engine.LoadWeights(i, at, std::span(w, n));
+                float loaded[kPiece], adapted[kPiece];
+                const float* w = loaded;
+                if (weights && tensors[i].dtype == DType::kFloat32) {
+                  w = static_cast<const float*>(tensors[i].param) + at;
+                } else if (weights) {
+                  engine.LoadWeights(i, at, std::span(loaded, n));
+                }
                 const float* const x = Adapted(treated_[i], w, values.data(), n, adapted);
                 kernels_->add_squares(x, n, lanes[0]);
                 if (method_.move == Move::kLayers) kernels_->add_squares(w, n, lanes[1]);

@@ -14,6 +14,7 @@
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
+#include "tests/support/sanitized.h"
 
 namespace kudari {
 namespace {
@@ -351,6 +352,13 @@ std::vector<Case> Cases() {
       {"Gsam", "gsam", {.rho = 0.5}},
       {"GsamExclude", "gsam", {.rho = 0.5, .alpha = 0.1, .exclude = vectors}},
   };
+  // Under sanitizers, where all take minutes, one of each way through memory.
+  if (testing::kSanitized) {
+    std::erase_if(cases, [](const Case& c) {
+      return c.name != "SamRadii" && c.name != "LookSamByModule" && c.name != "LayerSamRadii" &&
+             c.name != "AsamAll" && c.name != "Gsam";
+    });
+  }
   return cases;
 }
 
