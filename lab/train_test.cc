@@ -815,7 +815,7 @@ TEST_F(TrainTest, TracksComponents) {
       EXPECT_NEAR(c["relative"][name].get<double>() * former, change, 1e-9 * change);
     }
   }
-  options.sets.push_back("optimizer.source=plain");
+  options.sets.emplace_back("optimizer.source=plain");
   options.sets.erase(options.sets.begin() + 1, options.sets.begin() + 3);
   EXPECT_THAT(MessageOf(options), HasSubstr("--track components needs a sharpness-aware source"));
   options = Options({"optimizer.source=sam", "optimizer.accumulate=2"});

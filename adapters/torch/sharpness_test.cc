@@ -30,7 +30,7 @@ nn::Sequential Net(std::optional<double> momentum = 0.1, double dropout = 0.4) {
 }
 
 Tensor Batch(int64_t index) {
-  return ::torch::linspace(-1, 1, 20 * 6).reshape({20, 6}).roll(index) +
+  return ::torch::linspace(-1, 1, 120).reshape({20, 6}).roll(index) +
          0.1 * static_cast<double>(index);
 }
 
@@ -106,7 +106,7 @@ TEST(SharpnessTest, ClosuresMakeSam) {
     std::vector<Tensor> random;
     for (int64_t step = 0; step < 6; ++step) {
       optimizer.Step([&] {
-        const Tensor loss = Loss(ours, step);
+        Tensor loss = Loss(ours, step);
         loss.backward();
         return loss;
       });
@@ -135,7 +135,7 @@ TEST(SharpnessTest, PerturbedCallsRepeatThePlainOnes) {
     optimizer.Step([&](Pass pass) -> kudari::Evaluation {
       passes.push_back(pass);
       draws.push_back(::torch::rand({5}));
-      const Tensor loss = Loss(net, static_cast<int64_t>(passes.size()) % 2);
+      Tensor loss = Loss(net, static_cast<int64_t>(passes.size()) % 2);
       loss.backward();
       return loss.item<double>();
     });
@@ -165,7 +165,7 @@ TEST(SharpnessTest, AClosureThatThrowsChangesNothing) {
     int call = 0;
     EXPECT_THROW(optimizer.Step([&]() -> Tensor {
       if (call++ == bad) throw std::runtime_error("no");
-      const Tensor loss = Loss(net, 0);
+      Tensor loss = Loss(net, 0);
       loss.backward();
       buffers = Copies(net->buffers());
       random = at::detail::getDefaultCPUGenerator().get_state();
@@ -188,7 +188,7 @@ TEST(SharpnessTest, BuffersOfParametersAloneAreKeptIfAskedFor) {
     Optimizer optimizer(parameters, Spec("sam"));
     if (asked) optimizer.KeepBuffers(*net);
     optimizer.Step([&] {
-      const Tensor loss = Loss(net, 0);
+      Tensor loss = Loss(net, 0);
       loss.backward();
       return loss;
     });
@@ -202,7 +202,7 @@ TEST(SharpnessTest, LossScalingChangesNoBitAndOverflowSkips) {
   GradScaler scaler({.init_scale = 1024});
   for (int64_t step = 0; step < 8; ++step) {
     a.Step([&] {
-      const Tensor loss = Loss(plain, step);
+      Tensor loss = Loss(plain, step);
       loss.backward();
       return loss;
     });
@@ -211,7 +211,7 @@ TEST(SharpnessTest, LossScalingChangesNoBitAndOverflowSkips) {
       int call = 0;
       const auto buffers = Copies(scaled->buffers());
       const Report report = scaler.Step(b, [&] {
-        const Tensor loss = Loss(scaled, step);
+        Tensor loss = Loss(scaled, step);
         scaler.Scale(loss).backward();
         if (attempt == 0 && call++ == 1) {
           scaled->parameters()[0].mutable_grad().fill_(std::numeric_limits<float>::infinity());
@@ -237,7 +237,7 @@ TEST(SharpnessTest, AutocastSeesThePerturbedWeights) {
   std::vector<double> losses;
   const Autocast half(at::kBFloat16);  // outside, where weights are cast once
   optimizer.Step([&] {
-    const Tensor loss = Loss(net, 0).to(at::kFloat);
+    Tensor loss = Loss(net, 0).to(at::kFloat);
     loss.backward();
     losses.push_back(loss.item<double>());
     return loss;

@@ -128,10 +128,9 @@ template RowPasses<double> ScalarRows<double>();
 std::vector<RuleEntry> ElementwiseRules() { return Entries(AllRules()); }
 
 const KernelSet& ScalarKernels() {
-  static const KernelSet set = {"scalar",     nullptr,
-                                &AddSquares,  &Add,
-                                &AddProducts, ScalarRows<float>(),
-                                &AddScaled,   &CompiledFor};
+  static const KernelSet set = {"scalar",   nullptr,      &AddSquares,
+                                &Add,       &AddProducts, ScalarRows<float>(),
+                                &AddScaled, &CompiledFor};
   return set;
 }
 

@@ -488,18 +488,19 @@ void Sharpness::Work::LoadState(const Engine& engine,
                                 const std::map<std::string, std::vector<float>>& state) {
   Prepare(engine);
   std::vector<const std::vector<float>*> found(treated_.size(), nullptr);
-  for (const auto& [key, values] : state) {
-    const std::span<const Tensor> tensors = engine.tensors();
-    const auto at = std::find_if(tensors.begin(), tensors.end(), [&](const Tensor& t) {
+  const std::span<const Tensor> tensors = engine.tensors();
+  for (const auto& item : state) {
+    const std::string& key = item.first;
+    const auto at = std::find_if(tensors.begin(), tensors.end(), [&key](const Tensor& t) {
       return key == std::string(kDirection) + t.name;
     });
     const std::string where = "state: " + std::string(method_.name) + ": \"" + key + "\"";
     if (!method_.reuses || at == tensors.end()) throw Error(where + " is unknown");
-    if (values.size() != static_cast<size_t>(at->Size())) {
-      throw Error(where + " has " + std::to_string(values.size()) + " values, not " +
+    if (item.second.size() != static_cast<size_t>(at->Size())) {
+      throw Error(where + " has " + std::to_string(item.second.size()) + " values, not " +
                   std::to_string(at->Size()));
     }
-    found[static_cast<size_t>(at - tensors.begin())] = &values;
+    found[static_cast<size_t>(at - tensors.begin())] = &item.second;
   }
   for (size_t i = 0; i < treated_.size(); ++i) {
     treated_[i].kept = found[i] != nullptr;

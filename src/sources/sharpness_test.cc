@@ -245,7 +245,7 @@ class Reference {
     const bool look = source_ == "looksam" || source_ == "look_layersam";
     const bool cycles = look || source_ == "sam_k";
     if (cycles && step % spec_.k != 0) return look ? Reused(g) : g;
-    const Vector s = gradient(Perturbed(w, g));
+    Vector s = gradient(Perturbed(w, g));
     if (look) Decompose(g, s);
     if (source_ != "gsam") return s;
     const double alpha = (*spec_.alpha)(0);
