@@ -180,6 +180,9 @@ struct SharpnessSpec {
   /// Whether looksam and look_layersam split and reuse the gradient layer by layer, rather than as
   /// one vector.
   bool decompose_layers = false;
+  /// A control for experiments: looksam and look_layersam reuse a random direction, orthogonal to
+  /// the gradient of the step that makes it, in place of g_v.
+  bool random_direction = false;
   /// asam: added to the magnitudes of weights, [0, inf).
   double eta = 0.01;
   /// asam: whether biases are perturbed in proportion to their magnitude, too.

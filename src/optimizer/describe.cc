@@ -17,6 +17,9 @@ std::vector<Description> DescribeSharpness() {
   const OptionDescription decompose = {
       "sharpness.decompose", "\"global\"", "\"global\" or \"layer\"",
       "whether the gradient is split as one vector or layer by layer"};
+  const OptionDescription reuse = {
+      "sharpness.reuse", "\"direction\"", "\"direction\" or \"random\"",
+      "g_v, or for experiments a random direction that is orthogonal to g"};
   const OptionDescription direction = {"sharpness.direction", "\"float32\"",
                                        "\"float32\" or \"bfloat16\"",
                                        "how the reused direction is kept"};
@@ -59,7 +62,8 @@ std::vector<Description> DescribeSharpness() {
        .paper = kLookSam,
        .use = "about sam's result for 1 + 1 / k gradients a step. The paper's alpha is 0.7; small "
               "networks want less: try 0.1 to 0.5",
-       .options = {name, rho("0.05"), k, alpha, decompose, layer, direction, exclude, group}},
+       .options = {name, rho("0.05"), k, alpha, decompose, layer, direction, reuse, exclude,
+                   group}},
       {.kind = "source",
        .name = "layersam",
        .summary = "sam with a perturbation that is scaled layer by layer",

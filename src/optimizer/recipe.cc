@@ -19,6 +19,7 @@ const std::vector<std::string> kPolicies = {"propagate", "skip", "error"};
 const std::vector<std::string> kScales = {"weight_ratio", "ratio_global", "unit_layer", "double"};
 const std::vector<std::string> kLayers = {"tensor", "module"};
 const std::vector<std::string> kDecompositions = {"global", "layer"};
+const std::vector<std::string> kReused = {"direction", "random"};
 const std::vector<std::string> kAdapted = {"weights", "all"};
 const std::vector<std::string> kDirections = {"float32", "bfloat16"};
 const std::vector<std::string> kStates = {"keep", "reset", "pullback"};
@@ -135,6 +136,8 @@ SharpnessSpec ReadSharpness(TableReader& reader, SharpnessSpec spec) {
   if (const auto by = reader.Choice("decompose", kDecompositions)) {
     spec.decompose_layers = *by == "layer";
   }
+  if (const auto reuse = reader.Choice("reuse", kReused))
+    spec.random_direction = *reuse == "random";
   spec.eta = reader.Number("eta", 0, kInfinity).value_or(spec.eta);
   if (const auto adapt = reader.Choice("adapt", kAdapted)) spec.adapt_biases = *adapt == "all";
   spec.exclude = ReadClasses(reader, "exclude").value_or(spec.exclude);
@@ -283,6 +286,7 @@ std::string SharpnessText(const SharpnessSpec& spec) {
   text += ", layer_scale = " + Quoted(kScales.at(static_cast<size_t>(spec.layer_scale))) +
           ", layer = " + Quoted(kLayers.at(static_cast<size_t>(spec.layer))) +
           ", decompose = " + Quoted(spec.decompose_layers ? "layer" : "global") +
+          ", reuse = " + Quoted(spec.random_direction ? "random" : "direction") +
           ", eta = " + ValueText(spec.eta) +
           ", adapt = " + Quoted(spec.adapt_biases ? "all" : "weights") +
           ", exclude = " + ClassList(spec.exclude) +

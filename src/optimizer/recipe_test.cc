@@ -112,7 +112,7 @@ TEST(RecipeTest, SharpnessRoundTrips) {
   const OptimizerSpec spec = ParseRecipe(
       "[optimizer]\nrule = \"sgd\"\nsource = \"look_layersam\"\n"
       "sharpness = {rho = \"0.1 * cosine(100)\", k = 3, alpha = 0.3, layer_scale = \"unit_layer\", "
-      "layer = \"module\", decompose = \"layer\", eta = 0.5, adapt = \"all\", "
+      "layer = \"module\", decompose = \"layer\", reuse = \"random\", eta = 0.5, adapt = \"all\", "
       "exclude = [\"bias\"], direction = \"bfloat16\", "
       "group = [{match = \"head.*\", class = \"matrix\", rho = 0.2}]}\n");
   ASSERT_TRUE(spec.sharpness);
@@ -122,6 +122,7 @@ TEST(RecipeTest, SharpnessRoundTrips) {
   EXPECT_EQ(spec.sharpness->layer_scale, LayerScale::kUnitLayer);
   EXPECT_EQ(spec.sharpness->layer, LayerUnit::kModule);
   EXPECT_TRUE(spec.sharpness->decompose_layers);
+  EXPECT_TRUE(spec.sharpness->random_direction);
   EXPECT_EQ(spec.sharpness->eta, 0.5);
   EXPECT_TRUE(spec.sharpness->adapt_biases);
   EXPECT_EQ(spec.sharpness->exclude, std::vector<TensorClass>{TensorClass::kBias});

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
 #include <string>
 #include <utility>
 
@@ -129,6 +130,7 @@ class Sharpness::Work {
   void Prepare(const Engine& engine);
   bool Measure(const Engine& engine, const Gradient& plain);
   void Perturb(Engine& engine, const Gradient& plain);
+  Gradient Random(const Engine& engine);
   void Decompose(const Engine& engine, const Gradient& sharp);
   void MeasureDirection(const Engine& engine);
   Gradient Reuse(const Engine& engine, const Gradient& plain);
@@ -170,6 +172,7 @@ class Sharpness::Work {
   internal::Format kept_format_ = internal::Format::kFloat32;
   std::vector<std::vector<std::byte>> kept_;  // g during the second pass, then the direction
   std::vector<double> direction_norms_;       // by part; none: not measured yet
+  std::vector<std::vector<float>> random_;
   std::vector<const float*> data_;
   std::vector<double> samples_;
 };
@@ -233,7 +236,7 @@ Gradient Sharpness::Work::Compute(Engine& engine, const Oracle& oracle) {
     return inner_->Compute(engine, [&](Pass) { return calls.Perturbed(); });
   });
   sharp.loss = plain.loss;
-  if (method_.reuses) Decompose(engine, sharp);
+  if (method_.reuses) Decompose(engine, spec_.random_direction ? Random(engine) : sharp);
   return method_.gap ? CloseGap(engine, plain, sharp) : sharp;
 }
 
@@ -321,6 +324,23 @@ void Sharpness::Work::Perturb(Engine& engine, const Gradient& plain) {
       if (!in_place) codecs_->store(w, at, n, internal::Visible(tensors[i]));
     });
   });
+}
+
+// Numbers that depend on the step and the tensor's name alone.
+Gradient Sharpness::Work::Random(const Engine& engine) {
+  random_.resize(treated_.size());
+  data_.assign(treated_.size(), nullptr);
+  for (size_t i = 0; i < treated_.size(); ++i) {
+    const Tensor& t = engine.tensors()[i];
+    if (!treated_[i].kept) continue;
+    std::seed_seq seed(t.name.begin(), t.name.end());
+    std::mt19937_64 random(seed);
+    random.seed(random() + static_cast<uint64_t>(engine.steps()));
+    random_[i].resize(static_cast<size_t>(t.Size()));
+    for (float& x : random_[i]) x = static_cast<float>(random() >> 40U) / 8388608.0F - 1;
+    data_[i] = random_[i].data();
+  }
+  return {.data = data_};
 }
 
 // Makes the direction of the kept gradient and that at the perturbed weights.

@@ -808,6 +808,39 @@ TEST(LookSamTest, ABFloat16DirectionHasTheErrorOfTwoRoundings) {
   EXPECT_EQ(exact_bytes - half_bytes, 2 * static_cast<int64_t>(g.size()));
 }
 
+TEST(LookSamTest, ARandomDirectionIsOrthogonalToo) {
+  Task task, same, look;
+  const SharpnessSpec spec = {.rho = 0.7, .k = 3, .random_direction = true};
+  Optimizer a(task.tensors(), Spec("looksam", spec)), b(same.tensors(), Spec("looksam", spec));
+  Optimizer c(look.tensors(), Spec("looksam", {.rho = 0.7, .k = 3}));
+  const Vector g = task.problem().Gradient(task.Weights(), 0);
+  const auto direction = [](const Optimizer& optimizer) {
+    Vector all;
+    const auto state = optimizer.State().source;
+    for (const Tensor& t : optimizer.tensors()) {
+      const auto& values = state.at("direction/" + t.name);
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    return all;
+  };
+  std::vector<Vector> random;
+  for (int step = 0; step < 7; ++step) {
+    task.Step(a);
+    same.Step(b);
+    look.Step(c);
+    ASSERT_EQ(task.Weights(), same.Weights());
+    if (step % 3 == 0) random.push_back(direction(a));
+    if (step == 0) {
+      EXPECT_EQ(task.Weights(), look.Weights());  // both step with g_s
+      const Vector r = random[0], v = direction(c);
+      EXPECT_LT(std::abs(Dot(r, g)), 1e-6 * std::sqrt(Dot(g, g) * Dot(r, r)));
+      EXPECT_LT(std::abs(Dot(r, v)), 0.2 * std::sqrt(Dot(v, v) * Dot(r, r)));
+    }
+  }
+  EXPECT_NE(task.Weights(), look.Weights());
+  EXPECT_NE(random[0], random[1]);
+}
+
 TEST(LookSamTest, WithoutADirectionAStepIsPlain) {
   // Resumed between two refreshes from a state that has none.
   Task look, base;
