@@ -216,12 +216,11 @@ Spectrum ExtremeEigenvalues(const std::function<Tensor(const Tensor&)>& product,
     // Once is not enough for vectors that are orthogonal to rounding.
     for (int pass = 0; pass < 2; ++pass) r = r - so_far.t().mv(so_far.mv(r));
     const double beta = Norm(r);
-    const auto [values, ritz] =
-        at::linalg_eigh(matrix.narrow(0, 0, j + 1).narrow(1, 0, j + 1), "L");
-    vectors = ritz;
-    const double bound = kLanczosTolerance * values.abs().max().item<double>();
+    const auto eigen = at::linalg_eigh(matrix.narrow(0, 0, j + 1).narrow(1, 0, j + 1), "L");
+    vectors = std::get<1>(eigen);
+    const double bound = kLanczosTolerance * std::get<0>(eigen).abs().max().item<double>();
     const auto small = [&](int64_t column) {
-      return beta * std::abs(ritz[j][column].item<double>()) <= bound;
+      return beta * std::abs(vectors[j][column].item<double>()) <= bound;
     };
     spectrum.converged = small(0) && small(j);
     if (j + 1 == size) break;
@@ -244,7 +243,7 @@ Spectrum ExtremeEigenvalues(const std::function<Tensor(const Tensor&)>& product,
 }
 
 Tensor FilterNormalized(const LossSurface& surface, at::Generator& random) {
-  const Tensor direction = at::randn({surface.size()}, random, at::kDouble);
+  Tensor direction = at::randn({surface.size()}, random, at::kDouble);
   const std::vector<Tensor> parts = surface.Split(direction);
   const std::vector<Tensor> weights = surface.Split(surface.weights());
   for (size_t i = 0; i < parts.size(); ++i) {
