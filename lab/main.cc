@@ -12,6 +12,7 @@
 #include "lab/list.h"
 #include "lab/replay.h"
 #ifdef KUDARI_WITH_TORCH
+#include "lab/sharpness.h"
 #include "lab/train.h"
 #endif
 
@@ -47,6 +48,34 @@ int Run(int argc, char** argv) {
   plan_app->add_option("recipe", plan.recipe, "TOML file")->required();
   plan_app->add_option("--set", plan.sets, "Change the recipe: key=value")->allow_extra_args(false);
   plan_app->callback([&] { PlanTraining(plan, stdout); });
+
+  SharpnessOptions sharpness;
+  auto* const sharpness_app = app.add_subcommand("sharpness", "Measure how sharp a minimum is");
+  const auto add_sharpness = [&](const char* option, auto& value, const char* what) {
+    return sharpness_app->add_option(option, value, what);
+  };
+  add_sharpness("run", sharpness.run, "Folder of results of kudari train")->required();
+  add_sharpness("--samples", sharpness.samples, "The first so many for training, 0: all [1024]");
+  add_sharpness("--rho", sharpness.rho, "Radius of the ball [0.05]");
+  add_sharpness("--adaptive-rho", sharpness.adaptive_rho, "In units of the weights [0.5]");
+  add_sharpness("--steps", sharpness.steps, "Of the ascent in the ball [10]");
+  add_sharpness("--draws", sharpness.draws, "Of random directions and signs [20]");
+  add_sharpness("--seed", sharpness.seed, "Of what is random [1]");
+  auto* const sharpness_json =
+      add_sharpness("--json", sharpness.json, "Write the measures here too");
+  auto* const slice = add_sharpness(
+      "--slice", sharpness.slice, "Draw the loss along 1 or 2 random directions, measure nothing");
+  slice->excludes(sharpness_json);
+  add_sharpness("--with", sharpness.with, "A second run in the same picture")->needs(slice);
+  add_sharpness("--out", sharpness.out, "Folder of CSV and picture [that of the run]")
+      ->needs(slice);
+  add_sharpness("--points", sharpness.points, "Along each direction, odd [51; in 2-D 21]")
+      ->needs(slice);
+  add_sharpness("--range", sharpness.range, "Length, in units of the filters' norms [1]")
+      ->needs(slice);
+  sharpness_app->callback([&] {
+    slice->count() > 0 ? SliceLoss(sharpness, stdout) : MeasureSharpness(sharpness, stdout);
+  });
 #else
   constexpr int exit_code = 0;
   auto* const train_app = app.add_subcommand("train", "Train a model (not in this build)");
@@ -57,6 +86,11 @@ int Run(int argc, char** argv) {
   plan_app->allow_extras();
   plan_app->callback(
       [] { throw Error("plan: this program was built without LibTorch (KUDARI_TORCH=OFF)"); });
+  auto* const sharpness_app =
+      app.add_subcommand("sharpness", "Measure how sharp a minimum is (not in this build)");
+  sharpness_app->allow_extras();
+  sharpness_app->callback(
+      [] { throw Error("sharpness: this program was built without LibTorch (KUDARI_TORCH=OFF)"); });
 #endif
 
   ReplayOptions replay;
