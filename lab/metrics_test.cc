@@ -24,7 +24,7 @@ TEST(Metrics, StepHasItsKeysInOrder) {
                                      .grad_norm = 2.5,
                                      .skipped = true,
                                      .loss_scale = 65536,
-                                 .gradients = 2,
+                                     .gradients = 2,
                                      .seconds = 0.25});
   EXPECT_EQ(line, R"({"step":3,"epoch":2,"loss":0.1,"lr":0.001,"grad_norm":2.5,"skipped":true,)"
                   R"("loss_scale":65536,"gradients":2,"seconds":0.250000})");
