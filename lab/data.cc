@@ -605,4 +605,11 @@ void AddLabelNoise(Dataset& data, double share, uint64_t seed) {
   }
 }
 
+Dataset LoadData(const DataConfig& config, uint64_t seed) {
+  Dataset data = LoadData(config.name, config.path, seed, config.validation);
+  KeepSamples(data, config.samples, seed);
+  AddLabelNoise(data, config.label_noise, seed);
+  return data;
+}
+
 }  // namespace kudari::lab

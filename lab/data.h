@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lab/recipe.h"
+
 namespace kudari::lab {
 
 /// Samples one after the other: x holds their values; either labels or targets hold what is to be
@@ -76,6 +78,9 @@ void KeepSamples(Dataset& data, int64_t samples, uint64_t seed);
 /// wrong labels. (Were the true class drawn, too, it would be that times (classes - 1) / classes.)
 /// Throws Error naming the option for a share outside the range and for data without classes.
 void AddLabelNoise(Dataset& data, double share, uint64_t seed);
+
+/// The data that a recipe asks for: LoadData, KeepSamples and AddLabelNoise with one seed.
+Dataset LoadData(const DataConfig& config, uint64_t seed);
 
 }  // namespace kudari::lab
 

@@ -9,6 +9,7 @@
 
 #include "kudari/error.h"
 #include "kudari/tensor.h"
+#include "kudari/torch.h"
 
 namespace kudari::lab {
 namespace {
@@ -20,19 +21,6 @@ using ::torch::autograd::variable_list;
 constexpr int64_t kBatch = 512;
 constexpr double kEta = 0.01;  // of ASAM
 constexpr double kLanczosTolerance = 1e-3;
-
-// While it lives, attention is computed in its plain form: the fused one cannot be differentiated
-// twice.
-class PlainAttention {
- public:
-  PlainAttention() { at::globalContext().setSDPUseFlash(false); }
-  ~PlainAttention() { at::globalContext().setSDPUseFlash(fused_); }
-  PlainAttention(const PlainAttention&) = delete;
-  PlainAttention& operator=(const PlainAttention&) = delete;
-
- private:
-  bool fused_ = at::globalContext().userEnabledFlashSDP();
-};
 
 // One flat vector in double; what is undefined is zero.
 Tensor Flat(const variable_list& parts, const variable_list& parameters) {
@@ -143,7 +131,7 @@ Tensor LossSurface::GradientAt(const Tensor& displacement) const {
 
 Tensor LossSurface::HessianProduct(const Tensor& v) const {
   const at::AutoGradMode enabled(true);
-  const PlainAttention plain;
+  const kudari::torch::PlainAttention plain;
   const variable_list parameters = model_.parameters();
   const std::vector<Tensor> parts = Split(v.to(at::kFloat));
   Tensor sum = at::zeros_like(weights_);

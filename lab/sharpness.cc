@@ -105,11 +105,8 @@ class Trained {
   Trained(const fs::path& run, int64_t most_samples)
       : name_(NameOf(run)), recipe_(ReadTrainRecipe(run / "recipe.toml")) {
     const TrainConfig& train = recipe_.train;
-    const auto seed = static_cast<uint64_t>(train.seed);
     if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
-    data_ = LoadData(recipe_.data.name, recipe_.data.path, seed, recipe_.data.validation);
-    KeepSamples(data_, recipe_.data.samples, seed);
-    AddLabelNoise(data_, recipe_.data.label_noise, seed);
+    data_ = LoadData(recipe_.data, static_cast<uint64_t>(train.seed));
     Samples samples = ToSamples(data_.train, data_);
     if (most_samples > 0 && most_samples < samples.size()) {
       samples = {samples.x.narrow(0, 0, most_samples), samples.y.narrow(0, 0, most_samples)};

@@ -137,10 +137,7 @@ Run::Run(const TrainOptions& options, std::FILE* console)
     throw Error("train.early_stopping needs validation data: data.validation is 0");
   }
   if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
-  data_ = LoadData(recipe_.data.name, recipe_.data.path, static_cast<uint64_t>(train.seed),
-                   recipe_.data.validation);
-  KeepSamples(data_, recipe_.data.samples, static_cast<uint64_t>(train.seed));
-  AddLabelNoise(data_, recipe_.data.label_noise, static_cast<uint64_t>(train.seed));
+  data_ = LoadData(recipe_.data, static_cast<uint64_t>(train.seed));
   if (data_.train.Size() == 0) throw Error(fmt::format("{}: no training samples", data_.name));
   train_ = ToSamples(data_.train, data_);
   validation_ = ToSamples(data_.validation, data_);

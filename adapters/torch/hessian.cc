@@ -13,19 +13,6 @@ std::vector<Tensor> BuffersOf(const EstimateOptions& options) {
   return options.keep_buffers == nullptr ? std::vector<Tensor>() : options.keep_buffers->buffers();
 }
 
-// While it lives, attention is computed in its plain form: the fused one cannot be differentiated
-// twice.
-class PlainAttention {
- public:
-  PlainAttention() { at::globalContext().setSDPUseFlash(false); }
-  ~PlainAttention() { at::globalContext().setSDPUseFlash(fused_); }
-  PlainAttention(const PlainAttention&) = delete;
-  PlainAttention& operator=(const PlainAttention&) = delete;
-
- private:
-  bool fused_ = at::globalContext().userEnabledFlashSDP();
-};
-
 variable_list Trained(const std::vector<Tensor>& parameters) {
   variable_list trained;
   for (const Tensor& p : parameters) {
@@ -61,6 +48,11 @@ Tensor DrawLabels(const Tensor& logits, const std::optional<at::Generator>& gene
 }
 
 }  // namespace
+
+PlainAttention::PlainAttention() : fused_(at::globalContext().userEnabledFlashSDP()) {
+  at::globalContext().setSDPUseFlash(false);
+}
+PlainAttention::~PlainAttention() { at::globalContext().setSDPUseFlash(fused_); }
 
 std::vector<Tensor> GaussNewtonBartlett(const std::vector<Tensor>& parameters,
                                         const std::function<Tensor()>& logits,

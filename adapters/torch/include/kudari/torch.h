@@ -115,6 +115,19 @@ class Optimizer {
   kudari::Optimizer engine_;
 };
 
+/// While it lives, torch computes scaled_dot_product_attention in its plain form, in all threads:
+/// the fused one cannot be differentiated twice.
+class [[nodiscard]] PlainAttention {
+ public:
+  PlainAttention();
+  ~PlainAttention();
+  PlainAttention(const PlainAttention&) = delete;
+  PlainAttention& operator=(const PlainAttention&) = delete;
+
+ private:
+  bool fused_;
+};
+
 /// Where the draws of an estimate come from, and what it puts back.
 struct EstimateOptions {
   /// Draws labels or signs; unset: torch's own generator for the CPU.
@@ -137,10 +150,9 @@ std::vector<at::Tensor> GaussNewtonBartlett(const std::vector<at::Tensor>& param
                                             const EstimateOptions& options = {});
 
 /// Hutchinson's estimate u * (H u) of the diagonal of the Hessian H of `loss()`, with random signs
-/// u, by differentiating twice: what rule `sophia_h` takes. It is exact where H is diagonal. While
-/// it runs, torch's scaled_dot_product_attention does without its fused form, in all threads. What
-/// stays and what is undefined is as with GaussNewtonBartlett. Throws Error if the loss is not a
-/// single value or does not depend on the parameters.
+/// u, by differentiating twice, under a PlainAttention: what rule `sophia_h` takes. It is exact
+/// where H is diagonal. What stays and what is undefined is as with GaussNewtonBartlett. Throws
+/// Error if the loss is not a single value or does not depend on the parameters.
 std::vector<at::Tensor> Hutchinson(const std::vector<at::Tensor>& parameters,
                                    const std::function<at::Tensor()>& loss,
                                    const EstimateOptions& options = {});
