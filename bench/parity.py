@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Trains in float32 and with the seven-byte recipe and writes docs/parity.md.
+"""Trains in float32 and with the seven-byte recipe and writes docs/parity.md or parity-mnist.md.
 
-    python3 bench/parity.py [--kudari build/release/kudari] [--data DIR] [--jobs 2] [--of NAME ...]
+    python3 bench/parity.py [--task cifar10-vit|mnist-mlp] [--kudari build/release/kudari]
+                            [--data DIR] [--jobs 2] [--of NAME ...]
 
-DIR holds CIFAR-10 (one training file of 10,000 images is enough), else it is looked for where the
-lab looks. Every optimiser gets the same seeds, and a seed means the same split of the data, initial
+DIR holds CIFAR-10 (one training file of 10,000 images is enough) or MNIST, else it is looked for where
+the lab looks. Every optimiser gets the same seeds, and a seed means the same split of the data, initial
 weights and order of images for all of them. Needs nothing but Python.
 """
 
@@ -46,19 +47,48 @@ batch_size = 64
 threads = 1
 """
 
+MNIST = """[model]
+name = "mlp"
+hidden = [256, 128]
+
+[data]
+name = "mnist"
+validation = 0.1
+
+[optimizer]
+rule = "adamw"
+lr = "1e-3 * warmup(100) * cosine(2532, 0.01)"
+weight_decay = 0.1
+clip_norm = 1.0
+no_decay = ["bias", "norm"]
+
+[train]
+batch_size = 128
+threads = 1
+"""
+
+# Recipe, page, and what is trained on what.
+TASKS = {
+    "cifar10-vit": (RECIPE, "parity.md", f"""Written by `make bench-parity`: a vision transformer (patches of 8, width 96, 4 blocks) on 9,000
+CIFAR-10 images for {EPOCHS} epochs of batches of 64, with 1,000 images for validation and 10,000 for
+the test."""),
+    "mnist-mlp": (MNIST, "parity-mnist.md", f"""Written by `python3 bench/parity.py --task mnist-mlp`: a perceptron (784-256-128-10) on 54,000 MNIST
+digits for {EPOCHS} epochs of batches of 128, with 6,000 digits for validation and 10,000 for the
+test."""),
+}
+
 SEVEN = ["train.weights=bf16", "train.precision=bf16", "optimizer.precision.master=split8"]
 VARIANTS = {
     "float32": [],
+    "bf16 arithmetic alone": ["train.precision=bf16"],
     "7 bytes, linear8": SEVEN + ["optimizer.precision.state=linear8"],
     "7 bytes, softsign8": SEVEN + ["optimizer.precision.state=softsign8"],
 }
 MEASURES = ("training loss", "validation loss", "test loss", "test accuracy, %")
 
-INTRODUCTION = f"""# Seven bytes a parameter against float32
+INTRODUCTION = """# Seven bytes a parameter against float32
 
-Written by `make bench-parity`: a vision transformer (patches of 8, width 96, 4 blocks) on 9,000
-CIFAR-10 images for {EPOCHS} epochs of batches of 64, with 1,000 images for validation and 10,000 for
-the test. AdamW, learning rate 1e-3 with warm-up and cosine, weight decay 0.1, clipping at 1; nothing
+{task} AdamW, learning rate 1e-3 with warm-up and cosine, weight decay 0.1, clipping at 1; nothing
 is tuned for either. So short a training on so few images is far from what the data allows; it shows
 whether the formats change the course of training, not how good the model can get.
 
@@ -73,14 +103,14 @@ The training loss is the mean over the last epoch, in which every image comes on
 """
 
 
-def train(kudari, data, variant, seed):
+def train(kudari, recipe, data, variant, seed):
     """The measures of one run and its bytes a parameter."""
     sets = VARIANTS[variant] + [f"train.seed={seed}", f"train.epochs={EPOCHS}"]
     if data:
         sets.append(f"data.path={data}")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        (folder / "recipe.toml").write_text(RECIPE)
+        (folder / "recipe.toml").write_text(recipe)
         command = [kudari, "train", folder / "recipe.toml", "--out", folder / "out"]
         done = subprocess.run(command + [f"--set={s}" for s in sets], capture_output=True, text=True)
         if done.returncode != 0:
@@ -115,13 +145,13 @@ def verdict(runs, variant):
     return rows, outside
 
 
-def report(runs, variants):
+def report(task, runs, variants):
     rows = []
     for variant in variants:
         for seed in SEEDS:
             measures, size = runs[variant, seed]
             rows.append([variant, str(seed)] + [f"{x:.4f}" for x in measures] + [f"{size:.2f}"])
-    text = INTRODUCTION + "\n## Runs\n\n"
+    text = INTRODUCTION.format(task=task) + "\n## Runs\n\n"
     text += table(["optimiser", "seed", *MEASURES, "bytes a parameter"], rows)
     text += "\n## Mean and standard deviation over the seeds\n\n"
     rows = []
@@ -146,18 +176,20 @@ def report(runs, variants):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kudari", default="build/release/kudari", type=pathlib.Path)
-    parser.add_argument("--data", help="folder of CIFAR-10")
+    parser.add_argument("--task", choices=TASKS, default="cifar10-vit")
+    parser.add_argument("--data", help="folder of the data")
     parser.add_argument("--jobs", default=2, type=int, help="runs at a time, one thread each")
     parser.add_argument("--of", nargs="+", choices=list(VARIANTS)[1:], metavar="NAME",
                         default=["7 bytes, linear8"],
                         help="what to hold against float32: " + " or ".join(list(VARIANTS)[1:]))
-    parser.add_argument("--out", default=HERE.parent / "docs/parity.md", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path, help="page, otherwise of docs/")
     arguments = parser.parse_args()
+    recipe, page, task = TASKS[arguments.task]
 
     runs = {}
     variants = ["float32"] + arguments.of
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = {pool.submit(train, arguments.kudari, arguments.data, variant, seed):
+        futures = {pool.submit(train, arguments.kudari, recipe, arguments.data, variant, seed):
                    (variant, seed) for variant in variants for seed in SEEDS}
         for future in concurrent.futures.as_completed(futures):
             try:
@@ -166,7 +198,8 @@ def main():
                 pool.shutdown(cancel_futures=True)
                 sys.exit(str(error))
             print(futures[future], runs[futures[future]], flush=True)
-    arguments.out.write_text(report(runs, variants))
+    out = arguments.out or HERE.parent / "docs" / page
+    out.write_text(report(task, runs, variants))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""How fast the parts of SAM's gradient change; writes docs/components.md and its picture.
+
+    python3 experiments/components.py [--kudari build/release/kudari] [--data DIR] [--jobs 2]
+
+Figure 2 of the LookSAM paper (Liu et al., arXiv:2203.02714) says that g_v, the part of the perturbed
+gradient g_s that is orthogonal to the gradient, changes least from one step to the fifth after it.
+Every model is trained with SAM, and every fifth step compares the parts with those of five steps
+before. DIR holds MNIST and CIFAR-10 in folders of these names, else they are looked for where the lab
+looks. Needs gnuplot, and nothing but Python otherwise.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).parent
+SEEDS = (1, 2, 3)
+PARTS = ("g_s", "g_h", "g_v")
+TRAIN = "[train]\nepochs = {epochs}\nbatch_size = {batch}\nthreads = 1\n"
+SGD = ('[optimizer]\nrule = "momentum"\nlr = "{lr} * cosine({steps})"\nmomentum = 0.9\n'
+       'source = "sam"\nsharpness = {{rho = {rho}, k = 5}}\n')
+ADAMW = ('[optimizer]\nrule = "adamw"\nlr = "1e-3 * warmup(50) * cosine({steps}, 0.01)"\n'
+         'weight_decay = 0.05\nno_decay = ["bias", "norm"]\n'
+         'source = "sam"\nsharpness = {{rho = {rho}, k = 5}}\n')
+MLP = '[model]\nname = "mlp"\nhidden = [128, 128]\n'
+MNIST = '[data]\nname = "mnist"\nsamples = 6000\n'
+CASES = {
+    "perceptron, MNIST, batches of 128": (
+        "mnist", MLP + MNIST + SGD.format(lr=0.05, steps=705, rho=0.05)
+        + TRAIN.format(epochs=15, batch=128)),
+    "perceptron, MNIST, all 6,000 at once": (
+        "mnist", MLP + MNIST + SGD.format(lr=0.1, steps=300, rho=0.05)
+        + TRAIN.format(epochs=300, batch=6000)),
+    "transformer, CIFAR-10, batches of 128": (
+        "cifar10", '[model]\nname = "vit"\npatch = 8\ndim = 64\ndepth = 3\nheads = 4\n'
+        '[data]\nname = "cifar10"\nvalidation = 0.1\nsamples = 8000\n'
+        + ADAMW.format(steps=504, rho=0.1) + TRAIN.format(epochs=8, batch=128)),
+}
+
+
+def run(kudari, name, seed, data, folder):
+    kind, recipe = CASES[name]
+    path = folder / f"{len(name)}-{seed}"
+    path.mkdir()
+    (path / "recipe.toml").write_text(recipe)
+    command = [kudari, "train", path / "recipe.toml", "--out", path / "run", "--track", "components",
+               "--set", f"train.seed={seed}"]
+    if data:
+        command += ["--set", f"data.path={data / kind}"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{result.stdout[-2000:]}{result.stderr}")
+    print(f"{name}, seed {seed}", file=sys.stderr)
+    lines = (path / "run/metrics.jsonl").read_text().splitlines()
+    tracked = [json.loads(line) for line in lines if '"components"' in line]
+    return [{"step": t["step"], **t["components"]} for t in tracked if "change" in t["components"]]
+
+
+def mean(records, kind, part):
+    return statistics.mean(r[kind][part] for r in records)
+
+
+def rows(runs):
+    """A line of the table for the whole run, and for its last quarter."""
+    for label, cut in (("whole run", 0.0), ("last quarter", 0.75)):
+        kept = [record for records in runs for record in records[int(cut * len(records)):]]
+        cells = []
+        for kind in ("change", "relative", "cosine"):
+            values = {part: mean(kept, kind, part) for part in PARTS}
+            best = (max if kind == "cosine" else min)(values, key=values.get)
+            cells += [f"**{v:.3g}**" if part == best else f"{v:.3g}"
+                      for part, v in values.items()]
+        ratio = statistics.mean(r["norm"]["g_v"] / r["norm"]["g_h"] for r in kept)
+        yield label, cells + [f"{ratio:.2f}"]
+
+
+def draw(results, folder, picture):
+    """One panel a case: the change of each part over the steps, first seed."""
+    script = [f'set terminal svg size 1200,380 font "sans,13" background rgb "white"; set output "{picture}"',
+              f"set multiplot layout 1,{len(results)}", "set logscale y", "set grid",
+              'set xlabel "step"; set ylabel "norm of the change over 5 steps"; set key bottom']
+    for index, (name, runs) in enumerate(results.items()):
+        file = folder / f"case{index}.txt"
+        file.write_text("".join(
+            f"{r['step']} " + " ".join(str(r["change"][part]) for part in PARTS) + "\n"
+            for r in runs[0]))
+        script.append(f'set title "{name}"')
+        script.append("plot " + ", ".join(
+            f'"{file}" using 1:{column + 2} with lines lw 1.5 title "{part.replace("_", "_{")}}}"'
+            for column, part in enumerate(PARTS)))
+    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kudari", default="build/release/kudari")
+    parser.add_argument("--data", type=pathlib.Path, help="folder with mnist and cifar10")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--docs", type=pathlib.Path, default=HERE.parent / "docs")
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        tasks = [(case, seed) for case in CASES for seed in SEEDS]
+        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+            runs = list(pool.map(
+                lambda t: run(arguments.kudari, *t, arguments.data, folder), tasks))
+        results = {case: [r for (c, _), r in zip(tasks, runs) if c == case] for case in CASES}
+        draw(results, folder, arguments.docs / "components.svg")
+    lines = [
+        "# How fast the parts of SAM's gradient change", "",
+        "Written by `python3 experiments/components.py`. The LookSAM paper's figure 2 says that g_v, "
+        "the part of the perturbed gradient g_s that is orthogonal to the gradient, changes less over "
+        "five steps than g_h, the part along it, and g_s, so that it can be reused. Here models are "
+        f"trained with SAM; means over the run and over seeds {', '.join(map(str, SEEDS))}. `change` is "
+        "the norm of the difference between a part and the same part five steps before, `relative` "
+        "that over the former norm, `cosine` that between the two. The best of three is bold. The last "
+        "column is norm(g_v) / norm(g_h), which says which alpha is natural.", "",
+        "![change over five steps](components.svg)", "",
+        "| model | | " + " | ".join(f"{kind} {part}" for kind in ("change", "relative", "cosine")
+                                    for part in PARTS) + " | g_v / g_h |",
+        "|---|---|" + "---|" * 10]
+    for case, of in results.items():
+        for label, cells in rows(of):
+            lines.append(f"| {case} | {label} | " + " | ".join(cells) + " |")
+    (arguments.docs / "components.md").write_text("\n".join(lines) + "\n")
+    print(f"written {arguments.docs / 'components.md'}")
+
+
+if __name__ == "__main__":
+    main()
