@@ -131,6 +131,7 @@ class Sharpness::Work {
   bool Measure(const Engine& engine, const Gradient& plain);
   void Perturb(Engine& engine, const Gradient& plain);
   Gradient Random(const Engine& engine);
+  void Compare(const Engine& engine, const Gradient& sharp);
   void Decompose(const Engine& engine, const Gradient& sharp);
   void MeasureDirection(const Engine& engine);
   Gradient Reuse(const Engine& engine, const Gradient& plain);
@@ -343,8 +344,9 @@ Gradient Sharpness::Work::Random(const Engine& engine) {
   return {.data = data_};
 }
 
-// Makes the direction of the kept gradient and that at the perturbed weights.
-void Sharpness::Work::Decompose(const Engine& engine, const Gradient& sharp) {
+// Sums over the kept gradient g and that at the perturbed weights, where there are both: g.g_s, g.g
+// and g_s.g_s.
+void Sharpness::Work::Compare(const Engine& engine, const Gradient& sharp) {
   const std::span<const Tensor> tensors = engine.tensors();
   for (size_t i = 0; i < tensors.size(); ++i) {
     treated_[i].kept &= internal::GradientOf(sharp, tensors[i], i).data != nullptr;
@@ -361,6 +363,12 @@ void Sharpness::Work::Decompose(const Engine& engine, const Gradient& sharp) {
                 kernels_->add_squares(x, g.size(), lanes[2]);
               });
             });
+}
+
+// Makes the direction of the kept gradient and that at the perturbed weights.
+void Sharpness::Work::Decompose(const Engine& engine, const Gradient& sharp) {
+  const std::span<const Tensor> tensors = engine.tensors();
+  Compare(engine, sharp);
   const std::vector<double> products = SumOfParts(0), squares = SumOfParts(1);
   const std::vector<double> sharp_squares = SumOfParts(2);
   internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
@@ -444,21 +452,8 @@ Gradient Sharpness::Work::Reuse(const Engine& engine, const Gradient& plain) {
 Gradient Sharpness::Work::CloseGap(const Engine& engine, const Gradient& plain,
                                    const Gradient& sharp) {
   const std::span<const Tensor> tensors = engine.tensors();
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    treated_[i].kept &= internal::GradientOf(sharp, tensors[i], i).data != nullptr;
-  }
-  sums_.Run(tensors, engine.parallel(),
-            [&](size_t i, size_t begin, size_t end, internal::TensorSums::Lanes& lanes) {
-              if (!treated_[i].kept) return;
-              const Coded s = internal::GradientOf(sharp, tensors[i], i);
-              internal::ForFloats(*codecs_, Kept(i), begin, end, [&](size_t at, auto g) {
-                float buffer[kPiece];
-                const float* const x = internal::FloatsOf(*codecs_, s, at, g.size(), buffer);
-                kernels_->add_products(g.data(), x, g.size(), lanes[0]);
-                kernels_->add_squares(x, g.size(), lanes[1]);
-              });
-            });
-  const double product = SumOfParts(0)[0], squares = SumOfParts(1)[0];
+  Compare(engine, sharp);
+  const double product = SumOfParts(0)[0], squares = SumOfParts(2)[0];
   if (!std::isfinite(product) || !std::isfinite(squares)) return sharp;
   // Of what memory holds, which is another multiple of each gradient.
   const double alpha = Checked(method_, "alpha", (*spec_.alpha)(engine.steps()), engine.steps()) *
