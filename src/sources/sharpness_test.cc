@@ -841,6 +841,22 @@ TEST(LookSamTest, ARandomDirectionIsOrthogonalToo) {
   EXPECT_NE(random[0], random[1]);
 }
 
+TEST(LookSamTest, ALoadedDirectionHasItsOwnLength) {
+  // Into an optimiser that has measured another direction already.
+  Task task, other;
+  const SharpnessSpec spec = {.rho = 0.7, .k = 4};
+  Optimizer a(task.tensors(), Spec("looksam", spec)), b(other.tensors(), Spec("looksam", spec));
+  for (int step = 0; step < 2; ++step) task.Step(a);
+  for (int step = 0; step < 9; ++step) other.Step(b);
+  other.Follow(task);
+  b.LoadState(a.State());
+  for (int step = 2; step < 6; ++step) {
+    task.Step(a);
+    other.Step(b);
+    ASSERT_EQ(task.Weights(), other.Weights()) << step;
+  }
+}
+
 TEST(LookSamTest, WithoutADirectionAStepIsPlain) {
   // Resumed between two refreshes from a state that has none.
   Task look, base;
