@@ -789,6 +789,25 @@ TEST_F(TrainTest, SharpnessWorksWithEveryPrecision) {
   EXPECT_NEAR(train({"train.weights=f16", "optimizer.precision.master=float32"}), floats, 0.1);
 }
 
+TEST_F(TrainTest, SophiaGetsEstimatesAtTheWeightsThemselves) {
+  const auto train = [this](std::vector<std::string> sets, int64_t gradients) {
+    sets.insert(sets.end(), {"train.steps=6", "optimizer.sharpness.k=2"});
+    EXPECT_EQ(Go(Options(sets)).gradients, gradients);
+    return ReadTextFile(dir_ / "out/model.safetensors");
+  };
+  for (const std::string rule : {"sophia", "sophia_h"}) {
+    const std::string set = "optimizer.rule=" + rule, every = "hessian.every=2";
+    const std::string looksam = "optimizer.source=looksam";
+    // A ball without radius changes no weight, so estimates are those of a run without a source.
+    Go(Options({set, every, "train.steps=6"}));
+    const std::string plain = ReadTextFile(dir_ / "out/model.safetensors");
+    EXPECT_EQ(train({set, every, looksam, "optimizer.sharpness.rho=0"}, 9), plain) << rule;
+    const std::string sharp = train({set, every, looksam, "optimizer.sharpness.rho=0.5"}, 9);
+    EXPECT_NE(sharp, plain) << rule;
+    EXPECT_NE(train({set, "hessian.every=7", looksam, "optimizer.sharpness.rho=0.5"}, 9), sharp);
+  }
+}
+
 TEST_F(TrainTest, TracksComponents) {
   TrainOptions options = Options({"optimizer.source=sam", "optimizer.sharpness.k=3",
                                   "optimizer.sharpness.rho=0.5", "train.precision=f16"});
