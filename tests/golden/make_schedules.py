@@ -31,7 +31,7 @@ warnings.filterwarnings("ignore", category=UserWarning)
 STEPS = 61
 DRIFT_STEPS = 10000
 CASES = []
-DRIFTS = []
+DRIFTS = {}
 
 
 def sgd(lr=1.0):
@@ -73,8 +73,8 @@ def torch_case(text, name, steps=STEPS, field="lr", lr=1.0, **arguments):
     add(text, said + ", closed form", [closed(s) for s in range(steps)])
     optimizer = sgd(lr)
     rates = run(optimizer, make(optimizer, **arguments), DRIFT_STEPS)
-    DRIFTS.append((f"{name}({shown(arguments)})",
-                   max(abs(rate - closed(s)) for s, rate in enumerate(rates))))
+    DRIFTS[f"{name}({shown(arguments)})"] = max(
+        abs(rate - closed(s)) / max(1, abs(closed(s))) for s, rate in enumerate(rates))
 
 
 def torch_sequence(text, parts, milestones):
@@ -252,7 +252,7 @@ def optax_cases():
     optax_case("then(ramp(10, 0.2, 1), 10, cosine(40, 0.1))", "warmup_cosine_decay_schedule", 0.2,
                1.0, 10, 50, end_value=0.1)
     optax_case("onecycle_fastai(50, 0.3, 25, 250000.0)", "cosine_onecycle_schedule", 50, 1.0)
-    optax_case("multistep([11, 30], 0.5)", "piecewise_constant_schedule", 1.0, {10: 0.5, 29: 0.5})
+    optax_case("multistep([11, 30], 0.5)", "piecewise_constant_schedule", 1.0, {11: 0.5, 30: 0.5})
     cycles = [{"init_value": 0.0, "peak_value": 0.8**i, "warmup_steps": 0,
                "decay_steps": 10 * 2**i, "end_value": 0.05} for i in range(3)]
     schedule = optax.sgdr_schedule(cycles)
@@ -338,6 +338,6 @@ if __name__ == "__main__":
     write("curves.json", CASES, ["torch", "transformers", "timm", "optax", "jax"])
     write("plateau.json", plateau_cases(), ["torch"])
     print("| torch | recursion's largest distance from the closed form, 10,000 steps |\n| --- | --- |")
-    for said, drift in DRIFTS:
-        if drift > 1e-14:
+    for said, drift in DRIFTS.items():
+        if drift > 1e-13:
             print(f"| `{said}` | {drift:.1e} |")
