@@ -21,6 +21,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kWidth = 100;
+constexpr size_t kTitle = 34;  // of the list's first column
 
 // Where state and traffic depend on the shape, they are given for this one.
 constexpr int64_t kExampleShape[] = {768, 3072};
@@ -225,7 +226,9 @@ void List(bool json, std::FILE* console) {
       fmt::print(console, "{}{}s\n", kind.empty() ? "" : "\n", d.kind);
       kind = d.kind;
     }
-    fmt::print(console, "  {:<34} {}", Title(d), d.summary);
+    const std::string title = Title(d);
+    if (title.size() > kTitle) fmt::print(console, "  {}\n", title);
+    fmt::print(console, "  {:<{}} {}", title.size() > kTitle ? "" : title, kTitle, d.summary);
     if (d.kind == "rule") {
       const Cost cost = CostOf(Registry::Builtin().Find(d.name));
       fmt::print(console, " ({:.3g} bytes of state per parameter{})", cost.state, cost.where);

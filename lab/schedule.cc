@@ -196,8 +196,9 @@ void DrawEverySchedule(const std::filesystem::path& file) {
   constexpr int kGridColumns = 5;
   std::vector<LineChart> charts;
   for (const Description& d : DescribeSchedules()) {
-    charts.push_back(
-        {.title = d.example, .series = {SeriesOf(ValuesOf(ParseSchedule(d.example), kSteps))}});
+    charts.push_back({.title = d.example,
+                      .points = false,
+                      .series = {SeriesOf(ValuesOf(ParseSchedule(d.example), kSteps))}});
   }
   DrawCharts(charts, kGridColumns, file);
 }
