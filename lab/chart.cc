@@ -209,7 +209,7 @@ void DrawCharts(const std::vector<LineChart>& charts, int columns, const fs::pat
         high = std::max(high, y);
       }
     }
-    script += fmt::format("set ytics ('{0:.2g}' {0}, '{1:.2g}' {1})\n", low, high) +
+    script += fmt::format("set ytics ('{0:.3g}' {0}, '{1:.3g}' {1})\n", low, high) +
               LinesScript(charts[i], fmt::format("c{}s", i));
   }
   WriteFileAtomically(file, RunGnuplot(script + "unset multiplot\n"));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "core/nearest.h"
@@ -125,8 +126,11 @@ double Sgdr(const Arguments& a, int64_t step) {
   const auto start = [&](double i) {
     return mult == 1 ? i * steps : steps * ((std::pow(mult, i) - 1) / (mult - 1));
   };
-  double cycle = mult == 1 ? std::floor(s / steps)
-                           : std::floor(std::log1p(s / steps * (mult - 1)) / std::log(mult));
+  double cycle = std::floor(s / steps);
+  if (mult > 1) {
+    const double passed = std::min(s / steps * (mult - 1), std::numeric_limits<double>::max());
+    cycle = std::floor(std::log1p(passed) / std::log(mult));
+  }
   // The logarithms may round to the wrong side of a restart.
   if (start(cycle + 1) <= s) ++cycle;
   if (start(cycle) > s) --cycle;

@@ -215,6 +215,12 @@ TEST(ScheduleTest, CyclesRestartWhereTheyShould) {
       }
     }
   }
+  for (const int64_t i : {int64_t{0}, int64_t{1}, int64_t{2}, INT64_MAX}) {
+    for (const double mult : {1.0, 1 + 1e-15, 1.5, 1e300}) {
+      const double value = Sgdr(1, mult)(i);
+      EXPECT_TRUE(value >= 0 && value <= 1) << mult << " at " << i << ": " << value;
+    }
+  }
   ExpectValues(Sgdr(2, 1, 1, 0.25, 2), {1, 0.625, 1, 0.625, 0.25, 0.25});
 }
 
