@@ -40,7 +40,7 @@ struct Arguments {
 
 /// A named curve: all that parsing, printing, checking and describing a call needs.
 struct Curve {
-  std::string_view name, summary, formula, paper, torch, example;
+  std::string_view name, summary, formula, paper = "", torch = "", example;
   double (*value)(const Arguments&, int64_t step);
   std::vector<Parameter> parameters;
   /// What is wrong with arguments that are each in range, or "".
