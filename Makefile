@@ -7,7 +7,7 @@
 #   make bench   times the optimisers and their peers
 #   make bench-train  trains with every rule on handwritten digits, into docs/digits.md
 #   make bench-parity  trains in 7 bytes a parameter and in float32 on CIFAR-10, into docs/parity.md
-#   make docs    writes docs/rules.md, the page of all rules
+#   make docs    writes docs/rules.md and docs/schedules.md, the pages of all rules and schedules
 #   make mnist   fetches MNIST into .data/mnist
 #   make clean   removes what was built; .venv and .data stay
 #
@@ -44,7 +44,10 @@ bench-parity: build
 docs: build
 	@build/release/kudari describe --all --markdown >build/rules.md
 	@mv build/rules.md docs/rules.md
-	@echo "docs: docs/rules.md"
+	@build/release/kudari describe --schedules --markdown >build/schedules.md
+	@mv build/schedules.md docs/schedules.md
+	@build/release/kudari schedule --examples --svg docs/schedules.svg
+	@echo "docs: docs/rules.md, docs/schedules.md, docs/schedules.svg"
 
 setup: build/setup.cmake
 

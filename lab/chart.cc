@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "kudari/error.h"
@@ -100,21 +101,26 @@ std::string Quoted(const std::string& text) {
   return quoted + "'";
 }
 
-// What every chart begins with: the format, the texts and the frame.
-std::string Start(const fs::path& file, const std::string& title, const std::string& x_label,
-                  const std::string& y_label) {
+// What every picture begins with: the format and the frame.
+std::string Start(const fs::path& file, int width = 800, int height = 600, int font = 14) {
   CheckChartFile(file);
-  const std::string terminal = file.extension() == ".svg"
-                                   ? "svg size 800,600 dynamic font 'sans-serif,14' background "
-                                     "rgb 'white' noenhanced"
-                                   : "pngcairo size 800,600 font 'sans-serif,11' noenhanced";
+  const bool svg = file.extension() == ".svg";
+  const std::string terminal =
+      svg ? fmt::format("svg size {},{} dynamic font 'sans-serif,{}' background rgb 'white'", width,
+                        height, font)
+          : fmt::format("pngcairo size {},{} font 'sans-serif,{}'", width, height, font * 11 / 14);
   return fmt::format(
-      "set terminal {}\n"
+      "set terminal {} noenhanced\n"
       "set encoding utf8\n"
       "set datafile missing 'NaN'\n"
-      "set title {}\nset xlabel {}\nset ylabel {}\n"
       "set border lc rgb '#404040'\n",
-      terminal, Quoted(title), Quoted(x_label), Quoted(y_label));
+      terminal);
+}
+
+std::string Texts(const std::string& title, const std::string& x_label,
+                  const std::string& y_label) {
+  return fmt::format("set title {}\nset xlabel {}\nset ylabel {}\n", Quoted(title), Quoted(x_label),
+                     Quoted(y_label));
 }
 
 // Round numbers between low and high: steps of 1, 2 or 5 times a power of ten; logarithmic ones are
@@ -146,8 +152,11 @@ void CheckChartFile(const fs::path& file) {
   throw Error(fmt::format("{}: pictures are .svg or .png", file.string()));
 }
 
-void DrawChart(const LineChart& chart, const fs::path& file) {
-  std::string script = Start(file, chart.title, chart.x_label, chart.y_label);
+namespace {
+
+// What draws the lines; `name` tells the data of charts in one picture apart.
+std::string LinesScript(const LineChart& chart, const std::string& name) {
+  std::string script = Texts(chart.title, chart.x_label, chart.y_label);
   script += "set grid lc rgb '#d8d8d8'\nset key top center\n";
   if (chart.log_x) script += "set logscale x\n";
   if (chart.log_y) script += "set logscale y\n";
@@ -159,7 +168,7 @@ void DrawChart(const LineChart& chart, const fs::path& file) {
       throw Error(fmt::format("chart \"{}\", series \"{}\": {} values of x and {} of y",
                               chart.title, s.label, s.x.size(), s.y.size()));
     }
-    script += fmt::format("$s{} << END\n", i);
+    script += fmt::format("${}{} << END\n", name, i);
     for (size_t k = 0; k < s.x.size(); ++k) {
       const bool drawn = std::isfinite(s.x[k]) && std::isfinite(s.y[k]) &&
                          (!chart.log_x || s.x[k] > 0) && (!chart.log_y || s.y[k] > 0);
@@ -167,13 +176,43 @@ void DrawChart(const LineChart& chart, const fs::path& file) {
       script += drawn ? fmt::format("{} {}\n", s.x[k], s.y[k]) : std::string("\n");
     }
     script += "END\n";
-    plots.push_back(
-        fmt::format("$s{} using 1:2 with linespoints lw 2 pt 7 ps 0.4 lc rgb '{}' dt {} {}", i,
-                    kColors[i % kColors.size()], i / kColors.size() + 1,
-                    s.label.empty() ? "notitle" : "title " + Quoted(s.label)));
+    plots.push_back(fmt::format("${}{} using 1:2 with {} lw 2 lc rgb '{}' dt {} {}", name, i,
+                                chart.points ? "linespoints pt 7 ps 0.4" : "lines",
+                                kColors[i % kColors.size()], i / kColors.size() + 1,
+                                s.label.empty() ? "notitle" : "title " + Quoted(s.label)));
   }
   if (!something) throw Error(fmt::format("chart \"{}\": there is nothing to draw", chart.title));
-  WriteFileAtomically(file, RunGnuplot(script + fmt::format("plot {}\n", fmt::join(plots, ", "))));
+  return script + fmt::format("plot {}\n", fmt::join(plots, ", "));
+}
+
+}  // namespace
+
+void DrawChart(const LineChart& chart, const fs::path& file) {
+  WriteFileAtomically(file, RunGnuplot(Start(file) + LinesScript(chart, "s")));
+}
+
+void DrawCharts(const std::vector<LineChart>& charts, int columns, const fs::path& file) {
+  constexpr int kWidth = 260, kHeight = 170, kFont = 10;
+  const int rows = (static_cast<int>(charts.size()) + columns - 1) / columns;
+  std::string script = Start(file, columns * kWidth, rows * kHeight, kFont) +
+                       fmt::format(
+                           "set multiplot layout {},{}\n"
+                           "set offsets 0, 0, graph 0.06, graph 0.06\n",
+                           rows, columns);
+  for (size_t i = 0; i < charts.size(); ++i) {
+    // Only the extremes are marked: there is no room for more.
+    double low = std::numeric_limits<double>::infinity(), high = -low;
+    for (const Series& s : charts[i].series) {
+      for (const double y : s.y) {
+        if (!std::isfinite(y)) continue;
+        low = std::min(low, y);
+        high = std::max(high, y);
+      }
+    }
+    script += fmt::format("set ytics ('{0:.3g}' {0}, '{1:.3g}' {1})\n", low, high) +
+              LinesScript(charts[i], fmt::format("c{}s", i));
+  }
+  WriteFileAtomically(file, RunGnuplot(script + "unset multiplot\n"));
 }
 
 void DrawChart(const ContourChart& chart, const fs::path& file) {
@@ -191,7 +230,7 @@ void DrawChart(const ContourChart& chart, const fs::path& file) {
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   const std::vector<double> levels = Levels(*low, *high, chart.log_z);
 
-  std::string script = Start(file, chart.title, chart.x_label, chart.y_label);
+  std::string script = Start(file) + Texts(chart.title, chart.x_label, chart.y_label);
   script += fmt::format(
       "set view map\nset size ratio -1\nset xrange [{}:{}]\nset yrange [{}:{}]\n"
       "set palette defined ({})\nset cblabel {}\nset key inside top right opaque\n",

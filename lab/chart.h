@@ -15,8 +15,9 @@ struct Series {
 
 /// One or more lines over common axes.
 struct LineChart {
-  std::string title, x_label, y_label;
+  std::string title = "", x_label = "", y_label = "";
   bool log_x = false, log_y = false;
+  bool points = true;  ///< each value is marked, not only joined
   std::vector<Series> series = {};
 };
 
@@ -38,6 +39,10 @@ void CheckChartFile(const std::filesystem::path& file);
 /// it fails, and if the file cannot be written.
 void DrawChart(const LineChart& chart, const std::filesystem::path& file);
 void DrawChart(const ContourChart& chart, const std::filesystem::path& file);
+
+/// Draws small charts in rows of so many, with small titles.
+void DrawCharts(const std::vector<LineChart>& charts, int columns,
+                const std::filesystem::path& file);
 
 }  // namespace kudari::lab
 

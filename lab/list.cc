@@ -21,6 +21,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kWidth = 100;
+constexpr size_t kTitle = 34;  // of the list's first column
 
 // Where state and traffic depend on the shape, they are given for this one.
 constexpr int64_t kExampleShape[] = {768, 3072};
@@ -83,6 +84,7 @@ Json ToJson(const Description& d) {
           {"paper", d.paper},
           {"use", d.use},
           {"torch", d.torch},
+          {"example", d.example},
           {"fields", fields},
           {"state", d.state},
           {"state_bytes_per_param", bytes(d.state_bytes)},
@@ -119,6 +121,7 @@ std::vector<std::pair<std::string, std::string>> Remarks(const Description& d) {
     remarks.emplace_back("traffic", TrafficText(rule, cost));
   }
   if (!d.use.empty()) remarks.emplace_back("use", d.use);
+  if (!d.example.empty()) remarks.emplace_back("example", d.example);
   if (!d.torch.empty()) remarks.emplace_back("torch", d.torch);
   if (!d.paper.empty()) remarks.emplace_back("paper", d.paper);
   return remarks;
@@ -163,6 +166,13 @@ void Print(const Description& d, std::FILE* console) {
   if (!remarks.empty()) fmt::print(console, "\n");
   for (const auto& [heading, text] : remarks) {
     fmt::print(console, "  {:<8} {}\n", heading, Wrapped(text, 11));
+  }
+}
+
+void PrintAll(const std::vector<Description>& all, std::FILE* console) {
+  for (const Description& d : all) {
+    if (&d != &all.front()) fmt::print(console, "\n");
+    Print(d, console);
   }
 }
 
@@ -216,7 +226,9 @@ void List(bool json, std::FILE* console) {
       fmt::print(console, "{}{}s\n", kind.empty() ? "" : "\n", d.kind);
       kind = d.kind;
     }
-    fmt::print(console, "  {:<34} {}", Title(d), d.summary);
+    const std::string title = Title(d);
+    if (title.size() > kTitle) fmt::print(console, "  {}\n", title);
+    fmt::print(console, "  {:<{}} {}", title.size() > kTitle ? "" : title, kTitle, d.summary);
     if (d.kind == "rule") {
       const Cost cost = CostOf(Registry::Builtin().Find(d.name));
       fmt::print(console, " ({:.3g} bytes of state per parameter{})", cost.state, cost.where);
@@ -241,21 +253,17 @@ void DescribeByName(std::string_view name, std::FILE* console) {
   }
 }
 
-void DescribeEverything(std::FILE* console) {
-  bool first = true;
-  for (const Description& d : DescribeLab()) {
-    if (!first) fmt::print(console, "\n");
-    first = false;
-    Print(d, console);
-  }
-}
+void DescribeEverything(std::FILE* console) { PrintAll(DescribeLab(), console); }
+
+void DescribeEverySchedule(std::FILE* console) { PrintAll(DescribeSchedules(), console); }
 
 std::string RulesPage() {
   const std::vector<Description> all = DescribeAll();
   std::string text =
       "# Rules and stages\n\n"
       "Written by `kudari describe --all --markdown` (`make docs`) from the rules themselves. All\n"
-      "fields may be schedules of the step. State and traffic are bytes of float32 a parameter;\n"
+      "fields may be schedules of the step (schedules.md). State and traffic are bytes of float32 "
+      "a parameter;\n"
       "traffic is what a step has to read and write at least.\n\n";
   text += Row({"rule", "", "state", "read", "written", "paper"}) +
           Row({"---", "---", "--:", "--:", "--:", "---"});
@@ -269,6 +277,7 @@ std::string RulesPage() {
   }
   std::string kind;
   for (const Description& d : all) {
+    if (d.kind == "schedule") continue;
     if (d.kind != kind) {
       kind = d.kind;
       text += fmt::format("\n## {}{}s\n", static_cast<char>(std::toupper(kind.front())),
@@ -276,6 +285,57 @@ std::string RulesPage() {
     }
     text += "\n" + Section(d);
   }
+  return text;
+}
+
+std::string SchedulesPage() {
+  std::string text = R"page(# Schedules
+
+Written by `kudari describe --schedules --markdown` (`make docs`) from the schedules themselves.
+
+A schedule is a pure function of the step s = 0, 1, ..., where s = 0 is the first update. Any number of
+a recipe may be one: learning rate, momentum, betas, weight decay, rho, clipping. It is immutable and has
+no state, so that resuming needs nothing but the step. Its text reads back as the same schedule:
+
+    lr = "2e-3 * warmup(100) * cosine(1500, 0.05)"
+    momentum = "onecycle_momentum(1500)"
+
+A text is a product of numbers and calls. Arguments go by position or by name
+(`onecycle(1000, final_div = 1e3, shape = linear)`); milestones are a list (`multistep([30, 60])`).
+Most curves begin at, or go up to, 1, and the number in front is the peak; what has `last` has that value
+from s = steps on, one step after the last update of such a training. A phase of length 0 is a jump.
+In C++ the same names are functions, `Cosine(1500, 0.05)`, and `*` is the product
+(`kudari/schedule.h`). What reacts to the loss, `ReduceOnPlateau` and `EarlyStopping`, has state and is
+not a schedule (`kudari/controllers.h`).
+
+`kudari schedule TEXT --steps N` prints values and draws the curve; with `--svg FILE` as a picture.
+
+![Every schedule over a hundred steps](schedules.svg)
+
+## How others are written
+
+| elsewhere | here |
+| --- | --- |
+| warm-up s / W of Hugging Face, timm, big_vision: the first update has rate 0 | `warmup(W, 0)` |
+| warm-up (s + 1) / W of nanochat, schedule-free | `warmup(W)` |
+| torch `LinearLR(start_factor=f, total_iters=W)` | `warmup(W, f)` |
+| Hugging Face's cosine, linear, polynomial with warm-up W, D steps after it | `then(warmup(W, 0), W, cosine(D))` |
+| timm's cosine, `warmup_prefix=True` | the same |
+| timm's default: the cosine has gone on below the warm-up | `then(warmup(W, 0), W, 1) * cosine(D)`, from step W on |
+| Hugging Face's inverse square root | `warmup(W, 0) * inverse_sqrt(W)` |
+| big_vision's rsqrt after a warm-up | `then(warmup(W, 0), W, rsqrt(timescale))` |
+| MiniCPM's exponential decay with half-life h from step S on | `warmup(W) * then(1, S, exponential(0.5, h))` |
+| torch `SequentialLR([A, B], [m])` | `then(A, m, B)` |
+| momentum of torch `CyclicLR` | `triangular(up, down, 0.9, 0.8)` |
+| nanochat's momentum in 2025 | `ramp(300, 0.85, 0.95)` |
+| and in 2026, with a warm-down of D steps from step S on | `then(ramp(400, 0.85, 0.97), S, ramp(D, 0.97, 0.9))` |
+
+`schedules_golden_test` compares all curves with torch, transformers, timm, optax and fastai's formula,
+step by step; tests/golden/DEVIATIONS.md says where those do otherwise, and why.
+
+## Reference
+)page";
+  for (const Description& d : DescribeSchedules()) text += "\n" + Section(d);
   return text;
 }
 

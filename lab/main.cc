@@ -11,6 +11,7 @@
 #include "lab/bench.h"
 #include "lab/list.h"
 #include "lab/replay.h"
+#include "lab/schedule.h"
 #ifdef KUDARI_WITH_TORCH
 #include "lab/sharpness.h"
 #include "lab/train.h"
@@ -108,22 +109,51 @@ int Run(int argc, char** argv) {
   list_app->callback([&] { List(json, stdout); });
 
   std::string name;
-  bool all = false, markdown = false;
+  bool all = false, schedules = false, markdown = false;
   auto* const describe_app = app.add_subcommand("describe", "Tell all about a rule or schedule");
   auto* const name_option = describe_app->add_option("name", name, "As kudari list shows it");
   auto* const all_option =
       describe_app->add_flag("--all", all, "Everything that kudari list shows");
-  describe_app->add_flag("--markdown", markdown, "As the page docs/rules.md")->needs(all_option);
-  all_option->excludes(name_option);
+  auto* const schedules_option =
+      describe_app->add_flag("--schedules", schedules, "Every schedule")->excludes(name_option);
+  describe_app->add_flag("--markdown", markdown, "As the page docs/rules.md or docs/schedules.md");
+  all_option->excludes(name_option)->excludes(schedules_option);
   describe_app->callback([&] {
-    if (markdown) {
-      std::fputs(RulesPage().c_str(), stdout);
+    if (markdown && !name.empty()) {
+      throw Error("describe: --markdown is for --all or --schedules");
+    } else if (markdown && (all || schedules)) {
+      std::fputs((all ? RulesPage() : SchedulesPage()).c_str(), stdout);
     } else if (all) {
       DescribeEverything(stdout);
+    } else if (schedules) {
+      DescribeEverySchedule(stdout);
     } else if (name.empty()) {
-      throw Error("describe: which? Give a name of kudari list, or --all");
+      throw Error("describe: which? Give a name of kudari list, --all or --schedules");
     } else {
       DescribeByName(name, stdout);
+    }
+  });
+
+  ScheduleOptions schedule;
+  auto* const schedule_app = app.add_subcommand("schedule", "Show a schedule's values and curve");
+  auto* const text_option = schedule_app->add_option("text", schedule.text, "The schedule");
+  auto* const steps_option = schedule_app->add_option("--steps", schedule.steps, "Of training");
+  schedule_app->add_option("--every", schedule.every, "The table's steps [round ones and joints]");
+  auto* const csv_option = schedule_app->add_flag("--csv", schedule.csv, "All values, as CSV");
+  schedule_app->add_flag("--json", schedule.json, "All values, as JSON")->excludes(csv_option);
+  auto* const svg_option =
+      schedule_app->add_option("--svg", schedule.file, "Draw the curve here, .svg or .png");
+  bool examples = false;
+  schedule_app->add_flag("--examples", examples, "Only draw an example of every schedule")
+      ->needs(svg_option)
+      ->excludes(text_option);
+  schedule_app->callback([&] {
+    if (examples) {
+      DrawEverySchedule(schedule.file);
+    } else if (text_option->count() == 0 || steps_option->count() == 0) {
+      throw Error("schedule: give a text and --steps, as in \"0.1 * cosine(900)\" --steps 1000");
+    } else {
+      ShowSchedule(schedule, stdout);
     }
   });
 

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <utility>
 
+#include "kudari/controllers.h"
 #include "kudari/error.h"
 #include "kudari/registry.h"
 #include "kudari/safetensors.h"
@@ -122,8 +123,7 @@ class Run {
   StepRecord last_;
   TrainResult result_;
   int64_t evaluated_step_ = 0, samples_seen_ = 0;
-  double best_val_loss_ = std::numeric_limits<double>::infinity();
-  int64_t evaluations_since_best_ = 0;
+  EarlyStopping early_stopping_{{.patience = INT64_MAX}};  // knows the lowest validation loss
   // Sums over the samples since the last evaluation, and the mean loss of those before it.
   double interval_loss_ = 0, interval_samples_ = 0, former_mean_loss_ = kNan;
   double seconds_ = 0;
@@ -212,6 +212,9 @@ TrainResult Run::Execute() {
   WriteFileAtomically(out_ / "recipe.toml", ToToml(recipe_));
   progress_.Text(Heading());
 
+  if (recipe_.train.early_stopping > 0) {
+    early_stopping_ = EarlyStopping({.patience = recipe_.train.early_stopping});
+  }
   const InterruptScope interrupts;
   start_ = Clock::now();
   TrainEpochs();
@@ -380,12 +383,7 @@ void Run::EvaluateNow() {
     if (!std::isfinite(score.loss)) {
       return Diverge(fmt::format("the validation loss is {}", score.loss));
     }
-    ++evaluations_since_best_;
-    if (score.loss < best_val_loss_) {
-      best_val_loss_ = score.loss;
-      evaluations_since_best_ = 0;
-    }
-    if (train.early_stopping > 0 && evaluations_since_best_ >= train.early_stopping) {
+    if (early_stopping_.Observe(score.loss)) {
       Stop(fmt::format("no new lowest validation loss in {} evaluations (train.early_stopping)",
                        train.early_stopping));
     }
@@ -474,8 +472,8 @@ std::string Run::Summary() const {
     rows.insert(rows.begin() + 3, {"precision", PrecisionText()});
   }
   if (validation_.size() > 0) {
-    rows.push_back({"validation loss",
-                    fmt::format("{:.4f}, lowest {:.4f}", result_.validation.loss, best_val_loss_)});
+    rows.push_back({"validation loss", fmt::format("{:.4f}, lowest {:.4f}", result_.validation.loss,
+                                                   early_stopping_.best().value_or(kNan))});
   }
   if (std::isfinite(result_.validation.accuracy)) {
     rows.push_back(

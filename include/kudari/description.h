@@ -19,8 +19,9 @@ struct Description {
   /// "rule", "source", "scale", "averager", "format", "schedule" or "preset".
   std::string kind = {};
   std::string name = {}, summary = {}, formula = {}, paper = {};
-  std::string use = {};    ///< when to use it
-  std::string torch = {};  ///< what differs from torch
+  std::string use = {};      ///< when to use it
+  std::string torch = {};    ///< what differs from torch
+  std::string example = {};  ///< of a schedule: a call that shows it over a hundred steps
   std::vector<OptionDescription> options = {};
   std::vector<std::string> state = {};  ///< names of float32 buffers
   /// Of a rule, for each parameter; negative: it depends on the shape.

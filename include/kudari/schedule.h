@@ -45,11 +45,24 @@ class Schedule {
   std::string text_;
 };
 
+/// How a value goes from one to another over p in [0, 1].
+enum class Shape {
+  kLinear,       ///< "linear": a straight line
+  kCosine,       ///< "cosine": half a cosine
+  kSqrt,         ///< "sqrt": 1 - sqrt(p), fast at first
+  kExponential,  ///< "exponential": last^p
+};
+
+// The curves. Most begin at, or go up to, 1, so that the product with a number has that number as
+// its start or peak. Lengths are in steps, from 0 to 2^53; a phase of length 0 is a jump. Where a
+// curve has `last`, that is its value from step `steps` on, one step after a training of `steps`
+// updates. All throw Error if an argument is out of its range.
+
 /// The same value at every step: Schedule(value) by name.
 Schedule Constant(double value);
 
-/// Linear warm-up to 1 over `steps` >= 0 steps: (s + 1) / steps while s < steps, then 1. The first
-/// update has 1 / steps and is never wasted.
+/// Linear warm-up to 1 over `steps` steps: (s + 1) / steps while s < steps, then 1. The first
+/// update has 1 / steps and is never wasted (nanochat, schedule-free).
 Schedule Warmup(int64_t steps);
 
 /// Linear warm-up from `start` in [0, 1]: start + (1 - start) s / steps while s < steps, then 1, as
@@ -57,15 +70,108 @@ Schedule Warmup(int64_t steps);
 /// update has a learning rate of zero.
 Schedule Warmup(int64_t steps, double start);
 
-/// Half a cosine from 1 to `last` over `steps` (Loshchilov & Hutter, arXiv:1608.03983, eq. 5), then
-/// `last`: unlike torch's CosineAnnealingLR it does not rise again.
-Schedule Cosine(int64_t steps, double last = 0);
+/// A straight line from `first` at step 0 to `last` at `steps`, then `last`; any two values.
+/// Ramp(300, 0.85, 0.95) is nanochat's momentum for Muon.
+Schedule Ramp(int64_t steps, double first, double last);
 
 /// A straight line from 1 to `last` over `steps`, then `last`.
 Schedule Linear(int64_t steps, double last = 0);
 
+/// Half a cosine from 1 to `last` over `steps` (Loshchilov & Hutter, arXiv:1608.03983, eq. 5), then
+/// `last`: unlike torch's CosineAnnealingLR it does not rise again.
+Schedule Cosine(int64_t steps, double last = 0);
+
+/// The cosine that torch's CosineAnnealingLR follows: `last` at `steps` >= 1, 1 again at 2 `steps`,
+/// and so on.
+Schedule CosinePeriodic(int64_t steps, double last = 0);
+
+/// Cosines with warm restarts (SGDR): cycle i = 0, 1, ... is `steps` mult^i long, steps and mult >=
+/// 1, and goes from decay^i, decay in [0, 1], to `last`; from cycle number `cycles` on, unless that
+/// is 0, `last`. torch's CosineAnnealingWarmRestarts, with timm's cycle_decay and cycle_limit.
+Schedule Sgdr(int64_t steps, double mult = 1, double decay = 1, double last = 0,
+              int64_t cycles = 0);
+
+/// last + (1 - last) (1 - s / steps)^power, power >= 0, while s < steps, then `last`: torch's
+/// PolynomialLR and Hugging Face's polynomial decay.
+Schedule Polynomial(int64_t steps, double power = 1, double last = 0);
+
 /// gamma^floor(s / steps), steps >= 1: torch's StepLR.
 Schedule Step(int64_t steps, double gamma = 0.1);
+
+/// gamma to the number of milestones <= s: torch's MultiStepLR, which drops *at* a milestone. They
+/// ascend; one that is repeated counts each time.
+Schedule MultiStep(const std::vector<int64_t>& milestones, double gamma = 0.1);
+
+/// gamma^(s / steps), gamma >= 0, steps >= 1: torch's ExponentialLR with steps = 1. As the decay of
+/// Then, gamma = 0.5 with a half-life of `steps` is MiniCPM's.
+Schedule Exponential(double gamma, int64_t steps = 1);
+
+/// exp(-rate s), rate >= 0: Exponential(exp(-rate)) by its rate.
+Schedule ExpDecay(double rate);
+
+/// 1 / (1 + rate s / steps), rate >= 0, steps >= 1.
+Schedule InverseTime(double rate, int64_t steps = 1);
+
+/// 1 / (1 + rate floor(s / steps)): Keras' InverseTimeDecay(staircase=True).
+Schedule InverseTimeStaircase(double rate, int64_t steps);
+
+/// sqrt(steps / max(s, steps)), steps >= 1: 1 until s = steps, then falling (T5). With steps = 1 it
+/// is the textbook's 1 / sqrt(s), which has no value at s = 0; Warmup(W, 0) * InverseSqrt(W) is
+/// Hugging Face's.
+Schedule InverseSqrt(int64_t steps = 1);
+
+/// width^-0.5 min(t^-0.5, t warmup^-1.5), t = s + 1 (Vaswani et al., arXiv:1706.03762): the peak is
+/// (width warmup)^-0.5 at s = warmup - 1, so no number need be in front.
+Schedule Noam(int64_t width, int64_t warmup);
+
+/// 1 / sqrt(1 + (s + shift) / timescale), timescale >= 1: big_vision's rsqrt, which continues with
+/// a shift where another run ended. It falls from step 0 on.
+Schedule Rsqrt(int64_t timescale, int64_t shift = 0);
+
+/// Warm-up over round(warmup steps), 1, then a line down to `last` over the final round(warmdown
+/// steps), both parts of `steps` in [0, 1] and rounded half to even: nanochat's. At s = steps -
+/// round(warmdown steps) it is still 1; where the two overlap, the warm-up wins.
+Schedule Trapezoid(int64_t steps, double warmup = 0, double warmdown = 0.2, double last = 0);
+
+/// Warm-up over `warmup` steps as Warmup(warmup), 1, then over the final `decay` of `steps` a fall
+/// to `last` in the given shape (MiniCPM, arXiv:2404.06395; 1 - sqrt: arXiv:2405.18392). Throws
+/// Error if warmup + decay > steps, and for an exponential decay to 0.
+Schedule Wsd(int64_t steps, int64_t warmup, int64_t decay, double last = 0,
+             Shape shape = Shape::kLinear);
+
+/// torch's OneCycleLR relative to max_lr: from 1 / div at step 0 to 1 at pct steps - 1, then to 1 /
+/// (div final_div) at steps - 1, where it stays; div and final_div >= 1, linear or cosine.
+Schedule OneCycle(int64_t steps, double pct = 0.3, double div = 25, double final_div = 1e4,
+                  Shape shape = Shape::kCosine);
+/// The momentum (or beta1) that goes with it: from `top` to `base` to `top`.
+Schedule OneCycleMomentum(int64_t steps, double pct = 0.3, double base = 0.85, double top = 0.95,
+                          Shape shape = Shape::kCosine);
+
+/// The same in torch's three phases: back at 1 / div at 2 pct steps - 2, then to 1 / (div
+/// final_div).
+Schedule OneCycle3(int64_t steps, double pct = 0.3, double div = 25, double final_div = 1e4,
+                   Shape shape = Shape::kCosine);
+/// Its momentum, which is `top` throughout the third phase.
+Schedule OneCycle3Momentum(int64_t steps, double pct = 0.3, double base = 0.85, double top = 0.95,
+                           Shape shape = Shape::kCosine);
+
+/// fastai's fit_one_cycle: from 1 / div at step 0 by half a cosine to 1 at pct steps, by another to
+/// 1 / div_final (not divided by div) at `steps`, where it stays.
+Schedule OneCycleFastai(int64_t steps, double pct = 0.25, double div = 25, double div_final = 1e5);
+/// Its momentum: from `top` to `base` to `top`.
+Schedule OneCycleFastaiMomentum(int64_t steps, double pct = 0.25, double base = 0.85,
+                                double top = 0.95);
+
+/// From `base` at step 0 up to `peak` in `up` steps, back in `down`, and again: torch's CyclicLR
+/// relative to max_lr. For its momentum exchange the two: Triangular(up, down, 0.9, 0.8). Throws
+/// Error if up and down are both 0.
+Schedule Triangular(int64_t up, int64_t down, double base = 0, double peak = 1);
+
+/// The same with triangles of which each is half as high as that before.
+Schedule Triangular2(int64_t up, int64_t down, double base = 0, double peak = 1);
+
+/// The same with triangles whose height is multiplied with gamma^s, gamma in [0, 1].
+Schedule ExpRange(double gamma, int64_t up, int64_t down, double base = 0, double peak = 1);
 
 /// `first` before step `boundary`, then `second`, whose own step 0 is the boundary.
 Schedule Then(const Schedule& first, int64_t boundary, const Schedule& second);
@@ -73,12 +179,14 @@ Schedule Then(const Schedule& first, int64_t boundary, const Schedule& second);
 /// The product, value by value.
 Schedule operator*(const Schedule& a, const Schedule& b);
 
-/// Reads a product of numbers and calls, such as "2e-3 * warmup(100) * cosine(1500, 0.05)" or
-/// "then(1e-3, 500, 1e-4 * linear(100))". Throws Error naming the column, counted from 1, and the
-/// nearest known name.
+/// Reads a product of numbers and calls, such as "2e-3 * warmup(100) * cosine(1500, 0.05)",
+/// "0.1 * multistep([30, 60, 90])" or "then(1e-3, 500, 1e-4 * linear(100))". A call is named as the
+/// function is, in lower case (cosine_periodic, inverse_sqrt, exp_range, onecycle3_momentum), and
+/// may name arguments: "onecycle(1000, final_div = 1e3, shape = linear)". Throws Error naming the
+/// column, counted from 1, and the nearest known name.
 Schedule ParseSchedule(std::string_view text);
 
-/// What every schedule function is and takes, for listings.
+/// What every schedule function is and takes, for listings, each with an example that parses.
 std::vector<Description> DescribeSchedules();
 
 }  // namespace kudari

@@ -1,14 +1,11 @@
 #include "kudari/schedule.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cmath>
-#include <numbers>
-#include <optional>
-#include <span>
+#include <initializer_list>
 
 #include "core/nearest.h"
+#include "core/schedule_curves.h"
 #include "kudari/error.h"
 #include "kudari/registry.h"
 
@@ -16,168 +13,69 @@ namespace kudari {
 
 struct Schedule::Factor {
   std::string text;
-  double (*value)(const Factor&, int64_t step);
-  std::array<double, 2> x = {};
-  std::vector<Schedule> parts = {};
+  const internal::Curve* curve;
+  internal::Arguments arguments;
 };
 
 namespace {
 
-using Factor = Schedule::Factor;
+using internal::Curve;
 using internal::NumberText;
+using internal::Parameter;
+using internal::Value;
 
-constexpr double kMostSteps = 9007199254740992;  // 2^53: every integer up to it is a double
-
-double ConstantAt(const Factor& f, int64_t /*step*/) { return f.x[0]; }
-
-double WarmupAt(const Factor& f, int64_t step) {
-  const auto s = static_cast<double>(step);
-  return s < f.x[0] ? (s + 1) / f.x[0] : 1;
-}
-
-double WarmupFromAt(const Factor& f, int64_t step) {
-  const auto s = static_cast<double>(step);
-  return s < f.x[0] ? f.x[1] + (1 - f.x[1]) * s / f.x[0] : 1;
-}
-
-double CosineAt(const Factor& f, int64_t step) {
-  const auto s = static_cast<double>(step);
-  if (s >= f.x[0]) return f.x[1];
-  return f.x[1] + (1 - f.x[1]) * 0.5 * (1 + std::cos(std::numbers::pi * s / f.x[0]));
-}
-
-double LinearAt(const Factor& f, int64_t step) {
-  const auto s = static_cast<double>(step);
-  return s < f.x[0] ? 1 + (f.x[1] - 1) * s / f.x[0] : f.x[1];
-}
-
-double StepAt(const Factor& f, int64_t step) {
-  return std::pow(f.x[1], std::floor(static_cast<double>(step) / f.x[0]));
-}
-
-double ThenAt(const Factor& f, int64_t step) {
-  const auto boundary = static_cast<int64_t>(f.x[0]);
-  return step < boundary ? f.parts[0](step) : f.parts[1](step - boundary);
-}
-
-struct Argument {
-  enum Kind { kSteps, kNumber, kSchedule } kind;
-  std::string_view name;
-  double low, high;
-  std::optional<double> default_value;  // steps and numbers only
-  std::string_view doc;
-};
-
-struct Function {
-  std::string_view name, summary, formula;
-  double (*value)(const Factor&, int64_t);
-  std::vector<Argument> arguments;
-};
-
-// Warm-up has two forms, told apart by their number of arguments; otherwise names are unique.
-const std::vector<Function>& Functions() {
-  static const std::vector<Function> functions = {
-      {"constant",
-       "The same value at every step; a bare number is the same",
-       "value",
-       &ConstantAt,
-       {{Argument::kNumber, "value", -kInfinity, kInfinity, {}, "the value"}}},
-      {"warmup",
-       "Linear warm-up to 1 whose first update is not wasted",
-       "(s + 1) / steps while s < steps, then 1",
-       &WarmupAt,
-       {{Argument::kSteps, "steps", 0, kMostSteps, {}, "length"}}},
-      {"warmup",
-       "Linear warm-up to 1 from a given value; start 0 is Hugging Face's, others torch's LinearLR",
-       "start + (1 - start) s / steps while s < steps, then 1",
-       &WarmupFromAt,
-       {{Argument::kSteps, "steps", 0, kMostSteps, {}, "length"},
-        {Argument::kNumber, "start", 0, 1, {}, "value at s = 0"}}},
-      {"cosine",
-       "Half a cosine from 1 to last, then last",
-       "last + (1 - last) (1 + cos(pi s / steps)) / 2 while s < steps, then last",
-       &CosineAt,
-       {{Argument::kSteps, "steps", 0, kMostSteps, {}, "length"},
-        {Argument::kNumber, "last", 0, kInfinity, 0, "value from s = steps on"}}},
-      {"linear",
-       "A straight line from 1 to last, then last",
-       "1 + (last - 1) s / steps while s < steps, then last",
-       &LinearAt,
-       {{Argument::kSteps, "steps", 0, kMostSteps, {}, "length"},
-        {Argument::kNumber, "last", 0, kInfinity, 0, "value from s = steps on"}}},
-      {"step",
-       "A drop by the factor gamma every so many steps",
-       "gamma^floor(s / steps)",
-       &StepAt,
-       {{Argument::kSteps, "steps", 1, kMostSteps, {}, "length of one level"},
-        {Argument::kNumber, "gamma", 0, kInfinity, 0.1, "factor"}}},
-      {"then",
-       "One schedule, then another, which starts at its own step 0",
-       "first(s) while s < boundary, then second(s - boundary)",
-       &ThenAt,
-       {{Argument::kSchedule, "first", 0, 0, {}, "before the boundary"},
-        {Argument::kSteps, "boundary", 0, kMostSteps, {}, "first step of the second"},
-        {Argument::kSchedule, "second", 0, 0, {}, "from the boundary on"}}},
-  };
-  return functions;
-}
-
-void CheckArgument(const Argument& a, std::string_view function, double x) {
-  const std::string where = std::string(function) + ": " + std::string(a.name);
-  CheckRange(where, x, a.low, a.high);
-  if (a.kind == Argument::kSteps && x != std::floor(x)) {
-    throw Error(where + " = " + NumberText(x) + " is not an integer");
+const Curve& FindCurve(std::string_view name, size_t parameters) {
+  for (const Curve& c : internal::Curves()) {
+    if (c.name == name && c.parameters.size() == parameters) return c;
   }
+  throw Error("schedule: no curve " + std::string(name));
 }
 
-}  // namespace
-
-/// Makes checked schedules of one factor.
-class ScheduleBuilder {
- public:
-  static Schedule Call(const Function& function, std::span<const double> numbers,
-                       std::vector<Schedule> parts = {}) {
-    Factor factor{std::string(function.name) + "(", function.value, {}, std::move(parts)};
-    size_t number = 0, part = 0;
-    for (const Argument& a : function.arguments) {
-      if (&a != &function.arguments.front()) factor.text += ", ";
-      if (a.kind == Argument::kSchedule) {
-        factor.text += factor.parts[part++].Text();
-      } else {
-        CheckArgument(a, function.name, numbers[number]);
-        factor.x[number] = numbers[number];
-        factor.text += NumberText(numbers[number]);
-        ++number;
-      }
-    }
-    factor.text += ")";
-    return Schedule({std::make_shared<const Factor>(std::move(factor))});
-  }
-
-  static std::shared_ptr<const Factor> Number(double x) {
-    if (!std::isfinite(x)) throw Error("schedule: " + NumberText(x) + " is not a finite number");
-    return std::make_shared<const Factor>(Factor{NumberText(x), &ConstantAt, {x}});
-  }
-};
-
-namespace {
-
-const Function& FindFunction(std::string_view name, size_t arguments) {
-  for (const Function& f : Functions()) {
-    if (f.name == name && f.arguments.size() == arguments) return f;
-  }
-  throw Error("schedule: no function " + std::string(name));
-}
-
-Schedule Call(std::string_view name, std::initializer_list<double> numbers) {
-  return ScheduleBuilder::Call(FindFunction(name, numbers.size()), std::vector<double>(numbers));
+Schedule Call(std::string_view name, std::initializer_list<Value> values) {
+  return MakeSchedule(FindCurve(name, values.size()), std::vector<Value>(values));
 }
 
 double Steps(int64_t n) { return static_cast<double>(n); }
+double Word(Shape shape) { return static_cast<double>(shape); }
 
 }  // namespace
 
-Schedule::Schedule(double constant) : Schedule({ScheduleBuilder::Number(constant)}) {}
+/// Makes schedules of one factor.
+class ScheduleBuilder {
+ public:
+  static Schedule One(std::string text, const Curve& curve, internal::Arguments arguments) {
+    return Schedule({std::make_shared<const Schedule::Factor>(
+        Schedule::Factor{std::move(text), &curve, std::move(arguments)})});
+  }
+};
+
+Schedule internal::MakeSchedule(const Curve& curve, std::span<const Value> values) {
+  Arguments arguments;
+  std::string text = std::string(curve.name) + "(";
+  for (size_t i = 0; i < values.size(); ++i) {
+    const Parameter& p = curve.parameters[i];
+    CheckValue(curve, p, values[i]);
+    text += (i > 0 ? ", " : "") + ValueText(p, values[i]);
+    if (p.kind == Parameter::kSchedule) {
+      arguments.parts.push_back(std::get<Schedule>(values[i]));
+    } else if (p.kind == Parameter::kMilestones) {
+      arguments.milestones = std::get<std::vector<double>>(values[i]);
+    } else {
+      arguments.x.push_back(std::get<double>(values[i]));
+    }
+  }
+  const std::string conflict = curve.conflict != nullptr ? curve.conflict(arguments) : "";
+  if (!conflict.empty()) throw Error(std::string(curve.name) + ": " + conflict);
+  return ScheduleBuilder::One(text + ")", curve, std::move(arguments));
+}
+
+Schedule::Schedule(double constant) {
+  if (!std::isfinite(constant)) {
+    throw Error("schedule: " + NumberText(constant) + " is not a finite number");
+  }
+  *this =
+      ScheduleBuilder::One(NumberText(constant), FindCurve("constant", 1), {{constant}, {}, {}});
+}
 
 Schedule::Schedule(std::vector<std::shared_ptr<const Factor>> factors)
     : factors_(std::move(factors)) {
@@ -188,26 +86,15 @@ Schedule::Schedule(std::vector<std::shared_ptr<const Factor>> factors)
 }
 
 double Schedule::operator()(int64_t step) const {
-  double product = factors_[0]->value(*factors_[0], step);
-  for (size_t i = 1; i < factors_.size(); ++i) product *= factors_[i]->value(*factors_[i], step);
+  const auto value = [step](const Factor& f) { return f.curve->value(f.arguments, step); };
+  double product = value(*factors_[0]);
+  for (size_t i = 1; i < factors_.size(); ++i) product *= value(*factors_[i]);
   return product;
 }
 
 bool Schedule::IsConstant() const {
   return std::all_of(factors_.begin(), factors_.end(),
-                     [](const auto& f) { return f->value == &ConstantAt; });
-}
-
-Schedule Constant(double value) { return value; }
-Schedule Warmup(int64_t steps) { return Call("warmup", {Steps(steps)}); }
-Schedule Warmup(int64_t steps, double start) { return Call("warmup", {Steps(steps), start}); }
-Schedule Cosine(int64_t steps, double last) { return Call("cosine", {Steps(steps), last}); }
-Schedule Linear(int64_t steps, double last) { return Call("linear", {Steps(steps), last}); }
-Schedule Step(int64_t steps, double gamma) { return Call("step", {Steps(steps), gamma}); }
-
-Schedule Then(const Schedule& first, int64_t boundary, const Schedule& second) {
-  const double numbers[] = {Steps(boundary)};
-  return ScheduleBuilder::Call(FindFunction("then", 3), numbers, {first, second});
+                     [](const auto& f) { return f->curve->name == "constant"; });
 }
 
 Schedule operator*(const Schedule& a, const Schedule& b) {
@@ -216,158 +103,115 @@ Schedule operator*(const Schedule& a, const Schedule& b) {
   return Schedule(std::move(factors));
 }
 
-namespace {
-
-/// Recursive descent over: product = factor {"*" factor}; factor = number | name "(" [product {","
-/// product}] ")".
-class ScheduleParser {
- public:
-  explicit ScheduleParser(std::string_view text) : text_(text) {}
-
-  Schedule Parse() {
-    Schedule s = Product(0);
-    SkipSpace();
-    if (at_ < text_.size()) Fail(at_, "expected * or the end");
-    return s;
-  }
-
- private:
-  static constexpr int kDeepest = 64;
-
-  [[noreturn]] void Fail(size_t at, const std::string& message) const {
-    throw Error("schedule \"" + std::string(text_.substr(0, 200)) + "\", column " +
-                std::to_string(at + 1) + ": " + message);
-  }
-
-  void SkipSpace() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t')) ++at_;
-  }
-
-  bool Accept(char c) {
-    SkipSpace();
-    if (at_ == text_.size() || text_[at_] != c) return false;
-    ++at_;
-    return true;
-  }
-
-  Schedule Product(int depth) {
-    if (depth > kDeepest) Fail(at_, "nested too deeply");
-    Schedule s = One(depth);
-    while (Accept('*')) s = s * One(depth);
-    return s;
-  }
-
-  static bool IsNameChar(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-  }
-
-  Schedule One(int depth) {
-    SkipSpace();
-    const size_t start = at_;
-    while (at_ < text_.size() && IsNameChar(text_[at_])) ++at_;
-    if (at_ > start) return CallAt(start, depth);
-    return Number();
-  }
-
-  Schedule Number() {
-    const size_t start = at_;
-    double x = 0;
-    const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), x);
-    if (error == std::errc::result_out_of_range) Fail(start, "number out of range");
-    if (error != std::errc()) Fail(start, "expected a number or a function");
-    at_ = static_cast<size_t>(end - text_.data());
-    return x;
-  }
-
-  Schedule CallAt(size_t start, int depth) {
-    const std::string name(text_.substr(start, at_ - start));
-    std::vector<const Function*> overloads;
-    std::vector<std::string> names;
-    for (const Function& f : Functions()) {
-      if (f.name == name) overloads.push_back(&f);
-      if (names.empty() || names.back() != f.name) names.emplace_back(f.name);
-    }
-    if (overloads.empty()) {
-      Fail(start, "unknown schedule \"" + name + "\"" + internal::Suggest(name, names));
-    }
-    if (!Accept('(')) Fail(at_, "expected ( after " + name);
-    std::vector<Schedule> arguments;
-    std::vector<size_t> columns;
-    if (!Accept(')')) {
-      do {
-        SkipSpace();
-        columns.push_back(at_);
-        arguments.push_back(Product(depth + 1));
-      } while (Accept(','));
-      if (!Accept(')')) Fail(at_, "expected , or )");
-    }
-    return Make(name, overloads, arguments, columns, start);
-  }
-
-  Schedule Make(const std::string& name, const std::vector<const Function*>& overloads,
-                const std::vector<Schedule>& arguments, const std::vector<size_t>& columns,
-                size_t start) const {
-    for (const Function* f : overloads) {
-      const size_t most = f->arguments.size();
-      size_t least = most;
-      while (least > 0 && f->arguments[least - 1].default_value) --least;
-      if (arguments.size() < least || arguments.size() > most) continue;
-      std::vector<double> numbers;
-      std::vector<Schedule> parts;
-      for (size_t i = 0; i < most; ++i) {
-        const Argument& a = f->arguments[i];
-        if (i >= arguments.size()) {
-          numbers.push_back(*a.default_value);
-        } else if (a.kind == Argument::kSchedule) {
-          parts.push_back(arguments[i]);
-        } else if (!arguments[i].IsConstant()) {
-          Fail(columns[i], name + ": " + std::string(a.name) + " must be a number");
-        } else {
-          numbers.push_back(arguments[i](0));
-          try {
-            CheckArgument(a, name, numbers.back());
-          } catch (const Error& e) {
-            Fail(columns[i], e.what());
-          }
-        }
-      }
-      return ScheduleBuilder::Call(*f, numbers, std::move(parts));
-    }
-    std::string forms;
-    for (const Function* f : overloads) {
-      forms += (forms.empty() ? "" : " or ") + name + "(";
-      for (const Argument& a : f->arguments) {
-        if (&a != &f->arguments.front()) forms += ", ";
-        forms += a.name;
-        if (a.default_value) forms += " = " + NumberText(*a.default_value);
-      }
-      forms += ")";
-    }
-    Fail(start,
-         "wrong number of arguments, " + std::to_string(arguments.size()) + "; use " + forms);
-  }
-
-  std::string_view text_;
-  size_t at_ = 0;
-};
-
-}  // namespace
-
-Schedule ParseSchedule(std::string_view text) { return ScheduleParser(text).Parse(); }
+Schedule Constant(double value) { return value; }
+Schedule Warmup(int64_t steps) { return Call("warmup", {Steps(steps)}); }
+Schedule Warmup(int64_t steps, double start) { return Call("warmup", {Steps(steps), start}); }
+Schedule Ramp(int64_t steps, double first, double last) {
+  return Call("ramp", {Steps(steps), first, last});
+}
+Schedule Linear(int64_t steps, double last) { return Call("linear", {Steps(steps), last}); }
+Schedule Cosine(int64_t steps, double last) { return Call("cosine", {Steps(steps), last}); }
+Schedule CosinePeriodic(int64_t steps, double last) {
+  return Call("cosine_periodic", {Steps(steps), last});
+}
+Schedule Sgdr(int64_t steps, double mult, double decay, double last, int64_t cycles) {
+  return Call("sgdr", {Steps(steps), mult, decay, last, Steps(cycles)});
+}
+Schedule Polynomial(int64_t steps, double power, double last) {
+  return Call("polynomial", {Steps(steps), power, last});
+}
+Schedule Step(int64_t steps, double gamma) { return Call("step", {Steps(steps), gamma}); }
+Schedule MultiStep(const std::vector<int64_t>& milestones, double gamma) {
+  std::vector<double> list;
+  for (const int64_t m : milestones) list.push_back(Steps(m));
+  return Call("multistep", {list, gamma});
+}
+Schedule Exponential(double gamma, int64_t steps) {
+  return Call("exponential", {gamma, Steps(steps)});
+}
+Schedule ExpDecay(double rate) { return Call("exp_decay", {rate}); }
+Schedule InverseTime(double rate, int64_t steps) {
+  return Call("inverse_time", {rate, Steps(steps)});
+}
+Schedule InverseTimeStaircase(double rate, int64_t steps) {
+  return Call("inverse_time_staircase", {rate, Steps(steps)});
+}
+Schedule InverseSqrt(int64_t steps) { return Call("inverse_sqrt", {Steps(steps)}); }
+Schedule Noam(int64_t width, int64_t warmup) { return Call("noam", {Steps(width), Steps(warmup)}); }
+Schedule Rsqrt(int64_t timescale, int64_t shift) {
+  return Call("rsqrt", {Steps(timescale), Steps(shift)});
+}
+Schedule Trapezoid(int64_t steps, double warmup, double warmdown, double last) {
+  return Call("trapezoid", {Steps(steps), warmup, warmdown, last});
+}
+Schedule Wsd(int64_t steps, int64_t warmup, int64_t decay, double last, Shape shape) {
+  return Call("wsd", {Steps(steps), Steps(warmup), Steps(decay), last, Word(shape)});
+}
+Schedule OneCycle(int64_t steps, double pct, double div, double final_div, Shape shape) {
+  return Call("onecycle", {Steps(steps), pct, div, final_div, Word(shape)});
+}
+Schedule OneCycleMomentum(int64_t steps, double pct, double base, double top, Shape shape) {
+  return Call("onecycle_momentum", {Steps(steps), pct, base, top, Word(shape)});
+}
+Schedule OneCycle3(int64_t steps, double pct, double div, double final_div, Shape shape) {
+  return Call("onecycle3", {Steps(steps), pct, div, final_div, Word(shape)});
+}
+Schedule OneCycle3Momentum(int64_t steps, double pct, double base, double top, Shape shape) {
+  return Call("onecycle3_momentum", {Steps(steps), pct, base, top, Word(shape)});
+}
+Schedule OneCycleFastai(int64_t steps, double pct, double div, double div_final) {
+  return Call("onecycle_fastai", {Steps(steps), pct, div, div_final});
+}
+Schedule OneCycleFastaiMomentum(int64_t steps, double pct, double base, double top) {
+  return Call("onecycle_fastai_momentum", {Steps(steps), pct, base, top});
+}
+Schedule Triangular(int64_t up, int64_t down, double base, double peak) {
+  return Call("triangular", {Steps(up), Steps(down), base, peak});
+}
+Schedule Triangular2(int64_t up, int64_t down, double base, double peak) {
+  return Call("triangular2", {Steps(up), Steps(down), base, peak});
+}
+Schedule ExpRange(double gamma, int64_t up, int64_t down, double base, double peak) {
+  return Call("exp_range", {gamma, Steps(up), Steps(down), base, peak});
+}
+Schedule Then(const Schedule& first, int64_t boundary, const Schedule& second) {
+  return Call("then", {first, Steps(boundary), second});
+}
 
 std::vector<Description> DescribeSchedules() {
   std::vector<Description> all;
-  for (const Function& f : Functions()) {
+  for (const Curve& c : internal::Curves()) {
     Description d{.kind = "schedule",
-                  .name = std::string(f.name),
-                  .summary = std::string(f.summary),
-                  .formula = std::string(f.formula)};
-    for (const Argument& a : f.arguments) {
-      std::string range = "a schedule";
-      if (a.kind == Argument::kNumber) range = RangeText(a.low, a.high);
-      if (a.kind == Argument::kSteps) range = "integer, at least " + NumberText(a.low);
-      d.options.push_back({std::string(a.name), a.default_value ? NumberText(*a.default_value) : "",
-                           range, std::string(a.doc)});
+                  .name = std::string(c.name),
+                  .summary = std::string(c.summary),
+                  .formula = std::string(c.formula),
+                  .paper = std::string(c.paper),
+                  .torch = std::string(c.torch),
+                  .example = std::string(c.example)};
+    for (const Parameter& p : c.parameters) {
+      std::string range;
+      switch (p.kind) {
+        case Parameter::kSteps:
+          range = "integer, at least " + NumberText(p.low);
+          break;
+        case Parameter::kNumber:
+          range = RangeText(p.low, p.high);
+          break;
+        case Parameter::kShape:
+          for (size_t i = 0; static_cast<double>(i) <= p.high; ++i) {
+            range += (i > 0 ? ", " : "") + std::string(internal::Shapes()[i]);
+          }
+          break;
+        case Parameter::kMilestones:
+          range = "[m, ...], ascending integers, at least " + NumberText(p.low);
+          break;
+        case Parameter::kSchedule:
+          range = "a schedule";
+          break;
+      }
+      d.options.push_back({std::string(p.name),
+                           p.default_value ? ValueText(p, *p.default_value) : "", range,
+                           std::string(p.doc)});
     }
     all.push_back(std::move(d));
   }

@@ -110,7 +110,7 @@ TEST(ScheduleTest, ParsesLooseSpacingAndDefaults) {
 TEST(ScheduleTest, ErrorsNameTheColumnAndTheNearestName) {
   EXPECT_THAT(ErrorOf("1e-3 * warmap(10)"), HasSubstr("column 8: unknown schedule \"warmap\""));
   EXPECT_THAT(ErrorOf("1e-3 * warmap(10)"), HasSubstr("did you mean \"warmup\"?"));
-  EXPECT_THAT(ErrorOf("xyzzyplugh(1)"), HasSubstr("known: constant, warmup, cosine"));
+  EXPECT_THAT(ErrorOf("xyzzyplugh(1)"), HasSubstr("known: constant, warmup, ramp, linear"));
   EXPECT_THAT(ErrorOf("cosine(10, 2, 3)"), HasSubstr("wrong number of arguments, 3; use cosine("));
   EXPECT_THAT(ErrorOf("1 * cosine(-1)"), HasSubstr("column 12: cosine: steps = -1 is outside [0"));
   EXPECT_THAT(ErrorOf("cosine(1.5)"), HasSubstr("cosine: steps = 1.5 is not an integer"));
@@ -139,25 +139,278 @@ TEST(ScheduleTest, ConstructorsCheckTheirArguments) {
   EXPECT_THROW(Then(1, -1, 2), Error);
 }
 
+// What torch 1.13 and the formulas give, to six digits.
+TEST(ScheduleTest, KnownValues) {
+  const auto near = [](const Schedule& s, const std::vector<double>& expected) {
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_NEAR(s(static_cast<int64_t>(i)), expected[i], 5e-7) << s.Text() << " at " << i;
+    }
+  };
+  near(CosinePeriodic(4), {1, .853553, .5, .146447, 0, .146447, .5, .853553, 1});
+  near(Sgdr(2, 2), {1, .5, 1, .853553, .5, .146447, 1, .961940});
+  near(Warmup(4, 0.25), {.25, .4375, .625, .8125, 1});
+  // The step after the last, at which torch rises to 0.0495, and all that follow stay.
+  near(OneCycle(10),
+       {.04, .52, 1, .950485, .811746, .611262, .388742, .188258, .049519, 4e-6, 4e-6, 4e-6});
+  near(OneCycle3(10), {.04, .52, 1, .52, .04, .036181, .026182, .013822, .003823, 4e-6, 4e-6});
+  near(OneCycleMomentum(10), {.95, .90, .85});
+  EXPECT_NEAR(OneCycleMomentum(10)(9), 0.95, 1e-12);
+  EXPECT_NEAR(OneCycleFastai(10)(10), 1e-5, 1e-17);
+  // Milestones: the drop is at the step itself, and a repeated one counts twice.
+  near(MultiStep({2, 4, 4}, 0.5), {1, 1, .5, .5, .125});
+  // nanochat's last used value is 1/D of the way short of the final fraction.
+  const Schedule trapezoid = Trapezoid(10, 0, 0.4, 0.1);
+  near(trapezoid, {1, 1, 1, 1, 1, 1, 1, .775, .55, .325, .1, .1});
+  EXPECT_DOUBLE_EQ(trapezoid(9), 0.25 + 0.75 * 0.1);
+  // Python rounds 2.5 to 2 and 3.5 to 4.
+  near(Trapezoid(10, 0.25, 0), {.5, 1, 1});
+  near(Trapezoid(10, 0.35, 0), {.25, .5, .75, 1});
+}
+
+TEST(ScheduleTest, PhasesWithoutLengthAreJumps) {
+  // torch divides by zero where pct steps is one.
+  for (const int64_t n : {1, 2, 3, 10, 1000}) {
+    const double pct = 1 / static_cast<double>(n);
+    for (const Schedule& s : {OneCycle(n, pct), OneCycle3(n, pct), OneCycleFastai(n, pct)}) {
+      for (int64_t i = 0; i <= n; ++i) {
+        EXPECT_TRUE(s(i) >= 0 && s(i) <= 1) << s.Text() << " at " << i;
+      }
+    }
+    EXPECT_EQ(OneCycle(n, pct)(0), 1) << n;
+  }
+  for (const double pct : {0.0, 0.5, 1.0}) {
+    for (const Schedule& s : {OneCycle(1, pct), OneCycle(4, pct), OneCycle3(1, pct),
+                              OneCycle3(4, pct), OneCycleFastai(1, pct), OneCycleMomentum(1, pct),
+                              OneCycle3Momentum(4, pct), OneCycleFastaiMomentum(1, pct)}) {
+      for (const int64_t i : {0, 1, 2, 3, 4, 5}) EXPECT_TRUE(std::isfinite(s(i))) << s.Text();
+    }
+  }
+  ExpectValues(Triangular(0, 2), {1, 0.5, 1, 0.5});
+  ExpectValues(Triangular(2, 0), {0, 0.5, 0, 0.5});
+  ExpectValues(Wsd(4, 0, 0, 0.5), {1, 1, 1, 1, 0.5});
+  ExpectValues(Wsd(0, 0, 0, 0.5), {0.5});
+  ExpectValues(Wsd(4, 4, 0, 0.5), {0.25, 0.5, 0.75, 1, 0.5});
+  ExpectValues(Wsd(4, 0, 4), {1, 0.75, 0.5, 0.25, 0});
+  ExpectValues(Trapezoid(3, 0, 0, 0.5), {1, 1, 1, 0.5});
+  ExpectValues(Trapezoid(0), {0});
+  ExpectValues(Ramp(0, 0.1, 0.2), {0.2});
+  ExpectValues(Polynomial(0, 2, 0.3), {0.3});
+  ExpectValues(Noam(1, 0), {1, 1 / std::sqrt(2)});
+  ExpectValues(InverseSqrt(), {1, 1, 1 / std::sqrt(2)});
+}
+
+TEST(ScheduleTest, CyclesRestartWhereTheyShould) {
+  // 3^i and 10^i: logarithms round some of these to either side.
+  for (const double mult : {1.0, 2.0, 3.0, 7.0, 10.0}) {
+    for (const int64_t first : {1, 3, 10, 1000}) {
+      int64_t start = 0, length = first;
+      for (int cycle = 0; cycle < 12; ++cycle) {
+        const Schedule s = Sgdr(first, mult, 0.5);
+        EXPECT_EQ(s(start), std::pow(0.5, cycle)) << s.Text() << " at " << start;
+        if (start > 0) {
+          EXPECT_LT(s(start - 1), std::pow(0.5, cycle - 1) * 1.0001) << s.Text();
+        }
+        start += length;
+        length *= static_cast<int64_t>(mult);
+      }
+    }
+  }
+  for (const int64_t i : {int64_t{0}, int64_t{1}, int64_t{2}, INT64_MAX}) {
+    for (const double mult : {1.0, 1 + 1e-15, 1.5, 1e300}) {
+      const double value = Sgdr(1, mult)(i);
+      EXPECT_TRUE(value >= 0 && value <= 1) << mult << " at " << i << ": " << value;
+    }
+  }
+  ExpectValues(Sgdr(2, 1, 1, 0.25, 2), {1, 0.625, 1, 0.625, 0.25, 0.25});
+}
+
+TEST(ScheduleTest, JoinsAreContinuous) {
+  // With many steps, neighbours differ by little: nothing jumps where phases meet.
+  constexpr int64_t kMany = 100000;
+  for (const Schedule& s :
+       {OneCycle(kMany), OneCycle3(kMany), OneCycleFastai(kMany), OneCycleMomentum(kMany),
+        OneCycle3Momentum(kMany), OneCycleFastaiMomentum(kMany), Trapezoid(kMany, 0.1, 0.3, 0.2),
+        Wsd(kMany, 10000, 50000, 0.1), Wsd(kMany, 10000, 50000, 0.1, Shape::kCosine),
+        Wsd(kMany, 10000, 50000, 0.1, Shape::kExponential), Triangular(20000, 30000),
+        CosinePeriodic(25000), Noam(1, 10000), Ramp(50000, 0.85, 0.95),
+        Warmup(10000, 0) * InverseSqrt(10000), Then(Warmup(10000), 10000, Rsqrt(10000)),
+        Polynomial(50000, 2, 0.1)}) {
+    for (int64_t i = 0; i < kMany + 10; ++i) {
+      ASSERT_NEAR(s(i), s(i + 1), 3e-4) << s.Text() << " at " << i;
+    }
+  }
+}
+
+TEST(ScheduleTest, DecaysNeverRise) {
+  for (const Schedule& s :
+       {Linear(50, 0.1), Cosine(50, 0.1), Polynomial(50, 3, 0.1), Polynomial(50, 0.5), Step(7, 0.9),
+        MultiStep({5, 5, 40}), Exponential(0.9, 3), ExpDecay(0.1), InverseTime(0.1, 3),
+        InverseTimeStaircase(0.1, 3), InverseSqrt(10), Rsqrt(10, 3), Wsd(60, 0, 40, 0.1),
+        Wsd(60, 0, 40, 0.1, Shape::kSqrt), Wsd(60, 0, 40, 0.1, Shape::kCosine),
+        Wsd(60, 0, 40, 0.1, Shape::kExponential), Trapezoid(60, 0, 0.5, 0.1),
+        Sgdr(50, 1, 1, 0.1, 1)}) {
+    EXPECT_EQ(s(0), Rsqrt(10, 3) == s ? 1 / std::sqrt(1.3) : 1) << s.Text();
+    for (int64_t i = 0; i < 100; ++i) EXPECT_LE(s(i + 1), s(i)) << s.Text() << " at " << i;
+    EXPECT_LT(s(100), s(0));
+  }
+}
+
+TEST(ScheduleTest, ArgumentsMayBeNamed) {
+  EXPECT_EQ(ParseSchedule("onecycle(1000, final_div = 1e3, shape=linear)"),
+            OneCycle(1000, 0.3, 25, 1e3, Shape::kLinear));
+  EXPECT_EQ(ParseSchedule("ramp(last = 0.95, steps = 300, first = 0.85)"), Ramp(300, 0.85, 0.95));
+  EXPECT_EQ(ParseSchedule("warmup(steps = 5, start = 0)"), Warmup(5, 0));
+  EXPECT_EQ(ParseSchedule("warmup(steps = 5)"), Warmup(5));
+  EXPECT_EQ(ParseSchedule("multistep([ 30,60 ], gamma = 0.2)"), MultiStep({30, 60}, 0.2));
+  EXPECT_EQ(ParseSchedule("then(boundary = 3, first = 1, second = cosine(5))"),
+            Then(1, 3, Cosine(5)));
+  EXPECT_EQ(OneCycle(1000).Text(), "onecycle(1000, 0.3, 25, 10000, cosine)");
+  EXPECT_EQ(MultiStep({30, 60, 90}).Text(), "multistep([30, 60, 90], 0.1)");
+
+  EXPECT_THAT(
+      ErrorOf("onecycle(9, fnal_div = 2)"),
+      HasSubstr("column 24: onecycle: no parameter \"fnal_div\"; did you mean \"final_div\"?"));
+  EXPECT_THAT(ErrorOf("cosine(5, steps = 3)"), HasSubstr("column 19: cosine: steps twice"));
+  EXPECT_THAT(ErrorOf("cosine(last = 0, 5)"),
+              HasSubstr("column 18: cosine: an argument without a name after one with"));
+  EXPECT_THAT(ErrorOf("cosine(last = 0)"),
+              HasSubstr("column 1: cosine: steps is missing; use cosine(steps, last = 0)"));
+}
+
+TEST(ScheduleTest, ErrorsOfKindsAndDomains) {
+  EXPECT_THAT(ErrorOf("multistep(30)"),
+              HasSubstr("column 11: multistep: milestones must be a list such as [30, 60]"));
+  EXPECT_THAT(ErrorOf("multistep([])"), HasSubstr("multistep: milestones is empty"));
+  EXPECT_THAT(ErrorOf("multistep([60, 30])"), HasSubstr("milestones: 30 comes after 60"));
+  EXPECT_THAT(ErrorOf("multistep([1.5])"), HasSubstr("milestones = 1.5 is not an integer"));
+  EXPECT_THAT(ErrorOf("multistep([-1])"), HasSubstr("milestones = -1 is outside [0"));
+  EXPECT_THAT(ErrorOf("multistep([1"), HasSubstr("column 13: expected , or ]"));
+  EXPECT_THAT(ErrorOf("multistep([1,])"), HasSubstr("column 14: expected a number"));
+  EXPECT_THAT(ErrorOf("cosine([5])"), HasSubstr("column 8: cosine: steps must be a number"));
+  EXPECT_THAT(ErrorOf("cosine(linear)"), HasSubstr("column 8: cosine: steps must be a number"));
+  EXPECT_THAT(ErrorOf("then(linear, 1, 2)"), HasSubstr("then: first must be a schedule"));
+  EXPECT_THAT(ErrorOf("onecycle(10, shape = sqrt)"),
+              HasSubstr("column 22: onecycle: shape must be one of linear, cosine"));
+  EXPECT_THAT(ErrorOf("onecycle(10, shape = 1)"), HasSubstr("shape must be one of"));
+  EXPECT_THAT(ErrorOf("wsd(100, 60, 60)"),
+              HasSubstr("column 1: wsd: warmup + decay = 120 is more than steps = 100"));
+  EXPECT_THAT(ErrorOf("wsd(100, 0, 60, shape = exponential)"),
+              HasSubstr("wsd: an exponential decay needs last above 0"));
+  EXPECT_THAT(ErrorOf("triangular(0, 0)"), HasSubstr("triangular: up and down are both 0"));
+  EXPECT_THAT(ErrorOf("exp_range(1, 0, 0)"), HasSubstr("exp_range: up and down are both 0"));
+  EXPECT_THAT(ErrorOf("sgdr(0)"), HasSubstr("sgdr: steps = 0 is outside [1"));
+  EXPECT_THAT(ErrorOf("sgdr(5, 0.5)"), HasSubstr("sgdr: mult = 0.5 is outside [1"));
+  EXPECT_THAT(ErrorOf("onecycle(0)"), HasSubstr("onecycle: steps = 0 is outside [1"));
+  EXPECT_THAT(ErrorOf("onecycle(5, 1.5)"), HasSubstr("onecycle: pct = 1.5 is outside [0, 1]"));
+  EXPECT_THAT(ErrorOf("trapezoid(5, 2)"), HasSubstr("trapezoid: warmup = 2 is outside [0, 1]"));
+  EXPECT_THAT(ErrorOf("exp_decay(-1)"), HasSubstr("exp_decay: rate = -1 is outside [0, inf)"));
+  EXPECT_THROW(Wsd(10, 6, 6), Error);
+  EXPECT_THROW(MultiStep({}), Error);
+  EXPECT_THROW(OneCycle(10, 0.3, 25, 1e4, Shape::kSqrt), Error);
+}
+
+TEST(ScheduleTest, CompositionsAreThoseOfTheText) {
+  // What the longer names mean, in shorter ones.
+  const std::pair<Schedule, Schedule> pairs[] = {
+      {Trapezoid(100, 0.1, 0.4, 0.1), Warmup(10) * Then(1, 60, Linear(40, 0.1))},
+      {Wsd(100, 10, 40, 0.1), Warmup(10) * Then(1, 60, Linear(40, 0.1))},
+      {Wsd(100, 10, 40, 0.1, Shape::kCosine), Warmup(10) * Then(1, 60, Cosine(40, 0.1))},
+      {Wsd(100, 0, 40, 0.1, Shape::kExponential), Then(1, 60, Then(Exponential(0.1, 40), 40, 0.1))},
+      {Sgdr(10, 1, 1, 0.1, 1), Cosine(10, 0.1)},
+      {Polynomial(30, 1, 0.2), Linear(30, 0.2)},
+      {ExpDecay(0.1), Exponential(std::exp(-0.1))},
+      {Ramp(300, 0.85, 0.95), 0.85 * Linear(300, 0.95 / 0.85)},
+      {Triangular2(10, 10), Triangular(10, 10) * Step(20, 0.5)},
+      {ExpRange(0.9, 10, 10), Triangular(10, 10) * Exponential(0.9)},
+  };
+  for (const auto& [a, b] : pairs) {
+    for (int64_t i = 0; i < 350; ++i) ASSERT_NEAR(a(i), b(i), 1e-15) << a.Text() << " at " << i;
+  }
+}
+
 TEST(ScheduleTest, EveryFunctionIsDescribedAndItsDefaultsHold) {
   std::vector<std::string> names;
   for (const Description& d : DescribeSchedules()) {
+    SCOPED_TRACE(d.example);
     names.push_back(d.name);
     EXPECT_FALSE(d.summary.empty());
     EXPECT_FALSE(d.formula.empty());
     EXPECT_FALSE(d.options.empty());
-    // A call that gives only what must be given is the call with the defaults spelled out.
-    std::string given, full;
+    const Schedule example = ParseSchedule(d.example);
+    EXPECT_EQ(example.Text().substr(0, d.name.size() + 1), d.name + "(");
+    EXPECT_EQ(ParseSchedule(example.Text()), example);
+    EXPECT_EQ(Values(ParseSchedule(example.Text()), 300), Values(example, 300));
+    // A call that gives only what must be given is the call with the defaults spelled out, by
+    // position or by name.
+    std::string given, full, named;
     for (const OptionDescription& o : d.options) {
-      EXPECT_FALSE(o.range.empty()) << d.name;
-      const std::string value = o.default_value.empty() ? "1" : o.default_value;
+      EXPECT_FALSE(o.range.empty());
+      EXPECT_FALSE(o.doc.empty());
+      const bool list = o.range.starts_with("[m");
+      const std::string value = !o.default_value.empty() ? o.default_value : list ? "[1]" : "1";
       full += (full.empty() ? "" : ", ") + value;
+      named = o.name + " = " + value + (named.empty() ? "" : ", ") + named;
       if (o.default_value.empty()) given += (given.empty() ? "" : ", ") + value;
     }
-    EXPECT_EQ(ParseSchedule(d.name + "(" + given + ")"), ParseSchedule(d.name + "(" + full + ")"));
+    if (d.name == "wsd") continue;  // its steps must hold the others
+    const Schedule all = ParseSchedule(d.name + "(" + full + ")");
+    EXPECT_EQ(ParseSchedule(d.name + "(" + given + ")"), all);
+    EXPECT_EQ(ParseSchedule(d.name + "(" + named + ")"), all);
   }
-  EXPECT_THAT(names, ::testing::UnorderedElementsAre("constant", "warmup", "warmup", "cosine",
-                                                     "linear", "step", "then"));
+  EXPECT_THAT(
+      names,
+      ::testing::ElementsAre(
+          "constant", "warmup", "warmup", "ramp", "linear", "cosine", "cosine_periodic", "sgdr",
+          "polynomial", "step", "multistep", "exponential", "exp_decay", "inverse_time",
+          "inverse_time_staircase", "inverse_sqrt", "noam", "rsqrt", "trapezoid", "wsd", "onecycle",
+          "onecycle_momentum", "onecycle3", "onecycle3_momentum", "onecycle_fastai",
+          "onecycle_fastai_momentum", "triangular", "triangular2", "exp_range", "then"));
+}
+
+// Each constructor's text is its own name with its own arguments in their order, and reads back.
+TEST(ScheduleTest, EveryConstructorHasItsText) {
+  const std::pair<Schedule, std::string> texts[] = {
+      {Ramp(5, 0.1, 0.2), "ramp(5, 0.1, 0.2)"},
+      {CosinePeriodic(5, 0.1), "cosine_periodic(5, 0.1)"},
+      {Sgdr(5, 2, 0.5, 0.1, 3), "sgdr(5, 2, 0.5, 0.1, 3)"},
+      {Polynomial(5, 2, 0.1), "polynomial(5, 2, 0.1)"},
+      {MultiStep({3, 4}, 0.5), "multistep([3, 4], 0.5)"},
+      {Exponential(0.9, 7), "exponential(0.9, 7)"},
+      {ExpDecay(0.3), "exp_decay(0.3)"},
+      {InverseTime(0.3, 7), "inverse_time(0.3, 7)"},
+      {InverseTimeStaircase(0.3, 7), "inverse_time_staircase(0.3, 7)"},
+      {InverseSqrt(7), "inverse_sqrt(7)"},
+      {Noam(512, 7), "noam(512, 7)"},
+      {Rsqrt(7, 3), "rsqrt(7, 3)"},
+      {Trapezoid(50, 0.1, 0.2, 0.3), "trapezoid(50, 0.1, 0.2, 0.3)"},
+      {Wsd(50, 3, 7, 0.1, Shape::kSqrt), "wsd(50, 3, 7, 0.1, sqrt)"},
+      {Wsd(50, 3, 7, 0.1, Shape::kExponential), "wsd(50, 3, 7, 0.1, exponential)"},
+      {OneCycle(9, 0.2, 3, 4, Shape::kLinear), "onecycle(9, 0.2, 3, 4, linear)"},
+      {OneCycleMomentum(9, 0.2, 0.8, 0.9), "onecycle_momentum(9, 0.2, 0.8, 0.9, cosine)"},
+      {OneCycle3(9, 0.2, 3, 4, Shape::kLinear), "onecycle3(9, 0.2, 3, 4, linear)"},
+      {OneCycle3Momentum(9, 0.2, 0.8, 0.9), "onecycle3_momentum(9, 0.2, 0.8, 0.9, cosine)"},
+      {OneCycleFastai(9, 0.2, 3, 4), "onecycle_fastai(9, 0.2, 3, 4)"},
+      {OneCycleFastaiMomentum(9, 0.2, 0.8, 0.9), "onecycle_fastai_momentum(9, 0.2, 0.8, 0.9)"},
+      {Triangular(3, 4, 0.1, 0.9), "triangular(3, 4, 0.1, 0.9)"},
+      {Triangular2(3, 4, 0.1, 0.9), "triangular2(3, 4, 0.1, 0.9)"},
+      {ExpRange(0.99, 3, 4, 0.1, 0.9), "exp_range(0.99, 3, 4, 0.1, 0.9)"},
+  };
+  for (const auto& [schedule, text] : texts) {
+    EXPECT_EQ(schedule.Text(), text);
+    EXPECT_EQ(ParseSchedule(text), schedule);
+  }
+}
+
+// A value depends on the step alone: asked for in any order, from any copy, after any text.
+TEST(ScheduleTest, ResumesAtAnyStep) {
+  for (const Description& d : DescribeSchedules()) {
+    const Schedule s = ParseSchedule("0.1 * " + d.example + " * warmup(5)");
+    const std::vector<double> values = Values(s, 120);
+    const Schedule resumed = ParseSchedule(s.Text());
+    for (int64_t i = 119; i >= 0; --i) {
+      EXPECT_EQ(resumed(i), values[static_cast<size_t>(i)]) << s.Text() << " at " << i;
+    }
+  }
 }
 
 }  // namespace

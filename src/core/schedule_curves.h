@@ -1,0 +1,72 @@
+#ifndef KUDARI_CORE_SCHEDULE_CURVES_H_
+#define KUDARI_CORE_SCHEDULE_CURVES_H_
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "kudari/schedule.h"
+
+namespace kudari::internal {
+
+/// What a curve takes.
+struct Parameter {
+  enum Kind {
+    kSteps,       ///< an integer in [low, high]
+    kNumber,      ///< in [low, high]
+    kShape,       ///< one of the first words of Shapes(), up to the high-th
+    kMilestones,  ///< ascending integers from 0 on, at least one
+    kSchedule,
+  } kind;
+  std::string_view name;
+  double low, high;
+  std::optional<double> default_value;  ///< not of milestones and schedules
+  std::string_view doc;
+};
+
+/// One argument: a shape is the index of its word.
+using Value = std::variant<double, std::vector<double>, Schedule>;
+
+/// Checked arguments, each kind in the order of its parameters.
+struct Arguments {
+  std::vector<double> x;  ///< steps, numbers and shapes
+  std::vector<double> milestones;
+  std::vector<Schedule> parts;
+};
+
+/// A named curve: all that parsing, printing, checking and describing a call needs.
+struct Curve {
+  std::string_view name, summary, formula, paper = "", torch = "", example;
+  double (*value)(const Arguments&, int64_t step);
+  std::vector<Parameter> parameters;
+  /// What is wrong with arguments that are each in range, or "".
+  std::string (*conflict)(const Arguments&) = nullptr;
+
+  /// "wsd(steps, warmup, decay, last = 0, shape = linear)"
+  std::string Form() const;
+};
+
+/// All curves. A name may occur more than once, with different numbers of parameters and no
+/// defaults: warmup does.
+const std::vector<Curve>& Curves();
+
+/// The words for shapes, in the order of enum class Shape.
+std::span<const std::string_view> Shapes();
+
+/// The value of a parameter as text, in the form that the parser reads.
+std::string ValueText(const Parameter& p, const Value& value);
+
+/// Throws Error unless the value is in the parameter's range.
+void CheckValue(const Curve& curve, const Parameter& p, const Value& value);
+
+/// A schedule of one call; there is a value for every parameter. Throws Error if one is out of its
+/// range or they do not go together.
+Schedule MakeSchedule(const Curve& curve, std::span<const Value> values);
+
+}  // namespace kudari::internal
+
+#endif  // KUDARI_CORE_SCHEDULE_CURVES_H_
