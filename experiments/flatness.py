@@ -25,7 +25,7 @@ HERE = pathlib.Path(__file__).parent
 DOCS = HERE.parent / "docs"
 NETWORKS = {
     "mnist": ("perceptron, MNIST, two fifths of the labels wrong", {"rho": 0.2, "alpha": 0.3}),
-    "vit": ("transformer, CIFAR-10", {"rho": 0.05, "alpha": 0.3}),
+    "vit": ("transformer, CIFAR-10", {"rho": 0.05, "alpha": 0.1}),
 }
 MEASURES = {
     "sam_sharpness": ("SAM", 4), "ascent_sharpness": ("ascent", 4),
