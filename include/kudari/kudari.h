@@ -4,6 +4,7 @@
 // Everything that most programs need.
 #include "kudari/error.h"
 #include "kudari/grad_scaler.h"
+#include "kudari/lr_range.h"
 #include "kudari/optimizer.h"
 #include "kudari/presets.h"
 #include "kudari/recipe.h"
