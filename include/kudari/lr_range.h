@@ -194,6 +194,22 @@ struct LrAgreement {
 /// One for each method that has a suggestion in at least one test, in the order of kLrMethods.
 std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests);
 
+/// Why a suggestion is the recommended one.
+enum class LrReason {
+  kPreferred,   ///< it is kValley, the method to be preferred
+  kAgreesBest,  ///< the tests disagree about kValley, and agree best about this one
+  kOnlyOne      ///< there is no kValley
+};
+
+struct LrRecommendation {
+  double lr = 0;
+  LrMethod method = LrMethod::kValley;
+  LrReason reason = LrReason::kPreferred;
+};
+
+/// One learning rate out of AgreementOf; nothing if there is none.
+std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrAgreement> agreements);
+
 }  // namespace kudari
 
 #endif  // KUDARI_LR_RANGE_H_

@@ -290,4 +290,12 @@ std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests) {
   return agreements;
 }
 
+std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrAgreement> agreements) {
+  if (agreements.empty()) return std::nullopt;
+  const LrAgreement& first = agreements.front();
+  return LrRecommendation{
+      first.median, first.method,
+      first.method == LrMethod::kValley ? LrReason::kPreferred : LrReason::kOnlyOne};
+}
+
 }  // namespace kudari
