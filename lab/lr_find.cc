@@ -188,8 +188,6 @@ std::string ReasonText(const LrRecommendation& choice, size_t tests) {
       return tests > 1 ? fmt::format("{}, the median of {} tests", name, tests) : name;
     case LrReason::kAgreesBest:
       return fmt::format("{}, on which the tests agree best", name);
-    case LrReason::kOnlyOne:
-      return fmt::format("{}, because the loss has no valley", name);
   }
   return name;
 }
@@ -351,7 +349,7 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
   std::vector<LrSuggestions> read;
   for (const Test& test : tests) read.push_back(test.read);
   const std::vector<LrAgreement> agreements = AgreementOf(read);
-  std::optional<LrRecommendation> choice = RecommendLearningRate(agreements);
+  std::optional<LrRecommendation> choice = RecommendLearningRate(read);
   if (choice) choice->lr = ThreeDigits(choice->lr);
   progress.Text(Drawing(tests, choice) + Table(tests, agreements) + "\n" + Warnings(tests));
   progress.Text(choice ? fmt::format("recommended: {:g} ({})\n", choice->lr,

@@ -196,19 +196,21 @@ std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests);
 
 /// Why a suggestion is the recommended one.
 enum class LrReason {
-  kPreferred,   ///< it is kValley, the method to be preferred
-  kAgreesBest,  ///< the tests disagree about kValley, and agree best about this one
-  kOnlyOne      ///< there is no kValley
+  kPreferred,  ///< it is kMinimum, the steadiest of the methods, and the nearest to the best of a
+               ///< grid in docs/lr-range-test.md
+  kAgreesBest  ///< kMinimum differs by more than a factor of 10, and the tests agree best about
+               ///< this
 };
 
 struct LrRecommendation {
-  double lr = 0;
-  LrMethod method = LrMethod::kValley;
+  double lr = 0;  ///< the median of the method
+  LrMethod method = LrMethod::kMinimum;
   LrReason reason = LrReason::kPreferred;
 };
 
-/// One learning rate out of AgreementOf; nothing if there is none.
-std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrAgreement> agreements);
+/// One learning rate out of one or more tests; nothing if there are no suggestions, or if the loss
+/// did not fall in half of the tests (kMinimumAtStart).
+std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrSuggestions> tests);
 
 }  // namespace kudari
 

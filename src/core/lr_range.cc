@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <string>
 
@@ -15,6 +16,7 @@ namespace {
 constexpr int64_t kMostSteps = 1000000;
 constexpr size_t kFewPoints = 20;
 constexpr double kLeastFall = 10;  // standard deviations of the smoothed loss
+constexpr double kMostSpread = 10;
 // Of fastai's slide.
 constexpr size_t kSlideWidth = 15;
 constexpr double kSlideThreshold = 0.005;
@@ -290,12 +292,23 @@ std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests) {
   return agreements;
 }
 
-std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrAgreement> agreements) {
-  if (agreements.empty()) return std::nullopt;
-  const LrAgreement& first = agreements.front();
-  return LrRecommendation{
-      first.median, first.method,
-      first.method == LrMethod::kValley ? LrReason::kPreferred : LrReason::kOnlyOne};
+std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrSuggestions> tests) {
+  const auto flat = std::count_if(tests.begin(), tests.end(), [](const LrSuggestions& test) {
+    const auto& w = test.warnings;
+    return std::find(w.begin(), w.end(), LrWarning::kMinimumAtStart) != w.end();
+  });
+  const std::vector<LrAgreement> agreements = AgreementOf(tests);
+  if (agreements.empty() || 2 * flat >= std::ssize(tests)) return std::nullopt;
+  const auto minimum = std::find_if(agreements.begin(), agreements.end(), [](const LrAgreement& a) {
+    return a.method == LrMethod::kMinimum;
+  });
+  const auto steadiest = std::min_element(
+      agreements.begin(), agreements.end(),
+      [](const LrAgreement& a, const LrAgreement& b) { return a.Spread() < b.Spread(); });
+  if (minimum != agreements.end() && minimum->Spread() <= kMostSpread) {
+    return LrRecommendation{minimum->median, minimum->method, LrReason::kPreferred};
+  }
+  return LrRecommendation{steadiest->median, steadiest->method, LrReason::kAgreesBest};
 }
 
 }  // namespace kudari

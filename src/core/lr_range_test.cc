@@ -265,5 +265,36 @@ TEST(AgreementTest, MedianMeanAndSpread) {
   EXPECT_DOUBLE_EQ(agreements[1].median, 2);  // in the middle by the logarithm
 }
 
+TEST(RecommendationTest, MinimumUnlessTheTestsDisagreeAboutIt) {
+  const auto test = [](double valley, double minimum) {
+    return LrSuggestions{
+        .suggestions = {{LrMethod::kValley, valley, 0}, {LrMethod::kMinimum, minimum, 0}},
+        .warnings = {}};
+  };
+  const auto one = RecommendLearningRate(std::vector{test(1e-3, 2e-2)});
+  ASSERT_TRUE(one);
+  EXPECT_EQ(one->lr, 2e-2);
+  EXPECT_EQ(one->method, LrMethod::kMinimum);
+  EXPECT_EQ(one->reason, LrReason::kPreferred);
+  const auto near = RecommendLearningRate(std::vector{test(1e-3, 1e-2), test(1e-3, 4e-2)});
+  EXPECT_DOUBLE_EQ(near->lr, 2e-2);
+  EXPECT_EQ(near->reason, LrReason::kPreferred);
+  const auto far = RecommendLearningRate(std::vector{test(1e-3, 1e-3), test(4e-3, 4e-2)});
+  EXPECT_DOUBLE_EQ(far->lr, 2e-3);
+  EXPECT_EQ(far->method, LrMethod::kValley);
+  EXPECT_EQ(far->reason, LrReason::kAgreesBest);
+}
+
+TEST(RecommendationTest, NothingWhereTheLossDoesNotFall) {
+  const LrSuggestions falls = SuggestLearningRates(Of({5, 4, 3, 2, 1, 2}), kEverything);
+  const LrSuggestions rises = SuggestLearningRates(Of({1, 2, 3, 4, 5, 6}), kEverything);
+  EXPECT_TRUE(RecommendLearningRate(std::vector{falls}));
+  EXPECT_FALSE(RecommendLearningRate(std::vector{rises}));
+  EXPECT_FALSE(RecommendLearningRate(std::vector{falls, rises}));
+  EXPECT_TRUE(RecommendLearningRate(std::vector{falls, rises, falls}));
+  EXPECT_FALSE(RecommendLearningRate({}));
+  EXPECT_FALSE(RecommendLearningRate(std::vector<LrSuggestions>(2)));
+}
+
 }  // namespace
 }  // namespace kudari
