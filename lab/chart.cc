@@ -149,7 +149,7 @@ void CheckChartFile(const fs::path& file) {
 void DrawChart(const LineChart& chart, const fs::path& file) {
   std::string script = Start(file, chart.title, chart.x_label, chart.y_label);
   script += "set grid lc rgb '#d8d8d8'\nset key top center\n";
-  if (chart.log_x) script += "set logscale x\n";
+  if (chart.log_x) script += "set logscale x\nset format x '%.0e'\n";
   if (chart.log_y) script += "set logscale y\n";
   std::vector<std::string> plots;
   bool something = false;

@@ -116,28 +116,35 @@ int Column(double x, double low, double high, int count) {
   return std::clamp(static_cast<int>(std::lround(share * (count - 1))), 0, count - 1);
 }
 
+// What a picture of the tests shows: all learning rates, and the smoothed losses up to a little
+// above those of the first half of the steps, because what diverges would press the rest to the
+// ground.
+struct Window {
+  double first_lr = std::numeric_limits<double>::infinity(), last_lr = 0;
+  double low = first_lr, high = -first_lr;
+};
+
+Window WindowOf(const std::vector<Test>& tests) {
+  Window w;
+  for (const Test& test : tests) {
+    const std::vector<LrPoint>& points = test.range.points;
+    for (size_t i = 0; i < points.size(); ++i) {
+      w.first_lr = std::min(w.first_lr, points[i].lr);
+      w.last_lr = std::max(w.last_lr, points[i].lr);
+      w.low = std::min(w.low, points[i].smoothed);
+      if (2 * i <= points.size()) w.high = std::max(w.high, points[i].smoothed);
+    }
+  }
+  w.high += 0.15 * (w.high - w.low);
+  if (!(w.low < w.high)) w.high = w.low + 1;
+  return w;
+}
+
 // The smoothed losses of all tests over the logarithm of the learning rate, and below it where the
 // recommendation is.
 std::string Drawing(const std::vector<Test>& tests, const std::optional<LrRecommendation>& choice) {
-  double low = std::numeric_limits<double>::infinity(), high = -low;
-  double first = low, last = 0;
-  for (const Test& test : tests) {
-    if (test.range.points.empty()) continue;
-    double start = -std::numeric_limits<double>::infinity();
-    for (const LrPoint& p : test.range.points) {
-      low = std::min(low, p.smoothed);
-      first = std::min(first, p.lr);
-      last = std::max(last, p.lr);
-    }
-    // What diverges would press the rest to the ground.
-    for (size_t i = 0; i < std::max<size_t>(1, test.range.points.size() / 2); ++i) {
-      start = std::max(start, test.range.points[i].smoothed);
-    }
-    high = std::max(high, start);
-  }
+  const auto [first, last, low, high] = WindowOf(tests);
   if (!(first < last)) return "";
-  high += 0.15 * (high - low);
-  if (!(low < high)) high = low + 1;
   std::vector<std::string> rows(kPlotHeight, std::string(kPlotWidth, ' '));
   for (const Test& test : tests) {
     for (const LrPoint& p : test.range.points) {
@@ -182,18 +189,15 @@ std::string WarningText(LrWarning warning) {
 }
 
 std::string ReasonText(const LrRecommendation& choice, size_t tests) {
-  const std::string name(Name(choice.method));
-  switch (choice.reason) {
-    case LrReason::kPreferred:
-      return tests > 1 ? fmt::format("{}, the median of {} tests", name, tests) : name;
-    case LrReason::kAgreesBest:
-      return fmt::format("{}, on which the tests agree best", name);
-  }
-  return name;
+  std::string text(Name(choice.method));
+  if (tests > 1) text += fmt::format(", the median of {} tests", tests);
+  if (choice.reason == LrReason::kNoMinimum) text += "; the loss has no minimum to go by";
+  if (choice.reason == LrReason::kAgreesBest) text += ", which agree best about it";
+  return text;
 }
 
 std::string Table(const std::vector<Test>& tests, const std::vector<LrAgreement>& agreements) {
-  std::vector<std::vector<std::string>> rows = {{"suggestion", "lr"}};
+  std::vector<std::vector<std::string>> rows = {{"suggestion", tests.size() > 1 ? "median" : "lr"}};
   if (tests.size() > 1) {
     for (const char* title : {"mean", "lowest", "highest", "tests"}) rows[0].emplace_back(title);
   }
@@ -281,21 +285,19 @@ void Draw(const std::vector<Test>& tests, const std::vector<LrAgreement>& agreem
                   .y_label = "smoothed loss",
                   .log_x = true,
                   .series = {}};
-  double low = std::numeric_limits<double>::infinity(), high = -low;
+  const Window w = WindowOf(tests);
   for (const Test& test : tests) {
     Series& s = chart.series.emplace_back();
     s.label = fmt::format("seed {}", test.seed);
     for (const LrPoint& p : test.range.points) {
       s.x.push_back(p.lr);
-      s.y.push_back(p.smoothed);
-      low = std::min(low, p.smoothed);
-      high = std::max(high, p.smoothed);
+      s.y.push_back(p.smoothed <= w.high ? p.smoothed : std::numeric_limits<double>::quiet_NaN());
     }
   }
   for (const LrAgreement& a : agreements) {
     chart.series.push_back({.label = fmt::format("{} {:.3g}", Name(a.method), a.median),
                             .x = {a.median, a.median},
-                            .y = {low, high}});
+                            .y = {w.low, w.high}});
   }
   DrawChart(chart, file);
 }

@@ -45,6 +45,8 @@ class LrFindTest : public ::testing::Test {
  protected:
   LrFindTest() {
     fs::create_directory(folder_);
+    options_.recipe = folder_ / "recipe.toml";
+    options_.steps = 40;
     std::ofstream(options_.recipe) << kRecipe;
   }
   ~LrFindTest() override { fs::remove_all(folder_); }
@@ -67,7 +69,7 @@ class LrFindTest : public ::testing::Test {
   }
 
   fs::path folder_ = fs::temp_directory_path() / ("lr-find-test-" + std::to_string(getpid()));
-  LrFindOptions options_{.recipe = folder_ / "recipe.toml", .steps = 40};
+  LrFindOptions options_;
 };
 
 TEST_F(LrFindTest, SaysShowsAndWritesWhatItFound) {
@@ -105,7 +107,10 @@ TEST_F(LrFindTest, BatchesAreThoseOfTraining) {
   for (const char* more : {"optimizer.accumulate=1", "optimizer.accumulate=2"}) {
     options_.sets.emplace_back(more);
     const json found = FindJson();
-    TrainOptions train{.recipe = options_.recipe, .sets = options_.sets, .out = folder_ / "run"};
+    TrainOptions train;
+    train.recipe = options_.recipe;
+    train.sets = options_.sets;
+    train.out = folder_ / "run";
     const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::fopen("/dev/null", "w"),
                                                                      &std::fclose);
     Train(train, console.get());

@@ -198,7 +198,8 @@ std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests);
 enum class LrReason {
   kPreferred,  ///< it is kMinimum, the steadiest of the methods, and the nearest to the best of a
                ///< grid in docs/lr-range-test.md
-  kAgreesBest  ///< kMinimum differs by more than a factor of 10, and the tests agree best about
+  kNoMinimum,  ///< the loss still fell when half of the tests ended, so it is kSteepest
+  kAgreesBest  ///< that one differs by more than a factor of 10, and the tests agree best about
                ///< this
 };
 

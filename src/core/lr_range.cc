@@ -293,22 +293,25 @@ std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests) {
 }
 
 std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrSuggestions> tests) {
-  const auto flat = std::count_if(tests.begin(), tests.end(), [](const LrSuggestions& test) {
-    const auto& w = test.warnings;
-    return std::find(w.begin(), w.end(), LrWarning::kMinimumAtStart) != w.end();
-  });
+  const auto in_half = [&](LrWarning warning) {
+    const auto count = std::count_if(tests.begin(), tests.end(), [&](const LrSuggestions& test) {
+      return std::count(test.warnings.begin(), test.warnings.end(), warning) > 0;
+    });
+    return 2 * count >= std::ssize(tests);
+  };
   const std::vector<LrAgreement> agreements = AgreementOf(tests);
-  if (agreements.empty() || 2 * flat >= std::ssize(tests)) return std::nullopt;
-  const auto minimum = std::find_if(agreements.begin(), agreements.end(), [](const LrAgreement& a) {
-    return a.method == LrMethod::kMinimum;
-  });
-  const auto steadiest = std::min_element(
+  if (agreements.empty() || in_half(LrWarning::kMinimumAtStart)) return std::nullopt;
+  const bool no_minimum = in_half(LrWarning::kStillFalling);
+  const LrMethod preferred = no_minimum ? LrMethod::kSteepest : LrMethod::kMinimum;
+  for (const LrAgreement& a : agreements) {
+    if (a.method != preferred || a.Spread() > kMostSpread) continue;
+    return LrRecommendation{a.median, a.method,
+                            no_minimum ? LrReason::kNoMinimum : LrReason::kPreferred};
+  }
+  const LrAgreement& steadiest = *std::min_element(
       agreements.begin(), agreements.end(),
       [](const LrAgreement& a, const LrAgreement& b) { return a.Spread() < b.Spread(); });
-  if (minimum != agreements.end() && minimum->Spread() <= kMostSpread) {
-    return LrRecommendation{minimum->median, minimum->method, LrReason::kPreferred};
-  }
-  return LrRecommendation{steadiest->median, steadiest->method, LrReason::kAgreesBest};
+  return LrRecommendation{steadiest.median, steadiest.method, LrReason::kAgreesBest};
 }
 
 }  // namespace kudari

@@ -285,6 +285,17 @@ TEST(RecommendationTest, MinimumUnlessTheTestsDisagreeAboutIt) {
   EXPECT_EQ(far->reason, LrReason::kAgreesBest);
 }
 
+TEST(RecommendationTest, SteepestWhereThereIsNoMinimum) {
+  std::vector<double> losses = Falling(60, 0);
+  losses[30] -= 0.5;
+  const LrRange range = Of(losses, 60);
+  const auto falling = RecommendLearningRate(std::vector{SuggestLearningRates(range)});
+  ASSERT_TRUE(falling);
+  EXPECT_EQ(falling->method, LrMethod::kSteepest);
+  EXPECT_EQ(falling->lr, range.points[29].lr);
+  EXPECT_EQ(falling->reason, LrReason::kNoMinimum);
+}
+
 TEST(RecommendationTest, NothingWhereTheLossDoesNotFall) {
   const LrSuggestions falls = SuggestLearningRates(Of({5, 4, 3, 2, 1, 2}), kEverything);
   const LrSuggestions rises = SuggestLearningRates(Of({1, 2, 3, 4, 5, 6}), kEverything);
