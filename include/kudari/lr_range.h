@@ -196,8 +196,7 @@ std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests);
 
 /// Why a suggestion is the recommended one.
 enum class LrReason {
-  kPreferred,  ///< it is kMinimum, the steadiest of the methods, and the nearest to the best of a
-               ///< grid in docs/lr-range-test.md
+  kPreferred,  ///< it is kMinimum, on which tests agree best (docs/lr-range-test.md)
   kNoMinimum,  ///< the loss still fell when half of the tests ended, so it is kSteepest
   kAgreesBest  ///< that one differs by more than a factor of 10, and the tests agree best about
                ///< this
