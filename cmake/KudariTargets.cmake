@@ -21,13 +21,14 @@ function(kudari_layer name)
   target_link_libraries(kudari_${name} PRIVATE $<BUILD_INTERFACE:kudari_build> ${arg_LIBS})
 endfunction()
 
-# kudari_test(NAME SOURCES ... LIBS ...): a GoogleTest program; its cases become ctest's, or
-# the program where it is slow to start.
+# kudari_test(NAME [THREADS] SOURCES ... LIBS ...): a GoogleTest program; its cases become ctest's,
+# with its name as their label, or the program where it is slow to start. THREADS: it uses more than
+# one; ThreadSanitizer has nothing to see in others.
 function(kudari_test name)
-  if(NOT KUDARI_TESTS)
+  cmake_parse_arguments(arg "THREADS" "" "SOURCES;LIBS" ${ARGN})
+  if(NOT KUDARI_TESTS OR (KUDARI_SANITIZE STREQUAL "thread" AND NOT arg_THREADS))
     return()
   endif()
-  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
   find_package(GTest REQUIRED)
   enable_testing()
   add_executable(${name} ${arg_SOURCES})
@@ -41,6 +42,7 @@ function(kudari_test name)
     add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
   else()
     include(GoogleTest)
-    gtest_discover_tests(${name} NO_PRETTY_VALUES DISCOVERY_TIMEOUT 120)
+    gtest_discover_tests(${name}
+      NO_PRETTY_VALUES DISCOVERY_TIMEOUT 120 PROPERTIES LABELS ${name})
   endif()
 endfunction()

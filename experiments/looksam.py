@@ -20,8 +20,8 @@ import lab
 
 SEEDS = (1, 2, 3, 4, 5)
 TUNING_SEEDS = (101, 102)
-RADII = (0.05, 0.1, 0.2, 0.5)
-LAYER_RADII = (0.005, 0.01, 0.02, 0.05)
+RADII = (0.02, 0.05, 0.1, 0.2)
+LAYER_RADII = (0.002, 0.005, 0.01, 0.02)
 ALPHAS = (0.1, 0.3, 0.5, 0.7)
 PAIRS = 7  # of runs whose times are compared
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
@@ -97,9 +97,9 @@ no_decay = ["bias", "norm"]
     "resnet": Task(
         page="looksam-resnet.md", title="LookSAM on a small residual network",
         what="ResNet-8 with 8 channels and batch norm "
-             + CIFAR.format(10, "SGD with Nesterov momentum"),
-        base="SGD", data="cifar10", rate=0.1, schedule="warmup(50) * cosine(710, 0.01)",
-        epochs=10, timed_epochs=2,
+             + CIFAR.format(6, "SGD with Nesterov momentum"),
+        base="SGD", data="cifar10", rate=0.1, schedule="warmup(50) * cosine(426, 0.01)",
+        epochs=6, timed_epochs=2,
         recipe="""[model]
 name = "resnet"
 depth = 8
@@ -130,7 +130,6 @@ def methods(task, rho, layer_rho, alpha):
         "LookSAM-5, random direction (control)": lab.settings("looksam", **looksam, reuse="random"),
         "LookSAM-10": lab.settings("looksam", **(looksam | {"k": 10})),
         "Look-LayerSAM-5": lab.settings("look_layersam", **(looksam | {"rho": layer_rho})),
-        "LayerSAM": lab.settings("layersam", rho=layer_rho),
         "SAM": lab.settings("sam", rho=rho),
     }
 

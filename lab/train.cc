@@ -20,6 +20,7 @@
 #include "kudari/torch_amp.h"
 #include "lab/components.h"
 #include "lab/explain.h"
+#include "lab/layers.h"
 #include "lab/models.h"
 #include "lab/numerics.h"
 #include "lab/objective.h"
@@ -107,6 +108,7 @@ class Run {
   std::optional<MetricsFile> metrics_;
   int64_t steps_per_epoch_, steps_;
   std::optional<ComponentTracker> tracker_;
+  std::optional<LayerNorms> layers_;
 
   Clock::time_point start_;
   StepRecord last_;
@@ -136,6 +138,7 @@ Run::Run(const TrainOptions& options, std::FILE* console)
       session_(RecipeOf(options)) {
   CheckTracking();
   if (options.track_components) tracker_.emplace();
+  layers_.emplace(model_);
 
   const TrainConfig& train = recipe_.train;
   const int64_t batch_count = (train_.size() + train.batch_size - 1) / train.batch_size;
@@ -234,6 +237,9 @@ void Run::TakeStep() {
   const auto shown = session_.lr_index();
   last_.lr = shown ? optimizer_.engine().Value(*shown, "lr") : kNan;
   last_.gradients = 0;
+  const int64_t every = recipe_.train.layers_every;
+  const bool measures_layers = every > 0 && last_.step % every == 0;
+  if (measures_layers) layers_->Before();
   const std::function<Evaluation(Pass)> closure = [this](Pass pass) { return NextLoss(pass); };
   const Report report =
       scaler_ != nullptr ? scaler_->Step(optimizer_, closure) : optimizer_.Step(closure);
@@ -241,6 +247,7 @@ void Run::TakeStep() {
   ++last_.step;
   result_.skipped += report.skipped ? 1 : 0;
   result_.gradients += last_.gradients;
+  last_.layers = measures_layers ? layers_->Json(report.loss_scale) : "";
   last_.components = tracker_ && tracker_->Complete() ? tracker_->Json() : "";
   session_.EndStep(report.skipped);
   last_.loss = report.loss;

@@ -312,32 +312,35 @@ constexpr internal::RuleKernels KernelsOf() {
   return kernels;
 }
 
-// lanes[i % 16] <- f(x[i], lanes[i % 16]) in double.
-template <class F>
-HWY_INLINE void Add16(const float* x, size_t n, double* lanes, const F& f) {
+// lanes[i % 16] <- f(rows[i]..., lanes[i % 16]) in double.
+template <class F, class... Rows>
+HWY_INLINE void Add16(size_t n, double* lanes, const F& f, const Rows*... rows) {
   const hn::ScalableTag<double> d;
   const hn::Rebind<float, decltype(d)> half;
   constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(double);
   constexpr size_t kVectors = 16 / kLanes;
   hn::Vec<decltype(d)> sum[kVectors];
   for (size_t k = 0; k < kVectors; ++k) sum[k] = hn::LoadU(d, lanes + k * kLanes);
-  const auto add = [&](const float* at) HWY_ATTR {
+  const auto add = [&](const Rows*... at) HWY_ATTR {
     for (size_t k = 0; k < kVectors; ++k) {
-      sum[k] = f(hn::PromoteTo(d, hn::LoadU(half, at + k * kLanes)), sum[k]);
+      sum[k] = f(hn::PromoteTo(d, hn::LoadU(half, at + k * kLanes))..., sum[k]);
     }
   };
   const size_t rest = n % 16, whole = n - rest;
   const size_t ahead = std::min(internal::PrefetchDistance() / 16 * 16, whole);
   size_t i = 0;
   for (; i < whole - ahead; i += 16) {
-    hwy::Prefetch(x + i + ahead);
-    add(x + i);
+    (hwy::Prefetch(rows + i + ahead), ...);
+    add(rows + i...);
   }
-  for (; i < whole; i += 16) add(x + i);
+  for (; i < whole; i += 16) add(rows + i...);
   if (rest != 0) {
-    float tail[16] = {};
-    std::memcpy(tail, x + whole, rest * sizeof(float));
-    add(tail);
+    const auto tail = [&](const float* row) {
+      std::array<float, 16> filled{};
+      std::copy_n(row + whole, rest, filled.begin());
+      return filled;
+    };
+    add(tail(rows).data()...);
   }
   for (size_t k = 0; k < kVectors; ++k) hn::StoreU(sum[k], d, lanes + k * kLanes);
 }
@@ -346,51 +349,19 @@ using Doubles = hn::Vec<hn::ScalableTag<double>>;
 
 void AddSquares(const float* x, size_t n, double* lanes) {
   // The product of two floats is exact in double.
-  Add16(x, n, lanes, [](Doubles v, Doubles sum) HWY_ATTR { return hn::MulAdd(v, v, sum); });
+  Add16(
+      n, lanes, [](Doubles v, Doubles sum) HWY_ATTR { return hn::MulAdd(v, v, sum); }, x);
 }
 
 void Add(const float* x, size_t n, double* lanes) {
-  Add16(x, n, lanes, [](Doubles v, Doubles sum) HWY_ATTR { return hn::Add(v, sum); });
+  Add16(
+      n, lanes, [](Doubles v, Doubles sum) HWY_ATTR { return hn::Add(v, sum); }, x);
 }
 
 void AddProducts(const float* x, const float* y, size_t n, double* lanes) {
-  const hn::ScalableTag<double> d;
-  const hn::Rebind<float, decltype(d)> half;
-  constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(double);
-  constexpr size_t kVectors = 16 / kLanes;
-  hn::Vec<decltype(d)> sum[kVectors];
-  for (size_t k = 0; k < kVectors; ++k) sum[k] = hn::LoadU(d, lanes + k * kLanes);
-  const auto add = [&](const float* a, const float* b) HWY_ATTR {
-    for (size_t k = 0; k < kVectors; ++k) {
-      sum[k] = hn::MulAdd(hn::PromoteTo(d, hn::LoadU(half, a + k * kLanes)),
-                          hn::PromoteTo(d, hn::LoadU(half, b + k * kLanes)), sum[k]);
-    }
-  };
-  const size_t rest = n % 16, whole = n - rest;
-  for (size_t i = 0; i < whole; i += 16) add(x + i, y + i);
-  if (rest != 0) {
-    float tail[2][16] = {};
-    std::memcpy(tail[0], x + whole, rest * sizeof(float));
-    std::memcpy(tail[1], y + whole, rest * sizeof(float));
-    add(tail[0], tail[1]);
-  }
-  for (size_t k = 0; k < kVectors; ++k) hn::StoreU(sum[k], d, lanes + k * kLanes);
-}
-
-void AddScaled(float* HWY_RESTRICT y, const float* HWY_RESTRICT x, float a, size_t n) {
-  const hn::ScalableTag<float> d;
-  const auto scale = hn::Set(d, a);
-  const size_t lanes = hn::Lanes(d);
-  const size_t rest = n % lanes, whole = n - rest;
-  for (size_t i = 0; i < whole; i += lanes) {
-    hn::StoreU(hn::MulAdd(scale, hn::LoadU(d, x + i), hn::LoadU(d, y + i)), d, y + i);
-  }
-  if (rest == 0) return;
-  HWY_ALIGN float tail[2][HWY_MAX_BYTES / sizeof(float)] = {};
-  std::memcpy(tail[0], y + whole, rest * sizeof(float));
-  std::memcpy(tail[1], x + whole, rest * sizeof(float));
-  hn::StoreU(hn::MulAdd(scale, hn::LoadU(d, tail[1]), hn::LoadU(d, tail[0])), d, tail[0]);
-  std::memcpy(y + whole, tail[0], rest * sizeof(float));
+  Add16(
+      n, lanes, [](Doubles a, Doubles b, Doubles sum) HWY_ATTR { return hn::MulAdd(a, b, sum); }, x,
+      y);
 }
 
 // Calls vectors(i, d) with the widest tags d whose vectors fit, for i up to n; prefetches x and y.
@@ -405,6 +376,19 @@ HWY_INLINE void ForRow(const float* x, const float* y, size_t n, const F& vector
     vectors(i, wide);
   }
   for (; i < n; ++i) vectors(i, hn::CappedTag<float, 1>());
+}
+
+void AddScaled(float* HWY_RESTRICT y, const float* HWY_RESTRICT x, float a, size_t n) {
+  ForRow(x, y, n, [&](size_t i, auto d) HWY_ATTR {
+    hn::StoreU(hn::MulAdd(hn::Set(d, a), hn::LoadU(d, x + i), hn::LoadU(d, y + i)), d, y + i);
+  });
+}
+
+void Adapt(const float* w, const float* x, float eta, size_t n, float* HWY_RESTRICT out) {
+  ForRow(w, x, n, [&](size_t i, auto d) HWY_ATTR {
+    const auto magnitude = hn::Add(hn::Abs(hn::LoadU(d, w + i)), hn::Set(d, eta));
+    hn::StoreU(hn::Mul(magnitude, hn::LoadU(d, x + i)), d, out + i);
+  });
 }
 
 // What `form` makes of gradients, clamped or with a limit that is infinite.
@@ -565,6 +549,7 @@ internal::KernelSet Set(std::string_view target) {
           &AddProducts,
           {&RowSquares, &RowColumns, &RowWeightedSquares, &RowApply, &RowVary, &RowApplyVaried},
           &AddScaled,
+          &Adapt,
           &CompiledFor};
 }
 

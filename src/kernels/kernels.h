@@ -68,6 +68,8 @@ struct KernelSet {
   RowPasses<float> rows;
   /// y <- y + a x, rounded once.
   void (*add_scaled)(float* y, const float* x, float a, size_t n);
+  /// out <- (|w| + eta) x, rounded twice.
+  void (*adapt)(const float* w, const float* x, float eta, size_t n, float* out);
   /// The instruction set that the code was in fact compiled for, by Highway's name.
   std::string_view (*compiled_for)();
 

@@ -318,6 +318,20 @@ TEST_P(KernelTest, AddScaledIsFused) {
   }
 }
 
+TEST_P(KernelTest, AdaptRoundsTwice) {
+  Random random(8);
+  for (size_t n = 0; n < 70; ++n) {
+    const std::vector<float> w = random.Floats(n), x = random.Floats(n);
+    Guarded out(std::vector<float>(n, 7.0F));
+    set().adapt(Guarded(w).data(), Guarded(x).data(), 0.01F, n, out.data());
+    const std::vector<float> result = out.values();
+    for (size_t i = 0; i < n; ++i) {
+      const float magnitude = std::abs(w[i]) + 0.01F;
+      EXPECT_EQ(result[i], magnitude * x[i]);
+    }
+  }
+}
+
 TEST_P(KernelTest, AddProductsIsExactInDouble) {
   Random random(7);
   for (size_t n = 0; n < 70; ++n) {

@@ -37,6 +37,10 @@ void AddScaled(float* y, const float* x, float a, size_t n) {
   for (size_t i = 0; i < n; ++i) y[i] = Fma(a, x[i], y[i]);
 }
 
+void Adapt(const float* w, const float* x, float eta, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) out[i] = (std::abs(w[i]) + eta) * x[i];
+}
+
 template <class T>
 T Formed(const GradientForm<T>& form, T g) {
   const T x = Fma(form.factor, g, form.shift);
@@ -130,7 +134,7 @@ std::vector<RuleEntry> ElementwiseRules() { return Entries(AllRules()); }
 const KernelSet& ScalarKernels() {
   static const KernelSet set = {"scalar",   nullptr,      &AddSquares,
                                 &Add,       &AddProducts, ScalarRows<float>(),
-                                &AddScaled, &CompiledFor};
+                                &AddScaled, &Adapt,       &CompiledFor};
   return set;
 }
 

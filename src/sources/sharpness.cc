@@ -154,8 +154,7 @@ class Sharpness::Work {
   const float* Adapted(const Treatment& t, const float* w, const float* g, size_t n,
                        float* buffer) const {
     if (!t.adapts) return g;
-    const auto eta = static_cast<float>(spec_.eta);
-    for (size_t i = 0; i < n; ++i) buffer[i] = (std::abs(w[i]) + eta) * g[i];
+    kernels_->adapt(w, g, static_cast<float>(spec_.eta), n, buffer);
     return buffer;
   }
 

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Whether SAM ends in flatter places than SGD: two surfaces, two networks; writes docs/flatness.md.
+
+    python3 experiments/flatness.py [--data DIR] [--kudari build/release/kudari] [--jobs 2]
+
+The surfaces are run by the program flat_surface beside this script, the networks are those of
+looksam.py, whose finished runs are used where there are any. Needs gnuplot, and nothing but Python
+otherwise.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+
+import lab
+import looksam
+
+SEEDS = (1, 2, 3)
+HERE = pathlib.Path(__file__).parent
+DOCS = HERE.parent / "docs"
+NETWORKS = {
+    "mnist": ("perceptron, MNIST, two fifths of the labels wrong", {"rho": 0.2, "alpha": 0.3}),
+    "vit": ("transformer, CIFAR-10", {"rho": 0.05, "alpha": 0.3}),
+}
+MEASURES = {
+    "sam_sharpness": ("SAM", 4), "ascent_sharpness": ("ascent", 4),
+    "average_sharpness": ("average", 7), "adaptive_sharpness": ("adaptive", 4),
+    "largest_eigenvalue": ("eigenvalue", 1), "trace": ("trace", 0),
+}
+LOSSES = {  # as gnuplot writes them
+    "ripples": "(x-1)**2 + 10*sin(5*x)**2 + (y-1)**2 + 10*sin(5*y)**2",
+    "valleys": "-log(exp(-50*(x-1)**2) + exp(-(x+1)**2/0.72)) + y**2/2",
+}
+
+
+def surfaces(program):
+    """The runs by surface, noise and rho."""
+    done = subprocess.run([program], capture_output=True, text=True, check=True)
+    runs = {}
+    for row in csv.DictReader(done.stdout.splitlines()):
+        key = (row["surface"], float(row["noise"]), float(row["rho"]))
+        runs.setdefault(key, []).append(
+            {name: float(value) for name, value in row.items() if name != "surface"})
+    return runs
+
+
+def draw_surfaces(runs, folder):
+    """The losses as contours, and where SGD and SAM end on them."""
+    panels = (("ripples", 0.0, (0.0, 0.3)), ("valleys", 20.0, (0.0, 0.3)))
+    script = ["set contour base", "unset surface", "set isosamples 120", "set cntrparam levels 16"]
+    bounds = {}
+    for surface, _, _ in panels:
+        starts = [r["x0"] for (name, _, _), of in runs.items() if name == surface for r in of]
+        bounds[surface] = f"[{min(starts) - 0.2}:{max(starts) + 0.2}]"
+        script += [f"set xrange {bounds[surface]}", f"set yrange {bounds[surface]}",
+                   f'set table "{folder / surface}.txt"', f"splot {LOSSES[surface]}", "unset table"]
+    script += ['set terminal svg size 1100,580 font "sans,13" background rgb "white"',
+               f'set output "{DOCS / "flatness-surfaces.svg"}"', "set multiplot layout 1,2",
+               'set xlabel "x"', 'set ylabel "y"', "set key below", "set size ratio 1"]
+    for surface, noise, radii in panels:
+        script += [f"set xrange {bounds[surface]}", f"set yrange {bounds[surface]}",
+                   f'set title "{surface}, noise {noise:g}"']
+        plots = [f'"{folder / surface}.txt" with lines lc rgb "#b0b0b0" lw 0.7 notitle']
+        for rho, style in zip(radii, ('pt 6 ps 0.7 lc rgb "#1f5fa8"', 'pt 7 ps 0.4 lc rgb "#c4452d"')):
+            file = folder / f"{surface}-{rho}.txt"
+            file.write_text("".join(f"{r['x']} {r['y']}\n" for r in runs[surface, noise, rho]))
+            name = f"SAM, rho = {rho:g}" if rho else "SGD"
+            plots.append(f'"{file}" with points {style} title "{name}"')
+        script.append("plot " + ", ".join(plots))
+    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+
+
+def surface_rows(runs):
+    for (surface, noise, rho), of in runs.items():
+        share = lambda test: f"{100 * sum(map(test, of)) / len(of):.0f}"
+        median = lambda name: f"{statistics.median(r[name] for r in of):.3g}"
+        wide = share(lambda r: r["x"] < 0.6) if surface == "valleys" else ""
+        narrow = share(lambda r: 0.8 < r["x"] < 1.3) if surface == "valleys" else ""
+        yield (f"| {surface} | {noise:g} | {rho:g} | {median('loss')} | {median('curvature')} | "
+               f"{median('rise')} | {share(lambda r: r['curvature'] > 0)} | {narrow} | {wide} |")
+
+
+class Measured:
+    """Runs of a network and what `kudari sharpness` says of them."""
+
+    def __init__(self, options, name):
+        self.kudari, self.name = options.kudari, name
+        self.title, of = NETWORKS[name]
+        self.task = looksam.TASKS[name]
+        self.runs = lab.Lab(options, f"looksam-{name}", self.task.text(), self.task.data)
+        self.methods = {self.task.base: [],
+                        f"SAM, rho = {of['rho']}": lab.settings("sam", rho=of["rho"]),
+                        "LookSAM-5": lab.settings("looksam", rho=of["rho"], k=5, alpha=of["alpha"])}
+
+    def rows(self):
+        tasks = [(sets, seed) for sets in self.methods.values() for seed in SEEDS]
+        results = iter(self.runs.all(tasks))
+        for name, sets in self.methods.items():
+            runs = [next(results) for _ in SEEDS]
+            measures = [self.measure(self.runs.path(sets, seed)) for seed in SEEDS]
+            cells = [lab.text([run["test"] for run in runs], 1),
+                     lab.text([m["loss"] for m in measures], 3)]
+            for key, (_, digits) in MEASURES.items():
+                cells.append(lab.text([self.number(m[key]) for m in measures], digits))
+            yield f"| {self.title} | {name} | " + " | ".join(cells) + " |"
+
+    def measure(self, run):
+        file = run / "sharpness.json"
+        if not file.exists():
+            self.call("sharpness", run, "--json", file)
+        return json.loads(file.read_text())
+
+    @staticmethod
+    def number(value):
+        return next(value[k] for k in ("mean", "value") if k in value) if isinstance(
+            value, dict) else value
+
+    def slice(self):
+        base, sam, _ = self.methods.values()
+        out = self.runs.folder / "slice"
+        self.call("sharpness", self.runs.path(base, 1), "--slice", "1", "--with",
+                  self.runs.path(sam, 1), "--out", out)
+        shutil.copy(next(out.glob("*.svg")), DOCS / f"flatness-{self.name}.svg")
+
+    def call(self, *arguments):
+        done = subprocess.run([self.kudari, *map(str, arguments)], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(done.stderr)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--surface", default="build/release/experiments/flat_surface")
+    lab.arguments(parser)
+    options = parser.parse_args()
+    runs = surfaces(options.surface)
+    options.runs.mkdir(parents=True, exist_ok=True)
+    draw_surfaces(runs, options.runs)
+    networks = [Measured(options, name) for name in NETWORKS]
+    rows = [row for network in networks for row in network.rows()]
+    for network in networks:
+        network.slice()
+    lines = [
+        "# Are SAM's minima flatter?", "",
+        "Written by `python3 experiments/flatness.py`.", "", "## On surfaces", "",
+        "SGD (rho = 0) and SAM, 1,000 steps with a cosine schedule from each of 400 starts on a grid; "
+        "every gradient has Gaussian noise of this deviation added, the same in both passes of a "
+        "step. Medians over the starts: loss at the end, the larger eigenvalue of the Hessian there, "
+        "and how much the loss rises at most within 0.05; then how many of 100 ends are on ground "
+        "that curves upwards at all, and in the narrow valley.", "",
+        "- *ripples*: (x - 1)^2 + 10 sin(5x)^2 along both axes. **Its valleys are all as narrow**: "
+        "the curvature is 50 times ten, give or take one in 250, at each. So there is nothing flatter "
+        "for SAM to find, and with a radius near half a ripple (0.31) the gradient that it looks up "
+        "is that of the next slope: it climbs, and rests on *maxima*. rho must be small against what "
+        "the valleys are wide.",
+        "- *valleys*: two valleys as deep as each other, of curvature 100 and 2.8. With noisy "
+        "gradients SAM leaves the narrow one more often the larger rho is; without noise SGD stays "
+        "where it begins, and SAM halts on the ridge between the two.", "",
+        "![where SGD and SAM end](flatness-surfaces.svg)", "",
+        "| surface | noise | rho | loss | curvature | rise | curving upwards, % | narrow, % | wide, % |",
+        "|---|---|---|---|---|---|---|---|---|", *surface_rows(runs), "", "## In networks", "",
+        "Final weights of the runs of [label-noise.md](label-noise.md) and "
+        "[looksam-vit.md](looksam-vit.md), measured by `kudari sharpness` on 1,024 training samples; "
+        "mean over seeds 1 to 3 and its 95 % confidence interval. SAM: rise of the loss at rho = 0.05 "
+        "along the gradient; ascent: by ten steps within that ball; average: along random "
+        "directions; adaptive: ASAM's, rho = 0.5; the Hessian's largest eigenvalue; its trace. "
+        "Slices are along one random filter-normalised direction, seed 1.", "",
+        "| network | method | test accuracy, % | loss | "
+        + " | ".join(title for title, _ in MEASURES.values()) + " |",
+        "|---" * (4 + len(MEASURES)) + "|", *rows, ""]
+    lines += [f"![slices, {network.title}](flatness-{network.name}.svg)" for network in networks]
+    (DOCS / "flatness.md").write_text("\n".join(lines) + "\n")
+    print(f"written {DOCS / 'flatness.md'}")
+
+
+if __name__ == "__main__":
+    main()
