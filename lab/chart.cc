@@ -158,7 +158,7 @@ namespace {
 std::string LinesScript(const LineChart& chart, const std::string& name) {
   std::string script = Texts(chart.title, chart.x_label, chart.y_label);
   script += "set grid lc rgb '#d8d8d8'\nset key top center\n";
-  if (chart.log_x) script += "set logscale x\n";
+  if (chart.log_x) script += "set logscale x\nset format x '%.0e'\n";
   if (chart.log_y) script += "set logscale y\n";
   std::vector<std::string> plots;
   bool something = false;

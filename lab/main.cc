@@ -13,6 +13,7 @@
 #include "lab/replay.h"
 #include "lab/schedule.h"
 #ifdef KUDARI_WITH_TORCH
+#include "lab/lr_find.h"
 #include "lab/sharpness.h"
 #include "lab/train.h"
 #endif
@@ -49,6 +50,29 @@ int Run(int argc, char** argv) {
   plan_app->add_option("recipe", plan.recipe, "TOML file")->required();
   plan_app->add_option("--set", plan.sets, "Change the recipe: key=value")->allow_extra_args(false);
   plan_app->callback([&] { PlanTraining(plan, stdout); });
+
+  LrFindOptions find;
+  auto* const find_app =
+      app.add_subcommand("lr-find", "Find a learning rate: a range test, and what it suggests");
+  const auto add_find = [&](const char* option, auto& value, const char* what) {
+    return find_app->add_option(option, value, what);
+  };
+  add_find("recipe", find.recipe, "TOML file")->required();
+  add_find("--set", find.sets, "Change the recipe: key=value")->allow_extra_args(false);
+  add_find("--start", find.start, "The first learning rate [1e-7]");
+  add_find("--end", find.end, "The last one [10]");
+  add_find("--steps", find.steps, "From the one to the other [100]");
+  add_find("--ramp", find.ramp, "exp or linear [exp]");
+  add_find("--stop", find.stop, "At four times the best or the first smoothed loss [best]");
+  add_find("--smooth", find.smooth, "Weight of the past in the smoothed loss [0.98]");
+  add_find("--seeds", find.seeds, "Tests, with the recipe's seed and those after it [1]");
+  add_find("--group", find.group,
+           "Only of parameters whose name matches [those with optimizer.lr]");
+  find_app->add_flag("--freeze", find.freeze, "Do not train the other parameters");
+  add_find("--json", find.json, "Write everything here");
+  add_find("--svg", find.svg, "Draw the curve here, .svg or .png");
+  add_find("--write", find.write, "Write the recipe here, with the learning rate recommended");
+  find_app->callback([&] { LrFind(find, stdout); });
 
   SharpnessOptions sharpness;
   auto* const sharpness_app = app.add_subcommand("sharpness", "Measure how sharp a minimum is");
@@ -87,6 +111,10 @@ int Run(int argc, char** argv) {
   plan_app->allow_extras();
   plan_app->callback(
       [] { throw Error("plan: this program was built without LibTorch (KUDARI_TORCH=OFF)"); });
+  auto* const find_app = app.add_subcommand("lr-find", "Find a learning rate (not in this build)");
+  find_app->allow_extras();
+  find_app->callback(
+      [] { throw Error("lr-find: this program was built without LibTorch (KUDARI_TORCH=OFF)"); });
   auto* const sharpness_app =
       app.add_subcommand("sharpness", "Measure how sharp a minimum is (not in this build)");
   sharpness_app->allow_extras();

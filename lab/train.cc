@@ -6,25 +6,20 @@
 
 #include <algorithm>
 #include <chrono>
-#include <climits>
 #include <cmath>
 #include <csignal>
 #include <functional>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
 
 #include "kudari/controllers.h"
 #include "kudari/error.h"
-#include "kudari/registry.h"
 #include "kudari/safetensors.h"
 #include "kudari/torch.h"
 #include "kudari/torch_amp.h"
-#include "lab/batches.h"
 #include "lab/components.h"
-#include "lab/data.h"
 #include "lab/explain.h"
 #include "lab/layers.h"
 #include "lab/models.h"
@@ -33,13 +28,13 @@
 #include "lab/plan.h"
 #include "lab/progress.h"
 #include "lab/recipe.h"
+#include "lab/session.h"
 #include "lab/weights.h"
 
 namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
-using ::at::Tensor;
 using Clock = std::chrono::steady_clock;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -73,8 +68,8 @@ class Run {
  public:
   Run(const TrainOptions& options, std::FILE* console);
 
-  MemoryPlan Memory() const { return optimizer_->engine().Memory(); }
-  void Explain() { progress_.Text(ExplainText(optimizer_->engine(), recipe_.optimizer)); }
+  MemoryPlan Memory() const { return optimizer_.engine().Memory(); }
+  void Explain() { progress_.Text(ExplainText(optimizer_.engine(), recipe_.optimizer)); }
   TrainResult Execute();
 
  private:
@@ -83,8 +78,6 @@ class Run {
   void TakeStep();
   void CheckTracking() const;
   Evaluation NextLoss(Pass pass);
-  void FindEstimator();
-  void EstimateHessian();
   void EvaluateNow();
   void CheckStops(const Report& report);
   void Stop(std::string why) {
@@ -100,22 +93,21 @@ class Run {
   const TrainOptions& options_;
   Progress progress_;
   fs::path out_;
-  Recipe recipe_;
-  Dataset data_;
-  Samples train_, validation_, test_;
-  Loss loss_;
-  Compute compute_;
-  std::shared_ptr<Model> model_;
-  std::optional<kudari::torch::Optimizer> optimizer_;
-  std::optional<kudari::torch::GradScaler> scaler_;
-  std::optional<Batches> batches_;
+  Session session_;
+  // Its parts.
+  const Recipe& recipe_ = session_.recipe();
+  const Dataset& data_ = session_.data();
+  const Samples& train_ = session_.training();
+  const Samples& validation_ = session_.validation();
+  const Samples& test_ = session_.test();
+  const Compute& compute_ = session_.compute();
+  Model& model_ = session_.model();
+  kudari::torch::Optimizer& optimizer_ = session_.optimizer();
+  kudari::torch::GradScaler* const scaler_ = session_.scaler();
+  Batches& batches_ = session_.batches();
+
   std::optional<MetricsFile> metrics_;
   int64_t steps_per_epoch_, steps_;
-  std::optional<size_t> lr_index_;          // of a parameter whose lr is shown
-  std::string estimator_;                   // "" if no rule uses the Hessian
-  std::optional<Batches> hessian_batches_;  // apart, so that estimates cost no training data
-  std::vector<Samples> step_batches_;       // of the step, for perturbed passes over them
-  size_t repeated_ = 0;
   std::optional<ComponentTracker> tracker_;
   std::optional<LayerNorms> layers_;
 
@@ -130,45 +122,25 @@ class Run {
   NumericsCount numerics_;  // counts nothing unless optimizer.precision.check
 };
 
-Run::Run(const TrainOptions& options, std::FILE* console)
-    : options_(options), progress_(console), out_(options.out) {
-  if (out_.empty()) out_ = fs::path("runs") / options.recipe.stem();
-  recipe_ = ReadTrainRecipe(options.recipe, options.sets);
-  const TrainConfig& train = recipe_.train;
-  if (train.early_stopping > 0 && recipe_.data.validation == 0) {
+// The recipe of a run that can be.
+Recipe RecipeOf(const TrainOptions& options) {
+  Recipe recipe = ReadTrainRecipe(options.recipe, options.sets);
+  if (recipe.train.early_stopping > 0 && recipe.data.validation == 0) {
     throw Error("train.early_stopping needs validation data: data.validation is 0");
   }
-  if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
-  data_ = LoadData(recipe_.data, static_cast<uint64_t>(train.seed));
-  if (data_.train.Size() == 0) throw Error(fmt::format("{}: no training samples", data_.name));
-  train_ = ToSamples(data_.train, data_);
-  validation_ = ToSamples(data_.validation, data_);
-  test_ = ToSamples(data_.test, data_);
-  loss_ = ChooseLoss(train, data_);
-  compute_ = ComputeOf(train);
-  if (const auto scaling = LossScaling(train)) scaler_.emplace(*scaling);
-  ::torch::manual_seed(static_cast<uint64_t>(train.seed));
-  model_ = MakeModel(recipe_.model, data_.shape, data_.Outputs());
-  model_->StoreWeights(compute_.weights);
-  if (!train.init.empty()) LoadWeights(*model_, train.init);
-  // The norm belongs to the metrics, whether the recipe asks for it or not.
-  OptimizerSpec spec = recipe_.optimizer;
-  spec.measure_norm = true;
-  optimizer_.emplace(*model_, spec);
-  optimizer_->engine().SetParallel({at::get_num_threads(), nullptr});
-  batches_.emplace(train_, train);
-  const std::vector<TensorPlan> plan = optimizer_->engine().Plan();
-  // Rather of the recipe's own rule than of a group, and of that than of the fallback.
-  const auto rank = [&plan](size_t i) { return plan[i].group == -2 ? INT_MAX : plan[i].group; };
-  for (size_t i = 0; i < plan.size(); ++i) {
-    if (std::isnan(OptionOf(plan[i], "lr"))) continue;
-    if (!lr_index_ || rank(i) < rank(*lr_index_)) lr_index_ = i;
-  }
-  FindEstimator();
+  return recipe;
+}
+
+Run::Run(const TrainOptions& options, std::FILE* console)
+    : options_(options),
+      progress_(console),
+      out_(options.out.empty() ? fs::path("runs") / options.recipe.stem() : options.out),
+      session_(RecipeOf(options)) {
   CheckTracking();
   if (options.track_components) tracker_.emplace();
-  layers_.emplace(*model_);
+  layers_.emplace(model_);
 
+  const TrainConfig& train = recipe_.train;
   const int64_t batch_count = (train_.size() + train.batch_size - 1) / train.batch_size;
   const int64_t accumulate = recipe_.optimizer.accumulate;
   steps_per_epoch_ = (batch_count + accumulate - 1) / accumulate;
@@ -181,7 +153,7 @@ Run::Run(const TrainOptions& options, std::FILE* console)
 
 void Run::CheckTracking() const {
   if (!options_.track_components) return;
-  if (!optimizer_->engine().spec().sharpness) {
+  if (!optimizer_.engine().spec().sharpness) {
     throw Error(fmt::format(
         "--track components needs a sharpness-aware source, such as sam; optimizer.source = \"{}\"",
         recipe_.optimizer.source));
@@ -220,11 +192,11 @@ TrainResult Run::Execute() {
   TrainEpochs();
   seconds_ = Seconds(start_);
   if (!result_.diverged) {
-    const EvaluatedWeights view(*optimizer_, *model_, train_, recipe_.train, compute_);
-    result_.test = Evaluate(*model_, test_, loss_, compute_);
+    const EvaluatedWeights view(optimizer_, model_, train_, recipe_.train, compute_);
+    result_.test = Evaluate(model_, test_, session_.loss(), compute_);
     metrics_->Write(ScoreJson(last_.step, "test", result_.test));
-    SaveWeights(*model_, out_ / "model.safetensors");
-    if (!options_.export_file.empty()) SaveWeights(*model_, options_.export_file);
+    SaveWeights(model_, out_ / "model.safetensors");
+    if (!options_.export_file.empty()) SaveWeights(model_, options_.export_file);
   }
   result_.steps = last_.step;
   progress_.Text(Summary());
@@ -232,103 +204,55 @@ TrainResult Run::Execute() {
 }
 
 void Run::TrainEpochs() {
-  model_->train();
+  model_.train();
   while (!Stopped()) {
     ++last_.epoch;
-    batches_->StartEpoch();
-    while (batches_->More() && !Stopped()) {
+    batches_.StartEpoch();
+    while (batches_.More() && !Stopped()) {
       TakeStep();
       const int64_t every = recipe_.train.eval_every;
-      const bool due = every > 0 ? last_.step % every == 0 : !batches_->More();
+      const bool due = every > 0 ? last_.step % every == 0 : !batches_.More();
       if (due && !result_.diverged) EvaluateNow();
     }
   }
   if (evaluated_step_ != last_.step && !result_.diverged) EvaluateNow();
 }
 
-// The oracle of a step: forward and backward over one batch.
+// The oracle of a step, which also counts.
 Evaluation Run::NextLoss(Pass pass) {
-  if (pass == Pass::kPlain) {
-    if (!batches_->More()) return {0, 0};
-    step_batches_.push_back(batches_->Next());
-    samples_seen_ += step_batches_.back().size();
-  }
-  const Samples& batch =
-      pass == Pass::kPlain ? step_batches_.back() : step_batches_.at(repeated_++);
+  const Evaluation e = session_.NextLoss(pass);
+  if (e.samples == 0) return e;
+  if (pass == Pass::kPlain) samples_seen_ += static_cast<int64_t>(e.samples);
   ++last_.gradients;
-  const Tensor output = Forward(*model_, batch.x, compute_);
-  const Tensor loss = LossOf(loss_, output, batch.y, recipe_.train.label_smoothing);
-  (scaler_ ? scaler_->Scale(loss) : loss).backward();
-  if (tracker_ && optimizer_->engine().steps() % optimizer_->engine().spec().sharpness->k == 0) {
-    const double scale = scaler_ ? scaler_->scale() : 1;
+  if (tracker_ && optimizer_.engine().steps() % optimizer_.engine().spec().sharpness->k == 0) {
+    const double scale = scaler_ != nullptr ? scaler_->scale() : 1;
     if (pass == Pass::kPlain) {
-      tracker_->Plain(optimizer_->Parameters(), scale);
+      tracker_->Plain(optimizer_.Parameters(), scale);
     } else {
-      tracker_->Perturbed(optimizer_->Parameters(), scale);
+      tracker_->Perturbed(optimizer_.Parameters(), scale);
     }
   }
-  return {loss.item<double>(), static_cast<double>(batch.size())};
-}
-
-// Which estimate of the Hessian's diagonal the rules want, if any does.
-void Run::FindEstimator() {
-  for (const TensorPlan& plan : optimizer_->engine().Plan()) {
-    if (Registry::Builtin().Find(plan.rule).scalar.hessian == nullptr) continue;
-    std::string wanted = recipe_.hessian.estimator;
-    if (wanted == "auto") wanted = plan.rule == "sophia_h" ? "hutchinson" : "gnb";
-    if (!estimator_.empty() && wanted != estimator_) {
-      throw Error("hessian.estimator = \"auto\": the recipe's rules want different ones");
-    }
-    estimator_ = wanted;
-  }
-  if (estimator_ == "gnb" && loss_ != Loss::kCrossEntropy) {
-    throw Error("hessian.estimator = \"gnb\" needs train.loss = \"cross_entropy\"");
-  }
-  TrainConfig config = recipe_.train;
-  ++config.seed;
-  if (estimator_.empty()) return;
-  hessian_batches_.emplace(train_, config);
-  hessian_batches_->StartEpoch();
-}
-
-// After a step: the estimate over a batch of its own, at the new weights. It is rare and squares
-// small gradients: without autocast, whatever the precision.
-void Run::EstimateHessian() {
-  if (!hessian_batches_->MoreFull()) hessian_batches_->StartEpoch();
-  const Samples batch = hessian_batches_->Next();
-  const auto logits = [&] { return Forward(*model_, batch.x, {.weights = compute_.weights}); };
-  const kudari::torch::EstimateOptions keep{.keep_buffers = model_.get()};
-  if (estimator_ == "gnb") {
-    optimizer_->UpdateHessian(
-        kudari::torch::GaussNewtonBartlett(optimizer_->Parameters(), logits, keep));
-  } else {
-    const auto loss = [&] {
-      return LossOf(loss_, logits(), batch.y, recipe_.train.label_smoothing);
-    };
-    optimizer_->UpdateHessian(kudari::torch::Hutchinson(optimizer_->Parameters(), loss, keep));
-  }
+  return e;
 }
 
 void Run::TakeStep() {
   const int64_t seen_before = samples_seen_;
-  last_.lr = lr_index_ ? optimizer_->engine().Value(*lr_index_, "lr") : kNan;
-  step_batches_.clear();
-  repeated_ = 0;
+  const auto shown = session_.lr_index();
+  last_.lr = shown ? optimizer_.engine().Value(*shown, "lr") : kNan;
   last_.gradients = 0;
   const int64_t every = recipe_.train.layers_every;
   const bool measures_layers = every > 0 && last_.step % every == 0;
   if (measures_layers) layers_->Before();
   const std::function<Evaluation(Pass)> closure = [this](Pass pass) { return NextLoss(pass); };
-  const Report report = scaler_ ? scaler_->Step(*optimizer_, closure) : optimizer_->Step(closure);
-  if (scaler_) scaler_->Update();
+  const Report report =
+      scaler_ != nullptr ? scaler_->Step(optimizer_, closure) : optimizer_.Step(closure);
+  if (scaler_ != nullptr) scaler_->Update();
   ++last_.step;
   result_.skipped += report.skipped ? 1 : 0;
   result_.gradients += last_.gradients;
   last_.layers = measures_layers ? layers_->Json(report.loss_scale) : "";
   last_.components = tracker_ && tracker_->Complete() ? tracker_->Json() : "";
-  if (!estimator_.empty() && !report.skipped && last_.step % recipe_.hessian.every == 0) {
-    EstimateHessian();
-  }
+  session_.EndStep(report.skipped);
   last_.loss = report.loss;
   last_.grad_norm = report.grad_norm;
   last_.skipped = report.skipped;
@@ -347,7 +271,7 @@ void Run::TakeStep() {
 void Run::CheckStops(const Report& report) {
   // No scale helps a loss that is not finite by itself: it is skipped only if the recipe says so.
   const bool skips =
-      report.skipped && (!scaler_ || recipe_.optimizer.nonfinite == NonFinite::kSkip);
+      report.skipped && (scaler_ == nullptr || recipe_.optimizer.nonfinite == NonFinite::kSkip);
   if (!std::isfinite(report.loss) && !skips) {
     Diverge(fmt::format("the training loss is {}", report.loss));
   } else if (report.skipped && report.loss_scale == GradScalerOptions().min_scale) {
@@ -374,8 +298,8 @@ void Run::EvaluateNow() {
   if (validation_.size() > 0) {
     Score score;
     {
-      const EvaluatedWeights view(*optimizer_, *model_, train_, recipe_.train, compute_);
-      score = Evaluate(*model_, validation_, loss_, compute_);
+      const EvaluatedWeights view(optimizer_, model_, train_, recipe_.train, compute_);
+      score = Evaluate(model_, validation_, session_.loss(), compute_);
     }
     result_.validation = score;
     metrics_->Write(ScoreJson(last_.step, "val", score));
@@ -419,7 +343,7 @@ std::string Run::Heading() const {
   return fmt::format(
       "{}: {} with {} parameters on {} ({} training, {} validation, {} test samples)\n"
       "{} steps, {} an epoch, batches of {}, {} thread{}; results in {}\n",
-      options_.recipe.stem().string(), recipe_.model.name, model_->ParameterCount(), data_.name,
+      options_.recipe.stem().string(), recipe_.model.name, model_.ParameterCount(), data_.name,
       train_.size(), validation_.size(), test_.size(), steps_, steps_per_epoch_,
       recipe_.train.batch_size, at::get_num_threads(), at::get_num_threads() == 1 ? "" : "s",
       out_.string());
@@ -432,7 +356,7 @@ std::string Run::PrecisionText() const {
     const Master master = recipe_.optimizer.precision.master;
     if (master != Master::kNone) text += fmt::format(" with {} master", Name(master));
   }
-  if (scaler_) text += fmt::format(", loss scale {:g}", scaler_->scale());
+  if (scaler_ != nullptr) text += fmt::format(", loss scale {:g}", scaler_->scale());
   if (result_.skipped > 0) {
     text += fmt::format(", {} step{} skipped by overflow", result_.skipped,
                         result_.skipped == 1 ? "" : "s");
@@ -448,9 +372,9 @@ std::string Run::Summary() const {
     state_bytes += t.master;
     for (const auto& slot : t.state) state_bytes += slot.second;
   }
-  const auto parameters = static_cast<double>(model_->ParameterCount());
+  const auto parameters = static_cast<double>(model_.ParameterCount());
   std::vector<std::vector<std::string>> rows = {
-      {"model", fmt::format("{}, {} parameters", recipe_.model.name, model_->ParameterCount())},
+      {"model", fmt::format("{}, {} parameters", recipe_.model.name, model_.ParameterCount())},
       {"data", fmt::format("{}: {} training, {} validation, {} test samples", data_.name,
                            train_.size(), validation_.size(), test_.size())},
       {"optimiser", OptimizerText(recipe_.optimizer)},
@@ -468,7 +392,8 @@ std::string Run::Summary() const {
                                              static_cast<double>(result_.gradients) /
                                                  static_cast<double>(last_.step))});
   }
-  if (compute_.autocast || compute_.weights != at::kFloat || scaler_ || result_.skipped > 0) {
+  if (compute_.autocast || compute_.weights != at::kFloat || scaler_ != nullptr ||
+      result_.skipped > 0) {
     rows.insert(rows.begin() + 3, {"precision", PrecisionText()});
   }
   if (validation_.size() > 0) {

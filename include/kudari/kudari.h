@@ -5,6 +5,7 @@
 #include "kudari/controllers.h"
 #include "kudari/error.h"
 #include "kudari/grad_scaler.h"
+#include "kudari/lr_range.h"
 #include "kudari/optimizer.h"
 #include "kudari/presets.h"
 #include "kudari/recipe.h"

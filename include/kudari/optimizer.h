@@ -191,6 +191,14 @@ class Optimizer {
   /// has no such option.
   double Value(size_t index, std::string_view option) const;
 
+  /// The schedule of that option.
+  const Schedule& ScheduleOf(size_t index, std::string_view option) const;
+
+  /// Replaces it from the next step on, for this tensor alone; spec() stays what the optimiser was
+  /// made from. Throws Error, with nothing changed, if the rule has no such option, if the value of
+  /// the next step is out of range, or if the option decides about the size of the state.
+  void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
+
   /// What everything takes once each tensor has had a gradient.
   MemoryPlan Memory() const;
 

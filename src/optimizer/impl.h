@@ -76,6 +76,7 @@ struct Cohort {
   RuleEntry rule;
   int group;                        // index of the spec's group, kNoGroup or kFallbackGroup
   bool adapts;                      // rules with norms: whether the second pass uses them
+  size_t users = 0;                 // tensors; SetSchedule may leave a cohort without
   RuleKernels kernels;              // null: the rule's scalar passes
   std::vector<Schedule> schedules;  // in the order of rule.options
   bool constant = true;
@@ -211,6 +212,8 @@ struct Optimizer::Impl final : Engine {
   // Construction, optimizer.cc.
   void AddTensor(const Tensor& tensor, std::vector<bool>& matched, const Registry& registry);
   size_t CohortOf(int group, TensorClass tensor_class, const Registry& registry);
+  size_t AddCohort(internal::Cohort cohort);
+  void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
   void ChooseFormats(const Tensor& tensor, internal::Slotted& s) const;
   void CheckSlotNames() const;
   void MakeSource();

@@ -120,7 +120,8 @@ void Optimizer::Impl::AddTensor(const Tensor& t, std::vector<bool>& matched,
     if (Glob(match, t.name)) s.clips = false;
   }
   if ((s.clips || s.centralizes) && s.size > 0) s.unit = UnitSize(t.shape);
-  const Cohort& c = cohorts[s.cohort];
+  Cohort& c = cohorts[s.cohort];
+  ++c.users;
   if (c.rule.whole == nullptr) {
     s.slot_sizes.assign(c.rule.slots.size(), s.size);
   } else {
@@ -234,16 +235,46 @@ size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Regi
     cohort.schedules.push_back(off ? Schedule(0) : options->at(o.name));
     cohort.constant = cohort.constant && cohort.schedules.back().IsConstant();
   }
-  for (size_t i = 0; i < cohorts.size(); ++i) {
-    const Cohort& c = cohorts[i];
-    if (c.group == group && c.schedules == cohort.schedules && c.adapts == cohort.adapts) return i;
-  }
   if (kernels->rules != nullptr && cohort.rule.kernel >= 0) {
     cohort.kernels = kernels->rules[cohort.rule.kernel];
   }
   for (const Schedule& s : cohort.schedules) cohort.values.push_back(s(0));
+  return AddCohort(std::move(cohort));
+}
+
+/// The index of a cohort, which is added unless there is one like it.
+size_t Optimizer::Impl::AddCohort(Cohort cohort) {
+  for (size_t i = 0; i < cohorts.size(); ++i) {
+    const Cohort& c = cohorts[i];
+    if (c.group == cohort.group && c.schedules == cohort.schedules && c.adapts == cohort.adapts) {
+      return i;
+    }
+  }
   cohorts.push_back(std::move(cohort));
   return cohorts.size() - 1;
+}
+
+void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
+  CheckIndex(index);
+  Slotted& s = slotted[index];
+  Cohort cohort = cohorts[s.cohort];
+  const size_t k = cohort.rule.OptionIndex(option);
+  const RuleEntry::Option& o = cohort.rule.options[k];
+  cohort.schedules[k] = schedule;
+  cohort.values[k] = schedule(step_count);
+  CheckRange(cohort.rule.name + ": " + o.name, cohort.values[k], o.low, o.high);
+  if (cohort.rule.whole != nullptr &&
+      cohort.rule.whole->SlotSizes(cohort.values.data(), tensor_list[index].shape) !=
+          s.slot_sizes) {
+    throw Error("SetSchedule: " + cohort.rule.name + ": " + o.name +
+                " decides about the size of the state");
+  }
+  cohort.constant = std::all_of(cohort.schedules.begin(), cohort.schedules.end(),
+                                [](const Schedule& x) { return x.IsConstant(); });
+  cohort.users = 0;
+  --cohorts[s.cohort].users;
+  s.cohort = AddCohort(std::move(cohort));
+  ++cohorts[s.cohort].users;
 }
 
 void Optimizer::Impl::AddAverager(std::unique_ptr<Averager> averager) {
@@ -413,6 +444,18 @@ std::vector<TensorPlan> Optimizer::Plan() const {
 
 double Optimizer::Value(size_t index, std::string_view option) const {
   return impl_->Value(index, option);
+}
+
+const Schedule& Optimizer::ScheduleOf(size_t index, std::string_view option) const {
+  impl_->CheckIndex(index);
+  const Cohort& c = impl_->cohorts[impl_->slotted[index].cohort];
+  return c.schedules[c.rule.OptionIndex(option)];
+}
+
+void Optimizer::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
+  impl_->CheckNoView("SetSchedule");
+  impl_->CheckNotReleased("SetSchedule");
+  impl_->SetSchedule(index, option, schedule);
 }
 
 void Optimizer::SetSource(std::unique_ptr<Source> source) {

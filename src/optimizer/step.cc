@@ -185,7 +185,7 @@ using Form = GradientForm<float>;
 void Optimizer::Impl::SetValues(Cohort& cohort) const {
   cohort.ages.clear();
   cohort.coeffs.clear();
-  if (cohort.constant) return;
+  if (cohort.constant || cohort.users == 0) return;
   for (size_t i = 0; i < cohort.schedules.size(); ++i) {
     const RuleEntry::Option& o = cohort.rule.options[i];
     const double value = cohort.schedules[i](step_count);

@@ -13,7 +13,13 @@
 #include "kudari/grad_scaler.h"
 #include "kudari/optimizer.h"
 
+namespace kudari {
+struct LrRange;
+}
+
 namespace kudari::torch {
+
+struct FindOptions;
 
 using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 
@@ -102,6 +108,9 @@ class Optimizer {
   std::function<kudari::Evaluation(Pass)> WithPass(
       const std::function<at::Tensor()>& closure) const;
   friend class GradientRelease;  // steps one parameter at a time
+  friend class Snapshot;         // of what a learning-rate range test puts back
+  friend LrRange FindLearningRate(Optimizer& optimizer, const std::function<at::Tensor()>& closure,
+                                  const FindOptions& options);
 
   void BindParameters();
   void BindGradient(size_t index);

@@ -1,0 +1,168 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "kudari/error.h"
+#include "kudari/torch_lr_range.h"
+
+namespace kudari::torch {
+
+/// Everything that a step changes, as it is when this is made.
+class Snapshot {
+ public:
+  Snapshot(Optimizer& optimizer, const FindOptions& options)
+      : optimizer_(optimizer), scaler_(options.scaler), state_(optimizer.engine().State()) {
+    const auto keep = [this](const at::Tensor& t) { values_.emplace_back(t, t.detach().clone()); };
+    for (const auto& [name, p] : optimizer.parameters_) {
+      keep(p);
+      gradients_.push_back(p.grad());  // which ZeroGrad drops, not changes
+    }
+    for (const at::Tensor& buffer : optimizer.buffers_) {
+      if (buffer.defined()) keep(buffer);
+    }
+    if (scaler_ != nullptr) scaler_state_ = scaler_->State();
+    generators_.emplace_back(at::detail::getDefaultCPUGenerator(), at::Tensor());
+    for (const at::Generator& g : options.generators) generators_.emplace_back(g, at::Tensor());
+    for (auto& [generator, state] : generators_) state = generator.get_state();
+  }
+
+  void Restore() {
+    const at::NoGradGuard no_grad;
+    for (auto& [tensor, before] : values_) tensor.copy_(before);
+    for (size_t i = 0; i < gradients_.size(); ++i) {
+      optimizer_.parameters_[i].second.mutable_grad() = gradients_[i];
+    }
+    optimizer_.BindParameters();
+    optimizer_.engine().LoadState(state_);
+    if (scaler_ != nullptr) scaler_->LoadState(scaler_state_);
+    for (auto& [generator, state] : generators_) generator.set_state(state);
+  }
+
+ private:
+  Optimizer& optimizer_;
+  GradScaler* scaler_;
+  OptimizerState state_;
+  GradScalerState scaler_state_;
+  std::vector<std::pair<at::Tensor, at::Tensor>> values_;
+  std::vector<at::Tensor> gradients_;
+  std::vector<std::pair<at::Generator, at::Tensor>> generators_;
+};
+
+namespace {
+
+using Closure = std::function<kudari::Evaluation(Pass)>;
+
+LrRange Run(Optimizer& optimizer, const Closure& closure, const FindOptions& options,
+            GradScaler* scaler) {
+  LrRangeTest test(options.range);
+  bool data = false;
+  const Closure noting = [&](Pass pass) {
+    const kudari::Evaluation e = closure(pass);
+    data = data || e.samples > 0;
+    return e;
+  };
+  int skipped = 0;
+  while (test.Running()) {
+    data = false;
+    const Report report =
+        scaler != nullptr ? scaler->Step(optimizer, noting) : optimizer.Step(noting);
+    if (!data) {
+      test.Stop();
+      break;
+    }
+    if (scaler != nullptr) scaler->Update();
+    skipped = report.skipped && std::isfinite(report.loss) ? skipped + 1 : 0;
+    if (skipped == 0) {
+      test.Add(report.loss);
+    } else if (skipped == kMostSkipped) {
+      test.Add(std::numeric_limits<double>::quiet_NaN());
+    }
+    if (options.after_step && !options.after_step(report, test.range())) test.Stop();
+  }
+  return test.range();
+}
+
+/// Whether it is the spec's own `lr` that a tensor has.
+bool HasOwnRate(const OptimizerSpec& spec, const TensorPlan& plan) {
+  const auto own = spec.options.find("lr");
+  if (own == spec.options.end() || plan.group == -2) return false;
+  if (plan.group == -1) return true;
+  // With another rule a group starts from that rule's defaults.
+  const Group& group = spec.groups[static_cast<size_t>(plan.group)];
+  return group.rule == spec.rule && group.options.at("lr") == own->second;
+}
+
+}  // namespace
+
+std::vector<size_t> RampedParameters(const kudari::Optimizer& optimizer, const std::string& match) {
+  const OptimizerSpec& spec = optimizer.spec();
+  const std::vector<TensorPlan> plan = optimizer.Plan();
+  std::vector<size_t> ramped;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    if (match.empty()) {
+      if (HasOwnRate(spec, plan[i])) ramped.push_back(i);
+    } else if (Glob(match, plan[i].name)) {
+      optimizer.ScheduleOf(i, "lr");  // throws if there is none
+      ramped.push_back(i);
+    }
+  }
+  if (!ramped.empty()) return ramped;
+  if (match.empty()) {
+    throw Error(
+        "no parameter has the optimiser's own lr; name some whose learning rate is to rise");
+  }
+  throw Error("\"" + match + "\" matches no parameter" +
+              (plan.empty() ? "" : "; the first one is \"" + plan[0].name + "\""));
+}
+
+LrRange FindLearningRate(Optimizer& optimizer, const Closure& closure, const FindOptions& options) {
+  kudari::Optimizer& engine = optimizer.engine();
+  const Schedule ramp = LrRampSchedule(options.range);
+  const std::vector<size_t> ramped = RampedParameters(engine, options.match);
+  const std::vector<at::Tensor> parameters = optimizer.Parameters();
+  const auto step = [&](Pass pass) {
+    const kudari::Evaluation e = closure(pass);
+    for (size_t i = 0; options.freeze_others && i < parameters.size(); ++i) {
+      if (!std::binary_search(ramped.begin(), ramped.end(), i))
+        parameters[i].mutable_grad().reset();
+    }
+    return e;
+  };
+  // The test diverges in the end, which is no error here: a scaler skips such steps.
+  std::optional<GradScaler> skips;
+  if (options.scaler == nullptr && engine.spec().nonfinite == NonFinite::kError) {
+    skips.emplace(GradScalerOptions{.init_scale = 1, .dynamic = false});
+  }
+  GradScaler* const scaler = skips ? &*skips : options.scaler;
+
+  Snapshot before(optimizer, options);
+  bool begun = false;
+  std::vector<std::pair<size_t, Schedule>> former;
+  const auto restore = [&] {
+    if (begun) before.Restore();
+    for (const auto& [i, lr] : former) engine.SetSchedule(i, "lr", lr);
+  };
+  try {
+    for (const size_t i : ramped) {
+      const Schedule lr = engine.ScheduleOf(i, "lr");
+      engine.SetSchedule(i, "lr", Then(ramp(0), engine.steps(), ramp));
+      former.emplace_back(i, lr);
+    }
+    begun = true;
+    LrRange range = Run(optimizer, step, options, scaler);
+    restore();
+    return range;
+  } catch (...) {
+    restore();
+    throw;
+  }
+}
+
+LrRange FindLearningRate(Optimizer& optimizer, const std::function<at::Tensor()>& closure,
+                         const FindOptions& options) {
+  return FindLearningRate(optimizer, optimizer.WithPass(closure), options);
+}
+
+}  // namespace kudari::torch

@@ -1,0 +1,317 @@
+#include "kudari/lr_range.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <numeric>
+#include <string>
+
+#include "core/nearest.h"
+#include "kudari/error.h"
+#include "kudari/registry.h"
+
+namespace kudari {
+namespace {
+
+constexpr int64_t kMostSteps = 1000000;
+constexpr size_t kFewPoints = 20;
+constexpr double kLeastFall = 10;  // standard deviations of the smoothed loss
+constexpr double kMostSpread = 10;
+// Of fastai's slide.
+constexpr size_t kSlideWidth = 15;
+constexpr double kSlideThreshold = 0.005;
+
+void CheckAbove(const std::string& where, double value, double bound) {
+  if (value > bound && std::isfinite(value)) return;
+  throw Error(where + " = " + internal::NumberText(value) + " is outside (" +
+              internal::NumberText(bound) + ", inf)");
+}
+
+void Check(const LrRangeOptions& o) {
+  const std::string where = "learning-rate range: ";
+  CheckAbove(where + "start", o.start, 0);
+  CheckAbove(where + "end", o.end, o.start);
+  if (!std::isfinite(o.end / o.start)) {
+    throw Error(where + "end / start = " + internal::NumberText(o.end) + " / " +
+                internal::NumberText(o.start) + " is not finite");
+  }
+  CheckRange(where + "steps", static_cast<double>(o.steps), 2, static_cast<double>(kMostSteps));
+  CheckRange(where + "smooth", o.smooth, 0, kBelow1);
+  CheckAbove(where + "stop_factor", o.stop_factor, 1);
+}
+
+/// The points that suggestions are read off: [first, first + lr.size()) of the test's.
+struct Curve {
+  size_t first = 0;
+  std::vector<double> lr, loss;
+
+  size_t size() const { return loss.size(); }
+  size_t Lowest() const {
+    return static_cast<size_t>(std::min_element(loss.begin(), loss.end()) - loss.begin());
+  }
+};
+
+Curve CurveOf(const LrRange& range, const SuggestOptions& options) {
+  const int64_t skip_first = options.skip_first.value_or(range.options.steps / 10);
+  for (const auto& [name, value] :
+       {std::pair{"skip_first", skip_first}, {"skip_last", options.skip_last}}) {
+    CheckRange(std::string("suggestions: ") + name, static_cast<double>(value), 0,
+               static_cast<double>(kMostSteps));
+  }
+  Curve curve{.first = static_cast<size_t>(skip_first), .lr = {}, .loss = {}};
+  const auto count = static_cast<int64_t>(range.points.size());
+  for (int64_t i = skip_first; i < count - options.skip_last; ++i) {
+    curve.lr.push_back(range.points[static_cast<size_t>(i)].lr);
+    curve.loss.push_back(range.points[static_cast<size_t>(i)].smoothed);
+  }
+  return curve;
+}
+
+/// The slope at each point but the last, or at each.
+std::vector<double> Slopes(const std::vector<double>& y, const std::vector<double>& x,
+                           LrSlope slope) {
+  std::vector<double> slopes;
+  const size_t n = y.size();
+  for (size_t i = 0; i < n; ++i) {
+    if (slope == LrSlope::kForward && i + 1 == n) break;
+    const size_t left = slope == LrSlope::kForward || i == 0 ? i : i - 1;
+    const size_t right = std::min(i + 1, n - 1);
+    slopes.push_back((y[right] - y[left]) / (x[right] - x[left]));
+  }
+  return slopes;
+}
+
+std::optional<size_t> Steepest(const Curve& curve, LrSlope slope) {
+  if (curve.size() < 2) return std::nullopt;
+  std::vector<double> log_lr;
+  for (const double lr : curve.lr) log_lr.push_back(std::log(lr));
+  const std::vector<double> slopes = Slopes(curve.loss, log_lr, slope);
+  return static_cast<size_t>(std::min_element(slopes.begin(), slopes.end()) - slopes.begin());
+}
+
+/// The first of the longest falling subsequences, the one that ends first. fastai's begin, its end
+/// less its length, may be -1, where Python takes the last point; here it is 0 then.
+std::optional<size_t> Valley(const Curve& curve) {
+  if (curve.size() == 0) return std::nullopt;
+  std::vector<size_t> length(curve.size(), 1);  // of the longest one that ends at each point
+  for (size_t i = 1; i < curve.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (curve.loss[i] < curve.loss[j]) length[i] = std::max(length[i], length[j] + 1);
+    }
+  }
+  const auto end =
+      static_cast<size_t>(std::max_element(length.begin(), length.end()) - length.begin());
+  if (length[end] == 1) return std::nullopt;  // it never falls
+  const size_t n = length[end];
+  const size_t offset = n / 3 + n / 6;
+  return offset + end < n ? 0 : end + offset - n;
+}
+
+std::optional<size_t> Slide(const Curve& curve) {
+  if (curve.size() <= kSlideWidth) return std::nullopt;
+  std::vector<double> index(curve.size());
+  std::iota(index.begin(), index.end(), 0.0);
+  const std::vector<double> slopes = Slopes(curve.loss, index, LrSlope::kCentral);
+  size_t left = curve.size() - 1 - kSlideWidth;
+  size_t found = left;
+  while (std::abs(slopes[left + kSlideWidth] - slopes[left]) > kSlideThreshold) {
+    found = left;
+    if (left == 0) break;
+    --left;
+  }
+  return found;
+}
+
+/// The standard deviation of the smoothed loss, from the differences of neighbouring losses, which
+/// a trend hardly touches, up to point `end`.
+double SmoothedNoise(const LrRange& range, size_t end) {
+  double sum = 0;
+  for (size_t i = 1; i <= end; ++i) {
+    const double d = range.points[i].loss - range.points[i - 1].loss;
+    sum += d * d;
+  }
+  const double variance = end == 0 ? 0 : sum / (2 * static_cast<double>(end));
+  const double past = range.options.smooth;
+  return std::sqrt(variance * (1 - past) / (1 + past));
+}
+
+std::vector<LrWarning> WarningsOf(const LrRange& range, const Curve& curve, int64_t skip_last) {
+  std::vector<LrWarning> warnings;
+  if (curve.size() < kFewPoints) warnings.push_back(LrWarning::kTooShort);
+  if (curve.size() == 0) return warnings;
+  const size_t lowest = curve.Lowest();
+  if (lowest == 0) {
+    warnings.push_back(LrWarning::kMinimumAtStart);
+    return warnings;
+  }
+  const double fall = curve.loss[0] - curve.loss[lowest];
+  if (fall < kLeastFall * SmoothedNoise(range, curve.first + lowest)) {
+    warnings.push_back(LrWarning::kTooNoisy);
+  }
+  const auto after = static_cast<int64_t>(range.points.size() - 1 - (curve.first + lowest));
+  const bool fell = range.end == LrEnd::kRamp || range.end == LrEnd::kStopped;
+  if (fell && after <= std::max(range.options.steps / 10, skip_last))
+    warnings.push_back(LrWarning::kStillFalling);
+  return warnings;
+}
+
+}  // namespace
+
+Schedule LrRampSchedule(const LrRangeOptions& o) {
+  Check(o);
+  const int64_t intervals = o.ramp_end == LrRampEnd::kReached ? o.steps - 1 : o.steps;
+  const double ratio = o.end / o.start;
+  if (o.ramp == LrRamp::kLinear) return o.start * Linear(intervals, ratio);
+  return o.start * Step(1, std::pow(ratio, 1 / static_cast<double>(intervals)));
+}
+
+LrRangeTest::LrRangeTest(const LrRangeOptions& options)
+    : range_{.options = options}, ramp_(LrRampSchedule(options)) {}
+
+/// What the smoothed loss may reach.
+double LrRangeTest::Limit() const {
+  const LrRangeOptions& o = range_.options;
+  if (o.stop_at == LrStopAt::kNever) return kInfinity;
+  const double first = range_.points.front().smoothed;
+  const double from = o.stop_at == LrStopAt::kBest ? best_ : first;
+  if (from >= 0) return o.stop_factor * from;
+  return from + (o.stop_factor - 1) * std::max(std::abs(from), std::abs(first));
+}
+
+void LrRangeTest::Add(double loss) {
+  if (!Running()) throw Error("learning-rate range: the test has ended");
+  const LrRangeOptions& o = range_.options;
+  const bool from_first = o.smoothing == LrSmoothing::kFromFirst;
+  sum_ = from_first && range_.points.empty() ? loss : o.smooth * sum_ + (1 - o.smooth) * loss;
+  const auto count = static_cast<double>(range_.points.size() + 1);
+  const double smoothed = from_first ? sum_ : sum_ / (1 - std::pow(o.smooth, count));
+  if (!std::isfinite(loss) || !std::isfinite(smoothed)) {
+    range_.end = LrEnd::kNonFinite;
+    return;
+  }
+  range_.points.push_back({lr(), loss, smoothed});
+  best_ = std::min(best_, smoothed);
+  if (smoothed > Limit()) {
+    range_.end = LrEnd::kDiverged;
+  } else if (static_cast<int64_t>(range_.points.size()) == o.steps) {
+    range_.end = LrEnd::kRamp;
+  }
+}
+
+void LrRangeTest::Stop() {
+  if (Running()) range_.end = LrEnd::kStopped;
+}
+
+std::string_view Name(LrEnd end) {
+  switch (end) {
+    case LrEnd::kNotYet:
+      return "not yet";
+    case LrEnd::kRamp:
+      return "ramp";
+    case LrEnd::kDiverged:
+      return "diverged";
+    case LrEnd::kNonFinite:
+      return "non-finite";
+    case LrEnd::kStopped:
+      return "stopped";
+  }
+  return "";
+}
+
+std::string_view Name(LrMethod method) {
+  switch (method) {
+    case LrMethod::kValley:
+      return "valley";
+    case LrMethod::kSteepest:
+      return "steepest";
+    case LrMethod::kSlide:
+      return "slide";
+    case LrMethod::kMinimum:
+      return "minimum/10";
+  }
+  return "";
+}
+
+std::string_view Name(LrWarning warning) {
+  switch (warning) {
+    case LrWarning::kTooShort:
+      return "too short";
+    case LrWarning::kTooNoisy:
+      return "too noisy";
+    case LrWarning::kStillFalling:
+      return "still falling";
+    case LrWarning::kMinimumAtStart:
+      return "minimum at start";
+  }
+  return "";
+}
+
+const LrSuggestion* LrSuggestions::Find(LrMethod method) const {
+  for (const LrSuggestion& s : suggestions) {
+    if (s.method == method) return &s;
+  }
+  return nullptr;
+}
+
+LrSuggestions SuggestLearningRates(const LrRange& range, const SuggestOptions& options) {
+  const Curve curve = CurveOf(range, options);
+  LrSuggestions result;
+  const auto add = [&](LrMethod method, std::optional<size_t> at, double divisor) {
+    if (!at) return;
+    result.suggestions.push_back({method, curve.lr[*at] / divisor, curve.first + *at});
+  };
+  add(LrMethod::kValley, Valley(curve), 1);
+  add(LrMethod::kSteepest, Steepest(curve, options.slope), 1);
+  add(LrMethod::kSlide, Slide(curve), 1);
+  if (curve.size() > 0) add(LrMethod::kMinimum, curve.Lowest(), 10);
+  result.warnings = WarningsOf(range, curve, options.skip_last);
+  return result;
+}
+
+std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests) {
+  std::vector<LrAgreement> agreements;
+  for (const LrMethod method : kLrMethods) {
+    std::vector<double> lrs;
+    double logs = 0;
+    for (const LrSuggestions& test : tests) {
+      const LrSuggestion* const s = test.Find(method);
+      if (s == nullptr) continue;
+      lrs.push_back(s->lr);
+      logs += std::log(s->lr);
+    }
+    if (lrs.empty()) continue;
+    std::sort(lrs.begin(), lrs.end());
+    const size_t n = lrs.size();
+    agreements.push_back({.method = method,
+                          .tests = n,
+                          .median = std::sqrt(lrs[(n - 1) / 2] * lrs[n / 2]),
+                          .geometric_mean = std::exp(logs / static_cast<double>(n)),
+                          .lowest = lrs.front(),
+                          .highest = lrs.back()});
+  }
+  return agreements;
+}
+
+std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrSuggestions> tests) {
+  const auto in_half = [&](LrWarning warning) {
+    const auto count = std::count_if(tests.begin(), tests.end(), [&](const LrSuggestions& test) {
+      return std::count(test.warnings.begin(), test.warnings.end(), warning) > 0;
+    });
+    return 2 * count >= std::ssize(tests);
+  };
+  const std::vector<LrAgreement> agreements = AgreementOf(tests);
+  if (agreements.empty() || in_half(LrWarning::kMinimumAtStart)) return std::nullopt;
+  const bool no_minimum = in_half(LrWarning::kStillFalling);
+  const LrMethod preferred = no_minimum ? LrMethod::kSteepest : LrMethod::kMinimum;
+  for (const LrAgreement& a : agreements) {
+    if (a.method != preferred || a.Spread() > kMostSpread) continue;
+    return LrRecommendation{a.median, a.method,
+                            no_minimum ? LrReason::kNoMinimum : LrReason::kPreferred};
+  }
+  const LrAgreement& steadiest = *std::min_element(
+      agreements.begin(), agreements.end(),
+      [](const LrAgreement& a, const LrAgreement& b) { return a.Spread() < b.Spread(); });
+  return LrRecommendation{steadiest.median, steadiest.method, LrReason::kAgreesBest};
+}
+
+}  // namespace kudari

@@ -1,0 +1,311 @@
+#include "kudari/lr_range.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kudari/rule.h"
+#include "tests/support/errors.h"
+
+namespace kudari {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::ErrorOf;
+using ::testing::IsEmpty;
+
+constexpr SuggestOptions kEverything{.skip_first = 0, .skip_last = 0};
+
+LrRange Feed(const LrRangeOptions& options, const std::function<double(int, double)>& loss) {
+  LrRangeTest test(options);
+  for (int i = 0; test.Running(); ++i) test.Add(loss(i, test.lr()));
+  return test.range();
+}
+
+// A test without smoothing whose losses are those given; it ends as if stopped.
+LrRange Of(const std::vector<double>& losses, int64_t steps = 100) {
+  LrRangeTest test({.steps = steps, .smooth = 0, .stop_at = LrStopAt::kNever});
+  for (const double loss : losses) test.Add(loss);
+  test.Stop();
+  return test.range();
+}
+
+// The demonstration of the guide's notebook 116, Section 3.1: gradient descent on Rosenbrock's
+// function, and what the notebook's own program makes of it.
+TEST(LrRangeTest, RosenbrockAsInTheSource) {
+  LrRangeTest test({.start = 1e-6,
+                    .end = 1,
+                    .steps = 100,
+                    .ramp_end = LrRampEnd::kBefore,
+                    .stop_at = LrStopAt::kFirst});
+  double x = -1, y = 1;
+  while (test.Running()) {
+    const double lr = test.lr();
+    test.Add((1 - x) * (1 - x) + 100 * (y - x * x) * (y - x * x));
+    const double dx = -2 * (1 - x) - 400 * x * (y - x * x), dy = 200 * (y - x * x);
+    x -= lr * dx;
+    y -= lr * dy;
+  }
+  const LrRange& range = test.range();
+  EXPECT_EQ(range.end, LrEnd::kDiverged);
+  ASSERT_EQ(range.points.size(), 74U);
+  EXPECT_NEAR(range.points[0].smoothed, 4, 4e-15);
+  EXPECT_NEAR(range.points[70].smoothed / 3.934665232307195, 1, 1e-14);
+  EXPECT_NEAR(range.points[73].smoothed / 3704.869723253023, 1, 1e-12);
+
+  const LrSuggestions suggestions = SuggestLearningRates(range, kEverything);
+  const LrSuggestion* const minimum = suggestions.Find(LrMethod::kMinimum);
+  ASSERT_NE(minimum, nullptr);
+  EXPECT_EQ(minimum->point, 70U);
+  EXPECT_NEAR(minimum->lr / 0.0015848931924611208, 1, 1e-15);
+}
+
+TEST(LrRangeTest, RampsReachTheirEndOrNot) {
+  for (const LrRamp ramp : {LrRamp::kExponential, LrRamp::kLinear}) {
+    LrRangeOptions options{.start = 1e-3, .end = 10, .steps = 5, .ramp = ramp};
+    Schedule s = LrRampSchedule(options);
+    EXPECT_EQ(s(0), 1e-3);
+    EXPECT_NEAR(s(4), 10, 1e-13);
+    EXPECT_NEAR(s(2), ramp == LrRamp::kLinear ? 5.0005 : 0.1, 1e-13);
+    options.ramp_end = LrRampEnd::kBefore;
+    s = LrRampSchedule(options);
+    EXPECT_EQ(s(0), 1e-3);
+    EXPECT_LT(s(4), 9);
+    EXPECT_NEAR(s(5), 10, 1e-13);
+  }
+}
+
+TEST(LrRangeTest, SmoothingIsCorrectedForItsBias) {
+  const LrRange range =
+      Feed({.steps = 3, .smooth = 0.5}, [](int i, double) { return std::pow(2.0, i); });
+  ASSERT_EQ(range.points.size(), 3U);
+  EXPECT_EQ(range.end, LrEnd::kRamp);
+  EXPECT_DOUBLE_EQ(range.points[0].smoothed, 1);
+  EXPECT_DOUBLE_EQ(range.points[1].smoothed, (0.5 * 1 + 2) / 1.5);
+  EXPECT_DOUBLE_EQ(range.points[2].smoothed, (0.25 * 1 + 0.5 * 2 + 4) / 1.75);
+  const LrRange from_first = Feed({.steps = 3, .smooth = 0.5, .smoothing = LrSmoothing::kFromFirst},
+                                  [](int i, double) { return std::pow(2.0, i); });
+  EXPECT_DOUBLE_EQ(from_first.points[2].smoothed, 0.25 * 1 + 0.25 * 2 + 0.5 * 4);
+}
+
+TEST(LrRangeTest, StopsFarAboveTheBestOrTheFirst) {
+  const std::vector<double> losses = {2, 1, 0.5, 1.9, 2.1, 7.9, 8.1, 9};
+  const auto points = [&](LrStopAt stop) {
+    return Feed({.steps = 8, .smooth = 0, .stop_at = stop},
+                [&](int i, double) { return losses[static_cast<size_t>(i)]; })
+        .points.size();
+  };
+  EXPECT_EQ(points(LrStopAt::kBest), 5U);   // above 4 * 0.5
+  EXPECT_EQ(points(LrStopAt::kFirst), 7U);  // above 4 * 2
+  EXPECT_EQ(points(LrStopAt::kNever), 8U);
+}
+
+// Four times a loss below zero lies below it: a product would stop at once.
+TEST(LrRangeTest, NegativeLosses) {
+  const auto end = [](const std::vector<double>& losses, LrStopAt stop) {
+    LrRangeTest test({.smooth = 0, .stop_at = stop});
+    for (const double loss : losses) {
+      if (!test.Running()) break;
+      test.Add(loss);
+    }
+    return std::pair(test.range().points.size(), test.range().end);
+  };
+  const std::vector<double> below = {-10, -11, -12, -5, 0, 23.9, 24.1, 30};
+  EXPECT_EQ(end(below, LrStopAt::kBest), std::pair(size_t{7}, LrEnd::kDiverged));  // -12 + 36
+  const std::vector<double> low = {-10, -12, 19.9, 20.1};
+  EXPECT_EQ(end(low, LrStopAt::kFirst), std::pair(size_t{4}, LrEnd::kDiverged));  // -10 + 30
+  // From above zero to just below it: the limit is as far away as the first loss says.
+  const std::vector<double> across = {5, 1, -0.1, 0.5, 2, 14, 15};
+  EXPECT_EQ(end(across, LrStopAt::kBest), std::pair(size_t{7}, LrEnd::kDiverged));
+}
+
+TEST(LrRangeTest, LossesThatAreNotFiniteEndItAndAreNoPoints) {
+  for (const double bad : {std::nan(""), kInfinity, -kInfinity}) {
+    LrRangeTest test({.stop_at = LrStopAt::kNever});
+    test.Add(2);
+    test.Add(1);
+    test.Add(bad);
+    EXPECT_FALSE(test.Running());
+    EXPECT_EQ(test.range().end, LrEnd::kNonFinite);
+    ASSERT_EQ(test.range().points.size(), 2U);
+    const auto suggestions = SuggestLearningRates(test.range(), kEverything);
+    ASSERT_NE(suggestions.Find(LrMethod::kMinimum), nullptr);
+    EXPECT_EQ(suggestions.Find(LrMethod::kMinimum)->point, 1U);
+    EXPECT_THAT(ErrorOf([&] { test.Add(1); }), ::testing::HasSubstr("has ended"));
+  }
+  LrRangeTest at_once;
+  at_once.Add(std::nan(""));
+  EXPECT_THAT(at_once.range().points, IsEmpty());
+  EXPECT_THAT(SuggestLearningRates(at_once.range()).suggestions, IsEmpty());
+}
+
+TEST(LrRangeTest, StopByTheCaller) {
+  LrRangeTest test;
+  test.Add(1);
+  test.Stop();
+  EXPECT_EQ(test.range().end, LrEnd::kStopped);
+  EXPECT_FALSE(test.Running());
+}
+
+TEST(LrRangeTest, BadOptionsAreNamed) {
+  const auto error = [](const LrRangeOptions& o) { return ErrorOf([&] { LrRangeTest test(o); }); };
+  EXPECT_THAT(error({.start = 0}), ::testing::HasSubstr("start = 0 is outside"));
+  EXPECT_THAT(error({.start = std::nan("")}), ::testing::HasSubstr("start = nan"));
+  EXPECT_THAT(error({.start = 1, .end = 1}), ::testing::HasSubstr("end = 1 is outside (1, inf)"));
+  EXPECT_THAT(error({.end = kInfinity}), ::testing::HasSubstr("end = inf is outside"));
+  EXPECT_THAT(error({.start = 1e-300, .end = 1e300}),
+              ::testing::HasSubstr("end / start = 1e+300 / 1e-300 is not finite"));
+  EXPECT_THAT(error({.steps = 1}), ::testing::HasSubstr("steps = 1 is outside [2, 1e+06]"));
+  EXPECT_THAT(error({.smooth = 1}), ::testing::HasSubstr("smooth = 1 is outside [0, 1)"));
+  EXPECT_THAT(error({.stop_factor = 1}),
+              ::testing::HasSubstr("stop_factor = 1 is outside (1, inf)"));
+  const auto suggest = [](const SuggestOptions& o) {
+    return ErrorOf([&] { SuggestLearningRates(LrRange{}, o); });
+  };
+  EXPECT_THAT(suggest({.skip_first = -1}), ::testing::HasSubstr("skip_first = -1 is outside [0"));
+  EXPECT_THAT(suggest({.skip_last = -2}), ::testing::HasSubstr("skip_last = -2 is outside [0"));
+}
+
+TEST(SuggestionsTest, ReadOffACurve) {
+  // Falls fastest from point 3 to 4; the lowest is 5.
+  const LrRange range = Of({10, 10, 9.5, 9, 5, 4, 6, 20});
+  const LrSuggestions s = SuggestLearningRates(range, kEverything);
+  EXPECT_EQ(s.Find(LrMethod::kSteepest)->point, 3U);
+  EXPECT_EQ(s.Find(LrMethod::kSteepest)->lr, range.points[3].lr);
+  EXPECT_EQ(s.Find(LrMethod::kMinimum)->point, 5U);
+  EXPECT_DOUBLE_EQ(s.Find(LrMethod::kMinimum)->lr, range.points[5].lr / 10);
+  // Five points fall, 10 ... 4; they end at 5: 5 - 5 + 1 + 0.
+  EXPECT_EQ(s.Find(LrMethod::kValley)->point, 1U);
+  EXPECT_EQ(s.Find(LrMethod::kSlide), nullptr);  // needs 16 points
+  SuggestOptions central = kEverything;
+  central.slope = LrSlope::kCentral;
+  EXPECT_EQ(SuggestLearningRates(range, central).Find(LrMethod::kSteepest)->point, 4U);
+}
+
+// Along a linear ramp the steepest place by the logarithm is not that by the step.
+TEST(SuggestionsTest, SteepestIsByTheLogarithm) {
+  LrRangeTest test({.start = 1,
+                    .end = 10,
+                    .steps = 10,
+                    .ramp = LrRamp::kLinear,
+                    .smooth = 0,
+                    .stop_at = LrStopAt::kNever});
+  for (const double loss : {10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 1.9, 1.8}) test.Add(loss);
+  const auto s = SuggestLearningRates(test.range(), kEverything);
+  EXPECT_EQ(s.Find(LrMethod::kSteepest)->point, 7U);  // 1.1 / log(9 / 8); by the step, too
+  LrRangeTest equal(test.range().options);
+  for (const double loss : {10.0, 8.9, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0}) equal.Add(loss);
+  EXPECT_EQ(SuggestLearningRates(equal.range(), kEverything).Find(LrMethod::kSteepest)->point, 8U);
+}
+
+TEST(SuggestionsTest, PointsAtBothEndsAreLeftOut) {
+  std::vector<double> losses(40, 5.0);
+  losses[2] = 0;   // left out at the beginning
+  losses[37] = 1;  // left out at the end
+  losses[20] = 2;
+  const LrRange range = Of(losses);
+  EXPECT_EQ(SuggestLearningRates(range).Find(LrMethod::kMinimum)->point, 20U);
+  EXPECT_EQ(SuggestLearningRates(range, {.skip_last = 0}).Find(LrMethod::kMinimum)->point, 37U);
+  EXPECT_EQ(SuggestLearningRates(range, kEverything).Find(LrMethod::kMinimum)->point, 2U);
+}
+
+TEST(SuggestionsTest, ALossThatNeverFallsHasNoValley) {
+  const LrRange range = Of({1, 2, 3, 4});
+  const LrSuggestions s = SuggestLearningRates(range, kEverything);
+  EXPECT_EQ(s.Find(LrMethod::kValley), nullptr);
+  EXPECT_THAT(s.warnings, ElementsAre(LrWarning::kTooShort, LrWarning::kMinimumAtStart));
+}
+
+std::vector<double> Falling(int n, double noise) {
+  std::vector<double> losses;
+  for (int i = 0; i < n; ++i) {
+    losses.push_back(5 - 4.0 * i / n + noise * (i % 2 == 0 ? 1 : -1));
+  }
+  return losses;
+}
+
+TEST(SuggestionsTest, Warnings) {
+  const LrRange healthy = Feed({.steps = 60, .smooth = 0.9}, [](int i, double) {
+    return i < 45 ? 5 - 0.1 * i : 1 + std::pow(1.8, i - 45);
+  });
+  EXPECT_EQ(healthy.end, LrEnd::kDiverged);
+  EXPECT_THAT(SuggestLearningRates(healthy).warnings, IsEmpty());
+  const LrRange falling = Of(Falling(60, 0), 60);
+  EXPECT_THAT(SuggestLearningRates(falling).warnings, ElementsAre(LrWarning::kStillFalling));
+  // The noise has a standard deviation of 1, 1.41 by the differences; the loss falls by 4.
+  LrRangeTest noisy({.steps = 60, .smooth = 0.9, .stop_at = LrStopAt::kNever});
+  for (const double loss : Falling(60, 1)) noisy.Add(loss);
+  EXPECT_THAT(SuggestLearningRates(noisy.range()).warnings,
+              ::testing::Contains(LrWarning::kTooNoisy));
+  const LrRange brief = Of(Falling(20, 0), 20);
+  EXPECT_THAT(SuggestLearningRates(brief).warnings, ::testing::Contains(LrWarning::kTooShort));
+}
+
+TEST(AgreementTest, MedianMeanAndSpread) {
+  const auto one = [](LrMethod method, double lr) { return LrSuggestion{method, lr, 0}; };
+  const std::vector<LrSuggestions> tests = {
+      {.suggestions = {one(LrMethod::kValley, 1e-3), one(LrMethod::kSlide, 1)}},
+      {.suggestions = {one(LrMethod::kValley, 1e-1)}},
+      {.suggestions = {one(LrMethod::kValley, 8e-3), one(LrMethod::kSlide, 4)}}};
+  const auto agreements = AgreementOf(tests);
+  ASSERT_EQ(agreements.size(), 2U);
+  EXPECT_EQ(agreements[0].method, LrMethod::kValley);
+  EXPECT_EQ(agreements[0].tests, 3U);
+  EXPECT_EQ(agreements[0].lowest, 1e-3);
+  EXPECT_EQ(agreements[0].highest, 1e-1);
+  EXPECT_DOUBLE_EQ(agreements[0].median, 8e-3);
+  EXPECT_NEAR(agreements[0].geometric_mean, std::cbrt(8e-7), 1e-15);
+  EXPECT_DOUBLE_EQ(agreements[0].Spread(), 100);
+  EXPECT_EQ(agreements[1].tests, 2U);
+  EXPECT_DOUBLE_EQ(agreements[1].median, 2);  // in the middle by the logarithm
+}
+
+TEST(RecommendationTest, MinimumUnlessTheTestsDisagreeAboutIt) {
+  const auto test = [](double valley, double minimum) {
+    return LrSuggestions{
+        .suggestions = {{LrMethod::kValley, valley, 0}, {LrMethod::kMinimum, minimum, 0}},
+        .warnings = {}};
+  };
+  const auto one = RecommendLearningRate(std::vector{test(1e-3, 2e-2)});
+  ASSERT_TRUE(one);
+  EXPECT_EQ(one->lr, 2e-2);
+  EXPECT_EQ(one->method, LrMethod::kMinimum);
+  EXPECT_EQ(one->reason, LrReason::kPreferred);
+  const auto near = RecommendLearningRate(std::vector{test(1e-3, 1e-2), test(1e-3, 4e-2)});
+  EXPECT_DOUBLE_EQ(near->lr, 2e-2);
+  EXPECT_EQ(near->reason, LrReason::kPreferred);
+  const auto far = RecommendLearningRate(std::vector{test(1e-3, 1e-3), test(4e-3, 4e-2)});
+  EXPECT_DOUBLE_EQ(far->lr, 2e-3);
+  EXPECT_EQ(far->method, LrMethod::kValley);
+  EXPECT_EQ(far->reason, LrReason::kAgreesBest);
+}
+
+TEST(RecommendationTest, SteepestWhereThereIsNoMinimum) {
+  std::vector<double> losses = Falling(60, 0);
+  losses[30] -= 0.5;
+  const LrRange range = Of(losses, 60);
+  const auto falling = RecommendLearningRate(std::vector{SuggestLearningRates(range)});
+  ASSERT_TRUE(falling);
+  EXPECT_EQ(falling->method, LrMethod::kSteepest);
+  EXPECT_EQ(falling->lr, range.points[29].lr);
+  EXPECT_EQ(falling->reason, LrReason::kNoMinimum);
+}
+
+TEST(RecommendationTest, NothingWhereTheLossDoesNotFall) {
+  const LrSuggestions falls = SuggestLearningRates(Of({5, 4, 3, 2, 1, 2}), kEverything);
+  const LrSuggestions rises = SuggestLearningRates(Of({1, 2, 3, 4, 5, 6}), kEverything);
+  EXPECT_TRUE(RecommendLearningRate(std::vector{falls}));
+  EXPECT_FALSE(RecommendLearningRate(std::vector{rises}));
+  EXPECT_FALSE(RecommendLearningRate(std::vector{falls, rises}));
+  EXPECT_TRUE(RecommendLearningRate(std::vector{falls, rises, falls}));
+  EXPECT_FALSE(RecommendLearningRate({}));
+  EXPECT_FALSE(RecommendLearningRate(std::vector<LrSuggestions>(2)));
+}
+
+}  // namespace
+}  // namespace kudari
