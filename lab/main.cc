@@ -8,6 +8,7 @@
 
 #include "core/nearest.h"
 #include "kudari/error.h"
+#include "lab/advise.h"
 #include "lab/bench.h"
 #include "lab/list.h"
 #include "lab/replay.h"
@@ -102,6 +103,24 @@ int Run(int argc, char** argv) {
   replay_app->add_option("--out", replay.out, "Final parameters, safetensors")->required();
   replay_app->add_option("--state-out", replay.state_out, "<parameter>/<slot>, safetensors");
   replay_app->callback([&] { Replay(replay, stdout); });
+
+  AdviseOptions advise;
+  auto* const advise_app = app.add_subcommand("advise", "Say what to train with, and why");
+  const auto add_advise = [&](const char* option, auto& value, const char* what) {
+    return advise_app->add_option(option, value, what);
+  };
+  add_advise("--task", advise.task, "cnn, detection, transformer, finetune, gan, rl or other");
+  add_advise("--batch", advise.batch, "Samples of a step [what suits the task]");
+  add_advise("--params", advise.params, "Parameters of the model, such as 124M");
+  add_advise("--memory", advise.memory, "What there is for training, such as 16GiB");
+  add_advise("--activations", advise.activations, "How much of it activations take [a quarter]");
+  add_advise("--samples", advise.samples, "Of the training data, such as 1.28M");
+  add_advise("--epochs", advise.epochs, "Passes over them [what suits the task]");
+  add_advise("--priority", advise.priority, "accuracy, memory or speed");
+  add_advise("--bandwidth", advise.bandwidth, "Of memory, bytes a second, such as 40GB [measured]");
+  advise_app->add_flag("--explain", advise.explain, "Walk through the chart first");
+  add_advise("--write", advise.write, "Write a recipe here");
+  advise_app->callback([&] { Advise(advise, stdout); });
 
   ScaleOptions scale;
   bool check = false;
