@@ -11,15 +11,14 @@ looks. Needs gnuplot, and nothing but Python otherwise.
 """
 
 import argparse
-import concurrent.futures
 import json
 import pathlib
 import statistics
 import subprocess
-import sys
-import tempfile
 
-HERE = pathlib.Path(__file__).parent
+import lab
+
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
 SEEDS = (1, 2, 3)
 PARTS = ("g_s", "g_h", "g_v")
 TRAIN = "[train]\nepochs = {epochs}\nbatch_size = {batch}\nthreads = 1\n"
@@ -44,32 +43,21 @@ CASES = {
 }
 
 
-def run(kudari, name, seed, data, folder):
-    kind, recipe = CASES[name]
-    path = folder / f"{len(name)}-{seed}"
-    path.mkdir()
-    (path / "recipe.toml").write_text(recipe)
-    command = [kudari, "train", path / "recipe.toml", "--out", path / "run", "--track", "components",
-               "--set", f"train.seed={seed}"]
-    if data:
-        command += ["--set", f"data.path={data / kind}"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\n{result.stdout[-2000:]}{result.stderr}")
-    print(f"{name}, seed {seed}", file=sys.stderr)
-    lines = (path / "run/metrics.jsonl").read_text().splitlines()
+def records(run):
+    """What was tracked wherever there was something to compare with."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
     tracked = [json.loads(line) for line in lines if '"components"' in line]
     return [{"step": t["step"], **t["components"]} for t in tracked if "change" in t["components"]]
 
 
-def mean(records, kind, part):
-    return statistics.mean(r[kind][part] for r in records)
+def mean(of, kind, part):
+    return statistics.mean(r[kind][part] for r in of)
 
 
 def rows(runs):
     """A line of the table for the whole run, and for its last quarter."""
     for label, cut in (("whole run", 0.0), ("last quarter", 0.75)):
-        kept = [record for records in runs for record in records[int(cut * len(records)):]]
+        kept = [record for run in runs for record in run[int(cut * len(run)):]]
         cells = []
         for kind in ("change", "relative", "cosine"):
             values = {part: mean(kept, kind, part) for part in PARTS}
@@ -80,9 +68,9 @@ def rows(runs):
         yield label, cells + [f"{ratio:.2f}"]
 
 
-def draw(results, folder, picture):
+def draw(results, folder):
     """One panel a case: the change of each part over the steps, first seed."""
-    script = [f'set terminal svg size 1200,380 font "sans,13" background rgb "white"; set output "{picture}"',
+    script = [f'set terminal svg size 1200,380 font "sans,13" background rgb "white"; set output "{DOCS / "components.svg"}"',
               f"set multiplot layout 1,{len(results)}", "set logscale y", "set grid",
               'set xlabel "step"; set ylabel "norm of the change over 5 steps"; set key bottom']
     for index, (name, runs) in enumerate(results.items()):
@@ -99,20 +87,14 @@ def draw(results, folder, picture):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kudari", default="build/release/kudari")
-    parser.add_argument("--data", type=pathlib.Path, help="folder with mnist and cifar10")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--docs", type=pathlib.Path, default=HERE.parent / "docs")
-    arguments = parser.parse_args()
-
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        tasks = [(case, seed) for case in CASES for seed in SEEDS]
-        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            runs = list(pool.map(
-                lambda t: run(arguments.kudari, *t, arguments.data, folder), tasks))
-        results = {case: [r for (c, _), r in zip(tasks, runs) if c == case] for case in CASES}
-        draw(results, folder, arguments.docs / "components.svg")
+    lab.arguments(parser)
+    options = parser.parse_args()
+    results = {}
+    for case, (data, recipe) in CASES.items():
+        runs_of = lab.Lab(options, f"components-{data}", recipe, data, ["--track", "components"])
+        runs_of.all([([], seed) for seed in SEEDS])
+        results[case] = [records(runs_of.path([], seed)) for seed in SEEDS]
+    draw(results, options.runs)
     lines = [
         "# How fast the parts of SAM's gradient change", "",
         "Written by `python3 experiments/components.py`. The LookSAM paper's figure 2 says that g_v, "
@@ -129,7 +111,7 @@ def main():
     for case, of in results.items():
         for label, cells in rows(of):
             lines.append(f"| {case} | {label} | " + " | ".join(cells) + " |")
-    (arguments.docs / "components.md").write_text("\n".join(lines) + "\n")
+    (DOCS / "components.md").write_text("\n".join(lines) + "\n")
     print(f"written {arguments.docs / 'components.md'}")
 
 

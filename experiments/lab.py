@@ -32,10 +32,10 @@ def settings(source, **options):
 class Lab:
     """Runs of one recipe with changes, several at a time, each kept by what it was asked for."""
 
-    def __init__(self, options, name, recipe, data):
+    def __init__(self, options, name, recipe, data, extra=()):
         self.kudari, self.jobs = options.kudari, options.jobs
         self.data = options.data / data if options.data else None
-        self.text = recipe
+        self.text, self.extra = recipe, extra
         self.folder = options.runs / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.recipe = self.folder / "recipe.toml"
@@ -44,7 +44,7 @@ class Lab:
 
     def path(self, sets, seed):
         """Where this run's results are."""
-        key = json.dumps([self.text, sets, seed])
+        key = json.dumps([self.text, sets, seed])  # extra options change no result
         return self.folder / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def run(self, sets, seed, again=False):
@@ -63,7 +63,7 @@ class Lab:
 
     def train(self, sets, seed, out):
         changes = [*sets, f"train.seed={seed}"] + ([f"data.path={self.data}"] if self.data else [])
-        command = [self.kudari, "train", self.recipe, "--out", out]
+        command = [self.kudari, "train", self.recipe, "--out", out, *self.extra]
         for change in changes:
             command += ["--set", change]
         done = subprocess.run(command, capture_output=True, text=True)

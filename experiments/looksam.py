@@ -97,9 +97,9 @@ no_decay = ["bias", "norm"]
     "resnet": Task(
         page="looksam-resnet.md", title="LookSAM on a small residual network",
         what="ResNet-8 with 8 channels and batch norm "
-             + CIFAR.format(8, "SGD with Nesterov momentum"),
-        base="SGD", data="cifar10", rate=0.1, schedule="warmup(50) * cosine(568, 0.01)",
-        epochs=8, timed_epochs=2,
+             + CIFAR.format(6, "SGD with Nesterov momentum"),
+        base="SGD", data="cifar10", rate=0.1, schedule="warmup(50) * cosine(426, 0.01)",
+        epochs=6, timed_epochs=2,
         recipe="""[model]
 name = "resnet"
 depth = 8

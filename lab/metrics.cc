@@ -55,10 +55,11 @@ double SaturatedShare(const Numerics& n) { return Share(n.saturated, n.blocks); 
 std::string StepJson(const StepRecord& r) {
   return fmt::format(
       R"({{"step":{},"epoch":{},"loss":{},"lr":{},"grad_norm":{},"skipped":{},"loss_scale":{},)"
-      R"("gradients":{},"seconds":{:.6f}{}{}}})",
+      R"("gradients":{},"seconds":{:.6f}{}{}{}}})",
       r.step, r.epoch, Number(r.loss), Number(r.lr), Number(r.grad_norm), r.skipped,
       Number(r.loss_scale), r.gradients, r.seconds, NumericsJson(r.numerics),
-      r.components.empty() ? "" : ",\"components\":" + r.components);
+      r.components.empty() ? "" : ",\"components\":" + r.components,
+      r.layers.empty() ? "" : ",\"layers\":" + r.layers);
 }
 
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score) {

@@ -24,6 +24,7 @@ struct StepRecord {
   /// What 16-bit weights and 8-bit state lost, if the optimiser counts that.
   std::span<const Numerics> numerics = {};
   std::string components = {};  ///< a JSON object, if they are tracked
+  std::string layers = {};      ///< a JSON object with norms by parameter, in steps that have them
 };
 
 /// Mean loss and share of right answers over a data set; the accuracy of a regression is a NaN.

@@ -169,6 +169,12 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
        .least = 0,
        .most = kMany,
        .doc = "steps between evaluations; 0: once an epoch"},
+      {.name = "layers_every",
+       .member = &T::layers_every,
+       .least = 0,
+       .most = kMany,
+       .doc = "steps between those whose norms of gradient, weights and update metrics.jsonl has "
+              "for each parameter; 0: never"},
       {.name = "threads",
        .member = &T::threads,
        .least = 0,

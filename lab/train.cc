@@ -25,6 +25,7 @@
 #include "lab/components.h"
 #include "lab/data.h"
 #include "lab/explain.h"
+#include "lab/layers.h"
 #include "lab/models.h"
 #include "lab/numerics.h"
 #include "lab/objective.h"
@@ -115,6 +116,7 @@ class Run {
   std::vector<Samples> step_batches_;       // of the step, for perturbed passes over them
   size_t repeated_ = 0;
   std::optional<ComponentTracker> tracker_;
+  std::optional<LayerNorms> layers_;
 
   Clock::time_point start_;
   StepRecord last_;
@@ -165,6 +167,7 @@ Run::Run(const TrainOptions& options, std::FILE* console)
   FindEstimator();
   CheckTracking();
   if (options.track_components) tracker_.emplace();
+  layers_.emplace(*model_);
 
   const int64_t batch_count = (train_.size() + train.batch_size - 1) / train.batch_size;
   const int64_t accumulate = recipe_.optimizer.accumulate;
@@ -309,12 +312,16 @@ void Run::TakeStep() {
   step_batches_.clear();
   repeated_ = 0;
   last_.gradients = 0;
+  const int64_t every = recipe_.train.layers_every;
+  const bool measures_layers = every > 0 && last_.step % every == 0;
+  if (measures_layers) layers_->Before();
   const std::function<Evaluation(Pass)> closure = [this](Pass pass) { return NextLoss(pass); };
   const Report report = scaler_ ? scaler_->Step(*optimizer_, closure) : optimizer_->Step(closure);
   if (scaler_) scaler_->Update();
   ++last_.step;
   result_.skipped += report.skipped ? 1 : 0;
   result_.gradients += last_.gradients;
+  last_.layers = measures_layers ? layers_->Json(report.loss_scale) : "";
   last_.components = tracker_ && tracker_->Complete() ? tracker_->Json() : "";
   if (!estimator_.empty() && !report.skipped && last_.step % recipe_.hessian.every == 0) {
     EstimateHessian();

@@ -222,6 +222,40 @@ TEST_F(TrainTest, StepsEndInTheMiddleOfAnEpoch) {
   EXPECT_EQ(Go(Options({"train.steps=99"})).steps, 16);
 }
 
+TEST_F(TrainTest, MeasuresLayersEverySoManySteps) {
+  // With sgd an update is the learning rate times the gradient, but for the rounding of weights,
+  // whatever scales the loss.
+  for (const std::string precision : {"f32", "f16"}) {
+    Go(Options({"optimizer.rule=sgd", "optimizer.lr=0.125", "train.layers_every=5",
+                "train.precision=" + precision}));
+    const std::vector<json> lines = Metrics("layers");
+    ASSERT_EQ(lines.size(), 4U);  // of 16 steps
+    for (size_t i = 0; i < lines.size(); ++i) {
+      EXPECT_EQ(lines[i]["step"], 5 * i + 1);
+      double squares = 0;
+      for (const auto& [name, norms] : lines[i]["layers"].items()) {
+        const double gradient = norms["grad"];
+        EXPECT_GT(gradient, 0) << name;
+        EXPECT_NEAR(norms["update"].get<double>(), 0.125 * gradient, 1e-3 * gradient) << name;
+        squares += gradient * gradient;
+      }
+      const double all = lines[i]["grad_norm"];
+      EXPECT_NEAR(std::sqrt(squares), all, 1e-5 * all);
+    }
+  }
+  // The weights of the second measured step are those of the first and its update.
+  Go(Options({"optimizer.rule=sgd", "optimizer.lr=0.125", "train.layers_every=1"}));
+  const std::vector<json> lines = Metrics("layers");
+  ASSERT_EQ(lines.size(), 16U);
+  for (const auto& [name, norms] : lines[0]["layers"].items()) {
+    const double before = norms["weight"], after = lines[1]["layers"][name]["weight"];
+    EXPECT_LE(std::abs(after - before), norms["update"].get<double>() * (1 + 1e-5)) << name;
+    EXPECT_NE(after, before) << name;
+  }
+  Go(Options({"train.layers_every=0"}));
+  EXPECT_TRUE(Metrics("layers").empty());
+}
+
 TEST_F(TrainTest, EvaluatesEverySoManySteps) {
   Go(Options({"train.eval_every=5"}));
   std::vector<int64_t> at;
