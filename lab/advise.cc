@@ -354,12 +354,16 @@ std::string ValueOf(const std::string& what, const Recipe& recipe, const Advice&
 }
 
 void AddChoices(const toml::table& setting, Advice& advice) {
+  const std::string rule = Text(TableAt(setting, "optimizer"), "rule");
   ForTables(setting, "why", [&](const toml::table& why) {
     const std::string what = Text(why, "what");
-    advice.choices.push_back({.what = what,
-                              .value = ValueOf(what, advice.recipe, advice),
-                              .why = Text(why, "text"),
-                              .source = Text(why, "source")});
+    const bool replaced = what == "rule" && rule != advice.recipe.optimizer.rule;
+    advice.choices.push_back(
+        {.what = what,
+         .value = ValueOf(what, advice.recipe, advice),
+         .why =
+             (replaced ? "for want of memory, in place of " + rule + ": " : "") + Text(why, "text"),
+         .source = Text(why, "source")});
   });
 }
 
