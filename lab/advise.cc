@@ -617,6 +617,10 @@ std::string AdviceText(const Advice& advice, const AdviseOptions& options, doubl
                       : fmt::format("Its schedule has the {} steps of your {} samples.",
                                     advice.steps, options.samples),
                   2);
+  text += "\nSources\n";
+  ForTables(Data(), "cited", [&](const toml::table& cited) {
+    text += Wrapped(Text(cited, "name") + ": " + Text(cited, "is"), 2);
+  });
   return text;
 }
 

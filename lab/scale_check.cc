@@ -96,18 +96,16 @@ void CheckScaling(const Scaling& scaling, const ScaleOptions& options, std::FILE
   std::fflush(console);
   const Outcome before = run(scaling.before, scaling.old_batch, "before");
   const Outcome after = run(scaling.after, scaling.new_batch, "after");
-  const auto row = [&](const char* name, double a, double b, double factor, const char* unit) {
-    fmt::print(console, "{:<22} {:>11.4f}{} {:>11.4f}{}\n", name, a * factor, unit, b * factor,
-               unit);
+  const auto row = [&](const char* name, double a, double b) {
+    fmt::print(console, "{:<22} {:>12.4f} {:>12.4f}\n", name, a, b);
   };
   fmt::print(console, "{:<22} {:>12} {:>12}\n", "", "before", "after");
   fmt::print(console, "{:<22} {:>12} {:>12}\n", "samples of a step", scaling.old_batch,
              scaling.new_batch);
   fmt::print(console, "{:<22} {:>12} {:>12}\n", "steps", before.result.steps, after.result.steps);
-  row("training loss", before.training_loss, after.training_loss, 1, " ");
-  row("validation loss", before.result.validation.loss, after.result.validation.loss, 1, " ");
-  row("validation accuracy", before.result.validation.accuracy, after.result.validation.accuracy,
-      100, "%");
+  row("training loss", before.training_loss, after.training_loss);
+  row("validation loss", before.result.validation.loss, after.result.validation.loss);
+  row("validation accuracy", before.result.validation.accuracy, after.result.validation.accuracy);
   if (before.result.diverged || after.result.diverged) {
     fmt::print(console, "diverged: {}\n",
                before.result.diverged ? (after.result.diverged ? "both" : "before") : "after");
