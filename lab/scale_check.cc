@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -80,19 +81,19 @@ Outcome Run(const Recipe& recipe, const fs::path& folder, const std::string& nam
 }  // namespace
 
 void CheckScaling(const Scaling& scaling, const ScaleOptions& options, std::FILE* console) {
-  const auto epochs = static_cast<double>(options.check_epochs);
   const int64_t all = scaling.before.train.epochs;
+  const int64_t epochs = all > 0 ? std::min(all, options.check_epochs) : options.check_epochs;
   // A run of so many steps has no known number of epochs: the schedule is taken as it is.
-  const double shorter = all > options.check_epochs ? static_cast<double>(all) / epochs : 1;
+  const double shorter = all > 0 ? static_cast<double>(all) / static_cast<double>(epochs) : 1;
   const TemporaryFolder folder;
   const auto run = [&](const Recipe& recipe, int64_t batch, const std::string& name) {
     const int64_t ranks = batch / (recipe.train.batch_size * recipe.optimizer.accumulate);
     Recipe r = Short(recipe, ranks, shorter);
-    r.train.epochs = options.check_epochs;
+    r.train.epochs = epochs;
     return Run(r, folder.path(), name);
   };
-  fmt::print(console, "\nBoth for {} epochs, schedules {} times shorter, in one process:\n",
-             options.check_epochs, shorter);
+  fmt::print(console, "\nBoth for {} epochs, schedules {} times shorter, in one process:\n", epochs,
+             shorter);
   std::fflush(console);
   const Outcome before = run(scaling.before, scaling.old_batch, "before");
   const Outcome after = run(scaling.after, scaling.new_batch, "after");
