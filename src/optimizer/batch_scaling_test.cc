@@ -133,16 +133,19 @@ TEST(BatchScaling, StepsOfSchedules) {
 TEST(BatchScaling, EveryScheduleIsScaled) {
   for (const Description& d : DescribeSchedules()) {
     std::string arguments;
+    bool counts = false;
     for (const OptionDescription& o : d.options) {
-      std::string value = o.default_value;
-      if (value.empty()) {
-        value = "0.5";
-        if (o.range.find("integer") != std::string::npos) value = o.range[0] == '[' ? "[64]" : "64";
-      }
+      const bool integer = o.range.find("integer") != std::string::npos;
+      std::string value = o.default_value.empty() ? "0.5" : o.default_value;
+      if (integer) value = arguments.empty() ? "640" : "64";
+      if (o.range.starts_with("[m")) value = "[64, 128]";
+      counts = counts || (integer && o.name != "width" && o.name != "cycles");
       arguments += (arguments.empty() ? "" : ", ") + value;
     }
     const Schedule schedule = ParseSchedule(d.name + "(" + arguments + ")");
-    EXPECT_NO_THROW(ScaleSteps(schedule, 4)) << schedule.Text();
+    const Schedule scaled = ScaleSteps(schedule, 4);
+    EXPECT_EQ(scaled != schedule, counts) << scaled.Text();
+    EXPECT_EQ(ScaleSteps(scaled, 0.25), schedule) << scaled.Text();
   }
 }
 
