@@ -8,9 +8,11 @@
 
 #include "core/nearest.h"
 #include "kudari/error.h"
+#include "lab/advise.h"
 #include "lab/bench.h"
 #include "lab/list.h"
 #include "lab/replay.h"
+#include "lab/scale.h"
 #include "lab/schedule.h"
 #ifdef KUDARI_WITH_TORCH
 #include "lab/lr_find.h"
@@ -130,6 +132,53 @@ int Run(int argc, char** argv) {
   replay_app->add_option("--out", replay.out, "Final parameters, safetensors")->required();
   replay_app->add_option("--state-out", replay.state_out, "<parameter>/<slot>, safetensors");
   replay_app->callback([&] { Replay(replay, stdout); });
+
+  AdviseOptions advise;
+  auto* const advise_app = app.add_subcommand("advise", "Say what to train with, and why");
+  const auto add_advise = [&](const char* option, auto& value, const char* what) {
+    return advise_app->add_option(option, value, what);
+  };
+  add_advise("--task", advise.task, "cnn, detection, transformer, finetune, gan, rl or other");
+  add_advise("--batch", advise.batch, "Samples of a step [what suits the task]");
+  add_advise("--params", advise.params, "Parameters of the model, such as 124M");
+  add_advise("--memory", advise.memory, "What there is for training, such as 16GiB");
+  add_advise("--activations", advise.activations, "How much of it activations take [a quarter]");
+  add_advise("--samples", advise.samples, "Of the training data, such as 1.28M");
+  add_advise("--epochs", advise.epochs, "Passes over them [what suits the task]");
+  add_advise("--priority", advise.priority, "accuracy, memory or speed");
+  add_advise("--bandwidth", advise.bandwidth, "Of memory, bytes a second, such as 40GB [measured]");
+  advise_app->add_flag("--explain", advise.explain, "Walk through the chart first");
+  add_advise("--write", advise.write, "Write a recipe here");
+  advise_app->callback([&] { Advise(advise, stdout); });
+
+  ScaleOptions scale;
+  bool check = false;
+  auto* const scale_app = app.add_subcommand("scale", "Carry a recipe over to another batch");
+  const auto add_scale = [&](const char* option, auto& value, const char* what) {
+    return scale_app->add_option(option, value, what);
+  };
+  add_scale("recipe", scale.recipe, "TOML file")->required();
+  add_scale("--batch", scale.batch, "Samples of a step, over all ranks")->required();
+  add_scale("--rule", scale.rule, "linear, sqrt, adam_sde or none [what suits the optimiser]");
+  add_scale("--accumulate", scale.accumulate, "Gradients of a step [as before]");
+  add_scale("--ranks", scale.ranks, "Processes that will share a step [1]");
+  add_scale("--from-ranks", scale.from_ranks, "Processes that the recipe was for [1]");
+  add_scale("--set", scale.sets, "Change the recipe first: key=value")->allow_extra_args(false);
+  add_scale("--write", scale.write, "Write the new recipe here");
+  add_scale("--svg", scale.svg, "Draw learning rates by batch here, .svg or .png");
+  scale_app->add_flag("--check", check, "Train both for a few epochs and compare");
+  add_scale("--check-epochs", scale.check_epochs, "How many [3]")->check(CLI::Range(1, 1000000));
+  scale_app->callback([&] {
+#ifdef KUDARI_WITH_TORCH
+    const Scaling scaling = Scale(scale, stdout);
+    if (check) CheckScaling(scaling, scale, stdout);
+#else
+    if (check) {
+      throw Error("--check: this program was built without LibTorch (KUDARI_TORCH=OFF)");
+    }
+    Scale(scale, stdout);
+#endif
+  });
 
   bool json = false;
   auto* const list_app = app.add_subcommand("list", "List rules, stages and schedules");

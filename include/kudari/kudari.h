@@ -2,6 +2,7 @@
 #define KUDARI_KUDARI_H_
 
 // Everything that most programs need.
+#include "kudari/batch_scaling.h"
 #include "kudari/controllers.h"
 #include "kudari/error.h"
 #include "kudari/grad_scaler.h"

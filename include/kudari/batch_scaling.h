@@ -1,0 +1,75 @@
+#ifndef KUDARI_BATCH_SCALING_H_
+#define KUDARI_BATCH_SCALING_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kudari/registry.h"
+#include "kudari/schedule.h"
+#include "kudari/spec.h"
+
+namespace kudari {
+
+// How hyper-parameters follow the batch. kappa > 0 is the new number of samples of a step over the
+// old one; every function is the identity for kappa = 1 and undone by 1 / kappa, and throws Error
+// for a kappa that is not positive and finite.
+
+/// What becomes of the learning rate, and of what goes with it.
+enum class BatchRule {
+  kNone,    ///< nothing
+  kLinear,  ///< lr kappa (Goyal et al., arXiv:1706.02677): SGD
+  kSqrt,    ///< lr sqrt(kappa)
+  kAdamSde  ///< lr sqrt(kappa), 1 - beta times kappa, eps / sqrt(kappa) (Malladi et al.,
+            ///< arXiv:2205.10287): Adam and RMSprop, while kappa (1 - beta) < 1
+};
+
+/// "none", "linear", "sqrt" or "adam_sde".
+std::string_view Name(BatchRule rule);
+std::vector<std::string> BatchRuleNames();
+/// The rule of that name; throws Error with the nearest one.
+BatchRule ParseBatchRule(std::string_view name);
+
+double ScaleLr(BatchRule rule, double lr, double kappa);
+/// 1 - kappa (1 - beta), a moment's decay by the SDE rule. Throws Error if kappa (1 - beta) >= 1,
+/// saying for which kappa it is defined.
+double ScaleBeta(double beta, double kappa);
+/// eps / sqrt(kappa), what is added to the root of the second moment by the SDE rule.
+double ScaleEps(double eps, double kappa);
+/// decay^kappa: an average of the weights that reaches over as many samples as before (Busbridge et
+/// al., arXiv:2307.13813).
+double ScaleAverage(double decay, double kappa);
+/// A number of steps with as many samples as before: steps / kappa, rounded, at least 1; 0 stays.
+int64_t ScaleSteps(int64_t steps, double kappa);
+/// The schedule with every number of steps in it scaled so. Rates for a step stay as they are; see
+/// ScheduleError. Throws Error if rounded numbers do not go together.
+Schedule ScaleSteps(const Schedule& schedule, double kappa);
+/// How far `after` is from `before` at the same samples, over the first `steps` steps of `after`:
+/// the largest distance of after(s) from the values of `before` between kappa (s - 1) and kappa (s
+/// + 1), over the largest magnitude of `before`.
+double ScheduleError(const Schedule& before, const Schedule& after, double kappa, int64_t steps);
+
+/// A rule, and why it is the one.
+struct BatchChoice {
+  BatchRule rule = BatchRule::kNone;
+  std::string reason = {};
+};
+
+/// The batch rule that suits the optimiser's rule: kLinear for SGD and LARS, kAdamSde for Adam and
+/// RMSprop where it is defined, kSqrt elsewhere.
+BatchChoice DefaultBatchRule(std::string_view rule, const Options& options, double kappa);
+
+/// `spec`, complete, for steps of kappa times as many samples: learning rates, and what else the
+/// batch rule says, of the spec, its fallback and its groups; the steps of all schedules; and
+/// averages of weights. Unset, the batch rule of each of them is the default of its own rule.
+/// weight_decay, clipping, sharpness and what is done every k steps stay.
+/// Throws Error naming the option if the batch rule is not defined for it.
+OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa,
+                         std::optional<BatchRule> rule = std::nullopt,
+                         const Registry& registry = Registry::Builtin());
+
+}  // namespace kudari
+
+#endif  // KUDARI_BATCH_SCALING_H_

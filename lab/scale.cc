@@ -1,0 +1,427 @@
+#include "lab/scale.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "core/nearest.h"
+#include "kudari/batch_scaling.h"
+#include "kudari/error.h"
+#include "kudari/recipe.h"
+#include "kudari/safetensors.h"
+#include "lab/chart.h"
+
+namespace kudari::lab {
+namespace {
+
+using internal::NumberText;
+
+// The largest value of a schedule, as far as its steps are looked at.
+double Peak(const Schedule& schedule) {
+  if (schedule.IsConstant()) return schedule(0);
+  constexpr int64_t kSteps = 100'000;
+  double peak = schedule(0);
+  for (int64_t s = 1; s < kSteps; ++s) peak = std::max(peak, schedule(s));
+  return peak;
+}
+
+// Steps of the first warm-up that a schedule's text names, nothing without one.
+std::optional<int64_t> WarmupSteps(const Schedule& schedule) {
+  constexpr std::string_view kName = "warmup(";
+  const size_t at = schedule.Text().find(kName);
+  if (at == std::string::npos) return std::nullopt;
+  return std::stoll(schedule.Text().substr(at + kName.size()));
+}
+
+// A value of the rule's options, if there is one and it is a number.
+std::optional<double> Constant(const OptimizerSpec& spec, const std::string& name) {
+  const auto at = spec.options.find(name);
+  if (at == spec.options.end() || !at->second.IsConstant()) return std::nullopt;
+  return at->second(0);
+}
+
+// Beyond the batches for which the guide has its rules.
+void AddLargeBatchNote(const Scaling& s, std::vector<std::string>& notes) {
+  constexpr int64_t kLarge = 1024;
+  const std::string& rule = s.before.optimizer.rule;
+  const bool sgd = rule == "sgd" || rule == "momentum" || rule == "nesterov";
+  if (s.new_batch <= kLarge || s.kappa <= 1 || (!sgd && rule != "adam" && rule != "adamw")) return;
+  notes.push_back(fmt::format("beyond {} samples the guide (section 3.3) takes {} in place of {}.",
+                              kLarge, sgd ? "lars" : "lamb", rule));
+}
+
+void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, bool lr_grows,
+                    std::vector<std::string>& notes) {
+  const auto lr = after.optimizer.options.find("lr");
+  if (kappa <= 1 || lr == after.optimizer.options.end()) return;
+  const std::optional<int64_t> warmup = WarmupSteps(lr->second);
+  if (!warmup && lr_grows) {
+    notes.emplace_back(
+        "warm-up: a larger learning rate wants one, and there is none. Put warmup(STEPS) into lr: "
+        "the first five epochs (Goyal et al., arXiv:1706.02677), or 1 to 5 % of all steps (guide, "
+        "section 6.2).");
+  }
+  if (!warmup) return;
+  std::string note =
+      fmt::format("warm-up: {} steps became {}, the same samples",
+                  WarmupSteps(before.optimizer.options.at("lr")).value_or(0), *warmup);
+  if (const auto beta2 = Constant(after.optimizer, "beta2")) {
+    const auto wanted = static_cast<int64_t>(std::lround(2 / (1 - *beta2)));
+    if (*warmup < wanted) {
+      note += fmt::format(
+          "; 2 / (1 - beta2) = {} steps is what the second moment needs without other knowledge "
+          "(Ma & Yarats, arXiv:1910.04209): lengthen it first if the loss rises at the start",
+          wanted);
+    }
+  } else {
+    note += "; lengthen it first if the loss rises at the start";
+  }
+  notes.push_back(note + ".");
+}
+
+// What is not the same function of the samples as before.
+void AddScheduleNotes(const Recipe& before, const Recipe& after, double kappa,
+                      std::vector<std::string>& notes) {
+  constexpr double kNoticeable = 0.05;
+  constexpr int64_t kSteps = 10'000;
+  for (const auto& [name, schedule] : after.optimizer.options) {
+    const Schedule& old = before.optimizer.options.at(name);
+    if (old.IsConstant() || old.Text() == schedule.Text()) continue;
+    // Compare shapes: the values differ by what the batch rule does.
+    const Schedule stretched = ScaleSteps(old, kappa);
+    const double error = ScheduleError(old, stretched, kappa, kSteps);
+    if (error > kNoticeable) {
+      notes.push_back(fmt::format(
+          "{}: its schedule counts steps in a way that whole numbers of steps cannot follow: at "
+          "the same samples it is up to {:.0f} % of its peak away from before. Look at it.",
+          name, 100 * error));
+    }
+  }
+}
+
+void AddOtherNotes(const Recipe& before, const Recipe& after, double kappa, BatchRule rule,
+                   std::vector<std::string>& notes) {
+  const OptimizerSpec& old = before.optimizer;
+  const OptimizerSpec& spec = after.optimizer;
+  if (kappa == 1) return;
+  const std::optional<double> decay = Constant(spec, "weight_decay");
+  if (decay && *decay > 0 && (rule == BatchRule::kSqrt || rule == BatchRule::kAdamSde)) {
+    notes.push_back(fmt::format(
+        "weight_decay stays {}. lr times it, summed over the run, is 1/{:.3g} of before; {:.3g} "
+        "would keep it, as nanochat does.",
+        NumberText(*decay), std::sqrt(kappa), *decay * std::sqrt(kappa)));
+  }
+  if (old.ema) {
+    notes.push_back(fmt::format(
+        "ema.decay: {} became {:.6g}, which reaches over as many samples (Busbridge et al., "
+        "arXiv:2307.13813).",
+        NumberText(old.ema->decay), spec.ema->decay));
+  }
+  if (before.model.name == "resnet") {
+    notes.emplace_back(
+        "batch norm takes its statistics over train.batch_size samples, so accumulation and ranks "
+        "leave it alone while a larger train.batch_size does not.");
+  }
+  std::string kept;
+  const auto keep = [&kept](bool is_there, const char* name) {
+    if (is_there) kept += (kept.empty() ? "" : ", ") + std::string(name);
+  };
+  keep(spec.lookahead.has_value(), "lookahead.k");
+  keep(spec.sharpness &&
+           (spec.source == "looksam" || spec.source == "look_layersam" || spec.source == "sam_k"),
+       "sharpness.k");
+  keep(spec.rule.starts_with("sophia"), "hessian.every");
+  if (!kept.empty()) {
+    notes.push_back(fmt::format("{}: left alone, though it counts steps.", kept));
+  }
+  if (before.train.epochs > 0) {
+    notes.emplace_back(
+        "train.epochs stays. The last batch of an epoch may be short, so an epoch has a whole "
+        "number of steps, rounded up, and a run may have some more than its schedule.");
+  }
+  notes.emplace_back(
+      "Rules carry a tuned setting over to a batch that is not far away; linear scaling does not "
+      "go on without end (guide, section 3.3), and most hyper-parameters want to be tuned anew for "
+      "another batch (tuning playbook, \"Changing the batch size\").");
+}
+
+// Batches from a quarter of the old one to beyond the new one, by factors of two, both among them.
+std::vector<double> BatchLadder(const Scaling& s) {
+  const auto old_batch = static_cast<double>(s.old_batch),
+             new_batch = static_cast<double>(s.new_batch);
+  std::vector<double> batches;
+  const double low = std::min(old_batch, new_batch) / 2, high = std::max(old_batch, new_batch) * 2;
+  double k = 1;
+  while (old_batch * k > low) k /= 2;
+  // Steps of more than a factor of two where there would be too many rows.
+  const double octaves = std::log2(high / low);
+  const double factor = std::exp2(std::ceil(octaves / 10));
+  for (; old_batch * k <= high; k *= factor) {
+    if (old_batch * k >= 1) batches.push_back(old_batch * k);
+  }
+  batches.push_back(old_batch);
+  batches.push_back(new_batch);
+  std::sort(batches.begin(), batches.end());
+  batches.erase(std::unique(batches.begin(), batches.end()), batches.end());
+  return batches;
+}
+
+// Whether Adam's SDE rule is defined for the recipe's betas.
+bool SdeReaches(const Scaling& s, double kappa) {
+  return DefaultBatchRule(s.before.optimizer.rule, s.before.optimizer.options, kappa).rule ==
+         BatchRule::kAdamSde;
+}
+
+constexpr std::array kDrawn = {std::pair{BatchRule::kLinear, 'o'},
+                               std::pair{BatchRule::kSqrt, '+'}};
+
+// Learning rates by batch, both axes logarithmic, for a terminal.
+std::string Picture(const Scaling& s, double lr) {
+  constexpr int kWidth = 57, kHeight = 13;
+  const std::vector<double> batches = BatchLadder(s);
+  const double first = std::log(batches.front()), last = std::log(batches.back());
+  const auto old_batch = static_cast<double>(s.old_batch);
+  const double low = std::log(ScaleLr(BatchRule::kLinear, lr, batches.front() / old_batch));
+  const double high = std::log(ScaleLr(BatchRule::kLinear, lr, batches.back() / old_batch));
+  std::vector<std::string> rows(kHeight, std::string(kWidth, ' '));
+  const auto row = [&](double y) {
+    return std::clamp(
+        static_cast<int>(std::lround((high - std::log(y)) / (high - low) * (kHeight - 1))), 0,
+        kHeight - 1);
+  };
+  const auto column = [&](double batch) {
+    return std::clamp(
+        static_cast<int>(std::lround((std::log(batch) - first) / (last - first) * (kWidth - 1))), 0,
+        kWidth - 1);
+  };
+  for (const auto& [rule, mark] : kDrawn) {
+    for (int c = 0; c < kWidth; ++c) {
+      const double batch = std::exp(first + (last - first) * c / (kWidth - 1));
+      rows[static_cast<size_t>(row(ScaleLr(rule, lr, batch / old_batch)))][static_cast<size_t>(c)] =
+          mark;
+    }
+  }
+  const auto put = [&](double batch, BatchRule rule, char mark) {
+    rows[static_cast<size_t>(row(ScaleLr(rule, lr, batch / old_batch)))]
+        [static_cast<size_t>(column(batch))] = mark;
+  };
+  put(old_batch, BatchRule::kNone, 'A');
+  put(static_cast<double>(s.new_batch), ParseBatchRule(s.rule), 'B');
+  std::string text =
+      "lr by batch, both logarithmic: o linear, + sqrt and adam_sde, A before, B after\n";
+  for (int r = 0; r < kHeight; ++r) {
+    const double y = std::exp(high - (high - low) * r / (kHeight - 1));
+    const std::string label = r % 4 == 0 ? fmt::format("{:.2g}", y) : "";
+    const std::string& line = rows[static_cast<size_t>(r)];
+    const size_t end = line.find_last_not_of(' ');
+    text +=
+        fmt::format("{:>9} |{}\n", label, line.substr(0, end == std::string::npos ? 0 : end + 1));
+  }
+  text += fmt::format("{:>9} +{}\n", "", std::string(kWidth, '-'));
+  text += fmt::format("{:>9}  {:<28}{:>29}\n", "", NumberText(batches.front()),
+                      NumberText(batches.back()));
+  return text;
+}
+
+// beta1, beta2 and eps by the SDE rule, or that there are none.
+std::string MomentsText(const Scaling& s, double kappa) {
+  if (!SdeReaches(s, kappa)) return "not defined";
+  const OptimizerSpec spec = ScaleBatch(s.before.optimizer, kappa, BatchRule::kAdamSde);
+  std::string text;
+  for (const char* const name : {"beta1", "beta2", "alpha", "eps"}) {
+    if (const auto value = Constant(spec, name)) {
+      text += fmt::format("{}{} {:.6g}", text.empty() ? "" : ", ", name, *value);
+    }
+  }
+  return text;
+}
+
+std::string LrTable(const Scaling& s, double lr) {
+  const bool sde = SdeReaches(s, 1);
+  std::string text = fmt::format("{:>10} {:>9} {:>12} {:>12}{}\n", "batch", "kappa", "linear",
+                                 "sqrt", sde ? "  adam_sde: lr as sqrt" : "");
+  for (const double batch : BatchLadder(s)) {
+    const double kappa = batch / static_cast<double>(s.old_batch);
+    std::string mark;
+    if (batch == static_cast<double>(s.new_batch)) mark = "  <- after";
+    if (batch == static_cast<double>(s.old_batch)) mark = "  <- before";
+    text +=
+        fmt::format("{:>10} {:>9.4g} {:>12.4g} {:>12.4g}{}{}\n", NumberText(batch), kappa,
+                    ScaleLr(BatchRule::kLinear, lr, kappa), ScaleLr(BatchRule::kSqrt, lr, kappa),
+                    sde ? "  " + MomentsText(s, kappa) : "", mark);
+  }
+  return text;
+}
+
+// A schedule's text with fewer digits of the number that it is or begins with.
+std::string Shown(const Schedule& schedule) {
+  const std::string& text = schedule.Text();
+  const size_t end = std::min(text.find(" * "), text.size());
+  double number = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + end, number);
+  if (error != std::errc() || rest != text.data() + end) return text;
+  return fmt::format("{:.6g}{}", number, text.substr(end));
+}
+
+struct Row {
+  std::string name, before, after;
+};
+
+// Options of both, those that differ and the learning rate.
+void AddOptions(const std::string& prefix, const Options& before, const Options& after,
+                std::vector<Row>& rows) {
+  for (const auto& [name, schedule] : before) {
+    const std::string old = Shown(schedule), now = Shown(after.at(name));
+    if (name == "lr" || old != now) rows.push_back({prefix + name, old, now});
+  }
+}
+
+std::vector<Row> Rows(const Scaling& s) {
+  const auto number = [](int64_t x) { return std::to_string(x); };
+  const Recipe &a = s.before, &b = s.after;
+  std::vector<Row> rows = {
+      {"samples of a step", number(s.old_batch), number(s.new_batch)},
+      {"train.batch_size", number(a.train.batch_size), number(b.train.batch_size)},
+      {"optimizer.accumulate", number(a.optimizer.accumulate), number(b.optimizer.accumulate)}};
+  const int64_t old_ranks = s.old_batch / (a.train.batch_size * a.optimizer.accumulate);
+  const int64_t new_ranks = s.new_batch / (b.train.batch_size * b.optimizer.accumulate);
+  if (old_ranks != 1 || new_ranks != 1)
+    rows.push_back({"ranks", number(old_ranks), number(new_ranks)});
+  AddOptions("", a.optimizer.options, b.optimizer.options, rows);
+  if (a.optimizer.fallback) {
+    AddOptions("fallback.", a.optimizer.fallback->options, b.optimizer.fallback->options, rows);
+  }
+  for (size_t i = 0; i < a.optimizer.groups.size(); ++i) {
+    AddOptions(fmt::format("group.{}.", i), a.optimizer.groups[i].options,
+               b.optimizer.groups[i].options, rows);
+  }
+  const auto differing = [&rows](std::string name, std::string old, std::string now) {
+    if (old != now) rows.push_back({std::move(name), std::move(old), std::move(now)});
+  };
+  const auto scheduled = [](const std::optional<Schedule>& x) { return x ? Shown(*x) : "none"; };
+  differing("clip_norm", scheduled(a.optimizer.clip_norm), scheduled(b.optimizer.clip_norm));
+  if (a.optimizer.ema) {
+    differing("ema.decay", NumberText(a.optimizer.ema->decay), NumberText(b.optimizer.ema->decay));
+  }
+  if (a.optimizer.swa) {
+    differing("swa.start", number(a.optimizer.swa->start), number(b.optimizer.swa->start));
+    differing("swa.every", number(a.optimizer.swa->every), number(b.optimizer.swa->every));
+  }
+  differing("train.steps", number(a.train.steps), number(b.train.steps));
+  differing("train.eval_every", number(a.train.eval_every), number(b.train.eval_every));
+  return rows;
+}
+
+void CheckPositive(const char* option, int64_t value) {
+  if (value < 1) throw Error(fmt::format("{} = {} is outside [1, ...]", option, value));
+}
+
+}  // namespace
+
+Scaling ScaleRecipe(const Recipe& recipe, const ScaleOptions& options) {
+  CheckPositive("--batch", options.batch);
+  CheckPositive("--ranks", options.ranks);
+  CheckPositive("--from-ranks", options.from_ranks);
+  if (options.accumulate != 0) CheckPositive("--accumulate", options.accumulate);
+  Scaling s;
+  s.before = recipe;
+  s.before.optimizer = Complete(recipe.optimizer);
+  const int64_t accumulate =
+      options.accumulate > 0 ? options.accumulate : recipe.optimizer.accumulate;
+  s.old_batch = recipe.train.batch_size * recipe.optimizer.accumulate * options.from_ranks;
+  s.new_batch = options.batch;
+  if (options.batch % (accumulate * options.ranks) != 0) {
+    throw Error(fmt::format(
+        "--batch {} is no multiple of {}, accumulate {} times {} rank{}: choose another "
+        "--batch, --accumulate or --ranks",
+        options.batch, accumulate * options.ranks, accumulate, options.ranks,
+        options.ranks == 1 ? "" : "s"));
+  }
+  s.kappa = static_cast<double>(s.new_batch) / static_cast<double>(s.old_batch);
+  const BatchChoice choice =
+      DefaultBatchRule(s.before.optimizer.rule, s.before.optimizer.options, s.kappa);
+  std::optional<BatchRule> wanted;
+  if (!options.rule.empty()) wanted = ParseBatchRule(options.rule);
+  const BatchRule rule = wanted.value_or(choice.rule);
+  s.rule = Name(rule);
+  s.reason = wanted && *wanted != choice.rule
+                 ? fmt::format("asked for; without --rule it would be {}", Name(choice.rule))
+                 : choice.reason;
+
+  s.after = s.before;
+  s.after.optimizer = ScaleBatch(s.before.optimizer, s.kappa, wanted);
+  s.after.optimizer.accumulate = accumulate;
+  s.after.train.batch_size = options.batch / (accumulate * options.ranks);
+  s.after.train.steps = ScaleSteps(s.before.train.steps, s.kappa);
+  s.after.train.eval_every = ScaleSteps(s.before.train.eval_every, s.kappa);
+  AddLargeBatchNote(s, s.notes);
+  AddWarmupNotes(s.before, s.after, s.kappa, rule != BatchRule::kNone, s.notes);
+  AddScheduleNotes(s.before, s.after, s.kappa, s.notes);
+  AddOtherNotes(s.before, s.after, s.kappa, rule, s.notes);
+  return s;
+}
+
+std::string ScalingText(const Scaling& s) {
+  std::string text = fmt::format("kappa = {} / {} = {}, rule {}: {}.\n\n", s.new_batch, s.old_batch,
+                                 NumberText(s.kappa), s.rule, s.reason);
+  const std::vector<Row> rows = Rows(s);
+  size_t name = 0, before = 6;
+  for (const Row& r : rows) {
+    name = std::max(name, r.name.size());
+    before = std::max(before, r.before.size());
+  }
+  text += fmt::format("{:<{}}  {:<{}}  {}\n", "", name, "before", before, "after");
+  for (const Row& r : rows) {
+    text += fmt::format("{:<{}}  {:<{}}  {}\n", r.name, name, r.before, before, r.after);
+  }
+  if (const auto lr = s.before.optimizer.options.find("lr");
+      lr != s.before.optimizer.options.end()) {
+    const double peak = Peak(lr->second);
+    if (peak > 0) {
+      text += "\nThe largest lr by batch:\n" + LrTable(s, peak) + "\n" + Picture(s, peak);
+    }
+  }
+  if (!s.notes.empty()) text += "\n";
+  for (const std::string& note : s.notes) text += "- " + note + "\n";
+  return text;
+}
+
+Scaling Scale(const ScaleOptions& options, std::FILE* console) {
+  if (!options.svg.empty()) CheckChartFile(options.svg);
+  Scaling s = ScaleRecipe(ReadTrainRecipe(options.recipe, options.sets), options);
+  std::fputs(ScalingText(s).c_str(), console);
+  if (!options.svg.empty()) {
+    const auto lr = s.before.optimizer.options.find("lr");
+    if (lr == s.before.optimizer.options.end()) throw Error("--svg: the optimiser has no lr");
+    const double peak = Peak(lr->second);
+    LineChart chart{.title = "Learning rate by batch",
+                    .x_label = "samples of a step",
+                    .y_label = "largest lr",
+                    .log_x = true,
+                    .log_y = true};
+    for (const BatchRule rule : {BatchRule::kLinear, BatchRule::kSqrt, BatchRule::kAdamSde}) {
+      Series series{.label = std::string(Name(rule))};
+      for (const double batch : BatchLadder(s)) {
+        const double kappa = batch / static_cast<double>(s.old_batch);
+        if (rule == BatchRule::kAdamSde && !SdeReaches(s, kappa)) continue;
+        series.x.push_back(batch);
+        series.y.push_back(ScaleLr(rule, peak, kappa));
+      }
+      if (series.x.size() > 1) chart.series.push_back(std::move(series));
+    }
+    DrawChart(chart, options.svg);
+    fmt::print(console, "\nwritten {}\n", options.svg.string());
+  }
+  if (!options.write.empty()) {
+    WriteFileAtomically(options.write, ToToml(s.after));
+    fmt::print(console, "\nwritten {}\n", options.write.string());
+  }
+  return s;
+}
+
+}  // namespace kudari::lab
