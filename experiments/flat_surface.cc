@@ -122,8 +122,9 @@ int main() {
       for (const double rho : {0.0, 0.05, 0.1, 0.2, 0.3, 0.5}) {
         for (int i = 0; i < kGrid * kGrid; ++i) {
           const double width = (surface.high - surface.low) / kGrid;
-          const Point start = {surface.low + width * (i % kGrid + 0.5),
-                               surface.low + width * (i / kGrid + 0.5)};
+          const int column = i % kGrid, row = i / kGrid;
+          const Point start = {surface.low + width * (column + 0.5),
+                               surface.low + width * (row + 0.5)};
           const Point end = Descend(surface, rho, noise, start, static_cast<uint64_t>(i));
           std::printf("%s,%g,%g,%g,%g,%.6g,%.6g,%.6g,%.6g,%.6g\n", surface.name, noise, rho,
                       start[0], start[1], end[0], end[1], surface.loss(end),

@@ -19,10 +19,8 @@ namespace kudari::lab {
 namespace {
 
 using kudari::testing::ErrorOf;
-using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 double Value(const Advice& advice, const std::string& option) {
   return advice.recipe.optimizer.options.at(option)(0);

@@ -22,7 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using ::testing::ElementsAre;
 using testing::ErrorOf;
 using ::testing::HasSubstr;
 

@@ -44,7 +44,7 @@ epochs = 10
 batch_size = 32
 )toml";
 
-Scaling Scaled(std::string_view recipe, ScaleOptions options) {
+Scaling Scaled(std::string_view recipe, const ScaleOptions& options) {
   return ScaleRecipe(ParseTrainRecipe(recipe, "r.toml"), options);
 }
 
