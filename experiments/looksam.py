@@ -7,7 +7,7 @@ TASK is one of mnist, vit, resnet. DIR holds MNIST and CIFAR-10 in folders of th
 are looked for where the lab looks. Radii and alpha are chosen on validation data with seeds of their
 own, before the runs that are reported. A seed means the same samples, initial weights and order for
 all methods. Finished runs are kept, so that what was stopped goes on; times are always measured anew,
-and want a machine that does nothing else. Needs nothing but Python.
+and want a machine that does nothing else. Needs gnuplot, and nothing but Python otherwise.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import dataclasses
 import math
 import pathlib
 import statistics
+import subprocess
 
 import lab
 
@@ -42,6 +43,9 @@ class Task:
 
     def learning_rate(self, factor=1.0):
         return f"{self.rate * factor!r} * {self.schedule}"
+
+    def picture(self):
+        return self.page.replace(".md", ".svg")
 
     def text(self):
         return (f'{self.recipe}lr = "{self.learning_rate()}"\n\n[train]\nepochs = {self.epochs}\n'
@@ -77,7 +81,7 @@ momentum = 0.9
         page="looksam-vit.md", title="LookSAM on a small vision transformer",
         what="a transformer (patches of 8, width 64, 3 blocks, 4 heads) " + CIFAR.format(12, "AdamW"),
         base="AdamW", data="cifar10", rate=1e-3, schedule="warmup(50) * cosine(852, 0.01)",
-        epochs=12, timed_epochs=2,
+        epochs=12, timed_epochs=1,
         recipe="""[model]
 name = "vit"
 patch = 8
@@ -99,7 +103,7 @@ no_decay = ["bias", "norm"]
         what="ResNet-8 with 8 channels and batch norm "
              + CIFAR.format(6, "SGD with Nesterov momentum"),
         base="SGD", data="cifar10", rate=0.1, schedule="warmup(50) * cosine(426, 0.01)",
-        epochs=6, timed_epochs=2,
+        epochs=6, timed_epochs=1,
         recipe="""[model]
 name = "resnet"
 depth = 8
@@ -134,6 +138,24 @@ def methods(task, rho, layer_rho, alpha):
     }
 
 
+def draw(task, runs, folder):
+    """Test accuracy of each method with its interval; every seed is a dot."""
+    names = list(runs)
+    means, seeds = folder / "means.txt", folder / "seeds.txt"
+    rows = [(len(names) - i, lab.interval([run["test"] for run in of]))
+            for i, of in enumerate(runs.values())]
+    means.write_text("".join(f"{mean} {y} {half}\n" for y, (mean, half) in rows))
+    seeds.write_text("".join(f"{run['test']} {y}\n" for (y, _), of in zip(rows, runs.values())
+                             for run in of))
+    tics = ", ".join(f'"{name}" {y}' for name, (y, _) in zip(names, rows))
+    script = ['set terminal svg size 900,360 font "sans,13" background rgb "white"',
+              f'set output "{DOCS / task.picture()}"', f"set ytics ({tics})", "set grid x",
+              f"set yrange [0.5:{len(names) + 0.5}]", 'set xlabel "test accuracy, %"', "unset key",
+              f'plot "{seeds}" with points pt 7 ps 0.4 lc rgb "#9aa7b5", '
+              f'"{means}" with xerrorbars pt 7 ps 0.9 lw 2 lc rgb "#1f5fa8"']
+    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+
+
 def page(task, chosen, means, runs, ratios):
     base = [run["test"] for run in runs[task.base]]
     rho, layer_rho, alpha = chosen
@@ -143,6 +165,7 @@ def page(task, chosen, means, runs, ratios):
         "95 % confidence interval (Student's t). The last column is the difference to "
         f"{task.base}, seed by seed.", "",
         f"Chosen: rho = {rho}, alpha = {alpha}; rho = {layer_rho} by layers.", "",
+        f"![test accuracy by method]({task.picture()})", "",
         "| method | test accuracy, % | gradients a step | training loss | "
         f"against {task.base} |", "|---|---|---|---|---|"]
     for name, of in runs.items():
@@ -187,6 +210,7 @@ def main():
         runs[name].append(run)
     if options.no_page:
         return
+    draw(task, runs, runs_of.folder)
     ratios = runs_of.ratios(named["SAM"], named["LookSAM-5"], PAIRS,
                             [f"train.epochs={task.timed_epochs}"])
     (DOCS / task.page).write_text(page(task, (rho, layer_rho, alpha), means, runs, ratios))
