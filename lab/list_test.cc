@@ -3,35 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "kudari/error.h"
 #include "kudari/registry.h"
 #include "lab/text_file.h"
+#include "tests/support/printed.h"
 
 namespace kudari::lab {
 namespace {
 
-using testing::HasSubstr;
-
-// What f prints.
-template <class F>
-std::string Printed(const F& f) {
-  struct Memory {
-    ~Memory() { std::free(text); }
-    char* text = nullptr;
-    size_t size = 0;
-  } memory;
-  {
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
-        open_memstream(&memory.text, &memory.size), &std::fclose);
-    f(file.get());
-  }
-  return {memory.text, memory.size};
-}
+using ::testing::HasSubstr;
+using testing::Printed;
 
 std::string Card(std::string_view name) {
   return Printed([name](std::FILE* file) { DescribeByName(name, file); });
@@ -43,8 +27,8 @@ TEST(ListTest, EveryRuleHasACard) {
     EXPECT_THAT(list, HasSubstr("\n  " + rule.name + " "));
     const std::string card = Card(rule.name);
     EXPECT_THAT(card, HasSubstr(rule.name + " (rule): " + rule.summary + "\n"));
-    EXPECT_THAT(card, testing::ContainsRegex("\n  state    .* bytes a parameter"));
-    EXPECT_THAT(card, testing::ContainsRegex("\n  traffic  .* bytes read and .* written"));
+    EXPECT_THAT(card, ::testing::ContainsRegex("\n  state    .* bytes a parameter"));
+    EXPECT_THAT(card, ::testing::ContainsRegex("\n  traffic  .* bytes read and .* written"));
     EXPECT_THAT(card, HasSubstr("\n  paper    "));
     for (const RuleEntry::Option& o : rule.options) EXPECT_THAT(card, HasSubstr("\n  " + o.name));
   }

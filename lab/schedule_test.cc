@@ -4,16 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <limits>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "kudari/schedule.h"
 #include "lab/text_file.h"
 #include "tests/support/errors.h"
+#include "tests/support/printed.h"
 
 namespace kudari::lab {
 namespace {
@@ -21,18 +20,10 @@ namespace {
 using ::testing::ElementsAre;
 using testing::ErrorOf;
 using ::testing::HasSubstr;
+using testing::Printed;
 
 std::string Shown(const ScheduleOptions& options) {
-  char* text = nullptr;
-  size_t size = 0;
-  {
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(open_memstream(&text, &size),
-                                                               &std::fclose);
-    ShowSchedule(options, file.get());
-  }
-  std::string shown(text, size);
-  std::free(text);
-  return shown;
+  return Printed([&](std::FILE* file) { ShowSchedule(options, file); });
 }
 
 std::vector<double> Values(const Schedule& s, int64_t steps) {
