@@ -156,33 +156,33 @@ def draw(task, runs, folder):
     subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
 
 
-def page(task, chosen, means, runs, ratios):
+def page(name, task, chosen, means, runs, ratios):
     base = [run["test"] for run in runs[task.base]]
     rho, layer_rho, alpha = chosen
     lines = [
         f"# {task.title}", "",
-        f"Written by `python3 experiments/looksam.py`: {task.what}: mean over seeds 1 to 5 and its "
+        f"Written by `python3 experiments/looksam.py {name}`: {task.what}: mean over seeds 1 to 5 and its "
         "95 % confidence interval (Student's t). The last column is the difference to "
         f"{task.base}, seed by seed.", "",
         f"Chosen: rho = {rho}, alpha = {alpha}; rho = {layer_rho} by layers.", "",
         f"![test accuracy by method]({task.picture()})", "",
         "| method | test accuracy, % | gradients a step | training loss | "
         f"against {task.base} |", "|---|---|---|---|---|"]
-    for name, of in runs.items():
+    for method, of in runs.items():
         test = [run["test"] for run in of]
-        against = "" if name == task.base else lab.text([a - b for a, b in zip(test, base)])
+        against = "" if method == task.base else lab.text([a - b for a, b in zip(test, base)])
         loss = lab.text([run["training loss"] for run in of], 3)
-        lines.append(f"| {name} | {lab.text(test)} | {of[0]['gradients']:g} | {loss} | {against} |")
+        lines.append(f"| {method} | {lab.text(test)} | {of[0]['gradients']:g} | {loss} | {against} |")
     lines += [
-        "", f"Training time, SAM over LookSAM-5, {PAIRS} pairs of runs in turn: median "
-        f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}); the paper's "
-        "is 1.50, that of the gradients alone 1.667.", "",
+        "", f"Training time, SAM over LookSAM-5, {PAIRS} pairs of runs in turn (epochs: "
+        f"{task.timed_epochs}): median **{statistics.median(ratios):.2f}** ({min(ratios):.2f} to "
+        f"{max(ratios):.2f}); the paper's is 1.50, that of the gradients alone 1.667.", "",
         "## What was chosen from", "", "Mean validation accuracy, %.", ""]
-    for name, of in means.items():
-        lines.append(f"- {name}: " + ", ".join(f"{k}: {v:.2f}" for k, v in of.items()))
+    for what, of in means.items():
+        lines.append(f"- {what}: " + ", ".join(f"{k}: {v:.2f}" for k, v in of.items()))
     lines += ["", "## Every run", "", "Test accuracy, %, of seeds 1 to 5.", ""]
-    for name, of in runs.items():
-        lines.append(f"- {name}: " + ", ".join(f"{run['test']:.2f}" for run in of))
+    for method, of in runs.items():
+        lines.append(f"- {method}: " + ", ".join(f"{run['test']:.2f}" for run in of))
     return "\n".join(lines) + "\n"
 
 
@@ -213,7 +213,7 @@ def main():
     draw(task, runs, runs_of.folder)
     ratios = runs_of.ratios(named["SAM"], named["LookSAM-5"], PAIRS,
                             [f"train.epochs={task.timed_epochs}"])
-    (DOCS / task.page).write_text(page(task, (rho, layer_rho, alpha), means, runs, ratios))
+    (DOCS / task.page).write_text(page(options.task, task, (rho, layer_rho, alpha), means, runs, ratios))
     print(f"written {DOCS / task.page}")
 
 

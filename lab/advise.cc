@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/nearest.h"
+#include "core/schedule_text.h"
 #include "core/toml_table.h"
 #include "kudari/batch_scaling.h"
 #include "kudari/error.h"
@@ -337,11 +338,8 @@ std::string ValueOf(const std::string& what, const Recipe& recipe, const Advice&
   if (what == "betas") return option("beta1") + ", " + option("beta2");
   if (what == "schedule") return option("lr");
   if (what == "warm-up") {
-    const std::string& text = spec.options.at("lr").Text();
-    constexpr std::string_view kName = "warmup(";
-    const size_t at = text.find(kName);
-    if (at == std::string::npos) return "none";
-    return fmt::format("{} steps of {}", std::stoll(text.substr(at + kName.size())), advice.steps);
+    const auto steps = internal::WarmupSteps(spec.options.at("lr").Text());
+    return steps ? fmt::format("{} steps of {}", *steps, advice.steps) : "none";
   }
   if (what == "clipping") return spec.clip_norm ? "clip_norm " + spec.clip_norm->Text() : "none";
   if (what == "batch") return std::to_string(recipe.train.batch_size);

@@ -4,39 +4,17 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <set>
 #include <sstream>
 #include <utility>
 
+#include "core/schedule_text.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 
 namespace kudari::lab {
 namespace {
-
-// The factors of a schedule's canonical text.
-std::vector<std::string_view> Factors(std::string_view text) {
-  std::vector<std::string_view> factors;
-  size_t begin = 0;
-  int depth = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '(') ++depth;
-    if (text[i] == ')') --depth;
-    if (depth > 0 || text.substr(i, 3) != " * ") continue;
-    factors.push_back(text.substr(begin, i - begin));
-    begin = i + 3;
-  }
-  factors.push_back(text.substr(begin));
-  return factors;
-}
-
-bool IsNumber(std::string_view text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
-}
 
 Options& OptionsAt(OptimizerSpec& spec, const LrPlace& place) {
   switch (place.kind) {
@@ -101,8 +79,8 @@ std::optional<std::string> Edit(std::string_view text, const LrPlace& place,
 Schedule WithLeadingFactor(const Schedule& schedule, double value) {
   bool has_number = false, has_then = false;
   Schedule result = value;
-  for (const std::string_view factor : Factors(schedule.Text())) {
-    if (IsNumber(factor)) {
+  for (const std::string_view factor : internal::SplitOutside(schedule.Text(), " * ")) {
+    if (internal::NumberOf(factor)) {
       has_number = true;
       continue;
     }

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <optional>
 #include <utility>
 
 #include "core/nearest.h"
+#include "core/schedule_text.h"
 #include "kudari/batch_scaling.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
@@ -20,6 +20,7 @@ namespace kudari::lab {
 namespace {
 
 using internal::NumberText;
+using internal::WarmupSteps;
 
 // The largest value of a schedule, as far as its steps are looked at.
 double Peak(const Schedule& schedule) {
@@ -28,14 +29,6 @@ double Peak(const Schedule& schedule) {
   double peak = schedule(0);
   for (int64_t s = 1; s < kSteps; ++s) peak = std::max(peak, schedule(s));
   return peak;
-}
-
-// Steps of the first warm-up that a schedule's text names, nothing without one.
-std::optional<int64_t> WarmupSteps(const Schedule& schedule) {
-  constexpr std::string_view kName = "warmup(";
-  const size_t at = schedule.Text().find(kName);
-  if (at == std::string::npos) return std::nullopt;
-  return std::stoll(schedule.Text().substr(at + kName.size()));
 }
 
 // A value of the rule's options, if there is one and it is a number.
@@ -59,7 +52,7 @@ void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, boo
                     std::vector<std::string>& notes) {
   const auto lr = after.optimizer.options.find("lr");
   if (kappa <= 1 || lr == after.optimizer.options.end()) return;
-  const std::optional<int64_t> warmup = WarmupSteps(lr->second);
+  const std::optional<int64_t> warmup = WarmupSteps(lr->second.Text());
   if (!warmup && lr_grows) {
     notes.emplace_back(
         "warm-up: a larger learning rate wants one, and there is none. Put warmup(STEPS) into lr: "
@@ -69,7 +62,7 @@ void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, boo
   if (!warmup) return;
   std::string note =
       fmt::format("warm-up: {} steps became {}, the same samples",
-                  WarmupSteps(before.optimizer.options.at("lr")).value_or(0), *warmup);
+                  WarmupSteps(before.optimizer.options.at("lr").Text()).value_or(0), *warmup);
   if (const auto beta2 = Constant(after.optimizer, "beta2")) {
     const auto wanted = static_cast<int64_t>(std::lround(2 / (1 - *beta2)));
     if (*warmup < wanted) {
@@ -261,11 +254,9 @@ std::string LrTable(const Scaling& s, double lr) {
 // A schedule's text with fewer digits of the number that it is or begins with.
 std::string Shown(const Schedule& schedule) {
   const std::string& text = schedule.Text();
-  const size_t end = std::min(text.find(" * "), text.size());
-  double number = 0;
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + end, number);
-  if (error != std::errc() || rest != text.data() + end) return text;
-  return fmt::format("{:.6g}{}", number, text.substr(end));
+  const std::string_view first = internal::SplitOutside(text, " * ").front();
+  const std::optional<double> number = internal::NumberOf(first);
+  return number ? fmt::format("{:.6g}{}", *number, text.substr(first.size())) : text;
 }
 
 struct Row {

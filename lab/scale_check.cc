@@ -90,11 +90,12 @@ void CheckScaling(const Scaling& scaling, const ScaleOptions& options, std::FILE
     const int64_t ranks = batch / (recipe.train.batch_size * recipe.optimizer.accumulate);
     Recipe r = Short(recipe, ranks, shorter);
     r.train.epochs = epochs;
+    fmt::print(console, "training: {}\n", name);
+    std::fflush(console);
     return Run(r, folder.path(), name);
   };
   fmt::print(console, "\nBoth for {} epochs, schedules {} times shorter, in one process:\n", epochs,
              shorter);
-  std::fflush(console);
   const Outcome before = run(scaling.before, scaling.old_batch, "before");
   const Outcome after = run(scaling.after, scaling.new_batch, "after");
   const auto row = [&](const char* name, double a, double b) {

@@ -2,18 +2,20 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <utility>
 
 #include "core/nearest.h"
+#include "core/schedule_text.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 
 namespace kudari {
 namespace {
 
+using internal::NumberOf;
 using internal::NumberText;
+using internal::SplitOutside;
 
 constexpr std::array<std::string_view, 4> kNames = {"none", "linear", "sqrt", "adam_sde"};
 
@@ -60,29 +62,6 @@ double Constant(const Options& options, std::string_view name) {
     throw Error("\"" + s.Text() + "\" is a schedule; adam_sde is defined for a number");
   }
   return s(0);
-}
-
-// Parts of a canonical text between separators that stand outside all brackets.
-std::vector<std::string_view> SplitOutside(std::string_view text, std::string_view separator) {
-  std::vector<std::string_view> parts;
-  size_t begin = 0;
-  int depth = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '(' || text[i] == '[') ++depth;
-    if (text[i] == ')' || text[i] == ']') --depth;
-    if (depth > 0 || text.substr(i, separator.size()) != separator) continue;
-    parts.push_back(text.substr(begin, i - begin));
-    begin = i + separator.size();
-  }
-  parts.push_back(text.substr(begin));
-  return parts;
-}
-
-std::optional<double> NumberOf(std::string_view text) {
-  double x = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), x);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return x;
 }
 
 // Integers of schedules are numbers of steps, but for these.
