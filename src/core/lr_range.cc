@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <iterator>
 #include <numeric>
 #include <string>
@@ -93,10 +94,16 @@ std::optional<size_t> Steepest(const Curve& curve, LrSlope slope) {
 /// less its length, may be -1, where Python takes the last point; here it is 0 then.
 std::optional<size_t> Valley(const Curve& curve) {
   if (curve.size() == 0) return std::nullopt;
-  std::vector<size_t> length(curve.size(), 1);  // of the longest one that ends at each point
-  for (size_t i = 1; i < curve.size(); ++i) {
-    for (size_t j = 0; j < i; ++j) {
-      if (curve.loss[i] < curve.loss[j]) length[i] = std::max(length[i], length[j] + 1);
+  std::vector<size_t> length;  // of the longest one that ends at each point
+  // By length, the highest loss that one ends with so far: it falls with the length.
+  std::vector<double> ends;
+  for (const double loss : curve.loss) {
+    const auto at = std::lower_bound(ends.begin(), ends.end(), loss, std::greater<>());
+    length.push_back(static_cast<size_t>(at - ends.begin()) + 1);
+    if (at == ends.end()) {
+      ends.push_back(loss);
+    } else {
+      *at = loss;
     }
   }
   const auto end =
