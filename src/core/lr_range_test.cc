@@ -187,6 +187,13 @@ TEST(SuggestionsTest, ReadOffACurve) {
   EXPECT_EQ(SuggestLearningRates(range, central).Find(LrMethod::kSteepest)->point, 4U);
 }
 
+TEST(SuggestionsTest, SlideRestsAtTheEndOfAStraightLine) {
+  std::vector<double> losses(30);
+  for (size_t i = 0; i < losses.size(); ++i) losses[i] = 30 - static_cast<double>(i);
+  const LrSuggestions s = SuggestLearningRates(Of(losses), kEverything);
+  EXPECT_EQ(s.Find(LrMethod::kSlide)->point, losses.size() - 1 - 15);
+}
+
 // Along a linear ramp the steepest place by the logarithm is not that by the step.
 TEST(SuggestionsTest, SteepestIsByTheLogarithm) {
   LrRangeTest test({.start = 1,

@@ -222,6 +222,8 @@ TEST(ScheduleTest, CyclesRestartWhereTheyShould) {
     }
   }
   ExpectValues(Sgdr(2, 1, 1, 0.25, 2), {1, 0.625, 1, 0.625, 0.25, 0.25});
+  // The step before the restart at 2^52 - 1, whose logarithm rounds to 52.
+  EXPECT_NEAR(Sgdr(1, 2)((int64_t{1} << 52) - 2), 0, 1e-9);
 }
 
 TEST(ScheduleTest, JoinsAreContinuous) {

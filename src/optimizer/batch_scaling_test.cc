@@ -74,6 +74,7 @@ TEST(BatchScaling, Domains) {
             "kappa (1 - beta) = 16 * (1 - 0.9) is not below 1: adam_sde is defined for kappa < 10; "
             "use sqrt, or a smaller batch");
   EXPECT_NO_THROW(ScaleBeta(0.9, 9.9));
+  EXPECT_THAT(ErrorOf([] { ScaleBeta(0.5, 2); }), HasSubstr("is not below 1"));  // beta = 0
   for (const double kappa : {0.0, -2.0, std::nan(""), kInfinity}) {
     EXPECT_THAT(ErrorOf([&] { ScaleLr(BatchRule::kLinear, 1, kappa); }),
                 HasSubstr("is outside (0, inf)"));
@@ -119,6 +120,7 @@ TEST(BatchScaling, StepsOfSchedules) {
   const auto text = [](const std::string& schedule, double kappa) {
     return ScaleSteps(ParseSchedule(schedule), kappa).Text();
   };
+  EXPECT_EQ(text("sgdr(100, 2, 0.5, 0.1, 3)", 2), "sgdr(50, 2, 0.5, 0.1, 3)");
   EXPECT_EQ(text("0.002 * warmup(100) * cosine(1600, 0.05)", 4),
             "0.002 * warmup(25) * cosine(400, 0.05)");
   EXPECT_EQ(text("0.002 * warmup(100, 0.5)", 0.5), "0.002 * warmup(200, 0.5)");
