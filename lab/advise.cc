@@ -19,6 +19,7 @@
 #include "kudari/recipe.h"
 #include "kudari/safetensors.h"
 #include "lab/plan.h"
+#include "lab/progress.h"
 
 namespace kudari::lab {
 
@@ -391,24 +392,6 @@ std::string SizeText(double bytes) {
     if (bytes >= unit) return fmt::format("{:.2f} {}", bytes / unit, name);
   }
   return fmt::format("{:.0f} B", bytes);
-}
-
-// A sentence in lines of at most 100 columns, each with the indentation in front.
-std::string Wrapped(std::string_view text, size_t indent) {
-  constexpr size_t kWidth = 100;
-  std::string lines(indent, ' ');
-  size_t column = indent;
-  std::istringstream words{std::string(text)};
-  for (std::string word; words >> word;) {
-    if (column > indent && column + 1 + word.size() > kWidth) {
-      lines += "\n" + std::string(indent, ' ');
-      column = indent;
-    }
-    if (column > indent) lines += ' ', ++column;
-    lines += word;
-    column += word.size();
-  }
-  return lines + "\n";
 }
 
 std::string RungText(std::string_view title) {

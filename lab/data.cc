@@ -1,14 +1,10 @@
 #include "lab/data.h"
 
-#include <lzma.h>
-#include <zlib.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -18,100 +14,14 @@
 #include "core/nearest.h"
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
+#include "lab/unpack.h"
 
 namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
 
-// ---- Files, packed or not ----
-
 constexpr size_t kLargestFile = size_t{1} << 30;  // unpacked: no data set known here comes near
-
-std::string ReadPlain(const fs::path& path) {
-  std::error_code error;
-  const uintmax_t size = fs::file_size(path, error);
-  if (error) throw Error(path.string() + ": cannot be read: " + error.message());
-  std::string bytes(size, '\0');
-  std::ifstream in(path, std::ios::binary);
-  if (!in.read(bytes.data(), std::ssize(bytes))) throw Error(path.string() + ": cannot be read");
-  return bytes;
-}
-
-// Makes room for more output behind the first `used` bytes.
-void Grow(std::string& out, size_t used, const fs::path& path) {
-  if (used >= kLargestFile) throw Error(path.string() + ": unpacks to more than 1 GiB");
-  out.resize(std::clamp<size_t>(2 * used, size_t{1} << 16, kLargestFile));
-}
-
-[[noreturn]] void ThrowDamaged(const fs::path& path, bool truncated) {
-  throw Error(path.string() + (truncated ? ": is truncated" : ": is damaged"));
-}
-
-std::string Gunzip(const std::string& packed, const fs::path& path) {
-  if (packed.size() >= kLargestFile) throw Error(path.string() + ": is larger than 1 GiB");
-  z_stream stream = {};
-  constexpr int kGzipOnly = 16 + MAX_WBITS;
-  if (inflateInit2(&stream, kGzipOnly) != Z_OK) throw Error(path.string() + ": zlib has no memory");
-  struct End {
-    z_stream* stream;
-    ~End() { inflateEnd(stream); }
-  } const end{&stream};
-  // zlib's interface is not const-correct; it only reads.
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(packed.data()));
-  stream.avail_in = static_cast<uInt>(packed.size());
-  std::string out;
-  size_t used = 0;
-  while (true) {
-    if (used == out.size()) Grow(out, used, path);
-    stream.next_out = reinterpret_cast<Bytef*>(out.data() + used);
-    stream.avail_out = static_cast<uInt>(out.size() - used);
-    const int result = inflate(&stream, Z_NO_FLUSH);
-    used = out.size() - stream.avail_out;
-    if (result == Z_STREAM_END) {
-      // A gzip file may be several, one after the other.
-      if (stream.avail_in == 0) break;
-      if (inflateReset(&stream) != Z_OK) ThrowDamaged(path, false);
-    } else if (result != Z_OK || (stream.avail_in == 0 && stream.avail_out > 0)) {
-      ThrowDamaged(path, result == Z_OK || result == Z_BUF_ERROR);
-    }
-  }
-  out.resize(used);
-  return out;
-}
-
-std::string Unxz(const std::string& packed, const fs::path& path) {
-  lzma_stream stream = LZMA_STREAM_INIT;
-  if (lzma_stream_decoder(&stream, UINT64_MAX, LZMA_CONCATENATED) != LZMA_OK) {
-    throw Error(path.string() + ": liblzma has no memory");
-  }
-  struct End {
-    lzma_stream* stream;
-    ~End() { lzma_end(stream); }
-  } const end{&stream};
-  stream.next_in = reinterpret_cast<const uint8_t*>(packed.data());
-  stream.avail_in = packed.size();
-  std::string out;
-  lzma_ret result = LZMA_OK;
-  size_t used = 0;
-  while (result == LZMA_OK) {
-    if (used == out.size()) Grow(out, used, path);
-    stream.next_out = reinterpret_cast<uint8_t*>(out.data() + used);
-    stream.avail_out = out.size() - used;
-    result = lzma_code(&stream, LZMA_FINISH);
-    used = out.size() - stream.avail_out;
-  }
-  if (result != LZMA_STREAM_END) ThrowDamaged(path, result == LZMA_BUF_ERROR);
-  out.resize(used);
-  return out;
-}
-
-std::string ReadUnpacked(const fs::path& path) {
-  std::string bytes = ReadPlain(path);
-  if (path.extension() == ".gz") return Gunzip(bytes, path);
-  if (path.extension() == ".xz") return Unxz(bytes, path);
-  return bytes;
-}
 
 // `folder`/`name`, plain or packed, if one of them is there.
 std::optional<fs::path> FindIn(const fs::path& folder, const std::string& name) {
@@ -319,7 +229,7 @@ uint32_t BigEndian(std::string_view bytes, size_t at) {
 
 Idx ReadIdx(const fs::path& path, size_t dimensions) {
   Idx idx{.shape = {}, .bytes = ReadUnpacked(path), .start = 4 * (1 + dimensions)};
-  if (idx.bytes.size() < idx.start) ThrowDamaged(path, true);
+  if (idx.bytes.size() < idx.start) throw Error(path.string() + ": is truncated");
   const auto magic = static_cast<uint32_t>(0x800 + dimensions);  // unsigned bytes
   if (BigEndian(idx.bytes, 0) != magic) {
     throw Error(path.string() + ": has magic number " + std::to_string(BigEndian(idx.bytes, 0)) +

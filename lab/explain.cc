@@ -82,10 +82,20 @@ std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec) {
     rules.push_back({SourceOf(*std::find_if(plan.begin(), plan.end(), uses)),
                      fmt::format("{} of {}", count, plan.size()), rule, OptionsText(options)});
   };
-  add(-1, complete.rule, complete.options);
-  if (complete.fallback) add(-2, complete.fallback->rule, complete.fallback->options);
+  const auto with_penalties = [&](Options options, const Group& group) {
+    const auto& l1 = group.l1 ? group.l1 : complete.l1;
+    const auto& l2 = group.l2 ? group.l2 : complete.l2;
+    if (l1) options.insert_or_assign("l1", *l1);
+    if (l2) options.insert_or_assign("l2", *l2);
+    return options;
+  };
+  add(-1, complete.rule, with_penalties(complete.options, {}));
+  if (const auto& fallback = complete.fallback) {
+    add(-2, fallback->rule, with_penalties(fallback->options, {}));
+  }
   for (size_t i = 0; i < complete.groups.size(); ++i) {
-    add(static_cast<int>(i), complete.groups[i].rule, complete.groups[i].options);
+    const Group& group = complete.groups[i];
+    add(static_cast<int>(i), group.rule, with_penalties(group.options, group));
   }
   rules.insert(rules.begin(), {"from", "parameters", "rule", "options"});
   return fmt::format("{}\n{}\n{}", TextTable(rows), TextTable(rules),

@@ -1,15 +1,7 @@
 #include "lab/layers.h"
 
-#include <cmath>
-#include <nlohmann/json.hpp>
-
 namespace kudari::lab {
 namespace {
-
-// Of norms that are not finite: null.
-nlohmann::ordered_json Number(double x) {
-  return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json();
-}
 
 double Norm(const at::Tensor& x) { return at::linalg_vector_norm(x.to(at::kFloat)).item<double>(); }
 
@@ -26,18 +18,23 @@ void LayerNorms::Before() {
   for (const auto& [name, weights] : parameters_) before_.push_back(weights.detach().clone());
 }
 
-std::string LayerNorms::Json(double loss_scale) {
-  nlohmann::ordered_json json;
+std::vector<LayerLog> LayerNorms::After(const Report& report) {
+  std::vector<LayerLog> norms;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, weights] = parameters_[i];
     const at::Tensor& gradient = weights.grad();
-    nlohmann::ordered_json& norms = json[name];
-    norms["grad"] = gradient.defined() ? Number(Norm(gradient) / loss_scale) : nullptr;
-    norms["weight"] = Number(Norm(before_[i]));
-    norms["update"] = Number(Norm(weights.detach().sub(before_[i])));
+    norms.push_back({.name = name,
+                     .grad = gradient.defined() ? Norm(gradient) / report.loss_scale : kNotMeasured,
+                     .weight = Norm(before_[i]),
+                     .update = Norm(weights.detach().sub(before_[i]))});
+    for (const Trust& t : report.trust) {
+      if (t.tensor != name) continue;
+      norms.back().trust = t.ratio;
+      norms.back().pinned = t.pinned;
+    }
   }
   before_.clear();
-  return json.dump();
+  return norms;
 }
 
 }  // namespace kudari::lab

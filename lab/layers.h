@@ -7,6 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "kudari/doctor.h"
+#include "kudari/step.h"
+
 namespace kudari::lab {
 
 /// Norms of a step, parameter by parameter: of the gradient, of the weights before the step and of
@@ -19,10 +22,10 @@ class LayerNorms {
   /// Keeps the weights that the step begins with.
   void Before();
 
-  /// A JSON object, {"<parameter>":{"grad":...,"weight":...,"update":...},...}, after the step.
-  /// Norms are of the weights that the model sees and of the last gradient that backward left
-  /// there, divided by loss_scale; null where one is not finite or there is no gradient.
-  std::string Json(double loss_scale);
+  /// The norms, after the step: of the weights that the model sees and of the last gradient that
+  /// backward left there, divided by the report's loss scale; with the trust ratio of a parameter
+  /// that was stepped with one.
+  std::vector<LayerLog> After(const Report& report);
 
  private:
   std::vector<std::pair<std::string, at::Tensor>> parameters_;

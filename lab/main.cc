@@ -10,6 +10,7 @@
 #include "kudari/error.h"
 #include "lab/advise.h"
 #include "lab/bench.h"
+#include "lab/doctor.h"
 #include "lab/list.h"
 #include "lab/replay.h"
 #include "lab/scale.h"
@@ -123,6 +124,24 @@ int Run(int argc, char** argv) {
   sharpness_app->callback(
       [] { throw Error("sharpness: this program was built without LibTorch (KUDARI_TORCH=OFF)"); });
 #endif
+
+  DoctorOptions doctor;
+  auto* const doctor_app = app.add_subcommand("doctor", "Say what is wrong with a training run");
+  doctor_app
+      ->add_option("run", doctor.run,
+                   "Folder of kudari train, JSON lines, CSV or TensorBoard's events")
+      ->required();
+  doctor_app->add_option("--map", doctor.maps, "Which column is what: field=column")
+      ->allow_extra_args(false);
+  doctor_app->add_option("--steps-per-epoch", doctor.steps_per_epoch, "Where the log has no epochs")
+      ->check(CLI::PositiveNumber);
+  doctor_app
+      ->add_option("--planned-steps", doctor.planned_steps,
+                   "Of the whole run, where the log does not say; with more, it is not over")
+      ->check(CLI::PositiveNumber);
+  doctor_app->add_option("--json", doctor.json, "Write the findings here");
+  doctor_app->add_option("--svg", doctor.svg, "Draw the curves here, .svg or .png");
+  doctor_app->callback([&] { Doctor(doctor, stdout); });
 
   ReplayOptions replay;
   auto* const replay_app = app.add_subcommand("replay", "Apply an optimiser to recorded gradients");

@@ -35,6 +35,25 @@ std::string NumericsJson(std::span<const Numerics> numerics) {
                      tensors);
 }
 
+// The key "layers" with what stands before it, or nothing.
+std::string LayersJson(const std::vector<LayerLog>& layers) {
+  if (layers.empty()) return "";
+  std::string text;
+  for (const LayerLog& t : layers) {
+    text += fmt::format(R"({}{}:{{"grad":{},"weight":{},"update":{})", text.empty() ? "" : ",",
+                        nlohmann::json(t.name).dump(), Number(t.grad), Number(t.weight),
+                        Number(t.update));
+    if (!std::isnan(t.trust)) text += fmt::format(R"(,"trust":{})", Number(t.trust));
+    text += t.pinned ? R"(,"pinned":true})" : "}";
+  }
+  return fmt::format(R"(,"layers":{{{}}})", text);
+}
+
+std::string NonFiniteJson(const std::string& tensor) {
+  if (tensor.empty()) return "";
+  return fmt::format(R"(,"first_nonfinite":{})", nlohmann::json(tensor).dump());
+}
+
 }  // namespace
 
 Numerics TotalOf(std::span<const Numerics> numerics) {
@@ -55,11 +74,13 @@ double SaturatedShare(const Numerics& n) { return Share(n.saturated, n.blocks); 
 std::string StepJson(const StepRecord& r) {
   return fmt::format(
       R"({{"step":{},"epoch":{},"loss":{},"lr":{},"grad_norm":{},"skipped":{},"loss_scale":{},)"
-      R"("gradients":{},"seconds":{:.6f}{}{}{}}})",
+      R"("gradients":{},"seconds":{:.6f}{}{}{}{}{}}})",
       r.step, r.epoch, Number(r.loss), Number(r.lr), Number(r.grad_norm), r.skipped,
-      Number(r.loss_scale), r.gradients, r.seconds, NumericsJson(r.numerics),
-      r.components.empty() ? "" : ",\"components\":" + r.components,
-      r.layers.empty() ? "" : ",\"layers\":" + r.layers);
+      Number(r.loss_scale), r.gradients, r.seconds,
+      std::isfinite(r.micro_grad_norm) ? fmt::format(",\"micro_grad_norm\":{}", r.micro_grad_norm)
+                                       : "",
+      NumericsJson(r.numerics), r.components.empty() ? "" : ",\"components\":" + r.components,
+      LayersJson(r.layers), NonFiniteJson(r.first_nonfinite));
 }
 
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score) {

@@ -4,10 +4,14 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "kudari/doctor.h"
 #include "kudari/step.h"
 
 namespace kudari::lab {
@@ -17,14 +21,17 @@ struct StepRecord {
   int64_t step = 0, epoch = 0;  ///< both from 1
   double loss = 0, lr = 0;
   double grad_norm = 0;  ///< before clipping, of the plain loss
+  /// Of the gradient of the first of several batches that were accumulated; a NaN if not measured.
+  double micro_grad_norm = std::numeric_limits<double>::quiet_NaN();
   bool skipped = false;
   double loss_scale = 1;
   int64_t gradients = 1;  ///< forward and backward calls
   double seconds = 0;     ///< since training began
   /// What 16-bit weights and 8-bit state lost, if the optimiser counts that.
   std::span<const Numerics> numerics = {};
-  std::string components = {};  ///< a JSON object, if they are tracked
-  std::string layers = {};      ///< a JSON object with norms by parameter, in steps that have them
+  std::string components = {};        ///< a JSON object, if they are tracked
+  std::vector<LayerLog> layers = {};  ///< norms by parameter, in steps that have them
+  std::string first_nonfinite = {};   ///< the first tensor whose gradient is not finite, if known
 };
 
 /// Mean loss and share of right answers over a data set; the accuracy of a regression is a NaN.
@@ -41,7 +48,9 @@ double SaturatedShare(const Numerics& n);
 
 /// One line of JSON; what is not finite becomes null. Numerics, if there are any, become an object
 /// with the shares "lost" and "saturated" of the whole model, and in "tensors" those of each tensor
-/// that lost something.
+/// that lost something. Norms by parameter become an object of objects with "grad", "weight",
+/// "update" and, of those that were stepped with a trust ratio, "trust" and, if it is so,
+/// "pinned":true. The name of the first tensor that is not finite is written where there is one.
 std::string StepJson(const StepRecord& record);
 /// The same for an evaluation; `what` is "val" or "test".
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score);

@@ -45,6 +45,24 @@ TEST(Metrics, WhatIsNotFiniteIsNull) {
             R"({"step":7,"val_loss":0.5,"val_accuracy":null})");
 }
 
+TEST(Metrics, LayersAndWhatIsRareAreThereIfKnown) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const StepRecord record{
+      .step = 1,
+      .micro_grad_norm = 0.75,
+      .layers =
+          {{.name = "b", .grad = nan, .weight = 2, .update = 0.5},
+           {.name = "a\"", .grad = 1, .weight = 3, .update = 0, .trust = 0.25, .pinned = true}},
+      .first_nonfinite = "b"};
+  const std::string line = StepJson(record);
+  EXPECT_THAT(line, ::testing::EndsWith(
+                        R"("micro_grad_norm":0.75,"layers":{"b":{"grad":null,"weight":2,"update":)"
+                        R"(0.5},"a\"":{"grad":1,"weight":3,"update":0,"trust":0.25,"pinned":)"
+                        R"(true}},"first_nonfinite":"b"})"));
+  EXPECT_TRUE(json::accept(line));
+  EXPECT_EQ(json::parse(StepJson({.step = 1})).size(), 9u);
+}
+
 TEST(Metrics, NumericsAreSharesOfWhatCanBeLost) {
   const std::vector<Numerics> numerics = {
       {.tensor = "a", .elements = 8, .lost = 4},

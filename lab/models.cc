@@ -45,21 +45,36 @@ class LinearModel : public Model {
   nn::Linear head_{nullptr};
 };
 
+// torch would make the running variances NaN.
+void CheckBatch(bool training, const Tensor& x) {
+  if (!training || x.size(0) > 1) return;
+  throw Error(
+      "train.batch_size leaves a batch of one sample: batch norm needs more than one value of each "
+      "channel");
+}
+
 class Mlp : public Model {
  public:
   Mlp(const ModelConfig& config, int64_t in, int64_t out) : dropout_(config.dropout) {
     for (const int64_t width : config.hidden) {
       layers_.emplace_back(
           register_module(fmt::format("layer{}", layers_.size()), MakeLinear(in, width)));
+      if (config.norm == "batch") {
+        norms_.emplace_back(
+            register_module(fmt::format("bn{}", norms_.size()), nn::BatchNorm1d(width)));
+      }
       in = width;
     }
     head_ = register_module("head", MakeHead(in, out));
   }
 
   Tensor forward(const Tensor& x) override {
+    if (!norms_.empty()) CheckBatch(is_training(), x);
     Tensor y = x.flatten(1);
-    for (nn::Linear& layer : layers_) {
-      y = ::torch::dropout(::torch::gelu(layer(y)), dropout_, is_training());
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      y = layers_[i](y);
+      if (!norms_.empty()) y = norms_[i](y);
+      y = ::torch::dropout(::torch::gelu(y), dropout_, is_training());
     }
     return head_(y);
   }
@@ -67,6 +82,7 @@ class Mlp : public Model {
  private:
   double dropout_;
   std::vector<nn::Linear> layers_;
+  std::vector<nn::BatchNorm1d> norms_;  // one a layer, or none
   nn::Linear head_{nullptr};
 };
 
@@ -221,13 +237,8 @@ class ResNet : public Model {
   }
 
   Tensor forward(const Tensor& x) override {
-    // torch would make the running variances NaN.
-    if (is_training() && x.size(0) == 1 && x.size(2) == kLeastSide && x.size(3) == kLeastSide) {
-      throw Error(fmt::format(
-          "train.batch_size leaves a batch of one sample, whose {0} x {0} pixels become one: batch "
-          "norm needs more than one value of each channel",
-          kLeastSide));
-    }
+    // Of such images one pixel is left in the end.
+    if (x.size(2) == kLeastSide && x.size(3) == kLeastSide) CheckBatch(is_training(), x);
     // With the channels of a pixel side by side, training takes a fifth less time.
     Tensor y = x.contiguous(at::MemoryFormat::ChannelsLast);
     y = ::torch::relu(bn1_(conv1_(y)));
@@ -284,8 +295,10 @@ int64_t Model::ParameterCount() const {
 
 void Model::StoreWeights(at::ScalarType type) {
   for (const auto& module : modules()) {
-    if (module->as<nn::LayerNorm>() != nullptr || module->as<nn::BatchNorm2d>() != nullptr)
+    if (module->as<nn::LayerNorm>() != nullptr || module->as<nn::BatchNorm1d>() != nullptr ||
+        module->as<nn::BatchNorm2d>() != nullptr) {
       continue;
+    }
     for (Tensor& p : module->parameters(false)) p.set_data(p.to(type));
   }
 }

@@ -135,6 +135,41 @@ TEST(Models, BatchNormsStayInFloat32) {
   }
 }
 
+// As torch's formula, from the statistics of the batch in training and the running ones after.
+TEST(Models, AnMlpMayHaveBatchNorm) {
+  ModelConfig config;
+  config.name = "mlp";
+  config.hidden = {5, 4};
+  config.norm = "batch";
+  ::torch::manual_seed(1);
+  const auto model = MakeModel(config, {1, 2, 3}, 3);
+  EXPECT_EQ(model->ParameterCount(), (6 * 5 + 5) + 2 * 5 + (5 * 4 + 4) + 2 * 4 + (4 * 3 + 3));
+  const auto p = model->named_parameters();
+  EXPECT_EQ(Classify("bn0.weight", p["bn0.weight"].sizes().vec()), TensorClass::kNorm);
+  EXPECT_EQ(Classify("bn1.bias", p["bn1.bias"].sizes().vec()), TensorClass::kBias);
+  const at::Tensor x = 2 * ::torch::randn({8, 1, 2, 3}) + 1;
+  const auto expected = [&](bool training) {
+    at::Tensor y = x.flatten(1);
+    for (const char* const layer : {"0", "1"}) {
+      y = at::linear(y, p[std::string("layer") + layer + ".weight"]);  // biases are zero
+      if (training) y = (y - y.mean(0)) / (y.var(0, false) + 1e-5).sqrt();
+      y = at::gelu(y);
+    }
+    return at::linear(y, p["head.weight"]);
+  };
+  model->eval();  // mean 0 and variance 1 before any training
+  EXPECT_TRUE(at::allclose(model->forward(x), expected(false), 1e-4, 1e-5));
+  model->train();
+  EXPECT_TRUE(at::allclose(model->forward(x), expected(true), 1e-4, 1e-5));
+  EXPECT_EQ(model->named_buffers()["bn0.num_batches_tracked"].item<int64_t>(), 1);
+
+  model->StoreWeights(at::kBFloat16);
+  EXPECT_EQ(model->named_parameters()["bn0.weight"].scalar_type(), at::kFloat);
+  EXPECT_EQ(model->named_parameters()["layer0.weight"].scalar_type(), at::kBFloat16);
+  EXPECT_THAT(kudari::testing::ErrorOf([&] { model->forward(x.narrow(0, 0, 1)); }),
+              HasSubstr("train.batch_size leaves a batch of one"));
+}
+
 TEST(Models, ParameterCounts) {
   ModelConfig config = Vit();
   const int64_t block = 2 * 2 * 8 + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8);

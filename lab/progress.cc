@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <sstream>
 #include <string_view>
 
 namespace kudari::lab {
@@ -65,6 +66,23 @@ std::string Bar(const Status& s, size_t width) {
 }
 
 }  // namespace
+
+std::string Wrapped(std::string_view text, size_t indent) {
+  constexpr size_t kWidth = 100;
+  std::string lines(indent, ' ');
+  size_t column = indent;
+  std::istringstream words{std::string(text)};
+  for (std::string word; words >> word;) {
+    if (column > indent && column + 1 + word.size() > kWidth) {
+      lines += "\n" + std::string(indent, ' ');
+      column = indent;
+    }
+    if (column > indent) lines += ' ', ++column;
+    lines += word;
+    column += word.size();
+  }
+  return lines + "\n";
+}
 
 std::string TextTable(const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> widths;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kudari::lab {
@@ -21,6 +22,9 @@ struct Status {
 
 /// Rows of text in aligned columns, two spaces apart; the last column is not padded.
 std::string TextTable(const std::vector<std::vector<std::string>>& rows);
+
+/// Words in lines of at most 100 columns, each with the indentation in front.
+std::string Wrapped(std::string_view text, size_t indent);
 
 /// "0:07", "12:30" or "1:05:00".
 std::string DurationText(double seconds);

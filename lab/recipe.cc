@@ -98,6 +98,11 @@ const std::vector<Option<ModelConfig>>& ModelOptions() {
        .choices = {"mean", "class"},
        .only = {"vit"},
        .doc = "what the head sees: the mean of the tokens, or a class token of its own"},
+      {.name = "norm",
+       .member = &M::norm,
+       .choices = {"none", "batch"},
+       .only = {"mlp"},
+       .doc = "what stands between a hidden layer and its GELU"},
       {.name = "dropout",
        .member = &M::dropout,
        .low = 0,
@@ -209,6 +214,28 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
        .least = 0,
        .most = kMany,
        .doc = "stop after this many evaluations without a new lowest validation loss; 0: never"},
+      {.name = "plateau_factor",
+       .member = &T::plateau_factor,
+       .low = 0,
+       .high = 1,
+       .doc =
+           "multiply all learning rates with this when the validation loss stops getting better, "
+           "as torch's ReduceLROnPlateau; 1: never"},
+      {.name = "plateau_patience",
+       .member = &T::plateau_patience,
+       .least = 0,
+       .most = kMany,
+       .doc = "evaluations in a row without a better validation loss that are borne before that"},
+      {.name = "plateau_threshold",
+       .member = &T::plateau_threshold,
+       .low = 0,
+       .high = kInfinity,
+       .doc = "share of the lowest validation loss by which a better one is lower"},
+      {.name = "plateau_cooldown",
+       .member = &T::plateau_cooldown,
+       .least = 0,
+       .most = kMany,
+       .doc = "evaluations after a reduction that do not count"},
       {.name = "precision",
        .member = &T::precision,
        .choices = {"f32", "bf16", "f16"},
@@ -228,6 +255,14 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
        .doc = "what the loss is multiplied with before it is differentiated, so that small "
               "gradients survive in f16; a step whose gradient overflows is skipped; dynamic: "
               "found in training; auto: dynamic if precision or weights is f16, none otherwise"},
+      {.name = "growth_interval",
+       .member = &T::growth_interval,
+       .least = 1,
+       .most = kMany,
+       .doc = "steps without overflow after which a dynamic loss scale doubles"},
+      {.name = "doctor",
+       .member = &T::doctor,
+       .doc = "say in training, after evaluations, what looks wrong; see kudari doctor"},
   };
   return options;
 }
@@ -245,6 +280,41 @@ const std::vector<Option<HessianConfig>>& HessianOptions() {
        .choices = {"auto", "gnb", "hutchinson"},
        .doc = "gnb: Gauss-Newton-Bartlett, by labels drawn from the model; hutchinson: by "
               "differentiating twice; auto: the one that the rule is made for"},
+  };
+  return options;
+}
+
+const std::vector<Option<FaultConfig>>& FaultOptions() {
+  using F = FaultConfig;
+  static const std::vector<Option<F>> options = {
+      {.name = "missing",
+       .member = &F::missing,
+       .doc = "parameters (a glob on their names) that get no gradient, as behind a detach()"},
+      {.name = "zero",
+       .member = &F::zero,
+       .doc = "parameters (a glob on their names) whose gradient is zero, as behind dead units"},
+      {.name = "init_scale",
+       .member = &F::init_scale,
+       .low = 0,
+       .high = kInfinity,
+       .doc = "factor of the initial weights of all matrices and filters but the last"},
+      {.name = "sum_accumulation",
+       .member = &F::sum_accumulation,
+       .doc = "sum the gradients of optimizer.accumulate batches in place of their mean"},
+      {.name = "bad_begin",
+       .member = &F::bad_begin,
+       .low = 0,
+       .high = 1,
+       .doc = "where a bad stretch of the training samples begins, as a share of all"},
+      {.name = "bad_end",
+       .member = &F::bad_end,
+       .low = 0,
+       .high = 1,
+       .doc = "where it ends; not above bad_begin: there is none"},
+      {.name = "bad",
+       .member = &F::bad,
+       .choices = {"labels", "inputs"},
+       .doc = "what is wrong in it: labels drawn at random, or inputs ten times too large"},
   };
   return options;
 }
@@ -448,7 +518,9 @@ std::string OptimizerText(toml::table& root) {
 std::optional<GradScalerOptions> LossScaling(const TrainConfig& config) {
   const bool dynamic =
       config.loss_scale == "auto" && (config.precision == "f16" || config.weights == "f16");
-  if (dynamic || config.loss_scale == "dynamic") return GradScalerOptions();
+  if (dynamic || config.loss_scale == "dynamic") {
+    return GradScalerOptions{.growth_interval = config.growth_interval};
+  }
   if (config.loss_scale == "auto" || config.loss_scale == "none") return std::nullopt;
   return GradScalerOptions{.init_scale = std::stod(config.loss_scale), .dynamic = false};
 }
@@ -463,6 +535,7 @@ Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
   recipe.data = ReadTable(reader, "data", DataOptions());
   recipe.hessian = ReadTable(reader, "hessian", HessianOptions());
   recipe.train = ReadTable(reader, "train", TrainOptionTable());
+  recipe.fault = ReadTable(reader, "fault", FaultOptions());
   reader.Table("optimizer");
   reader.Finish();
   if (recipe.train.epochs == 0 && recipe.train.steps == 0) recipe.train.epochs = kDefaultEpochs;
@@ -479,6 +552,9 @@ std::string ToToml(const Recipe& recipe) {
          WriteTable("data", DataOptions(), recipe.data) + "\n" +
          WriteTable("hessian", HessianOptions(), recipe.hessian) + "\n" +
          WriteTable("train", TrainOptionTable(), recipe.train) + "\n" +
+         (recipe.fault == FaultConfig()
+              ? ""
+              : WriteTable("fault", FaultOptions(), recipe.fault) + "\n") +
          kudari::ToToml(Complete(recipe.optimizer));
 }
 
@@ -487,7 +563,8 @@ std::vector<Description> DescribeRecipe() {
           DescribeTable("data", "what it is trained on", DataOptions()),
           DescribeTable("hessian", "how rules that use the Hessian's diagonal get it",
                         HessianOptions()),
-          DescribeTable("train", "how it is trained", TrainOptionTable())};
+          DescribeTable("train", "how it is trained", TrainOptionTable()),
+          DescribeTable("fault", "what goes wrong on purpose", FaultOptions())};
 }
 
 }  // namespace kudari::lab

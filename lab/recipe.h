@@ -22,6 +22,7 @@ struct ModelConfig {
   int64_t depth = 4;  // of a resnet 8 unless a recipe says more
   int64_t width = 16;
   std::string pool = "mean";
+  std::string norm = "none";
   double dropout = 0;
 
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
@@ -49,8 +50,12 @@ struct TrainConfig {
   std::string init;
   double min_grad_norm = 0, min_loss_change = 0;
   int64_t early_stopping = 0;
+  double plateau_factor = 1, plateau_threshold = 1e-4;
+  int64_t plateau_patience = 10, plateau_cooldown = 0;
   std::string precision = "f32", weights = "f32";
   std::string loss_scale = "auto";  // or "dynamic", "none" or a number's text
+  int64_t growth_interval = 2000;
+  bool doctor = true;
 
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
 };
@@ -64,6 +69,18 @@ struct HessianConfig {
   friend bool operator==(const HessianConfig&, const HessianConfig&) = default;
 };
 
+/// The [fault] table: what goes wrong on purpose, to see what that looks like and to test
+/// `kudari doctor` with.
+struct FaultConfig {
+  std::string missing, zero;
+  double init_scale = 1;
+  bool sum_accumulation = false;
+  double bad_begin = 0, bad_end = 0;
+  std::string bad = "labels";
+
+  friend bool operator==(const FaultConfig&, const FaultConfig&) = default;
+};
+
 /// Everything that decides about a training run: a plain value that round-trips as TOML.
 struct Recipe {
   ModelConfig model;
@@ -71,6 +88,7 @@ struct Recipe {
   OptimizerSpec optimizer;
   HessianConfig hessian;
   TrainConfig train;
+  FaultConfig fault;
 
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };
@@ -94,7 +112,7 @@ Recipe ReadTrainRecipe(const std::filesystem::path& file,
 /// The recipe with every option spelled out: ParseTrainRecipe(ToToml(recipe)) is the recipe.
 std::string ToToml(const Recipe& recipe);
 
-/// The tables [model], [data], [hessian] and [train] with their options, for listings.
+/// The tables [model], [data], [hessian], [train] and [fault] with their options, for listings.
 std::vector<Description> DescribeRecipe();
 
 }  // namespace kudari::lab

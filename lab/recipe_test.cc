@@ -57,7 +57,8 @@ TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
        {"model.pool=class", "model.name=linear", "model.name=resnet", "data.label_noise=0.4",
         "data.samples=6000", "data.path=a \"b\\c", "train.min_grad_norm=1e-5", "train.steps=12",
         "hessian.every=3", "train.precision=bf16", "train.weights=f16", "train.loss_scale=none",
-        "train.loss_scale=1024.5"}) {
+        "train.loss_scale=1024.5", "train.growth_interval=7", "train.doctor=false",
+        "fault.missing=head.*", "fault.init_scale=0.5", "fault.bad_end=0.25"}) {
     std::string text(kRecipe);
     if (set.starts_with("model.name")) text.erase(text.find("patch"), 10);
     Recipe recipe = ParseTrainRecipe(text, "r.toml", {set});
@@ -218,10 +219,24 @@ TEST(Recipe, MissingFileIsNamed) {
   }
 }
 
+TEST(Recipe, FaultsAreWrittenOnlyIfThereAreAny) {
+  Recipe recipe = ParseTrainRecipe(kRecipe, "r.toml");
+  EXPECT_EQ(ToToml(recipe).find("[fault]"), std::string::npos);
+  recipe.fault.sum_accumulation = true;
+  EXPECT_THAT(ToToml(recipe), HasSubstr("[fault]\nmissing = "));
+}
+
+TEST(Recipe, GrowthIntervalIsThatOfADynamicScale) {
+  const Recipe recipe =
+      ParseTrainRecipe(kRecipe, "r.toml", {"train.precision=f16", "train.growth_interval=7"});
+  EXPECT_EQ(LossScaling(recipe.train)->growth_interval, 7);
+}
+
 TEST(Recipe, DescriptionsHaveDefaultsAndRanges) {
   const std::vector<Description> tables = DescribeRecipe();
-  ASSERT_EQ(tables.size(), 4U);
+  ASSERT_EQ(tables.size(), 5U);
   EXPECT_EQ(tables[3].name, "train");
+  EXPECT_EQ(tables[4].name, "fault");
   for (const Description& d : tables) {
     for (const OptionDescription& o : d.options) {
       EXPECT_NE(o.default_value, "") << o.name;

@@ -15,6 +15,7 @@
 #include "kudari/recipe.h"
 #include "kudari/safetensors.h"
 #include "lab/chart.h"
+#include "lab/progress.h"
 
 namespace kudari::lab {
 namespace {
@@ -378,7 +379,7 @@ std::string ScalingText(const Scaling& s) {
     }
   }
   if (!s.notes.empty()) text += "\n";
-  for (const std::string& note : s.notes) text += "- " + note + "\n";
+  for (const std::string& note : s.notes) text += "- " + Wrapped(note, 2).substr(2);
   return text;
 }
 

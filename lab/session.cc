@@ -21,6 +21,7 @@ Session::Session(Recipe recipe) : recipe_(std::move(recipe)) {
   if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
   data_ = LoadData(recipe_.data, static_cast<uint64_t>(train.seed));
   if (data_.train.Size() == 0) throw Error(fmt::format("{}: no training samples", data_.name));
+  SpoilData(recipe_.fault, static_cast<uint64_t>(train.seed), data_);
   training_ = ToSamples(data_.train, data_);
   validation_ = ToSamples(data_.validation, data_);
   test_ = ToSamples(data_.test, data_);
@@ -29,6 +30,8 @@ Session::Session(Recipe recipe) : recipe_(std::move(recipe)) {
   if (const auto scaling = LossScaling(train)) scaler_.emplace(*scaling);
   ::torch::manual_seed(static_cast<uint64_t>(train.seed));
   model_ = MakeModel(recipe_.model, data_.shape, data_.Outputs());
+  SpoilWeights(recipe_.fault, *model_);
+  faults_.emplace(recipe_.fault, *model_);
   model_->StoreWeights(compute_.weights);
   if (!train.init.empty()) LoadWeights(*model_, train.init);
   OptimizerSpec spec = recipe_.optimizer;
@@ -80,8 +83,23 @@ Evaluation Session::NextLoss(Pass pass) {
       pass == Pass::kPlain ? step_batches_.back() : step_batches_.at(repeated_++);
   const Tensor output = Forward(*model_, batch.x, compute_);
   const Tensor loss = LossOf(loss_, output, batch.y, recipe_.train.label_smoothing);
-  (scaler_ ? scaler_->Scale(loss) : loss).backward();
+  // The engine takes the mean of what it accumulates.
+  const Tensor goal = recipe_.fault.sum_accumulation ? loss * recipe_.optimizer.accumulate : loss;
+  (scaler_ ? scaler_->Scale(goal) : goal).backward();
+  faults_->Apply();
   return {loss.item<double>(), static_cast<double>(batch.size())};
+}
+
+double Session::BatchGradientNorm() const {
+  double squares = 0;
+  for (const Tensor& p : model_->parameters()) {
+    if (!p.grad().defined()) continue;
+    const auto norm = at::linalg_vector_norm(p.grad().to(at::kFloat)).item<double>();
+    squares += norm * norm;
+  }
+  const auto summed = static_cast<double>(recipe_.optimizer.accumulate);
+  return std::sqrt(squares) / (scaler_ ? scaler_->scale() : 1) /
+         (recipe_.fault.sum_accumulation ? summed : 1);
 }
 
 void Session::EndStep(bool skipped) {

@@ -11,6 +11,7 @@
 #include "kudari/torch_amp.h"
 #include "lab/batches.h"
 #include "lab/data.h"
+#include "lab/faults.h"
 #include "lab/models.h"
 #include "lab/objective.h"
 #include "lab/recipe.h"
@@ -48,6 +49,9 @@ class Session {
   /// batches of the step again. No samples if the epoch has no batch left.
   Evaluation NextLoss(Pass pass);
 
+  /// Norm of the gradient that the last plain pass made, of the plain loss.
+  double BatchGradientNorm() const;
+
   /// After every step: forgets its batches and, if the recipe's rules want it now, estimates the
   /// Hessian's diagonal.
   void EndStep(bool skipped);
@@ -65,6 +69,7 @@ class Session {
   std::shared_ptr<Model> model_;
   std::optional<kudari::torch::Optimizer> optimizer_;
   std::optional<kudari::torch::GradScaler> scaler_;
+  std::optional<GradientFaults> faults_;
   std::optional<Batches> batches_;
   std::optional<size_t> lr_index_;
   std::string estimator_;                   // "" if no rule uses the Hessian

@@ -20,6 +20,7 @@
 #include "kudari/torch.h"
 #include "kudari/torch_amp.h"
 #include "lab/components.h"
+#include "lab/doctor.h"
 #include "lab/explain.h"
 #include "lab/layers.h"
 #include "lab/models.h"
@@ -78,6 +79,10 @@ class Run {
   void TakeStep();
   void CheckTracking() const;
   Evaluation NextLoss(Pass pass);
+  bool MeasuresLayers() const {  // in the step being taken
+    const int64_t every = recipe_.train.layers_every;
+    return every > 0 && last_.step % every == 0;
+  }
   void EvaluateNow();
   void CheckStops(const Report& report);
   void Stop(std::string why) {
@@ -87,6 +92,7 @@ class Run {
   bool Stopped() const { return !result_.stopped.empty(); }
   Status Now() const;
   std::string Heading() const;
+  void ReduceRates(double validation_loss);
   std::string PrecisionText() const;
   std::string Summary() const;
 
@@ -110,12 +116,15 @@ class Run {
   int64_t steps_per_epoch_, steps_;
   std::optional<ComponentTracker> tracker_;
   std::optional<LayerNorms> layers_;
+  std::optional<LiveDoctor> doctor_;  // unless the recipe wants none
 
   Clock::time_point start_;
   StepRecord last_;
   TrainResult result_;
   int64_t evaluated_step_ = 0, samples_seen_ = 0;
   EarlyStopping early_stopping_{{.patience = INT64_MAX}};  // knows the lowest validation loss
+  std::optional<ReduceOnPlateau> plateau_;  // of what all learning rates are multiplied with
+  std::vector<Schedule> rates_;             // the recipe's learning rates, beside the tensors
   // Sums over the samples since the last evaluation, and the mean loss of those before it.
   double interval_loss_ = 0, interval_samples_ = 0, former_mean_loss_ = kNan;
   double seconds_ = 0;
@@ -127,6 +136,9 @@ Recipe RecipeOf(const TrainOptions& options) {
   Recipe recipe = ReadTrainRecipe(options.recipe, options.sets);
   if (recipe.train.early_stopping > 0 && recipe.data.validation == 0) {
     throw Error("train.early_stopping needs validation data: data.validation is 0");
+  }
+  if (recipe.train.plateau_factor < 1 && recipe.data.validation == 0) {
+    throw Error("train.plateau_factor needs validation data: data.validation is 0");
   }
   return recipe;
 }
@@ -146,6 +158,7 @@ Run::Run(const TrainOptions& options, std::FILE* console)
   steps_per_epoch_ = (batch_count + accumulate - 1) / accumulate;
   steps_ = train.epochs == 0 ? train.steps : train.epochs * steps_per_epoch_;
   if (train.steps > 0) steps_ = std::min(steps_, train.steps);
+  if (train.doctor) doctor_.emplace(steps_, steps_per_epoch_);
   result_.validation = result_.test = {kNan, kNan};
   result_.best_val_accuracy = kNan;
   if (!options.explain) CheckOutput();
@@ -187,6 +200,18 @@ TrainResult Run::Execute() {
   if (recipe_.train.early_stopping > 0) {
     early_stopping_ = EarlyStopping({.patience = recipe_.train.early_stopping});
   }
+  if (recipe_.train.plateau_factor < 1) {
+    plateau_.emplace(
+        1, ReduceOnPlateauOptions{
+               .factor = recipe_.train.plateau_factor,
+               .improvement = {.threshold = recipe_.train.plateau_threshold, .relative = true},
+               .patience = recipe_.train.plateau_patience,
+               .cooldown = recipe_.train.plateau_cooldown,
+               .eps = 0});
+    for (size_t i = 0; i < optimizer_.engine().tensors().size(); ++i) {
+      rates_.push_back(optimizer_.engine().ScheduleOf(i, "lr"));
+    }
+  }
   const InterruptScope interrupts;
   start_ = Clock::now();
   TrainEpochs();
@@ -223,7 +248,9 @@ Evaluation Run::NextLoss(Pass pass) {
   const Evaluation e = session_.NextLoss(pass);
   if (e.samples == 0) return e;
   if (pass == Pass::kPlain) samples_seen_ += static_cast<int64_t>(e.samples);
-  ++last_.gradients;
+  if (last_.gradients++ == 0 && MeasuresLayers() && recipe_.optimizer.accumulate > 1) {
+    last_.micro_grad_norm = session_.BatchGradientNorm();
+  }
   if (tracker_ && optimizer_.engine().steps() % optimizer_.engine().spec().sharpness->k == 0) {
     const double scale = scaler_ != nullptr ? scaler_->scale() : 1;
     if (pass == Pass::kPlain) {
@@ -240,8 +267,8 @@ void Run::TakeStep() {
   const auto shown = session_.lr_index();
   last_.lr = shown ? optimizer_.engine().Value(*shown, "lr") : kNan;
   last_.gradients = 0;
-  const int64_t every = recipe_.train.layers_every;
-  const bool measures_layers = every > 0 && last_.step % every == 0;
+  last_.micro_grad_norm = kNan;
+  const bool measures_layers = MeasuresLayers();
   if (measures_layers) layers_->Before();
   const std::function<Evaluation(Pass)> closure = [this](Pass pass) { return NextLoss(pass); };
   const Report report =
@@ -250,7 +277,8 @@ void Run::TakeStep() {
   ++last_.step;
   result_.skipped += report.skipped ? 1 : 0;
   result_.gradients += last_.gradients;
-  last_.layers = measures_layers ? layers_->Json(report.loss_scale) : "";
+  last_.layers = measures_layers ? layers_->After(report) : std::vector<LayerLog>();
+  last_.first_nonfinite = report.first_nonfinite;
   last_.components = tracker_ && tracker_->Complete() ? tracker_->Json() : "";
   session_.EndStep(report.skipped);
   last_.loss = report.loss;
@@ -261,6 +289,7 @@ void Run::TakeStep() {
   numerics_.Add(report.numerics);
   last_.seconds = Seconds(start_);
   metrics_->Write(StepJson(last_));
+  if (doctor_) doctor_->Add(last_);
   const double samples = static_cast<double>(samples_seen_ - seen_before);
   interval_samples_ += samples;
   interval_loss_ += samples * report.loss;
@@ -303,10 +332,12 @@ void Run::EvaluateNow() {
     }
     result_.validation = score;
     metrics_->Write(ScoreJson(last_.step, "val", score));
+    if (doctor_) doctor_->Add(EvaluationLog{last_.step, score.loss, score.accuracy});
     if (!(score.accuracy <= result_.best_val_accuracy)) result_.best_val_accuracy = score.accuracy;
     if (!std::isfinite(score.loss)) {
       return Diverge(fmt::format("the validation loss is {}", score.loss));
     }
+    if (plateau_) ReduceRates(score.loss);
     if (early_stopping_.Observe(score.loss)) {
       Stop(fmt::format("no new lowest validation loss in {} evaluations (train.early_stopping)",
                        train.early_stopping));
@@ -321,6 +352,18 @@ void Run::EvaluateNow() {
   former_mean_loss_ = mean_loss;
   interval_loss_ = interval_samples_ = 0;
   progress_.Evaluation(Now());
+  if (!doctor_) return;
+  for (const Finding& f : doctor_->New()) {
+    progress_.Text(fmt::format("doctor, at step {}: {}\n", last_.step, FindingLine(f)));
+  }
+}
+
+void Run::ReduceRates(double validation_loss) {
+  const double before = plateau_->value(), now = plateau_->Observe(validation_loss);
+  if (now == before) return;
+  for (size_t i = 0; i < rates_.size(); ++i) {
+    optimizer_.engine().SetSchedule(i, "lr", now * rates_[i]);
+  }
 }
 
 Status Run::Now() const {
@@ -400,6 +443,10 @@ std::string Run::Summary() const {
     rows.push_back({"validation loss", fmt::format("{:.4f}, lowest {:.4f}", result_.validation.loss,
                                                    early_stopping_.best().value_or(kNan))});
   }
+  if (plateau_) {
+    rows.push_back({"plateau", fmt::format("learning rates are {:g} of the recipe's in the end",
+                                           plateau_->value())});
+  }
   if (std::isfinite(result_.validation.accuracy)) {
     rows.push_back(
         {"validation accuracy", fmt::format("{}, best {}", Percent(result_.validation.accuracy),
@@ -413,6 +460,14 @@ std::string Run::Summary() const {
   }
   for (auto& row : numerics_.Rows(recipe_.optimizer.precision, recipe_.train.weights)) {
     rows.push_back(std::move(row));
+  }
+  if (doctor_) {
+    std::vector<std::string> verdicts;
+    for (const Finding& f : doctor_->AtTheEnd()) verdicts.emplace_back(InfoOf(f).name);
+    rows.push_back({"doctor", verdicts.empty()
+                                  ? "nothing wrong"
+                                  : fmt::format("{}; kudari doctor {}", fmt::join(verdicts, ", "),
+                                                out_.string())});
   }
   std::vector<std::string> files = {(out_ / "metrics.jsonl").string(),
                                     (out_ / "recipe.toml").string()};

@@ -24,6 +24,7 @@
 #include "lab/models.h"
 #include "lab/objective.h"
 #include "lab/recipe.h"
+#include "lab/run_log.h"
 #include "lab/text_file.h"
 #include "lab/weights.h"
 #include "tests/support/errors.h"
@@ -256,6 +257,122 @@ TEST_F(TrainTest, MeasuresLayersEverySoManySteps) {
   EXPECT_TRUE(Metrics("layers").empty());
 }
 
+TEST_F(TrainTest, FaultsTakeGradientsAway) {
+  Go(Options({"fault.missing=blocks.0.fc1.*", "fault.zero=head.weight", "train.layers_every=5",
+              "optimizer.weight_decay=0"}));
+  for (const json& line : Metrics("layers")) {
+    const json& layers = line["layers"];
+    for (const char* name : {"blocks.0.fc1.weight", "blocks.0.fc1.bias"}) {
+      EXPECT_TRUE(layers[name]["grad"].is_null()) << name;
+      EXPECT_EQ(layers[name]["update"], 0) << name;
+    }
+    EXPECT_EQ(layers["head.weight"]["grad"], 0);
+    EXPECT_EQ(layers["head.weight"]["update"], 0);
+    EXPECT_GT(layers["head.bias"]["update"], 0);
+  }
+  EXPECT_THAT(console_, ::testing::ContainsRegex("\ndoctor +dead_tensors; kudari doctor "));
+  EXPECT_EQ(MessageOf(Options({"fault.zero=no.*"})), "fault.zero = \"no.*\" matches no parameter");
+}
+
+TEST_F(TrainTest, FaultsScaleTheFirstWeights) {
+  const auto weights = [&](const std::string& scale) {
+    Go(Options({"fault.init_scale=" + scale, "train.layers_every=100"}));
+    return Metrics("layers")[0]["layers"];
+  };
+  const json one = weights("1"), four = weights("4");
+  for (const auto& [name, norms] : one.items()) {
+    const bool matrix = name.ends_with("weight") && name.find("norm") == std::string::npos;
+    const double factor = (matrix || name == "pos_embed") && name != "head.weight" ? 4 : 1;
+    EXPECT_NEAR(four[name]["weight"].get<double>(), factor * norms["weight"].get<double>(), 1e-4)
+        << name;
+  }
+}
+
+TEST_F(TrainTest, AccumulationIsMeasuredAndMayBeASum) {
+  const auto first = [&](const std::string& sum) {
+    Go(Options({"optimizer.accumulate=4", "train.batch_size=8", "train.layers_every=1",
+                "fault.sum_accumulation=" + sum}));
+    return Metrics("micro_grad_norm")[0];
+  };
+  const json mean = first("false"), sum = first("true");
+  EXPECT_NEAR(sum["grad_norm"].get<double>(), 4 * mean["grad_norm"].get<double>(), 1e-4);
+  EXPECT_NEAR(sum["micro_grad_norm"].get<double>(), mean["micro_grad_norm"].get<double>(), 1e-6);
+  EXPECT_EQ(sum["loss"], mean["loss"]);
+  EXPECT_THAT(console_, ::testing::ContainsRegex("\ndoctor +accumulation_sum; kudari doctor "));
+  // Of one batch there is nothing to say.
+  Go(Options({"train.layers_every=1"}));
+  EXPECT_TRUE(Metrics("micro_grad_norm").empty());
+}
+
+TEST_F(TrainTest, TheDoctorSpeaksWhileTrainingAndCanBeSilent) {
+  const std::vector<std::string> wild = {"optimizer.rule=sgd", "optimizer.lr=1e4", "train.loss=mse",
+                                         "train.epochs=20"};
+  Go(Options(wild));
+  EXPECT_THAT(console_, ::testing::ContainsRegex("\ndoctor +diverged; kudari doctor "));
+  EXPECT_THAT(ReadRunLog(dir_ / "out").first_nonfinite, ::testing::Not(::testing::IsEmpty()));
+  std::vector<std::string> silent = wild;
+  silent.push_back("train.doctor=false");
+  Go(Options(silent));
+  EXPECT_EQ(console_.find("doctor"), std::string::npos);
+  Go(Options({"train.label_smoothing=0", "data.label_noise=0.5", "train.epochs=40",
+              "optimizer.weight_decay=0"}));
+  EXPECT_THAT(console_, ::testing::ContainsRegex("\ndoctor, at step [0-9]+: overfitting \\("));
+}
+
+TEST_F(TrainTest, LayersHaveTheTrustRatiosOfRulesThatHaveThem) {
+  // lars, without momentum yet, takes lr trust |w| for a step at first, weight decay or not; biases
+  // are not adapted, and larc's rate is lr where trust is large.
+  Go(Options({"optimizer.rule=lars", "optimizer.lr=0.5", "optimizer.trust=0.01",
+              "optimizer.weight_decay=0", "train.layers_every=5"}));
+  for (const json& line : Metrics("layers")) {
+    size_t adapted = 0;
+    for (const auto& [name, norms] : line["layers"].items()) {
+      if (!norms.contains("trust")) continue;
+      ++adapted;
+      EXPECT_FALSE(norms.contains("pinned")) << name;
+      const double ratio = norms["trust"], weight = norms["weight"], grad = norms["grad"];
+      EXPECT_NEAR(ratio, 0.01 * weight / grad, 1e-4 * ratio) << name;
+      if (line["step"] == 1) {
+        EXPECT_NEAR(norms["update"].get<double>(), 0.5 * 0.01 * weight, 1e-4 * weight) << name;
+      }
+    }
+    EXPECT_GT(adapted, 0U);
+    EXPECT_LT(adapted, line["layers"].size());
+    EXPECT_FALSE(line["layers"]["head.bias"].contains("trust"));
+  }
+  Go(Options({"optimizer.rule=larc", "optimizer.lr=1e-4", "optimizer.trust=1000"}));
+  const json larc = Metrics("layers")[0]["layers"]["head.weight"];
+  EXPECT_EQ(larc["trust"], 1);
+  EXPECT_EQ(larc["pinned"], true);
+}
+
+TEST_F(TrainTest, ItsLogCanBeRead) {
+  Go(Options({"optimizer.rule=lamb", "train.layers_every=5"}));
+  const std::vector<json> lines = Metrics("lr");
+  const RunLog log = ReadRunLog(dir_ / "out");
+  ASSERT_EQ(log.steps.size(), lines.size());
+  for (size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_EQ(log.steps[i].step, lines[i]["step"]);
+    EXPECT_EQ(log.steps[i].loss, lines[i]["loss"]);
+    EXPECT_EQ(log.steps[i].lr, lines[i]["lr"]);
+    EXPECT_EQ(log.steps[i].grad_norm, lines[i]["grad_norm"]);
+  }
+  ASSERT_EQ(log.evaluations.size(), 2U);
+  EXPECT_EQ(log.evaluations[1].accuracy, Metrics("val_accuracy")[1]["val_accuracy"]);
+  const json layers = Metrics("layers")[1];
+  ASSERT_EQ(log.layers.size(), 4U);
+  EXPECT_EQ(log.layers[1].step, 6);
+  ASSERT_EQ(log.layers[1].tensors.size(), layers["layers"].size());
+  for (const LayerLog& layer : log.layers[1].tensors) {
+    const json& norms = layers["layers"][layer.name];
+    EXPECT_EQ(layer.grad, norms["grad"]);
+    EXPECT_EQ(layer.trust, norms["trust"]);
+    EXPECT_EQ(layer.pinned, norms.contains("pinned"));
+  }
+  EXPECT_EQ(log.steps_per_epoch, 8);
+  EXPECT_EQ(log.planned_steps, 16);
+}
+
 TEST_F(TrainTest, EvaluatesEverySoManySteps) {
   Go(Options({"train.eval_every=5"}));
   std::vector<int64_t> at;
@@ -283,6 +400,35 @@ TEST_F(TrainTest, StopsEarlyOnValidation) {
   EXPECT_EQ(result.steps, 4 * 8);
   EXPECT_THAT(MessageOf(Options({"train.early_stopping=3", "data.validation=0"})),
               HasSubstr("train.early_stopping needs validation data"));
+}
+
+TEST_F(TrainTest, ReducesLearningRatesOnAPlateau) {
+  // No evaluation is better than the first by that much; the third is one too many.
+  std::vector<std::string> sets = {"train.plateau_threshold=0.99", "train.plateau_patience=1",
+                                   "train.plateau_factor=0.5", "train.epochs=6",
+                                   "optimizer.lr=1e-2 * linear(100)"};
+  Go(Options(sets));
+  const auto steps = Metrics("lr");
+  ASSERT_EQ(steps.size(), 48U);
+  for (size_t s = 0; s < steps.size(); ++s) {
+    const double share = s < 3 * 8 ? 1 : s < 5 * 8 ? 0.5 : 0.25;
+    EXPECT_DOUBLE_EQ(steps[s]["lr"].get<double>(),
+                     share * 1e-2 * (1 - static_cast<double>(s) / 100))
+        << s;
+  }
+
+  // Without any rate nothing moves, in no group.
+  WriteRecipe(std::string(kRecipe) + "[[optimizer.group]]\nmatch = \"head.*\"\nlr = 3e-3\n");
+  sets[2] = "train.plateau_factor=0";
+  Go(Options(sets, "six"));
+  sets[3] = "train.epochs=3";
+  Go(Options(sets, "three"));
+  EXPECT_EQ(ReadTextFile(dir_ / "six/model.safetensors"),
+            ReadTextFile(dir_ / "three/model.safetensors"));
+  EXPECT_THAT(MessageOf(Options({"train.plateau_factor=0.1", "data.validation=0"})),
+              HasSubstr("train.plateau_factor needs validation data"));
+  EXPECT_THAT(MessageOf(Options({"train.plateau_factor=2"})),
+              HasSubstr("train.plateau_factor: 2 is outside [0, 1]"));
 }
 
 TEST_F(TrainTest, StopsOnSmallGradientAndSmallChange) {
@@ -337,7 +483,8 @@ TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
               "[[optimizer.group]]\nmatch = \"head.*\"\nrule = \"sgd\"\nlr = 0.1\n"
               "[[optimizer.classify]]\nmatch = \"blocks.0.proj.*\"\nclass = \"embedding\"\n");
   TrainOptions options = Options({"optimizer.no_decay=[\"bias\", \"norm\"]",
-                                  "optimizer.fallback={rule=\"adamw\", lr=1e-3, beta1=0.8}"});
+                                  "optimizer.fallback={rule=\"adamw\", lr=1e-3, beta1=0.8}",
+                                  "optimizer.group.0.l2=1e-4"});
   options.explain = true;
   Go(options);
   const auto row = [](const std::string& text) { return ::testing::ContainsRegex("\n" + text); };
@@ -352,7 +499,7 @@ TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
   // Then each rule's options: three matrices, the head's two, and the rest.
   EXPECT_THAT(console_, row("recipe +3 of 19 +adamw +beta1 = 0.9, "));
   EXPECT_THAT(console_, row("fallback +14 of 19 +adamw +beta1 = 0.8, "));
-  EXPECT_THAT(console_, row("group 0 +2 of 19 +sgd +lr = 0.1, weight_decay = 0\n"));
+  EXPECT_THAT(console_, row("group 0 +2 of 19 +sgd +l2 = 1e-04, lr = 0.1, weight_decay = 0\n"));
   EXPECT_FALSE(fs::exists(dir_ / "out"));
 }
 

@@ -4,6 +4,7 @@
 // Everything that most programs need.
 #include "kudari/batch_scaling.h"
 #include "kudari/controllers.h"
+#include "kudari/doctor.h"
 #include "kudari/error.h"
 #include "kudari/grad_scaler.h"
 #include "kudari/lr_range.h"

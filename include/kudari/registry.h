@@ -103,7 +103,8 @@ struct RuleEntry {
   std::vector<std::string> slots;    ///< at most kMostSlots
   std::vector<SlotKind> slot_kinds;  ///< beside slots
   std::vector<std::pair<std::string, double>>
-      memory;  ///< names, initial values; at most kMostMemory
+      memory;                    ///< names, initial values; at most kMostMemory
+  bool decoupled_decay = false;  ///< whether lr weight_decay p is taken from p itself
   size_t coeff_count = 0;
   /// Writes coeff_count coefficients of a tensor's t-th update, t >= 1, and moves its memory on;
   /// `values` in the order of `options`.
@@ -113,6 +114,8 @@ struct RuleEntry {
   bool adapts_vectors = true;                 ///< for rules with norms
   /// The coefficients of the second pass.
   void (*adapt)(const double* values, int64_t t, const double* norms, double* out) = nullptr;
+  /// What the second pass's step is multiplied with; null for a rule that has no such ratio.
+  TrustRatio (*trust)(const double* values, const double* norms) = nullptr;
   ScalarPasses<float> scalar;
   ScalarPasses<double> scalar64;
   /// Index in the library's table of SIMD kernels; -1: only the scalar passes exist.
@@ -293,6 +296,11 @@ void AdaptedCoeffs(const double* values, int64_t t, const double* norms, double*
   WriteCoeffs(RuleOf<R>(values).At(t, std::span<const double>(norms, kNormsOf<R>)), out);
 }
 
+template <class R>
+TrustRatio RatioOf(const double* values, const double* norms) {
+  return RuleOf<R>(values).Ratio(std::span<const double>(norms, kNormsOf<R>));
+}
+
 /// The description part of an entry.
 template <class R>
 RuleEntry DescribedEntry() {
@@ -306,6 +314,7 @@ RuleEntry DescribedEntry() {
   e.paper = R::kPaper;
   if constexpr (requires { R::kUse; }) e.use = R::kUse;
   if constexpr (requires { R::kTorch; }) e.torch = R::kTorch;
+  if constexpr (requires { R::kDecoupledDecay; }) e.decoupled_decay = R::kDecoupledDecay;
   const R defaults;
   for (const auto& f : R::kFields) {
     e.options.push_back(
@@ -372,6 +381,9 @@ RuleEntry MakeEntry() {
     e.state_pass = R::kStatePass;
     e.adapts_vectors = R::kAdaptsVectors;
     e.adapt = &internal::AdaptedCoeffs<R>;
+    if constexpr (requires(const R& r, std::span<const double> norms) { r.Ratio(norms); }) {
+      e.trust = &internal::RatioOf<R>;
+    }
   }
   e.scalar = internal::Scalar<float, R>::Passes();
   e.scalar64 = internal::Scalar<double, R>::Passes();

@@ -46,6 +46,12 @@ enum class StatePass {
   kUpdate    ///< Measure sees parameter and gradient alone; Update updates it
 };
 
+/// What a rule with norms multiplies the step of a tensor with.
+struct TrustRatio {
+  double ratio;
+  bool pinned;  ///< it is the rule's bound, or one because a norm is zero
+};
+
 /// Bytes of memory that a step has to read and write, at least.
 struct MemoryTraffic {
   int64_t read = 0, written = 0;
@@ -88,12 +94,18 @@ inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2
 //                that updated the state it is Update(c, V& p, slot0, ...). At(t), without norms,
 //                gives those of the first pass, and of the second for tensors that are not adapted
 //                (see OptimizerSpec::no_adapt; kAdaptsVectors says whether bias and norm tensors
-//                are adapted when the spec does not say). See rules/lamb.h.
+//                are adapted when the spec does not say). If it scales each tensor's step,
+//                TrustRatio Ratio(std::span<const double> norms) const tells by how much, for the
+//                Report. See rules/lamb.h.
 //   kHessian     true: the last slot is of the Hessian's diagonal. Update reads it alone, and
 //                Curvature(c, V estimate, slot&) takes an estimate into it, see
 //                Optimizer::UpdateHessian and rules/sophia.h.
 //   kEvaluation  true: Evaluated(c, V& p, slot0, ...) turns the parameter into the one that is to
 //                be evaluated. See rules/schedule_free_adamw.h.
+//
+//   kDecoupledDecay  true: weight_decay takes a multiple of lr weight_decay p from p, beside what
+//                the gradient does, so that the decay can be made independent of lr, see
+//                OptimizerSpec::decay.
 //
 // A rule that steps whole tensors has the description alone, and the functions that MakeWholeEntry
 // asks for. See rules/adafactor.h.

@@ -24,6 +24,8 @@ struct Group {
   std::string rule = {};                  ///< "": the rule of the spec
   /// Replace the spec's options; a group with another rule starts from that rule's defaults.
   Options options = {};
+  /// Replace the spec's penalties.
+  std::optional<Schedule> l1 = std::nullopt, l2 = std::nullopt;
 
   friend bool operator==(const Group&, const Group&) = default;
 };
@@ -34,6 +36,12 @@ struct Fallback {
   Options options = {};
 
   friend bool operator==(const Fallback&, const Fallback&) = default;
+};
+
+/// What weight_decay is multiplied with.
+enum class Decay {
+  kRule,        ///< what the rule's formula says; where it is decoupled, the learning rate
+  kIndependent  ///< the learning rate over the number in front of its schedule
 };
 
 /// Adaptive gradient clipping (Brock et al., arXiv:2102.06171, Section 4): the gradient of each
@@ -208,6 +216,17 @@ struct OptimizerSpec {
   Options options;
   /// The last group that matches a tensor decides about it.
   std::vector<Group> groups;
+  /// Penalties l1 |p| + l2 p^2 / 2, [0, inf), for any rule: l1 sign(p) + l2 p, of the weights that
+  /// the step begins with, is added to the gradient that the rule sees, after unscaling, clipping
+  /// and centralisation, where a coupled weight decay would be. Norms in reports are without them.
+  /// Tensors whose weight_decay is zero by their class have none either. Unset: off.
+  std::optional<Schedule> l1, l2;
+  /// With kIndependent the decoupled weight decay follows the schedule of the learning rate but not
+  /// its height (Loshchilov & Hutter, arXiv:1711.05101, Algorithm 2): p loses
+  /// lr(t) / base * weight_decay of itself in a step, where base is the product of the numbers
+  /// among the factors of lr, 1e-3 in 1e-3 * warmup(100) * cosine(2000). It stays what it is when
+  /// SetSchedule changes lr. Rules that add the decay to the gradient cannot have it.
+  Decay decay = Decay::kRule;
   /// Classes whose weight_decay is zero, whatever their group says.
   std::vector<TensorClass> no_decay;
   /// Classes that rules with a trust ratio neither adapt nor decay; unset: bias and norm for rules

@@ -150,6 +150,14 @@ struct Numerics {
   int64_t saturated = 0;
 };
 
+/// What a rule with norms (lamb, lars and their kin) multiplied a tensor's step with.
+struct Trust {
+  std::string_view tensor = {};  ///< its name; valid as long as the optimiser
+  double ratio = 1;              ///< of larc and lambc at most 1
+  /// The ratio is not one of norms: it is the rule's bound, or 1 because a norm is zero.
+  bool pinned = false;
+};
+
 /// What a step did.
 struct Report {
   double loss = kNotMeasured;
@@ -166,6 +174,9 @@ struct Report {
   std::string_view first_nonfinite = {};
   /// Of each tensor that was stepped, if Precision::check asks for it; valid until the next step.
   std::span<const Numerics> numerics = {};
+  /// Of each tensor that was stepped with a trust ratio, that is by a rule that has one and not
+  /// excluded by OptimizerSpec::no_adapt; valid until the next step.
+  std::span<const Trust> trust = {};
   /// Memory that the step had to read and write, in bytes.
   int64_t bytes_read = 0, bytes_written = 0;
 };

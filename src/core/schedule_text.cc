@@ -26,6 +26,14 @@ std::optional<double> NumberOf(std::string_view text) {
   return x;
 }
 
+std::optional<double> LeadingNumber(std::string_view text) {
+  std::optional<double> product;
+  for (const std::string_view factor : SplitOutside(text, " * ")) {
+    if (const auto number = NumberOf(factor)) product = product.value_or(1) * *number;
+  }
+  return product;
+}
+
 std::optional<int64_t> WarmupSteps(std::string_view text) {
   constexpr std::string_view kName = "warmup(";
   const size_t at = text.find(kName);

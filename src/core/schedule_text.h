@@ -17,6 +17,10 @@ std::vector<std::string_view> SplitOutside(std::string_view text, std::string_vi
 /// The number that the whole text is, if it is one.
 std::optional<double> NumberOf(std::string_view text);
 
+/// The product of the numbers among a product's factors, if there are any: 2e-3 of
+/// 2e-3 * warmup(100).
+std::optional<double> LeadingNumber(std::string_view text);
+
 /// The steps of the first warm-up that a text names.
 std::optional<int64_t> WarmupSteps(std::string_view text);
 

@@ -412,6 +412,17 @@ HWY_INLINE auto WithGradients(const GradientForm<float>& form, const float* g, c
                                                              : f(Gradients<false>{form, g});
 }
 
+void Penalize(const GradientForm<float>& form, float l1, float l2, const float* p, const float* g,
+              size_t n, float* HWY_RESTRICT out) {
+  WithGradients(form, g, [=](const auto& x) HWY_ATTR {
+    ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
+      using V = F32<decltype(d)>;
+      const V old(hn::LoadU(d, p + i));
+      hn::StoreU(Fma(V(l1), Sign(old), Fma(V(l2), old, x(i, d))).v, d, out + i);
+    });
+  });
+}
+
 // The squares of vectors of a row of n elements: sixteen lanes at a time, then one by one.
 template <class F>
 HWY_INLINE double RowSum(size_t n, const F& vector) {
@@ -550,6 +561,7 @@ internal::KernelSet Set(std::string_view target) {
           {&RowSquares, &RowColumns, &RowWeightedSquares, &RowApply, &RowVary, &RowApplyVaried},
           &AddScaled,
           &Adapt,
+          &Penalize,
           &CompiledFor};
 }
 

@@ -54,6 +54,11 @@ struct RowPasses {
 template <class T>
 RowPasses<T> ScalarRows();
 
+/// out <- x + l2 p + l1 sign(p), each product and sum rounded once, where x is what `form` makes of
+/// g: the gradient with those of the penalties l1 |p| and l2 p^2 / 2. sign(0) is 0.
+using PenalizeFn = void (*)(const GradientForm<float>& form, float l1, float l2, const float* p,
+                            const float* g, size_t n, float* out);
+
 /// What is compiled once for each instruction set. All give the same bits.
 struct KernelSet {
   std::string_view target;  ///< "avx512", "avx2", "neon" or "scalar"
@@ -70,6 +75,7 @@ struct KernelSet {
   void (*add_scaled)(float* y, const float* x, float a, size_t n);
   /// out <- (|w| + eta) x, rounded twice.
   void (*adapt)(const float* w, const float* x, float eta, size_t n, float* out);
+  PenalizeFn penalize;
   /// The instruction set that the code was in fact compiled for, by Highway's name.
   std::string_view (*compiled_for)();
 

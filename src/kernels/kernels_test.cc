@@ -332,6 +332,28 @@ TEST_P(KernelTest, AdaptRoundsTwice) {
   }
 }
 
+TEST_P(KernelTest, PenalizeAddsToTheClampedGradient) {
+  Random random(9);
+  for (const float limit : {0.25F, std::numeric_limits<float>::infinity()}) {
+    for (size_t n = 0; n < 70; ++n) {
+      std::vector<float> p = random.Floats(n), g = random.Floats(n);
+      for (size_t i = 0; i < n; i += 5) p[i] = i % 2 == 0 ? 0.0F : -0.0F;
+      if (n > 3) g[3] = std::numeric_limits<float>::quiet_NaN();
+      Guarded out(std::vector<float>(n, 7.0F));
+      set().penalize({0.5F, 0.1F, limit}, 0.3F, 0.7F, Guarded(p).data(), Guarded(g).data(), n,
+                     out.data());
+      const std::vector<float> result = out.values();
+      for (size_t i = 0; i < n; ++i) {
+        const float seen = std::fma(0.5F, g[i], 0.1F);
+        const float clamped = std::isnan(seen) ? seen : std::clamp(seen, -limit, limit);
+        const float sign = p[i] == 0 ? 0.0F : std::copysign(1.0F, p[i]);
+        const float expected = std::fma(0.3F, sign, std::fma(0.7F, p[i], clamped));
+        EXPECT_TRUE(std::isnan(expected) ? std::isnan(result[i]) : result[i] == expected) << i;
+      }
+    }
+  }
+}
+
 TEST_P(KernelTest, AddProductsIsExactInDouble) {
   Random random(7);
   for (size_t n = 0; n < 70; ++n) {

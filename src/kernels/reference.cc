@@ -47,6 +47,11 @@ T Formed(const GradientForm<T>& form, T g) {
   return x > form.limit ? form.limit : x < -form.limit ? -form.limit : x;
 }
 
+void Penalize(const GradientForm<float>& form, float l1, float l2, const float* p, const float* g,
+              size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) out[i] = Fma(l1, Sign(p[i]), Fma(l2, p[i], Formed(form, g[i])));
+}
+
 template <class T>
 double RowSquares(const GradientForm<T>& form, const T* g, size_t n) {
   double lanes[16] = {};
@@ -132,9 +137,9 @@ template RowPasses<double> ScalarRows<double>();
 std::vector<RuleEntry> ElementwiseRules() { return Entries(AllRules()); }
 
 const KernelSet& ScalarKernels() {
-  static const KernelSet set = {"scalar",   nullptr,      &AddSquares,
-                                &Add,       &AddProducts, ScalarRows<float>(),
-                                &AddScaled, &Adapt,       &CompiledFor};
+  static const KernelSet set = {
+      "scalar",   nullptr, &AddSquares, &Add,        &AddProducts, ScalarRows<float>(),
+      &AddScaled, &Adapt,  &Penalize,   &CompiledFor};
   return set;
 }
 

@@ -163,6 +163,38 @@ std::vector<Description> DescribeAll(const Registry& registry) {
                  .paper = "Yong et al., Gradient Centralization, arXiv:2004.01461",
                  .options = {{"centralize", "false", "true or false", "whether to"}}});
   all.push_back(
+      {.kind = "regulariser",
+       .name = "l1",
+       .summary = "Pulls weights towards zero by a constant: many come near it",
+       .formula = "g <- g + l1 sign(p), after clipping, for any rule; sign(0) = 0",
+       .paper = "Tibshirani, Regression Shrinkage and Selection via the Lasso, 1996",
+       .use = "to make most weights negligible: they end near zero, the nearer the lower the last "
+              "learning rates are",
+       .options = {{"l1", "", "[0, inf), or a schedule", "strength; a group may have its own"}}});
+  all.push_back(
+      {.kind = "regulariser",
+       .name = "l2",
+       .summary = "Pulls weights towards zero in proportion: a coupled weight decay for any rule",
+       .formula = "g <- g + l2 p, after clipping",
+       .paper = "Loshchilov & Hutter, Decoupled Weight Decay Regularization, arXiv:1711.05101",
+       .use = "rules that divide by the gradient's size, as adam, divide this by it, too: a weight "
+              "decays the less, the larger its gradients are; docs/weight-decay.md",
+       .torch = "as weight_decay of torch's Adam, SGD and other rules that are not decoupled",
+       .options = {{"l2", "", "[0, inf), or a schedule", "strength; a group may have its own"}}});
+  all.push_back(
+      {.kind = "regulariser",
+       .name = "decay",
+       .summary = "Decoupled weight decay that does not depend on the height of lr",
+       .formula =
+           "p <- p - lr(t) / base weight_decay p, base: the number in front of lr's schedule",
+       .paper = "Loshchilov & Hutter, Decoupled Weight Decay Regularization, arXiv:1711.05101, "
+                "Algorithm 2",
+       .use = "weight_decay is then that of the rule times the number in front of lr: 1e-4 where "
+              "adamw with lr 1e-3 has 0.1. docs/weight-decay.md has what that does to tuning",
+       .torch = "None; it is big_vision's form",
+       .options = {{"decay", "\"rule\"", "\"rule\" or \"independent\"",
+                    "independent: for rules with decoupled decay"}}});
+  all.push_back(
       {.kind = "averager",
        .name = "lookahead",
        .summary = "Slow weights that the fast ones return to every k steps",

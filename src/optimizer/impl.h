@@ -79,8 +79,18 @@ struct Cohort {
   size_t users = 0;                 // tensors; SetSchedule may leave a cohort without
   RuleKernels kernels;              // null: the rule's scalar passes
   std::vector<Schedule> schedules;  // in the order of rule.options
+  // What a penalty adds to the gradient; no function: there is none.
+  Schedule l1 = 0, l2 = 0;
+  PenalizeFn penalize = nullptr;
+  float l1_now = 0, l2_now = 0;
+  double base_lr = 1;  // that weight_decay is divided by
   bool constant = true;
   std::vector<double> values;  // at the step being taken
+
+  /// Sets an option's value, a weight decay relative to base_lr.
+  void SetValue(size_t option, double value);
+  /// Notes whether all schedules are constant.
+  void SetConstant();
 
   // Coefficients by the number of updates that a tensor has had and by its memory before and after;
   // most tensors have the same.
@@ -116,9 +126,10 @@ struct Slotted {
   std::vector<GradientForm<float>> units = {};  // of the step being taken
   std::vector<float> adapted = {};              // coefficients of the second pass
   Coded gradient = {};                          // of the step being taken; no data: none
-  bool coded = false;                           // whether an array is not float32
-  CodedFn fused = nullptr;                      // the update of these formats, if there is one
-  Numerics numerics = {};                       // of the step being taken
+  bool coded = false;  // whether passes go by blocks of kCodeBlock: for the formats, or a penalty
+  CodedFn fused = nullptr;  // the update of these formats, if there is one
+  Numerics numerics = {};   // of the step being taken
+  TrustRatio trust = {};    // of the same, if it has one
 
   bool HasGradient() const { return gradient.data != nullptr; }
 };
@@ -177,6 +188,7 @@ struct Optimizer::Impl final : Engine {
   const internal::KernelSet* kernels;
   const internal::Codecs* codecs;  // of the same instruction set
   std::vector<Numerics> numerics;  // what the report shows
+  std::vector<Trust> trust;        // the same
   Parallel parallel_;
   double loss_scale_ = 1;  // of the step being taken
   std::unique_ptr<Source> source;
@@ -235,7 +247,7 @@ struct Optimizer::Impl final : Engine {
   void AllocateScratch();
   static void ClearSlot(internal::Slotted& s, size_t k);
   void StartMaster(internal::Slotted& s);
-  static int64_t CopiedSize(const internal::Slotted& s);
+  int64_t CopiedSize(const internal::Slotted& s) const;
   void SetKeys(size_t index);
 
   // A step tensor by tensor, release.cc.

@@ -93,7 +93,7 @@ MemoryPlan Optimizer::Memory() const {
         spec.accumulate > 1 ? internal::Format::kFloat32 : internal::FormatOf(tensor.GradType());
     s.state.clear();
     for (const internal::Format format : s.slot_formats) s.state.push_back({.format = format});
-    s.coded = internal::IsCoded(s);
+    s.coded = internal::IsCoded(s) || impl.cohorts[s.cohort].penalize != nullptr;
 
     const auto n = static_cast<size_t>(s.size);
     TensorBytes bytes{.name = tensor.name,
@@ -120,7 +120,7 @@ MemoryPlan Optimizer::Memory() const {
     }
     if (rule.whole != nullptr && s.size > 0) {
       int64_t& most = s.size <= internal::kSideBySide ? small : largest;
-      most = std::max(most, rule.whole->ScratchSize(tensor.shape) + Impl::CopiedSize(s));
+      most = std::max(most, rule.whole->ScratchSize(tensor.shape) + impl.CopiedSize(s));
     }
   }
   constexpr auto kFloat = static_cast<int64_t>(sizeof(float));

@@ -5,6 +5,7 @@
 
 #include "averagers/averagers.h"
 #include "core/nearest.h"
+#include "core/schedule_text.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/stages.h"
@@ -39,6 +40,30 @@ int64_t UnitSize(const std::vector<int64_t>& shape) {
   int64_t size = 1;
   for (size_t i = shape.size() <= 1 ? 0 : 1; i < shape.size(); ++i) size *= shape[i];
   return size;
+}
+
+/// Throws Error if a rule has a decay that cannot be independent of its learning rate.
+void CheckDecoupled(const internal::Cohort& cohort) {
+  if (cohort.rule.decoupled_decay) return;
+  for (size_t i = 0; i < cohort.schedules.size(); ++i) {
+    const Schedule& s = cohort.schedules[i];
+    if (cohort.rule.options[i].name != "weight_decay" || s == Schedule(0)) continue;
+    throw Error(
+        "decay = \"independent\" is for rules that take weight_decay from the weights "
+        "themselves, as adamw; " +
+        cohort.rule.name + " does not, and has weight_decay = " + s.Text());
+  }
+}
+
+/// The number that an independent decay of a cohort is relative to.
+double BaseLr(const internal::Cohort& cohort) {
+  const Schedule& lr = cohort.schedules[cohort.rule.OptionIndex("lr")];
+  const double base = internal::LeadingNumber(lr.Text()).value_or(0);
+  if (base != 0) return base;
+  throw Error(
+      "decay = \"independent\" needs a number other than 0 among the factors of lr, which "
+      "the decay is relative to, as in 1e-3 * then(1, 500, cosine(100)); " +
+      cohort.rule.name + " has lr = " + lr.Text());
 }
 
 }  // namespace
@@ -209,12 +234,16 @@ void Optimizer::Impl::CheckSlotNames() const {
 size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Registry& registry) {
   const std::string* rule = &spec.rule;
   const Options* options = &spec.options;
+  std::optional<Schedule> l1 = spec.l1, l2 = spec.l2;
   if (group == kFallbackGroup) {
     rule = &spec.fallback->rule;
     options = &spec.fallback->options;
   } else if (group != kNoGroup) {
-    rule = &spec.groups[static_cast<size_t>(group)].rule;
-    options = &spec.groups[static_cast<size_t>(group)].options;
+    const Group& g = spec.groups[static_cast<size_t>(group)];
+    rule = &g.rule;
+    options = &g.options;
+    if (g.l1) l1 = g.l1;
+    if (g.l2) l2 = g.l2;
   }
   Cohort cohort{.rule = registry.Find(*rule),
                 .group = group,
@@ -233,12 +262,24 @@ size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Regi
   for (const RuleEntry::Option& o : cohort.rule.options) {
     const bool off = o.name == "weight_decay" && !decays;
     cohort.schedules.push_back(off ? Schedule(0) : options->at(o.name));
-    cohort.constant = cohort.constant && cohort.schedules.back().IsConstant();
   }
+  if (decays) {
+    cohort.l1 = l1.value_or(0);
+    cohort.l2 = l2.value_or(0);
+  }
+  if (!(cohort.l1 == Schedule(0) && cohort.l2 == Schedule(0))) cohort.penalize = kernels->penalize;
+  if (spec.decay == Decay::kIndependent) {
+    CheckDecoupled(cohort);
+    if (cohort.rule.decoupled_decay && decays) cohort.base_lr = BaseLr(cohort);
+  }
+  cohort.SetConstant();
   if (kernels->rules != nullptr && cohort.rule.kernel >= 0) {
     cohort.kernels = kernels->rules[cohort.rule.kernel];
   }
-  for (const Schedule& s : cohort.schedules) cohort.values.push_back(s(0));
+  cohort.values.resize(cohort.schedules.size());
+  for (size_t i = 0; i < cohort.schedules.size(); ++i) cohort.SetValue(i, cohort.schedules[i](0));
+  cohort.l1_now = static_cast<float>(cohort.l1(0));
+  cohort.l2_now = static_cast<float>(cohort.l2(0));
   return AddCohort(std::move(cohort));
 }
 
@@ -246,7 +287,8 @@ size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Regi
 size_t Optimizer::Impl::AddCohort(Cohort cohort) {
   for (size_t i = 0; i < cohorts.size(); ++i) {
     const Cohort& c = cohorts[i];
-    if (c.group == cohort.group && c.schedules == cohort.schedules && c.adapts == cohort.adapts) {
+    if (c.group == cohort.group && c.schedules == cohort.schedules && c.adapts == cohort.adapts &&
+        c.l1 == cohort.l1 && c.l2 == cohort.l2) {
       return i;
     }
   }
@@ -260,17 +302,17 @@ void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const S
   Cohort cohort = cohorts[s.cohort];
   const size_t k = cohort.rule.OptionIndex(option);
   const RuleEntry::Option& o = cohort.rule.options[k];
+  CheckRange(cohort.rule.name + ": " + o.name, schedule(step_count), o.low, o.high);
   cohort.schedules[k] = schedule;
-  cohort.values[k] = schedule(step_count);
-  CheckRange(cohort.rule.name + ": " + o.name, cohort.values[k], o.low, o.high);
+  cohort.SetValue(k, schedule(step_count));
+  if (spec.decay == Decay::kIndependent) CheckDecoupled(cohort);
   if (cohort.rule.whole != nullptr &&
       cohort.rule.whole->SlotSizes(cohort.values.data(), tensor_list[index].shape) !=
           s.slot_sizes) {
     throw Error("SetSchedule: " + cohort.rule.name + ": " + o.name +
                 " decides about the size of the state");
   }
-  cohort.constant = std::all_of(cohort.schedules.begin(), cohort.schedules.end(),
-                                [](const Schedule& x) { return x.IsConstant(); });
+  cohort.SetConstant();
   cohort.users = 0;
   --cohorts[s.cohort].users;
   s.cohort = AddCohort(std::move(cohort));

@@ -16,6 +16,7 @@ namespace {
 using internal::TableReader;
 
 const std::vector<std::string> kPolicies = {"propagate", "skip", "error"};
+const std::vector<std::string> kDecays = {"rule", "independent"};
 const std::vector<std::string> kScales = {"weight_ratio", "ratio_global", "unit_layer", "double"};
 const std::vector<std::string> kLayers = {"tensor", "module"};
 const std::vector<std::string> kDecompositions = {"global", "layer"};
@@ -197,6 +198,8 @@ Group ReadGroup(TableReader reader, const std::string& base_rule, const Registry
   const std::string& rule = group.rule.empty() ? base_rule : group.rule;
   if (rule.empty()) reader.Fail("rule", "is missing, here and in [optimizer]");
   group.options = ReadOptions(reader, registry.Find(rule));
+  group.l1 = ReadLimit(reader, "l1");
+  group.l2 = ReadLimit(reader, "l2");
   reader.Finish();
   return group;
 }
@@ -319,6 +322,13 @@ std::string OptionLines(const Options& options) {
   return text;
 }
 
+std::string PenaltyLines(const std::optional<Schedule>& l1, const std::optional<Schedule>& l2) {
+  std::string text;
+  if (l1) text += "l1 = " + ValueText(*l1) + "\n";
+  if (l2) text += "l2 = " + ValueText(*l2) + "\n";
+  return text;
+}
+
 }  // namespace
 
 std::string_view Name(Master master) { return kMasters.at(static_cast<size_t>(master)); }
@@ -336,6 +346,11 @@ OptimizerSpec ParseRecipe(std::string_view text, std::string_view source,
     spec = Preset(*preset, registry);
   }
   ReadRule(reader, registry, spec.rule, spec.options);
+  if (auto l1 = ReadLimit(reader, "l1")) spec.l1 = std::move(l1);
+  if (auto l2 = ReadLimit(reader, "l2")) spec.l2 = std::move(l2);
+  if (const auto decay = reader.Choice("decay", kDecays)) {
+    spec.decay = static_cast<Decay>(IndexOf(kDecays, *decay));
+  }
   spec.no_decay = ReadClasses(reader, "no_decay").value_or(spec.no_decay);
   if (auto no_adapt = ReadClasses(reader, "no_adapt")) spec.no_adapt = std::move(no_adapt);
   if (auto table = reader.Table("fallback")) {
@@ -402,7 +417,11 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
     if (group.rule.empty()) throw Error("group \"" + group.match + "\": rule is missing");
     const Options* inherited = group.rule == spec.rule ? &full.options : nullptr;
     group.options = Filled(registry.Find(group.rule), group.options, inherited);
+    if (group.l1) CheckRange("group \"" + group.match + "\": l1", (*group.l1)(0), 0, kInfinity);
+    if (group.l2) CheckRange("group \"" + group.match + "\": l2", (*group.l2)(0), 0, kInfinity);
   }
+  if (spec.l1) CheckRange("l1", (*spec.l1)(0), 0, kInfinity);
+  if (spec.l2) CheckRange("l2", (*spec.l2)(0), 0, kInfinity);
   if (spec.clip_norm) CheckRange("clip_norm", (*spec.clip_norm)(0), 0, kInfinity);
   CheckRange("clip_norm_eps", spec.clip_norm_eps, 0, kInfinity);
   if (spec.agc) {
@@ -433,6 +452,8 @@ std::string ToToml(const OptimizerSpec& spec) {
   std::string text = "[optimizer]\n";
   if (!spec.rule.empty()) text += "rule = " + Quoted(spec.rule) + "\n";
   text += OptionLines(spec.options);
+  text += PenaltyLines(spec.l1, spec.l2);
+  text += "decay = " + Quoted(kDecays.at(static_cast<size_t>(spec.decay))) + "\n";
   text += "no_decay = " + ClassList(spec.no_decay) + "\n";
   if (spec.no_adapt) text += "no_adapt = " + ClassList(*spec.no_adapt) + "\n";
   if (spec.fallback) text += "fallback = " + FallbackText(*spec.fallback) + "\n";
@@ -459,7 +480,7 @@ std::string ToToml(const OptimizerSpec& spec) {
     text += "\n[[optimizer.group]]\nmatch = " + Quoted(group.match) + "\n";
     if (!group.classes.empty()) text += "class = " + ClassList(group.classes) + "\n";
     if (!group.rule.empty()) text += "rule = " + Quoted(group.rule) + "\n";
-    text += OptionLines(group.options);
+    text += OptionLines(group.options) + PenaltyLines(group.l1, group.l2);
   }
   return text;
 }

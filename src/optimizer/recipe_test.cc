@@ -25,6 +25,9 @@ lr = "2e-3 * warmup(100) * cosine(1500, 0.05)"
 weight_decay = 0.05
 clip_norm = 1
 clip_value = "0.5 * linear(10)"
+l1 = "1e-5 * linear(9)"
+l2 = 1e-4
+decay = "independent"
 nonfinite = "skip"
 measure_norm = true
 accumulate = 4
@@ -46,6 +49,7 @@ class = "embedding"
 [[optimizer.group]]
 match = "head.*"
 lr = 1e-3
+l1 = 0
 
 [[optimizer.group]]
 class = ["embedding", "convolution"]
@@ -61,6 +65,9 @@ TEST(RecipeTest, ReadsEverything) {
   EXPECT_EQ(spec.options.count("beta1"), 0U);
   EXPECT_EQ(*spec.clip_norm, Schedule(1));
   EXPECT_EQ(*spec.clip_value, 0.5 * Linear(10));
+  EXPECT_EQ(*spec.l1, 1e-5 * Linear(9));
+  EXPECT_EQ(*spec.l2, Schedule(1e-4));
+  EXPECT_EQ(spec.decay, Decay::kIndependent);
   EXPECT_EQ(spec.nonfinite, NonFinite::kSkip);
   EXPECT_TRUE(spec.measure_norm);
   EXPECT_EQ(spec.accumulate, 4);
@@ -81,6 +88,8 @@ TEST(RecipeTest, ReadsEverything) {
   ASSERT_EQ(spec.groups.size(), 2U);
   EXPECT_EQ(spec.groups[0].match, "head.*");
   EXPECT_EQ(spec.groups[0].options.at("lr"), Schedule(1e-3));
+  EXPECT_EQ(*spec.groups[0].l1, Schedule(0));
+  EXPECT_FALSE(spec.groups[0].l2);
   EXPECT_EQ(spec.groups[1].match, "*");
   EXPECT_EQ(spec.groups[1].classes.size(), 2U);
   EXPECT_EQ(spec.groups[1].rule, "momentum");

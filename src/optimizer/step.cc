@@ -52,6 +52,25 @@ void ForForms(const Slotted& s, const GradientForm<float>& form, int64_t begin, 
   }
 }
 
+/// The gradient of a range of at most kCodeBlock elements as the rule is to see it, and what is
+/// still to be done to it: with a penalty nothing, without one everything.
+class SeenGradient {
+ public:
+  SeenGradient(const Cohort& c, const GradientForm<float>& form, const float* p, const float* g,
+               size_t n)
+      : form_(c.penalize == nullptr ? form : GradientForm<float>()),
+        data_(c.penalize == nullptr ? g : block_) {
+    if (c.penalize != nullptr) c.penalize(form, c.l1_now, c.l2_now, p, g, n, block_);
+  }
+  const GradientForm<float>& form() const { return form_; }
+  const float* data() const { return data_; }
+
+ private:
+  GradientForm<float> form_;
+  const float* data_;
+  float block_[kCodeBlock];
+};
+
 /// The rule's update of a range in float32.
 void UpdateRange(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
                  int64_t begin, int64_t size, const GradientForm<float>& form,
@@ -60,11 +79,12 @@ void UpdateRange(const Cohort& c, const Slotted& s, const float* coeffs, const P
     float* state[RuleEntry::kMostSlots];
     for (size_t k = 0; k < s.state.size(); ++k) state[k] = at.state[k] + offset;
     const auto count = static_cast<size_t>(n);
+    const SeenGradient g(c, f, at.p + offset, at.all[1] + offset, count);
     if (c.kernels.update != nullptr) {
-      c.kernels.update(coeffs, f, at.p + offset, at.all[1] + offset, state, count,
+      c.kernels.update(coeffs, g.form(), at.p + offset, g.data(), state, count,
                        offset + n == size ? next : nullptr);
     } else {
-      c.rule.scalar.update(coeffs, f, at.p + offset, at.all[1] + offset, state, count);
+      c.rule.scalar.update(coeffs, g.form(), at.p + offset, g.data(), state, count);
     }
   });
 }
@@ -78,11 +98,12 @@ void MeasureRange(const Cohort& c, const Slotted& s, const float* coeffs, const 
     float* state[RuleEntry::kMostSlots];
     for (size_t k = 0; k < s.state.size(); ++k) state[k] = at.state[k] + offset;
     const auto count = static_cast<size_t>(n);
+    const SeenGradient g(c, f, at.p + offset, at.all[1] + offset, count);
     if (c.kernels.measure != nullptr) {
-      c.kernels.measure(coeffs, f, at.p + offset, at.all[1] + offset, touch ? state : nullptr,
-                        count, offset + n == size ? next : nullptr, lanes);
+      c.kernels.measure(coeffs, g.form(), at.p + offset, g.data(), touch ? state : nullptr, count,
+                        offset + n == size ? next : nullptr, lanes);
     } else {
-      c.rule.scalar.measure(coeffs, f, at.p + offset, at.all[1] + offset, state, count, lanes);
+      c.rule.scalar.measure(coeffs, g.form(), at.p + offset, g.data(), state, count, lanes);
     }
   });
 }
@@ -151,6 +172,16 @@ void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64
 
 }  // namespace
 
+void Cohort::SetValue(size_t option, double value) {
+  values[option] = rule.options[option].name == "weight_decay" ? value / base_lr : value;
+}
+
+void Cohort::SetConstant() {
+  constant = l1.IsConstant() && l2.IsConstant() &&
+             std::all_of(schedules.begin(), schedules.end(),
+                         [](const Schedule& s) { return s.IsConstant(); });
+}
+
 void Cohort::AddAge(int64_t t, const TensorMemory& memory, std::vector<double>& scratch) {
   Age age{.t = t, .before = memory, .after = memory};
   const auto at = std::lower_bound(ages.begin(), ages.end(), age);
@@ -186,16 +217,22 @@ void Optimizer::Impl::SetValues(Cohort& cohort) const {
   cohort.ages.clear();
   cohort.coeffs.clear();
   if (cohort.constant || cohort.users == 0) return;
+  const auto value_of = [this](const Schedule& s, std::string_view rule, std::string_view name,
+                               double low, double high) {
+    const double value = s(step_count);
+    if (!(low <= value && value <= high)) {
+      CheckRange(std::string(rule).append(rule.empty() ? "" : ": ").append(name) + " = " +
+                     s.Text() + " at step " + std::to_string(step_count),
+                 value, low, high);
+    }
+    return value;
+  };
   for (size_t i = 0; i < cohort.schedules.size(); ++i) {
     const RuleEntry::Option& o = cohort.rule.options[i];
-    const double value = cohort.schedules[i](step_count);
-    if (!(o.low <= value && value <= o.high)) {
-      CheckRange(cohort.rule.name + ": " + o.name + " = " + cohort.schedules[i].Text() +
-                     " at step " + std::to_string(step_count),
-                 value, o.low, o.high);
-    }
-    cohort.values[i] = value;
+    cohort.SetValue(i, value_of(cohort.schedules[i], cohort.rule.name, o.name, o.low, o.high));
   }
+  cohort.l1_now = static_cast<float>(value_of(cohort.l1, "", "l1", 0, kInfinity));
+  cohort.l2_now = static_cast<float>(value_of(cohort.l2, "", "l2", 0, kInfinity));
 }
 
 double Optimizer::Impl::ClipValue() const {
@@ -376,6 +413,7 @@ void Optimizer::Impl::Adapt(Slotted& s, const double* sums) const {
   for (size_t k = 0; k < c.rule.norms; ++k) norms[k] = std::sqrt(sums[k]);
   if (c.adapts) {
     c.rule.adapt(c.values.data(), s.step, norms, coeffs);
+    if (c.rule.trust != nullptr) s.trust = c.rule.trust(c.values.data(), norms);
   } else {
     c.rule.coeffs(c.values.data(), s.step, s.memory.data(), coeffs);
   }
@@ -428,16 +466,20 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
   float* const p = decoded(s.weights);
   const float* g = decoded(s.gradient);
   Form f = form;
-  if (s.unit > 0) {
+  if (s.unit > 0 || c.penalize != nullptr) {
     float* const formed =
         s.gradient.format == Format::kFloat32 ? new_copy() : const_cast<float*>(g);
     internal::ForForms(s, form, 0, s.size, [&](const Form& unit, int64_t offset, int64_t n) {
+      if (c.penalize != nullptr) {
+        return c.penalize(unit, c.l1_now, c.l2_now, p + offset, g + offset, static_cast<size_t>(n),
+                          formed + offset);
+      }
       for (int64_t i = offset; i < offset + n; ++i) {
         formed[i] = Fma(unit.factor, g[i], unit.shift);
       }
     });
     g = formed;
-    f = {.factor = 1, .shift = 0, .limit = form.limit};
+    f = c.penalize != nullptr ? Form() : Form{.limit = form.limit};
   }
   float* state[RuleEntry::kMostSlots];
   for (size_t k = 0; k < s.state.size(); ++k) state[k] = decoded(s.state[k]);
@@ -516,6 +558,14 @@ void Optimizer::Impl::Update(Report& report, double limit) {
     }
     report.numerics = numerics;
   }
+  trust.clear();
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    const Slotted& s = slotted[i];
+    const Cohort& c = cohorts[s.cohort];
+    if (active[i] == 0 || s.size == 0 || !c.adapts || c.rule.trust == nullptr) continue;
+    trust.push_back({tensor_list[i].name, s.trust.ratio, s.trust.pinned});
+  }
+  report.trust = trust;
   report.bytes_read += traffic.read;
   report.bytes_written += traffic.written;
 }

@@ -89,8 +89,9 @@ void Optimizer::Impl::DivideWork() {
       second.AddBlocks(i, s.size);
     }
     if (rule.norms > 0) s.adapted.resize(rule.coeff_count);
-    s.coded = internal::IsCoded(s);
-    s.fused = s.unit > 0 || spec.precision.check || !s.coded
+    const bool penalized = cohorts[s.cohort].penalize != nullptr;
+    s.coded = internal::IsCoded(s) || penalized;
+    s.fused = s.unit > 0 || penalized || spec.precision.check || !s.coded
                   ? nullptr
                   : internal::CodedKernel(kernels->target, rule, s.weights.format,
                                           s.gradient.format, s.slot_formats);
@@ -190,11 +191,12 @@ void Optimizer::Impl::AllocateScratch() {
 }
 
 /// Floats that copies of a tensor of a whole rule need behind the rule's own scratch memory: of
-/// what is not float32, and of a gradient that is changed unit by unit.
-int64_t Optimizer::Impl::CopiedSize(const Slotted& s) {
+/// what is not float32, and of a gradient that is changed unit by unit or has a penalty added.
+int64_t Optimizer::Impl::CopiedSize(const Slotted& s) const {
   const auto copied = [](const internal::Coded& a) { return a.format != Format::kFloat32; };
+  const bool changed = s.unit > 0 || cohorts[s.cohort].penalize != nullptr;
   const auto arrays = std::ranges::count_if(s.state, copied) + (copied(s.weights) ? 1 : 0) +
-                      (copied(s.gradient) || s.unit > 0 ? 1 : 0);
+                      (copied(s.gradient) || changed ? 1 : 0);
   return arrays * (s.size + 15) / 16 * 16 + 16;
 }
 

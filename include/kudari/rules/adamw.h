@@ -24,6 +24,7 @@ struct AdamW {
       "Transformers: language models from scratch (lr 1e-4 to 5e-4, warm-up, cosine or linear "
       "decay, clip_norm = 1) and fine-tuning (1e-5 to 5e-5).";
   static constexpr std::string_view kTorch = "AdamW: the same.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<AdamW>{"lr", &AdamW::lr, 0, kInfinity, "step size"},
       Field<AdamW>{"beta1", &AdamW::beta1, 0, kBelow1, "decay of the first moment"},

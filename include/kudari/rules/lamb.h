@@ -54,8 +54,12 @@ struct Lamb {
   /// `norms` are those of p and r.
   Coeffs<double> At(int64_t t, std::span<const double> norms) const {
     Coeffs<double> c = At(t);
-    if (norms[0] > 0 && norms[1] > 0) c.step *= norms[0] / norms[1];
+    c.step *= Ratio(norms).ratio;
     return c;
+  }
+  TrustRatio Ratio(std::span<const double> norms) const {
+    if (norms[0] > 0 && norms[1] > 0) return {norms[0] / norms[1], false};
+    return {1, true};
   }
 };
 

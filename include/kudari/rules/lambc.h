@@ -1,7 +1,6 @@
 #ifndef KUDARI_RULES_LAMBC_H_
 #define KUDARI_RULES_LAMBC_H_
 
-#include <algorithm>
 #include <span>
 
 #include "kudari/rules/lamb.h"
@@ -45,8 +44,12 @@ struct LambC {
   /// `norms` are those of p and r.
   Coeffs<double> At(int64_t t, std::span<const double> norms) const {
     Coeffs<double> c = At(t);
-    if (norms[0] > 0 && norms[1] > 0) c.step *= std::min(1.0, norms[0] / norms[1]);
+    c.step *= Ratio(norms).ratio;
     return c;
+  }
+  TrustRatio Ratio(std::span<const double> norms) const {
+    const TrustRatio r = Lamb().Ratio(norms);
+    return r.ratio < 1 ? r : TrustRatio{1, true};
   }
 };
 

@@ -1,7 +1,6 @@
 #ifndef KUDARI_RULES_LARC_H_
 #define KUDARI_RULES_LARC_H_
 
-#include <algorithm>
 #include <span>
 
 #include "kudari/rules/lars.h"
@@ -48,9 +47,13 @@ struct Larc {
   /// `norms` are those of p and g.
   Coeffs<double> At(int64_t t, std::span<const double> norms) const {
     Coeffs<double> c = At(t);
-    const double ratio = Lars::Ratio(norms[0], norms[1], norms[1] + weight_decay * norms[0], trust);
-    if (ratio < lr) c.inner = ratio / lr;
+    c.inner = Ratio(norms).ratio;
     return c;
+  }
+  /// In parts of lr.
+  TrustRatio Ratio(std::span<const double> norms) const {
+    const TrustRatio r = Lars::Ratio(norms, norms[1] + weight_decay * norms[0], trust);
+    return r.ratio < lr ? TrustRatio{r.ratio / lr, r.pinned} : TrustRatio{1, true};
   }
 };
 

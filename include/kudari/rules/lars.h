@@ -49,12 +49,16 @@ struct Lars {
   /// `norms` are those of p and g.
   Coeffs<double> At(int64_t t, std::span<const double> norms) const {
     Coeffs<double> c = At(t);
-    c.inner *= Ratio(norms[0], norms[1], norms[1] + weight_decay * norms[0], trust);
+    c.inner *= Ratio(norms).ratio;
     return c;
   }
-
-  static double Ratio(double p, double g, double denominator, double trust) {
-    return p > 0 && g > 0 ? trust * p / denominator : 1;
+  TrustRatio Ratio(std::span<const double> norms) const {
+    return Ratio(norms, norms[1] + weight_decay * norms[0], trust);
+  }
+  /// Of the family: `norms` are of p and of what must not be zero.
+  static TrustRatio Ratio(std::span<const double> norms, double denominator, double trust) {
+    if (norms[0] > 0 && norms[1] > 0) return {trust * norms[0] / denominator, false};
+    return {1, true};
   }
 };
 

@@ -43,8 +43,11 @@ struct LarsJoint {
   /// `norms` are those of p and g + weight_decay p.
   Coeffs<double> At(int64_t t, std::span<const double> norms) const {
     Coeffs<double> c = At(t);
-    c.inner *= Lars::Ratio(norms[0], norms[1], norms[1], trust);
+    c.inner *= Ratio(norms).ratio;
     return c;
+  }
+  TrustRatio Ratio(std::span<const double> norms) const {
+    return Lars::Ratio(norms, norms[1], trust);
   }
 };
 

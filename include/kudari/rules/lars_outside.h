@@ -41,8 +41,11 @@ struct LarsOutside {
   /// `norms` are those of p and g.
   Coeffs<double> At(int64_t t, std::span<const double> norms) const {
     Coeffs<double> c = At(t);
-    c.inner = Lars::Ratio(norms[0], norms[1], norms[1] + weight_decay * norms[0], trust);
+    c.inner = Ratio(norms).ratio;
     return c;
+  }
+  TrustRatio Ratio(std::span<const double> norms) const {
+    return Lars::Ratio(norms, norms[1] + weight_decay * norms[0], trust);
   }
 };
 

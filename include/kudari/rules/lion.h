@@ -23,6 +23,7 @@ struct Lion {
       "Half of the state of adamw; with a learning rate 3 to 10 times smaller and a weight decay "
       "as many times larger. Large batches suit it.";
   static constexpr std::string_view kTorch = "None.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<Lion>{"lr", &Lion::lr, 0, kInfinity, "step size"},
       Field<Lion>{"beta1", &Lion::beta1, 0, kBelow1, "share of the momentum in the sign"},

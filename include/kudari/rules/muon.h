@@ -31,6 +31,7 @@ struct Muon {
   static constexpr std::string_view kTorch =
       "Muon: iterates in bfloat16, here float32; has lr 1e-3 and weight_decay 0.1 by default and "
       "takes no convolutions.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<Muon>{"lr", &Muon::lr, 0, kInfinity, "step size"},
       Field<Muon>{"momentum", &Muon::momentum, 0, kBelow1, "decay of the mean gradient b"},
@@ -58,6 +59,7 @@ struct MuonMatchRms {
       "Muon in a recipe that was tuned for AdamW: one learning rate for both.";
   static constexpr std::string_view kTorch =
       "Muon with adjust_lr_fn=\"match_rms_adamw\": iterates in bfloat16, here float32.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<MuonMatchRms>{"lr", &MuonMatchRms::lr, 0, kInfinity, "step size"},
       Field<MuonMatchRms>{"momentum", &MuonMatchRms::momentum, 0, kBelow1,
@@ -85,6 +87,7 @@ struct MuonRmsToRms {
   static constexpr std::string_view kUse =
       "Learning rates that carry over from narrow to wide models.";
   static constexpr std::string_view kTorch = "torch has none.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<MuonRmsToRms>{"lr", &MuonRmsToRms::lr, 0, kInfinity, "step size"},
       Field<MuonRmsToRms>{"momentum", &MuonRmsToRms::momentum, 0, kBelow1,
@@ -113,6 +116,7 @@ struct MuonPolarExpress {
       "Muon Algorithm, arXiv:2505.16932";
   static constexpr std::string_view kUse = "As muon; nearer to orthogonal for the same work.";
   static constexpr std::string_view kTorch = "torch has none.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<MuonPolarExpress>{"lr", &MuonPolarExpress::lr, 0, kInfinity, "step size"},
       Field<MuonPolarExpress>{"momentum", &MuonPolarExpress::momentum, 0, kBelow1,
@@ -148,6 +152,7 @@ struct NorMuon {
   static constexpr std::string_view kUse =
       "Hidden matrices of language models; what the preset nanochat has.";
   static constexpr std::string_view kTorch = "torch has none.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<NorMuon>{"lr", &NorMuon::lr, 0, kInfinity, "step size"},
       Field<NorMuon>{"momentum", &NorMuon::momentum, 0, kBelow1, "decay of the mean gradient b"},

@@ -35,6 +35,7 @@ struct ScheduleFreeAdamW {
       "lr 1 to 10 times that of adamw. Do not add an averager. Recompute batch norm for "
       "evaluation.";
   static constexpr std::string_view kTorch = "None.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<ScheduleFreeAdamW>{"lr", &ScheduleFreeAdamW::lr, 0, kInfinity, "step size"},
       Field<ScheduleFreeAdamW>{"beta1", &ScheduleFreeAdamW::beta1, 1e-3, kBelow1,

@@ -30,6 +30,7 @@ struct Sophia {
       "samples (tokens) that the estimate is the mean of, and rho so that a tenth to a half of the "
       "elements are not clipped.";
   static constexpr std::string_view kTorch = "None.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<Sophia>{"lr", &Sophia::lr, 0, kInfinity, "step size"},
       Field<Sophia>{"beta1", &Sophia::beta1, 0, kBelow1, "decay of the first moment"},

@@ -30,6 +30,7 @@ struct SophiaH {
       "As sophia, for losses that are not a cross entropy; needs products of the Hessian with a "
       "vector.";
   static constexpr std::string_view kTorch = "None.";
+  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<SophiaH>{"lr", &SophiaH::lr, 0, kInfinity, "step size"},
       Field<SophiaH>{"beta1", &SophiaH::beta1, 0, kBelow1, "decay of the first moment"},

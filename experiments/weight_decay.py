@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""L2 in Adam against decoupled and independent decay, and L1; writes docs/weight-decay.md.
+
+    python3 experiments/weight_decay.py [--kudari build/release/kudari] [--jobs 2]
+
+A perceptron on digits of which two fifths have a wrong label, so that what does not regularise learns
+them by heart. The question is that of figure 2 of Loshchilov & Hutter, arXiv:1711.05101: does the best
+decay depend on the learning rate? Needs gnuplot, and nothing but Python otherwise.
+"""
+
+import argparse
+import array
+import json
+import math
+import pathlib
+import statistics
+import struct
+import subprocess
+
+import lab
+
+SEEDS = (1, 2, 3)
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
+STEPS = 680
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+CENTRE = RATES[2]
+HELD = RATES[2:]  # where it is the decay that holds the accuracy
+RECIPE = """[model]
+name = "mlp"
+hidden = [128, 128]
+
+[data]
+name = "digits"
+label_noise = 0.4
+
+[optimizer]
+rule = "adamw"
+weight_decay = 0
+no_decay = ["bias", "norm"]
+
+[train]
+epochs = 40
+batch_size = 64
+threads = 1
+layers_every = 0
+"""
+# What the strength is of, by name: the strengths, and the changes of the recipe for one.
+METHODS = {
+    "Adam with L2": ((1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), lambda x: [f"optimizer.l2={x!r}"]),
+    "AdamW": ((0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), lambda x: [f"optimizer.weight_decay={x!r}"]),
+    "independent": ((1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1), lambda x: [
+        f"optimizer.weight_decay={x!r}", 'optimizer.decay="independent"']),
+}
+LASSO = {
+    "SGD with momentum": (["optimizer.rule=momentum"], 0.1),
+    "Adam": ([], CENTRE),
+}
+STRENGTHS = (0.0, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+NEAR_ZERO = 1e-3
+
+
+def rate(lr):
+    return f"optimizer.lr={lr!r} * cosine({STEPS})"
+
+
+def weights(folder):
+    """The matrices of a trained model by name, with their shapes."""
+    data = (folder / "model.safetensors").read_bytes()
+    length, = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + length])
+    matrices = {}
+    for name, about in header.items():
+        if name == "__metadata__" or len(about["shape"]) != 2:
+            continue
+        begin, end = (8 + length + x for x in about["data_offsets"])
+        matrices[name] = array.array("f", data[begin:end]), about["shape"]
+    return matrices
+
+
+def norm(values):
+    return math.sqrt(sum(x * x for x in values))
+
+
+def all_weights(folder):
+    return [x for values, _ in weights(folder).values() for x in values]
+
+
+class Grid:
+    """The runs of one method: rates by strengths by seeds."""
+
+    def __init__(self, runs_of, strengths, changes):
+        self.runs_of, self.strengths, self.changes = runs_of, strengths, changes
+        cells = [(lr, x, seed) for lr in RATES for x in strengths for seed in SEEDS]
+        runs = runs_of.all([(self.sets(lr, x), seed) for lr, x, seed in cells])
+        self.runs = dict(zip(cells, runs))
+
+    def sets(self, lr, x):
+        return [rate(lr), *self.changes(x)]
+
+    def folder(self, lr, x, seed):
+        return self.runs_of.path(self.sets(lr, x), seed)
+
+    def test(self, lr, x):
+        return [self.runs[lr, x, seed]["test"] for seed in SEEDS]
+
+    def best(self, lr, seed):
+        """The strength with the best validation accuracy, the smaller of two."""
+        return max(self.strengths, key=lambda x: self.runs[lr, x, seed]["validation"])
+
+    def slope(self, seed):
+        """Of the logarithm of the best strength over that of the rate, by least squares."""
+        points = [(math.log(lr), math.log(self.best(lr, seed))) for lr in HELD]
+        (mx, my) = (statistics.mean(p[i] for p in points) for i in (0, 1))
+        return sum((x - mx) * (y - my) for x, y in points) / sum((x - mx)**2 for x, _ in points)
+
+    def carried(self, seed):
+        """What the test accuracy is, mean over rates, with strengths chosen at each, and at the
+        central one for all."""
+        own = statistics.mean(self.runs[lr, self.best(lr, seed), seed]["test"] for lr in RATES)
+        central = self.best(CENTRE, seed)
+        return own, statistics.mean(self.runs[lr, central, seed]["test"] for lr in RATES)
+
+
+def draw(folder, grids):
+    """A map of test accuracy a method; rings are around the best strength for each rate."""
+    script = ['set terminal svg size 1200,400 font "sans,13" background rgb "white"',
+              f'set output "{DOCS / "weight-decay.svg"}"', f"set multiplot layout 1,{len(grids)}",
+              'set palette defined (0 "#f4a582", 0.6 "#fff7ec", 1 "#92c5de")', "set cbrange [50:95]",
+              "unset colorbox",
+              'set xlabel "learning rate"', 'set ylabel "strength"', "unset key",
+              f"set xrange [-0.5:{len(RATES) - 0.5}]",
+              "set xtics (" + ", ".join(f'"{lr:g}" {i}' for i, lr in enumerate(RATES)) + ")"]
+    for index, (name, grid) in enumerate(grids.items()):
+        cells, rings = folder / f"cells-{index}.txt", folder / f"rings-{index}.txt"
+        means = {(i, k): statistics.mean(grid.test(lr, x)) for i, lr in enumerate(RATES)
+                 for k, x in enumerate(grid.strengths)}
+        cells.write_text("".join(f"{i} {k} {mean}\n" for (i, k), mean in means.items()))
+        best = [max(range(len(grid.strengths)), key=lambda k: means[i, k])
+                for i in range(len(RATES))]
+        rings.write_text("".join(f"{i} {k}\n" for i, k in enumerate(best)))
+        tics = ", ".join(f'"{x:g}" {k}' for k, x in enumerate(grid.strengths))
+        script += [f'set title "{name}"', f"set ytics ({tics})",
+                   f"set yrange [-0.5:{len(grid.strengths) - 0.5}]",
+                   f'plot "{cells}" with image pixels notitle, '
+                   f'"{rings}" using 1:2:(0.32) with circles fs empty lw 2 '
+                   'lc "black" notitle, '
+                   f'"{cells}" using 1:2:(sprintf("%.0f", $3)) with labels notitle']
+    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+
+
+def table(head, rows):
+    return ["| " + " | ".join(head) + " |", "|---" * len(head) + "|",
+            *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def decoupling(grids):
+    rows = []
+    for name, grid in grids.items():
+        own, central = zip(*(grid.carried(seed) for seed in SEEDS))
+        rows.append([name, lab.text([grid.slope(seed) for seed in SEEDS]), lab.text(own, 1),
+                     lab.text(central, 1), lab.text([b - a for a, b in zip(own, central)], 1)])
+    return table(["method", "slope", "tuned at each rate", f"tuned at {CENTRE:g} alone",
+                  "difference"], rows)
+
+
+def norms(grids, plain):
+    """Of the matrices at the central rate and the strength that is best there, beside those without
+    decay."""
+    rows = []
+    for name, grid in [("none", plain), *grids.items()]:
+        of = [(grid.folder(CENTRE, x, seed), grid.runs[CENTRE, x, seed])
+              for seed in SEEDS for x in [grid.best(CENTRE, seed)]]
+        matrices = [weights(folder) for folder, _ in of]
+        strengths = sorted({grid.best(CENTRE, seed) for seed in SEEDS})
+        rows.append([name, ", ".join(f"{x:g}" for x in strengths),
+                     lab.text([run["test"] for _, run in of], 1),
+                     *(lab.text([norm(m[layer][0]) for m in matrices])
+                       for layer in ("layer0.weight", "layer1.weight", "head.weight"))])
+    return table(["decay", "strength", "test accuracy, %", "first layer", "second layer", "head"],
+                 rows)
+
+
+def lasso(runs_of):
+    rows = []
+    for name, (sets, lr) in LASSO.items():
+        for x in STRENGTHS:
+            of = [[*sets, rate(lr), f"optimizer.l1={x!r}"] for _ in SEEDS]
+            runs = runs_of.all(list(zip(of, SEEDS)))
+            final = [all_weights(runs_of.path(s, seed)) for s, seed in zip(of, SEEDS)]
+            rows.append([name, f"{x:g}", lab.text([run["test"] for run in runs], 1),
+                         lab.text([100 * sum(abs(v) < NEAR_ZERO for v in w) / len(w)
+                                   for w in final], 1),
+                         lab.text([norm(w) for w in final], 2)])
+    return table(["rule", "l1", "test accuracy, %", f"weights below {NEAR_ZERO:g}, %", "norm"], rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    lab.arguments(parser)
+    options = parser.parse_args()
+    options.data = None
+    runs_of = lab.Lab(options, "weight-decay", RECIPE, "digits")
+    grids = {name: Grid(runs_of, *method) for name, method in METHODS.items()}
+    plain = Grid(runs_of, (0.0,), lambda x: [])
+    draw(runs_of.folder, grids)
+    lines = [
+        "# L2 in Adam, decoupled and independent weight decay, and L1", "",
+        "Written by `python3 experiments/weight_decay.py`: a perceptron (64-128-128-10) on digits of "
+        "which two fifths have a wrong label, 40 epochs of batches of 64, cosine schedule. Without "
+        "regularisation it learns the wrong labels by heart, at any but the lowest learning rates. "
+        "Test labels are right. Means over seeds 1 to 3, which also decide about the split, and their "
+        "95 % confidence intervals; strengths are chosen by validation accuracy, seed by seed.", "",
+        "| name | in a recipe | what a step takes from p beside the gradient's |",
+        "|---|---|---|",
+        "| Adam with L2 | `rule = \"adam\"`, `l2 = x` or `weight_decay = x` | nothing: x p is a part "
+        "of the gradient, of both moments |",
+        "| AdamW | `rule = \"adamw\"`, `weight_decay = x` | lr x p |",
+        "| independent | `rule = \"adamw\"`, `weight_decay = x`, `decay = \"independent\"` | "
+        "lr / base x p, where base is the number in front of lr's schedule |", "",
+        "Loshchilov & Hutter (arXiv:1711.05101, figure 2) found that the best decay depends on the "
+        "learning rate for L2 in Adam and hardly for decoupled decay, which in their form is the "
+        "independent one.", "",
+        "![test accuracy over learning rate and strength](weight-decay.svg)", "",
+        "Test accuracy, %, of one strength at one learning rate; rings: the best for that rate.", "",
+        "## Does the best strength depend on the learning rate?", "",
+        f"The slope is that of log(best strength) over log(learning rate) from {HELD[0]:g} on, where it "
+        "is the decay that holds the accuracy; strengths are a factor of about 3 apart. The rest is "
+        f"test accuracy, %, mean over all rates from {RATES[0]:g} to {RATES[-1]:g}.", "",
+        *decoupling(grids),
+        "- **Of AdamW as torch and Kudari have it, lr x p, the best strength is the same** at learning "
+        "rates a hundred times apart: tuned once, it costs nothing at the others.",
+        "- **The independent decay's is in proportion to the learning rate**, the opposite of what the "
+        "paper says of this form. Trained until the wrong labels are learnt, weights come to where "
+        "decay and updates balance: lr x p = lr u has no lr in it, and lr / base x p = lr u has. "
+        "Where training ends long before that, it may be otherwise; this page has no such run.",
+        "- **L2 in Adam does nearly as well here as AdamW**, and its best strength hardly depends on "
+        "the learning rate, against the paper. What it costs is at most half a point, which is less "
+        "than seeds differ by.", "",
+        "## What is decayed", "",
+        f"2-norms of the matrices at the end, at learning rate {CENTRE:g} and the best strength.", "",
+        *norms(grids, plain),
+        "At the same accuracy L2 in Adam leaves a larger head and a smaller second layer than AdamW: "
+        "what it takes from a weight is divided by the size of that weight's gradients. Independent "
+        "decay is AdamW's, in other units.", "",
+        "## L1", "",
+        "SGD with momentum 0.9 at learning rate 0.1, Adam at 0.003. Subgradients do not end at zero "
+        "but near it, the nearer the lower the last learning rates are.", "",
+        *lasso(runs_of)]
+    (DOCS / "weight-decay.md").write_text("\n".join(lines[:-1]) + "\n")
+    print(f"written {DOCS / 'weight-decay.md'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+#include "lab/doctor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "kudari/error.h"
+#include "lab/text_file.h"
+#include "tests/support/printed.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class DoctorCommandTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(::testing::TempDir()) /
+              ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  /// A log of 100 steps in which the validation loss turns up at the 40th, or goes on falling.
+  fs::path Log(bool overfits, const std::string& column = "loss") {
+    fs::path file = folder_ / "log.csv";
+    std::ofstream out(file);
+    out << "step," << column << ",lr,val_loss\n";
+    for (int s = 1; s <= 100; ++s) {
+      const double loss = 2 * std::exp(-s / 20.0) + 0.01;
+      out << s << ',' << loss << ",0.001,";
+      if (s % 10 == 0) out << (overfits && s > 40 ? 0.3 + 0.01 * (s - 40) : loss + 0.01);
+      out << '\n';
+    }
+    return file;
+  }
+
+  std::string Print(const DoctorOptions& options) {
+    return testing::Printed([&](std::FILE* console) { Doctor(options, console); });
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(DoctorCommandTest, SaysWhatItSees) {
+  const std::string text = Print({.run = Log(true)});
+  EXPECT_THAT(text, HasSubstr("log.csv: 100 steps, 10 evaluations, 0 measurements of layers\n\n"
+                              "1. overfitting: the model overfits\n   confidence 1.00, steps 40 to "
+                              "100\n   seen: the validation loss rose from 0.291 at step 40 to "));
+  EXPECT_THAT(text, HasSubstr("validation loss\n"));
+  EXPECT_THAT(text, HasSubstr("█"));
+  EXPECT_THAT(text, HasSubstr("^^^"));
+  EXPECT_THAT(text, HasSubstr("step 100\n"));
+  EXPECT_THAT(text, HasSubstr("   do: More weight decay (0.01 to 0.1)"));
+  EXPECT_THAT(text, HasSubstr("   from: guide 4 and 6; notes 7.5.\n"));
+}
+
+TEST_F(DoctorCommandTest, IsSilentOnASoundRun) {
+  const std::string text = Print({.run = Log(false)});
+  EXPECT_THAT(text, HasSubstr("evaluations, 0 measurements of layers\nnothing wrong that can be "
+                              "seen in this log\n"));
+  EXPECT_THAT(text, Not(HasSubstr("1.")));
+}
+
+TEST_F(DoctorCommandTest, WritesJsonAndAPicture) {
+  Print({.run = Log(true), .json = folder_ / "d.json", .svg = folder_ / "d.svg"});
+  const auto json = nlohmann::json::parse(ReadTextFile(folder_ / "d.json"));
+  EXPECT_EQ(json["steps"], 100);
+  ASSERT_EQ(json["findings"].size(), 1u);
+  EXPECT_EQ(json["findings"][0]["verdict"], "overfitting");
+  EXPECT_EQ(json["findings"][0]["first_step"], 40);
+  EXPECT_THAT(ReadTextFile(folder_ / "d.svg"), HasSubstr("overfitting"));
+}
+
+TEST_F(DoctorCommandTest, MapsColumns) {
+  const fs::path log = Log(true, "objective");
+  EXPECT_THROW(Print({.run = log}), Error);
+  EXPECT_THAT(Print({.run = log, .maps = {"loss=objective"}}), HasSubstr("1. overfitting"));
+  try {
+    Print({.run = log, .maps = {"loss"}});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "--map loss: must be field=column, such as loss=train/total");
+  }
+}
+
+TEST(LiveDoctorTest, GivesEachVerdictOnceAndAllAtTheEnd) {
+  LiveDoctor doctor(400, 10);
+  int given = 0;
+  for (int s = 1; s <= 300; ++s) {
+    doctor.Add({.step = s, .loss = 2 * std::exp(-s / 40.0) + 0.01, .lr = 1e-3});
+    if (s % 10 != 0) continue;
+    doctor.Add(EvaluationLog{.step = s, .loss = s > 100 ? 0.2 + 0.005 * (s - 100) : 2.0 / s});
+    for (const Finding& f : doctor.New()) {
+      ++given;
+      EXPECT_EQ(f.verdict, Verdict::kOverfitting);
+      EXPECT_THAT(FindingLine(f), HasSubstr("overfitting ("));
+      EXPECT_GT(s, 100);
+      EXPECT_LT(s, 250);
+    }
+  }
+  EXPECT_EQ(given, 1);
+  ASSERT_EQ(doctor.AtTheEnd().size(), 1u);
+  EXPECT_EQ(doctor.AtTheEnd()[0].verdict, Verdict::kOverfitting);
+}
+
+// A run that was stopped in its warm-up has not learned little for want of a learning rate.
+TEST(LiveDoctorTest, StoppedIsNotOver) {
+  for (const int64_t planned : {100, 1000}) {
+    LiveDoctor doctor(planned, 10);
+    for (int s = 1; s <= 100; ++s) doctor.Add({.step = s, .loss = 2.3 - 1e-4 * s, .lr = 1e-6});
+    const auto found = doctor.AtTheEnd();
+    ASSERT_EQ(found.size(), planned == 100 ? 1u : 0u) << planned;
+    for (const Finding& f : found) EXPECT_EQ(f.verdict, Verdict::kLrTooLow);
+  }
+}
+
+// However many layers are measured, some of the whole run are kept.
+TEST(LiveDoctorTest, KeepsSomeOfManyLayers) {
+  LiveDoctor doctor(0, 10);
+  for (int s = 1; s <= 5000; ++s) {
+    doctor.Add({.step = s,
+                .loss = 2 * std::exp(-s / 400.0) + 0.01,
+                .layers = {{.name = "a", .grad = 1, .weight = 1, .update = 0.001},
+                           {.name = "b", .grad = 0, .weight = 1, .update = 0.001}}});
+  }
+  const auto found = doctor.AtTheEnd();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].verdict, Verdict::kDeadTensors);
+  EXPECT_EQ(found[0].first_step, 1);
+  EXPECT_GT(found[0].last_step, 4900);
+}
+
+}  // namespace
+}  // namespace kudari::lab

@@ -1,0 +1,166 @@
+#include "kudari/doctor.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "core/nearest.h"
+#include "doctor/view.h"
+#include "kudari/error.h"
+
+namespace kudari {
+namespace {
+
+using enum Verdict;
+
+// Sources: "guide" is Optimizer Selection Guide and Best Practices, "notes" are notes on
+// optimisation methods (2025), both by section; "playbook" is Godbole, Dahl, Gilmer, Shallue &
+// Nado, Deep Learning Tuning Playbook, by heading.
+constexpr std::array kVerdicts = {
+    VerdictInfo{kDiverged, "diverged", "training diverged",
+                "Divide the learning rate by 10; clip the gradient's norm (1.0); lengthen the "
+                "warm-up; look for inf, nan and log(0) in data and loss; check loss scaling",
+                "guide 4 and 6; notes 7.5", "loss"},
+    VerdictInfo{kLrTooHigh, "lr_too_high", "the learning rate is too high: the loss oscillates",
+                "Divide the learning rate by 10, or find one with kudari lr-find; clip the "
+                "gradient's norm; enlarge the batch",
+                "guide 4; notes 7.5; playbook, Optimization failures", "loss"},
+    VerdictInfo{kLrTooLow, "lr_too_low", "the learning rate is too low",
+                "Multiply the learning rate by 10, or find one with kudari lr-find; check "
+                "initialisation and the loss",
+                "guide 4 and 6; notes 7.5", "loss"},
+    VerdictInfo{kWarmupTooShort, "warmup_too_short", "the warm-up is missing or too short",
+                "Warm up over 5 to 10 % of the steps: find the rate at which it becomes unstable "
+                "and rise to it over ten times as many steps as it took to; or clip the "
+                "gradient's norm",
+                "guide 3.3 and 4; playbook, Learning rate warmup", "loss"},
+    VerdictInfo{kPlateau, "plateau", "the loss has stopped falling while the learning rate is high",
+                "Decay the learning rate (cosine, or a tenth when the loss stalls: "
+                "train.plateau); then look at the model's capacity",
+                "guide 4 and 6; notes 7.5", "loss, better with lr"},
+    VerdictInfo{kScheduleEndedEarly, "schedule_ended_early",
+                "the schedule has ended long before the training",
+                "Make the schedule as long as the run, or stop when it ends",
+                "guide 5; playbook, Choosing the initial configuration", "loss, lr"},
+    VerdictInfo{kOverfitting, "overfitting", "the model overfits",
+                "More weight decay (0.01 to 0.1), dropout and augmentation; stop at the lowest "
+                "validation loss; a smaller model; check that both data sets are alike",
+                "guide 4 and 6; notes 7.5", "loss, val_loss"},
+    VerdictInfo{kUnderfitting, "underfitting", "the model underfits",
+                "A larger model; less weight decay, dropout and label smoothing; train longer",
+                "guide 4", "loss, lr"},
+    VerdictInfo{kDataProblem, "data_problem", "some of the data is bad",
+                "Look at the samples of those batches: labels, scale, encoding; shuffle", "guide 6",
+                "loss of every step, epochs"},
+    VerdictInfo{kVanishingGradients, "vanishing_gradients", "gradients vanish towards the input",
+                "Check the initial weights; add norm layers or shortcuts; other activations",
+                "guide 4; notes 1", "layers"},
+    VerdictInfo{kExplodingGradients, "exploding_gradients", "gradients explode towards the input",
+                "Check the initial weights; add norm layers; clip the gradient's norm",
+                "guide 6; notes 1 and 7.4", "layers"},
+    VerdictInfo{kDeadTensors, "dead_tensors", "tensors get no gradient",
+                "Look for a detach(), a frozen part or a branch that is not used, and for units "
+                "that are zero for every sample; take frozen tensors out of the optimiser",
+                "guide 6", "layers"},
+    VerdictInfo{kUpdateRatio, "update_ratio",
+                "tensors change much faster or slower than the others",
+                "Check the groups' learning rates; about a thousandth of the weights a step is "
+                "usual",
+                "Karpathy, CS231n, Ratio of weights:updates", "layers"},
+    VerdictInfo{kTrustRatioPinned, "trust_ratio_pinned", "the trust ratio always is at its bound",
+                "The rule does not adapt: change lr or trust so that ratios are within bounds, or "
+                "take the rule without them",
+                "You et al., arXiv:1708.03888 and 1904.00962", "layers with trust"},
+    VerdictInfo{kAccumulationSum, "accumulation_sum",
+                "accumulated gradients are summed, not averaged",
+                "Divide the loss by the number of accumulated batches",
+                "advanced, gradient accumulation", "micro_grad_norm"},
+    VerdictInfo{kLossScaleThrash, "loss_scale_thrash", "the loss scale overflows again and again",
+                "A dynamic scale with a growth interval of 2000; a lower static one; bfloat16; "
+                "look for activations beyond 65504",
+                "guide 6", "skipped"},
+    VerdictInfo{kUpdatesLost, "updates_lost", "updates are rounded away",
+                "Keep a master copy of the weights (optimizer.precision.master), round "
+                "stochastically, or raise the learning rate",
+                "Micikevicius et al., arXiv:1710.03740, 3.1", "lost"},
+};
+
+// A cause makes its usual consequences no news.
+struct Explains {
+  Verdict cause;
+  std::vector<Verdict> consequences;
+};
+
+const std::vector<Explains>& Explanations() {
+  static const std::vector<Explains> list = {
+      {kAccumulationSum,
+       {kDiverged, kLrTooHigh, kLrTooLow, kWarmupTooShort, kUpdateRatio, kPlateau, kUnderfitting}},
+      {kTrustRatioPinned, {kLrTooLow, kUnderfitting}},
+      {kLossScaleThrash, {kLrTooLow, kPlateau, kUnderfitting, kDiverged, kDeadTensors}},
+      {kUpdatesLost, {kLrTooLow, kPlateau, kUnderfitting, kUpdateRatio}},
+      {kVanishingGradients, {kLrTooLow, kPlateau, kUnderfitting, kUpdateRatio}},
+      {kExplodingGradients,
+       {kDiverged, kLrTooHigh, kWarmupTooShort, kUpdateRatio, kOverfitting, kPlateau, kUnderfitting,
+        kLrTooLow}},
+      {kDeadTensors, {kUpdateRatio, kUnderfitting, kPlateau, kLrTooLow}},
+      {kUpdateRatio, {kLrTooHigh, kWarmupTooShort, kPlateau, kUnderfitting}},
+      {kDataProblem, {kLrTooHigh, kPlateau, kUnderfitting, kOverfitting, kWarmupTooShort}},
+      {kDiverged, {kLrTooHigh, kWarmupTooShort, kPlateau, kUnderfitting, kOverfitting}},
+      {kLrTooHigh, {kPlateau, kUnderfitting, kOverfitting, kWarmupTooShort}},
+      {kWarmupTooShort, {kPlateau, kUnderfitting, kOverfitting}},
+      {kScheduleEndedEarly, {kLrTooLow, kUnderfitting, kPlateau}},
+      {kLrTooLow, {kUnderfitting, kPlateau}},
+      {kOverfitting, {kPlateau, kUnderfitting}},
+      {kPlateau, {kUnderfitting}},
+  };
+  return list;
+}
+
+}  // namespace
+
+std::span<const VerdictInfo> Verdicts() { return kVerdicts; }
+
+const VerdictInfo& InfoOf(const Finding& finding) {
+  return kVerdicts[static_cast<size_t>(finding.verdict)];
+}
+
+const VerdictInfo& FindVerdict(std::string_view name) {
+  std::vector<std::string> names;
+  for (const VerdictInfo& v : kVerdicts) {
+    if (v.name == name) return v;
+    names.emplace_back(v.name);
+  }
+  throw Error("unknown verdict \"" + std::string(name) + "\"" + internal::Suggest(name, names));
+}
+
+std::vector<Finding> Diagnose(const RunLog& log) {
+  const internal::View run(log);
+  std::vector<Finding> found;
+  if (run.size == 0) return found;
+  internal::FindSummedAccumulation(run, found);
+  internal::FindPinnedTrust(run, found);
+  internal::FindScaleThrash(run, found);
+  internal::FindLostUpdates(run, found);
+  internal::FindGradientFlow(run, found);
+  internal::FindDeadTensors(run, found);
+  internal::FindUpdateRatios(run, found);
+  internal::FindDivergence(run, found);
+  if (run.initial > 0) {
+    internal::FindBadData(run, found);
+    internal::FindLearningRate(run, found);
+    internal::FindStalls(run, found);
+    internal::FindGeneralization(run, found);
+  }
+  for (const Explains& e : Explanations()) {
+    const auto is_cause = [&](const Finding& f) { return f.verdict == e.cause; };
+    if (std::none_of(found.begin(), found.end(), is_cause)) continue;
+    std::erase_if(found, [&](const Finding& f) {
+      return std::count(e.consequences.begin(), e.consequences.end(), f.verdict) > 0;
+    });
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Finding& a, const Finding& b) { return a.confidence > b.confidence; });
+  return found;
+}
+
+}  // namespace kudari

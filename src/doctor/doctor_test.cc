@@ -1,0 +1,481 @@
+// Runs made of formulas, in which one thing is wrong and its size and place are known. Whether the
+// limits suit real runs is the matter of lab/doctor_suite_test.cc.
+
+#include "kudari/doctor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "kudari/error.h"
+#include "tests/support/random.h"
+
+namespace kudari {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::Random;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr int64_t kSteps = 400, kEpoch = 20;
+
+LayersLog Layers(int64_t step, const std::vector<double>& grads, double update = 0.003) {
+  LayersLog log{.step = step};
+  for (size_t i = 0; i < grads.size(); ++i) {
+    log.tensors.push_back({.name = "layer" + std::to_string(i) + ".weight",
+                           .grad = grads[i],
+                           .weight = 5,
+                           .update = 5 * update});
+  }
+  return log;
+}
+
+/// A run that learns: from 2.3 to 0.05, with noise, after a warm-up and with a cosine.
+RunLog Sound(uint64_t seed = 1) {
+  Random random(seed);
+  RunLog log{.steps_per_epoch = kEpoch, .planned_steps = kSteps};
+  for (int64_t s = 1; s <= kSteps; ++s) {
+    const double t = static_cast<double>(s) / kSteps;
+    const double loss = 2.25 * std::exp(-5 * t) + 0.05;
+    log.steps.push_back({.step = s,
+                         .loss = loss * (1 + 0.05 * static_cast<double>(random.Float())),
+                         .lr = 1e-3 * std::min(1.0, 20 * t) * (1 + std::cos(3.14 * t)) / 2,
+                         .grad_norm = loss,
+                         .micro_grad_norm = 1.3 * loss});
+    if (s % kEpoch == 0) log.evaluations.push_back({.step = s, .loss = loss + 0.03});
+    if (s % 10 == 1) log.layers.push_back(Layers(s, {0.1, 0.2, 0.1, 0.2, 0.3, 0.3}));
+  }
+  return log;
+}
+
+std::vector<Verdict> VerdictsOf(const RunLog& log) {
+  std::vector<Verdict> verdicts;
+  for (const Finding& f : Diagnose(log)) verdicts.push_back(f.verdict);
+  return verdicts;
+}
+
+TEST(DoctorTest, IsSilentOnASoundRun) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) EXPECT_THAT(VerdictsOf(Sound(seed)), IsEmpty());
+}
+
+TEST(DoctorTest, IsSilentOnNothingAndOnTheFirstSteps) {
+  EXPECT_THAT(VerdictsOf({}), IsEmpty());
+  for (size_t n = 1; n < 60; ++n) {
+    RunLog log = Sound();
+    log.steps.resize(n);
+    log.evaluations.clear();
+    log.layers.resize((n + 9) / 10);
+    EXPECT_THAT(VerdictsOf(log), IsEmpty()) << n;
+  }
+}
+
+TEST(DoctorTest, StepsMustRise) {
+  RunLog log = Sound();
+  log.steps[7].step = 7;
+  try {
+    Diagnose(log);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "steps: 7 follows 7; they must rise");
+  }
+}
+
+TEST(DoctorTest, TheUnitOfTheLossDoesNotMatter) {
+  RunLog log = Sound();
+  for (size_t i = 200; i < 260; ++i) log.steps[i].loss += 2;
+  const auto expected = VerdictsOf(log);
+  EXPECT_THAT(expected, ElementsAre(Verdict::kLrTooHigh));
+  for (const double unit : {1e-6, 1e6}) {
+    RunLog scaled = log;
+    for (StepLog& s : scaled.steps) {
+      s.loss *= unit;
+      s.grad_norm *= unit;
+      s.micro_grad_norm *= unit;
+    }
+    for (EvaluationLog& e : scaled.evaluations) e.loss *= unit;
+    for (LayersLog& l : scaled.layers) {
+      for (LayerLog& t : l.tensors) t.grad *= unit;
+    }
+    EXPECT_EQ(VerdictsOf(scaled), expected) << unit;
+  }
+}
+
+// Such a loss has no scale.
+TEST(DoctorTest, OfNegativeLossesOnlyTheirEndIsSeen) {
+  RunLog log = Sound();
+  for (size_t i = 150; i < 300; ++i) {
+    log.steps[i].loss = 0.7 + 0.5 * std::sin(static_cast<double>(i) / 12);
+  }
+  for (StepLog& s : log.steps) s.loss -= 1;
+  log.evaluations.clear();
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+  log.steps[399].loss = kNotMeasured;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
+  EXPECT_EQ(Diagnose(log)[0].first_step, 400);
+}
+
+TEST(DoctorTest, DivergedToNan) {
+  RunLog log = Sound();
+  log.steps.resize(150);
+  for (size_t i = 140; i < 149; ++i) log.steps[i].loss = std::pow(10.0, i - 139);
+  log.steps[149].loss = kNotMeasured;
+  log.first_nonfinite = "layer3.weight";
+  const auto found = Diagnose(log);
+  ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
+  EXPECT_EQ(found[0].first_step, 141);
+  EXPECT_EQ(found[0].confidence, 1);
+  EXPECT_THAT(found[0].evidence, HasSubstr("was not finite at step 150, first in the gradient of "
+                                           "layer3.weight"));
+  EXPECT_THAT(found[0].tensors, ElementsAre("layer3.weight"));
+  log.steps[149].loss = kInfinity;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
+}
+
+TEST(DoctorTest, DivergedAndStayedThere) {
+  RunLog log = Sound();
+  for (size_t i = 100; i < 400; ++i) log.steps[i].loss = i < 120 ? 400 : 2.31;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
+  EXPECT_EQ(Diagnose(log)[0].first_step, 101);
+}
+
+TEST(DoctorTest, DivergedAfterAFirstStepThatWasSkipped) {
+  RunLog log = Sound();
+  log.steps[0].loss = kNotMeasured;
+  log.steps[0].skipped = true;
+  for (size_t i = 340; i < 400; ++i) log.steps[i].loss = 400;
+  ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
+  EXPECT_THAT(Diagnose(log)[0].evidence, HasSubstr("rose to 400"));
+}
+
+TEST(DoctorTest, LrTooHigh) {
+  RunLog log = Sound();
+  for (size_t i = 150; i < 300; ++i)
+    log.steps[i].loss = 0.7 + 0.5 * std::sin(static_cast<double>(i) / 12);
+  const auto found = Diagnose(log);
+  ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kLrTooHigh));
+  EXPECT_GT(found[0].confidence, 0.9);
+  EXPECT_THAT(found[0].evidence, HasSubstr("the smoothed loss rose from "));
+}
+
+// What small batches scatter is no oscillation.
+TEST(DoctorTest, NoiseIsNoVerdict) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    RunLog log = Sound(seed);
+    Random random(seed);
+    for (StepLog& s : log.steps) s.loss *= std::exp(static_cast<double>(random.Float()));
+    EXPECT_THAT(VerdictsOf(log), ::testing::Each(Verdict::kWarmupTooShort)) << seed;
+    for (StepLog& s : log.steps) s.loss = 1 + 0.4 * static_cast<double>(random.Float());
+    for (const Verdict v : VerdictsOf(log)) EXPECT_NE(v, Verdict::kLrTooHigh) << seed;
+  }
+}
+
+// Whatever happens in the first tenth is a matter of warm-up, if training recovers.
+TEST(DoctorTest, ARiseAtTheStartIsNoOscillation) {
+  RunLog log = Sound();
+  for (size_t i = 10; i < 35; ++i) log.steps[i].loss = 3.5;
+  for (StepLog& s : log.steps) s.lr = 1e-3;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kWarmupTooShort));
+}
+
+TEST(DoctorTest, OneBadStepIsNoVerdict) {
+  RunLog log = Sound();
+  log.steps[200].loss = 5;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+}
+
+TEST(DoctorTest, LrTooLow) {
+  RunLog log = Sound();
+  double sum = 0;
+  for (StepLog& s : log.steps) {
+    sum += s.lr;
+    s.loss = 2.3 - 0.5 * sum + 0.01 * (s.loss - std::floor(s.loss));
+  }
+  for (EvaluationLog& e : log.evaluations) e.loss = 2.2;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kLrTooLow));
+  // A run that is not over may be in its warm-up.
+  log.planned_steps = 4 * kSteps;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+  log.planned_steps = kSteps;
+  // Weights that move as they should are held back by something else.
+  for (LayersLog& l : log.layers) l = Layers(l.step, {0.1, 0.2, 0.1, 0.2, 0.3, 0.3}, 0.02);
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUnderfitting));
+  // Where the validation loss is far above, more of the model is no cure.
+  for (EvaluationLog& e : log.evaluations) e.loss = 4;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+}
+
+TEST(DoctorTest, WarmupTooShort) {
+  RunLog log = Sound();
+  log.steps[6].loss = 4;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "the rate still is low there";
+  log.steps[6].lr = kNotMeasured;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kWarmupTooShort)) << "not known to be low";
+  for (StepLog& s : log.steps) s.lr = 1e-3 * (1 - static_cast<double>(s.step) / 500);
+  const auto found = Diagnose(log);
+  ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kWarmupTooShort));
+  EXPECT_EQ(found[0].last_step, 7);
+  EXPECT_THAT(found[0].evidence, HasSubstr("the loss jumped to 4, "));
+}
+
+TEST(DoctorTest, PlateauAtAHighRateOnly) {
+  RunLog log = Sound();
+  for (StepLog& s : log.steps) s.lr = 1e-3;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+  for (StepLog& s : log.steps) s.loss += 1.5 * (1 - std::exp(-static_cast<double>(s.step) / 50));
+  for (EvaluationLog& e : log.evaluations) e.loss += 1.5;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kPlateau));
+  log.planned_steps = 4 * kSteps;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "there is time for a decay";
+  log.planned_steps = kSteps;
+  for (StepLog& s : log.steps) s.lr = 1e-3 * (1 - static_cast<double>(s.step - 1) / kSteps);
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUnderfitting));
+}
+
+TEST(DoctorTest, ScheduleEndedEarly) {
+  RunLog log = Sound();
+  for (StepLog& s : log.steps) {
+    s.loss += 0.5;
+    if (s.step > 150) s.lr = 1e-6;
+  }
+  const auto found = Diagnose(log);
+  ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kScheduleEndedEarly));
+  EXPECT_EQ(found[0].first_step, 150);
+  // One that has learned all there is may rest.
+  for (StepLog& s : log.steps) s.loss -= 0.5;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+}
+
+TEST(DoctorTest, Overfitting) {
+  RunLog log = Sound();
+  for (EvaluationLog& e : log.evaluations) {
+    if (e.step > 120) e.loss = 0.6 + 0.002 * static_cast<double>(e.step - 120);
+  }
+  const auto found = Diagnose(log);
+  ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kOverfitting));
+  EXPECT_EQ(found[0].first_step, 120);
+  // Where the training loss does not fall any more, something else is the matter.
+  RunLog stuck = log;
+  for (size_t i = 119; i < stuck.steps.size(); ++i) stuck.steps[i].loss = log.steps[119].loss;
+  EXPECT_THAT(VerdictsOf(stuck), ::testing::Not(::testing::Contains(Verdict::kOverfitting)));
+  // A gap that does not grow is how networks are.
+  for (EvaluationLog& e : log.evaluations) e.loss = std::max(e.loss, 0.6);
+  for (EvaluationLog& e : log.evaluations) e.loss = std::min(e.loss, 0.62);
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+}
+
+TEST(DoctorTest, DataProblem) {
+  RunLog log = Sound();
+  for (StepLog& s : log.steps) {
+    if (s.step % kEpoch == 7) s.loss *= 6;
+  }
+  const auto found = Diagnose(log);
+  ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDataProblem));
+  EXPECT_THAT(found[0].evidence, HasSubstr("the loss of batch 7 of 20 is up to "));
+  // Where many positions differ, the order of the data is what it is.
+  log = Sound();
+  for (StepLog& s : log.steps) {
+    if (s.step > 100 && s.step % kEpoch < 8) s.loss *= 6;
+  }
+  EXPECT_THAT(VerdictsOf(log), ::testing::Not(::testing::Contains(Verdict::kDataProblem)));
+  // Spikes anywhere are not the data's.
+  log = Sound();
+  for (StepLog& s : log.steps) {
+    if (s.step > 100 && s.step % 19 == 0) s.loss *= 3;
+  }
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+}
+
+TEST(DoctorTest, GradientsVanishAndExplode) {
+  RunLog log = Sound();
+  for (LayersLog& l : log.layers) l = Layers(l.step, {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1});
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kVanishingGradients));
+  for (LayersLog& l : log.layers) l = Layers(l.step, {900, 90, 9, 1, 0.1, 0.01});
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kExplodingGradients));
+  for (LayersLog& l : log.layers) l = Layers(l.step, {90, 90, 90, 90, 90, 90});
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kExplodingGradients));
+  EXPECT_THAT(Diagnose(log)[0].evidence, HasSubstr("a change of a layer by 1 %"));
+  log = Sound();
+  for (LayerLog& t : log.layers[0].tensors) t.grad *= 1000;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "of one step";
+  // A tensor without a gradient now and then does not hide its layer.
+  for (LayersLog& l : log.layers) {
+    l = Layers(l.step, {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1});
+    l.tensors.insert(l.tensors.begin(), {.name = "layer0.bias", .weight = 1, .update = 0});
+    if (l.step == 1) l.tensors[0].grad = 1e-7;
+  }
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kVanishingGradients));
+}
+
+TEST(DoctorTest, DeadTensors) {
+  for (const double grad : {0.0, kNotMeasured}) {
+    RunLog log = Sound();
+    for (LayersLog& l : log.layers) l.tensors[2].grad = l.tensors[3].grad = grad;
+    const auto found = Diagnose(log);
+    ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDeadTensors));
+    EXPECT_THAT(found[0].tensors, ElementsAre("layer2.weight", "layer3.weight"));
+    log.layers[5].tensors[2].grad = log.layers[9].tensors[3].grad = 0.1;
+    EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "alive once";
+  }
+}
+
+TEST(DoctorTest, UpdateRatios) {
+  RunLog log = Sound();
+  for (LayersLog& l : log.layers) l.tensors[1].update = 2;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUpdateRatio));
+  EXPECT_THAT(Diagnose(log)[0].tensors, ElementsAre("layer1.weight"));
+  log = Sound();
+  for (LayersLog& l : log.layers) l.tensors[4].update = 1e-7;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUpdateRatio));
+  EXPECT_THAT(Diagnose(log)[0].tensors, ElementsAre("layer4.weight"));
+  // Of two tensors each is held against the other.
+  log = Sound();
+  for (LayersLog& l : log.layers) {
+    l.tensors.resize(2);
+    l.tensors[1].update = 4;
+  }
+  EXPECT_THAT(Diagnose(log)[0].tensors, ElementsAre("layer1.weight"));
+  // Ten times the others is much, but not much of the tensor.
+  for (LayersLog& l : log.layers) l.tensors[1].update = 10 * l.tensors[0].update;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+  // Nor is slow beside very fast ones slow.
+  for (LayersLog& l : log.layers) {
+    l.tensors[0].update = 2e-4;
+    l.tensors[1].update = 2;
+  }
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUpdateRatio));
+  EXPECT_THAT(Diagnose(log)[0].tensors, ElementsAre("layer1.weight")) << "only the fast one";
+  EXPECT_EQ(Diagnose(log).size(), 1u);
+}
+
+TEST(DoctorTest, TrustRatioPinned) {
+  RunLog log = Sound();
+  for (LayersLog& l : log.layers) {
+    for (LayerLog& t : l.tensors) {
+      t.trust = 1;
+      t.pinned = true;
+    }
+  }
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kTrustRatioPinned));
+  for (LayersLog& l : log.layers) l.tensors[0].pinned = l.tensors[1].pinned = false;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kTrustRatioPinned));
+  EXPECT_EQ(Diagnose(log)[0].tensors.size(), 4u);
+  for (LayersLog& l : log.layers) l.tensors[2].pinned = l.tensors[3].pinned = l.step % 20 == 1;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "two of six, and two every other time";
+}
+
+TEST(DoctorTest, AccumulationSum) {
+  RunLog log = Sound();
+  for (StepLog& s : log.steps) s.micro_grad_norm = s.grad_norm / 2.4;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kAccumulationSum));
+  EXPECT_THAT(Diagnose(log)[0].evidence, HasSubstr("is 2.4 times as long"));
+  for (StepLog& s : log.steps) {
+    s.skipped = s.step % 3 > 0;
+    if (!s.skipped) s.micro_grad_norm = 1.2 * s.grad_norm;
+  }
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kLossScaleThrash)) << "those were not taken";
+}
+
+TEST(DoctorTest, TheSurestIsFirst) {
+  RunLog log = Sound();
+  for (StepLog& s : log.steps) s.micro_grad_norm = s.grad_norm / 1.4;
+  for (EvaluationLog& e : log.evaluations) {
+    if (e.step > 120) e.loss = 0.6 + 0.004 * static_cast<double>(e.step - 120);
+  }
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kOverfitting, Verdict::kAccumulationSum));
+  for (StepLog& s : log.steps) s.micro_grad_norm = s.grad_norm / 3;
+  for (EvaluationLog& e : log.evaluations) e.loss = std::min(e.loss, 0.75);
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kAccumulationSum, Verdict::kOverfitting));
+}
+
+TEST(DoctorTest, LossScaleThrash) {
+  RunLog log = Sound();
+  for (size_t i = 0; i < 22; ++i) log.steps[i].skipped = true;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "how a dynamic scale begins";
+  for (StepLog& s : log.steps) s.skipped = s.skipped || s.step % 8 == 0;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kLossScaleThrash));
+}
+
+TEST(DoctorTest, UpdatesLost) {
+  RunLog log = Sound();
+  for (StepLog& s : log.steps) s.lost = s.step > 190 ? 0.95 : 0.1;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "only where the rate is low anyway";
+  for (StepLog& s : log.steps) s.lost = 0.8;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUpdatesLost));
+}
+
+// Whatever a log lacks, what needs it is not judged, and nothing else changes.
+TEST(DoctorTest, JudgesOnlyWhatIsThere) {
+  RunLog log = Sound();
+  for (StepLog& s : log.steps) s = {.step = s.step, .loss = s.loss};
+  log.evaluations.clear();
+  log.layers.clear();
+  log.steps_per_epoch = log.planned_steps = 0;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+  for (size_t i = 150; i < 300; ++i)
+    log.steps[i].loss = 0.7 + 0.5 * std::sin(static_cast<double>(i) / 12);
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kLrTooHigh));
+}
+
+// Numbers of any kind, in any place, give findings with sound numbers or none.
+TEST(DoctorTest, SurvivesAnything) {
+  Random random(5);
+  const std::vector<double> odd = {kNotMeasured, kInfinity, -kInfinity, 0, -1, 1e300, 1e-300, 1};
+  const auto pick = [&] {
+    return odd[static_cast<size_t>(std::abs(random.Float()) * 1e6F) % odd.size()];
+  };
+  for (int trial = 0; trial < 300; ++trial) {
+    RunLog log = Sound(static_cast<uint64_t>(trial));
+    const auto chance = [&] {
+      return std::abs(random.Float()) < 0.01F * static_cast<float>(trial);
+    };
+    for (StepLog& s : log.steps) {
+      for (double* x : {&s.loss, &s.lr, &s.grad_norm, &s.micro_grad_norm, &s.loss_scale, &s.lost}) {
+        if (chance()) *x = pick();
+      }
+      s.skipped = chance();
+    }
+    for (EvaluationLog& e : log.evaluations) {
+      if (chance()) e.loss = pick();
+    }
+    for (LayersLog& l : log.layers) {
+      for (LayerLog& t : l.tensors) {
+        for (double* x : {&t.grad, &t.weight, &t.update, &t.trust}) {
+          if (chance()) *x = pick();
+        }
+      }
+    }
+    for (const Finding& f : Diagnose(log)) {
+      EXPECT_GT(f.confidence, 0) << f.evidence;
+      EXPECT_LE(f.confidence, 1) << f.evidence;
+      EXPECT_LE(f.first_step, f.last_step) << f.evidence;
+      EXPECT_GE(f.first_step, 1) << f.evidence;
+      EXPECT_LE(f.last_step, kSteps) << f.evidence;
+      EXPECT_FALSE(f.evidence.empty());
+    }
+  }
+}
+
+TEST(DoctorTest, EveryVerdictIsDescribedOnce) {
+  std::set<std::string_view> names;
+  for (size_t i = 0; i < Verdicts().size(); ++i) {
+    const VerdictInfo& v = Verdicts()[i];
+    EXPECT_EQ(static_cast<size_t>(v.verdict), i);
+    EXPECT_TRUE(names.insert(v.name).second);
+    EXPECT_EQ(&FindVerdict(v.name), &v);
+    for (const auto text : {v.meaning, v.action, v.source, v.needs}) EXPECT_FALSE(text.empty());
+  }
+  EXPECT_THROW(FindVerdict("lr_too_hihg"), Error);
+  try {
+    FindVerdict("lr_too_hihg");
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "unknown verdict \"lr_too_hihg\"; did you mean \"lr_too_high\"?");
+  }
+}
+
+}  // namespace
+}  // namespace kudari

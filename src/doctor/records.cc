@@ -1,0 +1,76 @@
+// What the records of single steps show: accumulation, loss scaling, rounding.
+
+#include <algorithm>
+#include <cmath>
+
+#include "doctor/view.h"
+
+namespace kudari::internal {
+
+// The norm of a mean of gradients is at most the largest of theirs. That of the first stands for
+// it, so the quotient is above 1 in some steps, but not in most.
+void FindSummedAccumulation(const View& run, Findings& found) {
+  constexpr double kLimit = 1.35, kSure = 2;
+  constexpr size_t kLeast = 3;
+  std::vector<double> quotients;
+  std::vector<int64_t> steps;
+  for (const StepLog& s : run.log.steps) {
+    const double q = s.grad_norm / s.micro_grad_norm;
+    if (!std::isfinite(q) || s.skipped) continue;
+    quotients.push_back(q);
+    steps.push_back(s.step);
+  }
+  if (quotients.size() < kLeast) return;
+  const double median = Median(quotients);
+  if (median < kLimit) return;
+  found.push_back({Verdict::kAccumulationSum, Confidence(median, kLimit, kSure), steps.front(),
+                   steps.back(),
+                   "the accumulated gradient is " + Brief(median) +
+                       " times as long as that of one of its batches (median of " +
+                       std::to_string(steps.size()) + " steps); a mean is shorter"});
+}
+
+// Finding the scale costs a few steps at the beginning; later an overflow in two thousand steps is
+// what dynamic scaling is made for.
+void FindScaleThrash(const View& run, Findings& found) {
+  constexpr double kLimit = 0.04, kSure = 0.2;
+  constexpr size_t kLeast = 3, kSearch = 24;
+  size_t begin = 0;
+  while (begin < std::min(run.size, kSearch) && run.log.steps[begin].skipped) ++begin;
+  size_t skipped = 0, last = begin, first = run.size;
+  for (size_t i = begin; i < run.size; ++i) {
+    if (!run.log.steps[i].skipped) continue;
+    ++skipped;
+    last = i;
+    first = std::min(first, i);
+  }
+  if (skipped < kLeast) return;
+  const double share = static_cast<double>(skipped) / static_cast<double>(run.size - begin);
+  if (share < kLimit) return;
+  found.push_back({Verdict::kLossScaleThrash, Confidence(share, kLimit, kSure), run.Step(first),
+                   run.Step(last),
+                   std::to_string(skipped) + " of " + std::to_string(run.size - begin) +
+                       " steps were skipped by overflow, the last at a loss scale of " +
+                       Brief(run.log.steps[last].loss_scale)});
+}
+
+// Towards the end of a schedule all updates become small, so only steps near its height count.
+void FindLostUpdates(const View& run, Findings& found) {
+  constexpr double kLimit = 0.3, kSure = 0.8, kRate = 0.5;
+  std::vector<double> lost;
+  size_t first = run.size, last = 0;
+  for (size_t i = 0; i < run.size; ++i) {
+    if (std::isnan(run.log.steps[i].lost) || run.Rate(i) < kRate) continue;
+    lost.push_back(run.log.steps[i].lost);
+    first = std::min(first, i);
+    last = i;
+  }
+  const double median = Median(lost);
+  if (!(median >= kLimit)) return;
+  found.push_back({Verdict::kUpdatesLost, Confidence(median, kLimit, kSure), run.Step(first),
+                   run.Step(last),
+                   Brief(100 * median) + " % of the weights that were to change in a step did not, "
+                                         "for want of digits"});
+}
+
+}  // namespace kudari::internal
