@@ -28,7 +28,7 @@ struct Labelled {
 };
 
 // A file of runs, each a line that says what it is and the lines of its metrics.jsonl.
-std::vector<Labelled> ReadSuite(const std::string& half) {
+std::vector<Labelled> ParseSuite(const std::string& half) {
   const std::string file = std::string(KUDARI_SOURCE_DIR) + "/tests/doctor/" + half + ".jsonl.xz";
   const std::string text = ReadUnpacked(file);
   std::vector<Labelled> runs;
@@ -57,6 +57,14 @@ std::vector<Labelled> ReadSuite(const std::string& half) {
     runs[i].log.planned_steps = planned[i];
   }
   return runs;
+}
+
+// Reading takes longer than examining.
+const std::vector<Labelled>& ReadSuite(const std::string& half) {
+  static std::map<std::string, std::vector<Labelled>> known;
+  const auto [at, is_new] = known.try_emplace(half);
+  if (is_new) at->second = ParseSuite(half);
+  return at->second;
 }
 
 struct Counts {
@@ -108,7 +116,7 @@ Result Examine(const std::vector<Labelled>& runs) {
 class DoctorSuite : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(DoctorSuite, KnowsWhatIsWrong) {
-  const std::vector<Labelled> runs = ReadSuite(GetParam());
+  const std::vector<Labelled>& runs = ReadSuite(GetParam());
   EXPECT_GE(runs.size(), 150u);
   const Result result = Examine(runs);
   EXPECT_EQ(result.verdicts.size(), Verdicts().size()) << "a verdict without a run";
@@ -162,7 +170,7 @@ TEST(DoctorSuiteTest, PageIsTrue) {
     EXPECT_NE(page.find(line), std::string::npos) << line;
   }
   for (const std::string half : {"development", "held_out", "unseen"}) {
-    const std::vector<Labelled> runs = ReadSuite(half);
+    const std::vector<Labelled>& runs = ReadSuite(half);
     const Result result = Examine(runs);
     const std::string line = fmt::format("| {} | {} | {:.3f} | {} of {} |", half, runs.size(),
                                          result.MacroF1(), result.silent, result.healthy);

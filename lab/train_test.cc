@@ -311,7 +311,7 @@ TEST_F(TrainTest, TheDoctorSpeaksWhileTrainingAndCanBeSilent) {
   EXPECT_THAT(console_, ::testing::ContainsRegex("\ndoctor +diverged; kudari doctor "));
   EXPECT_THAT(ReadRunLog(dir_ / "out").first_nonfinite, ::testing::Not(::testing::IsEmpty()));
   std::vector<std::string> silent = wild;
-  silent.push_back("train.doctor=false");
+  silent.emplace_back("train.doctor=false");
   Go(Options(silent));
   EXPECT_EQ(console_.find("doctor"), std::string::npos);
   Go(Options({"train.label_smoothing=0", "data.label_noise=0.5", "train.epochs=40",
@@ -411,7 +411,8 @@ TEST_F(TrainTest, ReducesLearningRatesOnAPlateau) {
   const auto steps = Metrics("lr");
   ASSERT_EQ(steps.size(), 48U);
   for (size_t s = 0; s < steps.size(); ++s) {
-    const double share = s < 3 * 8 ? 1 : s < 5 * 8 ? 0.5 : 0.25;
+    const size_t epoch = s / 8;
+    const double share = epoch < 3 ? 1 : epoch < 5 ? 0.5 : 0.25;
     EXPECT_DOUBLE_EQ(steps[s]["lr"].get<double>(),
                      share * 1e-2 * (1 - static_cast<double>(s) / 100))
         << s;

@@ -112,10 +112,16 @@ void FindLearningRate(const View& run, Findings& found) {
                          std::to_string(run.Step(peak.at)) + " and still is " + Brief(run.last)});
   }
 
+  // Weights that change by less than the first ratio a step hardly move; those that change by more
+  // than the second are not held back by the rate.
+  constexpr double kSlow = 3e-4, kFast = 3e-3;
+  const double ratio = run.UpdateRatio();
+  const bool crawls = ratio < kSlow;
+
   // Without enough warm-up: a jump at the start, at a learning rate that training bears later.
   constexpr double kPeak = 1.045, kSurePeak = 1.3, kRateThere = 0.5, kPeakSigmas = 2;
-  const double above = kPeakSigmas * run.scatter[peak.at] / run.initial;
-  if (peak.height > std::max(kPeak, 1 + above) && run.Rate(peak.at) >= kRateThere) {
+  const double above = kPeakSigmas * Median(run.scatter) / run.initial;
+  if (!crawls && peak.height > std::max(kPeak, 1 + above) && run.Rate(peak.at) >= kRateThere) {
     found.push_back({Verdict::kWarmupTooShort, Confidence(peak.height, kPeak, kSurePeak),
                      run.Step(0), run.Step(peak.at),
                      "the loss jumped to " + Brief(run.loss[peak.at]) + ", " + Brief(peak.height) +
@@ -130,11 +136,10 @@ void FindLearningRate(const View& run, Findings& found) {
   for (const double x : run.smooth) {
     if (!std::isnan(x)) lowest = std::min(lowest, x / run.initial);
   }
-  // Weights that change by more than the second ratio a step are not held back by the rate.
-  constexpr double kSlow = 3e-4, kFast = 3e-3, kProportional = 0.6;
-  const double ratio = run.UpdateRatio();
-  const bool slow = ratio < kSlow || (!(ratio > kFast) && run.EarlyPart() < kProportional);
-  if (run.over && lowest > kHardly && slow && rise.height < kCalm && peak.height < 1 + kCalm) {
+  constexpr double kProportional = 0.6;
+  const bool slow =
+      crawls || (peak.height < 1 + kCalm && !(ratio > kFast) && run.EarlyPart() < kProportional);
+  if (run.over && lowest > kHardly && slow && rise.height < kCalm) {
     found.push_back({Verdict::kLrTooLow, Confidence(lowest, kHardly, kSureHardly), run.Step(0),
                      run.Step(run.size - 1),
                      "the loss fell by " + Percent(1 - lowest) + " in " + std::to_string(run.size) +

@@ -13,9 +13,9 @@ namespace {
 
 using enum Verdict;
 
-// Sources: "guide" is Optimizer Selection Guide and Best Practices, "notes" are notes on
-// optimisation methods (2025), both by section; "playbook" is Godbole, Dahl, Gilmer, Shallue &
-// Nado, Deep Learning Tuning Playbook, by heading.
+// Sources: "guide" is Optimizer Selection Guide and Best Practices and "advanced" the chapter
+// before it, "notes" are notes on optimisation methods (2025), all by section; "playbook" is
+// Godbole, Dahl, Gilmer, Shallue & Nado, Deep Learning Tuning Playbook, by heading.
 constexpr std::array kVerdicts = {
     VerdictInfo{kDiverged, "diverged", "training diverged",
                 "Divide the learning rate by 10; clip the gradient's norm (1.0); lengthen the "
@@ -36,7 +36,7 @@ constexpr std::array kVerdicts = {
                 "guide 3.3 and 4; playbook, Learning rate warmup", "loss"},
     VerdictInfo{kPlateau, "plateau", "the loss has stopped falling while the learning rate is high",
                 "Decay the learning rate (cosine, or a tenth when the loss stalls: "
-                "train.plateau); then look at the model's capacity",
+                "train.plateau_factor); then look at the model's capacity",
                 "guide 4 and 6; notes 7.5", "loss, better with lr"},
     VerdictInfo{kScheduleEndedEarly, "schedule_ended_early",
                 "the schedule has ended long before the training",

@@ -209,6 +209,19 @@ TEST(DoctorTest, LrTooLow) {
   EXPECT_THAT(VerdictsOf(log), IsEmpty());
 }
 
+// A first batch that happens to be easy makes the next ones look like a jump.
+TEST(DoctorTest, WeightsThatHardlyMoveDoNotJump) {
+  RunLog log = Sound();
+  for (StepLog& s : log.steps) {
+    s.loss = 2.3 + 0.1 * std::sin(static_cast<double>(3 * s.step));
+    s.lr = 1e-6;
+  }
+  log.steps[0].loss = 2.05;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kWarmupTooShort));
+  for (LayersLog& l : log.layers) l = Layers(l.step, {0.1, 0.2, 0.1, 0.2, 0.3, 0.3}, 1e-4);
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kLrTooLow));
+}
+
 TEST(DoctorTest, WarmupTooShort) {
   RunLog log = Sound();
   log.steps[6].loss = 4;

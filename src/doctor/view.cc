@@ -9,7 +9,6 @@
 #include "kudari/tensor.h"
 
 namespace kudari::internal {
-namespace {}  // namespace
 
 std::vector<double> RunningMedian(const std::vector<double>& y, size_t half) {
   std::vector<double> window, medians(y.size(), kNotMeasured);  // the window in order
@@ -27,8 +26,7 @@ std::vector<double> RunningMedian(const std::vector<double>& y, size_t half) {
 double Quantile(std::vector<double> values, double p) {
   std::erase_if(values, [](double x) { return std::isnan(x); });
   if (values.empty()) return kNotMeasured;
-  const auto at = values.begin() +
-                  static_cast<std::ptrdiff_t>(p * static_cast<double>(values.size() - 1) + 0.5);
+  const auto at = values.begin() + std::lround(p * static_cast<double>(values.size() - 1));
   std::nth_element(values.begin(), at, values.end());
   return *at;
 }
@@ -49,7 +47,7 @@ bool IsWeight(const LayerLog& tensor) {
   return c != TensorClass::kBias && c != TensorClass::kNorm && tensor.weight > 0;
 }
 
-View::View(const RunLog& run) : log(run), size(run.steps.size()) {
+View::View(const RunLog& run_log) : log(run_log), size(run_log.steps.size()) {
   for (size_t i = 0; i < size; ++i) {
     const StepLog& s = log.steps[i];
     if (i > 0 && s.step <= log.steps[i - 1].step) {

@@ -14,7 +14,7 @@ namespace kudari::internal {
 /// A run's curves, prepared for reading.
 class View {
  public:
-  explicit View(const RunLog& log);
+  explicit View(const RunLog& run_log);
 
   const RunLog& log;
   size_t size = 0;
