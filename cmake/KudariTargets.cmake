@@ -21,6 +21,11 @@ function(kudari_layer name)
   target_link_libraries(kudari_${name} PRIVATE $<BUILD_INTERFACE:kudari_build> ${arg_LIBS})
 endfunction()
 
+# All test programs, and nothing else.
+if(KUDARI_TESTS)
+  add_custom_target(kudari_tests)
+endif()
+
 # kudari_test(NAME [THREADS] SOURCES ... LIBS ...): a GoogleTest program; its cases become ctest's,
 # with its name as their label, or the program where it is slow to start. THREADS: it uses more than
 # one; ThreadSanitizer has nothing to see in others.
@@ -32,15 +37,18 @@ function(kudari_test name)
   find_package(GTest REQUIRED)
   enable_testing()
   add_executable(${name} ${arg_SOURCES})
+  add_dependencies(kudari_tests ${name})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
   target_compile_definitions(${name} PRIVATE KUDARI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE
     kudari_build kudari::kudari GTest::gmock GTest::gtest_main ${arg_LIBS})
+  # Tests take longer to compile than to run.
   if(KUDARI_SANITIZE)
-    # Half the time: no optimiser, and one process for all cases, since each start takes long.
+    # One process for all cases, since each start takes long.
     target_compile_options(${name} PRIVATE -O0)
     add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
   else()
+    target_compile_options(${name} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)
     include(GoogleTest)
     gtest_discover_tests(${name}
       NO_PRETTY_VALUES DISCOVERY_TIMEOUT 120 PROPERTIES LABELS ${name})

@@ -19,7 +19,8 @@ using ::testing::ThrowsMessage;
 
 class BlasTest : public ::testing::Test {
  protected:
-  void TearDown() override {
+  // What the machine asks for is none of the tests' business.
+  void SetUp() override {
     unsetenv("KUDARI_BLAS");
     unsetenv("OPENBLAS_CORETYPE");
   }
@@ -43,6 +44,13 @@ TEST_F(BlasTest, KnowsTheCoreTypesOfInstructionSets) {
   EXPECT_EQ(OpenBlasCore("avx2"), "Haswell");
   EXPECT_EQ(OpenBlasCore("neon"), "");
   EXPECT_EQ(OpenBlasCore("scalar"), "");
+}
+
+TEST_F(BlasTest, KeepsTheCoreTypeThatTheUserAskedFor) {
+  setenv("KUDARI_BLAS", "libnone.so.7", 1);
+  setenv("OPENBLAS_CORETYPE", "Nehalem", 1);
+  EXPECT_THROW(LoadBlas(), Error);
+  EXPECT_STREQ(std::getenv("OPENBLAS_CORETYPE"), "Nehalem");
 }
 
 TEST_F(BlasTest, Multiplies) {

@@ -20,6 +20,7 @@ of its seeds, and exits with 1 if any of them failed.
 
 import argparse
 import ctypes
+import functools
 import json
 import math
 import pathlib
@@ -141,6 +142,7 @@ def read_safetensors(path):
     return tensors
 
 
+@functools.cache
 def draw(seed, missing):
     """Parameters, and for each step the gradients that are not missing; all float32."""
     shapes = draw_shapes(seed)
