@@ -14,9 +14,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 #include <sstream>
 #include <thread>
 
+#include "kudari/controllers.h"
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
 #include "lab/batches.h"
@@ -295,10 +297,17 @@ TEST_F(TrainTest, AccumulationIsMeasuredAndMayBeASum) {
     return Metrics("micro_grad_norm")[0];
   };
   const json mean = first("false"), sum = first("true");
+  EXPECT_THAT(console_, ::testing::ContainsRegex("\ndoctor +accumulation_sum; kudari doctor "));
   EXPECT_NEAR(sum["grad_norm"].get<double>(), 4 * mean["grad_norm"].get<double>(), 1e-4);
   EXPECT_NEAR(sum["micro_grad_norm"].get<double>(), mean["micro_grad_norm"].get<double>(), 1e-6);
   EXPECT_EQ(sum["loss"], mean["loss"]);
-  EXPECT_THAT(console_, ::testing::ContainsRegex("\ndoctor +accumulation_sum; kudari doctor "));
+  // It is that of the first batch alone, without the loss's scale.
+  Go(Options({"train.batch_size=8"}));
+  const double alone = Metrics("grad_norm")[0]["grad_norm"];
+  EXPECT_NEAR(mean["micro_grad_norm"].get<double>(), alone, 1e-6 * alone);
+  Go(Options({"optimizer.accumulate=4", "train.batch_size=8", "train.layers_every=1",
+              "train.precision=f16", "train.loss_scale=1024"}));
+  EXPECT_NEAR(Metrics("micro_grad_norm")[0]["micro_grad_norm"].get<double>(), alone, 0.02 * alone);
   // Of one batch there is nothing to say.
   Go(Options({"train.layers_every=1"}));
   EXPECT_TRUE(Metrics("micro_grad_norm").empty());
@@ -317,6 +326,10 @@ TEST_F(TrainTest, TheDoctorSpeaksWhileTrainingAndCanBeSilent) {
   Go(Options({"train.label_smoothing=0", "data.label_noise=0.5", "train.epochs=40",
               "optimizer.weight_decay=0"}));
   EXPECT_THAT(console_, ::testing::ContainsRegex("\ndoctor, at step [0-9]+: overfitting \\("));
+  // That a rate is too low is known at the end, not before.
+  Go(Options({"optimizer.lr=1e-7", "train.epochs=8"}));
+  EXPECT_THAT(console_, ::testing::ContainsRegex("\ndoctor, at step 64: lr_too_low \\("));
+  EXPECT_THAT(console_, ::testing::Not(::testing::ContainsRegex("doctor, at step [1-5]")));
 }
 
 TEST_F(TrainTest, LayersHaveTheTrustRatiosOfRulesThatHaveThem) {
@@ -418,9 +431,28 @@ TEST_F(TrainTest, ReducesLearningRatesOnAPlateau) {
         << s;
   }
 
+  // With other numbers it is the controller that the library has.
+  sets = {"train.plateau_threshold=0.2", "train.plateau_patience=0", "train.plateau_cooldown=1",
+          "train.plateau_factor=0.9",    "optimizer.lr=1e-2",        "train.epochs=20"};
+  Go(Options(sets, "other"));
+  ReduceOnPlateau plateau(1e-2, {.factor = 0.9,
+                                 .improvement = {.threshold = 0.2, .relative = true},
+                                 .patience = 0,
+                                 .cooldown = 1});
+  std::set<double> rates;
+  for (const json& line : Metrics("", "other")) {
+    if (line.contains("lr")) {
+      EXPECT_DOUBLE_EQ(line["lr"].get<double>(), plateau.value()) << line["step"];
+      rates.insert(plateau.value());
+    }
+    if (line.contains("val_loss")) plateau.Observe(line["val_loss"]);
+  }
+  EXPECT_GT(rates.size(), 4U);
+
   // Without any rate nothing moves, in no group.
+  sets = {"train.plateau_threshold=0.99", "train.plateau_patience=1", "train.plateau_factor=0",
+          "train.epochs=6", "optimizer.lr=1e-2 * linear(100)"};
   WriteRecipe(std::string(kRecipe) + "[[optimizer.group]]\nmatch = \"head.*\"\nlr = 3e-3\n");
-  sets[2] = "train.plateau_factor=0";
   Go(Options(sets, "six"));
   sets[3] = "train.epochs=3";
   Go(Options(sets, "three"));
