@@ -80,6 +80,14 @@ TEST_F(DoctorCommandTest, WritesJsonAndAPicture) {
   EXPECT_THAT(ReadTextFile(folder_ / "d.svg"), HasSubstr("overfitting"));
 }
 
+// What came before would be a line at the bottom.
+TEST_F(DoctorCommandTest, PlotsEndABitAboveTheFirstLoss) {
+  std::ofstream(folder_ / "log.csv") << "loss\n2\n1\n1e9\n3e9\nnan\n";
+  const std::string text = Print({.run = folder_ / "log.csv"});
+  EXPECT_THAT(text, HasSubstr("1. diverged"));
+  EXPECT_THAT(text, HasSubstr("\n   2.4 |"));
+}
+
 TEST_F(DoctorCommandTest, MapsColumns) {
   const fs::path log = Log(true, "objective");
   EXPECT_THROW(Print({.run = log}), Error);
@@ -137,6 +145,17 @@ TEST(LiveDoctorTest, KeepsSomeOfManyLayers) {
   EXPECT_EQ(found[0].verdict, Verdict::kDeadTensors);
   EXPECT_EQ(found[0].first_step, 1);
   EXPECT_GT(found[0].last_step, 4900);
+  EXPECT_THAT(found[0].evidence, ::testing::ContainsRegex("in all [23][0-9][0-9] steps"));
+}
+
+TEST(LiveDoctorTest, NamesTheFirstTensorThatWasNotFinite) {
+  LiveDoctor doctor(0, 10);
+  doctor.Add({.step = 1, .loss = 2, .lr = 1});
+  doctor.Add({.step = 2, .loss = kNotMeasured, .first_nonfinite = "a"});
+  doctor.Add({.step = 3, .loss = kNotMeasured, .first_nonfinite = "b"});
+  const auto found = doctor.AtTheEnd();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_THAT(found[0].tensors, ::testing::ElementsAre("a"));
 }
 
 }  // namespace

@@ -186,6 +186,18 @@ TEST_F(RunLogTest, OtherJsonLinesAndPythonsNan) {
   EXPECT_EQ(log.steps[2].lr, 0.5);  // it holds
 }
 
+TEST_F(RunLogTest, RatesAndScalesHoldAndNormsDoNot) {
+  const RunLog log = ParseRunLog(
+      "{\"_Train -- Loss_\": 2, \"lr\": 0.5, \"loss_scale\": 8, \"grad_norm\": 3}\n"
+      "{\"_Train -- Loss_\": 1, \"first_nonfinite\": \"a\"}\n{\"first_nonfinite\": \"b\"}\n",
+      "log.jsonl");
+  ASSERT_THAT(Losses(log), ElementsAre(2, 1));
+  EXPECT_EQ(log.steps[1].lr, 0.5);
+  EXPECT_EQ(log.steps[1].loss_scale, 8);
+  EXPECT_TRUE(std::isnan(log.steps[1].grad_norm));
+  EXPECT_EQ(log.first_nonfinite, "a");
+}
+
 // ---- CSV ----
 
 TEST_F(RunLogTest, LightningsCsv) {
@@ -279,8 +291,13 @@ TEST_F(RunLogTest, CsvErrorsSayWhereAndWhat) {
               HasSubstr("loss may be any of \"loss\", \"Loss\"; say which"));
   EXPECT_THAT(ParseError("step,loss\n", "a.csv"), HasSubstr("\"loss\" is empty"));
   EXPECT_THAT(ParseError("", "a.csv"), HasSubstr("a.csv: is empty; it must have a header"));
-  // The last row of a run that goes on.
+  EXPECT_THAT(ParseError("step,loss\n1,x\n2,y\n", "a.csv"), HasSubstr("row 2: loss = \"x\""));
+  // The last row of a run that goes on has no end yet.
   EXPECT_EQ(ParseRunLog("step,loss\n1,2\n2", "a.csv").steps.size(), 1U);
+  EXPECT_THAT(ParseError("step,loss\n1,2\n2\n", "a.csv"), HasSubstr("row 3 has 1 cells"));
+  // As Excel writes it.
+  EXPECT_THAT(Steps(ParseRunLog("\xEF\xBB\xBF\"step\",\"loss\"\r\n7,2\r\n", "a.csv")),
+              ElementsAre(7));
 }
 
 TEST_F(RunLogTest, ColumnsMayBeGiven) {
