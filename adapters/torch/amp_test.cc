@@ -187,7 +187,7 @@ TEST(TorchGradScalerTest, UnscaleWithClippingIsFoldedClipping) {
 TEST(TorchGradScalerTest, UnscaleTakesBFloat16AndRefusesFloat16) {
   GradScaler scaler({.init_scale = 8});
   const auto make = [](at::ScalarType type) {
-    const at::Tensor w = at::zeros({2}, type).requires_grad_();
+    at::Tensor w = at::zeros({2}, type).requires_grad_();
     w.mutable_grad() = at::tensor({8.0, 16.0}, at::kFloat).to(type);
     return w;
   };
@@ -360,7 +360,7 @@ TEST(TorchGradScalerTest, ClosuresAccumulateUnderOneScale) {
     Report report;
     if (closure) {
       report = scaler.Step(optimizer, [&]() -> at::Tensor {
-        const at::Tensor loss = rings.Loss(std::nullopt, 64 * call, 64 * (call + 1));
+        at::Tensor loss = rings.Loss(std::nullopt, 64 * call, 64 * (call + 1));
         (scaler.Scale(loss) * (call == overflow_in ? kInf : 1.0)).backward();
         ++call;
         return loss;

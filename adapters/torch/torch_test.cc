@@ -203,7 +203,7 @@ struct Wide {
   double Train(Optimizer& optimizer, int steps) {
     for (int i = 0; i < steps; ++i) {
       optimizer.Step([this]() -> at::Tensor {
-        const at::Tensor loss = Loss();
+        at::Tensor loss = Loss();
         loss.backward();
         return loss;
       });
