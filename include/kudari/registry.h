@@ -31,6 +31,14 @@ struct GradientForm {
   T factor = 1;
   T shift = 0;
   T limit = std::numeric_limits<T>::infinity();
+  /// Whether an infinity becomes a NaN instead of the limit, which then is no wish of the caller's.
+  bool infinity_is_nan = false;
+
+  T operator()(T g) const {
+    const T x = Fma(factor, g, shift);
+    const T y = x > limit ? limit : x < -limit ? -limit : x;
+    return infinity_is_nan ? Fma(T(0), x, y) : y;
+  }
 };
 
 /// A pass over n elements: coefficients as At gave them; state has one pointer a slot. What a pass
@@ -216,11 +224,6 @@ template <class T, class R>
 struct Scalar {
   using C = typename R::template Coeffs<T>;
 
-  static T Formed(const GradientForm<T>& form, T g) {
-    const T x = Fma(form.factor, g, form.shift);
-    return x > form.limit ? form.limit : x < -form.limit ? -form.limit : x;
-  }
-
   /// Calls f(element, the values of the slots there ...).
   template <class F>
   static void ForEach(T* const* state, size_t n, const F& f) {
@@ -237,7 +240,7 @@ struct Scalar {
       if constexpr (StateInMeasure<R>()) {
         Update(c, p[i], s...);
       } else {
-        Update(c, Formed(form, g[i]), p[i], s...);
+        Update(c, form(g[i]), p[i], s...);
       }
     });
   }
@@ -248,9 +251,9 @@ struct Scalar {
     ForEach(state, n, [&](size_t i, [[maybe_unused]] auto&... s) {
       T x[kNormsOf<R>];
       if constexpr (StateInMeasure<R>()) {
-        Measure(c, Formed(form, g[i]), p[i], s..., x);
+        Measure(c, form(g[i]), p[i], s..., x);
       } else {
-        Measure(c, Formed(form, g[i]), p[i], x);
+        Measure(c, form(g[i]), p[i], x);
       }
       for (size_t k = 0; k < kNormsOf<R>; ++k) {
         sums[k * 16 + i % 16] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
@@ -262,7 +265,7 @@ struct Scalar {
                           T* const* state, size_t n) {
     const C c = CoeffsOf<C>(coeffs);
     T* const curvature = state[R::kState.size() - 1];
-    for (size_t i = 0; i < n; ++i) Curvature(c, Formed(form, g[i]), curvature[i]);
+    for (size_t i = 0; i < n; ++i) Curvature(c, form(g[i]), curvature[i]);
   }
 
   static void EvaluatePass(const T* coeffs, const GradientForm<T>& /*form*/, T* p, const T* /*g*/,

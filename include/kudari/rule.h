@@ -65,6 +65,17 @@ inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// The largest double below one: the upper end of "[0, 1)".
 inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2;
 
+/// The largest finite float32.
+inline constexpr float kMostFloat = std::numeric_limits<float>::max();
+
+/// What an eps of less, 0 included, counts as: added to a root, or to what is under the root or a
+/// curvature. A quotient 0 / 0 is 0 then, and one whose square float32 loses stays below 1.
+inline constexpr double kLeastEps = 0x1p-70, kLeastEpsInside = 0x1p-126;
+
+/// Magnitudes of gradients from which on rules that square them (see SlotKind::kSquare) take this:
+/// no sum of their squares leaves float32's range.
+inline constexpr float kMostSquared = 0x1p62F;
+
 // A rule is a struct that describes an optimiser once. Its members are hyper-parameters, all
 // double, and it has:
 //
@@ -81,8 +92,9 @@ inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2
 //   template <class V, class T>
 //   KUDARI_INLINE void Update(const Rule::Coeffs<T>& c, V g, V& p, V& slot0, ...)
 //
-// that may use + - * /, Fma, Sqrt, Abs, Max, Min, Sign and V(c.x). It is compiled once for each
-// SIMD target and for scalar float and double. See rules/adamw.h. A rule may have more:
+// that may use + - * /, Fma, Sqrt, Abs, Max, Min, Sign, AddShare, Mean, MeanSquare and V(c.x). It
+// is compiled once for each SIMD target and for scalar float and double. See rules/adamw.h. A rule
+// may have more:
 //
 //   kMemory      std::array of Memory. At is then At(int64_t t, std::span<double> memory) const; it
 //                is called once an update and moves the memory on. See rules/nadam.h.
@@ -103,8 +115,8 @@ inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2
 //   kEvaluation  true: Evaluated(c, V& p, slot0, ...) turns the parameter into the one that is to
 //                be evaluated. See rules/schedule_free_adamw.h.
 //
-//   kDecoupledDecay  true: weight_decay takes a multiple of lr weight_decay p from p, beside what
-//                the gradient does, so that the decay can be made independent of lr, see
+//   kDecoupledDecay  true: weight_decay takes lr weight_decay p from p and nothing else, beside
+//                what the gradient does, so that the decay can be made independent of lr, see
 //                OptimizerSpec::decay.
 //
 // A rule that steps whole tensors has the description alone, and the functions that MakeWholeEntry

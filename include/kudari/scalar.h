@@ -43,6 +43,25 @@ T Sign(T a) {
   return a > 0 ? T(1) : a < 0 ? T(-1) : a;
 }
 
+/// share * x + rest, rounded once; a share of 0 takes nothing from an x that is not finite either.
+template <class T>
+T AddShare(T share, T x, T rest) {
+  return Fma(share, share != 0 ? x : T(0), rest);
+}
+
+/// The next value of an exponential mean, old + blend (x - old), for a blend in [0, 1]: exactly x
+/// for a blend of 1, without cancellation for others, and finite for finite numbers.
+template <class T>
+T Mean(T blend, T x, T old) {
+  return Fma(blend, x, Fma(-blend, old, old));
+}
+
+/// The same of squares: old + blend (x^2 - old). The square itself may exceed the type's range.
+template <class T>
+T MeanSquare(T blend, T x, T old) {
+  return Fma(blend * x, x, Fma(-blend, old, old));
+}
+
 }  // namespace kudari
 
 #endif  // KUDARI_SCALAR_H_

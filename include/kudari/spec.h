@@ -91,7 +91,7 @@ struct SwaSpec {
 /// What keeps the digits that 16-bit parameters lack.
 enum class Master {
   kNone,     ///< nothing: updates below half a unit of the parameter are lost or rounded at random
-  kFloat32,  ///< a float32 copy, 4 bytes
+  kFloat32,  ///< all digits of float32: kSplit16 for bfloat16, for float16 a copy of 4 bytes
   kSplit8,   ///< what bfloat16 lacks of 24 bits, 1 byte: half a unit is 2^-16 of the weight
   kSplit16,  ///< what bfloat16 lacks of float32, 2 bytes: float32 to the bit
   kKahan     ///< a second bfloat16 that compensates the first, 2 bytes
@@ -225,7 +225,8 @@ struct OptimizerSpec {
   /// its height (Loshchilov & Hutter, arXiv:1711.05101, Algorithm 2): p loses
   /// lr(t) / base * weight_decay of itself in a step, where base is the product of the numbers
   /// among the factors of lr, 1e-3 in 1e-3 * warmup(100) * cosine(2000). It stays what it is when
-  /// SetSchedule changes lr. Rules that add the decay to the gradient cannot have it.
+  /// SetSchedule changes lr. Rules that add the decay to the gradient cannot have it, nor can those
+  /// whose decay has other factors than lr (adafactor, normuon).
   Decay decay = Decay::kRule;
   /// Classes whose weight_decay is zero, whatever their group says.
   std::vector<TensorClass> no_decay;

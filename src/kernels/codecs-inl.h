@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "hwy/highway.h"
 #include "kernels/codecs.h"
@@ -86,6 +87,16 @@ HWY_INLINE void StoreFloat16(D d, hn::Vec<D> x, uint16_t* to) {
   hn::StoreU(hn::BitCast(Halves<D>(), halves), Halves<D>(), to);
 }
 
+template <class D>
+HWY_INLINE hn::Vec<D> LoadMaster(D d, const uint16_t* from, const float* master_from) {
+  const hn::Rebind<hwy::float16_t, D> halves;
+  const auto master = hn::LoadU(d, master_from), memory = LoadFloat16(d, from);
+  const auto rounded = hn::PromoteTo(d, hn::DemoteTo(halves, hn::BitCast(d, OneNaN(d, master))));
+  // As bits: zeros have signs, and NaNs are equal.
+  const auto same = hn::Eq(hn::BitCast(Words<D>(), rounded), hn::BitCast(Words<D>(), memory));
+  return hn::IfThenElse(hn::RebindMask(d, same), master, memory);
+}
+
 /// Random bits of the elements from i on, which have the upper half of their index in common with
 /// `keys`.
 template <class D>
@@ -131,12 +142,23 @@ HWY_INLINE void StoreFloat16Random(D d, hn::Vec<D> x, hn::Vec<Words<D>> random, 
   StoreFloat16(d, hn::IfThenElse(is_finite, hn::CopySignToAbs(rounded, x), x), to);
 }
 
+/// The bits of a split weight from those of its upper half and the sum with what that lacks. A sum
+/// with the other sign is none: the weight had bits of its own when a zero was written over it.
+template <class D>
+HWY_INLINE hn::Vec<D> SplitSum(D d, hn::Vec<hn::Rebind<int32_t, D>> high,
+                               hn::Vec<hn::Rebind<int32_t, D>> sum) {
+  const hn::Rebind<int32_t, D> integers;
+  const auto sign = hn::And(high, hn::Set(integers, std::numeric_limits<int32_t>::min()));
+  const auto differ = hn::MaskFromVec(hn::BroadcastSignBit(hn::Xor(high, sum)));
+  return hn::BitCast(d, hn::IfThenElse(differ, sign, sum));
+}
+
 template <class D>
 HWY_INLINE hn::Vec<D> LoadSplit8(D d, const uint16_t* from, const int8_t* low_from) {
   const hn::Rebind<int32_t, D> integers;
-  const auto high = hn::PromoteTo(integers, hn::LoadU(Halves<D>(), from));
+  const auto high = hn::ShiftLeft<16>(hn::PromoteTo(integers, hn::LoadU(Halves<D>(), from)));
   const auto low = hn::PromoteTo(integers, hn::LoadU(hn::Rebind<int8_t, D>(), low_from));
-  return hn::BitCast(d, hn::ShiftLeft<8>(hn::Add(hn::ShiftLeft<8>(high), low)));
+  return SplitSum(d, high, hn::Add(high, hn::ShiftLeft<8>(low)));
 }
 
 template <class D>
@@ -151,9 +173,9 @@ HWY_INLINE void StoreSplit8(D d, hn::Vec<D> x, uint16_t* to, int8_t* low_to) {
 template <class D>
 HWY_INLINE hn::Vec<D> LoadSplit16(D d, const uint16_t* from, const int16_t* low_from) {
   const hn::Rebind<int32_t, D> integers;
-  const auto high = hn::PromoteTo(integers, hn::LoadU(Halves<D>(), from));
+  const auto high = hn::ShiftLeft<16>(hn::PromoteTo(integers, hn::LoadU(Halves<D>(), from)));
   const auto low = hn::PromoteTo(integers, hn::LoadU(hn::Rebind<int16_t, D>(), low_from));
-  return hn::BitCast(d, hn::Add(hn::ShiftLeft<16>(high), low));
+  return SplitSum(d, high, hn::Add(high, low));
 }
 
 template <class D>
@@ -165,7 +187,10 @@ HWY_INLINE void StoreSplit16(D d, hn::Vec<D> x, uint16_t* to, int16_t* low_to) {
 
 template <class D>
 HWY_INLINE hn::Vec<D> LoadKahan(D d, const uint16_t* from, const uint16_t* low_from) {
-  return hn::Add(LoadBFloat16(d, from), LoadBFloat16(d, low_from));
+  const auto high = LoadBFloat16(d, from), low = LoadBFloat16(d, low_from);
+  // More than half a unit is what a weight lacked that has been written over.
+  const auto most = hn::Mul(hn::Abs(high), hn::Set(d, 0x1p-8F));
+  return hn::Add(high, hn::IfThenElseZero(hn::Le(hn::Abs(low), most), low));
 }
 
 template <class D>
@@ -260,7 +285,11 @@ HWY_INLINE void StoreDynamic8(D d, hn::Vec<D> x, hn::Vec<D> most,
   const auto limit = hn::GatherIndex(d, tables.limits.data(), first);
   // A mask that holds is -1.
   const auto is_next = hn::BitCast(integers, hn::VecFromMask(d, hn::Gt(y, limit)));
-  const auto code = hn::BitCast(words, hn::Sub(first, is_next));
+  auto code = hn::BitCast(words, hn::Sub(first, is_next));
+  if constexpr (!kSigned) {
+    const auto is_some = hn::RebindMask(words, hn::Gt(x, hn::Zero(d)));
+    code = hn::Max(code, hn::IfThenElseZero(is_some, hn::Set(words, 1U)));
+  }
   hn::StoreU(hn::TruncateTo(Bytes<D>(), code), Bytes<D>(), codes);
 }
 
@@ -305,8 +334,13 @@ HWY_NOINLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8
       const bool fits = std::isfinite(x[i]) && !(kFormat == Format::kRoot8 && x[i] <= 0);
       finite[i] = fits ? x[i] : 0;
     }
+    most_bits = MostBits<kFormat>(finite, n);
+    // An infinity saturates, a NaN is zero.
+    for (size_t i = 0; i < n; ++i) {
+      const bool counts = std::isinf(x[i]) && !(kFormat == Format::kRoot8 && x[i] < 0);
+      if (counts) finite[i] = std::copysign(std::bit_cast<float>(most_bits), x[i]);
+    }
     x = finite;
-    most_bits = MostBits<kFormat>(x, n);
   }
   float most = std::bit_cast<float>(most_bits);
   if constexpr (kFormat == Format::kRoot8 && !kRoots) most = std::sqrt(most);

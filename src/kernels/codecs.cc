@@ -83,10 +83,11 @@ void Load(const Coded& from, size_t begin, size_t n, float* to) {
     case Format::kFloat16Random:
       each([&](auto d, size_t i) HWY_ATTR { return LoadFloat16(d, halves + i); });
       break;
-    case Format::kMasterBFloat16:
-    case Format::kMasterFloat16:
-      std::copy_n(static_cast<const float*>(from.more) + begin, n, to);
+    case Format::kMasterFloat16: {
+      const auto* const masters = static_cast<const float*>(from.more) + begin;
+      each([&](auto d, size_t i) HWY_ATTR { return LoadMaster(d, halves + i, masters + i); });
       break;
+    }
     case Format::kSplit8: {
       const auto* const low = static_cast<const int8_t*>(from.more) + begin;
       each([&](auto d, size_t i) HWY_ATTR { return LoadSplit8(d, halves + i, low + i); });
@@ -137,9 +138,6 @@ void Store(const float* from, size_t begin, size_t n, const Coded& to) {
     case Format::kFloat32:
       std::copy_n(from, n, static_cast<float*>(to.data) + begin);
       break;
-    case Format::kMasterBFloat16:
-      std::copy_n(from, n, static_cast<float*>(to.more) + begin);
-      [[fallthrough]];
     case Format::kBFloat16:
       each([&](auto d, size_t i, auto x) HWY_ATTR { StoreBFloat16(d, x, halves + i); });
       break;

@@ -19,10 +19,11 @@ enum class Format : uint8_t {
   // finite stays finite.
   kBFloat16Random,
   kFloat16Random,
-  // A float32 master copy in `more`, and in `data` what it is in 16 bits.
-  kMasterBFloat16,
+  // A float32 master copy in `more`, and in `data` what it is in 16 bits. Where data holds
+  // something else, somebody has written it, and it is the value.
   kMasterFloat16,
-  // bfloat16 in `data`, and in `more` what is missing: 8 bits of integer (the value has 16
+  // bfloat16 in `data`, and in `more` what is missing, which is ignored where it cannot be of what
+  // data holds: 8 bits of integer (the value has 16
   // significant bits, rounded half away from zero), 16 bits (the value is float32, to the bit), or
   // another bfloat16 (Kahan's compensation).
   kSplit8,
@@ -86,10 +87,11 @@ struct Codecs {
   /// to[i] = element begin + i, for i < n.
   void (*load)(const Coded& from, size_t begin, size_t n, float* to);
   /// The reverse. For formats with blocks `begin` is a multiple of kCodeBlock and n too, unless the
-  /// array ends at begin + n. Numbers that are not finite are coded as zero there, and do not
-  /// count for the scale; a number that is not zero never has the code of zero in kRoot8. Of
-  /// kLinear8 a block's greatest number may come back infinite if it is the greatest float. A block
-  /// whose greatest number (in kRoot8, greatest root) is below 2^-100 is coded as zeros.
+  /// array ends at begin + n. There an infinity has the code of the block's greatest finite
+  /// magnitude, and a NaN that of zero; neither counts for the scale. A number that is greater than
+  /// zero never has the code of zero in kRoot8 and kDynamicUnsigned8. Of kLinear8 a block's
+  /// greatest number may come back infinite if it is the greatest float. A block whose greatest
+  /// number (in kRoot8, greatest root) is below 2^-100 is coded as zeros.
   void (*store)(const float* from, size_t begin, size_t n, const Coded& to);
 };
 

@@ -96,10 +96,6 @@ void StoreOne(float x, size_t i, const Coded& to) {
     case Format::kFloat16Random:
       halves[i] = ToFloat16Random(x, RandomBits(to.key, i));
       break;
-    case Format::kMasterBFloat16:
-      static_cast<float*>(to.more)[i] = x;
-      halves[i] = ToBFloat16(x);
-      break;
     case Format::kMasterFloat16:
       static_cast<float*>(to.more)[i] = x;
       halves[i] = ToFloat16(x);
@@ -147,6 +143,11 @@ void StoreBlock(const float* from, size_t n, Format format, uint8_t* codes, floa
     if (format == Format::kRoot8) x[i] = std::sqrt(x[i]);
     most = std::max(most, std::abs(x[i]));
   }
+  // An infinity saturates, a NaN is zero.
+  for (size_t i = 0; i < n; ++i) {
+    const bool counts = std::isinf(from[i]) && !(format == Format::kRoot8 && from[i] < 0);
+    if (counts) x[i] = std::copysign(most, from[i]);
+  }
   if (most < 0x1p-100F) {
     *scale = 0;
     std::fill(codes, codes + n, ZeroCode(format));
@@ -162,9 +163,18 @@ void StoreBlock(const float* from, size_t n, Format format, uint8_t* codes, floa
       const float y = x[i] / most;
       codes[i] = Rounded(2 * y / (1 + std::abs(y)), 127);
     } else {
-      codes[i] = NearestCode(format == Format::kDynamic8, x[i] / most);
+      const bool is_signed = format == Format::kDynamic8;
+      const bool some = !is_signed && x[i] > 0;
+      codes[i] = std::max(NearestCode(is_signed, x[i] / most), static_cast<uint8_t>(some));
     }
   }
+}
+
+// The weight of an upper half and what that lacks. A sum with the other sign is none: the weight
+// had bits of its own when a zero was written over it.
+float SplitSum(uint16_t half, uint32_t low) {
+  const uint32_t high = static_cast<uint32_t>(half) << 16, sum = high + low;
+  return FromBits(((high ^ sum) & kSign) == 0 ? sum : high & kSign);
 }
 
 float LoadOne(const Coded& from, size_t i) {
@@ -180,20 +190,25 @@ float LoadOne(const Coded& from, size_t i) {
     case Format::kFloat16:
     case Format::kFloat16Random:
       return FromFloat16(halves[i]);
-    case Format::kMasterBFloat16:
-    case Format::kMasterFloat16:
-      return static_cast<const float*>(from.more)[i];
+    case Format::kMasterFloat16: {
+      const float master = static_cast<const float*>(from.more)[i];
+      return ToFloat16(master) == halves[i] ? master : FromFloat16(halves[i]);
+    }
     case Format::kSplit8: {
       // NOLINTNEXTLINE(bugprone-signed-char-misuse): it is a number
       const int32_t low = static_cast<const int8_t*>(from.more)[i];
-      return FromBits(static_cast<uint32_t>((halves[i] << 8) + low) << 8);
+      return SplitSum(halves[i], static_cast<uint32_t>(low) << 8);
     }
     case Format::kSplit16: {
       const int32_t low = static_cast<const int16_t*>(from.more)[i];
-      return FromBits((static_cast<uint32_t>(halves[i]) << 16) + static_cast<uint32_t>(low));
+      return SplitSum(halves[i], static_cast<uint32_t>(low));
     }
-    case Format::kKahan:
-      return FromBFloat16(halves[i]) + FromBFloat16(static_cast<const uint16_t*>(from.more)[i]);
+    case Format::kKahan: {
+      const float high = FromBFloat16(halves[i]);
+      const float low = FromBFloat16(static_cast<const uint16_t*>(from.more)[i]);
+      // More than half a unit is what a weight lacked that has been written over.
+      return high + (std::abs(low) <= std::abs(high) * 0x1p-8F ? low : 0);
+    }
     case Format::kLinear8:
       return static_cast<float>(static_cast<int8_t>(codes[i])) * scale();
     case Format::kSoftsign8: {
@@ -275,7 +290,6 @@ size_t DataBytes(Format format) {
 
 size_t MoreBytes(Format format, size_t n) {
   switch (format) {
-    case Format::kMasterBFloat16:
     case Format::kMasterFloat16:
       return n * sizeof(float);
     case Format::kSplit8:

@@ -44,7 +44,7 @@ inline constexpr std::array kLayouts = {
            Format::kBFloat16,  // 7 bytes an element, with AdamW
            {Format::kLinear8, Format::kRoot8, Format::kFloat32},
            true},
-    Layout{Format::kMasterBFloat16,
+    Layout{Format::kSplit16,  // float32 master
            Format::kBFloat16,
            {Format::kFloat32, Format::kFloat32, Format::kFloat32},
            false},
@@ -187,8 +187,12 @@ HWY_INLINE Two LoadTwoSplit8(const uint16_t* from, const uint8_t* low_from) {
   const auto low = hn::Xor(LoadBytePairs(low_from), Word(0x8080U));
   const auto even = hn::Or(hn::ShiftLeft<16>(words), hn::ShiftLeft<8>(hn::And(low, Word(0xFFU))));
   const auto odd = hn::Or(hn::And(words, Word(0xFFFF0000U)), hn::And(low, Word(0xFF00U)));
-  return {hn::BitCast(d, hn::Sub(even, Word(0x8000U))),
-          hn::BitCast(d, hn::Sub(odd, Word(0x8000U)))};
+  const hn::Rebind<int32_t, D> integers;
+  const auto sum = [&](hn::Vec<Words<D>> word) HWY_ATTR {
+    return SplitSum(d, hn::BitCast(integers, word),
+                    hn::BitCast(integers, hn::Sub(word, Word(0x8000U))));
+  };
+  return {sum(even), sum(odd)};
 }
 
 HWY_INLINE void StoreTwoSplit8(const Two& x, uint16_t* to, uint8_t* low_to) {
@@ -198,6 +202,22 @@ HWY_INLINE void StoreTwoSplit8(const Two& x, uint16_t* to, uint8_t* low_to) {
   StoreWords(UpperHalves(hn::Add(even, Word(0x8000U)), hn::Add(odd, Word(0x8000U))), to);
   StoreBytePairs(hn::Or(hn::And(hn::ShiftRight<8>(even), Word(0xFFU)), hn::And(odd, Word(0xFF00U))),
                  low_to);
+}
+
+// Only in turn.
+HWY_INLINE Two LoadTwoSplit16(const uint16_t* from, const int16_t* low_from) {
+  const D d;
+  return {LoadSplit16(d, from, low_from), LoadSplit16(d, from + kLanes, low_from + kLanes)};
+}
+
+HWY_INLINE void StoreTwoSplit16(const Two& x, uint16_t* to, uint16_t* low_to) {
+  const D d;
+  const auto a = OneNaN(d, x.a.v), b = OneNaN(d, x.b.v);
+  const auto high = UpperHalvesInTurn(hn::Add(a, Word(0x8000U)), hn::Add(b, Word(0x8000U)));
+  const hn::DFromV<decltype(high)> halves;
+  hn::StoreU(high, halves, to);
+  hn::StoreU(hn::ConcatEven(halves, hn::BitCast(halves, b), hn::BitCast(halves, a)), halves,
+             low_to);
 }
 
 // Codes times `scale`. Bits of an integer below 2^23 are those of the float 2^23 plus it, and
@@ -243,12 +263,9 @@ class Lane {
   // Fetches the cache lines that begin in the kPart elements at i, so many bytes on; arrays of one
   // byte are passed more slowly.
   HWY_INLINE void Fetch(size_t i, size_t ahead) const {
-    if constexpr (kFormat == Format::kMasterBFloat16) {
-      FetchArray<4>(more_, i, ahead);
-    } else {
-      FetchArray<kDataBytes>(data_, i, kCodes ? ahead / 2 : ahead);
-    }
+    FetchArray<kDataBytes>(data_, i, kCodes ? ahead / 2 : ahead);
     if constexpr (kFormat == Format::kSplit8) FetchArray<1>(more_, i, ahead / 2);
+    if constexpr (kFormat == Format::kSplit16) FetchArray<2>(more_, i, ahead);
   }
 
   HWY_INLINE Two Load(size_t i) const {
@@ -256,8 +273,8 @@ class Lane {
       return LoadTwoFloats<kPairs>(Data<float>() + i);
     } else if constexpr (kFormat == Format::kBFloat16) {
       return LoadTwoBFloat16<kPairs>(Data<uint16_t>() + i);
-    } else if constexpr (kFormat == Format::kMasterBFloat16) {
-      return LoadTwoFloats<kPairs>(More<float>() + i);
+    } else if constexpr (kFormat == Format::kSplit16) {
+      return LoadTwoSplit16(Data<uint16_t>() + i, More<int16_t>() + i);
     } else if constexpr (kFormat == Format::kSplit8) {
       return LoadTwoSplit8(Data<uint16_t>() + i, More<uint8_t>() + i);
     } else {
@@ -270,21 +287,14 @@ class Lane {
     }
   }
 
-  // `stream`: what nothing reads before the model does need not be cached.
-  HWY_INLINE void Store(size_t i, Two x, [[maybe_unused]] bool stream) {
+  HWY_INLINE void Store(size_t i, Two x) {
     const D d;
     if constexpr (kFormat == Format::kFloat32) {
       StoreTwoFloats<kPairs>(x, Data<float>() + i);
     } else if constexpr (kFormat == Format::kBFloat16) {
       StoreTwoBFloat16<kPairs>(x, Data<uint16_t>() + i);
-    } else if constexpr (kFormat == Format::kMasterBFloat16) {
-      StoreTwoFloats<kPairs>(x, More<float>() + i);
-      if (stream) {
-        const auto halves = UpperHalvesInTurn(RoundBFloat16(d, x.a.v), RoundBFloat16(d, x.b.v));
-        hn::Stream(halves, hn::DFromV<decltype(halves)>(), Data<uint16_t>() + i);
-      } else {
-        StoreTwoBFloat16<kPairs>(x, Data<uint16_t>() + i);
-      }
+    } else if constexpr (kFormat == Format::kSplit16) {
+      StoreTwoSplit16(x, Data<uint16_t>() + i, More<uint16_t>() + i);
     } else if constexpr (kFormat == Format::kSplit8) {
       StoreTwoSplit8(x, Data<uint16_t>() + i, More<uint8_t>() + i);
     } else {
@@ -315,9 +325,9 @@ class Lane {
   static constexpr bool kRoots = kFormat == Format::kRoot8;
   static constexpr bool kCodes = kFormat == Format::kLinear8 || kRoots;
   static constexpr size_t kDataBytes = kCodes ? 1 : kFormat == Format::kFloat32 ? 4 : 2;
-  static constexpr size_t kMoreBytes = kFormat == Format::kMasterBFloat16 ? 4
-                                       : kFormat == Format::kSplit8       ? 1
-                                                                          : 0;
+  static constexpr size_t kMoreBytes = kFormat == Format::kSplit16  ? 2
+                                       : kFormat == Format::kSplit8 ? 1
+                                                                    : 0;
 
   template <size_t kBytes>
   HWY_INLINE static void FetchArray(const char* array, size_t i, size_t ahead) {
@@ -400,10 +410,9 @@ HWY_INLINE void RunCoded(const float* coeffs, const GradientForm<float>& form, c
   constexpr bool kPairs = kFormats.pairs;
   typename R::template Coeffs<float> c;
   std::memcpy(&c, coeffs, sizeof(c));
-  const V factor(form.factor), shift(form.shift), limit(form.limit);
+  const GradientForm<float> f = form;
   // Measured on Zen 4: from 1,024 to 2,048 it is much the same.
   const size_t ahead = std::max<size_t>(internal::PrefetchDistance() * sizeof(float), 1024);
-  const bool stream = reinterpret_cast<uintptr_t>(p.data) % 64 == 0;
 
   Lane<kFormats.p, kPairs> weights;
   Lane<kFormats.g, kPairs> gradient;
@@ -421,12 +430,12 @@ HWY_INLINE void RunCoded(const float* coeffs, const GradientForm<float>& form, c
         const Two slope = gradient.Load(i);
         Two w = weights.Load(i);
         Two x[] = {std::get<I>(slots).Load(i)..., Two{V(0.0F), V(0.0F)}};
-        Update(c, Clamp(Fma(factor, slope.a, shift), limit), w.a, x[I].a...);
-        Update(c, Clamp(Fma(factor, slope.b, shift), limit), w.b, x[I].b...);
-        weights.Store(i, w, stream);
+        Update(c, Formed(f, slope.a), w.a, x[I].a...);
+        Update(c, Formed(f, slope.b), w.b, x[I].b...);
+        weights.Store(i, w);
         const auto store = [&](auto slot) HWY_ATTR {
           if constexpr (slot < internal::kStoredSlots<R>) {
-            std::get<slot>(slots).Store(i, x[slot], false);
+            std::get<slot>(slots).Store(i, x[slot]);
           }
         };
         (store(std::integral_constant<size_t, I>()), ...);
@@ -437,7 +446,6 @@ HWY_INLINE void RunCoded(const float* coeffs, const GradientForm<float>& form, c
     };
     (end(std::integral_constant<size_t, I>()), ...);
   }
-  if constexpr (kFormats.p == Format::kMasterBFloat16) hwy::FlushStream();
 }
 
 template <class R, size_t kLayout>

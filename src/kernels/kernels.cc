@@ -111,7 +111,7 @@ HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form
   V p(0.0F), g(0.0F);
   if constexpr (kTraffic.load_p) p = V(hn::LoadU(d, at.p + i));
   if constexpr (kTraffic.load_g) {
-    g = Clamp(Fma(V(form.factor), V(hn::LoadU(d, at.g + i)), V(form.shift)), V(form.limit));
+    g = Formed(form, V(hn::LoadU(d, at.g + i)));
   }
   V x[] = {(kTraffic.load_state ? V(hn::LoadU(d, at.s[I] + i)) : V(0.0F))..., V(0.0F)};
   P::template Run<V>(c, g, p, norms..., x[I]...);
@@ -399,9 +399,9 @@ struct Gradients {
 
   template <class D>
   HWY_INLINE F32<D> operator()(size_t i, D d) const {
-    const F32<D> x = Fma(F32<D>(form.factor), F32<D>(hn::LoadU(d, g + i)), F32<D>(form.shift));
-    if constexpr (kClamped) return Clamp(x, F32<D>(form.limit));
-    return x;
+    const F32<D> at(hn::LoadU(d, g + i));
+    if constexpr (kClamped) return Formed(form, at);
+    return Fma(F32<D>(form.factor), at, F32<D>(form.shift));
   }
 };
 
@@ -418,8 +418,16 @@ void Penalize(const GradientForm<float>& form, float l1, float l2, const float* 
     ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
       using V = F32<decltype(d)>;
       const V old(hn::LoadU(d, p + i));
-      hn::StoreU(Fma(V(l1), Sign(old), Fma(V(l2), old, x(i, d))).v, d, out + i);
+      hn::StoreU(AddShare(V(l1), Sign(old), AddShare(V(l2), old, x(i, d))).v, d, out + i);
     });
+  });
+}
+
+void Flush(float* x, size_t n) {
+  ForRow(x, x, n, [&](size_t i, auto d) HWY_ATTR {
+    const auto old = hn::LoadU(d, x + i);
+    const auto small = hn::Lt(hn::Abs(old), hn::Set(d, std::numeric_limits<float>::min()));
+    hn::StoreU(hn::IfThenZeroElse(small, old), d, x + i);
   });
 }
 
@@ -507,7 +515,7 @@ void RowApply(const GradientForm<float>& form, float* p, const float* g, const f
       using V = F32<decltype(d)>;
       const V u = x(i, d) * V(row) * V(hn::LoadU(d, w + i));
       const V old(hn::LoadU(d, p + i));
-      hn::StoreU((old - Fma(V(decay), old, u)).v, d, p + i);
+      hn::StoreU((old - AddShare(V(decay), old, u)).v, d, p + i);
     });
   });
 }
@@ -525,7 +533,7 @@ double RowVary(const GradientForm<float>& form, const float* g, float* v, float 
     return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
       using V = F32<decltype(d)>;
       const V x = gradient(i, d), old(hn::LoadU(d, v + i));
-      const V now = Fma(V(blend), Fma(x, x, V(add)) - old, old);
+      const V now = Mean(V(blend), Fma(x, x, V(add)), old);
       hn::StoreU(now.v, d, v + i);
       return Varied(x, now, V(floor));
     });
@@ -539,7 +547,7 @@ void RowApplyVaried(const GradientForm<float>& form, float* p, const float* g, c
       using V = F32<decltype(d)>;
       const V u = Varied(x(i, d), V(hn::LoadU(d, v + i)), V(floor));
       const V old(hn::LoadU(d, p + i));
-      hn::StoreU((old - Fma(V(decay), old, V(step) * u)).v, d, p + i);
+      hn::StoreU((old - AddShare(V(decay), old, V(step) * u)).v, d, p + i);
     });
   });
 }
@@ -562,6 +570,7 @@ internal::KernelSet Set(std::string_view target) {
           &AddScaled,
           &Adapt,
           &Penalize,
+          &Flush,
           &CompiledFor};
 }
 

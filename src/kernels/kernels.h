@@ -76,6 +76,8 @@ struct KernelSet {
   /// out <- (|w| + eta) x, rounded twice.
   void (*adapt)(const float* w, const float* x, float eta, size_t n, float* out);
   PenalizeFn penalize;
+  /// Makes denormal numbers zero.
+  void (*flush)(float* x, size_t n);
   /// The instruction set that the code was in fact compiled for, by Highway's name.
   std::string_view (*compiled_for)();
 

@@ -10,6 +10,7 @@
 #endif
 
 #include "hwy/highway.h"
+#include "kudari/registry.h"
 
 #undef KUDARI_INLINE
 #define KUDARI_INLINE HWY_INLINE
@@ -46,12 +47,31 @@ struct F32 {
                           hn::IfThenElse(hn::Lt(a.v, zero.v), F32(-1.0F).v, a.v));
   }
 
+  friend HWY_INLINE F32 AddShare(F32 share, F32 x, F32 rest) {
+    const auto some = hn::Ne(share.v, hn::Zero(D()));
+    return hn::MulAdd(share.v, hn::IfThenElseZero(some, x.v), rest.v);
+  }
+  friend HWY_INLINE F32 Mean(F32 blend, F32 x, F32 old) {
+    return hn::MulAdd(blend.v, x.v, hn::NegMulAdd(blend.v, old.v, old.v));
+  }
+  friend HWY_INLINE F32 MeanSquare(F32 blend, F32 x, F32 old) {
+    return hn::MulAdd(hn::Mul(blend.v, x.v), x.v, hn::NegMulAdd(blend.v, old.v, old.v));
+  }
+
   /// x clamped to [-limit, limit]; a NaN stays one: the second operand is what x86 returns then,
   /// while others return a NaN.
   friend HWY_INLINE F32 Clamp(F32 x, F32 limit) {
     return hn::Min(limit.v, hn::Max(hn::Neg(limit.v), x.v));
   }
 };
+
+/// GradientForm over vectors.
+template <class D>
+HWY_INLINE F32<D> Formed(const GradientForm<float>& form, F32<D> g) {
+  const F32<D> x = Fma(F32<D>(form.factor), g, F32<D>(form.shift));
+  const F32<D> y = Clamp(x, F32<D>(form.limit));
+  return form.infinity_is_nan ? Fma(F32<D>(0.0F), x, y) : y;
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace kudari

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/float_environment.h"
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -18,14 +20,18 @@ int Threads(const Parallel& parallel) {
 }
 
 void RunParallel(const Parallel& parallel, int n, const std::function<void(int)>& f) {
+  const auto part = [&f](int i) {
+    const FloatEnvironment environment;
+    f(i);
+  };
   if (n == 1) {
-    f(0);
+    part(0);
   } else if (parallel.run) {
-    parallel.run(n, f);
+    parallel.run(n, part);
   } else {
     // OpenMP may grant fewer threads than asked for: a loop, so that every part is done.
 #pragma omp parallel for num_threads(n) schedule(static, 1)
-    for (int i = 0; i < n; ++i) f(i);
+    for (int i = 0; i < n; ++i) part(i);
   }
 }
 

@@ -10,7 +10,7 @@ namespace kudari::internal {
 /// The number of workers that `parallel` asks for: at least 1.
 int Threads(const Parallel& parallel);
 
-/// Calls f(0) ... f(n - 1) on n workers.
+/// Calls f(0) ... f(n - 1) on n workers, each in a FloatEnvironment.
 void RunParallel(const Parallel& parallel, int n, const std::function<void(int)>& f);
 
 }  // namespace kudari::internal

@@ -41,22 +41,23 @@ void Adapt(const float* w, const float* x, float eta, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) out[i] = (std::abs(w[i]) + eta) * x[i];
 }
 
-template <class T>
-T Formed(const GradientForm<T>& form, T g) {
-  const T x = Fma(form.factor, g, form.shift);
-  return x > form.limit ? form.limit : x < -form.limit ? -form.limit : x;
-}
-
 void Penalize(const GradientForm<float>& form, float l1, float l2, const float* p, const float* g,
               size_t n, float* out) {
-  for (size_t i = 0; i < n; ++i) out[i] = Fma(l1, Sign(p[i]), Fma(l2, p[i], Formed(form, g[i])));
+  for (size_t i = 0; i < n; ++i) {
+    out[i] = AddShare(l1, Sign(p[i]), AddShare(l2, p[i], form(g[i])));
+  }
+}
+
+void Flush(float* x, size_t n) {
+  std::replace_if(
+      x, x + n, [](float v) { return std::abs(v) < std::numeric_limits<float>::min(); }, 0.0F);
 }
 
 template <class T>
 double RowSquares(const GradientForm<T>& form, const T* g, size_t n) {
   double lanes[16] = {};
   for (size_t i = 0; i < n; ++i) {
-    const auto x = static_cast<double>(Formed(form, g[i]));
+    const auto x = static_cast<double>(form(g[i]));
     lanes[i % 16] = Fma(x, x, lanes[i % 16]);
   }
   return internal::SumLanes(lanes);
@@ -68,7 +69,7 @@ void RowColumns(const GradientForm<T>& form, const T* g, size_t n, size_t rows, 
   for (size_t i = 0; i < n; ++i) {
     T sum = 0, scaled_sum = 0;
     for (size_t row = 0; row < rows; ++row) {
-      const T x = Formed(form, g[row * n + i]), y = x * scales[row];
+      const T x = form(g[row * n + i]), y = x * scales[row];
       sum = Fma(x, x, sum);
       scaled_sum = Fma(y, y, scaled_sum);
     }
@@ -81,7 +82,7 @@ template <class T>
 double RowWeightedSquares(const GradientForm<T>& form, const T* g, const T* w, size_t n) {
   double lanes[16] = {};
   for (size_t i = 0; i < n; ++i) {
-    const auto x = static_cast<double>(Formed(form, g[i]) * w[i]);
+    const auto x = static_cast<double>(form(g[i]) * w[i]);
     lanes[i % 16] = Fma(x, x, lanes[i % 16]);
   }
   return internal::SumLanes(lanes);
@@ -90,7 +91,7 @@ double RowWeightedSquares(const GradientForm<T>& form, const T* g, const T* w, s
 template <class T>
 void RowApply(const GradientForm<T>& form, T* p, const T* g, const T* w, T row, T decay, size_t n) {
   for (size_t i = 0; i < n; ++i) {
-    p[i] = p[i] - Fma(decay, p[i], Formed(form, g[i]) * row * w[i]);
+    p[i] = p[i] - AddShare(decay, p[i], form(g[i]) * row * w[i]);
   }
 }
 
@@ -104,8 +105,8 @@ template <class T>
 double RowVary(const GradientForm<T>& form, const T* g, T* v, T blend, T add, T floor, size_t n) {
   double lanes[16] = {};
   for (size_t i = 0; i < n; ++i) {
-    const T x = Formed(form, g[i]);
-    v[i] = Fma(blend, Fma(x, x, add) - v[i], v[i]);
+    const T x = form(g[i]);
+    v[i] = Mean(blend, Fma(x, x, add), v[i]);
     const auto u = static_cast<double>(Varied(x, v[i], floor));
     lanes[i % 16] = Fma(u, u, lanes[i % 16]);
   }
@@ -116,7 +117,7 @@ template <class T>
 void RowApplyVaried(const GradientForm<T>& form, T* p, const T* g, const T* v, T step, T decay,
                     T floor, size_t n) {
   for (size_t i = 0; i < n; ++i) {
-    p[i] = p[i] - Fma(decay, p[i], step * Varied(Formed(form, g[i]), v[i], floor));
+    p[i] = p[i] - AddShare(decay, p[i], step * Varied(form(g[i]), v[i], floor));
   }
 }
 
@@ -138,8 +139,8 @@ std::vector<RuleEntry> ElementwiseRules() { return Entries(AllRules()); }
 
 const KernelSet& ScalarKernels() {
   static const KernelSet set = {
-      "scalar",   nullptr, &AddSquares, &Add,        &AddProducts, ScalarRows<float>(),
-      &AddScaled, &Adapt,  &Penalize,   &CompiledFor};
+      "scalar",   nullptr, &AddSquares, &Add,   &AddProducts, ScalarRows<float>(),
+      &AddScaled, &Adapt,  &Penalize,   &Flush, &CompiledFor};
   return set;
 }
 

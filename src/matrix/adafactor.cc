@@ -108,12 +108,6 @@ Plan PlanOf(const AdafactorTorch& r) {
           .decay_by_alpha = false};
 }
 
-template <class T>
-T Formed(const GradientForm<T>& form, T g) {
-  const T x = Fma(form.factor, g, form.shift);
-  return x > form.limit ? form.limit : x < -form.limit ? -form.limit : x;
-}
-
 /// 1 / sqrt(x); a variance of zero belongs to gradients of zero, which make no update.
 double InverseRoot(double x) { return x == 0 ? 0 : 1 / std::sqrt(x); }
 
@@ -205,8 +199,7 @@ class Step {
   }
 
   T Blended(T old, double now) const {
-    const auto x = static_cast<double>(old);
-    return static_cast<T>(x + blend_ * (now - x));
+    return static_cast<T>(Mean(blend_, now, static_cast<double>(old)));
   }
 
   /// The step size, from the sums of squares of so many panels.
@@ -271,7 +264,7 @@ class Step {
     for (int64_t c = 0; c < v_.c; ++c) {
       double sum = 0;
       for (int64_t j = c; j < v_.Inner(); j += v_.c) {
-        const auto x = static_cast<double>(Formed(s_.form, g[j]));
+        const auto x = static_cast<double>(s_.form(g[j]));
         columns[j] += x * x;
         sum += x * x;
       }
@@ -365,7 +358,7 @@ class Step {
   double Update(int64_t row, int64_t at) const {
     const double var =
         RowRatio(row, at % v_.c) * static_cast<double>(col_var_[v_.ColumnsOf(row) + at]);
-    const auto x = static_cast<double>(Formed(s_.form, Gradient(row)[at]));
+    const auto x = static_cast<double>(s_.form(Gradient(row)[at]));
     return x * InverseRoot(std::max(var, plan_.floor));
   }
 
@@ -398,7 +391,7 @@ class Step {
       } else {
         for (int64_t at = 0; at < v_.Inner(); ++at) {
           const auto x = static_cast<double>(p[at]);
-          p[at] = static_cast<T>(x - (decay_ * x + step_ * Update(row, at)));
+          p[at] = static_cast<T>(x - AddShare(decay_, x, step_ * Update(row, at)));
         }
       }
     }

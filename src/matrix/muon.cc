@@ -51,7 +51,8 @@ void ForRanges(const Parallel& parallel, int64_t n, const F& f) {
   internal::RunParallel(parallel, threads, std::cref(work));
 }
 
-/// b <- b + (1 - momentum) (g - b); out <- g + momentum (b - g).
+/// b <- b + (1 - momentum) (g - b); out <- g + momentum (b - g). Differences are not formed: they
+/// cancel for a momentum of 0 and may exceed the range.
 template <class T>
 void Blend(const WholeStep<T>& s, double momentum, int64_t n, T* out) {
   T* const buffer = s.state[0];
@@ -59,10 +60,11 @@ void Blend(const WholeStep<T>& s, double momentum, int64_t n, T* out) {
   const GradientForm<T> form = s.form;
   ForRanges(s.parallel, n, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      T g = form.factor * s.g[i] + form.shift;
-      g = g > form.limit ? form.limit : g < -form.limit ? -form.limit : g;
-      buffer[i] = buffer[i] + blend * (g - buffer[i]);
-      out[i] = g + m * (buffer[i] - g);
+      const T x = form.factor * s.g[i] + form.shift;
+      T g = x > form.limit ? form.limit : x < -form.limit ? -form.limit : x;
+      if (form.infinity_is_nan) g = T(0) * x + g;
+      buffer[i] = (buffer[i] - blend * buffer[i]) + blend * g;
+      out[i] = (g - m * g) + m * buffer[i];
     }
   });
 }
@@ -87,7 +89,9 @@ void Apply(const R& rule, const WholeStep<T>& s, const Shape& shape, const T* o)
   const auto decay = static_cast<T>(rule.lr * rule.weight_decay);
   const auto step = static_cast<T>(rule.lr * Scale<R>(shape));
   ForRanges(s.parallel, shape.Size(), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) s.p[i] = s.p[i] - (decay * s.p[i] + step * o[i]);
+    for (int64_t i = begin; i < end; ++i) {
+      s.p[i] = s.p[i] - ((decay != 0 ? decay * s.p[i] : T(0)) + step * o[i]);
+    }
   });
 }
 
@@ -137,7 +141,7 @@ class Normalized {
       const double sum = static_cast<double>(sums[k]);
       const double mean = sum / static_cast<double>(extent);
       const auto old = static_cast<double>(variance[k]);
-      variance[k] = static_cast<T>(old + (1 - rule_.beta2) * (mean - old));
+      variance[k] = static_cast<T>(Mean(1 - rule_.beta2, mean, old));
       const double root = 1 / std::sqrt(std::max(static_cast<double>(variance[k]), kLeastVariance));
       before += sum;
       after += sum * root * root;
@@ -151,7 +155,7 @@ class Normalized {
         const T o = static_cast<T>(scale) * sums[by_rows ? i / cols : i % cols] * x_[i];
         const T p = s_.p[i];
         // Decay where it goes the update's way.
-        s_.p[i] = p - lr * (o + (o * p >= 0 ? decay * p : T{0}));
+        s_.p[i] = p - lr * (o + (decay != 0 && o * p >= 0 ? decay * p : T{0}));
       }
     });
   }

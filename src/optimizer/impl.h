@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <memory>
 #include <new>
@@ -83,7 +84,8 @@ struct Cohort {
   Schedule l1 = 0, l2 = 0;
   PenalizeFn penalize = nullptr;
   float l1_now = 0, l2_now = 0;
-  double base_lr = 1;  // that weight_decay is divided by
+  double base_lr = 1;                                    // that weight_decay is divided by
+  float limit = std::numeric_limits<float>::infinity();  // of the gradient that the rule sees
   bool constant = true;
   std::vector<double> values;  // at the step being taken
 
@@ -91,6 +93,14 @@ struct Cohort {
   void SetValue(size_t option, double value);
   /// Notes whether all schedules are constant.
   void SetConstant();
+  /// `form` with a limit that suits the rule.
+  GradientForm<float> Bounded(GradientForm<float> form) const {
+    if (limit < form.limit) {
+      form.limit = limit;
+      form.infinity_is_nan = true;
+    }
+    return form;
+  }
 
   // Coefficients by the number of updates that a tensor has had and by its memory before and after;
   // most tensors have the same.
@@ -268,6 +278,8 @@ struct Optimizer::Impl final : Engine {
   void Walk(const internal::Work& work, size_t begin, size_t end, bool backwards, const F& f) const;
   void FirstPass(size_t begin, size_t end, const GradientForm<float>& form);
   void SecondPass(size_t begin, size_t end, const GradientForm<float>& form);
+  static bool FlushNow(const internal::Slotted& s);
+  void Flush(const internal::Slotted& s, int64_t begin, int64_t size) const;
   void Together(size_t tensor, const float* coeffs, const GradientForm<float>& form);
   void Adapt(internal::Slotted& s, const double* sums) const;
   void AdaptLarge();

@@ -24,12 +24,9 @@ MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slo
   MemoryTraffic t = rule.Traffic(tensor.shape);
   const auto n = static_cast<size_t>(s.size);
   const auto read = [n](const Coded& a) {
-    const bool copy = a.format == Format::kMasterBFloat16 || a.format == Format::kMasterFloat16;
-    return static_cast<int64_t>((copy ? 0 : n * DataBytes(a.format)) + MoreBytes(a.format, n));
-  };
-  const auto written = [n](const Coded& a) {
     return static_cast<int64_t>(n * DataBytes(a.format) + MoreBytes(a.format, n));
   };
+  const auto written = read;
   // What is done unit by unit looks at the gradient before, and clipping at the weights.
   if (s.unit > 0) t.read += read(s.gradient) + (s.clips ? read(s.weights) : 0);
   if (!s.coded) return t;

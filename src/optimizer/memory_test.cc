@@ -41,7 +41,7 @@ std::vector<Case> Cases() {
       {"seven", DType::kBFloat16,
        With(AdamW{}, {.master = Master::kSplit8, .state = StateFormat::kLinear8}),
        7 + 2 * 4 / 256.0},
-      {"master", DType::kBFloat16, With(AdamW{}, {.master = Master::kFloat32}), 16},
+      {"master", DType::kBFloat16, With(AdamW{}, {.master = Master::kFloat32}), 14},
       {"bfloat16", DType::kBFloat16, With(Lion{}, {.state = StateFormat::kBFloat16}), 6},
       {"averages", DType::kFloat32, averaged, 28},
       {"muon", DType::kFloat32, OptimizerSpec("muon"), 0},

@@ -49,8 +49,8 @@ void CheckDecoupled(const internal::Cohort& cohort) {
     const Schedule& s = cohort.schedules[i];
     if (cohort.rule.options[i].name != "weight_decay" || s == Schedule(0)) continue;
     throw Error(
-        "decay = \"independent\" is for rules that take weight_decay from the weights "
-        "themselves, as adamw; " +
+        "decay = \"independent\" is for rules that take lr weight_decay of the weights from them, "
+        "as adamw; " +
         cohort.rule.name + " does not, and has weight_decay = " + s.Text());
   }
 }
@@ -140,7 +140,7 @@ void Optimizer::Impl::AddTensor(const Tensor& t, std::vector<bool>& matched,
             .slot_sizes = {},
             .slot_formats = {},
             .clips = spec.agc.has_value(),
-            .centralizes = spec.centralize && t.shape.size() > 1};
+            .centralizes = spec.centralize && t.shape.size() > 1 && UnitSize(t.shape) > 1};
   for (const std::string& match : spec.agc ? spec.agc->exclude : std::vector<std::string>()) {
     if (Glob(match, t.name)) s.clips = false;
   }
@@ -170,7 +170,7 @@ void Optimizer::Impl::ChooseFormats(const Tensor& t, Slotted& s) const {
   const auto weights = [&] {
     const bool brain = t.dtype == DType::kBFloat16;
     if (t.dtype == DType::kFloat32) return Format::kFloat32;
-    if (master == Master::kFloat32) return brain ? Format::kMasterBFloat16 : Format::kMasterFloat16;
+    if (master == Master::kFloat32) return brain ? Format::kSplit16 : Format::kMasterFloat16;
     if (master == Master::kNone && brain) {
       return random ? Format::kBFloat16Random : Format::kBFloat16;
     }
@@ -253,6 +253,9 @@ size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Regi
                 .values = {},
                 .ages = {},
                 .coeffs = {}};
+  if (std::ranges::count(cohort.rule.slot_kinds, SlotKind::kSquare) > 0) {
+    cohort.limit = kMostSquared;
+  }
   if (cohort.rule.norms > 0) {
     const bool vector = tensor_class == TensorClass::kBias || tensor_class == TensorClass::kNorm;
     cohort.adapts = spec.no_adapt ? !Contains(*spec.no_adapt, tensor_class)

@@ -1,6 +1,7 @@
 // Gradient release: a step tensor by tensor.
 #include <algorithm>
 
+#include "kernels/float_environment.h"
 #include "kudari/error.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"
@@ -28,6 +29,7 @@ void Optimizer::Impl::CheckStepTensor(bool norm) const {
 }
 
 Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
+  const internal::FloatEnvironment environment;
   CheckNoView("StepTensor");
   CheckIndex(index);
   CheckStepTensor(norm.has_value());
@@ -66,6 +68,7 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
 }
 
 double Optimizer::Impl::GradientSquares(size_t index) const {
+  const internal::FloatEnvironment environment;
   CheckIndex(index);
   const Tensor& tensor = tensor_list[index];
   if (tensor.grad == nullptr) return 0;

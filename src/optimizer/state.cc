@@ -28,7 +28,6 @@ std::string FormatName(Format format) {
     case Format::kBFloat16:
     case Format::kBFloat16Random:
       return "bfloat16";
-    case Format::kMasterBFloat16:
     case Format::kMasterFloat16:
       return "float32";
     case Format::kSplit8:

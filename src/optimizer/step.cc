@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/float_environment.h"
 #include "kernels/parallel.h"
 #include "kudari/error.h"
 #include "optimizer/coded.h"
@@ -13,6 +14,24 @@
 namespace kudari {
 namespace internal {
 namespace {
+
+/// A coefficient in float32: what is finite stays so.
+float ToFloat(double coefficient) {
+  if (!std::isfinite(coefficient)) return static_cast<float>(coefficient);
+  constexpr double kMost = kMostFloat;
+  return static_cast<float>(std::clamp(coefficient, -kMost, kMost));
+}
+
+/// Makes denormal numbers among elements [begin, begin + size) of a state array zero.
+void FlushArray(const KernelSet& kernels, const Coded& array, int64_t begin, int64_t size) {
+  if (array.format == Format::kFloat32) {
+    kernels.flush(static_cast<float*>(array.data) + begin, static_cast<size_t>(size));
+  } else if (array.format == Format::kBFloat16 || array.format == Format::kBFloat16Random) {
+    auto* const codes = static_cast<uint16_t*>(array.data) + begin;
+    std::transform(codes, codes + size, codes,
+                   [](uint16_t x) { return static_cast<uint16_t>((x & 0x7F80U) == 0 ? 0 : x); });
+  }
+}
 
 // Below this many elements a second thread costs more than it saves.
 constexpr int64_t kSmallestShare = 16384;
@@ -113,7 +132,7 @@ struct PassOver {
   const Cohort& c;
   Slotted& s;
   const float* coeffs;
-  const GradientForm<float>& form;
+  GradientForm<float> form;
   const Codecs& codecs;
   bool check;
 };
@@ -189,7 +208,8 @@ void Cohort::AddAge(int64_t t, const TensorMemory& memory, std::vector<double>& 
   scratch.resize(rule.coeff_count);
   rule.coeffs(values.data(), t, age.after.data(), scratch.data());
   const auto index = (at - ages.begin()) * static_cast<std::ptrdiff_t>(rule.coeff_count);
-  coeffs.insert(coeffs.begin() + index, scratch.begin(), scratch.end());
+  const auto to = coeffs.insert(coeffs.begin() + index, scratch.size(), 0);
+  std::ranges::transform(scratch, to, [](double x) { return ToFloat(x); });
   ages.insert(at, age);
 }
 
@@ -308,8 +328,8 @@ void Optimizer::Impl::FormUnits(const Form& form, double factor) {
       const double sum = internal::SumOf(*codecs, kernels->add, s.gradient, begin, n);
       shift = -f * sum / static_cast<double>(n);
     }
-    s.units[static_cast<size_t>(index)] = {static_cast<float>(f), static_cast<float>(shift),
-                                           form.limit};
+    s.units[static_cast<size_t>(index)] =
+        cohorts[s.cohort].Bounded({static_cast<float>(f), static_cast<float>(shift), form.limit});
   };
   const int threads = internal::Threads(parallel_);
   const auto share = [&](int k) {
@@ -353,6 +373,19 @@ void Optimizer::Impl::Walk(const Work& work, size_t begin, size_t end, bool back
   }
 }
 
+/// Whether the tensor's state is flushed in this update. Moments of an element without gradients
+/// end as denormal numbers, which make each pass over them twice as long; looking every so many
+/// updates, while the state is in the cache, costs next to nothing.
+bool Optimizer::Impl::FlushNow(const Slotted& s) {
+  constexpr int64_t kEvery = 16;
+  return s.step % kEvery == 0;
+}
+
+void Optimizer::Impl::Flush(const Slotted& s, int64_t begin, int64_t size) const {
+  if (!FlushNow(s)) return;
+  for (const internal::Coded& array : s.state) internal::FlushArray(*kernels, array, begin, size);
+}
+
 /// Updates by rules without norms; first passes of rules with norms, and both passes where a tensor
 /// is small.
 void Optimizer::Impl::FirstPass(size_t begin, size_t end, const Form& form) {
@@ -361,9 +394,11 @@ void Optimizer::Impl::FirstPass(size_t begin, size_t end, const Form& form) {
          Slotted& s = slotted[piece.tensor];
          const Cohort& c = cohorts[s.cohort];
          const float* const coeffs = c.CoeffsAt(s.step, s.memory);
-         const internal::PassOver pass{c, s, coeffs, form, *codecs, spec.precision.check};
+         const internal::PassOver pass{
+             c, s, coeffs, c.Bounded(form), *codecs, spec.precision.check};
          if (c.rule.norms == 0) {
            UpdatePiece(pass, at, piece.begin, piece.size, next);
+           Flush(s, piece.begin, piece.size);
          } else if (s.size > internal::kTogether) {
            MeasurePiece(pass, at, piece.begin, piece.size, false, next,
                         measured.data() + i * RuleEntry::kMostNorms);
@@ -378,8 +413,10 @@ void Optimizer::Impl::SecondPass(size_t begin, size_t end, const Form& form) {
   Walk(second, begin, end, true,
        [&](size_t /*i*/, const Piece& piece, const Pointers& at, const float* const* next) {
          Slotted& s = slotted[piece.tensor];
-         UpdatePiece({cohorts[s.cohort], s, s.adapted.data(), form, *codecs, spec.precision.check},
-                     at, piece.begin, piece.size, next);
+         const Cohort& c = cohorts[s.cohort];
+         UpdatePiece({c, s, s.adapted.data(), c.Bounded(form), *codecs, spec.precision.check}, at,
+                     piece.begin, piece.size, next);
+         Flush(s, piece.begin, piece.size);
        });
 }
 
@@ -393,16 +430,17 @@ void Optimizer::Impl::Together(size_t tensor, const float* coeffs, const Form& f
   for (int64_t begin = 0; begin < s.size; begin += internal::kBlock) {
     double part[RuleEntry::kMostNorms];
     if (!s.coded) at.Point(s, begin);
-    MeasurePiece({c, s, coeffs, form, *codecs, spec.precision.check}, at, begin, size(begin), true,
-                 nullptr, part);
+    MeasurePiece({c, s, coeffs, c.Bounded(form), *codecs, spec.precision.check}, at, begin,
+                 size(begin), true, nullptr, part);
     for (size_t k = 0; k < c.rule.norms; ++k) sums[k] += part[k];
   }
   Adapt(s, sums);
   for (int64_t begin = (s.size - 1) / internal::kBlock * internal::kBlock; begin >= 0;
        begin -= internal::kBlock) {
     if (!s.coded) at.Point(s, begin);
-    UpdatePiece({c, s, s.adapted.data(), form, *codecs, spec.precision.check}, at, begin,
+    UpdatePiece({c, s, s.adapted.data(), c.Bounded(form), *codecs, spec.precision.check}, at, begin,
                 size(begin), nullptr);
+    Flush(s, begin, size(begin));
   }
 }
 
@@ -417,7 +455,7 @@ void Optimizer::Impl::Adapt(Slotted& s, const double* sums) const {
   } else {
     c.rule.coeffs(c.values.data(), s.step, s.memory.data(), coeffs);
   }
-  for (size_t k = 0; k < c.rule.coeff_count; ++k) s.adapted[k] = static_cast<float>(coeffs[k]);
+  for (size_t k = 0; k < c.rule.coeff_count; ++k) s.adapted[k] = internal::ToFloat(coeffs[k]);
 }
 
 /// The same for tensors whose first pass is done in pieces.
@@ -465,11 +503,11 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
 
   float* const p = decoded(s.weights);
   const float* g = decoded(s.gradient);
-  Form f = form;
+  Form f = c.Bounded(form);
   if (s.unit > 0 || c.penalize != nullptr) {
     float* const formed =
         s.gradient.format == Format::kFloat32 ? new_copy() : const_cast<float*>(g);
-    internal::ForForms(s, form, 0, s.size, [&](const Form& unit, int64_t offset, int64_t n) {
+    internal::ForForms(s, f, 0, s.size, [&](const Form& unit, int64_t offset, int64_t n) {
       if (c.penalize != nullptr) {
         return c.penalize(unit, c.l1_now, c.l2_now, p + offset, g + offset, static_cast<size_t>(n),
                           formed + offset);
@@ -479,7 +517,8 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
       }
     });
     g = formed;
-    f = c.penalize != nullptr ? Form() : Form{.limit = form.limit};
+    f = c.penalize != nullptr ? Form()
+                              : Form{.limit = f.limit, .infinity_is_nan = f.infinity_is_nan};
   }
   float* state[RuleEntry::kMostSlots];
   for (size_t k = 0; k < s.state.size(); ++k) state[k] = decoded(s.state[k]);
@@ -493,8 +532,7 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
                                       .scratch = memory,
                                       .parallel = workers,
                                       .kernels = *kernels});
-  if (!s.coded) return;
-  for_blocks([&](size_t at, size_t n) {
+  const auto store = [&](size_t at, size_t n) {
     Numerics lost;
     if (s.weights.format != Format::kFloat32) {
       float before[internal::kCodeBlock];
@@ -507,7 +545,11 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
       internal::StoreState(*codecs, s.state[k], at, n, state[k] + at, spec.precision.check, lost);
     }
     if (spec.precision.check) internal::AddCounts(lost, s.numerics);
-  });
+  };
+  if (s.coded) for_blocks(store);
+  for (size_t k = 0; k < s.state.size(); ++k) {
+    if (FlushNow(s)) internal::FlushArray(*kernels, s.state[k], 0, s.slot_sizes[k]);
+  }
 }
 
 /// Large tensors one by one, each by all workers; small ones side by side.
@@ -571,6 +613,7 @@ void Optimizer::Impl::Update(Report& report, double limit) {
 }
 
 Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> loss_scale) {
+  const internal::FloatEnvironment environment;
   const double scale = loss_scale.value_or(1), unscale = gradient.factor / scale;
   const NonFinite policy = loss_scale ? NonFinite::kSkip : spec.nonfinite;
   Report report{.loss = gradient.loss, .factor = unscale, .loss_scale = scale};
@@ -616,6 +659,7 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
     throw Error("UpdateHessian: " + std::to_string(estimates.size()) + " estimates for " +
                 std::to_string(tensor_list.size()) + " tensors");
   }
+  const internal::FloatEnvironment environment;
   Work work;
   std::vector<internal::Coded> of(tensor_list.size());
   bool any = false;
@@ -650,16 +694,16 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
       Slotted& s = slotted[piece.tensor];
       const Cohort& c = cohorts[s.cohort];
       const float* const coeffs = c.CoeffsAt(s.step, s.memory);
-      internal::ForBlocks(*codecs, s, of[piece.tensor], internal::Access::OfHessian(c.rule), false,
-                          piece.begin, piece.size,
-                          [&](int64_t, int64_t n, float*, const float* g, float* const* state) {
-                            const auto count = static_cast<size_t>(n);
-                            if (c.kernels.hessian != nullptr) {
-                              c.kernels.hessian(coeffs, {}, nullptr, g, state, count, nullptr);
-                            } else {
-                              c.rule.scalar.hessian(coeffs, {}, nullptr, g, state, count);
-                            }
-                          });
+      internal::ForBlocks(
+          *codecs, s, of[piece.tensor], internal::Access::OfHessian(c.rule), false, piece.begin,
+          piece.size, [&](int64_t, int64_t n, float*, const float* g, float* const* state) {
+            const auto count = static_cast<size_t>(n);
+            if (c.kernels.hessian != nullptr) {
+              c.kernels.hessian(coeffs, c.Bounded({}), nullptr, g, state, count, nullptr);
+            } else {
+              c.rule.scalar.hessian(coeffs, c.Bounded({}), nullptr, g, state, count);
+            }
+          });
     }
   });
 }

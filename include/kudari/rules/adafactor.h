@@ -28,7 +28,6 @@ struct Adafactor {
   static constexpr std::string_view kTorch =
       "Adafactor: there eps1 bounds the factors from below instead of being added to g^2, the two "
       "last dimensions are factored, and the decay is lr weight_decay p; see adafactor_torch.";
-  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<Adafactor>{"lr", &Adafactor::lr, 0, kInfinity, "largest relative step size"},
       Field<Adafactor>{"beta2_decay", &Adafactor::beta2_decay, -1, 0, "exponent of t in 1 - beta2"},

@@ -1,6 +1,8 @@
 #ifndef KUDARI_RULES_ADAGRAD_INSIDE_H_
 #define KUDARI_RULES_ADAGRAD_INSIDE_H_
 
+#include <algorithm>
+
 #include "kudari/rule.h"
 
 namespace kudari {
@@ -40,8 +42,8 @@ struct AdagradInside {
     T step, decay, eps, first;
   };
   Coeffs<double> At(int64_t t) const {
-    return {lr / (1 + static_cast<double>(t - 1) * lr_decay), weight_decay, eps,
-            t == 1 ? initial_accumulator_value : 0};
+    return {lr / (1 + static_cast<double>(t - 1) * lr_decay), weight_decay,
+            std::max(eps, kLeastEpsInside), t == 1 ? initial_accumulator_value : 0};
   }
 };
 
@@ -52,8 +54,8 @@ struct AdagradInside {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const AdagradInside::Coeffs<T>& c, V g, V& p, V& s) {
-  g = Fma(V(c.decay), p, g);
-  s = Fma(g, g, s + V(c.first));
+  g = AddShare(V(c.decay), p, g);
+  s = Min(Fma(g, g, s + V(c.first)), V(kMostFloat));
   p = p - V(c.step) * g / Sqrt(s + V(c.eps));
 }
 #endif  // KUDARI_LANES

@@ -1,6 +1,7 @@
 #ifndef KUDARI_RULES_ADAM_H_
 #define KUDARI_RULES_ADAM_H_
 
+#include <algorithm>
 #include <cmath>
 
 #include "kudari/rule.h"
@@ -42,7 +43,8 @@ struct Adam {
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
     const double c2 = 1 - std::pow(beta2, static_cast<double>(t));
-    return {weight_decay, 1 - beta1, 1 - beta2, lr / c1, 1 / std::sqrt(c2), eps};
+    return {weight_decay, 1 - beta1,         1 - beta2,
+            lr / c1,      1 / std::sqrt(c2), std::max(eps, kLeastEps)};
   }
 };
 
@@ -53,9 +55,9 @@ struct Adam {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Adam::Coeffs<T>& c, V g, V& p, V& m, V& v) {
-  g = Fma(V(c.decay), p, g);
-  m = Fma(V(c.blend1), g - m, m);
-  v = Fma(V(c.blend2), Fma(g, g, -v), v);
+  g = AddShare(V(c.decay), p, g);
+  m = Mean(V(c.blend1), g, m);
+  v = MeanSquare(V(c.blend2), g, v);
   p = p - V(c.step) * m / Fma(Sqrt(v), V(c.root), V(c.eps));
 }
 #endif  // KUDARI_LANES

@@ -1,6 +1,7 @@
 #ifndef KUDARI_RULES_ADAMW_H_
 #define KUDARI_RULES_ADAMW_H_
 
+#include <algorithm>
 #include <cmath>
 
 #include "kudari/rule.h"
@@ -42,7 +43,8 @@ struct AdamW {
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
     const double c2 = 1 - std::pow(beta2, static_cast<double>(t));
-    return {lr * weight_decay, 1 - beta1, 1 - beta2, lr / c1, 1 / std::sqrt(c2), eps};
+    return {lr * weight_decay, 1 - beta1,         1 - beta2,
+            lr / c1,           1 / std::sqrt(c2), std::max(eps, kLeastEps)};
   }
 };
 
@@ -53,9 +55,9 @@ struct AdamW {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const AdamW::Coeffs<T>& c, V g, V& p, V& m, V& v) {
-  m = Fma(V(c.blend1), g - m, m);
-  v = Fma(V(c.blend2), Fma(g, g, -v), v);
+  m = Mean(V(c.blend1), g, m);
+  v = MeanSquare(V(c.blend2), g, v);
   // decay p is small beside p: rounding it costs less than rounding 1 - decay would.
-  p = p - Fma(V(c.decay), p, V(c.step) * m / Fma(Sqrt(v), V(c.root), V(c.eps)));
+  p = p - AddShare(V(c.decay), p, V(c.step) * m / Fma(Sqrt(v), V(c.root), V(c.eps)));
 }
 #endif  // KUDARI_LANES

@@ -1,6 +1,7 @@
 #ifndef KUDARI_RULES_AMSGRAD_H_
 #define KUDARI_RULES_AMSGRAD_H_
 
+#include <algorithm>
 #include <cmath>
 
 #include "kudari/rule.h"
@@ -45,7 +46,8 @@ struct AmsGrad {
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
     const double c2 = 1 - std::pow(beta2, static_cast<double>(t));
-    return {weight_decay, 1 - beta1, 1 - beta2, lr / c1, 1 / std::sqrt(c2), eps};
+    return {weight_decay, 1 - beta1,         1 - beta2,
+            lr / c1,      1 / std::sqrt(c2), std::max(eps, kLeastEps)};
   }
 };
 
@@ -56,9 +58,9 @@ struct AmsGrad {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const AmsGrad::Coeffs<T>& c, V g, V& p, V& m, V& v, V& largest) {
-  g = Fma(V(c.decay), p, g);
-  m = Fma(V(c.blend1), g - m, m);
-  v = Fma(V(c.blend2), Fma(g, g, -v), v);
+  g = AddShare(V(c.decay), p, g);
+  m = Mean(V(c.blend1), g, m);
+  v = MeanSquare(V(c.blend2), g, v);
   largest = Max(v, largest);
   p = p - V(c.step) * m / Fma(Sqrt(largest), V(c.root), V(c.eps));
 }

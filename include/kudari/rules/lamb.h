@@ -1,6 +1,7 @@
 #ifndef KUDARI_RULES_LAMB_H_
 #define KUDARI_RULES_LAMB_H_
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
@@ -49,7 +50,13 @@ struct Lamb {
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
     const double c2 = 1 - std::pow(beta2, static_cast<double>(t));
-    return {weight_decay, 1 - beta1, 1 - beta2, 1 / c1, 1 / std::sqrt(c2), eps, lr};
+    return {weight_decay,
+            1 - beta1,
+            1 - beta2,
+            1 / c1,
+            1 / std::sqrt(c2),
+            std::max(eps, kLeastEps),
+            lr};
   }
   /// `norms` are those of p and r.
   Coeffs<double> At(int64_t t, std::span<const double> norms) const {
@@ -70,13 +77,13 @@ struct Lamb {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE V LambStep(const Lamb::Coeffs<T>& c, V p, V m, V v) {
-  return Fma(V(c.decay), p, V(c.scale) * m / Fma(Sqrt(v), V(c.root), V(c.eps)));
+  return AddShare(V(c.decay), p, V(c.scale) * m / Fma(Sqrt(v), V(c.root), V(c.eps)));
 }
 
 template <class V, class T>
 KUDARI_INLINE void Measure(const Lamb::Coeffs<T>& c, V g, V p, V& m, V& v, V (&x)[2]) {
-  m = Fma(V(c.blend1), g - m, m);
-  v = Fma(V(c.blend2), Fma(g, g, -v), v);
+  m = Mean(V(c.blend1), g, m);
+  v = MeanSquare(V(c.blend2), g, v);
   x[0] = p;
   x[1] = LambStep(c, p, m, v);
 }

@@ -72,12 +72,12 @@ struct Lars {
 template <class V, class T>
 KUDARI_INLINE void Measure(const Lars::Coeffs<T>& c, V g, V p, V (&x)[2]) {
   x[0] = p;
-  x[1] = Fma(V(c.joint), p, g);
+  x[1] = AddShare(V(c.joint), p, g);
 }
 
 template <class V, class T>
 KUDARI_INLINE void Update(const Lars::Coeffs<T>& c, V g, V& p, V& b) {
-  b = Fma(V(c.momentum), b, V(c.inner) * Fma(V(c.decay), p, g));
+  b = Fma(V(c.momentum), b, V(c.inner) * AddShare(V(c.decay), p, g));
   p = p - V(c.outer) * b;
 }
 #endif  // KUDARI_LANES

@@ -47,7 +47,7 @@ struct Lion {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Lion::Coeffs<T>& c, V g, V& p, V& m) {
-  p = p - Fma(V(c.decay), p, V(c.lr) * Sign(Fma(V(c.blend1), g - m, m)));
-  m = Fma(V(c.blend2), g - m, m);
+  p = p - AddShare(V(c.decay), p, V(c.lr) * Sign(Mean(V(c.blend1), g, m)));
+  m = Mean(V(c.blend2), g, m);
 }
 #endif  // KUDARI_LANES

@@ -14,7 +14,7 @@ struct Momentum {
   static constexpr std::string_view kSummary = "SGD with heavy-ball momentum";
   static constexpr std::string_view kFormula =
       "g <- g + weight_decay p\n"
-      "b <- g at the first step, else momentum b + (1 - dampening) g\n"
+      "b <- g at the first step and for momentum = 0, else momentum b + (1 - dampening) g\n"
       "p <- p - lr b";
   static constexpr std::string_view kPaper =
       "Polyak, Some methods of speeding up the convergence of iteration methods, 1964";
@@ -37,7 +37,7 @@ struct Momentum {
     T lr, decay, momentum, blend;
   };
   Coeffs<double> At(int64_t t) const {
-    return {lr, weight_decay, momentum, t == 1 ? 1 : 1 - dampening};
+    return {lr, weight_decay, momentum, t == 1 || momentum == 0 ? 1 : 1 - dampening};
   }
 };
 
@@ -48,7 +48,7 @@ struct Momentum {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Momentum::Coeffs<T>& c, V g, V& p, V& b) {
-  g = Fma(V(c.decay), p, g);
+  g = AddShare(V(c.decay), p, g);
   b = Fma(V(c.momentum), b, V(c.blend) * g);
   p = p - V(c.lr) * b;
 }

@@ -152,7 +152,6 @@ struct NorMuon {
   static constexpr std::string_view kUse =
       "Hidden matrices of language models; what the preset nanochat has.";
   static constexpr std::string_view kTorch = "torch has none.";
-  static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<NorMuon>{"lr", &NorMuon::lr, 0, kInfinity, "step size"},
       Field<NorMuon>{"momentum", &NorMuon::momentum, 0, kBelow1, "decay of the mean gradient b"},

@@ -1,6 +1,7 @@
 #ifndef KUDARI_RULES_NADAM_H_
 #define KUDARI_RULES_NADAM_H_
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
@@ -59,7 +60,7 @@ struct NAdam {
             lr * (1 - mu(t)) / (1 - memory[0]),
             lr * mu(t + 1) / (1 - memory[0] * mu(t + 1)),
             1 / std::sqrt(c2),
-            eps};
+            std::max(eps, kLeastEps)};
   }
 };
 
@@ -70,9 +71,9 @@ struct NAdam {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const NAdam::Coeffs<T>& c, V g, V& p, V& m, V& v) {
-  g = Fma(V(c.decay), p, g);
-  m = Fma(V(c.blend1), g - m, m);
-  v = Fma(V(c.blend2), Fma(g, g, -v), v);
+  g = AddShare(V(c.decay), p, g);
+  m = Mean(V(c.blend1), g, m);
+  v = MeanSquare(V(c.blend2), g, v);
   p = p - Fma(V(c.gradient), g, V(c.moment) * m) / Fma(Sqrt(v), V(c.root), V(c.eps));
 }
 #endif  // KUDARI_LANES

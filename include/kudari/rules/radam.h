@@ -1,6 +1,7 @@
 #ifndef KUDARI_RULES_RADAM_H_
 #define KUDARI_RULES_RADAM_H_
 
+#include <algorithm>
 #include <cmath>
 
 #include "kudari/rule.h"
@@ -56,7 +57,7 @@ struct RAdam {
     const double rectified =
         (rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho);
     const double step = lr / c1 * std::sqrt(rectified * c2);
-    return {weight_decay, 1 - beta1, 1 - beta2, step, kInfinity, eps};
+    return {weight_decay, 1 - beta1, 1 - beta2, step, kInfinity, std::max(eps, kLeastEps)};
   }
 };
 
@@ -67,9 +68,9 @@ struct RAdam {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const RAdam::Coeffs<T>& c, V g, V& p, V& m, V& v) {
-  g = Fma(V(c.decay), p, g);
-  m = Fma(V(c.blend1), g - m, m);
-  v = Fma(V(c.blend2), Fma(g, g, -v), v);
+  g = AddShare(V(c.decay), p, g);
+  m = Mean(V(c.blend1), g, m);
+  v = MeanSquare(V(c.blend2), g, v);
   p = p - V(c.step) * m / (Min(Sqrt(v), V(c.cap)) + V(c.eps));
 }
 #endif  // KUDARI_LANES

@@ -1,6 +1,8 @@
 #ifndef KUDARI_RULES_RMSPROP_H_
 #define KUDARI_RULES_RMSPROP_H_
 
+#include <algorithm>
+
 #include "kudari/rule.h"
 
 namespace kudari {
@@ -36,7 +38,9 @@ struct Rmsprop {
   struct Coeffs {
     T lr, decay, blend, eps;
   };
-  Coeffs<double> At(int64_t /*t*/) const { return {lr, weight_decay, 1 - alpha, eps}; }
+  Coeffs<double> At(int64_t /*t*/) const {
+    return {lr, weight_decay, 1 - alpha, std::max(eps, kLeastEps)};
+  }
 };
 
 }  // namespace kudari
@@ -46,8 +50,8 @@ struct Rmsprop {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Rmsprop::Coeffs<T>& c, V g, V& p, V& v) {
-  g = Fma(V(c.decay), p, g);
-  v = Fma(V(c.blend), Fma(g, g, -v), v);
+  g = AddShare(V(c.decay), p, g);
+  v = MeanSquare(V(c.blend), g, v);
   p = p - V(c.lr) * g / (Sqrt(v) + V(c.eps));
 }
 #endif  // KUDARI_LANES

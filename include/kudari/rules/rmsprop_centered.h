@@ -1,6 +1,8 @@
 #ifndef KUDARI_RULES_RMSPROP_CENTERED_H_
 #define KUDARI_RULES_RMSPROP_CENTERED_H_
 
+#include <algorithm>
+
 #include "kudari/rule.h"
 
 namespace kudari {
@@ -44,7 +46,9 @@ struct RmspropCentered {
   struct Coeffs {
     T lr, decay, blend, eps;
   };
-  Coeffs<double> At(int64_t /*t*/) const { return {lr, weight_decay, 1 - alpha, eps}; }
+  Coeffs<double> At(int64_t /*t*/) const {
+    return {lr, weight_decay, 1 - alpha, std::max(eps, kLeastEps)};
+  }
 };
 
 }  // namespace kudari
@@ -54,9 +58,9 @@ struct RmspropCentered {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const RmspropCentered::Coeffs<T>& c, V g, V& p, V& v, V& a) {
-  g = Fma(V(c.decay), p, g);
-  v = Fma(V(c.blend), Fma(g, g, -v), v);
-  a = Fma(V(c.blend), g - a, a);
+  g = AddShare(V(c.decay), p, g);
+  v = MeanSquare(V(c.blend), g, v);
+  a = Mean(V(c.blend), g, a);
   p = p - V(c.lr) * g / (Sqrt(Max(Fma(-a, a, v), V(0))) + V(c.eps));
 }
 #endif  // KUDARI_LANES

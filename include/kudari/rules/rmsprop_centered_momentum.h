@@ -1,6 +1,8 @@
 #ifndef KUDARI_RULES_RMSPROP_CENTERED_MOMENTUM_H_
 #define KUDARI_RULES_RMSPROP_CENTERED_MOMENTUM_H_
 
+#include <algorithm>
+
 #include "kudari/rule.h"
 
 namespace kudari {
@@ -47,7 +49,9 @@ struct RmspropCenteredMomentum {
   struct Coeffs {
     T lr, decay, blend, eps, momentum;
   };
-  Coeffs<double> At(int64_t /*t*/) const { return {lr, weight_decay, 1 - alpha, eps, momentum}; }
+  Coeffs<double> At(int64_t /*t*/) const {
+    return {lr, weight_decay, 1 - alpha, std::max(eps, kLeastEps), momentum};
+  }
 };
 
 }  // namespace kudari
@@ -58,9 +62,9 @@ struct RmspropCenteredMomentum {
 template <class V, class T>
 KUDARI_INLINE void Update(const RmspropCenteredMomentum::Coeffs<T>& c, V g, V& p, V& v, V& a,
                           V& b) {
-  g = Fma(V(c.decay), p, g);
-  v = Fma(V(c.blend), Fma(g, g, -v), v);
-  a = Fma(V(c.blend), g - a, a);
+  g = AddShare(V(c.decay), p, g);
+  v = MeanSquare(V(c.blend), g, v);
+  a = Mean(V(c.blend), g, a);
   b = Fma(V(c.momentum), b, g / (Sqrt(Max(Fma(-a, a, v), V(0))) + V(c.eps)));
   p = p - V(c.lr) * b;
 }

@@ -1,6 +1,8 @@
 #ifndef KUDARI_RULES_RMSPROP_MOMENTUM_H_
 #define KUDARI_RULES_RMSPROP_MOMENTUM_H_
 
+#include <algorithm>
+
 #include "kudari/rule.h"
 
 namespace kudari {
@@ -40,7 +42,9 @@ struct RmspropMomentum {
   struct Coeffs {
     T lr, decay, blend, eps, momentum;
   };
-  Coeffs<double> At(int64_t /*t*/) const { return {lr, weight_decay, 1 - alpha, eps, momentum}; }
+  Coeffs<double> At(int64_t /*t*/) const {
+    return {lr, weight_decay, 1 - alpha, std::max(eps, kLeastEps), momentum};
+  }
 };
 
 }  // namespace kudari
@@ -50,8 +54,8 @@ struct RmspropMomentum {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const RmspropMomentum::Coeffs<T>& c, V g, V& p, V& v, V& b) {
-  g = Fma(V(c.decay), p, g);
-  v = Fma(V(c.blend), Fma(g, g, -v), v);
+  g = AddShare(V(c.decay), p, g);
+  v = MeanSquare(V(c.blend), g, v);
   b = Fma(V(c.momentum), b, g / (Sqrt(v) + V(c.eps)));
   p = p - V(c.lr) * b;
 }

@@ -58,7 +58,7 @@ struct ScheduleFreeAdamW {
 
   template <class T>
   struct Coeffs {
-    T blend, step, keep, follow, decay, blend2, root, eps, back;
+    T blend, step, follow, decay, blend2, root, eps, back;
   };
   Coeffs<double> At(int64_t t, std::span<double> memory) const {
     memory[0] = std::max(memory[0], lr);
@@ -69,12 +69,11 @@ struct ScheduleFreeAdamW {
     const double c2 = 1 - std::pow(beta2, static_cast<double>(t));
     return {blend,
             lr * (1 - beta1 * (1 - blend)),
-            1 - blend,
             beta1 * lr,
             weight_decay,
             1 - beta2,
             1 / std::sqrt(c2),
-            eps,
+            std::max(eps, kLeastEps),
             1 / beta1 - 1};
   }
 };
@@ -86,10 +85,12 @@ struct ScheduleFreeAdamW {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const ScheduleFreeAdamW::Coeffs<T>& c, V g, V& p, V& d, V& v) {
-  v = Fma(V(c.blend2), Fma(g, g, -v), v);
-  const V u = Fma(V(c.decay), p, g / Fma(Sqrt(v), V(c.root), V(c.eps)));
+  v = MeanSquare(V(c.blend2), g, v);
+  const V u = AddShare(V(c.decay), p, g / Fma(Sqrt(v), V(c.root), V(c.eps)));
   p = p + Fma(V(c.blend), d, -(V(c.step) * u));
-  d = V(c.keep) * (d - V(c.follow) * u);
+  // (1 - blend) times it, which float32 would round to 1 in long runs.
+  d = d - V(c.follow) * u;
+  d = Fma(-V(c.blend), d, d);
 }
 
 template <class V, class T>

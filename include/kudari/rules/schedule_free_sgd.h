@@ -48,7 +48,7 @@ struct ScheduleFreeSgd {
 
   template <class T>
   struct Coeffs {
-    T blend, step, keep, follow, decay, back;
+    T blend, step, follow, decay, back;
   };
   Coeffs<double> At(int64_t t, std::span<double> memory) const {
     memory[0] = std::max(memory[0], lr);
@@ -56,9 +56,8 @@ struct ScheduleFreeSgd {
         std::pow(static_cast<double>(t), r) * std::pow(memory[0], weight_lr_power);
     memory[1] += weight;
     const double blend = memory[1] > 0 ? weight / memory[1] : 0;
-    return {blend,        lr * (1 - momentum * (1 - blend)),
-            1 - blend,    momentum * lr,
-            weight_decay, 1 / momentum - 1};
+    return {blend, lr * (1 - momentum * (1 - blend)), momentum * lr, weight_decay,
+            1 / momentum - 1};
   }
 };
 
@@ -69,9 +68,11 @@ struct ScheduleFreeSgd {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const ScheduleFreeSgd::Coeffs<T>& c, V g, V& p, V& d) {
-  const V u = Fma(V(c.decay), p, g);
+  const V u = AddShare(V(c.decay), p, g);
   p = p + Fma(V(c.blend), d, -(V(c.step) * u));
-  d = V(c.keep) * (d - V(c.follow) * u);
+  // (1 - blend) times it, which float32 would round to 1 in long runs.
+  d = d - V(c.follow) * u;
+  d = Fma(-V(c.blend), d, d);
 }
 
 template <class V, class T>

@@ -1,6 +1,8 @@
 #ifndef KUDARI_RULES_SOPHIA_H_
 #define KUDARI_RULES_SOPHIA_H_
 
+#include <algorithm>
+
 #include "kudari/rule.h"
 
 namespace kudari {
@@ -50,7 +52,8 @@ struct Sophia {
     T lr, decay, blend1, blend2, curvature, eps;
   };
   Coeffs<double> At(int64_t /*t*/) const {
-    return {lr, lr * weight_decay, 1 - beta1, 1 - beta2, rho * batch_size, eps};
+    return {lr,        lr * weight_decay, 1 - beta1,
+            1 - beta2, rho * batch_size,  std::max(eps, kLeastEpsInside)};
   }
 };
 
@@ -61,13 +64,13 @@ struct Sophia {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Sophia::Coeffs<T>& c, V g, V& p, V& m, V h) {
-  m = Fma(V(c.blend1), g - m, m);
+  m = Mean(V(c.blend1), g, m);
   const V u = Max(Min(m / Fma(V(c.curvature), h, V(c.eps)), V(1)), V(-1));
-  p = p - Fma(V(c.decay), p, V(c.lr) * u);
+  p = p - AddShare(V(c.decay), p, V(c.lr) * u);
 }
 
 template <class V, class T>
 KUDARI_INLINE void Curvature(const Sophia::Coeffs<T>& c, V estimate, V& h) {
-  h = Fma(V(c.blend2), Fma(estimate, estimate, -h), h);
+  h = MeanSquare(V(c.blend2), estimate, h);
 }
 #endif  // KUDARI_LANES

@@ -1,6 +1,7 @@
 #ifndef KUDARI_RULES_SOPHIA_H_H_
 #define KUDARI_RULES_SOPHIA_H_H_
 
+#include <algorithm>
 #include <cmath>
 
 #include "kudari/rule.h"
@@ -49,7 +50,8 @@ struct SophiaH {
   };
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
-    return {lr, lr * weight_decay, 1 - beta1, 1 - beta2, 1 / c1, gamma, eps};
+    return {
+        lr, lr * weight_decay, 1 - beta1, 1 - beta2, 1 / c1, gamma, std::max(eps, kLeastEpsInside)};
   }
 };
 
@@ -60,13 +62,13 @@ struct SophiaH {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const SophiaH::Coeffs<T>& c, V g, V& p, V& m, V h) {
-  m = Fma(V(c.blend1), g - m, m);
+  m = Mean(V(c.blend1), g, m);
   const V u = V(c.correction) * m / Max(V(c.gamma) * h, V(c.eps));
-  p = p - Fma(V(c.decay), p, V(c.lr) * Max(Min(u, V(1)), V(-1)));
+  p = p - AddShare(V(c.decay), p, V(c.lr) * Max(Min(u, V(1)), V(-1)));
 }
 
 template <class V, class T>
 KUDARI_INLINE void Curvature(const SophiaH::Coeffs<T>& c, V estimate, V& h) {
-  h = Fma(V(c.blend2), estimate - h, h);
+  h = Mean(V(c.blend2), estimate, h);
 }
 #endif  // KUDARI_LANES
