@@ -111,8 +111,9 @@ struct RuleEntry {
   std::vector<std::string> slots;    ///< at most kMostSlots
   std::vector<SlotKind> slot_kinds;  ///< beside slots
   std::vector<std::pair<std::string, double>>
-      memory;                    ///< names, initial values; at most kMostMemory
-  bool decoupled_decay = false;  ///< whether lr weight_decay p is taken from p itself
+      memory;                     ///< names, initial values; at most kMostMemory
+  bool decoupled_decay = false;   ///< whether lr weight_decay p is taken from p itself
+  bool squares_gradient = false;  ///< so that magnitudes above kMostSquared count as that
   size_t coeff_count = 0;
   /// Writes coeff_count coefficients of a tensor's t-th update, t >= 1, and moves its memory on;
   /// `values` in the order of `options`.
@@ -326,7 +327,9 @@ RuleEntry DescribedEntry() {
   for (const Slot& s : R::kState) {
     e.slots.emplace_back(s.name);
     e.slot_kinds.push_back(s.kind);
+    e.squares_gradient = e.squares_gradient || s.kind == SlotKind::kSquare;
   }
+  if constexpr (requires { R::kSquaresGradient; }) e.squares_gradient = R::kSquaresGradient;
   return e;
 }
 

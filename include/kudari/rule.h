@@ -72,8 +72,8 @@ inline constexpr float kMostFloat = std::numeric_limits<float>::max();
 /// curvature. A quotient 0 / 0 is 0 then, and one whose square float32 loses stays below 1.
 inline constexpr double kLeastEps = 0x1p-70, kLeastEpsInside = 0x1p-126;
 
-/// Magnitudes of gradients from which on rules that square them (see SlotKind::kSquare) take this:
-/// no sum of their squares leaves float32's range.
+/// Rules that square gradients, as those with a SlotKind::kSquare do, see this where one is greater
+/// and finite: no mean of squares leaves float32's range.
 inline constexpr float kMostSquared = 0x1p62F;
 
 // A rule is a struct that describes an optimiser once. Its members are hyper-parameters, all
@@ -118,6 +118,8 @@ inline constexpr float kMostSquared = 0x1p62F;
 //   kDecoupledDecay  true: weight_decay takes lr weight_decay p from p and nothing else, beside
 //                what the gradient does, so that the decay can be made independent of lr, see
 //                OptimizerSpec::decay.
+//
+//   kSquaresGradient  true: squares of gradients are in slots of another kind than kSquare.
 //
 // A rule that steps whole tensors has the description alone, and the functions that MakeWholeEntry
 // asks for. See rules/adafactor.h.

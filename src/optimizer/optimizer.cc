@@ -253,9 +253,7 @@ size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Regi
                 .values = {},
                 .ages = {},
                 .coeffs = {}};
-  if (std::ranges::count(cohort.rule.slot_kinds, SlotKind::kSquare) > 0) {
-    cohort.limit = kMostSquared;
-  }
+  if (cohort.rule.squares_gradient) cohort.limit = kMostSquared;
   if (cohort.rule.norms > 0) {
     const bool vector = tensor_class == TensorClass::kBias || tensor_class == TensorClass::kNorm;
     cohort.adapts = spec.no_adapt ? !Contains(*spec.no_adapt, tensor_class)

@@ -41,6 +41,7 @@ struct RmspropCentered {
   };
   static constexpr std::array kState = {Slot{"square_avg", SlotKind::kExact},
                                         Slot{"grad_avg", SlotKind::kExact}};
+  static constexpr bool kSquaresGradient = true;
 
   template <class T>
   struct Coeffs {

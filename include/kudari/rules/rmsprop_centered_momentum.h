@@ -44,6 +44,7 @@ struct RmspropCenteredMomentum {
   static constexpr std::array kState = {Slot{"square_avg", SlotKind::kExact},
                                         Slot{"grad_avg", SlotKind::kExact},
                                         Slot{"momentum_buffer"}};
+  static constexpr bool kSquaresGradient = true;
 
   template <class T>
   struct Coeffs {

@@ -88,7 +88,7 @@ KUDARI_INLINE void Update(const ScheduleFreeAdamW::Coeffs<T>& c, V g, V& p, V& d
   v = MeanSquare(V(c.blend2), g, v);
   const V u = AddShare(V(c.decay), p, g / Fma(Sqrt(v), V(c.root), V(c.eps)));
   p = p + Fma(V(c.blend), d, -(V(c.step) * u));
-  // (1 - blend) times it, which float32 would round to 1 in long runs.
+  // The share of the average that a blend of less than 2^-25 takes, float32 cannot hold.
   d = d - V(c.follow) * u;
   d = Fma(-V(c.blend), d, d);
 }

@@ -70,7 +70,7 @@ template <class V, class T>
 KUDARI_INLINE void Update(const ScheduleFreeSgd::Coeffs<T>& c, V g, V& p, V& d) {
   const V u = AddShare(V(c.decay), p, g);
   p = p + Fma(V(c.blend), d, -(V(c.step) * u));
-  // (1 - blend) times it, which float32 would round to 1 in long runs.
+  // The share of the average that a blend of less than 2^-25 takes, float32 cannot hold.
   d = d - V(c.follow) * u;
   d = Fma(-V(c.blend), d, d);
 }
