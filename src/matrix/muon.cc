@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <string>
 #include <type_traits>
 
@@ -51,20 +52,25 @@ void ForRanges(const Parallel& parallel, int64_t n, const F& f) {
   internal::RunParallel(parallel, threads, std::cref(work));
 }
 
-/// b <- b + (1 - momentum) (g - b); out <- g + momentum (b - g). Differences are not formed: they
-/// cancel for a momentum of 0 and may exceed the range.
+/// b <- b + (1 - momentum) (g - b); out <- g + momentum (b - g). The difference is taken from the
+/// nearer end, so that a small momentum keeps none of b; half of the largest number is the most
+/// that a gradient counts for, so that it stays finite.
 template <class T>
 void Blend(const WholeStep<T>& s, double momentum, int64_t n, T* out) {
+  constexpr T kHalf = std::numeric_limits<T>::max() / 2;
   T* const buffer = s.state[0];
   const auto m = static_cast<T>(momentum), blend = static_cast<T>(1 - momentum);
   const GradientForm<T> form = s.form;
+  const T limit = std::min(form.limit, kHalf);
+  const bool infinity_is_nan = form.infinity_is_nan || form.limit > kHalf;
   ForRanges(s.parallel, n, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const T x = form.factor * s.g[i] + form.shift;
-      T g = x > form.limit ? form.limit : x < -form.limit ? -form.limit : x;
-      if (form.infinity_is_nan) g = T(0) * x + g;
-      buffer[i] = (buffer[i] - blend * buffer[i]) + blend * g;
-      out[i] = (g - m * g) + m * buffer[i];
+      T g = x > limit ? limit : x < -limit ? -limit : x;
+      if (infinity_is_nan) g = T(0) * x + g;
+      const T ahead = g - buffer[i];
+      buffer[i] = blend < T(0.5) ? buffer[i] + blend * ahead : g - m * ahead;
+      out[i] = g + m * (buffer[i] - g);
     }
   });
 }
