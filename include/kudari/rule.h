@@ -72,6 +72,11 @@ inline constexpr float kMostFloat = std::numeric_limits<float>::max();
 /// curvature. A quotient 0 / 0 is 0 then, and one whose square float32 loses stays below 1.
 inline constexpr double kLeastEps = 0x1p-70, kLeastEpsInside = 0x1p-126;
 
+/// How Mean and MeanSquare are told the decay, in [0, 1), of an exponential mean: the share of the
+/// new value, 1 - decay, or for small decays minus that of the former mean, so that float32 holds
+/// the smaller of the two.
+constexpr double MeanShare(double decay) { return decay < 0.5 ? -decay : 1 - decay; }
+
 /// Rules that square gradients, as those with a SlotKind::kSquare do, see this where one is greater
 /// and finite: no mean of squares leaves float32's range.
 inline constexpr float kMostSquared = 0x1p62F;

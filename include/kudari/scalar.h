@@ -49,17 +49,20 @@ T AddShare(T share, T x, T rest) {
   return Fma(share, share != 0 ? x : T(0), rest);
 }
 
-/// The next value of an exponential mean, old + blend (x - old), for a blend in [0, 1]: exactly x
-/// for a blend of 1, without cancellation for others, and finite for finite numbers.
+/// The next value of an exponential mean: decay old + (1 - decay) x, with share = MeanShare(decay).
+/// It is taken from the end that it is nearer to, without differences, so that nothing cancels, a
+/// decay of 0 gives x, and finite numbers give a finite one.
 template <class T>
-T Mean(T blend, T x, T old) {
-  return Fma(blend, x, Fma(-blend, old, old));
+T Mean(T share, T x, T old) {
+  if (share > 0) return Fma(share, x, Fma(-share, old, old));
+  return Fma(-share, old, (1 + share) * x);
 }
 
-/// The same of squares: old + blend (x^2 - old). The square itself may exceed the type's range.
+/// The same of squares: decay old + (1 - decay) x^2.
 template <class T>
-T MeanSquare(T blend, T x, T old) {
-  return Fma(blend * x, x, Fma(-blend, old, old));
+T MeanSquare(T share, T x, T old) {
+  if (share > 0) return Fma(share * x, x, Fma(-share, old, old));
+  return Fma(-share, old, (1 + share) * x * x);
 }
 
 }  // namespace kudari

@@ -527,13 +527,13 @@ HWY_INLINE F32<D> Varied(F32<D> x, F32<D> v, F32<D> floor) {
   return hn::IfThenZeroElse(hn::Eq(w, hn::Zero(D())), hn::Div(x.v, hn::Sqrt(w)));
 }
 
-double RowVary(const GradientForm<float>& form, const float* g, float* v, float blend, float add,
+double RowVary(const GradientForm<float>& form, const float* g, float* v, float share, float add,
                float floor, size_t n) {
   return WithGradients(form, g, [=](const auto& gradient) HWY_ATTR {
     return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
       using V = F32<decltype(d)>;
       const V x = gradient(i, d), old(hn::LoadU(d, v + i));
-      const V now = Mean(V(blend), Fma(x, x, V(add)), old);
+      const V now = Mean(share, Fma(x, x, V(add)), old);
       hn::StoreU(now.v, d, v + i);
       return Varied(x, now, V(floor));
     });

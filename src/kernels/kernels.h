@@ -42,9 +42,9 @@ struct RowPasses {
   /// p[j] <- p[j] - (decay p[j] + (x[j] row) w[j]).
   void (*apply)(const GradientForm<T>& form, T* p, const T* g, const T* w, T row, T decay,
                 size_t n);
-  /// Of vectors, whose variance is full: v[j] <- v[j] + blend (x[j]^2 + add - v[j]); returns the
+  /// Of vectors, whose variance is full: v[j] <- Mean(share, x[j]^2 + add, v[j]); returns the
   /// sum of u^2 where u[j] = x[j] / sqrt(max(v[j], floor)), or 0 where that is the root of 0.
-  double (*vary)(const GradientForm<T>& form, const T* g, T* v, T blend, T add, T floor, size_t n);
+  double (*vary)(const GradientForm<T>& form, const T* g, T* v, T share, T add, T floor, size_t n);
   /// p[j] <- p[j] - (decay p[j] + step u[j]).
   void (*apply_varied)(const GradientForm<T>& form, T* p, const T* g, const T* v, T step, T decay,
                        T floor, size_t n);

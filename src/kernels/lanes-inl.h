@@ -51,11 +51,14 @@ struct F32 {
     const auto some = hn::Ne(share.v, hn::Zero(D()));
     return hn::MulAdd(share.v, hn::IfThenElseZero(some, x.v), rest.v);
   }
-  friend HWY_INLINE F32 Mean(F32 blend, F32 x, F32 old) {
-    return hn::MulAdd(blend.v, x.v, hn::NegMulAdd(blend.v, old.v, old.v));
+  // The branch is the same for a whole pass.
+  friend HWY_INLINE F32 Mean(float share, F32 x, F32 old) {
+    if (share > 0) return Fma(F32(share), x, Fma(F32(-share), old, old));
+    return Fma(F32(-share), old, F32(1 + share) * x);
   }
-  friend HWY_INLINE F32 MeanSquare(F32 blend, F32 x, F32 old) {
-    return hn::MulAdd(hn::Mul(blend.v, x.v), x.v, hn::NegMulAdd(blend.v, old.v, old.v));
+  friend HWY_INLINE F32 MeanSquare(float share, F32 x, F32 old) {
+    if (share > 0) return Fma(F32(share) * x, x, Fma(F32(-share), old, old));
+    return Fma(F32(-share), old, F32(1 + share) * x * x);
   }
 
   /// x clamped to [-limit, limit]; a NaN stays one: the second operand is what x86 returns then,

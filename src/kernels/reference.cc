@@ -102,11 +102,11 @@ T Varied(T x, T v, T floor) {
 }
 
 template <class T>
-double RowVary(const GradientForm<T>& form, const T* g, T* v, T blend, T add, T floor, size_t n) {
+double RowVary(const GradientForm<T>& form, const T* g, T* v, T share, T add, T floor, size_t n) {
   double lanes[16] = {};
   for (size_t i = 0; i < n; ++i) {
     const T x = form(g[i]);
-    v[i] = Mean(blend, Fma(x, x, add), v[i]);
+    v[i] = Mean(share, Fma(x, x, add), v[i]);
     const auto u = static_cast<double>(Varied(x, v[i], floor));
     lanes[i % 16] = Fma(u, u, lanes[i % 16]);
   }

@@ -129,7 +129,7 @@ class Step {
   Step(const WholeStep<T>& step, const Plan& plan)
       : s_(step),
         plan_(plan),
-        blend_(std::pow(static_cast<double>(step.t), plan.beta2_decay)),
+        share_(MeanShare(1 - std::pow(static_cast<double>(step.t), plan.beta2_decay))),
         rho_(std::min(plan.lr, 1 / std::sqrt(static_cast<double>(step.t)))),
         size_(static_cast<double>(SizeOf(step.shape))) {
     if constexpr (std::is_same_v<T, float>) {
@@ -142,7 +142,7 @@ class Step {
   void Vector() {
     const int64_t n = SizeOf(s_.shape), blocks = VectorBlocks(n);
     T* const variance = s_.state[2];
-    const auto blend = static_cast<T>(blend_), add = static_cast<T>(plan_.add),
+    const auto share = static_cast<T>(share_), add = static_cast<T>(plan_.add),
                floor = static_cast<T>(plan_.floor);
     const auto size = [n](int64_t begin) { return std::min(kVectorBlock, n - begin); };
     sums_ = reinterpret_cast<double*>(s_.scratch);
@@ -150,7 +150,7 @@ class Step {
       const int64_t at = k * kVectorBlock;
       sums_[2 * k] = SumSquares(s_.kernels, s_.p + at, size(at));
       sums_[2 * k + 1] =
-          passes_.vary(s_.form, s_.g + at, variance + at, blend, add, floor, Count(size(at)));
+          passes_.vary(s_.form, s_.g + at, variance + at, share, add, floor, Count(size(at)));
     });
     SetLengths(blocks);
     const auto step = static_cast<T>(step_), decay = static_cast<T>(decay_);
@@ -199,7 +199,7 @@ class Step {
   }
 
   T Blended(T old, double now) const {
-    return static_cast<T>(Mean(blend_, now, static_cast<double>(old)));
+    return static_cast<T>(Mean(share_, now, static_cast<double>(old)));
   }
 
   /// The step size, from the sums of squares of so many panels.
@@ -399,7 +399,7 @@ class Step {
 
   const WholeStep<T>& s_;
   const Plan& plan_;
-  double blend_, rho_, size_;
+  double share_, rho_, size_;
   double step_ = 0, decay_ = 0;
   View v_;
   internal::RowPasses<T> passes_ = {};

@@ -147,7 +147,7 @@ class Normalized {
       const double sum = static_cast<double>(sums[k]);
       const double mean = sum / static_cast<double>(extent);
       const auto old = static_cast<double>(variance[k]);
-      variance[k] = static_cast<T>(Mean(1 - rule_.beta2, mean, old));
+      variance[k] = static_cast<T>(Mean(MeanShare(rule_.beta2), mean, old));
       const double root = 1 / std::sqrt(std::max(static_cast<double>(variance[k]), kLeastVariance));
       before += sum;
       after += sum * root * root;

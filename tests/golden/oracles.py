@@ -271,6 +271,13 @@ def betas(beta1, beta2):
     return translate
 
 
+def small(*decays, **options):
+    """Cases of decays near zero, where a mean is almost the last value."""
+    values = {"zero": 0.0, "a thousandth": 1e-3, "three tenths": 0.3}
+    return {f"decays of {name}": {**options, **dict.fromkeys(decays, value)}
+            for name, value in values.items()}
+
+
 def torch_optim(make, translate=lambda options: options, **fixed):
     return Torch("torch", make, translate, foreach=False, **fixed)
 
@@ -568,6 +575,7 @@ RULES = {
         "defaults": {},
         "weight decay": {"lr": 0.003, "weight_decay": 0.1},
         "short memory": {"lr": 0.003, "alpha": 0.7, "eps": 1e-3},
+        **small("alpha", lr=0.003, eps=1e-4),
         "schedules": {"lr": "0.01 * warmup(10) * cosine(400, 0.1)", "eps": 1e-5,
                       "alpha": "0.99 * linear(60, 0.9)"},
     }),
@@ -582,6 +590,7 @@ RULES = {
         "defaults": {},
         "weight decay": {"lr": 0.003, "weight_decay": 0.1},
         "long memory": {"lr": 0.003, "alpha": 0.99, "eps": 1e-3},
+        **small("alpha", lr=0.003, eps=1e-4),
         "schedules": {"lr": "0.01 * warmup(10) * cosine(400, 0.1)", "eps": 1e-5,
                       "weight_decay": "0.2 * linear(60, 0.5)"},
     }),
@@ -591,6 +600,7 @@ RULES = {
         "defaults": {},
         "weight decay": {"lr": 0.001, "weight_decay": 0.1},
         "short memory": {"lr": 0.001, "alpha": 0.7, "eps": 1e-3, "momentum": 0.5},
+        **small("alpha", lr=0.003, eps=1e-4, momentum=0.5),
         "schedules": {"lr": "0.002 * warmup(10) * cosine(400, 0.1)", "eps": 1e-5,
                       "momentum": "0.95 * linear(60, 0.8)"},
     }),
@@ -626,6 +636,7 @@ RULES = {
         "weight decay": {"lr": 0.01, "weight_decay": 0.1},
         "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3},
         "no first moment": {"lr": 0.003, "beta1": 0.0, "beta2": 0.95, "eps": 0.1},
+        **small("beta1", "beta2", lr=0.003, eps=1e-4),
         "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
                       "beta1": "0.95 * linear(60, 0.9)"},
     }),
@@ -640,6 +651,7 @@ RULES = {
         "weight decay": {"lr": 0.01, "weight_decay": 0.5},
         "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3},
         "no first moment": {"lr": 0.003, "beta1": 0.0, "beta2": 0.95, "eps": 0.1},
+        **small("beta1", "beta2", lr=0.003, eps=1e-4),
         "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
                       "weight_decay": "0.3 * linear(60, 0.2)"},
     }),
@@ -647,6 +659,7 @@ RULES = {
         "defaults": {},
         "weight decay": {"lr": 0.01, "weight_decay": 0.1},
         "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3},
+        **small("beta1", "beta2", lr=0.003, eps=1e-4),
         "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3, "beta2": 0.9,
                       "beta1": "0.95 * linear(60, 0.9)"},
     }),
@@ -655,6 +668,7 @@ RULES = {
         "weight decay": {"lr": 0.01, "weight_decay": 0.1},
         "never rectified": {"lr": 0.01, "beta1": 0.4, "beta2": 0.6},
         "large epsilon": {"lr": 0.01, "beta2": 0.95, "eps": 1e-3},
+        **small("beta1", "beta2", lr=0.003),
         "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
                       "beta1": "0.95 * linear(60, 0.9)"},
     }),
@@ -669,6 +683,7 @@ RULES = {
         "defaults": {},
         "weight decay": {"lr": 0.003, "weight_decay": 1.0},
         "betas": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7},
+        **small("beta1", "beta2", lr=0.003),
         "schedules": {"lr": "0.01 * warmup(10) * cosine(400, 0.1)",
                       "weight_decay": "0.3 * linear(60, 0.2)", "beta1": "0.95 * linear(60, 0.9)"},
     }),
@@ -677,6 +692,7 @@ RULES = {
         "weight decay": {"lr": 0.01, "weight_decay": 0.1},
         "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3,
                               "momentum_decay": 1.0},
+        **small("beta1", "beta2", lr=0.003, eps=1e-4),
         "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
                       "beta1": "0.95 * linear(60, 0.9)"},
     }),
@@ -710,6 +726,7 @@ RULES = {
         "weight decay": {"lr": 0.003, "weight_decay": 0.5, "batch_size": 1000.0},
         "betas": {"lr": 0.003, "beta1": 0.5, "beta2": 0.9, "rho": 0.3, "batch_size": 100.0,
                   "weight_decay": 0.0},
+        **small("beta1", "beta2", lr=0.003, batch_size=100.0),
         "schedules": {"lr": "0.01 * warmup(10) * cosine(400, 0.1)",
                       "rho": "0.04 * linear(100, 0.3)", "weight_decay": "0.3 * linear(60, 0.2)"},
     }, curvature=True),
@@ -722,6 +739,7 @@ RULES = {
         "defaults": {},
         "weight decay": {"lr": 0.003, "weight_decay": 0.5, "gamma": 1.0},
         "betas": {"lr": 0.003, "beta1": 0.5, "beta2": 0.9, "gamma": 0.3, "eps": 1e-2},
+        **small("beta1", "beta2", lr=0.003, gamma=1.0),
         "schedules": {"lr": "0.01 * warmup(10) * cosine(400, 0.1)", "gamma": 1.0,
                       "weight_decay": "0.3 * linear(60, 0.2)"},
     }, curvature=True),
@@ -736,6 +754,7 @@ RULES = {
         "weight decay": {"lr": 0.01, "weight_decay": 0.5},
         "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3,
                               "weight_decay": 0.0},
+        **small("beta1", "beta2", lr=0.003, eps=1e-4),
         "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)",
                       "weight_decay": "0.3 * linear(60, 0.2)"},
     }),

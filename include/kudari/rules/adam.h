@@ -38,12 +38,12 @@ struct Adam {
 
   template <class T>
   struct Coeffs {
-    T decay, blend1, blend2, step, root, eps;
+    T decay, mean1, mean2, step, root, eps;
   };
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
     const double c2 = 1 - std::pow(beta2, static_cast<double>(t));
-    return {weight_decay, 1 - beta1,         1 - beta2,
+    return {weight_decay, MeanShare(beta1),  MeanShare(beta2),
             lr / c1,      1 / std::sqrt(c2), std::max(eps, kLeastEps)};
   }
 };
@@ -56,8 +56,8 @@ struct Adam {
 template <class V, class T>
 KUDARI_INLINE void Update(const Adam::Coeffs<T>& c, V g, V& p, V& m, V& v) {
   g = AddShare(V(c.decay), p, g);
-  m = Mean(V(c.blend1), g, m);
-  v = MeanSquare(V(c.blend2), g, v);
+  m = Mean(c.mean1, g, m);
+  v = MeanSquare(c.mean2, g, v);
   p = p - V(c.step) * m / Fma(Sqrt(v), V(c.root), V(c.eps));
 }
 #endif  // KUDARI_LANES

@@ -41,12 +41,12 @@ struct AmsGrad {
 
   template <class T>
   struct Coeffs {
-    T decay, blend1, blend2, step, root, eps;
+    T decay, mean1, mean2, step, root, eps;
   };
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
     const double c2 = 1 - std::pow(beta2, static_cast<double>(t));
-    return {weight_decay, 1 - beta1,         1 - beta2,
+    return {weight_decay, MeanShare(beta1),  MeanShare(beta2),
             lr / c1,      1 / std::sqrt(c2), std::max(eps, kLeastEps)};
   }
 };
@@ -59,8 +59,8 @@ struct AmsGrad {
 template <class V, class T>
 KUDARI_INLINE void Update(const AmsGrad::Coeffs<T>& c, V g, V& p, V& m, V& v, V& largest) {
   g = AddShare(V(c.decay), p, g);
-  m = Mean(V(c.blend1), g, m);
-  v = MeanSquare(V(c.blend2), g, v);
+  m = Mean(c.mean1, g, m);
+  v = MeanSquare(c.mean2, g, v);
   largest = Max(v, largest);
   p = p - V(c.step) * m / Fma(Sqrt(largest), V(c.root), V(c.eps));
 }

@@ -45,14 +45,14 @@ struct Lamb {
 
   template <class T>
   struct Coeffs {
-    T decay, blend1, blend2, scale, root, eps, step;
+    T decay, mean1, mean2, scale, root, eps, step;
   };
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
     const double c2 = 1 - std::pow(beta2, static_cast<double>(t));
     return {weight_decay,
-            1 - beta1,
-            1 - beta2,
+            MeanShare(beta1),
+            MeanShare(beta2),
             1 / c1,
             1 / std::sqrt(c2),
             std::max(eps, kLeastEps),
@@ -82,8 +82,8 @@ KUDARI_INLINE V LambStep(const Lamb::Coeffs<T>& c, V p, V m, V v) {
 
 template <class V, class T>
 KUDARI_INLINE void Measure(const Lamb::Coeffs<T>& c, V g, V p, V& m, V& v, V (&x)[2]) {
-  m = Mean(V(c.blend1), g, m);
-  v = MeanSquare(V(c.blend2), g, v);
+  m = Mean(c.mean1, g, m);
+  v = MeanSquare(c.mean2, g, v);
   x[0] = p;
   x[1] = LambStep(c, p, m, v);
 }

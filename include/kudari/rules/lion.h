@@ -35,9 +35,11 @@ struct Lion {
 
   template <class T>
   struct Coeffs {
-    T lr, decay, blend1, blend2;
+    T lr, decay, mean1, mean2;
   };
-  Coeffs<double> At(int64_t /*t*/) const { return {lr, lr * weight_decay, 1 - beta1, 1 - beta2}; }
+  Coeffs<double> At(int64_t /*t*/) const {
+    return {lr, lr * weight_decay, MeanShare(beta1), MeanShare(beta2)};
+  }
 };
 
 }  // namespace kudari
@@ -47,7 +49,7 @@ struct Lion {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Lion::Coeffs<T>& c, V g, V& p, V& m) {
-  p = p - AddShare(V(c.decay), p, V(c.lr) * Sign(Mean(V(c.blend1), g, m)));
-  m = Mean(V(c.blend2), g, m);
+  p = p - AddShare(V(c.decay), p, V(c.lr) * Sign(Mean(c.mean1, g, m)));
+  m = Mean(c.mean2, g, m);
 }
 #endif  // KUDARI_LANES

@@ -46,7 +46,7 @@ struct NAdam {
 
   template <class T>
   struct Coeffs {
-    T decay, blend1, blend2, gradient, moment, root, eps;
+    T decay, mean1, mean2, gradient, moment, root, eps;
   };
   Coeffs<double> At(int64_t t, std::span<double> memory) const {
     const auto mu = [this](int64_t s) {
@@ -55,8 +55,8 @@ struct NAdam {
     memory[0] *= mu(t);
     const double c2 = 1 - std::pow(beta2, static_cast<double>(t));
     return {weight_decay,
-            1 - beta1,
-            1 - beta2,
+            MeanShare(beta1),
+            MeanShare(beta2),
             lr * (1 - mu(t)) / (1 - memory[0]),
             lr * mu(t + 1) / (1 - memory[0] * mu(t + 1)),
             1 / std::sqrt(c2),
@@ -72,8 +72,8 @@ struct NAdam {
 template <class V, class T>
 KUDARI_INLINE void Update(const NAdam::Coeffs<T>& c, V g, V& p, V& m, V& v) {
   g = AddShare(V(c.decay), p, g);
-  m = Mean(V(c.blend1), g, m);
-  v = MeanSquare(V(c.blend2), g, v);
+  m = Mean(c.mean1, g, m);
+  v = MeanSquare(c.mean2, g, v);
   p = p - Fma(V(c.gradient), g, V(c.moment) * m) / Fma(Sqrt(v), V(c.root), V(c.eps));
 }
 #endif  // KUDARI_LANES

@@ -44,7 +44,7 @@ struct RAdam {
 
   template <class T>
   struct Coeffs {
-    T decay, blend1, blend2, step, cap, eps;
+    T decay, mean1, mean2, step, cap, eps;
   };
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
@@ -53,11 +53,12 @@ struct RAdam {
     const double longest = 2 / (1 - beta2) - 1;
     const double rho = longest - 2 * static_cast<double>(t) * power / c2;
     // Without rectification the root is capped at 0 and 1 is added to it: Update has no branch.
-    if (!(rho > 5)) return {weight_decay, 1 - beta1, 1 - beta2, lr / c1, 0, 1};
+    if (!(rho > 5)) return {weight_decay, MeanShare(beta1), MeanShare(beta2), lr / c1, 0, 1};
     const double rectified =
         (rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho);
     const double step = lr / c1 * std::sqrt(rectified * c2);
-    return {weight_decay, 1 - beta1, 1 - beta2, step, kInfinity, std::max(eps, kLeastEps)};
+    return {weight_decay, MeanShare(beta1), MeanShare(beta2),
+            step,         kInfinity,        std::max(eps, kLeastEps)};
   }
 };
 
@@ -69,8 +70,8 @@ struct RAdam {
 template <class V, class T>
 KUDARI_INLINE void Update(const RAdam::Coeffs<T>& c, V g, V& p, V& m, V& v) {
   g = AddShare(V(c.decay), p, g);
-  m = Mean(V(c.blend1), g, m);
-  v = MeanSquare(V(c.blend2), g, v);
+  m = Mean(c.mean1, g, m);
+  v = MeanSquare(c.mean2, g, v);
   p = p - V(c.step) * m / (Min(Sqrt(v), V(c.cap)) + V(c.eps));
 }
 #endif  // KUDARI_LANES

@@ -45,10 +45,10 @@ struct RmspropCentered {
 
   template <class T>
   struct Coeffs {
-    T lr, decay, blend, eps;
+    T lr, decay, mean, eps;
   };
   Coeffs<double> At(int64_t /*t*/) const {
-    return {lr, weight_decay, 1 - alpha, std::max(eps, kLeastEps)};
+    return {lr, weight_decay, MeanShare(alpha), std::max(eps, kLeastEps)};
   }
 };
 
@@ -60,8 +60,8 @@ struct RmspropCentered {
 template <class V, class T>
 KUDARI_INLINE void Update(const RmspropCentered::Coeffs<T>& c, V g, V& p, V& v, V& a) {
   g = AddShare(V(c.decay), p, g);
-  v = MeanSquare(V(c.blend), g, v);
-  a = Mean(V(c.blend), g, a);
+  v = MeanSquare(c.mean, g, v);
+  a = Mean(c.mean, g, a);
   p = p - V(c.lr) * g / (Sqrt(Max(Fma(-a, a, v), V(0))) + V(c.eps));
 }
 #endif  // KUDARI_LANES

@@ -48,10 +48,10 @@ struct RmspropCenteredMomentum {
 
   template <class T>
   struct Coeffs {
-    T lr, decay, blend, eps, momentum;
+    T lr, decay, mean, eps, momentum;
   };
   Coeffs<double> At(int64_t /*t*/) const {
-    return {lr, weight_decay, 1 - alpha, std::max(eps, kLeastEps), momentum};
+    return {lr, weight_decay, MeanShare(alpha), std::max(eps, kLeastEps), momentum};
   }
 };
 
@@ -64,8 +64,8 @@ template <class V, class T>
 KUDARI_INLINE void Update(const RmspropCenteredMomentum::Coeffs<T>& c, V g, V& p, V& v, V& a,
                           V& b) {
   g = AddShare(V(c.decay), p, g);
-  v = MeanSquare(V(c.blend), g, v);
-  a = Mean(V(c.blend), g, a);
+  v = MeanSquare(c.mean, g, v);
+  a = Mean(c.mean, g, a);
   b = Fma(V(c.momentum), b, g / (Sqrt(Max(Fma(-a, a, v), V(0))) + V(c.eps)));
   p = p - V(c.lr) * b;
 }

@@ -36,10 +36,10 @@ struct RmspropInside {
 
   template <class T>
   struct Coeffs {
-    T lr, decay, blend, eps;
+    T lr, decay, mean, eps;
   };
   Coeffs<double> At(int64_t /*t*/) const {
-    return {lr, weight_decay, 1 - alpha, std::max(eps, kLeastEpsInside)};
+    return {lr, weight_decay, MeanShare(alpha), std::max(eps, kLeastEpsInside)};
   }
 };
 
@@ -51,7 +51,7 @@ struct RmspropInside {
 template <class V, class T>
 KUDARI_INLINE void Update(const RmspropInside::Coeffs<T>& c, V g, V& p, V& v) {
   g = AddShare(V(c.decay), p, g);
-  v = MeanSquare(V(c.blend), g, v);
+  v = MeanSquare(c.mean, g, v);
   p = p - V(c.lr) * g / Sqrt(v + V(c.eps));
 }
 #endif  // KUDARI_LANES

@@ -40,10 +40,10 @@ struct RmspropMomentum {
 
   template <class T>
   struct Coeffs {
-    T lr, decay, blend, eps, momentum;
+    T lr, decay, mean, eps, momentum;
   };
   Coeffs<double> At(int64_t /*t*/) const {
-    return {lr, weight_decay, 1 - alpha, std::max(eps, kLeastEps), momentum};
+    return {lr, weight_decay, MeanShare(alpha), std::max(eps, kLeastEps), momentum};
   }
 };
 
@@ -55,7 +55,7 @@ struct RmspropMomentum {
 template <class V, class T>
 KUDARI_INLINE void Update(const RmspropMomentum::Coeffs<T>& c, V g, V& p, V& v, V& b) {
   g = AddShare(V(c.decay), p, g);
-  v = MeanSquare(V(c.blend), g, v);
+  v = MeanSquare(c.mean, g, v);
   b = Fma(V(c.momentum), b, g / (Sqrt(v) + V(c.eps)));
   p = p - V(c.lr) * b;
 }

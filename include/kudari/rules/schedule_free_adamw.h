@@ -58,7 +58,7 @@ struct ScheduleFreeAdamW {
 
   template <class T>
   struct Coeffs {
-    T blend, step, follow, decay, blend2, root, eps, back;
+    T blend, step, follow, decay, mean2, root, eps, back;
   };
   Coeffs<double> At(int64_t t, std::span<double> memory) const {
     memory[0] = std::max(memory[0], lr);
@@ -71,7 +71,7 @@ struct ScheduleFreeAdamW {
             lr * (1 - beta1 * (1 - blend)),
             beta1 * lr,
             weight_decay,
-            1 - beta2,
+            MeanShare(beta2),
             1 / std::sqrt(c2),
             std::max(eps, kLeastEps),
             1 / beta1 - 1};
@@ -85,7 +85,7 @@ struct ScheduleFreeAdamW {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const ScheduleFreeAdamW::Coeffs<T>& c, V g, V& p, V& d, V& v) {
-  v = MeanSquare(V(c.blend2), g, v);
+  v = MeanSquare(c.mean2, g, v);
   const V u = AddShare(V(c.decay), p, g / Fma(Sqrt(v), V(c.root), V(c.eps)));
   p = p + Fma(V(c.blend), d, -(V(c.step) * u));
   // The share of the average that a blend of less than 2^-25 takes, float32 cannot hold.

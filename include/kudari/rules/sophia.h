@@ -49,11 +49,15 @@ struct Sophia {
 
   template <class T>
   struct Coeffs {
-    T lr, decay, blend1, blend2, curvature, eps;
+    T lr, decay, mean1, mean2, curvature, eps;
   };
   Coeffs<double> At(int64_t /*t*/) const {
-    return {lr,        lr * weight_decay, 1 - beta1,
-            1 - beta2, rho * batch_size,  std::max(eps, kLeastEpsInside)};
+    return {lr,
+            lr * weight_decay,
+            MeanShare(beta1),
+            MeanShare(beta2),
+            rho * batch_size,
+            std::max(eps, kLeastEpsInside)};
   }
 };
 
@@ -64,13 +68,13 @@ struct Sophia {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Sophia::Coeffs<T>& c, V g, V& p, V& m, V h) {
-  m = Mean(V(c.blend1), g, m);
+  m = Mean(c.mean1, g, m);
   const V u = Max(Min(m / Fma(V(c.curvature), h, V(c.eps)), V(1)), V(-1));
   p = p - AddShare(V(c.decay), p, V(c.lr) * u);
 }
 
 template <class V, class T>
 KUDARI_INLINE void Curvature(const Sophia::Coeffs<T>& c, V estimate, V& h) {
-  h = MeanSquare(V(c.blend2), estimate, h);
+  h = MeanSquare(c.mean2, estimate, h);
 }
 #endif  // KUDARI_LANES

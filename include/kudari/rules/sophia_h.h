@@ -46,12 +46,17 @@ struct SophiaH {
 
   template <class T>
   struct Coeffs {
-    T lr, decay, blend1, blend2, correction, gamma, eps;
+    T lr, decay, mean1, mean2, correction, gamma, eps;
   };
   Coeffs<double> At(int64_t t) const {
     const double c1 = 1 - std::pow(beta1, static_cast<double>(t));
-    return {
-        lr, lr * weight_decay, 1 - beta1, 1 - beta2, 1 / c1, gamma, std::max(eps, kLeastEpsInside)};
+    return {lr,
+            lr * weight_decay,
+            MeanShare(beta1),
+            MeanShare(beta2),
+            1 / c1,
+            gamma,
+            std::max(eps, kLeastEpsInside)};
   }
 };
 
@@ -62,13 +67,13 @@ struct SophiaH {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const SophiaH::Coeffs<T>& c, V g, V& p, V& m, V h) {
-  m = Mean(V(c.blend1), g, m);
+  m = Mean(c.mean1, g, m);
   const V u = V(c.correction) * m / Max(V(c.gamma) * h, V(c.eps));
   p = p - AddShare(V(c.decay), p, V(c.lr) * Max(Min(u, V(1)), V(-1)));
 }
 
 template <class V, class T>
 KUDARI_INLINE void Curvature(const SophiaH::Coeffs<T>& c, V estimate, V& h) {
-  h = Mean(V(c.blend2), estimate, h);
+  h = Mean(c.mean2, estimate, h);
 }
 #endif  // KUDARI_LANES
