@@ -1,7 +1,6 @@
 // The view in which parameters are the weights to be evaluated.
 #include <utility>
 
-#include "kudari/error.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
@@ -17,15 +16,11 @@ EvaluationView::~EvaluationView() {
   *open_ = false;
 }
 
-void Optimizer::Impl::CheckNoView(std::string_view what) const {
-  if (!*view_open) return;
-  throw Error(std::string(what) +
-              ": an evaluation view is open, so the parameters are not those that are trained");
-}
-
 EvaluationView Optimizer::Evaluation() {
   Impl& impl = *impl_;
-  impl.CheckNoView("Evaluation");
+  impl.CheckBetweenSteps("Evaluation");
+  const Impl::Inside inside(impl);
+  impl.BindParameters();
   const size_t count = impl.tensor_list.size();
   // An average, or else the rule's own point, or else what is trained.
   std::vector<const float*> averages(count, nullptr);

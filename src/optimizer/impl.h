@@ -196,6 +196,7 @@ struct Optimizer::Impl final : Engine {
   std::vector<std::unique_ptr<Averager>> averagers;
   std::vector<bool> averager_started;  // beside averagers
   std::shared_ptr<bool> view_open = std::make_shared<bool>(false);
+  bool inside = false;  // a call that runs code of the user's
 
   Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_spec, const Registry& registry);
 
@@ -236,10 +237,16 @@ struct Optimizer::Impl final : Engine {
   // The view, evaluation.cc.
   void Evaluate(size_t index, const float* coeffs, size_t begin, size_t end,
                 const internal::Coded& to);
+
+  // What may be called when, optimizer.cc.
+  void CheckNotInside(std::string_view what) const;
   void CheckNoView(std::string_view what) const;
   void CheckNotReleased(std::string_view what) const;
+  void CheckBetweenSteps(std::string_view what) const;
+  class Inside;
 
   // What a step works on, work.cc.
+  void BindParameters();
   bool BindGradient(size_t index, const void* gradient, DType type);
   void BindGradients(std::span<const float* const> data);
   void DivideWork();
@@ -252,6 +259,7 @@ struct Optimizer::Impl final : Engine {
 
   // A step tensor by tensor, release.cc.
   void CheckStepTensor(bool norm) const;
+  void Refresh();
   Report StepTensor(size_t index, std::optional<double> norm);
   double GradientSquares(size_t index) const;
   void FinishStep();
@@ -279,6 +287,18 @@ struct Optimizer::Impl final : Engine {
   void Update(Report& report, double limit);
   Report Apply(const Gradient& gradient, std::optional<double> loss_scale);
   void UpdateHessian(std::span<const float* const> estimates);
+};
+
+/// While it lives, calls that change the optimiser throw Error.
+class Optimizer::Impl::Inside {
+ public:
+  explicit Inside(Impl& impl) : impl_(impl) { impl.inside = true; }
+  ~Inside() { impl_.inside = false; }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+
+ private:
+  Impl& impl_;
 };
 
 }  // namespace kudari

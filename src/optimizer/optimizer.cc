@@ -1,6 +1,7 @@
 #include "kudari/optimizer.h"
 
 #include <algorithm>
+#include <functional>
 #include <set>
 
 #include "averagers/averagers.h"
@@ -28,7 +29,6 @@ void CheckTensor(const Tensor& t, std::set<std::string>& names) {
       throw Error("tensor \"" + t.name + "\": its shape has more than 2^63 elements");
     }
   }
-  if (t.param == nullptr && size > 0) throw Error("tensor \"" + t.name + "\": param is null");
 }
 
 bool Contains(const std::vector<TensorClass>& classes, TensorClass c) {
@@ -89,6 +89,7 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
     throw Error("group " + std::to_string(i) + " (match = \"" + match + "\") matches no tensor" +
                 internal::Suggest(match, std::vector<std::string>(names.begin(), names.end())));
   }
+  BindParameters();
   CheckSlotNames();
   MakeSource();
   if (spec.clip_norm) {
@@ -190,7 +191,9 @@ void Optimizer::Impl::ChooseFormats(const Tensor& t, Slotted& s) const {
     const auto named = precision.slots.find(rule.slots[k]);
     StateFormat format = named == precision.slots.end() ? precision.state : named->second;
     const bool eight = format != StateFormat::kFloat32 && format != StateFormat::kBFloat16;
-    const bool stays = s.size < Precision::kSmallestCoded || rule.slot_kinds[k] == SlotKind::kExact;
+    const bool stays = s.size < Precision::kSmallestCoded ||
+                       rule.slot_kinds[k] == SlotKind::kExact ||
+                       rule.slot_kinds[k] == SlotKind::kOffset;
     if (s.slot_sizes[k] != s.size || Contains(precision.exclude, s.tensor_class) ||
         (eight && stays)) {
       format = StateFormat::kFloat32;
@@ -320,6 +323,7 @@ void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const S
 }
 
 void Optimizer::Impl::AddAverager(std::unique_ptr<Averager> averager) {
+  averager_started.reserve(averagers.size() + 1);
   averagers.push_back(std::move(averager));
   averager_started.push_back(false);
 }
@@ -330,6 +334,24 @@ void Optimizer::Impl::StartAveragers() {
     averagers[i]->Start(*this);
     averager_started[i] = true;
   }
+}
+
+void Optimizer::Impl::Refresh() {
+  CheckBetweenSteps("Refresh");
+  const Inside refresh(*this);
+  BindParameters();
+  for (Slotted& s : slotted) {
+    if (!s.has_state) continue;
+    const auto& kinds = cohorts[s.cohort].rule.slot_kinds;
+    for (size_t k = 0; k < kinds.size(); ++k) {
+      if (kinds[k] == SlotKind::kOffset) ClearSlot(s, k);
+    }
+    StartMaster(s);
+  }
+  for (size_t i = 0; i < averagers.size(); ++i) {
+    if (averager_started[i]) averagers[i]->Refresh(*this);
+  }
+  source->Refresh();
 }
 
 std::string_view Optimizer::Impl::Rule(size_t index) const {
@@ -413,11 +435,49 @@ double CheckLossScale(double loss_scale) {
   return loss_scale;
 }
 
+/// Lets the user's oracle be called, and looks at what it gives.
+class CheckedOracle {
+ public:
+  explicit CheckedOracle(const Oracle& oracle) : oracle_(oracle) {}
+  Evaluation operator()(Pass pass) {
+    ++calls_;
+    const Evaluation e = oracle_(pass);
+    if (!(e.samples >= 0 && e.samples < kInfinity)) {
+      throw Error("oracle: call " + std::to_string(calls_) + " of the step gave samples = " +
+                  internal::NumberText(e.samples) + ", which is outside [0, inf)");
+    }
+    return e;
+  }
+
+ private:
+  const Oracle& oracle_;
+  int64_t calls_ = 0;
+};
+
 }  // namespace
+
+void Optimizer::Impl::CheckNotInside(std::string_view what) const {
+  if (!inside) return;
+  throw Error(std::string(what) +
+              ": called from within a step, by its oracle, a stage or a pool of threads");
+}
+
+void Optimizer::Impl::CheckNoView(std::string_view what) const {
+  if (!*view_open) return;
+  throw Error(std::string(what) +
+              ": an evaluation view is open, so the parameters are not those that are trained");
+}
 
 void Optimizer::Impl::CheckNotReleased(std::string_view what) const {
   if (released.empty()) return;
   throw Error(std::string(what) + ": StepTensor has begun a step; call FinishStep first");
+}
+
+/// Throws Error unless the parameters are those that are trained, of a whole number of steps.
+void Optimizer::Impl::CheckBetweenSteps(std::string_view what) const {
+  CheckNotInside(what);
+  CheckNoView(what);
+  CheckNotReleased(what);
 }
 
 Report Optimizer::Impl::Step(std::optional<double> loss_scale) {
@@ -426,19 +486,20 @@ Report Optimizer::Impl::Step(std::optional<double> loss_scale) {
                                      : "source = \"" + spec.source + "\"") +
                 " needs Step with an oracle that makes each gradient");
   }
-  CheckNoView("Step");
-  CheckNotReleased("Step");
+  CheckBetweenSteps("Step");
+  const Inside step(*this);
   return Apply({}, loss_scale);
 }
 
 Report Optimizer::Impl::Step(std::optional<double> loss_scale, const Oracle& oracle) {
-  CheckNoView("Step");
-  CheckNotReleased("Step");
-  StartAveragers();
+  CheckBetweenSteps("Step");
+  const Inside step(*this);
+  BindParameters();  // sources change them
   loss_scale_ = loss_scale.value_or(1);
-  const Gradient gradient = source->Compute(*this, oracle);
+  CheckedOracle checked(oracle);
+  const Gradient gradient = source->Compute(*this, std::ref(checked));
   if (gradient.samples == 0) {
-    return {.loss = gradient.loss, .loss_scale = loss_scale.value_or(1), .skipped = true};
+    return {.loss_scale = loss_scale.value_or(1), .skipped = true};
   }
   return Apply(gradient, loss_scale);
 }
@@ -456,9 +517,11 @@ Report Optimizer::StepTensor(size_t index, std::optional<double> norm) {
 void Optimizer::CheckStepTensor() const { impl_->CheckStepTensor(false); }
 double Optimizer::GradientSquares(size_t index) const { return impl_->GradientSquares(index); }
 void Optimizer::FinishStep() { impl_->FinishStep(); }
+void Optimizer::Refresh() { impl_->Refresh(); }
 
 void Optimizer::UpdateHessian(std::span<const float* const> estimates) {
-  impl_->CheckNoView("UpdateHessian");
+  impl_->CheckBetweenSteps("UpdateHessian");
+  const Impl::Inside inside(*impl_);
   impl_->UpdateHessian(estimates);
 }
 
@@ -495,23 +558,27 @@ const Schedule& Optimizer::ScheduleOf(size_t index, std::string_view option) con
 }
 
 void Optimizer::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
-  impl_->CheckNoView("SetSchedule");
-  impl_->CheckNotReleased("SetSchedule");
+  impl_->CheckBetweenSteps("SetSchedule");
   impl_->SetSchedule(index, option, schedule);
 }
 
 void Optimizer::SetSource(std::unique_ptr<Source> source) {
   if (source == nullptr) throw Error("the source is null");
+  impl_->CheckNotInside("SetSource");
   impl_->source = std::move(source);
 }
 
 void Optimizer::AddScale(std::unique_ptr<Scale> scale) {
   if (scale == nullptr) throw Error("the scale is null");
+  impl_->CheckNotInside("AddScale");
+  impl_->CheckNotReleased("AddScale");
   impl_->scales.push_back(std::move(scale));
 }
 
 void Optimizer::AddAverager(std::unique_ptr<Averager> averager) {
   if (averager == nullptr) throw Error("the averager is null");
+  impl_->CheckNotInside("AddAverager");
+  impl_->CheckNotReleased("AddAverager");
   impl_->AddAverager(std::move(averager));
 }
 
@@ -519,6 +586,7 @@ void Optimizer::SetParallel(Parallel parallel) {
   if (parallel.threads < 0) {
     throw Error("threads = " + std::to_string(parallel.threads) + " is outside [0, ...]");
   }
+  impl_->CheckNotInside("SetParallel");
   impl_->parallel_ = std::move(parallel);
   impl_->active.clear();  // scratch memory is one a worker
 }

@@ -28,6 +28,7 @@ void Optimizer::Impl::CheckStepTensor(bool norm) const {
 }
 
 Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
+  CheckNotInside("StepTensor");
   CheckNoView("StepTensor");
   CheckIndex(index);
   CheckStepTensor(norm.has_value());
@@ -36,6 +37,7 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
     throw Error("StepTensor: tensor \"" + tensor.name +
                 "\" has been stepped already; call FinishStep after the last one");
   }
+  const Inside step(*this);
   Report report;
   if (norm) {
     report.grad_norm = *norm;
@@ -45,9 +47,10 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
   internal::Cohort& cohort = cohorts[slotted[index].cohort];
   SetValues(cohort);
   const double limit = ClipValue();
+  if (tensor.grad == nullptr) return report;
+  if (slotted[index].weights.data != tensor.param) BindParameters();
   StartAveragers();
   released.resize(tensor_list.size());
-  if (tensor.grad == nullptr) return report;
 
   active.assign(tensor_list.size(), 0);
   try {
@@ -80,7 +83,9 @@ double Optimizer::Impl::GradientSquares(size_t index) const {
 }
 
 void Optimizer::Impl::FinishStep() {
+  CheckNotInside("FinishStep");
   if (released.empty()) throw Error("FinishStep: StepTensor has stepped no tensor");
+  const Inside step(*this);
   released.clear();
   ++step_count;
   for (const auto& a : averagers) a->After(*this);

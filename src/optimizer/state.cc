@@ -100,6 +100,7 @@ void Restore(const internal::Codecs& codecs, const TensorState::Buffer& b, const
 }  // namespace
 
 OptimizerState Optimizer::State() const {
+  impl_->CheckBetweenSteps("State");
   OptimizerState state{.step = impl_->step_count};
   for (size_t i = 0; i < impl_->tensor_list.size(); ++i) {
     const Slotted& s = impl_->slotted[i];
@@ -178,7 +179,9 @@ void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted
 void Optimizer::LoadState(const OptimizerState& state) {
   // All checks come first, so that a bad state changes nothing.
   Impl& impl = *impl_;
-  impl.CheckNoView("LoadState");
+  impl.CheckBetweenSteps("LoadState");
+  const Impl::Inside inside(impl);
+  impl.BindParameters();  // masters are told apart from them
   if (state.step < 0) throw Error("state: step = " + std::to_string(state.step) + " is negative");
   std::map<std::string_view, size_t> index;
   for (size_t i = 0; i < impl.tensor_list.size(); ++i) {

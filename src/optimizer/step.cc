@@ -577,10 +577,9 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
   for (Cohort& c : cohorts) SetValues(c);
   const double limit = ClipValue();
   BindGradients(gradient.data);
-  if (loss_scale && std::count(active.begin(), active.end(), 1) == 0) {
-    throw Error("StepScaled: no tensor has a gradient; call backward first");
+  if (!active.empty() && std::find(active.begin(), active.end(), 1) == active.end()) {
+    throw Error("Step: no tensor has a gradient; call backward first");
   }
-  StartAveragers();
 
   if (!scales.empty() || spec.measure_norm || policy != NonFinite::kPropagate) {
     const double sum = SumSquares();
@@ -605,6 +604,7 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
     }
   }
 
+  StartAveragers();
   Update(report, limit);
   ++step_count;
   for (const auto& a : averagers) a->After(*this);

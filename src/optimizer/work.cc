@@ -1,8 +1,10 @@
 // What a step works on: gradients are bound, the work is divided, memory is there.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "kernels/parallel.h"
+#include "kudari/error.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
@@ -26,21 +28,48 @@ uint64_t RandomKey(int64_t seed, int64_t step, std::string_view name, uint64_t s
 using internal::Format;
 using internal::Slotted;
 
-/// Notes a tensor's gradient, and where its weights are; false if it is of another kind than
-/// before.
+/// Notes where the parameters are. Throws Error, with nothing noted, if one is null or if two
+/// overlap; it looks only if one has moved.
+void Optimizer::Impl::BindParameters() {
+  bool moved = false;
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    const void* const param = tensor_list[i].param;
+    moved = moved || slotted[i].weights.data != param || (param == nullptr && slotted[i].size > 0);
+  }
+  if (!moved) return;
+  std::vector<size_t> order;
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    const Tensor& t = tensor_list[i];
+    if (slotted[i].size == 0) continue;
+    if (t.param == nullptr) throw Error("tensor \"" + t.name + "\": param is null");
+    order.push_back(i);
+  }
+  const auto begin = [this](size_t i) { return static_cast<std::byte*>(tensor_list[i].param); };
+  const std::less<> before;
+  const auto ordered = [&](size_t a, size_t b) { return before(begin(a), begin(b)); };
+  if (!std::ranges::is_sorted(order, ordered)) std::ranges::sort(order, ordered);
+  for (size_t k = 1; k < order.size(); ++k) {
+    const Tensor &first = tensor_list[order[k - 1]], &second = tensor_list[order[k]];
+    if (!before(begin(order[k]), begin(order[k - 1]) + internal::BytesOf(first).size())) continue;
+    throw Error("tensors \"" + first.name + "\" and \"" + second.name +
+                "\" overlap in memory; a parameter that has two names is given once");
+  }
+  for (size_t i = 0; i < tensor_list.size(); ++i) slotted[i].weights.data = tensor_list[i].param;
+}
+
+/// Notes a tensor's gradient; false if it is of another kind than before.
 bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType type) {
   Slotted& s = slotted[index];
-  const Tensor& t = tensor_list[index];
   const Format format = internal::FormatOf(type);
   const bool same = (active[index] != 0) == (gradient != nullptr) && s.gradient.format == format;
   active[index] = gradient != nullptr ? 1 : 0;
   s.gradient = {.format = format, .data = const_cast<void*>(gradient)};  // never written
-  s.weights.data = t.param;
   return same;
 }
 
 /// Notes each tensor's gradient and divides the work anew if other tensors have one than before.
 void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
+  BindParameters();
   bool same = active.size() == tensor_list.size();
   active.resize(tensor_list.size());
   for (size_t i = 0; i < tensor_list.size(); ++i) {
@@ -130,7 +159,6 @@ void Optimizer::Impl::AllocateState() {
     for_arrays(s, [&](size_t bytes) {
       arrays.push_back(bytes > 0 ? arenas.back().Take(bytes) : nullptr);
     });
-    s.weights.data = tensor_list[i].param;
     s.weights.more = arrays[0];
     for (size_t k = 0; k < s.slot_sizes.size(); ++k) {
       s.state.push_back({s.slot_formats[k], arrays[1 + 2 * k], arrays[2 + 2 * k]});
