@@ -44,27 +44,20 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
     for (const auto& scale : scales)
       report.factor *= scale->Factor(*norm * report.factor, step_count);
   }
-  internal::Cohort& cohort = cohorts[slotted[index].cohort];
-  SetValues(cohort);
-  const double limit = ClipValue();
+  SetValues(cohorts[slotted[index].cohort]);
+  const Clips clips = ClipsNow();
   if (tensor.grad == nullptr) return report;
-  if (slotted[index].weights.data != tensor.param) BindParameters();
-  StartAveragers();
-  released.resize(tensor_list.size());
+  if (slotted[index].param != tensor.param) BindParameters();
+  released.reserve(tensor_list.size());
 
-  active.assign(tensor_list.size(), 0);
-  try {
-    BindGradient(index, tensor.grad, tensor.GradType());
-    AllocateState();
-    DivideWork();
-    AllocateScratch();
-    released[index] = 1;
-    Update(report, limit);
-  } catch (...) {
-    active.clear();
-    throw;
-  }
-  active.clear();  // the next step binds all gradients
+  divided = false;  // the next step binds all gradients
+  BindGradient(index, tensor.grad, tensor.GradType());
+  active.assign(1, static_cast<uint32_t>(index));
+  Divide();
+  PrepareUpdate();
+  released.resize(tensor_list.size());
+  released[index] = 1;
+  Update(report, clips);
   return report;
 }
 
