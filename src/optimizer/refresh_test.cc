@@ -3,85 +3,26 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 
 #include "kudari/kudari.h"
 #include "tests/support/model.h"
 #include "tests/support/rules.h"
+#include "tests/support/task.h"
 
 namespace kudari {
 namespace {
 
 using testing::Model;
+using testing::Task;
 using Floats = std::vector<float>;
 
 const Model::Shapes kShapes = {{"a.weight", {70, 60}}, {"b.weight", {30, 5}}, {"b.bias", {7}}};
 
-/// Tensors in float32 or bfloat16, whose gradients depend on the step and the weights.
-struct Task {
-  explicit Task(DType type) : model(kShapes), halves(kShapes.size()) {
-    if (type == DType::kFloat32) return;
-    for (size_t i = 0; i < halves.size(); ++i) {
-      Tensor& t = model.tensors[i];
-      halves[i].resize(model.params[i].size());
-      t.dtype = type;
-      t.param = halves[i].data();
-      t.grad_dtype = DType::kFloat32;
-    }
-    SetWeights(7);
-  }
-
-  /// Others for each seed, which bfloat16 holds exactly.
-  void SetWeights(uint64_t seed) {
-    const Model other(kShapes, seed);
-    for (size_t i = 0; i < halves.size(); ++i) {
-      for (size_t k = 0; k < other.params[i].size(); ++k) {
-        const uint32_t bits = std::bit_cast<uint32_t>(other.params[i][k]) & 0xFFFF0000U;
-        model.params[i][k] = std::bit_cast<float>(bits);
-        if (!halves[i].empty()) halves[i][k] = static_cast<uint16_t>(bits >> 16U);
-      }
-    }
-  }
-
-  void Step(Optimizer& optimizer) {
-    model.NextGradient();
-    const std::vector<Floats> drawn = model.grads;
-    optimizer.Step([&](Pass) -> Evaluation {
-      for (size_t i = 0; i < drawn.size(); ++i) {
-        for (size_t k = 0; k < drawn[i].size(); ++k) {
-          const float w = Weight(i, k);
-          model.grads[i][k] = drawn[i][k] * (1 + w * w);
-        }
-      }
-      return 1.0;
-    });
-  }
-
-  /// As the model sees it.
-  float Weight(size_t tensor, size_t k) const {
-    if (halves[tensor].empty()) return model.params[tensor][k];
-    return std::bit_cast<float>(static_cast<uint32_t>(halves[tensor][k]) << 16U);
-  }
-
-  std::vector<std::byte> Bytes() const {
-    std::vector<std::byte> bytes;
-    for (const Tensor& t : model.tensors) {
-      const auto* const p = static_cast<const std::byte*>(t.param);
-      bytes.insert(bytes.end(), p, p + t.Size() * kudari::Bytes(t.dtype));
-    }
-    return bytes;
-  }
-
-  Model model;
-  std::vector<std::vector<uint16_t>> halves;
-};
-
 /// The state that an optimiser is to have after Refresh: made by hand.
-OptimizerState Fresh(OptimizerState state, const Task& task) {
+OptimizerState Fresh(OptimizerState state, Task& task) {
   for (size_t i = 0; i < state.tensors.size(); ++i) {
     TensorState& t = state.tensors[i];
-    const Floats& weights = task.model.params[i];
+    const Floats& weights = task.model().params[i];
     for (TensorState::Buffer& b : t.buffers) {
       if (b.slot != "master" && b.slot != "z_minus_y") continue;
       if (b.slot == "master") b.values = weights;
@@ -108,16 +49,16 @@ OptimizerState Fresh(OptimizerState state, const Task& task) {
 /// Trains, gives the parameters other values, and compares an optimiser that was told so with one
 /// whose state was made by hand; and says whether the Refresh made a difference.
 bool ExpectFresh(const OptimizerSpec& spec, DType type) {
-  Task task(type);
-  Optimizer optimizer(task.model.tensors, spec);
+  Task task(kShapes, type);
+  Optimizer optimizer(task.model().tensors, spec);
   for (int step = 0; step < 4; ++step) task.Step(optimizer);
   const OptimizerState former = optimizer.State();
   task.SetWeights(9);
-  Task by_hand(type), untold(type);
+  Task by_hand(kShapes, type), untold(kShapes, type);
   const auto resume = [&](Task& other, const OptimizerState& state) {
     other.SetWeights(9);
-    other.model.random = task.model.random;
-    Optimizer resumed(other.model.tensors, spec);
+    other.model().random = task.model().random;
+    Optimizer resumed(other.model().tensors, spec);
     resumed.LoadState(state);
     // What masters hold may go into the parameters; these are the caller's.
     other.SetWeights(9);
@@ -188,8 +129,8 @@ TEST(RefreshStagesTest, SourcesForgetTheirDirection) {
     const bool reuses = source == "looksam" || source == "look_layersam";
     ExpectFresh(spec, DType::kFloat32);
     // A step that is no multiple of k reuses nothing, so it is a plain one.
-    Task task(DType::kFloat32);
-    Optimizer optimizer(task.model.tensors, spec);
+    Task task(kShapes, DType::kFloat32);
+    Optimizer optimizer(task.model().tensors, spec);
     task.Step(optimizer);
     task.Step(optimizer);
     EXPECT_EQ(optimizer.State().source.empty(), !reuses);
@@ -202,8 +143,8 @@ TEST(RefreshStagesTest, BeforeTheFirstStepThereIsNothingToForget) {
   OptimizerSpec spec = Momentum{.lr = 0.01};
   spec.lookahead = LookaheadSpec{.k = 1};
   spec.precision.master = Master::kFloat32;
-  Task task(DType::kBFloat16), other(DType::kBFloat16);
-  Optimizer optimizer(task.model.tensors, spec), expected(other.model.tensors, spec);
+  Task task(kShapes, DType::kBFloat16), other(kShapes, DType::kBFloat16);
+  Optimizer optimizer(task.model().tensors, spec), expected(other.model().tensors, spec);
   optimizer.Refresh();
   for (int step = 0; step < 3; ++step) {
     task.Step(optimizer);
