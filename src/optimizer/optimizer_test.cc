@@ -390,6 +390,64 @@ TEST(OptimizerTest, StepsAllocateNothingAfterTheFirst) {
   }
 }
 
+TEST(OptimizerTest, SchedulesThatAreReplacedLeaveNothing) {
+  // A learning rate in a closed loop: another one for some tensor before each step.
+  Model model({{"a", {3}}, {"b", {2}}, {"c", {4}}}), alone({{"a", {3}}, {"b", {2}}, {"c", {4}}});
+  Optimizer optimizer(model.tensors, AdamW{});
+  std::vector<Optimizer> each;
+  for (const Tensor& t : alone.tensors) each.emplace_back(std::vector<Tensor>{t}, AdamW{});
+  const auto run = [&](int from, int to) {
+    for (int step = from; step < to; ++step) {
+      const Schedule lr = 1e-3 + 1e-6 * step;
+      const auto i = static_cast<size_t>(step % 3);
+      optimizer.SetSchedule(i, "lr", lr);
+      each[i].SetSchedule(0, "lr", lr);
+      optimizer.Step();
+      for (Optimizer& one : each) one.Step();
+      EXPECT_EQ(model.params, alone.params);
+    }
+  };
+  run(0, 10);
+  const int64_t live = testing::LiveAllocations();
+  run(10, 1010);
+  EXPECT_LT(testing::LiveAllocations(), live + 20);  // fewer than one cohort has
+}
+
+TEST(OptimizerTest, TensorsOfManyAgesStepAsIfAlone) {
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+  for (int i = 0; i < 40; ++i) shapes.push_back({"w" + std::to_string(i), {3}});
+  for (const std::string rule : {"adamw", "nadam", "lamb"}) {
+    Model together(shapes), alone(shapes);
+    Optimizer all(together.tensors, OptimizerSpec(rule));
+    std::vector<Optimizer> each;
+    for (const Tensor& t : alone.tensors) {
+      each.emplace_back(std::vector<Tensor>{t}, OptimizerSpec(rule));
+    }
+    for (size_t step = 0; step < 6; ++step) {
+      for (size_t i = 0; i < each.size(); ++i) {
+        // Orders of ages that neither rise nor fall along the tensors.
+        const bool steps = (i * 7 + step * 3) % (i % 5 + 1) == 0;
+        all.tensors()[i].grad = steps ? together.grads[i].data() : nullptr;
+        if (steps) each[i].Step();
+      }
+      all.Step();
+      EXPECT_EQ(together.params, alone.params) << rule << step;
+    }
+  }
+}
+
+TEST(OptimizerTest, AClipThatLeavesItsRangeIsNamed) {
+  Model model({{"w", {3}}});
+  OptimizerSpec spec = Sgd{};
+  spec.agc = AdaptiveClip{.clip = ParseSchedule("then(0.5, 1, -1)")};
+  Optimizer optimizer(model.tensors, spec);
+  optimizer.Step();
+  const auto before = model.params;
+  EXPECT_THAT(ErrorOf([&] { optimizer.Step(); }), HasSubstr("agc.clip at step 1 = -1 is outside"));
+  EXPECT_EQ(model.params, before);
+  EXPECT_EQ(optimizer.State().tensors[0].step, 1);
+}
+
 TEST(OptimizerTest, TheOracleIsCalledOnceWithThePlainPass) {
   Model model({{"w", {4}}});
   Optimizer optimizer(model.tensors, Sgd{});
