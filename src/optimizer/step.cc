@@ -554,10 +554,7 @@ void Optimizer::Impl::PrepareUpdate() {
     Cohort& c = cohorts[s.cohort];
     if (c.rule.whole == nullptr) c.AddAge(s.step + 1, s.Memory());
   }
-  for (const size_t i : active) {
-    Cohort& c = cohorts[slotted[i].cohort];
-    if (c.rule.whole == nullptr) c.FormCoeffs();
-  }
+  for (Cohort& c : cohorts) c.FormCoeffs();
 }
 
 /// Updates the active tensors with the gradient times report.factor. It must not fail.

@@ -88,14 +88,15 @@ bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType typ
 
 /// Notes each tensor's gradient and divides the work anew if other tensors have one than before.
 void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
-  BindParameters();
-  bool same = divided;
+  bool same = divided, moved = false;
   divided = false;
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     const Tensor& t = tensor_list[i];
     const bool own = data.empty();
     same = BindGradient(i, own ? t.grad : data[i], own ? t.GradType() : DType::kFloat32) && same;
+    moved = moved || t.param != slotted[i].param;
   }
+  if (moved) BindParameters();
   if (!same) {
     active.clear();
     for (size_t i = 0; i < tensor_list.size(); ++i) {

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <random>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "core/elements.h"
@@ -527,18 +529,19 @@ void Sharpness::Work::LoadState(const Engine& engine,
   Prepare(engine);
   std::vector<const std::vector<float>*> found(treated_.size(), nullptr);
   const std::span<const Tensor> tensors = engine.tensors();
-  for (const auto& item : state) {
-    const std::string& key = item.first;
-    const auto at = std::find_if(tensors.begin(), tensors.end(), [&key](const Tensor& t) {
-      return key == std::string(kDirection) + t.name;
-    });
+  std::map<std::string_view, size_t> index;
+  for (size_t i = 0; i < tensors.size(); ++i) index.emplace(tensors[i].name, i);
+  for (const auto& [key, values] : state) {
     const std::string where = "state: " + std::string(method_.name) + ": \"" + key + "\"";
-    if (!method_.reuses || at == tensors.end()) throw Error(where + " is unknown");
-    if (item.second.size() != static_cast<size_t>(at->Size())) {
-      throw Error(where + " has " + std::to_string(item.second.size()) + " values, not " +
-                  std::to_string(at->Size()));
+    const auto at =
+        key.starts_with(kDirection) ? index.find(key.substr(kDirection.size())) : index.end();
+    if (!method_.reuses || at == index.end()) throw Error(where + " is unknown");
+    const int64_t size = tensors[at->second].Size();
+    if (values.size() != static_cast<size_t>(size)) {
+      throw Error(where + " has " + std::to_string(values.size()) + " values, not " +
+                  std::to_string(size));
     }
-    found[static_cast<size_t>(at - tensors.begin())] = &item.second;
+    found[at->second] = &values;
   }
   for (size_t i = 0; i < treated_.size(); ++i) {
     treated_[i].kept = found[i] != nullptr;
