@@ -71,6 +71,7 @@ struct Run {
 
   Task task;
   Optimizer optimizer;
+  GradScaler scaler{{.init_scale = 1}};
   std::optional<OptimizerState> saved;
   std::vector<std::byte> viewed;
 };
@@ -114,7 +115,10 @@ std::vector<Action> ActionsFor(const OptimizerSpec& spec, const RuleEntry& rule)
       {"step after LoadState", Draw, step},
       {"Refresh", [](Run& run) { run.task.SetWeights(9); },
        [](Run& run) { run.optimizer.Refresh(); }},
-      {"step after Refresh", Draw, step}};
+      {"step after Refresh", Draw, step},
+      {"GradScaler::Step", Draw,
+       [](Run& run) { run.scaler.Step(run.optimizer, [&run](Pass) { return run.task.Call(); }); }},
+      {"GradScaler::Update", Nothing, [](Run& run) { run.scaler.Update(); }}};
   if (rule.scalar.hessian != nullptr) {
     actions.push_back({"UpdateHessian", Nothing, [](Run& run) { run.optimizer.UpdateHessian(); }});
   }
