@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -14,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "kernels/codecs.h"
@@ -125,7 +125,9 @@ struct Storage {
   std::vector<Format> slots = {};
   std::vector<int64_t> sizes = {};  // of the slots, in elements; none: each as large as the tensor
 
-  friend auto operator<=>(const Storage&, const Storage&) = default;
+  friend bool operator<(const Storage& a, const Storage& b) {
+    return std::tie(a.weights, a.slots, a.sizes) < std::tie(b.weights, b.slots, b.sizes);
+  }
 };
 
 /// What only some tensors have: for a rule with norms or memory, for work unit by unit, for random

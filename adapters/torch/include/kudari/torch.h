@@ -85,6 +85,10 @@ class Optimizer {
   /// kudari::Optimizer::Evaluation and, for models with batch norm, UpdateBatchNorm.
   EvaluationView Evaluation();
 
+  /// Says that the parameters were given other values, as by torch::load; see
+  /// kudari::Optimizer::Refresh.
+  void Refresh();
+
   /// The parameters in the order of the engine's tensors.
   std::vector<at::Tensor> Parameters() const;
 
