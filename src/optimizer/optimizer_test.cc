@@ -390,6 +390,23 @@ TEST(OptimizerTest, StepsAllocateNothingAfterTheFirst) {
   }
 }
 
+TEST(OptimizerTest, TensorsHaveNoAllocationsOfTheirOwn) {
+  const auto live_after = [](int tensors, const OptimizerSpec& spec) {
+    std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+    for (int i = 0; i < tensors; ++i) shapes.push_back({"w" + std::to_string(i), {1 + i % 20}});
+    Model model(shapes);
+    const int64_t before = testing::LiveAllocations();
+    Optimizer optimizer(std::move(model.tensors), spec);
+    optimizer.Step();
+    return testing::LiveAllocations() - before;
+  };
+  OptimizerSpec spec = AdamW{};
+  EXPECT_EQ(live_after(1000, spec), live_after(100, spec));
+  spec.clip_norm = 1.0;
+  spec.nonfinite = NonFinite::kSkip;
+  EXPECT_EQ(live_after(1000, spec), live_after(100, spec));
+}
+
 TEST(OptimizerTest, SchedulesThatAreReplacedLeaveNothing) {
   // A learning rate in a closed loop: another one for some tensor before each step.
   Model model({{"a", {3}}, {"b", {2}}, {"c", {4}}}), alone({{"a", {3}}, {"b", {2}}, {"c", {4}}});
