@@ -383,7 +383,8 @@ TEST(FindLearningRateTest, EndsOfTheTest) {
   // Empty batches take no step and end nothing, unless no others come.
   const LrRange some = end(Sgd{}, [&](Pass) -> Evaluation {
     w.mutable_grad() = at::ones({2});
-    return {++calls % 2 == 0 ? nan : 1.0, calls % 2 == 0 ? 0.0 : 1.0};
+    const bool empty = ++calls % 2 == 0;
+    return {empty ? nan : 1.0, empty ? 0.0 : 1.0};
   });
   EXPECT_EQ(some.end, LrEnd::kRamp);
   const LrRange none = end(Sgd{}, [&](Pass) -> Evaluation {
@@ -406,7 +407,7 @@ TEST(FindLearningRateTest, BadInputIsNamed) {
   EXPECT_THAT(error({.range = {.start = -1}}), HasSubstr("start = -1 is outside (0, inf)"));
   {
     const EvaluationView view = t.optimizer.Evaluation();
-    EXPECT_THAT(error({}), HasSubstr("SetSchedule"));
+    EXPECT_THAT(error({}), HasSubstr("an evaluation view is open"));
   }
   EXPECT_EQ(t.Moves({}), std::pair(2.0, 2.0));
 

@@ -219,7 +219,8 @@ class Optimizer {
   /// Says that the parameters were given other values, as when a model was loaded into them:
   /// everything that is kept of the former ones begins with those that memory holds now (masters,
   /// Lookahead's slow weights and momentum, the averages of Ema and Swa, the direction that LookSAM
-  /// reuses, the offset of schedule-free rules). Moments and step counts stay.
+  /// reuses, the offset of schedule-free rules). Moments and step counts stay. If memory runs out
+  /// some of it may have begun anew; call it again.
   void Refresh();
 
   /// Replaces the source, which otherwise is what the spec says.

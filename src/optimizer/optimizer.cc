@@ -515,6 +515,7 @@ Report Optimizer::Impl::Step(std::optional<double> loss_scale) {
   }
   CheckBetweenSteps("Step");
   const Inside step(*this);
+  loss_scale_ = loss_scale.value_or(1);
   return Apply({}, loss_scale);
 }
 

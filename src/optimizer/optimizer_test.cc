@@ -279,6 +279,26 @@ struct CountingAverager : Averager {
   std::vector<int64_t>* steps;
 };
 
+TEST(OptimizerTest, StagesSeeTheLossScaleOfTheStepBeingTaken) {
+  struct Seeing : CountingAverager {
+    Seeing(std::vector<int64_t>* steps, std::vector<double>* scales)
+        : CountingAverager(steps), scales(scales) {}
+    void After(Engine& engine) override { scales->push_back(engine.loss_scale()); }
+    std::vector<double>* scales;
+  };
+  Model model({{"w", {3}}});
+  Optimizer optimizer(model.tensors, Sgd{});
+  std::vector<int64_t> steps;
+  std::vector<double> scales;
+  optimizer.AddAverager(std::make_unique<Seeing>(&steps, &scales));
+  const Oracle oracle = [](Pass) -> Evaluation { return 1.0; };
+  optimizer.StepScaled(8, oracle);
+  optimizer.Step();
+  optimizer.StepScaled(4);
+  optimizer.Step(oracle);
+  EXPECT_EQ(scales, (std::vector<double>{8, 1, 4, 1}));
+}
+
 TEST(OptimizerTest, NonFinitePolicies) {
   for (const float bad : {INFINITY, -INFINITY, NAN}) {
     for (const NonFinite policy : {NonFinite::kPropagate, NonFinite::kSkip, NonFinite::kError}) {
