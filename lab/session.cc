@@ -76,7 +76,7 @@ void Session::FindEstimator() {
 
 Evaluation Session::NextLoss(Pass pass) {
   if (pass == Pass::kPlain) {
-    if (!batches_->More()) return {0, 0};
+    if (!batches_->More()) return Evaluation::End();
     step_batches_.push_back(batches_->Next());
   }
   const Samples& batch =

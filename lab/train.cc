@@ -246,7 +246,7 @@ void Run::TrainEpochs() {
 // The oracle of a step, which also counts.
 Evaluation Run::NextLoss(Pass pass) {
   const Evaluation e = session_.NextLoss(pass);
-  if (e.samples == 0) return e;
+  if (e.end) return e;
   if (pass == Pass::kPlain) samples_seen_ += static_cast<int64_t>(e.samples);
   if (last_.gradients++ == 0 && MeasuresLayers() && recipe_.optimizer.accumulate > 1) {
     last_.micro_grad_norm = session_.BatchGradientNorm();

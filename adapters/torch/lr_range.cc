@@ -57,21 +57,24 @@ using Closure = std::function<kudari::Evaluation(Pass)>;
 LrRange Run(Optimizer& optimizer, const Closure& closure, const FindOptions& options,
             GradScaler* scaler) {
   LrRangeTest test(options.range);
-  bool data = false;
+  bool data = false, ended = false;
   const Closure noting = [&](Pass pass) {
     const kudari::Evaluation e = closure(pass);
     data = data || e.samples > 0;
+    ended = ended || e.end;
     return e;
   };
-  int skipped = 0;
+  int skipped = 0, empty = 0;
   while (test.Running()) {
-    data = false;
+    data = ended = false;
     const Report report =
         scaler != nullptr ? scaler->Step(optimizer, noting) : optimizer.Step(noting);
-    if (!data) {
+    empty = data ? 0 : empty + 1;
+    if (!data && (ended || empty == kMostSkipped)) {
       test.Stop();
       break;
     }
+    if (!data) continue;
     if (scaler != nullptr) scaler->Update();
     skipped = report.skipped && std::isfinite(report.loss) ? skipped + 1 : 0;
     if (skipped == 0) {

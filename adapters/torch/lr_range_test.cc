@@ -373,11 +373,27 @@ TEST(FindLearningRateTest, EndsOfTheTest) {
   EXPECT_EQ(stopped.end, LrEnd::kStopped);
   EXPECT_EQ(stopped.points.size(), 2U);
   const LrRange no_data = end(Sgd{}, [&](Pass) -> Evaluation {
+    if (++calls > 4) return Evaluation::End();
     w.mutable_grad() = at::ones({2});
-    return {1, ++calls > 4 ? 0.0 : 1.0};
+    return 1.0;
   });
   EXPECT_EQ(no_data.end, LrEnd::kStopped);
   EXPECT_EQ(no_data.points.size(), 4U);
+  EXPECT_EQ(calls, 5);
+  // Empty batches take no step and end nothing, unless no others come.
+  const LrRange some = end(Sgd{}, [&](Pass) -> Evaluation {
+    w.mutable_grad() = at::ones({2});
+    const bool empty = ++calls % 2 == 0;
+    return {empty ? nan : 1.0, empty ? 0.0 : 1.0};
+  });
+  EXPECT_EQ(some.end, LrEnd::kRamp);
+  const LrRange none = end(Sgd{}, [&](Pass) -> Evaluation {
+    w.mutable_grad() = at::ones({2});
+    return {1, ++calls > 4 ? 0.0 : 1.0};
+  });
+  EXPECT_EQ(none.end, LrEnd::kStopped);
+  EXPECT_EQ(none.points.size(), 4U);
+  EXPECT_EQ(calls, 4 + kMostSkipped);
   EXPECT_TRUE(w.equal(at::ones({2})));
 }
 
@@ -391,7 +407,7 @@ TEST(FindLearningRateTest, BadInputIsNamed) {
   EXPECT_THAT(error({.range = {.start = -1}}), HasSubstr("start = -1 is outside (0, inf)"));
   {
     const EvaluationView view = t.optimizer.Evaluation();
-    EXPECT_THAT(error({}), HasSubstr("SetSchedule"));
+    EXPECT_THAT(error({}), HasSubstr("an evaluation view is open"));
   }
   EXPECT_EQ(t.Moves({}), std::pair(2.0, 2.0));
 

@@ -211,6 +211,11 @@ EvaluationView Optimizer::Evaluation() {
   return engine_.Evaluation();
 }
 
+void Optimizer::Refresh() {
+  BindParameters();
+  engine_.Refresh();
+}
+
 std::vector<at::Tensor> Optimizer::Parameters() const {
   std::vector<at::Tensor> parameters;
   for (const auto& [name, p] : parameters_) parameters.push_back(p);

@@ -55,6 +55,21 @@ TEST(TorchTest, AdamWIsLibTorchs) {
   EXPECT_GT(Distance(ours, Mlp()), 0.1);
 }
 
+TEST(TorchTest, RefreshBeginsWithWhatTheParametersWereReplacedBy) {
+  // With k = 1 and alpha = 0 every step ends at the slow weights.
+  const at::Tensor w = ::torch::ones({3}, ::torch::requires_grad());
+  OptimizerSpec spec = Sgd{.lr = 1};
+  spec.lookahead = LookaheadSpec{.k = 1, .alpha = 0};
+  Optimizer optimizer({{"w", w}}, spec);
+  w.mutable_grad() = at::ones({3});
+  optimizer.Step();
+  EXPECT_TRUE(w.equal(at::ones({3})));
+  w.set_data(at::full({3}, 5.0F));  // as torch::load does
+  optimizer.Refresh();
+  optimizer.Step();
+  EXPECT_TRUE(w.equal(at::full({3}, 5.0F)));
+}
+
 TEST(TorchTest, NesterovWithClippingIsLibTorchs) {
   auto ours = Mlp(), theirs = Mlp();
   OptimizerSpec spec = Nesterov{.lr = 0.3, .weight_decay = 0.01};

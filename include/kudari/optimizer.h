@@ -104,6 +104,8 @@ class [[nodiscard]] EvaluationView {
 
 /// Applies rules to tensors, in one pass over memory. The new parameters and state are the same
 /// bits on every instruction set and for any number of threads. Not thread-safe: one thread calls.
+/// A call that throws changes nothing, also if memory ran out; what changes something throws Error
+/// if it is called from within a step: by its oracle, a stage or a pool of threads.
 ///
 ///     std::vector<float> w(n), dw(n);
 ///     kudari::Optimizer optimizer({{.name = "w", .shape = {n}, .param = w.data(),
@@ -113,21 +115,25 @@ class [[nodiscard]] EvaluationView {
 ///     optimizer.Step();
 class Optimizer {
  public:
-  /// Throws Error if a name is empty or stands twice, a pointer is null, a size is negative, a rule
-  /// or option is unknown, or a value is out of range. Rules are copied from the registry.
+  /// Throws Error if a name is empty or stands twice, a pointer is null, parameters overlap in
+  /// memory, a size is negative, a rule or option is unknown, or a value is out of range. Rules are
+  /// copied from the registry.
   Optimizer(std::vector<Tensor> tensors, const OptimizerSpec& spec,
             const Registry& registry = Registry::Builtin());
   ~Optimizer();
   Optimizer(Optimizer&&) noexcept;
   Optimizer& operator=(Optimizer&&) noexcept;
 
-  /// Steps with the gradients that the tensors point to. Throws Error, with nothing changed, if a
-  /// schedule leaves its option's range or if the gradient is not finite and the policy is kError;
-  /// allocates nothing after the first step of every tensor.
+  /// Steps with the gradients that the tensors point to. Throws Error, with nothing changed, if no
+  /// tensor has one, if parameters overlap, if a schedule leaves its option's range, or if the
+  /// gradient is not finite and the policy is kError; allocates nothing after the first step of
+  /// every tensor.
   Report Step();
 
   /// Lets the source make the gradient with `oracle`, then steps. What the oracle throws passes
-  /// through, with nothing changed. If the oracle has no data the report says skipped.
+  /// through, with nothing changed. If the oracle has no data, or empty batches alone, the report
+  /// says skipped and has no loss. Throws Error, too, if the oracle gives a number of samples that
+  /// is outside [0, inf).
   Report Step(const Oracle& oracle);
 
   /// The same steps with gradients that are those of loss * loss_scale. Dividing by it costs no
@@ -144,14 +150,16 @@ class Optimizer {
   /// gradient. So no two gradients have to be in memory together. Throws Error if the spec needs
   /// every gradient until the step (accumulation, a source), and if it needs the norm of all (
   /// clip_norm, measure_norm, a nonfinite policy) unless that is given: `norm` is the root of the
-  /// sum of GradientSquares over all tensors, from a pass before with the same gradients.
+  /// sum of GradientSquares over all tensors, from a pass before with the same gradients. Until
+  /// FinishStep everything that needs a whole step throws Error: Step, UpdateHessian, Evaluation,
+  /// State, LoadState, Refresh, SetSchedule, AddScale and AddAverager.
   Report StepTensor(size_t index, std::optional<double> norm = std::nullopt);
   /// Throws Error if StepTensor would, for a step that has not begun and no norm.
   void CheckStepTensor() const;
   /// The sum of the squares of a tensor's gradient; 0 if it has none.
   double GradientSquares(size_t index) const;
   /// Ends the step of the tensors that StepTensor has stepped: the step count moves, and averagers
-  /// follow. Throws Error if there were none.
+  /// follow. Throws Error if there were none, or none that had a gradient.
   void FinishStep();
 
   /// Takes estimates of the diagonal of the loss's Hessian into the state of rules that use one
@@ -163,9 +171,9 @@ class Optimizer {
 
   /// Puts the weights to be evaluated into the parameters, for as long as the view lives: those of
   /// the last averager that has some, or else those of rules that say what to evaluate
-  /// (schedule-free ones), or else what is there. Until then Step, UpdateHessian, LoadState and
-  /// another view throw Error. Batch-norm statistics are the caller's: they belong to the trained
-  /// weights.
+  /// (schedule-free ones), or else what is there. Until then Step, StepTensor, UpdateHessian,
+  /// State, LoadState, Refresh, SetSchedule and another view throw Error. Batch-norm statistics are
+  /// the caller's: they belong to the trained weights.
   ///
   ///     {
   ///       const auto view = optimizer.Evaluation();
@@ -177,7 +185,7 @@ class Optimizer {
   const OptimizerSpec& spec() const;
 
   /// The tensors in the order given. `param` and `grad` may be pointed elsewhere between steps and
-  /// inside an oracle.
+  /// inside an oracle; parameters must not overlap.
   std::span<Tensor> tensors();
   std::span<const Tensor> tensors() const;
 
@@ -207,6 +215,13 @@ class Optimizer {
   /// Replaces the state, matching tensors and buffers by name. Throws Error, with nothing changed,
   /// for a missing or unknown tensor or buffer or a wrong size, naming it.
   void LoadState(const OptimizerState& state);
+
+  /// Says that the parameters were given other values, as when a model was loaded into them:
+  /// everything that is kept of the former ones begins with those that memory holds now (masters,
+  /// Lookahead's slow weights and momentum, the averages of Ema and Swa, the direction that LookSAM
+  /// reuses, the offset of schedule-free rules). Moments and step counts stay. If memory runs out
+  /// some of it may have begun anew; call it again.
+  void Refresh();
 
   /// Replaces the source, which otherwise is what the spec says.
   void SetSource(std::unique_ptr<Source> source);

@@ -23,7 +23,9 @@ struct Field {
 enum class SlotKind {
   kSigned,  ///< of either sign
   kSquare,  ///< means of squares: not negative, used through their root
-  kExact  ///< what 8 bits would spoil, as sums of small changes and terms that cancel: never coded
+  kExact,   ///< what 8 bits would spoil, as terms that cancel: never coded
+  kOffset   ///< how far other weights are from the parameter, a sum of small changes: never coded,
+            ///< and zero again when the parameter is given other values, see Optimizer::Refresh
 };
 
 /// One state buffer of a rule, of the parameter's shape, zero at first. Named as torch names it

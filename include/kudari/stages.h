@@ -27,9 +27,9 @@ class PlainSource : public Source {
 };
 
 /// Gradient accumulation: the mean over up to `count` oracle calls, each weighted by its number of
-/// samples, so that it is the gradient of the one big batch. An oracle that returns zero samples
-/// ends the group early, and the short group keeps its true weights. A single call is passed on
-/// without a copy. Accumulates in float32, in the order of the calls.
+/// samples, so that it is the gradient of the one big batch. Empty batches add nothing;
+/// Evaluation::End() ends the group early, and the short group keeps its true weights. With a count
+/// of 1 the call is passed on without a copy. Accumulates in float32, in the order of the calls.
 class Accumulate : public Source {
  public:
   /// Throws Error if count < 1.
@@ -54,12 +54,14 @@ class NesterovLookahead : public Source {
   ~NesterovLookahead() override;
   /// Throws Error if a tensor's rule is not `momentum`.
   Gradient Compute(Engine& engine, const Oracle& oracle) override;
+  void Refresh() override;
   /// Throws Error if a tensor's rule is not `momentum`.
   static void Check(const Engine& engine);
 
  private:
   std::unique_ptr<Source> inner_;
   std::unique_ptr<internal::Backup> backup_;
+  std::vector<double> shifts_;  // of each tensor, in units of its momentum
 };
 
 /// The sharpness-aware sources. Each takes the gradient g at the weights and, perturbing these by
@@ -98,6 +100,7 @@ class Sharpness : public Source {
   std::map<std::string, std::vector<float>> State(const Engine& engine) const override;
   void LoadState(const Engine& engine,
                  const std::map<std::string, std::vector<float>>& state) override;
+  void Refresh() override;
 
  private:
   class Work;
@@ -123,8 +126,8 @@ class ClipNorm : public Scale {
 ///
 /// To be evaluated with the slow weights. kPullback treats the momentum (the state named
 /// momentum_buffer or exp_avg, if the rule has one of the parameter's size) in the same way, its
-/// slow values zero at first. Float32, computed in double; one copy of the parameters, two with
-/// kPullback.
+/// slow values what it is at first. Float32, computed in double; one copy of the parameters, two
+/// with kPullback.
 class Lookahead : public Averager {
  public:
   /// Throws Error if a value is out of its range.

@@ -27,19 +27,31 @@ enum class Pass {
               ///< batch-norm statistics should stay as they are
 };
 
-/// What an oracle call gave: the mean loss over `samples` samples. Zero samples say that the data
-/// has ended and that no gradient was made.
+/// What an oracle call gave: the mean loss over `samples` samples, in [0, inf). A batch of zero
+/// samples adds nothing: its loss and its gradients are ignored.
 struct Evaluation {
   Evaluation(double loss, double samples = 1)  // NOLINT(google-explicit-constructor): a loss is one
       : loss(loss), samples(samples) {}
+  /// The data has ended: there was no batch for this call.
+  static Evaluation End() {
+    Evaluation e(kNotMeasured, 0);
+    e.end = true;
+    return e;
+  }
   double loss, samples;
+  bool end = false;
 };
 
 /// The user's forward and backward: fills every gradient anew, as a mean over its samples, and
-/// returns the loss. It must not change parameters.
+/// returns the loss. It must not change parameters, and of the optimiser it may use what tells
+/// without changing anything (Value, Plan, steps ...) and tensors().
 using Oracle = std::function<Evaluation(Pass)>;
 
 /// How the engine spreads work over threads. The result of a step never depends on it.
+///
+/// OpenMP ends the process if it cannot create its threads (limits on processes or memory); a pool
+/// lent as `run` can do something else. A child of fork has no OpenMP threads and does the parts
+/// one after the other.
 struct Parallel {
   /// Number of workers, 0 for what OpenMP would use.
   int threads = 0;
@@ -51,7 +63,7 @@ struct Parallel {
 /// One gradient, as a source made it: factor * data[i], in float32, is the gradient of tensor i.
 struct Gradient {
   double loss = kNotMeasured;
-  double samples = 0;  ///< 0: no data, no step
+  double samples = 0;  ///< 0: no data or empty batches alone, no step
   double factor = 1;
   std::span<const float* const> data =
       {};  ///< null where a tensor has none; empty: the tensors' own
@@ -100,6 +112,9 @@ class Source {
   /// Replaces the state; throws Error, with nothing changed, for a wrong name or size.
   virtual void LoadState(const Engine& engine,
                          const std::map<std::string, std::vector<float>>& state);
+  /// The parameters were given other values: forgets what was kept of the former ones. Does nothing
+  /// unless a source keeps something from step to step.
+  virtual void Refresh() {}
 };
 
 /// Turns the norm of the whole gradient into one factor that the fused pass multiplies with; never
@@ -118,7 +133,11 @@ class Averager {
   /// Called once, before the first step that the averager sees, with the parameters as they are
   /// then.
   virtual void Start(Engine& engine) = 0;
-  /// `engine.steps()` is the number of steps taken, 1 after the first.
+  /// The parameters were given other values: what is kept of the former ones begins anew. Does what
+  /// Start does.
+  virtual void Refresh(Engine& engine) { Start(engine); }
+  /// `engine.steps()` is the number of steps taken, 1 after the first. It must not fail: the step
+  /// has been taken.
   virtual void After(Engine& engine) = 0;
   /// The weights that tensor `index` is to be evaluated with, or null: none yet.
   virtual const float* Evaluated(size_t index) const = 0;

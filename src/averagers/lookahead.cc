@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <string_view>
+#include <utility>
 
 #include "averagers/averagers.h"
 #include "core/elements.h"
@@ -17,12 +19,18 @@ void Meet(float* slow, std::span<float> fast, double alpha) {
   }
 }
 
-/// Lets the slow momentum of a tensor, if its rule has one of that many elements, meet the fast one
-/// in elements [begin, end).
+/// The momentum of a tensor if its rule has one of `size` elements, or else empty.
+std::string_view MomentumOf(const Engine& engine, size_t tensor, size_t size) {
+  if (size == 0) return {};
+  const auto slot = engine.SlotSize(tensor, "momentum_buffer") > 0 ? "momentum_buffer" : "exp_avg";
+  return engine.SlotSize(tensor, slot) == size ? slot : std::string_view();
+}
+
+/// Lets the slow momentum of a tensor meet the fast one, if there is one, in elements [begin, end).
 void MeetMomentum(Engine& engine, size_t tensor, std::vector<float>& slow, double alpha,
                   size_t begin, size_t end) {
-  const auto slot = engine.SlotSize(tensor, "momentum_buffer") > 0 ? "momentum_buffer" : "exp_avg";
-  if (engine.SlotSize(tensor, slot) != slow.size()) return;
+  const std::string_view slot = MomentumOf(engine, tensor, slow.size());
+  if (slot.empty()) return;
   float block[internal::kCodeBlock];
   for (size_t at = begin; at < end; at += internal::kCodeBlock) {
     const std::span<float> fast(block, std::min(internal::kCodeBlock, end - at));
@@ -40,10 +48,14 @@ Lookahead::Lookahead(const LookaheadSpec& spec) : spec_(spec) {
 }
 
 void Lookahead::Start(Engine& engine) {
-  slow_ = internal::CopyParameters(engine);
-  if (spec_.state != LookaheadState::kPullback) return;
-  momentum_.clear();
-  for (const auto& slow : slow_) momentum_.emplace_back(slow.size());
+  internal::Arrays slow = internal::CopyParameters(engine), momentum;
+  for (size_t i = 0; spec_.state == LookaheadState::kPullback && i < slow.size(); ++i) {
+    momentum.emplace_back(slow[i].size());
+    const std::string_view slot = MomentumOf(engine, i, slow[i].size());
+    if (!slot.empty()) engine.LoadSlot(i, slot, 0, momentum[i]);
+  }
+  slow_ = std::move(slow);
+  momentum_ = std::move(momentum);
 }
 
 void Lookahead::After(Engine& engine) {

@@ -6,11 +6,11 @@
 namespace kudari {
 
 size_t RuleEntry::OptionIndex(std::string_view option) const {
-  std::vector<std::string> names;
   for (size_t i = 0; i < options.size(); ++i) {
     if (options[i].name == option) return i;
-    names.push_back(options[i].name);
   }
+  std::vector<std::string> names;
+  for (const Option& o : options) names.push_back(o.name);
   throw Error(name + " has no option \"" + std::string(option) + "\"" +
               internal::Suggest(option, names));
 }

@@ -62,6 +62,7 @@ class TensorSums {
     blocks_.clear();
     offsets_ = {0};
     elements_ = 0;
+    sums_.resize(tensors.size());  // offsets_ are complete only if nothing failed
     for (size_t i = 0; i < tensors.size(); ++i) {
       const auto size = static_cast<size_t>(tensors[i].Size());
       for (size_t begin = 0; begin < size; begin += kBlock) {
@@ -70,7 +71,6 @@ class TensorSums {
       offsets_.push_back(blocks_.size());
       elements_ += tensors[i].Size();
     }
-    sums_.resize(tensors.size());
   }
 
   std::vector<Block> blocks_;

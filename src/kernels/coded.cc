@@ -31,12 +31,14 @@ namespace kudari::internal {
 /// Formats of arrays that there are fused updates for.
 struct Layout {
   Format p, g;
-  /// Of a slot of each SlotKind: signed, square, exact.
+  /// Of slots that are signed, squares, and never coded.
   std::array<Format, 3> state;
   /// Whether vectors are of even and of odd elements. Not where most arrays are float32.
   bool pairs;
 
-  constexpr Format StateOf(SlotKind kind) const { return state[static_cast<size_t>(kind)]; }
+  constexpr Format StateOf(SlotKind kind) const {
+    return state[std::min<size_t>(static_cast<size_t>(kind), 2)];
+  }
 };
 
 inline constexpr std::array kLayouts = {

@@ -28,16 +28,20 @@ inline Coded Visible(const Coded& weights) {
 }
 
 /// Whether a tensor's weights have more digits than the parameter.
-inline bool HasMaster(const Slotted& s) { return MoreBytes(s.weights.format, 1) > 0; }
+inline bool HasMaster(const Slotted& s) { return MoreBytes(s.storage->weights, 1) > 0; }
 
-/// Whether an array of a tensor is not float32.
-inline bool IsCoded(const Slotted& s) {
-  const auto coded = [](const Coded& array) { return array.format != Format::kFloat32; };
-  return coded(s.weights) || coded(s.gradient) || std::ranges::any_of(s.state, coded);
+/// Whether an array of a tensor with such a gradient is not float32.
+inline bool IsCoded(const Storage& storage, Format gradient) {
+  const auto coded = [](Format format) { return format != Format::kFloat32; };
+  return coded(storage.weights) || coded(gradient) || std::ranges::any_of(storage.slots, coded);
 }
 
-/// What a step of a tensor reads and writes.
-MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s);
+/// Places the arrays that a tensor has since its first gradient behind `end` bytes of an arena.
+void PlaceArrays(const Slotted& s, size_t& end);
+
+/// What a step of a tensor with such a gradient reads and writes; `coded` as in Slotted.
+MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s,
+                          Format gradient, bool coded);
 
 /// Weights and state as they are stored outside steps: nothing is random.
 inline Coded Nearest(Coded array) {
@@ -167,6 +171,10 @@ void ForBlocks(const Codecs& codecs, Slotted& s, const Coded& gradient, const Ac
   Block block;
   float before[kCodeBlock];
   Numerics lost;
+  const Coded weights = s.Weights();
+  const size_t slots = s.Slots();
+  Coded arrays[RuleEntry::kMostSlots];
+  for (size_t k = 0; k < slots; ++k) arrays[k] = s.State(k);
   const auto floats = [](const Coded& array, size_t at) {
     return array.format == Format::kFloat32 ? static_cast<float*>(array.data) + at : nullptr;
   };
@@ -180,25 +188,25 @@ void ForBlocks(const Codecs& codecs, Slotted& s, const Coded& gradient, const Ac
       if (wanted) codecs.load(array, at, n, buffer);
       return buffer;
     };
-    float* const p = load(s.weights, access.load_p, block.p, false);
+    float* const p = load(weights, access.load_p, block.p, false);
     float* const g = load(gradient, access.load_g, block.g, false);
     float* state[RuleEntry::kMostSlots];
-    for (size_t k = 0; k < s.state.size(); ++k) {
-      state[k] = load(s.state[k], access.load_from <= k && k < access.load_to, block.state[k],
+    for (size_t k = 0; k < slots; ++k) {
+      state[k] = load(arrays[k], access.load_from <= k && k < access.load_to, block.state[k],
                       access.copy_state);
     }
     if (check && p == block.p) std::copy(p, p + n, before);
     f(i, static_cast<int64_t>(n), p, g, state);
     if (access.store_p && p == block.p) {
-      StoreWeights(codecs, s.weights, at, n, p, check ? before : nullptr, lost);
+      StoreWeights(codecs, weights, at, n, p, check ? before : nullptr, lost);
     }
     for (size_t k = access.store_from; k < access.store_to; ++k) {
       if (state[k] == block.state[k]) {
-        StoreState(codecs, s.state[k], at, n, state[k], check, lost);
+        StoreState(codecs, arrays[k], at, n, state[k], check, lost);
       }
     }
   }
-  if (check) AddCounts(lost, s.numerics);
+  if (check) AddCounts(lost, s.extra->numerics);
 }
 
 }  // namespace kudari::internal

@@ -1,7 +1,6 @@
 // The view in which parameters are the weights to be evaluated.
 #include <utility>
 
-#include "kudari/error.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
@@ -17,15 +16,11 @@ EvaluationView::~EvaluationView() {
   *open_ = false;
 }
 
-void Optimizer::Impl::CheckNoView(std::string_view what) const {
-  if (!*view_open) return;
-  throw Error(std::string(what) +
-              ": an evaluation view is open, so the parameters are not those that are trained");
-}
-
 EvaluationView Optimizer::Evaluation() {
   Impl& impl = *impl_;
-  impl.CheckNoView("Evaluation");
+  impl.CheckBetweenSteps("Evaluation");
+  const Impl::Inside inside(impl);
+  impl.BindParameters();
   const size_t count = impl.tensor_list.size();
   // An average, or else the rule's own point, or else what is trained.
   std::vector<const float*> averages(count, nullptr);
@@ -42,14 +37,17 @@ EvaluationView Optimizer::Evaluation() {
     for (size_t k = impl.averagers.size(); averages[i] == nullptr && k-- > 0;) {
       if (impl.averager_started[k]) averages[i] = impl.averagers[k]->Evaluated(i);
     }
-    internal::Slotted& s = impl.slotted[i];
+    const internal::Slotted& s = impl.slotted[i];
     // The coefficients of the update to come; they move a copy of the tensor's memory.
-    if (by_rule(i)) impl.cohorts[s.cohort].AddAge(s.step + 1, s.memory, impl.coeff_scratch);
+    if (by_rule(i)) impl.cohorts[s.cohort].AddAge(s.step + 1, s.Memory());
+  }
+  for (internal::Cohort& c : impl.cohorts) {
+    if (c.rule.scalar.evaluate != nullptr) c.FormCoeffs();
   }
   EvaluationView view(impl.view_open);
   for (size_t i = 0; i < count; ++i) {
     const internal::Slotted& s = impl.slotted[i];
-    if (by_rule(i)) coeffs[i] = impl.cohorts[s.cohort].CoeffsAt(s.step + 1, s.memory);
+    if (by_rule(i)) coeffs[i] = impl.cohorts[s.cohort].CoeffsAt(s.step + 1, s.Memory());
     if (averages[i] == nullptr && coeffs[i] == nullptr) continue;
     const std::span<std::byte> p = internal::BytesOf(impl.tensor_list[i]);
     view.saved_.push_back({p.data(), std::vector<std::byte>(p.begin(), p.end())});
@@ -71,7 +69,6 @@ void Optimizer::Impl::Evaluate(size_t index, const float* coeffs, size_t begin, 
                                const internal::Coded& to) {
   internal::Slotted& s = slotted[index];
   const internal::Cohort& c = cohorts[s.cohort];
-  s.weights.data = tensor_list[index].param;
   internal::ForBlocks(*codecs, s, {}, internal::Access::OfEvaluation(c.rule), false,
                       static_cast<int64_t>(begin), static_cast<int64_t>(end - begin),
                       [&](int64_t at, int64_t n, float* p, const float*, float* const* state) {

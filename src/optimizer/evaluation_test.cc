@@ -159,7 +159,11 @@ TEST(EvaluationTest, NothingAdvancesWhileAViewIsOpen) {
     EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }), "Step" + why);
     EXPECT_EQ(ErrorOf([&] { optimizer.Step([](Pass) -> Evaluation { return 0.0; }); }),
               "Step" + why);
+    EXPECT_EQ(ErrorOf([&] { optimizer.StepTensor(0); }), "StepTensor" + why);
+    EXPECT_EQ(ErrorOf([&] { static_cast<void>(optimizer.State()); }), "State" + why);
     EXPECT_EQ(ErrorOf([&] { optimizer.LoadState(state); }), "LoadState" + why);
+    EXPECT_EQ(ErrorOf([&] { optimizer.Refresh(); }), "Refresh" + why);
+    EXPECT_EQ(ErrorOf([&] { optimizer.SetSchedule(0, "lr", 0.5); }), "SetSchedule" + why);
     EXPECT_EQ(ErrorOf([&] { optimizer.UpdateHessian(); }), "UpdateHessian" + why);
     EXPECT_EQ(ErrorOf([&] { static_cast<void>(optimizer.Evaluation()); }), "Evaluation" + why);
     EXPECT_EQ(optimizer.steps(), 1);

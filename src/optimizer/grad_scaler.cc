@@ -56,6 +56,7 @@ const GradScaler::Seen* GradScaler::Find(const Optimizer& optimizer) const {
   return &*at;
 }
 
+// There is room for it: the step has been taken.
 Report GradScaler::Note(const Optimizer& optimizer, const Report& report) {
   std::erase_if(seen_, [&](const Seen& s) { return s.optimizer == &optimizer; });
   seen_.push_back({&optimizer, true, report.first_nonfinite});
@@ -63,6 +64,7 @@ Report GradScaler::Note(const Optimizer& optimizer, const Report& report) {
 }
 
 Report GradScaler::Step(Optimizer& optimizer) {
+  seen_.reserve(seen_.size() + 1);
   const Seen* const unscaled = Find(optimizer);
   if (unscaled == nullptr) return Note(optimizer, optimizer.StepScaled(scale_));
   Report report{.skipped = true, .first_nonfinite = unscaled->first_nonfinite};
@@ -75,6 +77,7 @@ Report GradScaler::Step(Optimizer& optimizer, const Oracle& oracle) {
   if (Find(optimizer) != nullptr) {
     throw Error("GradScaler: the optimiser's gradients are unscaled; step without an oracle");
   }
+  seen_.reserve(seen_.size() + 1);
   const Report report = optimizer.StepScaled(scale_, oracle);
   const bool no_data = report.skipped && report.first_nonfinite.empty();
   return no_data ? report : Note(optimizer, report);

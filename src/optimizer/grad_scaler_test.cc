@@ -241,7 +241,7 @@ TEST(GradScalerTest, AnOracleWithoutDataIsNoStep) {
   Model model({{"w", {2}}});
   Optimizer optimizer(model.tensors, Sgd{});
   GradScaler scaler;
-  EXPECT_TRUE(scaler.Step(optimizer, [](Pass) -> Evaluation { return {0, 0}; }).skipped);
+  EXPECT_TRUE(scaler.Step(optimizer, [](Pass) -> Evaluation { return Evaluation::End(); }).skipped);
   EXPECT_THAT(ErrorOf([&] { scaler.Update(); }), HasSubstr("Update without a step"));
   EXPECT_FALSE(scaler.Step(optimizer, [](Pass) -> Evaluation { return 1; }).skipped);
   scaler.Update();

@@ -20,28 +20,31 @@ int64_t MemoryPlan::Total() const {
 
 namespace internal {
 
-MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s) {
+MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s,
+                          Format gradient, bool coded) {
   MemoryTraffic t = rule.Traffic(tensor.shape);
   const auto n = static_cast<size_t>(s.size);
-  const auto read = [n](const Coded& a) {
-    return static_cast<int64_t>(n * DataBytes(a.format) + MoreBytes(a.format, n));
+  const auto read = [n](Format format) {
+    return static_cast<int64_t>(n * DataBytes(format) + MoreBytes(format, n));
   };
   const auto written = read;
+  const Format weights = s.storage->weights;
+  const std::vector<Format>& slots = s.storage->slots;
   // What is done unit by unit looks at the gradient before, and clipping at the weights.
-  if (s.unit > 0) t.read += read(s.gradient) + (s.clips ? read(s.weights) : 0);
-  if (!s.coded) return t;
+  if (s.Unit() > 0) t.read += read(gradient) + (s.clips ? read(weights) : 0);
+  if (!coded) return t;
   if (rule.whole != nullptr) {
     // Copies in float32 are made and taken back.
-    const auto copied = [](const Coded& a) { return a.format != Format::kFloat32; };
-    for (const Coded& array : s.state) {
-      if (!copied(array)) continue;
-      t.read += read(array);
-      t.written += written(array);
+    const auto copied = [](Format format) { return format != Format::kFloat32; };
+    for (const Format slot : slots) {
+      if (!copied(slot)) continue;
+      t.read += read(slot);
+      t.written += written(slot);
     }
-    if (copied(s.gradient)) t.read += read(s.gradient);
-    if (copied(s.weights)) {
-      t.read += read(s.weights);
-      t.written += written(s.weights);
+    if (copied(gradient)) t.read += read(gradient);
+    if (copied(weights)) {
+      t.read += read(weights);
+      t.written += written(weights);
     }
     return t;
   }
@@ -51,11 +54,11 @@ MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slo
   const bool twice = UpdatesTwice(rule);
   const int64_t passes = rule.norms > 0 ? 2 : 1;
   if (twice) t.read += floats;
-  t.read += passes * (read(s.weights) + read(s.gradient) - 2 * floats);
-  t.written += written(s.weights) - floats;
-  for (size_t k = 0; k < s.state.size(); ++k) {
-    t.read += (twice ? 2 : 1) * (read(s.state[k]) - floats);
-    if (k < rule.StoredSlots()) t.written += written(s.state[k]) - floats;
+  t.read += passes * (read(weights) + read(gradient) - 2 * floats);
+  t.written += written(weights) - floats;
+  for (size_t k = 0; k < slots.size(); ++k) {
+    t.read += (twice ? 2 : 1) * (read(slots[k]) - floats);
+    if (k < rule.StoredSlots()) t.written += written(slots[k]) - floats;
   }
   return t;
 }
@@ -85,22 +88,21 @@ MemoryPlan Optimizer::Memory() const {
     const Tensor& tensor = impl.tensor_list[i];
     const RuleEntry& rule = impl.cohorts[impl.slotted[i].cohort].rule;
     // As after the first step.
-    Slotted s = impl.slotted[i];
-    s.gradient.format =
+    const Slotted& s = impl.slotted[i];
+    const internal::Format gradient =
         spec.accumulate > 1 ? internal::Format::kFloat32 : internal::FormatOf(tensor.GradType());
-    s.state.clear();
-    for (const internal::Format format : s.slot_formats) s.state.push_back({.format = format});
-    s.coded = internal::IsCoded(s) || impl.cohorts[s.cohort].penalize != nullptr;
+    const bool coded =
+        internal::IsCoded(*s.storage, gradient) || impl.cohorts[s.cohort].penalize != nullptr;
 
     const auto n = static_cast<size_t>(s.size);
     TensorBytes bytes{.name = tensor.name,
                       .elements = s.size,
                       .weights = s.size * Bytes(tensor.dtype),
                       .gradient = s.size * Bytes(tensor.GradType()),
-                      .master = static_cast<int64_t>(internal::MoreBytes(s.weights.format, n))};
-    for (size_t k = 0; k < s.slot_sizes.size(); ++k) {
-      const auto size = static_cast<size_t>(s.slot_sizes[k]);
-      const internal::Format format = s.slot_formats[k];
+                      .master = static_cast<int64_t>(internal::MoreBytes(s.storage->weights, n))};
+    for (size_t k = 0; k < s.storage->slots.size(); ++k) {
+      const size_t size = s.SlotSize(k);
+      const internal::Format format = s.storage->slots[k];
       bytes.state.emplace_back(rule.slots[k],
                                static_cast<int64_t>(size * internal::DataBytes(format) +
                                                     internal::MoreBytes(format, size)));
@@ -109,15 +111,15 @@ MemoryPlan Optimizer::Memory() const {
     plan.source += SourceBytes(spec, bytes);
     plan.tensors.push_back(std::move(bytes));
 
-    const MemoryTraffic traffic = internal::StepTraffic(rule, tensor, s);
+    const MemoryTraffic traffic = internal::StepTraffic(rule, tensor, s, gradient, coded);
     plan.bytes_read += traffic.read;
     plan.bytes_written += traffic.written;
     if (!impl.scales.empty() || spec.measure_norm || spec.nonfinite != NonFinite::kPropagate) {
-      plan.bytes_read += s.size * static_cast<int64_t>(internal::DataBytes(s.gradient.format));
+      plan.bytes_read += s.size * static_cast<int64_t>(internal::DataBytes(gradient));
     }
     if (rule.whole != nullptr && s.size > 0) {
       int64_t& most = s.size <= internal::kSideBySide ? small : largest;
-      most = std::max(most, rule.whole->ScratchSize(tensor.shape) + impl.CopiedSize(s));
+      most = std::max(most, rule.whole->ScratchSize(tensor.shape) + impl.CopiedSize(s, gradient));
     }
   }
   constexpr auto kFloat = static_cast<int64_t>(sizeof(float));

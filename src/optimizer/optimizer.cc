@@ -1,7 +1,9 @@
 #include "kudari/optimizer.h"
 
 #include <algorithm>
-#include <set>
+#include <functional>
+#include <unordered_set>
+#include <utility>
 
 #include "averagers/averagers.h"
 #include "core/nearest.h"
@@ -15,7 +17,7 @@
 namespace kudari {
 namespace {
 
-void CheckTensor(const Tensor& t, std::set<std::string>& names) {
+void CheckTensor(const Tensor& t, std::unordered_set<std::string_view>& names) {
   if (t.name.empty()) throw Error("a tensor has an empty name");
   if (!names.insert(t.name).second) throw Error("tensor name \"" + t.name + "\" stands twice");
   int64_t size = 1;
@@ -28,7 +30,6 @@ void CheckTensor(const Tensor& t, std::set<std::string>& names) {
       throw Error("tensor \"" + t.name + "\": its shape has more than 2^63 elements");
     }
   }
-  if (t.param == nullptr && size > 0) throw Error("tensor \"" + t.name + "\": param is null");
 }
 
 bool Contains(const std::vector<TensorClass>& classes, TensorClass c) {
@@ -73,22 +74,34 @@ using internal::kFallbackGroup;
 using internal::kNoGroup;
 using internal::Slotted;
 
+/// What AddTensor knows of the tensors before.
+struct Optimizer::Impl::Building {
+  const Registry& registry;
+  std::vector<bool> matched;  // groups that match a tensor
+  std::map<std::pair<int, TensorClass>, uint32_t> cohorts;
+};
+
 Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_spec,
                       const Registry& registry)
     : tensor_list(std::move(the_tensors)),
       spec(Complete(the_spec, registry)),
       kernels(&internal::Kernels()),
       codecs(&internal::CodecsFor(kernels->target)) {
-  std::set<std::string> names;
+  std::unordered_set<std::string_view> names;
+  names.reserve(tensor_list.size());
   for (const Tensor& t : tensor_list) CheckTensor(t, names);
-  std::vector<bool> matched(spec.groups.size());
-  for (const Tensor& t : tensor_list) AddTensor(t, matched, registry);
-  for (size_t i = 0; i < matched.size(); ++i) {
+  Building building{registry, std::vector<bool>(spec.groups.size()), {}};
+  slotted.reserve(tensor_list.size());
+  for (const Tensor& t : tensor_list) AddTensor(t, building);
+  for (size_t i = 0; i < building.matched.size(); ++i) {
     const std::string& match = spec.groups[i].match;
-    if (matched[i] || match == "*") continue;
+    if (building.matched[i] || match == "*") continue;
+    std::vector<std::string> known(names.begin(), names.end());
+    std::sort(known.begin(), known.end());
     throw Error("group " + std::to_string(i) + " (match = \"" + match + "\") matches no tensor" +
-                internal::Suggest(match, std::vector<std::string>(names.begin(), names.end())));
+                internal::Suggest(match, known));
   }
+  BindParameters();
   CheckSlotNames();
   MakeSource();
   if (spec.clip_norm) {
@@ -111,9 +124,8 @@ void Optimizer::Impl::MakeSource() {
   }
 }
 
-/// Finds how a tensor is treated; `matched` notes the groups that match it.
-void Optimizer::Impl::AddTensor(const Tensor& t, std::vector<bool>& matched,
-                                const Registry& registry) {
+/// Finds how a tensor is treated.
+void Optimizer::Impl::AddTensor(const Tensor& t, Building& building) {
   TensorClass tensor_class = t.tensor_class.value_or(Classify(t.name, t.shape));
   for (const auto& [match, c] : spec.classes) {
     if (Glob(match, t.name)) tensor_class = c;
@@ -128,41 +140,46 @@ void Optimizer::Impl::AddTensor(const Tensor& t, std::vector<bool>& matched,
     if (!g.classes.empty() && !Contains(g.classes, tensor_class)) continue;
     if (!Glob(g.match, t.name)) continue;
     group = static_cast<int>(i);
-    matched[i] = true;
+    building.matched[i] = true;
   }
   if (group == kNoGroup && spec.rule.empty()) {
     throw Error("tensor \"" + t.name +
                 "\" has no rule: it is in no group, and the spec's own rule is missing");
   }
-  Slotted s{.cohort = CohortOf(group, tensor_class, registry),
+  Slotted s{.cohort = CohortOf(group, tensor_class, building),
             .tensor_class = tensor_class,
+            .storage = nullptr,
             .size = t.Size(),
-            .slot_sizes = {},
-            .slot_formats = {},
             .clips = spec.agc.has_value(),
             .centralizes = spec.centralize && t.shape.size() > 1 && UnitSize(t.shape) > 1};
-  for (const std::string& match : spec.agc ? spec.agc->exclude : std::vector<std::string>()) {
-    if (Glob(match, t.name)) s.clips = false;
+  if (spec.agc) {
+    for (const std::string& match : spec.agc->exclude) s.clips = s.clips && !Glob(match, t.name);
   }
-  if ((s.clips || s.centralizes) && s.size > 0) s.unit = UnitSize(t.shape);
+  const int64_t unit = (s.clips || s.centralizes) && s.size > 0 ? UnitSize(t.shape) : 0;
   Cohort& c = cohorts[s.cohort];
   ++c.users;
-  if (c.rule.whole == nullptr) {
-    s.slot_sizes.assign(c.rule.slots.size(), s.size);
-  } else {
+  std::vector<int64_t> sizes;
+  if (c.rule.whole != nullptr) {
     try {
-      s.slot_sizes = c.rule.whole->SlotSizes(c.values.data(), t.shape);
+      sizes = c.rule.whole->SlotSizes(c.values.data(), t.shape);
     } catch (const Error& e) {
       throw Error(c.rule.name + ": tensor \"" + t.name + "\" " + e.what());
     }
   }
-  ChooseFormats(t, s);
-  for (size_t k = 0; k < c.rule.memory.size(); ++k) s.memory[k] = c.rule.memory[k].second;
+  s.storage = StorageOf(t, s, std::move(sizes));
+  if (unit > 0 || c.rule.norms > 0 || !c.rule.memory.empty() || spec.precision.check ||
+      spec.precision.rounding == Rounding::kStochastic) {
+    s.extra = std::make_unique<internal::Extra>(internal::Extra{.unit = unit});
+    for (size_t k = 0; k < c.rule.memory.size(); ++k) {
+      s.extra->memory[k] = c.rule.memory[k].second;
+    }
+  }
   slotted.push_back(std::move(s));
 }
 
-/// How the weights and the state of a tensor are stored.
-void Optimizer::Impl::ChooseFormats(const Tensor& t, Slotted& s) const {
+/// How the weights and the state of a tensor are stored; `sizes` as in Storage.
+const internal::Storage* Optimizer::Impl::StorageOf(const Tensor& t, const Slotted& s,
+                                                    std::vector<int64_t> sizes) {
   using internal::Format;
   const Precision& precision = spec.precision;
   const bool random = precision.rounding == Rounding::kStochastic;
@@ -184,44 +201,44 @@ void Optimizer::Impl::ChooseFormats(const Tensor& t, Slotted& s) const {
            : master == Master::kSplit16 ? Format::kSplit16
                                         : Format::kKahan;
   };
-  s.weights.format = weights();
   const RuleEntry& rule = cohorts[s.cohort].rule;
-  for (size_t k = 0; k < rule.slots.size(); ++k) {
+  const auto slot = [&](size_t k) {
     const auto named = precision.slots.find(rule.slots[k]);
     StateFormat format = named == precision.slots.end() ? precision.state : named->second;
     const bool eight = format != StateFormat::kFloat32 && format != StateFormat::kBFloat16;
-    const bool stays = s.size < Precision::kSmallestCoded || rule.slot_kinds[k] == SlotKind::kExact;
-    if (s.slot_sizes[k] != s.size || Contains(precision.exclude, s.tensor_class) ||
+    const SlotKind kind = rule.slot_kinds[k];
+    const bool stays =
+        s.size < Precision::kSmallestCoded || kind == SlotKind::kExact || kind == SlotKind::kOffset;
+    if ((!sizes.empty() && sizes[k] != s.size) || Contains(precision.exclude, s.tensor_class) ||
         (eight && stays)) {
       format = StateFormat::kFloat32;
     }
-    const bool square = rule.slot_kinds[k] == SlotKind::kSquare;
+    const bool square = kind == SlotKind::kSquare;
     switch (format) {
       case StateFormat::kFloat32:
-        s.slot_formats.push_back(Format::kFloat32);
-        break;
+        return Format::kFloat32;
       case StateFormat::kBFloat16:
-        s.slot_formats.push_back(random ? Format::kBFloat16Random : Format::kBFloat16);
-        break;
+        return random ? Format::kBFloat16Random : Format::kBFloat16;
       case StateFormat::kLinear8:
-        s.slot_formats.push_back(square ? Format::kRoot8 : Format::kLinear8);
-        break;
+        return square ? Format::kRoot8 : Format::kLinear8;
       case StateFormat::kSoftsign8:
-        s.slot_formats.push_back(square ? Format::kRoot8 : Format::kSoftsign8);
-        break;
+        return square ? Format::kRoot8 : Format::kSoftsign8;
       case StateFormat::kDynamic8:
-        s.slot_formats.push_back(square ? Format::kDynamicUnsigned8 : Format::kDynamic8);
-        break;
+        return square ? Format::kDynamicUnsigned8 : Format::kDynamic8;
     }
-  }
+    return Format::kFloat32;
+  };
+  internal::Storage storage{.weights = weights()};
+  for (size_t k = 0; k < rule.slots.size(); ++k) storage.slots.push_back(slot(k));
+  storage.sizes = std::move(sizes);
+  return &*storages.insert(std::move(storage)).first;
 }
 
 /// Throws Error if a name in precision.slots is of no rule that a tensor has.
 void Optimizer::Impl::CheckSlotNames() const {
   std::vector<std::string> known;
-  for (const Slotted& s : slotted) {
-    const auto& slots = cohorts[s.cohort].rule.slots;
-    known.insert(known.end(), slots.begin(), slots.end());
+  for (const Cohort& c : cohorts) {
+    known.insert(known.end(), c.rule.slots.begin(), c.rule.slots.end());
   }
   for (const auto& [name, format] : spec.precision.slots) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
@@ -231,7 +248,9 @@ void Optimizer::Impl::CheckSlotNames() const {
 }
 
 /// The cohort of a group's tensors of a class; made when it is first needed.
-size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Registry& registry) {
+uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, Building& building) {
+  const auto known = building.cohorts.find({group, tensor_class});
+  if (known != building.cohorts.end()) return known->second;
   const std::string* rule = &spec.rule;
   const Options* options = &spec.options;
   std::optional<Schedule> l1 = spec.l1, l2 = spec.l2;
@@ -245,7 +264,7 @@ size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Regi
     if (g.l1) l1 = g.l1;
     if (g.l2) l2 = g.l2;
   }
-  Cohort cohort{.rule = registry.Find(*rule),
+  Cohort cohort{.rule = building.registry.Find(*rule),
                 .group = group,
                 .adapts = true,
                 .kernels = {},
@@ -281,20 +300,30 @@ size_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, const Regi
   for (size_t i = 0; i < cohort.schedules.size(); ++i) cohort.SetValue(i, cohort.schedules[i](0));
   cohort.l1_now = static_cast<float>(cohort.l1(0));
   cohort.l2_now = static_cast<float>(cohort.l2(0));
-  return AddCohort(std::move(cohort));
+  const uint32_t index = AddCohort(std::move(cohort));
+  building.cohorts.emplace(std::pair(group, tensor_class), index);
+  return index;
 }
 
-/// The index of a cohort, which is added unless there is one like it.
-size_t Optimizer::Impl::AddCohort(Cohort cohort) {
-  for (size_t i = 0; i < cohorts.size(); ++i) {
-    const Cohort& c = cohorts[i];
-    if (c.group == cohort.group && c.schedules == cohort.schedules && c.adapts == cohort.adapts &&
-        c.l1 == cohort.l1 && c.l2 == cohort.l2) {
-      return i;
+/// The index of a cohort, which takes the place of one without users or is added, unless there is
+/// one like it.
+uint32_t Optimizer::Impl::AddCohort(Cohort cohort) {
+  const auto same = [&cohort](const Cohort& c) {
+    return c.group == cohort.group && c.schedules == cohort.schedules &&
+           c.adapts == cohort.adapts && c.base_lr == cohort.base_lr && c.l1 == cohort.l1 &&
+           c.l2 == cohort.l2;
+  };
+  auto at = std::find_if(cohorts.begin(), cohorts.end(), same);
+  if (at == cohorts.end()) {
+    at = std::find_if(cohorts.begin(), cohorts.end(), [](const Cohort& c) { return c.users == 0; });
+    if (at == cohorts.end()) {
+      cohorts.push_back(std::move(cohort));
+      at = cohorts.end() - 1;
+    } else {
+      *at = std::move(cohort);
     }
   }
-  cohorts.push_back(std::move(cohort));
-  return cohorts.size() - 1;
+  return static_cast<uint32_t>(at - cohorts.begin());
 }
 
 void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
@@ -309,18 +338,20 @@ void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const S
   if (spec.decay == Decay::kIndependent) CheckDecoupled(cohort);
   if (cohort.rule.whole != nullptr &&
       cohort.rule.whole->SlotSizes(cohort.values.data(), tensor_list[index].shape) !=
-          s.slot_sizes) {
+          s.storage->sizes) {
     throw Error("SetSchedule: " + cohort.rule.name + ": " + o.name +
                 " decides about the size of the state");
   }
   cohort.SetConstant();
   cohort.users = 0;
+  const uint32_t to = AddCohort(std::move(cohort));
   --cohorts[s.cohort].users;
-  s.cohort = AddCohort(std::move(cohort));
-  ++cohorts[s.cohort].users;
+  s.cohort = to;
+  ++cohorts[to].users;
 }
 
 void Optimizer::Impl::AddAverager(std::unique_ptr<Averager> averager) {
+  averager_started.reserve(averagers.size() + 1);
   averagers.push_back(std::move(averager));
   averager_started.push_back(false);
 }
@@ -333,6 +364,24 @@ void Optimizer::Impl::StartAveragers() {
   }
 }
 
+void Optimizer::Impl::Refresh() {
+  CheckBetweenSteps("Refresh");
+  const Inside refresh(*this);
+  BindParameters();
+  for (Slotted& s : slotted) {
+    if (!s.has_state) continue;
+    const auto& kinds = cohorts[s.cohort].rule.slot_kinds;
+    for (size_t k = 0; k < kinds.size(); ++k) {
+      if (kinds[k] == SlotKind::kOffset) ClearSlot(s, k);
+    }
+    StartMaster(s);
+  }
+  for (size_t i = 0; i < averagers.size(); ++i) {
+    if (averager_started[i]) averagers[i]->Refresh(*this);
+  }
+  source->Refresh();
+}
+
 std::string_view Optimizer::Impl::Rule(size_t index) const {
   return cohorts[slotted[index].cohort].rule.name;
 }
@@ -342,15 +391,15 @@ size_t Optimizer::Impl::SlotSize(size_t index, std::string_view slot) const {
   const auto& slots = cohorts[s.cohort].rule.slots;
   const auto at = std::find(slots.begin(), slots.end(), slot);
   if (at == slots.end() || !s.has_state) return 0;
-  return static_cast<size_t>(s.slot_sizes[static_cast<size_t>(at - slots.begin())]);
+  return s.SlotSize(static_cast<size_t>(at - slots.begin()));
 }
 
 /// A slot that there is.
-const internal::Coded& Optimizer::Impl::SlotNamed(size_t index, std::string_view slot) const {
+internal::Coded Optimizer::Impl::SlotNamed(size_t index, std::string_view slot) const {
   const Slotted& s = slotted[index];
   const auto& slots = cohorts[s.cohort].rule.slots;
   const auto at = std::find(slots.begin(), slots.end(), slot);
-  return s.state[static_cast<size_t>(at - slots.begin())];
+  return s.State(static_cast<size_t>(at - slots.begin()));
 }
 
 void Optimizer::Impl::LoadSlot(size_t index, std::string_view slot, size_t begin,
@@ -366,7 +415,7 @@ void Optimizer::Impl::StoreSlot(size_t index, std::string_view slot, size_t begi
 
 /// The weights where the tensor says they are now; without a master as long as there is no state.
 internal::Coded Optimizer::Impl::WeightsNow(size_t index) const {
-  internal::Coded weights = slotted[index].weights;
+  internal::Coded weights = slotted[index].Weights();
   weights.data = tensor_list[index].param;
   return internal::Nearest(slotted[index].has_state ? weights : internal::Visible(weights));
 }
@@ -393,10 +442,10 @@ double Optimizer::Impl::Value(size_t index, std::string_view option) const {
 
 void Optimizer::Impl::ResetState(size_t index) {
   Slotted& s = slotted[index];
-  for (size_t k = 0; k < s.state.size(); ++k) ClearSlot(s, k);
+  for (size_t k = 0; k < s.Slots(); ++k) ClearSlot(s, k);
   s.step = 0;
   const auto& memory = cohorts[s.cohort].rule.memory;
-  for (size_t k = 0; k < memory.size(); ++k) s.memory[k] = memory[k].second;
+  for (size_t k = 0; k < memory.size(); ++k) s.extra->memory[k] = memory[k].second;
 }
 
 Optimizer::Optimizer(std::vector<Tensor> tensors, const OptimizerSpec& spec,
@@ -414,11 +463,49 @@ double CheckLossScale(double loss_scale) {
   return loss_scale;
 }
 
+/// Lets the user's oracle be called, and looks at what it gives.
+class CheckedOracle {
+ public:
+  explicit CheckedOracle(const Oracle& oracle) : oracle_(oracle) {}
+  Evaluation operator()(Pass pass) {
+    ++calls_;
+    const Evaluation e = oracle_(pass);
+    if (!(e.samples >= 0 && e.samples < kInfinity)) {
+      throw Error("oracle: call " + std::to_string(calls_) + " of the step gave samples = " +
+                  internal::NumberText(e.samples) + ", which is outside [0, inf)");
+    }
+    return e;
+  }
+
+ private:
+  const Oracle& oracle_;
+  int64_t calls_ = 0;
+};
+
 }  // namespace
+
+void Optimizer::Impl::CheckNotInside(std::string_view what) const {
+  if (!inside) return;
+  throw Error(std::string(what) +
+              ": called from within a step, by its oracle, a stage or a pool of threads");
+}
+
+void Optimizer::Impl::CheckNoView(std::string_view what) const {
+  if (!*view_open) return;
+  throw Error(std::string(what) +
+              ": an evaluation view is open, so the parameters are not those that are trained");
+}
 
 void Optimizer::Impl::CheckNotReleased(std::string_view what) const {
   if (released.empty()) return;
   throw Error(std::string(what) + ": StepTensor has begun a step; call FinishStep first");
+}
+
+/// Throws Error unless the parameters are those that are trained, of a whole number of steps.
+void Optimizer::Impl::CheckBetweenSteps(std::string_view what) const {
+  CheckNotInside(what);
+  CheckNoView(what);
+  CheckNotReleased(what);
 }
 
 Report Optimizer::Impl::Step(std::optional<double> loss_scale) {
@@ -427,19 +514,21 @@ Report Optimizer::Impl::Step(std::optional<double> loss_scale) {
                                      : "source = \"" + spec.source + "\"") +
                 " needs Step with an oracle that makes each gradient");
   }
-  CheckNoView("Step");
-  CheckNotReleased("Step");
+  CheckBetweenSteps("Step");
+  const Inside step(*this);
+  loss_scale_ = loss_scale.value_or(1);
   return Apply({}, loss_scale);
 }
 
 Report Optimizer::Impl::Step(std::optional<double> loss_scale, const Oracle& oracle) {
-  CheckNoView("Step");
-  CheckNotReleased("Step");
-  StartAveragers();
+  CheckBetweenSteps("Step");
+  const Inside step(*this);
+  BindParameters();  // sources change them
   loss_scale_ = loss_scale.value_or(1);
-  const Gradient gradient = source->Compute(*this, oracle);
+  CheckedOracle checked(oracle);
+  const Gradient gradient = source->Compute(*this, std::ref(checked));
   if (gradient.samples == 0) {
-    return {.loss = gradient.loss, .loss_scale = loss_scale.value_or(1), .skipped = true};
+    return {.loss_scale = loss_scale.value_or(1), .skipped = true};
   }
   return Apply(gradient, loss_scale);
 }
@@ -457,9 +546,11 @@ Report Optimizer::StepTensor(size_t index, std::optional<double> norm) {
 void Optimizer::CheckStepTensor() const { impl_->CheckStepTensor(false); }
 double Optimizer::GradientSquares(size_t index) const { return impl_->GradientSquares(index); }
 void Optimizer::FinishStep() { impl_->FinishStep(); }
+void Optimizer::Refresh() { impl_->Refresh(); }
 
 void Optimizer::UpdateHessian(std::span<const float* const> estimates) {
-  impl_->CheckNoView("UpdateHessian");
+  impl_->CheckBetweenSteps("UpdateHessian");
+  const Impl::Inside inside(*impl_);
   impl_->UpdateHessian(estimates);
 }
 
@@ -496,23 +587,27 @@ const Schedule& Optimizer::ScheduleOf(size_t index, std::string_view option) con
 }
 
 void Optimizer::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
-  impl_->CheckNoView("SetSchedule");
-  impl_->CheckNotReleased("SetSchedule");
+  impl_->CheckBetweenSteps("SetSchedule");
   impl_->SetSchedule(index, option, schedule);
 }
 
 void Optimizer::SetSource(std::unique_ptr<Source> source) {
   if (source == nullptr) throw Error("the source is null");
+  impl_->CheckNotInside("SetSource");
   impl_->source = std::move(source);
 }
 
 void Optimizer::AddScale(std::unique_ptr<Scale> scale) {
   if (scale == nullptr) throw Error("the scale is null");
+  impl_->CheckNotInside("AddScale");
+  impl_->CheckNotReleased("AddScale");
   impl_->scales.push_back(std::move(scale));
 }
 
 void Optimizer::AddAverager(std::unique_ptr<Averager> averager) {
   if (averager == nullptr) throw Error("the averager is null");
+  impl_->CheckNotInside("AddAverager");
+  impl_->CheckNotReleased("AddAverager");
   impl_->AddAverager(std::move(averager));
 }
 
@@ -520,8 +615,9 @@ void Optimizer::SetParallel(Parallel parallel) {
   if (parallel.threads < 0) {
     throw Error("threads = " + std::to_string(parallel.threads) + " is outside [0, ...]");
   }
+  impl_->CheckNotInside("SetParallel");
   impl_->parallel_ = std::move(parallel);
-  impl_->active.clear();  // scratch memory is one a worker
+  impl_->divided = false;  // scratch memory is one a worker
 }
 
 std::string_view KernelTarget() { return internal::Kernels().target; }

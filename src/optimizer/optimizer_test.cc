@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <functional>
 
 #include "kudari/kudari.h"
 #include "tests/support/allocations.h"
@@ -278,6 +279,26 @@ struct CountingAverager : Averager {
   std::vector<int64_t>* steps;
 };
 
+TEST(OptimizerTest, StagesSeeTheLossScaleOfTheStepBeingTaken) {
+  struct Seeing : CountingAverager {
+    Seeing(std::vector<int64_t>* steps, std::vector<double>* scales)
+        : CountingAverager(steps), scales(scales) {}
+    void After(Engine& engine) override { scales->push_back(engine.loss_scale()); }
+    std::vector<double>* scales;
+  };
+  Model model({{"w", {3}}});
+  Optimizer optimizer(model.tensors, Sgd{});
+  std::vector<int64_t> steps;
+  std::vector<double> scales;
+  optimizer.AddAverager(std::make_unique<Seeing>(&steps, &scales));
+  const Oracle oracle = [](Pass) -> Evaluation { return 1.0; };
+  optimizer.StepScaled(8, oracle);
+  optimizer.Step();
+  optimizer.StepScaled(4);
+  optimizer.Step(oracle);
+  EXPECT_EQ(scales, (std::vector<double>{8, 1, 4, 1}));
+}
+
 TEST(OptimizerTest, NonFinitePolicies) {
   for (const float bad : {INFINITY, -INFINITY, NAN}) {
     for (const NonFinite policy : {NonFinite::kPropagate, NonFinite::kSkip, NonFinite::kError}) {
@@ -389,6 +410,81 @@ TEST(OptimizerTest, StepsAllocateNothingAfterTheFirst) {
   }
 }
 
+TEST(OptimizerTest, TensorsHaveNoAllocationsOfTheirOwn) {
+  const auto live_after = [](int tensors, const OptimizerSpec& spec) {
+    std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+    for (int i = 0; i < tensors; ++i) shapes.push_back({"w" + std::to_string(i), {1 + i % 20}});
+    Model model(shapes);
+    const int64_t before = testing::LiveAllocations();
+    Optimizer optimizer(std::move(model.tensors), spec);
+    optimizer.Step();
+    return testing::LiveAllocations() - before;
+  };
+  OptimizerSpec spec = AdamW{};
+  EXPECT_EQ(live_after(1000, spec), live_after(100, spec));
+  spec.clip_norm = 1.0;
+  spec.nonfinite = NonFinite::kSkip;
+  EXPECT_EQ(live_after(1000, spec), live_after(100, spec));
+}
+
+TEST(OptimizerTest, SchedulesThatAreReplacedLeaveNothing) {
+  // A learning rate in a closed loop: another one for some tensor before each step.
+  Model model({{"a", {3}}, {"b", {2}}, {"c", {4}}}), alone({{"a", {3}}, {"b", {2}}, {"c", {4}}});
+  Optimizer optimizer(model.tensors, AdamW{});
+  std::vector<Optimizer> each;
+  for (const Tensor& t : alone.tensors) each.emplace_back(std::vector<Tensor>{t}, AdamW{});
+  const auto run = [&](int from, int to) {
+    for (int step = from; step < to; ++step) {
+      const Schedule lr = 1e-3 + 1e-6 * step;
+      const auto i = static_cast<size_t>(step % 3);
+      optimizer.SetSchedule(i, "lr", lr);
+      each[i].SetSchedule(0, "lr", lr);
+      optimizer.Step();
+      for (Optimizer& one : each) one.Step();
+      EXPECT_EQ(model.params, alone.params);
+    }
+  };
+  run(0, 10);
+  const int64_t live = testing::LiveAllocations();
+  run(10, 1010);
+  EXPECT_LT(testing::LiveAllocations(), live + 20);  // fewer than one cohort has
+}
+
+TEST(OptimizerTest, TensorsOfManyAgesStepAsIfAlone) {
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+  for (int i = 0; i < 40; ++i) shapes.push_back({"w" + std::to_string(i), {3}});
+  for (const std::string rule : {"adamw", "nadam", "lamb"}) {
+    Model together(shapes), alone(shapes);
+    Optimizer all(together.tensors, OptimizerSpec(rule));
+    std::vector<Optimizer> each;
+    for (const Tensor& t : alone.tensors) {
+      each.emplace_back(std::vector<Tensor>{t}, OptimizerSpec(rule));
+    }
+    for (size_t step = 0; step < 6; ++step) {
+      for (size_t i = 0; i < each.size(); ++i) {
+        // Orders of ages that neither rise nor fall along the tensors.
+        const bool steps = (i * 7 + step * 3) % (i % 5 + 1) == 0;
+        all.tensors()[i].grad = steps ? together.grads[i].data() : nullptr;
+        if (steps) each[i].Step();
+      }
+      all.Step();
+      EXPECT_EQ(together.params, alone.params) << rule << step;
+    }
+  }
+}
+
+TEST(OptimizerTest, AClipThatLeavesItsRangeIsNamed) {
+  Model model({{"w", {3}}});
+  OptimizerSpec spec = Sgd{};
+  spec.agc = AdaptiveClip{.clip = ParseSchedule("then(0.5, 1, -1)")};
+  Optimizer optimizer(model.tensors, spec);
+  optimizer.Step();
+  const auto before = model.params;
+  EXPECT_THAT(ErrorOf([&] { optimizer.Step(); }), HasSubstr("agc.clip at step 1 = -1 is outside"));
+  EXPECT_EQ(model.params, before);
+  EXPECT_EQ(optimizer.State().tensors[0].step, 1);
+}
+
 TEST(OptimizerTest, TheOracleIsCalledOnceWithThePlainPass) {
   Model model({{"w", {4}}});
   Optimizer optimizer(model.tensors, Sgd{});
@@ -412,6 +508,153 @@ TEST(OptimizerTest, WhatTheOracleThrowsChangesNothing) {
                std::runtime_error);
   EXPECT_EQ(model.params, params);
   EXPECT_EQ(optimizer.steps(), 1);
+}
+
+TEST(OptimizerTest, AStepWithoutAnyGradientIsAnErrorThatChangesNothing) {
+  Model model({{"a", {3}}, {"b", {2}}});
+  OptimizerSpec spec("sgd", {{"lr", ParseSchedule("linear(4)")}});
+  spec.ema = EmaSpec{};
+  Optimizer optimizer(model.tensors, spec);
+  optimizer.Step();
+  const OptimizerState before = optimizer.State();
+  for (Tensor& t : optimizer.tensors()) t.grad = nullptr;
+  const std::string why = "Step: no tensor has a gradient; call backward first";
+  EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }), why);
+  EXPECT_EQ(ErrorOf([&] { optimizer.StepScaled(8); }), why);
+  EXPECT_EQ(ErrorOf([&] { optimizer.Step([](Pass) -> Evaluation { return 1.0; }); }), why);
+  EXPECT_EQ(ErrorOf([&] { optimizer.StepScaled(8, [](Pass) -> Evaluation { return 1.0; }); }), why);
+  EXPECT_EQ(optimizer.steps(), 1);
+  EXPECT_EQ(optimizer.State().averagers, before.averagers);
+  EXPECT_EQ(optimizer.Value(0, "lr"), 0.75);
+  optimizer.tensors()[1].grad = model.grads[1].data();
+  optimizer.Step();
+  EXPECT_EQ(optimizer.State().tensors[0].step, 1);
+  EXPECT_EQ(optimizer.State().tensors[1].step, 2);
+}
+
+TEST(OptimizerTest, NothingThatChangesItCanBeCalledFromWithinAStep) {
+  struct Meddling : Averager {
+    explicit Meddling(std::function<void()> f) : f(std::move(f)) {}
+    void Start(Engine& /*engine*/) override {}
+    void After(Engine& /*engine*/) override { f(); }
+    const float* Evaluated(size_t /*index*/) const override { return nullptr; }
+    std::map<std::string, std::vector<float>> State(const Engine& /*engine*/) const override {
+      return {};
+    }
+    void LoadState(const Engine& /*engine*/,
+                   const std::map<std::string, std::vector<float>>& /*state*/) override {}
+    std::function<void()> f;
+  };
+  Model model({{"a", {3}}, {"b", {2}}}), alone = model;
+  for (size_t i = 0; i < 2; ++i) {
+    alone.tensors[i].param = alone.params[i].data();
+    alone.tensors[i].grad = alone.grads[i].data();
+  }
+  Optimizer optimizer(model.tensors, Sophia{}), expected(alone.tensors, Sophia{});
+  optimizer.Step();
+  expected.Step();
+  const OptimizerState state = optimizer.State();
+  const Oracle plain = [](Pass) -> Evaluation { return 1.0; };
+  const std::vector<std::pair<std::string, std::function<void()>>> calls = {
+      {"Step", [&] { optimizer.Step(); }},
+      {"Step", [&] { optimizer.Step(plain); }},
+      {"Step", [&] { optimizer.StepScaled(2); }},
+      {"StepTensor", [&] { optimizer.StepTensor(0); }},
+      {"FinishStep", [&] { optimizer.FinishStep(); }},
+      {"UpdateHessian", [&] { optimizer.UpdateHessian(); }},
+      {"Evaluation", [&] { static_cast<void>(optimizer.Evaluation()); }},
+      {"State", [&] { static_cast<void>(optimizer.State()); }},
+      {"LoadState", [&] { optimizer.LoadState(state); }},
+      {"Refresh", [&] { optimizer.Refresh(); }},
+      {"SetSchedule", [&] { optimizer.SetSchedule(0, "lr", 0.5); }},
+      {"SetSource", [&] { optimizer.SetSource(std::make_unique<PlainSource>()); }},
+      {"AddScale", [&] { optimizer.AddScale(std::make_unique<ClipNorm>(1.0)); }},
+      {"AddAverager", [&] { optimizer.AddAverager(std::make_unique<Ema>()); }},
+      {"SetParallel", [&] { optimizer.SetParallel({.threads = 1}); }},
+  };
+  int meddled = 0;
+  const auto meddle = [&] {
+    for (const auto& [name, call] : calls) {
+      EXPECT_EQ(ErrorOf(call),
+                name + ": called from within a step, by its oracle, a stage or a pool of threads");
+    }
+    ++meddled;
+  };
+  optimizer.AddAverager(std::make_unique<Meddling>(meddle));
+  optimizer.Step([&](Pass) -> Evaluation {
+    meddle();
+    EXPECT_EQ(optimizer.steps(), 1);  // looking is allowed
+    EXPECT_EQ(optimizer.Plan().size(), 2U);
+    return 1.0;
+  });
+  expected.Step();
+  EXPECT_EQ(meddled, 2);
+  EXPECT_EQ(model.params, alone.params);
+  // Also a step that an oracle ended.
+  EXPECT_THROW(optimizer.Step([](Pass) -> Evaluation { throw std::runtime_error("no"); }),
+               std::runtime_error);
+  optimizer.Step();
+  expected.Step();
+  EXPECT_EQ(model.params, alone.params);
+}
+
+TEST(OptimizerTest, ParametersThatOverlapAreNamed) {
+  std::vector<float> w(10), g(10, 1);
+  std::vector<uint16_t> halves(8);
+  const auto tensor = [&](const std::string& name, float* param, int64_t size) {
+    return Tensor{.name = name, .shape = {size}, .param = param, .grad = g.data()};
+  };
+  const auto error = [&](const std::vector<Tensor>& tensors) {
+    return ErrorOf([&] { Optimizer(tensors, Sgd{}); });
+  };
+  float* const p = w.data();
+  const std::string tied = "; a parameter that has two names is given once";
+  EXPECT_EQ(error({tensor("embed", p, 4), tensor("head", p, 4)}),
+            "tensors \"embed\" and \"head\" overlap in memory" + tied);
+  EXPECT_THAT(error({tensor("c", p + 5, 5), tensor("a", p, 3), tensor("b", p + 2, 3)}),
+              HasSubstr("tensors \"a\" and \"b\" overlap"));
+  EXPECT_EQ(error({tensor("b", p + 3, 7), tensor("a", p, 3)}), "no error");
+  Tensor half{.name = "half", .shape = {8}, .dtype = DType::kBFloat16, .param = halves.data()};
+  Tensor next = half;
+  next.name = "next";
+  next.shape = {2};
+  next.param = halves.data() + 7;
+  EXPECT_THAT(error({half, next}), HasSubstr("tensors \"half\" and \"next\" overlap"));
+  half.shape = {7};
+  next.shape = {1};
+  EXPECT_EQ(error({half, next}), "no error");
+  // Nothing is in an empty tensor.
+  EXPECT_EQ(error({tensor("a", p, 10), tensor("none", p + 3, 0), tensor("null", nullptr, 0)}),
+            "no error");
+}
+
+TEST(OptimizerTest, ParametersThatComeToOverlapAreNamedAndNothingIsChanged) {
+  std::vector<float> a(4), b(4), g(4, 1);
+  Optimizer optimizer({{.name = "a", .shape = {4}, .param = a.data(), .grad = g.data()},
+                       {.name = "b", .shape = {4}, .param = b.data(), .grad = g.data()}},
+                      Sgd{.lr = 1});
+  optimizer.Step();
+  const std::vector<float> before = a;
+  optimizer.tensors()[1].param = a.data();
+  const auto steps = {std::function<void()>([&] { optimizer.Step(); }), std::function<void()>([&] {
+                        optimizer.Step([](Pass) -> Evaluation { return 1.0; });
+                      }),
+                      std::function<void()>([&] { optimizer.StepTensor(1); }),
+                      std::function<void()>([&] { static_cast<void>(optimizer.Evaluation()); })};
+  for (int twice = 0; twice < 2; ++twice) {
+    for (const auto& step : steps) {
+      EXPECT_THAT(ErrorOf(step), HasSubstr("tensors \"a\" and \"b\" overlap in memory"));
+      EXPECT_EQ(a, before);
+    }
+  }
+  optimizer.tensors()[1].param = nullptr;
+  EXPECT_THAT(ErrorOf([&] { optimizer.Step(); }), HasSubstr("\"b\": param is null"));
+  std::vector<float> c(4, 8);
+  optimizer.tensors()[1].param = c.data();
+  optimizer.Step();
+  EXPECT_EQ(optimizer.steps(), 2);
+  EXPECT_EQ(a, std::vector<float>(4, -2));
+  EXPECT_EQ(c, std::vector<float>(4, 7));
 }
 
 TEST(OptimizerTest, EmptyModelsAndTensorsStep) {

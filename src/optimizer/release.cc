@@ -30,6 +30,7 @@ void Optimizer::Impl::CheckStepTensor(bool norm) const {
 
 Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
   const internal::FloatEnvironment environment;
+  CheckNotInside("StepTensor");
   CheckNoView("StepTensor");
   CheckIndex(index);
   CheckStepTensor(norm.has_value());
@@ -38,32 +39,27 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
     throw Error("StepTensor: tensor \"" + tensor.name +
                 "\" has been stepped already; call FinishStep after the last one");
   }
+  const Inside step(*this);
   Report report;
   if (norm) {
     report.grad_norm = *norm;
     for (const auto& scale : scales)
       report.factor *= scale->Factor(*norm * report.factor, step_count);
   }
-  internal::Cohort& cohort = cohorts[slotted[index].cohort];
-  SetValues(cohort);
-  const double limit = ClipValue();
-  StartAveragers();
-  released.resize(tensor_list.size());
+  SetValues(cohorts[slotted[index].cohort]);
+  const Clips clips = ClipsNow();
   if (tensor.grad == nullptr) return report;
+  if (slotted[index].param != tensor.param) BindParameters();
+  released.reserve(tensor_list.size());
 
-  active.assign(tensor_list.size(), 0);
-  try {
-    BindGradient(index, tensor.grad, tensor.GradType());
-    AllocateState();
-    DivideWork();
-    AllocateScratch();
-    released[index] = 1;
-    Update(report, limit);
-  } catch (...) {
-    active.clear();
-    throw;
-  }
-  active.clear();  // the next step binds all gradients
+  divided = false;  // the next step binds all gradients
+  BindGradient(index, tensor.grad, tensor.GradType());
+  active.assign(1, static_cast<uint32_t>(index));
+  Divide();
+  PrepareUpdate();
+  released.resize(tensor_list.size());
+  released[index] = 1;
+  Update(report, clips);
   return report;
 }
 
@@ -83,7 +79,9 @@ double Optimizer::Impl::GradientSquares(size_t index) const {
 }
 
 void Optimizer::Impl::FinishStep() {
+  CheckNotInside("FinishStep");
   if (released.empty()) throw Error("FinishStep: StepTensor has stepped no tensor");
+  const Inside step(*this);
   released.clear();
   ++step_count;
   for (const auto& a : averagers) a->After(*this);

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <memory>
 
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
@@ -93,14 +95,40 @@ TEST(ReleaseErrorsTest, WhatNeedsAllGradientsIsRefused) {
   EXPECT_THAT(error([](OptimizerSpec& s) { s.accumulate = 2; }, 1.0), HasSubstr("accumulate = 2"));
 }
 
+TEST(ReleaseErrorsTest, AStepOfTensorsWithoutGradientIsNone) {
+  Model model(kShapes);
+  model.tensors[0].grad = model.tensors[1].grad = nullptr;
+  Optimizer optimizer(model.tensors, AdamW{});
+  for (const size_t i : {0U, 1U}) optimizer.StepTensor(i);
+  EXPECT_EQ(ErrorOf([&] { optimizer.FinishStep(); }),
+            "FinishStep: StepTensor has stepped no tensor");
+  EXPECT_EQ(optimizer.steps(), 0);
+  optimizer.Step();  // nothing has begun
+  EXPECT_EQ(optimizer.steps(), 1);
+}
+
 TEST(ReleaseErrorsTest, StepsAreWhole) {
   Model model(kShapes);
   Optimizer optimizer(model.tensors, AdamW{});
   EXPECT_THAT(ErrorOf([&] { optimizer.FinishStep(); }), HasSubstr("has stepped no tensor"));
+  const OptimizerState state = optimizer.State();
   optimizer.StepTensor(1);
   EXPECT_THAT(ErrorOf([&] { optimizer.StepTensor(1); }),
               HasSubstr("tensor \"b\" has been stepped already"));
-  EXPECT_THAT(ErrorOf([&] { optimizer.Step(); }), HasSubstr("call FinishStep first"));
+  const std::vector<std::pair<std::string, std::function<void()>>> calls = {
+      {"Step", [&] { optimizer.Step(); }},
+      {"UpdateHessian", [&] { optimizer.UpdateHessian(); }},
+      {"Evaluation", [&] { static_cast<void>(optimizer.Evaluation()); }},
+      {"State", [&] { static_cast<void>(optimizer.State()); }},
+      {"LoadState", [&] { optimizer.LoadState(state); }},
+      {"Refresh", [&] { optimizer.Refresh(); }},
+      {"SetSchedule", [&] { optimizer.SetSchedule(0, "lr", 0.5); }},
+      {"AddScale", [&] { optimizer.AddScale(std::make_unique<ClipNorm>(1.0)); }},
+      {"AddAverager", [&] { optimizer.AddAverager(std::make_unique<Ema>()); }},
+  };
+  for (const auto& [name, call] : calls) {
+    EXPECT_EQ(ErrorOf(call), name + ": StepTensor has begun a step; call FinishStep first");
+  }
   EXPECT_THAT(ErrorOf([&] { optimizer.StepTensor(4); }), HasSubstr("outside [0, 4)"));
   optimizer.FinishStep();
   EXPECT_EQ(optimizer.steps(), 1);

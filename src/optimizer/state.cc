@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "core/nearest.h"
 #include "kudari/error.h"
@@ -19,7 +20,7 @@ namespace {
 constexpr std::string_view kMasterSlot = "master";
 
 /// As TensorState::Buffer::format says; empty where values are what memory holds.
-std::string FormatName(Format format) {
+std::string_view FormatName(Format format) {
   switch (format) {
     case Format::kFloat32:
     case Format::kFloat16:  // not of state
@@ -99,21 +100,22 @@ void Restore(const internal::Codecs& codecs, const TensorState::Buffer& b, const
 }  // namespace
 
 OptimizerState Optimizer::State() const {
+  impl_->CheckBetweenSteps("State");
   OptimizerState state{.step = impl_->step_count};
   for (size_t i = 0; i < impl_->tensor_list.size(); ++i) {
     const Slotted& s = impl_->slotted[i];
     TensorState t{.name = impl_->tensor_list[i].name, .step = s.step};
     const RuleEntry& rule = impl_->cohorts[s.cohort].rule;
-    for (size_t k = 0; k < s.state.size(); ++k) {
-      t.buffers.push_back(BufferOf(*impl_->codecs, rule.slots[k], s.state[k],
-                                   static_cast<size_t>(s.slot_sizes[k]), false));
+    for (size_t k = 0; k < s.Slots(); ++k) {
+      t.buffers.push_back(
+          BufferOf(*impl_->codecs, rule.slots[k], s.State(k), s.SlotSize(k), false));
     }
     if (s.has_state && internal::HasMaster(s)) {
       t.buffers.push_back(BufferOf(*impl_->codecs, std::string(kMasterSlot), impl_->WeightsNow(i),
                                    static_cast<size_t>(s.size), true));
     }
     for (size_t k = 0; s.step > 0 && k < rule.memory.size(); ++k) {
-      t.memory.emplace_back(rule.memory[k].first, s.memory[k]);
+      t.memory.emplace_back(rule.memory[k].first, s.extra->memory[k]);
     }
     state.tensors.push_back(std::move(t));
   }
@@ -148,12 +150,12 @@ void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted
     if (!seen.insert(b.slot).second) throw Error(where + " stands twice");
     const auto k = static_cast<size_t>(at - slots.begin());
     const bool master = k == rule.slots.size();
-    const auto size = static_cast<size_t>(master ? s.size : s.slot_sizes[k]);
+    const auto size = master ? static_cast<size_t>(s.size) : s.SlotSize(k);
     if (b.values.size() != size) {
       throw Error(where + " has " + std::to_string(b.values.size()) + " values, not " +
                   std::to_string(size));
     }
-    const Format format = master ? s.weights.format : s.slot_formats[k];
+    const Format format = master ? s.storage->weights : s.storage->slots[k];
     if (!HasCodesFor(b, format)) continue;
     const Raw raw = RawOf({.format = format}, size, master);
     if (b.codes.size() == raw.codes.size() && b.scales.size() == raw.scales.size()) continue;
@@ -177,7 +179,9 @@ void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted
 void Optimizer::LoadState(const OptimizerState& state) {
   // All checks come first, so that a bad state changes nothing.
   Impl& impl = *impl_;
-  impl.CheckNoView("LoadState");
+  impl.CheckBetweenSteps("LoadState");
+  const Impl::Inside inside(impl);
+  impl.BindParameters();  // masters are told apart from them
   if (state.step < 0) throw Error("state: step = " + std::to_string(state.step) + " is negative");
   std::map<std::string_view, size_t> index;
   for (size_t i = 0; i < impl.tensor_list.size(); ++i) {
@@ -201,6 +205,13 @@ void Optimizer::LoadState(const OptimizerState& state) {
     throw Error("state: " + std::to_string(state.averagers.size()) +
                 " averagers; the optimiser has " + std::to_string(impl.averagers.size()));
   }
+  // All memory is there before anything is changed.
+  size_t total = 0;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (!sources[i]->buffers.empty()) internal::PlaceArrays(impl.slotted[i], total);
+  }
+  std::vector<internal::Arena> arenas;
+  if (total > 0) arenas.emplace_back(total);
   const auto former_source = impl.source->State(impl);
   impl.source->LoadState(impl, state.source);
   try {
@@ -211,29 +222,25 @@ void Optimizer::LoadState(const OptimizerState& state) {
   }
 
   impl.step_count = state.step;
-  impl.arenas.clear();
-  impl.active.clear();  // the next step divides the work anew
-  for (const TensorState* t : sources) impl.active.push_back(t->buffers.empty() ? 0 : 1);
-  for (Slotted& s : impl.slotted) {
-    s.state.clear();
-    s.has_state = false;
-  }
-  impl.AllocateState();
-  impl.active.clear();
+  impl.divided = false;  // the next step divides the work anew
   for (size_t i = 0; i < sources.size(); ++i) {
     Slotted& s = impl.slotted[i];
     const RuleEntry& rule = impl.cohorts[s.cohort].rule;
+    s.has_state = false;
     s.step = sources[i]->step;
     for (size_t k = 0; k < rule.memory.size(); ++k) {
-      s.memory[k] = s.step == 0 ? rule.memory[k].second : sources[i]->memory[k].second;
+      s.extra->memory[k] = s.step == 0 ? rule.memory[k].second : sources[i]->memory[k].second;
     }
+    if (sources[i]->buffers.empty()) continue;
+    impl.PlaceState(s, arenas.empty() ? nullptr : &arenas.back());
     for (const TensorState::Buffer& b : sources[i]->buffers) {
       const auto k = std::find(rule.slots.begin(), rule.slots.end(), b.slot) - rule.slots.begin();
       const bool master = b.slot == kMasterSlot;
-      Restore(*impl.codecs, b, master ? impl.WeightsNow(i) : s.state[static_cast<size_t>(k)],
+      Restore(*impl.codecs, b, master ? impl.WeightsNow(i) : s.State(static_cast<size_t>(k)),
               master);
     }
   }
+  impl.arenas = std::move(arenas);
 }
 
 /// An empty state is that of an averager that has not begun. If one of them throws, all are as they

@@ -44,10 +44,9 @@ struct Pointers {
 
   /// Of a tensor that is not coded.
   void Point(const Slotted& s, int64_t begin) {
-    p = static_cast<float*>(s.weights.data) + begin;
-    const float* const g = static_cast<const float*>(s.gradient.data) + begin;
-    Set(p, g, s.state.size(),
-        [&](size_t k) { return static_cast<float*>(s.state[k].data) + begin; });
+    p = static_cast<float*>(s.param) + begin;
+    const float* const g = static_cast<const float*>(s.gradient) + begin;
+    Set(p, g, s.Slots(), [&](size_t k) { return static_cast<float*>(s.arrays[k].data) + begin; });
   }
   template <class F>
   void Set(float* the_p, const float* g, size_t slots, const F& slot) {
@@ -62,11 +61,12 @@ struct Pointers {
 template <class F>
 void ForForms(const Slotted& s, const GradientForm<float>& form, int64_t begin, int64_t n,
               const F& f) {
-  if (s.unit == 0) return f(form, 0, n);
+  const int64_t unit = s.Unit();
+  if (unit == 0) return f(form, 0, n);
   for (int64_t at = begin; at < begin + n;) {
-    const int64_t index = at / s.unit;
-    const int64_t end = std::min(begin + n, (index + 1) * s.unit);
-    f(s.units[static_cast<size_t>(index)], at - begin, end - at);
+    const int64_t index = at / unit;
+    const int64_t end = std::min(begin + n, (index + 1) * unit);
+    f(s.extra->units[static_cast<size_t>(index)], at - begin, end - at);
     at = end;
   }
 }
@@ -96,7 +96,7 @@ void UpdateRange(const Cohort& c, const Slotted& s, const float* coeffs, const P
                  const float* const* next) {
   ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
     float* state[RuleEntry::kMostSlots];
-    for (size_t k = 0; k < s.state.size(); ++k) state[k] = at.state[k] + offset;
+    for (size_t k = 0; k < s.Slots(); ++k) state[k] = at.state[k] + offset;
     const auto count = static_cast<size_t>(n);
     const SeenGradient g(c, f, at.p + offset, at.all[1] + offset, count);
     if (c.kernels.update != nullptr) {
@@ -115,7 +115,7 @@ void MeasureRange(const Cohort& c, const Slotted& s, const float* coeffs, const 
                   const float* const* next, double* lanes) {
   ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
     float* state[RuleEntry::kMostSlots];
-    for (size_t k = 0; k < s.state.size(); ++k) state[k] = at.state[k] + offset;
+    for (size_t k = 0; k < s.Slots(); ++k) state[k] = at.state[k] + offset;
     const auto count = static_cast<size_t>(n);
     const SeenGradient g(c, f, at.p + offset, at.all[1] + offset, count);
     if (c.kernels.measure != nullptr) {
@@ -147,18 +147,20 @@ void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_
   if (!s.coded) return UpdateRange(c, s, coeffs, at, begin, size, form, next);
   if (s.fused != nullptr) {
     const int64_t whole = size - size % static_cast<int64_t>(kCodeBlock);
-    s.fused(coeffs, form, s.weights, s.gradient, s.state.data(), static_cast<size_t>(begin),
+    Coded state[RuleEntry::kMostSlots];
+    for (size_t k = 0; k < s.Slots(); ++k) state[k] = s.State(k);
+    s.fused(coeffs, form, s.Weights(), s.Gradient(), state, static_cast<size_t>(begin),
             static_cast<size_t>(whole));
     begin += whole;
     size -= whole;
   }
-  ForBlocks(pass.codecs, s, s.gradient, Access::OfUpdate(c.rule), pass.check, begin, size,
+  ForBlocks(pass.codecs, s, s.Gradient(), Access::OfUpdate(c.rule), pass.check, begin, size,
             [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
               Pointers block;
-              block.Set(p, g, s.state.size(), [state](size_t k) { return state[k]; });
+              block.Set(p, g, s.Slots(), [state](size_t k) { return state[k]; });
               if (UpdatesTwice(c.rule)) {
                 double lanes[RuleEntry::kMostNorms][16] = {};
-                MeasureRange(c, s, c.CoeffsAt(s.step, s.memory), block, first, n, form, true,
+                MeasureRange(c, s, c.CoeffsAt(s.step, s.Memory()), block, first, n, form, true,
                              nullptr, lanes[0]);
               }
               UpdateRange(c, s, coeffs, block, first, n, form, nullptr);
@@ -175,10 +177,10 @@ void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64
   const GradientForm<float>& form = pass.form;
   double lanes[RuleEntry::kMostNorms][16] = {};
   if (s.coded) {
-    ForBlocks(pass.codecs, s, s.gradient, Access::OfMeasure(c.rule), pass.check, begin, size,
+    ForBlocks(pass.codecs, s, s.Gradient(), Access::OfMeasure(c.rule), pass.check, begin, size,
               [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
                 Pointers block;
-                block.Set(p, g, s.state.size(), [state](size_t k) { return state[k]; });
+                block.Set(p, g, s.Slots(), [state](size_t k) { return state[k]; });
                 MeasureRange(c, s, coeffs, block, first, n, form, true, nullptr, lanes[0]);
               });
   } else {
@@ -201,19 +203,32 @@ void Cohort::SetConstant() {
                          [](const Schedule& s) { return s.IsConstant(); });
 }
 
-void Cohort::AddAge(int64_t t, const TensorMemory& memory, std::vector<double>& scratch) {
-  Age age{.t = t, .before = memory, .after = memory};
-  const auto at = std::lower_bound(ages.begin(), ages.end(), age);
-  if (at != ages.end() && !(age < *at)) return;
-  scratch.resize(rule.coeff_count);
-  rule.coeffs(values.data(), t, age.after.data(), scratch.data());
-  const auto index = (at - ages.begin()) * static_cast<std::ptrdiff_t>(rule.coeff_count);
-  const auto to = coeffs.insert(coeffs.begin() + index, scratch.size(), 0);
-  std::ranges::transform(scratch, to, [](double x) { return ToFloat(x); });
-  ages.insert(at, age);
+void Cohort::AddAge(int64_t t, const TensorMemory& memory) {
+  const Age age{.t = t, .before = memory, .after = memory};
+  if (!ages.empty() && ages.back() == age) return;
+  ages.push_back(age);
+  formed = false;
+}
+
+void Cohort::FormCoeffs() {
+  if (formed) return;
+  if (ages.size() > 1) {
+    std::sort(ages.begin(), ages.end());
+    ages.erase(std::unique(ages.begin(), ages.end()), ages.end());
+  }
+  coeffs.resize(ages.size() * rule.coeff_count);
+  float* next = coeffs.data();
+  for (Age& age : ages) {
+    double values_now[RuleEntry::kMostCoeffs];
+    rule.coeffs(values.data(), age.t, age.after.data(), values_now);
+    next = std::transform(values_now, values_now + rule.coeff_count, next,
+                          [](double x) { return ToFloat(x); });
+  }
+  formed = true;
 }
 
 const Cohort::Age& Cohort::Find(int64_t t, const TensorMemory& memory) const {
+  if (ages.size() == 1) return ages[0];
   return *std::lower_bound(ages.begin(), ages.end(), Age{.t = t, .before = memory, .after = {}});
 }
 
@@ -235,7 +250,7 @@ using Form = GradientForm<float>;
 /// Evaluates the schedules; changes nothing else, so that a throw loses nothing.
 void Optimizer::Impl::SetValues(Cohort& cohort) const {
   cohort.ages.clear();
-  cohort.coeffs.clear();
+  cohort.formed = false;
   if (cohort.constant || cohort.users == 0) return;
   const auto value_of = [this](const Schedule& s, std::string_view rule, std::string_view name,
                                double low, double high) {
@@ -255,13 +270,16 @@ void Optimizer::Impl::SetValues(Cohort& cohort) const {
   cohort.l2_now = static_cast<float>(value_of(cohort.l2, "", "l2", 0, kInfinity));
 }
 
-double Optimizer::Impl::ClipValue() const {
-  if (!spec.clip_value) return kInfinity;
-  const double value = (*spec.clip_value)(step_count);
-  if (!(value >= 0)) {
-    CheckRange("clip_value at step " + std::to_string(step_count), value, 0, kInfinity);
-  }
-  return value;
+Optimizer::Impl::Clips Optimizer::Impl::ClipsNow() const {
+  const auto at_step = [this](const Schedule& schedule, std::string_view name) {
+    const double value = schedule(step_count);
+    if (!(value >= 0)) {
+      CheckRange(std::string(name) + " at step " + std::to_string(step_count), value, 0, kInfinity);
+    }
+    return value;
+  };
+  return {.value = spec.clip_value ? at_step(*spec.clip_value, "clip_value") : kInfinity,
+          .unit = spec.agc ? at_step(spec.agc->clip, "agc.clip") : kInfinity};
 }
 
 /// Calls f(begin, end) for ranges of pieces that together are all, in one parallel region in which
@@ -285,10 +303,11 @@ void Optimizer::Impl::ForPieces(const Work& work, const F& f) {
 }
 
 double Optimizer::Impl::SumSquares() {
+  DivideBlocks();
   ForPieces(blocks, [this](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const Piece& b = blocks.pieces[i];
-      partial_sums[i] = internal::SumOf(*codecs, kernels->add_squares, slotted[b.tensor].gradient,
+      partial_sums[i] = internal::SumOf(*codecs, kernels->add_squares, slotted[b.tensor].Gradient(),
                                         b.begin, b.size);
     }
   });
@@ -305,36 +324,35 @@ std::string_view Optimizer::Impl::FirstNonFinite() const {
 }
 
 /// The factor and the shift of every unit: adaptive clipping, then centralisation.
-void Optimizer::Impl::FormUnits(const Form& form, double factor) {
+void Optimizer::Impl::FormUnits(const Form& form, double factor, double clip) {
   if (united.empty()) return;
-  const double clip = spec.agc ? spec.agc->clip(step_count) : kInfinity;
   const double eps = spec.agc ? spec.agc->eps : 0;
   const auto form_unit = [&](Slotted& s, int64_t index) {
     constexpr double kSmallestNorm = 1e-6;
-    const int64_t begin = index * s.unit;
-    const int64_t n = std::min(s.unit, s.size - begin);
+    const int64_t begin = index * s.Unit();
+    const int64_t n = std::min(s.Unit(), s.size - begin);
     const auto norm_of = [&](const internal::Coded& array) {
       return std::sqrt(internal::SumOf(*codecs, kernels->add_squares, array, begin, n));
     };
     double f = factor;
     if (s.clips) {
-      const double weight = norm_of(s.weights);
-      const double norm = std::abs(factor) * norm_of(s.gradient);
+      const double weight = norm_of(s.Weights());
+      const double norm = std::abs(factor) * norm_of(s.Gradient());
       const double most = clip * std::max(weight, eps);
       if (norm > most) f *= most / std::max(norm, kSmallestNorm);
     }
     double shift = 0;
     if (s.centralizes) {
-      const double sum = internal::SumOf(*codecs, kernels->add, s.gradient, begin, n);
+      const double sum = internal::SumOf(*codecs, kernels->add, s.Gradient(), begin, n);
       shift = -f * sum / static_cast<double>(n);
     }
-    s.units[static_cast<size_t>(index)] =
+    s.extra->units[static_cast<size_t>(index)] =
         cohorts[s.cohort].Bounded({static_cast<float>(f), static_cast<float>(shift), form.limit});
   };
   const int threads = internal::Threads(parallel_);
   const auto share = [&](int k) {
     for (const size_t i : united) {
-      const auto count = static_cast<int64_t>(slotted[i].units.size());
+      const auto count = static_cast<int64_t>(slotted[i].extra->units.size());
       // A tensor that is one unit goes to one of the threads.
       const auto turn = static_cast<int64_t>(i % static_cast<size_t>(threads));
       const int64_t begin = count == 1 ? (k > turn ? 1 : 0) : count * k / threads;
@@ -367,7 +385,7 @@ void Optimizer::Impl::Walk(const Work& work, size_t begin, size_t end, bool back
       point(i + 1, next);
       // Another rule's may have fewer arrays.
       const Slotted &now = slotted[piece.tensor], &then = slotted[work.pieces[index(i + 1)].tensor];
-      if (then.state.size() == now.state.size() && !then.coded && !now.coded) ahead = next.all;
+      if (then.Slots() == now.Slots() && !then.coded && !now.coded) ahead = next.all;
     }
     f(index(i), piece, sets[i % 2], ahead);
   }
@@ -383,7 +401,7 @@ bool Optimizer::Impl::FlushNow(const Slotted& s) {
 
 void Optimizer::Impl::Flush(const Slotted& s, int64_t begin, int64_t size) const {
   if (!FlushNow(s)) return;
-  for (const internal::Coded& array : s.state) internal::FlushArray(*kernels, array, begin, size);
+  for (size_t k = 0; k < s.Slots(); ++k) internal::FlushArray(*kernels, s.State(k), begin, size);
 }
 
 /// Updates by rules without norms; first passes of rules with norms, and both passes where a tensor
@@ -393,7 +411,7 @@ void Optimizer::Impl::FirstPass(size_t begin, size_t end, const Form& form) {
        [&](size_t i, const Piece& piece, const Pointers& at, const float* const* next) {
          Slotted& s = slotted[piece.tensor];
          const Cohort& c = cohorts[s.cohort];
-         const float* const coeffs = c.CoeffsAt(s.step, s.memory);
+         const float* const coeffs = c.CoeffsAt(s.step, s.Memory());
          const internal::PassOver pass{
              c, s, coeffs, c.Bounded(form), *codecs, spec.precision.check};
          if (c.rule.norms == 0) {
@@ -414,8 +432,9 @@ void Optimizer::Impl::SecondPass(size_t begin, size_t end, const Form& form) {
        [&](size_t /*i*/, const Piece& piece, const Pointers& at, const float* const* next) {
          Slotted& s = slotted[piece.tensor];
          const Cohort& c = cohorts[s.cohort];
-         UpdatePiece({c, s, s.adapted.data(), c.Bounded(form), *codecs, spec.precision.check}, at,
-                     piece.begin, piece.size, next);
+         UpdatePiece(
+             {c, s, s.extra->adapted.data(), c.Bounded(form), *codecs, spec.precision.check}, at,
+             piece.begin, piece.size, next);
          Flush(s, piece.begin, piece.size);
        });
 }
@@ -438,8 +457,8 @@ void Optimizer::Impl::Together(size_t tensor, const float* coeffs, const Form& f
   for (int64_t begin = (s.size - 1) / internal::kBlock * internal::kBlock; begin >= 0;
        begin -= internal::kBlock) {
     if (!s.coded) at.Point(s, begin);
-    UpdatePiece({c, s, s.adapted.data(), c.Bounded(form), *codecs, spec.precision.check}, at, begin,
-                size(begin), nullptr);
+    UpdatePiece({c, s, s.extra->adapted.data(), c.Bounded(form), *codecs, spec.precision.check}, at,
+                begin, size(begin), nullptr);
     Flush(s, begin, size(begin));
   }
 }
@@ -451,11 +470,13 @@ void Optimizer::Impl::Adapt(Slotted& s, const double* sums) const {
   for (size_t k = 0; k < c.rule.norms; ++k) norms[k] = std::sqrt(sums[k]);
   if (c.adapts) {
     c.rule.adapt(c.values.data(), s.step, norms, coeffs);
-    if (c.rule.trust != nullptr) s.trust = c.rule.trust(c.values.data(), norms);
+    if (c.rule.trust != nullptr) s.extra->trust = c.rule.trust(c.values.data(), norms);
   } else {
-    c.rule.coeffs(c.values.data(), s.step, s.memory.data(), coeffs);
+    c.rule.coeffs(c.values.data(), s.step, s.extra->memory.data(), coeffs);
   }
-  for (size_t k = 0; k < c.rule.coeff_count; ++k) s.adapted[k] = internal::ToFloat(coeffs[k]);
+  for (size_t k = 0; k < c.rule.coeff_count; ++k) {
+    s.extra->adapted[k] = internal::ToFloat(coeffs[k]);
+  }
 }
 
 /// The same for tensors whose first pass is done in pieces.
@@ -501,12 +522,12 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
     return copy;
   };
 
-  float* const p = decoded(s.weights);
-  const float* g = decoded(s.gradient);
+  float* const p = decoded(s.Weights());
+  const float* g = decoded(s.Gradient());
   Form f = c.Bounded(form);
-  if (s.unit > 0 || c.penalize != nullptr) {
+  if (s.Unit() > 0 || c.penalize != nullptr) {
     float* const formed =
-        s.gradient.format == Format::kFloat32 ? new_copy() : const_cast<float*>(g);
+        s.gradient_format == Format::kFloat32 ? new_copy() : const_cast<float*>(g);
     internal::ForForms(s, f, 0, s.size, [&](const Form& unit, int64_t offset, int64_t n) {
       if (c.penalize != nullptr) {
         return c.penalize(unit, c.l1_now, c.l2_now, p + offset, g + offset, static_cast<size_t>(n),
@@ -521,7 +542,7 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
                               : Form{.limit = f.limit, .infinity_is_nan = f.infinity_is_nan};
   }
   float* state[RuleEntry::kMostSlots];
-  for (size_t k = 0; k < s.state.size(); ++k) state[k] = decoded(s.state[k]);
+  for (size_t k = 0; k < s.Slots(); ++k) state[k] = decoded(s.State(k));
   c.rule.whole->Step(WholeStep<float>{.shape = t.shape,
                                       .values = c.values.data(),
                                       .t = s.step,
@@ -534,21 +555,22 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
                                       .kernels = *kernels});
   const auto store = [&](size_t at, size_t n) {
     Numerics lost;
-    if (s.weights.format != Format::kFloat32) {
+    if (s.storage->weights != Format::kFloat32) {
       float before[internal::kCodeBlock];
-      if (spec.precision.check) codecs->load(s.weights, at, n, before);
-      internal::StoreWeights(*codecs, s.weights, at, n, p + at,
+      if (spec.precision.check) codecs->load(s.Weights(), at, n, before);
+      internal::StoreWeights(*codecs, s.Weights(), at, n, p + at,
                              spec.precision.check ? before : nullptr, lost);
     }
-    for (size_t k = 0; k < s.state.size(); ++k) {
-      if (s.state[k].format == Format::kFloat32) continue;
-      internal::StoreState(*codecs, s.state[k], at, n, state[k] + at, spec.precision.check, lost);
+    for (size_t k = 0; k < s.Slots(); ++k) {
+      if (s.storage->slots[k] == Format::kFloat32) continue;
+      internal::StoreState(*codecs, s.State(k), at, n, state[k] + at, spec.precision.check, lost);
     }
-    if (spec.precision.check) internal::AddCounts(lost, s.numerics);
+    if (spec.precision.check) internal::AddCounts(lost, s.extra->numerics);
   };
   if (s.coded) for_blocks(store);
-  for (size_t k = 0; k < s.state.size(); ++k) {
-    if (FlushNow(s)) internal::FlushArray(*kernels, s.state[k], 0, s.slot_sizes[k]);
+  for (size_t k = 0; k < s.Slots(); ++k) {
+    if (!FlushNow(s)) continue;
+    internal::FlushArray(*kernels, s.State(k), 0, static_cast<int64_t>(s.SlotSize(k)));
   }
 }
 
@@ -567,63 +589,68 @@ void Optimizer::Impl::StepWholes(const Form& form) {
   internal::RunParallel(parallel_, static_cast<int>(workers), std::cref(work));
 }
 
-/// With a loss scale, overflow is expected and skips the step, whatever the policy.
-/// Updates the active tensors with the gradient times report.factor.
-void Optimizer::Impl::Update(Report& report, double limit) {
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    if (active[i] == 0) continue;
-    Slotted& s = slotted[i];
+/// The last that can fail before a step: after it nothing is allocated.
+void Optimizer::Impl::PrepareUpdate() {
+  StartAveragers();
+  for (const size_t i : active) {
+    const Slotted& s = slotted[i];
     Cohort& c = cohorts[s.cohort];
-    ++s.step;
-    s.numerics = {.tensor = tensor_list[i].name, .elements = s.size};
-    if (spec.precision.rounding == Rounding::kStochastic) SetKeys(i);
-    if (c.rule.whole == nullptr) c.AddAge(s.step, s.memory, coeff_scratch);
+    if (c.rule.whole == nullptr) c.AddAge(s.step + 1, s.Memory());
   }
-  const Form form{
-      .factor = static_cast<float>(report.factor), .shift = 0, .limit = static_cast<float>(limit)};
-  FormUnits(form, report.factor);
+  for (Cohort& c : cohorts) c.FormCoeffs();
+}
+
+/// Updates the active tensors with the gradient times report.factor. It must not fail.
+void Optimizer::Impl::Update(Report& report, const Clips& clips) {
+  for (const size_t i : active) {
+    Slotted& s = slotted[i];
+    ++s.step;
+    if (spec.precision.check)
+      s.extra->numerics = {.tensor = tensor_list[i].name, .elements = s.size};
+    if (spec.precision.rounding == Rounding::kStochastic) SetKeys(i);
+  }
+  const Form form{.factor = static_cast<float>(report.factor),
+                  .shift = 0,
+                  .limit = static_cast<float>(clips.value)};
+  FormUnits(form, report.factor, clips.unit);
   ForPieces(first, [&](size_t begin, size_t end) { FirstPass(begin, end, form); });
   if (!second.pieces.empty()) {
     AdaptLarge();
     ForPieces(second, [&](size_t begin, size_t end) { SecondPass(begin, end, form); });
   }
   StepWholes(form);
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
+  for (const size_t i : remembering) {
     Slotted& s = slotted[i];
-    const Cohort& c = cohorts[s.cohort];
-    if (active[i] != 0 && !c.rule.memory.empty()) s.memory = c.Find(s.step, s.memory).after;
+    s.extra->memory = cohorts[s.cohort].Find(s.step, s.extra->memory).after;
   }
+  // There is room for both.
+  numerics.clear();
   if (spec.precision.check) {
-    numerics.clear();
-    for (const Slotted& s : slotted) {
-      if (s.HasGradient()) numerics.push_back(s.numerics);
-    }
-    report.numerics = numerics;
+    for (const size_t i : active) numerics.push_back(slotted[i].extra->numerics);
   }
   trust.clear();
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    const Slotted& s = slotted[i];
-    const Cohort& c = cohorts[s.cohort];
-    if (active[i] == 0 || s.size == 0 || !c.adapts || c.rule.trust == nullptr) continue;
-    trust.push_back({tensor_list[i].name, s.trust.ratio, s.trust.pinned});
+  for (const size_t i : trusting) {
+    const TrustRatio& ratio = slotted[i].extra->trust;
+    trust.push_back({tensor_list[i].name, ratio.ratio, ratio.pinned});
   }
+  report.numerics = numerics;
   report.trust = trust;
   report.bytes_read += traffic.read;
   report.bytes_written += traffic.written;
 }
 
+/// With a loss scale, overflow is expected and skips the step, whatever the policy.
 Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> loss_scale) {
   const internal::FloatEnvironment environment;
   const double scale = loss_scale.value_or(1), unscale = gradient.factor / scale;
   const NonFinite policy = loss_scale ? NonFinite::kSkip : spec.nonfinite;
   Report report{.loss = gradient.loss, .factor = unscale, .loss_scale = scale};
   for (Cohort& c : cohorts) SetValues(c);
-  const double limit = ClipValue();
+  const Clips clips = ClipsNow();
   BindGradients(gradient.data);
-  if (loss_scale && std::count(active.begin(), active.end(), 1) == 0) {
-    throw Error("StepScaled: no tensor has a gradient; call backward first");
+  if (active.empty() && !tensor_list.empty()) {
+    throw Error("Step: no tensor has a gradient; call backward first");
   }
-  StartAveragers();
 
   if (!scales.empty() || spec.measure_norm || policy != NonFinite::kPropagate) {
     const double sum = SumSquares();
@@ -648,7 +675,8 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
     }
   }
 
-  Update(report, limit);
+  PrepareUpdate();
+  Update(report, clips);
   ++step_count;
   for (const auto& a : averagers) a->After(*this);
   return report;
@@ -686,14 +714,17 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
   }
   for (const Piece& piece : work.pieces) {
     const Slotted& s = slotted[piece.tensor];
-    cohorts[s.cohort].AddAge(s.step, s.memory, coeff_scratch);
+    cohorts[s.cohort].AddAge(s.step, s.Memory());
+  }
+  for (Cohort& c : cohorts) {
+    if (c.rule.scalar.hessian != nullptr) c.FormCoeffs();
   }
   ForPieces(work, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const Piece& piece = work.pieces[i];
       Slotted& s = slotted[piece.tensor];
       const Cohort& c = cohorts[s.cohort];
-      const float* const coeffs = c.CoeffsAt(s.step, s.memory);
+      const float* const coeffs = c.CoeffsAt(s.step, s.Memory());
       internal::ForBlocks(
           *codecs, s, of[piece.tensor], internal::Access::OfHessian(c.rule), false, piece.begin,
           piece.size, [&](int64_t, int64_t n, float*, const float* g, float* const* state) {

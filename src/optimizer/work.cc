@@ -1,8 +1,10 @@
 // What a step works on: gradients are bound, the work is divided, memory is there.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "kernels/parallel.h"
+#include "kudari/error.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
@@ -21,42 +23,95 @@ uint64_t RandomKey(int64_t seed, int64_t step, std::string_view name, uint64_t s
   return key;
 }
 
+/// Calls f(bytes) for what a tensor has since its first gradient, in its order in memory: what the
+/// master has, the list of state arrays, and these.
+template <class F>
+void ForArrays(const internal::Slotted& s, const F& f) {
+  const std::vector<internal::Format>& slots = s.storage->slots;
+  f(internal::MoreBytes(s.storage->weights, static_cast<size_t>(s.size)));
+  f(slots.size() * sizeof(internal::Slotted::Array));
+  for (size_t k = 0; k < slots.size(); ++k) {
+    f(s.SlotSize(k) * internal::DataBytes(slots[k]));
+    f(internal::MoreBytes(slots[k], s.SlotSize(k)));
+  }
+}
+
 }  // namespace
 
+void internal::PlaceArrays(const Slotted& s, size_t& end) {
+  ForArrays(s, [&end](size_t bytes) { Arena::Place(bytes, end); });
+}
+
+using internal::Cohort;
 using internal::Format;
 using internal::Slotted;
 
-/// Notes a tensor's gradient, and where its weights are; false if it is of another kind than
-/// before.
+/// Notes where the parameters are. Throws Error, with nothing noted, if one is null or if two
+/// overlap; it looks only if one has moved.
+void Optimizer::Impl::BindParameters() {
+  bool moved = false;
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    const void* const param = tensor_list[i].param;
+    moved = moved || slotted[i].param != param || (param == nullptr && slotted[i].size > 0);
+  }
+  if (!moved) return;
+  std::vector<uint32_t> order;
+  for (size_t i = 0; i < tensor_list.size(); ++i) {
+    const Tensor& t = tensor_list[i];
+    if (slotted[i].size == 0) continue;
+    if (t.param == nullptr) throw Error("tensor \"" + t.name + "\": param is null");
+    order.push_back(static_cast<uint32_t>(i));
+  }
+  const auto begin = [this](size_t i) { return static_cast<std::byte*>(tensor_list[i].param); };
+  const std::less<> before;
+  const auto ordered = [&](size_t a, size_t b) { return before(begin(a), begin(b)); };
+  if (!std::ranges::is_sorted(order, ordered)) std::ranges::sort(order, ordered);
+  for (size_t k = 1; k < order.size(); ++k) {
+    const Tensor &first = tensor_list[order[k - 1]], &second = tensor_list[order[k]];
+    const int64_t bytes = slotted[order[k - 1]].size * Bytes(first.dtype);
+    if (!before(begin(order[k]), begin(order[k - 1]) + bytes)) continue;
+    throw Error("tensors \"" + first.name + "\" and \"" + second.name +
+                "\" overlap in memory; a parameter that has two names is given once");
+  }
+  for (size_t i = 0; i < tensor_list.size(); ++i) slotted[i].param = tensor_list[i].param;
+}
+
+/// Notes a tensor's gradient; false if it is of another kind than before.
 bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType type) {
   Slotted& s = slotted[index];
-  const Tensor& t = tensor_list[index];
   const Format format = internal::FormatOf(type);
-  const bool same = (active[index] != 0) == (gradient != nullptr) && s.gradient.format == format;
-  active[index] = gradient != nullptr ? 1 : 0;
-  s.gradient = {.format = format, .data = const_cast<void*>(gradient)};  // never written
-  s.weights.data = t.param;
+  const bool same = (s.gradient != nullptr) == (gradient != nullptr) && s.gradient_format == format;
+  s.gradient = gradient;
+  s.gradient_format = format;
   return same;
 }
 
 /// Notes each tensor's gradient and divides the work anew if other tensors have one than before.
 void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
-  bool same = active.size() == tensor_list.size();
-  active.resize(tensor_list.size());
+  bool same = divided, moved = false;
+  divided = false;
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     const Tensor& t = tensor_list[i];
     const bool own = data.empty();
     same = BindGradient(i, own ? t.grad : data[i], own ? t.GradType() : DType::kFloat32) && same;
+    moved = moved || t.param != slotted[i].param;
   }
-  if (same) return;
-  try {
-    AllocateState();
-    DivideWork();
-    AllocateScratch();
-  } catch (...) {
-    active.clear();  // nothing is bound
-    throw;
+  if (moved) BindParameters();
+  if (!same) {
+    active.clear();
+    for (size_t i = 0; i < tensor_list.size(); ++i) {
+      if (slotted[i].gradient != nullptr) active.push_back(static_cast<uint32_t>(i));
+    }
+    Divide();
   }
+  divided = true;
+}
+
+/// Makes what a step of the active tensors works on.
+void Optimizer::Impl::Divide() {
+  AllocateState();
+  DivideWork();
+  AllocateScratch();
 }
 
 void Optimizer::Impl::DivideWork() {
@@ -66,16 +121,17 @@ void Optimizer::Impl::DivideWork() {
   united.clear();
   one_by_one.clear();
   side_by_side.clear();
+  remembering.clear();
+  trusting.clear();
   traffic = {};
   gradient_bytes = 0;
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    if (active[i] == 0) continue;
+  for (const size_t i : active) {
     Slotted& s = slotted[i];
-    const RuleEntry& rule = cohorts[s.cohort].rule;
-    blocks.AddBlocks(i, s.size);
-    gradient_bytes += s.size * static_cast<int64_t>(internal::DataBytes(s.gradient.format));
-    if (s.unit > 0) {
-      s.units.resize(static_cast<size_t>((s.size + s.unit - 1) / s.unit));
+    const Cohort& c = cohorts[s.cohort];
+    const RuleEntry& rule = c.rule;
+    gradient_bytes += s.size * static_cast<int64_t>(internal::DataBytes(s.gradient_format));
+    if (s.Unit() > 0) {
+      s.extra->units.resize(static_cast<size_t>((s.size + s.Unit() - 1) / s.Unit()));
       united.push_back(i);
     }
     if (rule.whole != nullptr && s.size > 0) {
@@ -88,63 +144,75 @@ void Optimizer::Impl::DivideWork() {
       first.AddBlocks(i, s.size);
       second.AddBlocks(i, s.size);
     }
-    if (rule.norms > 0) s.adapted.resize(rule.coeff_count);
-    const bool penalized = cohorts[s.cohort].penalize != nullptr;
-    s.coded = internal::IsCoded(s) || penalized;
-    s.fused = s.unit > 0 || penalized || spec.precision.check || !s.coded
+    if (rule.norms > 0) s.extra->adapted.resize(rule.coeff_count);
+    if (!rule.memory.empty()) remembering.push_back(i);
+    if (c.adapts && rule.trust != nullptr && s.size > 0) trusting.push_back(i);
+    const bool penalized = c.penalize != nullptr;
+    s.coded = internal::IsCoded(*s.storage, s.gradient_format) || penalized;
+    s.fused = s.Unit() > 0 || penalized || spec.precision.check || !s.coded
                   ? nullptr
-                  : internal::CodedKernel(kernels->target, rule, s.weights.format,
-                                          s.gradient.format, s.slot_formats);
-    const MemoryTraffic t = internal::StepTraffic(rule, tensor_list[i], s);
+                  : internal::CodedKernel(kernels->target, rule, s.storage->weights,
+                                          s.gradient_format, s.storage->slots);
+    const MemoryTraffic t =
+        internal::StepTraffic(rule, tensor_list[i], s, s.gradient_format, s.coded);
     traffic.read += t.read;
     traffic.written += t.written;
   }
-  partial_sums.resize(blocks.pieces.size());
-  measured.resize(first.pieces.size() * RuleEntry::kMostNorms);
+  measured.resize(second.pieces.empty() ? 0 : first.pieces.size() * RuleEntry::kMostNorms);
+  numerics.reserve(spec.precision.check ? active.size() : 0);
+  trust.reserve(trusting.size());
+}
+
+/// The blocks that the global norm is summed over.
+void Optimizer::Impl::DivideBlocks() {
+  if (!blocks.pieces.empty()) return;
+  size_t count = 0;
+  for (const size_t i : active) {
+    count += static_cast<size_t>((slotted[i].size + internal::kBlock - 1) / internal::kBlock);
+  }
+  blocks.pieces.reserve(count);
+  partial_sums.resize(count);
+  for (const size_t i : active) blocks.AddBlocks(i, slotted[i].size);
 }
 
 /// State for the tensors that have a gradient for the first time, all in one allocation.
 void Optimizer::Impl::AllocateState() {
-  const auto needs = [this](size_t i) { return active[i] != 0 && !slotted[i].has_state; };
-  // Calls f(bytes) for the arrays of a tensor in their order.
-  const auto for_arrays = [](const Slotted& s, const auto& f) {
-    f(internal::MoreBytes(s.weights.format, static_cast<size_t>(s.size)));
-    for (size_t k = 0; k < s.slot_sizes.size(); ++k) {
-      const auto n = static_cast<size_t>(s.slot_sizes[k]);
-      f(n * internal::DataBytes(s.slot_formats[k]));
-      f(internal::MoreBytes(s.slot_formats[k], n));
-    }
-  };
   size_t total = 0;
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    if (!needs(i)) continue;
-    for_arrays(slotted[i], [&total](size_t bytes) {
-      if (bytes > 0) total += internal::Arena::Padded(bytes);
-    });
+  for (const size_t i : active) {
+    if (!slotted[i].has_state) internal::PlaceArrays(slotted[i], total);
   }
-  if (total > 0) arenas.emplace_back(total);
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    if (!needs(i)) continue;
-    Slotted& s = slotted[i];
-    std::vector<void*> arrays;
-    for_arrays(s, [&](size_t bytes) {
-      arrays.push_back(bytes > 0 ? arenas.back().Take(bytes) : nullptr);
-    });
-    s.weights.data = tensor_list[i].param;
-    s.weights.more = arrays[0];
-    for (size_t k = 0; k < s.slot_sizes.size(); ++k) {
-      s.state.push_back({s.slot_formats[k], arrays[1 + 2 * k], arrays[2 + 2 * k]});
-      ClearSlot(s, k);
+  internal::Arena* const arena = total > 0 ? &arenas.emplace_back(total) : nullptr;
+  for (const size_t i : active) {
+    if (!slotted[i].has_state) PlaceState(slotted[i], arena);
+  }
+}
+
+/// Gives a tensor its master and its state, as they are before the first update, in an arena that
+/// has room for PlaceArrays; null if there is nothing.
+void Optimizer::Impl::PlaceState(Slotted& s, internal::Arena* arena) {
+  size_t index = 0;
+  ForArrays(s, [&](size_t bytes) {
+    void* const array = arena == nullptr ? nullptr : arena->Take(bytes);
+    if (index == 0) {
+      s.master = array;
+    } else if (index == 1) {
+      s.arrays = static_cast<Slotted::Array*>(array);
+    } else if (index % 2 == 0) {
+      s.arrays[index / 2 - 1].data = array;
+    } else {
+      s.arrays[index / 2 - 1].more = array;
     }
-    StartMaster(s);
-    s.has_state = true;
-  }
+    ++index;
+  });
+  s.has_state = true;
+  for (size_t k = 0; k < s.Slots(); ++k) ClearSlot(s, k);
+  StartMaster(s);
 }
 
 /// Makes a state buffer zero.
 void Optimizer::Impl::ClearSlot(Slotted& s, size_t k) {
-  const internal::Coded& array = s.state[k];
-  const auto n = static_cast<size_t>(s.slot_sizes[k]);
+  const internal::Coded array = s.State(k);
+  const size_t n = s.SlotSize(k);
   if (n == 0) return;
   const size_t more = internal::MoreBytes(array.format, n);
   std::memset(array.data, internal::ZeroCode(array.format), n * internal::DataBytes(array.format));
@@ -153,14 +221,14 @@ void Optimizer::Impl::ClearSlot(Slotted& s, size_t k) {
 
 /// Makes the master what the parameter is.
 void Optimizer::Impl::StartMaster(Slotted& s) {
-  if (s.weights.more == nullptr) return;
-  const internal::Coded visible = internal::Visible(s.weights);
+  if (s.master == nullptr) return;
+  const internal::Coded weights = s.Weights(), visible = internal::Visible(weights);
   float block[internal::kCodeBlock];
   const auto size = static_cast<size_t>(s.size);
   for (size_t at = 0; at < size; at += internal::kCodeBlock) {
     const size_t n = std::min(internal::kCodeBlock, size - at);
     codecs->load(visible, at, n, block);
-    codecs->store(block, at, n, s.weights);
+    codecs->store(block, at, n, weights);
   }
 }
 
@@ -172,7 +240,7 @@ void Optimizer::Impl::AllocateScratch() {
     for (const size_t i : tensors) {
       const Slotted& s = slotted[i];
       const auto& whole = *cohorts[s.cohort].rule.whole;
-      n = std::max(n, whole.ScratchSize(tensor_list[i].shape) + CopiedSize(s));
+      n = std::max(n, whole.ScratchSize(tensor_list[i].shape) + CopiedSize(s, s.gradient_format));
     }
     return static_cast<size_t>(n);
   };
@@ -181,10 +249,11 @@ void Optimizer::Impl::AllocateScratch() {
   scratch_arena.clear();
   if (side_by_side.empty() && one_by_one.empty()) return;
   const auto workers = static_cast<size_t>(internal::Threads(parallel_));
-  const size_t size = sizeof(float) * std::max<size_t>(1, small);
+  const size_t size = sizeof(float) * std::max<size_t>(16, small);
   const size_t size0 = std::max(size, sizeof(float) * large);
-  scratch_arena.emplace_back(internal::Arena::Padded(size0) +
-                             (workers - 1) * internal::Arena::Padded(size));
+  size_t total = 0;
+  for (size_t k = 0; k < workers; ++k) internal::Arena::Place(k == 0 ? size0 : size, total);
+  scratch_arena.emplace_back(total);
   for (size_t k = 0; k < workers; ++k) {
     scratch.push_back(static_cast<float*>(scratch_arena.back().Take(k == 0 ? size0 : size)));
   }
@@ -192,21 +261,19 @@ void Optimizer::Impl::AllocateScratch() {
 
 /// Floats that copies of a tensor of a whole rule need behind the rule's own scratch memory: of
 /// what is not float32, and of a gradient that is changed unit by unit or has a penalty added.
-int64_t Optimizer::Impl::CopiedSize(const Slotted& s) const {
-  const auto copied = [](const internal::Coded& a) { return a.format != Format::kFloat32; };
-  const bool changed = s.unit > 0 || cohorts[s.cohort].penalize != nullptr;
-  const auto arrays = std::ranges::count_if(s.state, copied) + (copied(s.weights) ? 1 : 0) +
-                      (copied(s.gradient) || changed ? 1 : 0);
+int64_t Optimizer::Impl::CopiedSize(const Slotted& s, Format gradient) const {
+  const auto copied = [](Format format) { return format != Format::kFloat32; };
+  const bool changed = s.Unit() > 0 || cohorts[s.cohort].penalize != nullptr;
+  const auto arrays = std::ranges::count_if(s.storage->slots, copied) +
+                      (copied(s.storage->weights) ? 1 : 0) + (copied(gradient) || changed ? 1 : 0);
   return arrays * (s.size + 15) / 16 * 16 + 16;
 }
 
 /// Gives the arrays of a tensor their keys of the step being taken.
 void Optimizer::Impl::SetKeys(size_t index) {
   Slotted& s = slotted[index];
-  const std::string& name = tensor_list[index].name;
-  s.weights.key = RandomKey(spec.precision.seed, step_count, name, 0);
-  for (size_t k = 0; k < s.state.size(); ++k) {
-    s.state[k].key = RandomKey(spec.precision.seed, step_count, name, k + 1);
+  for (size_t k = 0; k <= s.Slots(); ++k) {
+    s.extra->keys[k] = RandomKey(spec.precision.seed, step_count, tensor_list[index].name, k);
   }
 }
 

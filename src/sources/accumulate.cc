@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 #include <string>
 
 #include "core/elements.h"
@@ -8,10 +9,18 @@
 #include "kudari/stages.h"
 
 namespace kudari {
-Gradient PlainSource::Compute(Engine& /*engine*/, const Oracle& oracle) {
+namespace {
+
+/// The tensors' own gradients after a single call.
+Gradient OneCall(const Oracle& oracle) {
   const Evaluation e = oracle(Pass::kPlain);
+  if (e.end || e.samples == 0) return {};
   return {.loss = e.loss, .samples = e.samples};
 }
+
+}  // namespace
+
+Gradient PlainSource::Compute(Engine& /*engine*/, const Oracle& oracle) { return OneCall(oracle); }
 
 std::map<std::string, std::vector<float>> Source::State(const Engine& /*engine*/) const {
   return {};
@@ -28,11 +37,8 @@ Accumulate::Accumulate(int64_t count) : count_(count) {
 }
 
 Gradient Accumulate::Compute(Engine& engine, const Oracle& oracle) {
-  const Evaluation first = oracle(Pass::kPlain);
-  Gradient result{.loss = first.loss, .samples = first.samples};
-  if (count_ == 1 || first.samples == 0) return result;
-
-  // The sums are in units of the first call's samples: equal batches are added as they are.
+  if (count_ == 1) return OneCall(oracle);
+  // The sums are in units of the first batch's samples: equal batches are added as they are.
   const internal::KernelSet& kernels = internal::Kernels();
   const internal::Codecs& codecs = internal::CodecsFor(kernels.target);
   const std::span<const Tensor> tensors = engine.tensors();
@@ -61,27 +67,25 @@ Gradient Accumulate::Compute(Engine& engine, const Oracle& oracle) {
     for (size_t i = 0; i < tensors.size(); ++i) {
       if (tensors[i].grad != nullptr) sums_[i].resize(static_cast<size_t>(tensors[i].Size()));
     }
-    internal::RunParallel(engine.parallel(), workers, work);
+    internal::RunParallel(engine.parallel(), workers, std::cref(work));
     for (size_t i = 0; i < tensors.size(); ++i) {
       if (tensors[i].grad != nullptr) data_[i] = sums_[i].data();
     }
   };
 
-  double loss = first.loss * first.samples;
-  add(1);
-  int64_t calls = 1;
-  for (; calls < count_; ++calls) {
+  double loss = 0, samples = 0, unit = 0;
+  for (int64_t calls = 0; calls < count_; ++calls) {
     const Evaluation e = oracle(Pass::kPlain);
-    if (e.samples == 0) break;
-    add(e.samples / first.samples);
+    if (e.end) break;
+    if (e.samples == 0) continue;
+    if (unit == 0) unit = e.samples;
+    add(e.samples / unit);
     loss += e.loss * e.samples;
-    result.samples += e.samples;
+    samples += e.samples;
   }
-  // A group of one needs no factor: first.samples / first.samples is 1, and 1 * g is g.
-  result.loss = loss / result.samples;
-  result.factor = first.samples / result.samples;
-  result.data = data_;
-  return result;
+  if (samples == 0) return {};
+  // A group of one needs no factor: unit / samples is 1, and 1 * g is g.
+  return {.loss = loss / samples, .samples = samples, .factor = unit / samples, .data = data_};
 }
 
 }  // namespace kudari

@@ -4,11 +4,13 @@
 #include <cmath>
 
 #include "kudari/kudari.h"
+#include "tests/support/errors.h"
 #include "tests/support/random.h"
 
 namespace kudari {
 namespace {
 
+using testing::ErrorOf;
 using testing::Random;
 
 /// Least squares of n samples in d dimensions: its gradient is a mean over samples.
@@ -57,7 +59,7 @@ Report StepOver(Problem& problem, Optimizer& optimizer, const std::vector<size_t
   size_t next = 0;
   return optimizer.Step([&](Pass) -> Evaluation {
     ++*calls;
-    if (next + 1 == cuts.size()) return {0, 0};
+    if (next + 1 == cuts.size()) return Evaluation::End();
     ++next;
     return problem.Run(cuts[next - 1], cuts[next]);
   });
@@ -118,6 +120,72 @@ TEST(AccumulateTest, NoDataIsNoStep) {
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(optimizer.steps(), 0);
   EXPECT_EQ(p.w, before);
+}
+
+TEST(AccumulateTest, EmptyBatchesAddNothing) {
+  // Whatever an empty batch leaves in the gradients and says of the loss.
+  for (const size_t position : {0U, 1U, 2U, 3U}) {
+    Problem with(10), without(10);
+    Optimizer a = with.Make(4), b = without.Make(3);
+    const std::vector<size_t> cuts = {0, 3, 8, 10};
+    for (int step = 0; step < 3; ++step) {
+      size_t call = 0, next = 0;
+      const Report report = a.Step([&](Pass) -> Evaluation {
+        if (call++ == position) {
+          std::fill(with.dw.begin(), with.dw.end(), NAN);
+          return {NAN, 0};
+        }
+        ++next;
+        return with.Run(cuts[next - 1], cuts[next]);
+      });
+      int calls = 0;
+      EXPECT_EQ(report.loss, StepOver(without, b, cuts, &calls).loss);
+      EXPECT_EQ(call, 4U);
+      EXPECT_EQ(with.w, without.w);
+    }
+  }
+}
+
+TEST(AccumulateTest, EmptyBatchesAloneAreNoStep) {
+  for (const int64_t count : {1, 3}) {
+    Problem p(4);
+    Optimizer optimizer = p.Make(count);
+    const std::vector<float> before = p.w;
+    int64_t calls = 0;
+    const Report report = optimizer.Step([&](Pass) -> Evaluation {
+      ++calls;
+      std::fill(p.dw.begin(), p.dw.end(), 1.0F);
+      return {1, 0};
+    });
+    EXPECT_EQ(calls, count);
+    EXPECT_TRUE(report.skipped);
+    EXPECT_TRUE(std::isnan(report.loss));
+    EXPECT_EQ(optimizer.steps(), 0);
+    EXPECT_EQ(p.w, before);
+  }
+}
+
+TEST(AccumulateTest, BadNumbersOfSamplesAreNamedAndChangeNothing) {
+  const std::pair<double, std::string> kBad[] = {
+      {NAN, "nan"}, {INFINITY, "inf"}, {-INFINITY, "-inf"}, {-1, "-1"}};
+  for (const auto& [samples, text] : kBad) {
+    for (const int64_t count : {1, 2}) {
+      Problem p(4);
+      Optimizer optimizer = p.Make(count);
+      const std::vector<float> before = p.w;
+      int64_t calls = 0;
+      EXPECT_EQ(ErrorOf([&] {
+                  optimizer.Step([&, bad = samples](Pass) -> Evaluation {
+                    const Evaluation e = p.Run(0, 4);
+                    return {e.loss, ++calls == count ? bad : e.samples};
+                  });
+                }),
+                "oracle: call " + std::to_string(count) + " of the step gave samples = " + text +
+                    ", which is outside [0, inf)");
+      EXPECT_EQ(p.w, before);
+      EXPECT_EQ(optimizer.steps(), 0);
+    }
+  }
 }
 
 TEST(AccumulateTest, ATensorMissingFromSomeBatchesCountsAsZeroThere) {

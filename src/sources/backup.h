@@ -16,11 +16,11 @@ class Backup {
   /// Makes room, `bytes` an element at least, and notes where the parameters are: an oracle may
   /// point tensors elsewhere.
   void Begin(std::span<const Tensor> tensors, int64_t bytes = 0) {
-    params_.clear();
+    params_.resize(tensors.size());
     memory_.resize(tensors.size());
     for (size_t i = 0; i < tensors.size(); ++i) {
       const Tensor& t = tensors[i];
-      params_.push_back(static_cast<std::byte*>(t.param));
+      params_[i] = static_cast<std::byte*>(t.param);
       memory_[i].resize(static_cast<size_t>(t.Size() * std::max(Bytes(t.dtype), bytes)));
     }
   }

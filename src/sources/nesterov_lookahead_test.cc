@@ -100,7 +100,7 @@ TEST(NesterovLookaheadTest, ParametersAreRestoredBitForBit) {
   }
   EXPECT_EQ(optimizer.steps(), 1);
   // No data is no step, and restores too.
-  EXPECT_TRUE(optimizer.Step([](Pass) -> Evaluation { return {0, 0}; }).skipped);
+  EXPECT_TRUE(optimizer.Step([](Pass) -> Evaluation { return Evaluation::End(); }).skipped);
   EXPECT_EQ(model.params, before);
 }
 

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <random>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "core/elements.h"
@@ -73,17 +75,19 @@ class Calls {
 
   Evaluation Plain() {
     const Evaluation e = oracle_(Pass::kPlain);
-    if (e.samples > 0) samples_.push_back(e.samples);
+    if (!e.end) samples_.push_back(e.samples);
     return e;
   }
 
   Evaluation Perturbed() {
-    if (next_ == samples_.size()) return {0, 0};
+    if (next_ == samples_.size()) return Evaluation::End();
     const Evaluation e = oracle_(Pass::kPerturbed);
-    if (e.samples != samples_[next_]) {
+    if (e.end || e.samples != samples_[next_]) {
       throw Error(std::string(method_) + ": call " + std::to_string(next_ + 1) +
-                  " of the perturbed pass was over " + internal::NumberText(e.samples) +
-                  " samples, that of the plain pass over " + internal::NumberText(samples_[next_]) +
+                  " of the perturbed pass was " +
+                  (e.end ? "after the end of the data"
+                         : "over " + internal::NumberText(e.samples) + " samples") +
+                  ", that of the plain pass over " + internal::NumberText(samples_[next_]) +
                   "; both passes must see the same batches");
     }
     ++next_;
@@ -111,11 +115,18 @@ class Sharpness::Work {
       : method_(MethodNamed(method)),
         spec_(Complete(method, spec)),
         keeps_(method_.reuses || method_.gap),
+        kept_format_(method_.reuses && spec_.direction == StateFormat::kBFloat16
+                         ? internal::Format::kBFloat16
+                         : internal::Format::kFloat32),
         inner_(inner != nullptr ? std::move(inner) : std::make_unique<PlainSource>()) {}
 
   Gradient Compute(Engine& engine, const Oracle& oracle);
   std::map<std::string, std::vector<float>> State(const Engine& engine) const;
   void LoadState(const Engine& engine, const std::map<std::string, std::vector<float>>& state);
+  void Refresh() {
+    Forget();
+    inner_->Refresh();
+  }
 
  private:
   // How a tensor is perturbed, and of which layer and part of the decomposition it is.
@@ -128,6 +139,7 @@ class Sharpness::Work {
   };
 
   void Prepare(const Engine& engine);
+  void Forget();
   bool Measure(const Engine& engine, const Gradient& plain);
   void Perturb(Engine& engine, const Gradient& plain);
   Gradient Random(const Engine& engine);
@@ -161,15 +173,16 @@ class Sharpness::Work {
   const Method& method_;
   SharpnessSpec spec_;
   bool keeps_;
+  internal::Format kept_format_;
   std::unique_ptr<Source> inner_;
   const internal::KernelSet* kernels_ = &internal::Kernels();
   const internal::Codecs* codecs_ = &internal::CodecsFor(kernels_->target);
 
-  std::vector<Treatment> treated_;  // beside the tensors, since the first call
+  bool prepared_ = false;           // at the first call
+  std::vector<Treatment> treated_;  // beside the tensors
   size_t layers_ = 0, parts_ = 0;
   internal::Backup backup_;
   internal::TensorSums sums_;
-  internal::Format kept_format_ = internal::Format::kFloat32;
   std::vector<std::vector<std::byte>> kept_;  // g during the second pass, then the direction
   std::vector<double> direction_norms_;       // by part; none: not measured yet
   std::vector<std::vector<float>> random_;
@@ -177,9 +190,11 @@ class Sharpness::Work {
   std::vector<double> samples_;
 };
 
+// All that can fail comes before the first member is changed.
 void Sharpness::Work::Prepare(const Engine& engine) {
-  if (!treated_.empty()) return;
+  if (prepared_) return;
   const std::span<const Tensor> tensors = engine.tensors();
+  std::vector<Treatment> treated;
   std::map<std::string, size_t> layers;
   std::vector<bool> matched(spec_.groups.size());
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -202,23 +217,23 @@ void Sharpness::Work::Prepare(const Engine& engine) {
     }
     if (is_in(spec_.exclude)) t.rho = nullptr;
     if (spec_.decompose_layers) t.part = t.layer;
-    treated_.push_back(t);
+    treated.push_back(t);
   }
-  layers_ = layers.size();
-  parts_ = spec_.decompose_layers ? layers_ : 1;
   for (size_t k = 0; k < matched.size(); ++k) {
     if (matched[k] || spec_.groups[k].match == "*") continue;
-    treated_.clear();
     throw Error(std::string(method_.name) + ": group " + std::to_string(k) + " (match = \"" +
                 spec_.groups[k].match + "\") matches no tensor");
   }
-  if (!keeps_) return;
-  if (method_.reuses && spec_.direction == StateFormat::kBFloat16) {
-    kept_format_ = internal::Format::kBFloat16;
+  std::vector<std::vector<std::byte>> kept;
+  for (size_t i = 0; keeps_ && i < tensors.size(); ++i) {
+    const auto size = static_cast<size_t>(tensors[i].Size());
+    kept.emplace_back(size * internal::DataBytes(kept_format_));
   }
-  for (const Tensor& t : tensors) {
-    kept_.emplace_back(static_cast<size_t>(t.Size()) * internal::DataBytes(kept_format_));
-  }
+  treated_ = std::move(treated);
+  kept_ = std::move(kept);
+  layers_ = layers.size();
+  parts_ = spec_.decompose_layers ? layers_ : 1;
+  prepared_ = true;
 }
 
 Gradient Sharpness::Work::Compute(Engine& engine, const Oracle& oracle) {
@@ -232,12 +247,23 @@ Gradient Sharpness::Work::Compute(Engine& engine, const Oracle& oracle) {
   }
   if (!Measure(engine, plain)) return plain;
   Perturb(engine, plain);
-  Gradient sharp = internal::AtChangedWeights(backup_, engine, [&] {
-    return inner_->Compute(engine, [&](Pass) { return calls.Perturbed(); });
-  });
-  sharp.loss = plain.loss;
-  if (method_.reuses) Decompose(engine, spec_.random_direction ? Random(engine) : sharp);
-  return method_.gap ? CloseGap(engine, plain, sharp) : sharp;
+  try {
+    Gradient sharp = internal::AtChangedWeights(backup_, engine, [&] {
+      return inner_->Compute(engine, [&](Pass) { return calls.Perturbed(); });
+    });
+    sharp.loss = plain.loss;
+    if (method_.reuses) Decompose(engine, spec_.random_direction ? Random(engine) : sharp);
+    return method_.gap ? CloseGap(engine, plain, sharp) : sharp;
+  } catch (...) {
+    Forget();  // what is kept is the plain gradient, and no direction
+    throw;
+  }
+}
+
+// No direction is kept.
+void Sharpness::Work::Forget() {
+  for (Treatment& t : treated_) t.kept = false;
+  direction_norms_.clear();
 }
 
 // Finds what each gradient is multiplied with; false if one is not finite.
@@ -503,18 +529,19 @@ void Sharpness::Work::LoadState(const Engine& engine,
   Prepare(engine);
   std::vector<const std::vector<float>*> found(treated_.size(), nullptr);
   const std::span<const Tensor> tensors = engine.tensors();
-  for (const auto& item : state) {
-    const std::string& key = item.first;
-    const auto at = std::find_if(tensors.begin(), tensors.end(), [&key](const Tensor& t) {
-      return key == std::string(kDirection) + t.name;
-    });
+  std::map<std::string_view, size_t> index;
+  for (size_t i = 0; i < tensors.size(); ++i) index.emplace(tensors[i].name, i);
+  for (const auto& [key, values] : state) {
     const std::string where = "state: " + std::string(method_.name) + ": \"" + key + "\"";
-    if (!method_.reuses || at == tensors.end()) throw Error(where + " is unknown");
-    if (item.second.size() != static_cast<size_t>(at->Size())) {
-      throw Error(where + " has " + std::to_string(item.second.size()) + " values, not " +
-                  std::to_string(at->Size()));
+    const auto at =
+        key.starts_with(kDirection) ? index.find(key.substr(kDirection.size())) : index.end();
+    if (!method_.reuses || at == index.end()) throw Error(where + " is unknown");
+    const int64_t size = tensors[at->second].Size();
+    if (values.size() != static_cast<size_t>(size)) {
+      throw Error(where + " has " + std::to_string(values.size()) + " values, not " +
+                  std::to_string(size));
     }
-    found[static_cast<size_t>(at - tensors.begin())] = &item.second;
+    found[at->second] = &values;
   }
   for (size_t i = 0; i < treated_.size(); ++i) {
     treated_[i].kept = found[i] != nullptr;
@@ -563,6 +590,8 @@ Gradient Sharpness::Compute(Engine& engine, const Oracle& oracle) {
 std::map<std::string, std::vector<float>> Sharpness::State(const Engine& engine) const {
   return work_->State(engine);
 }
+
+void Sharpness::Refresh() { work_->Refresh(); }
 
 void Sharpness::LoadState(const Engine& engine,
                           const std::map<std::string, std::vector<float>>& state) {

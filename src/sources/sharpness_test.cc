@@ -911,6 +911,73 @@ TEST(SharpnessErrors, NameWhatIsWrong) {
                         "pass over 4"));
 }
 
+TEST(SharpnessErrors, BadNumbersOfSamplesPutTheWeightsBack) {
+  for (const double bad : {std::nan(""), -1.0, kInfinity}) {
+    Task task;
+    Optimizer optimizer(task.tensors(), Spec("sam", {.rho = 0.5}));
+    const Vector before = task.Weights();
+    EXPECT_THAT(ErrorOf([&] {
+                  optimizer.Step([&](Pass pass) -> Evaluation {
+                    return {task.Call(pass).loss, pass == Pass::kPlain ? 1.0 : bad};
+                  });
+                }),
+                HasSubstr("oracle: call 2 of the step gave samples = "));
+    EXPECT_EQ(task.Weights(), before);
+  }
+  // An end where the plain pass had a batch.
+  Task task;
+  Optimizer optimizer(task.tensors(), Spec("sam", {.rho = 0.5}));
+  const Vector before = task.Weights();
+  EXPECT_THAT(ErrorOf([&] {
+                optimizer.Step([&](Pass pass) {
+                  const Evaluation e = task.Call(pass);
+                  return pass == Pass::kPlain ? e : Evaluation::End();
+                });
+              }),
+              HasSubstr("sam: call 1 of the perturbed pass was after the end of the data, that of "
+                        "the plain pass over 1;"));
+  EXPECT_EQ(task.Weights(), before);
+}
+
+TEST(SharpnessTest, BothPassesSeeEmptyBatchesToo) {
+  // Three of four calls have data, the second is empty; the third group ends early.
+  for (const std::string method : {"sam", "looksam", "gsam"}) {
+    Task with, without;
+    OptimizerSpec spec = Spec(method, {.rho = 0.5});
+    spec.accumulate = 4;
+    Optimizer a(with.tensors(), spec), b(without.tensors(), spec);
+    for (int step = 0; step < 3; ++step) {
+      std::vector<std::pair<Pass, int>> calls;
+      int call = 0;
+      Pass last = Pass::kPlain;
+      a.Step([&](Pass pass) -> Evaluation {
+        if (pass != last) call = 0;
+        last = pass;
+        calls.emplace_back(pass, call);
+        if (call++ == 1) {
+          with.SetGradient(Vector(with.Weights().size(), NAN));
+          return {NAN, 0};
+        }
+        if (step == 2 && call == 4) return Evaluation::End();
+        return with.Call(pass);
+      });
+      const bool second = method != "looksam" || step == 0;
+      // After the end the second pass asks no more.
+      EXPECT_EQ(calls.size(), second ? (step == 2 ? 7U : 8U) : 4U);
+      int data = 0;
+      last = Pass::kPlain;
+      b.Step([&](Pass pass) -> Evaluation {
+        if (pass != last) data = 0;
+        last = pass;
+        if (data == (step == 2 ? 2 : 3)) return Evaluation::End();
+        ++data;
+        return without.Call(pass);
+      });
+      EXPECT_EQ(with.Weights(), without.Weights()) << method << step;
+    }
+  }
+}
+
 TEST(SharpnessErrors, ABadStateChangesNothing) {
   Task task;
   Optimizer optimizer(task.tensors(), Spec("looksam", {.rho = 0.5}));

@@ -5,19 +5,46 @@
 #include <new>
 
 namespace {
-std::atomic<int64_t> allocations = 0;
+
+std::atomic<int64_t> allocations = 0, live = 0;
+std::atomic<int64_t> countdown = 0;  // calls until one fails; not positive: none will
+
+void* Allocate(std::size_t n, std::size_t alignment) {
+  ++allocations;
+  if (countdown > 0 && --countdown == 0) throw std::bad_alloc();
+  void* const p = alignment == 0
+                      ? std::malloc(n)
+                      : std::aligned_alloc(alignment, (n + alignment) / alignment * alignment);
+  if (p == nullptr) throw std::bad_alloc();
+  ++live;
+  return p;
+}
+
+void Free(void* p) {
+  if (p != nullptr) --live;
+  std::free(p);
+}
+
 }  // namespace
 
-void* operator new(std::size_t n) {
-  ++allocations;
-  if (void* const p = std::malloc(n)) return p;
-  throw std::bad_alloc();
+void* operator new(std::size_t n) { return Allocate(n, 0); }
+void* operator new(std::size_t n, std::align_val_t alignment) {
+  return Allocate(n, static_cast<std::size_t>(alignment));
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t /*n*/) noexcept { std::free(p); }
+void operator delete(void* p) noexcept { Free(p); }
+void operator delete(void* p, std::size_t /*n*/) noexcept { Free(p); }
+void operator delete(void* p, std::align_val_t /*alignment*/) noexcept { Free(p); }
+void operator delete(void* p, std::size_t /*n*/, std::align_val_t /*alignment*/) noexcept {
+  Free(p);
+}
 
 namespace kudari::testing {
 
 int64_t Allocations() { return allocations; }
+int64_t LiveAllocations() { return live; }
+
+FailingAllocation::FailingAllocation(int64_t n) { countdown = n; }
+FailingAllocation::~FailingAllocation() { countdown = 0; }
+bool FailingAllocation::failed() const { return countdown == 0; }
 
 }  // namespace kudari::testing

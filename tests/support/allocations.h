@@ -5,8 +5,25 @@
 
 namespace kudari::testing {
 
-/// Calls of operator new in the whole program so far. Link allocations.cc, which replaces it.
+// Link allocations.cc, which replaces operator new: the library has memory from nowhere else.
+
+/// Calls of operator new in the whole program so far.
 int64_t Allocations();
+
+/// How many of them have not been freed.
+int64_t LiveAllocations();
+
+/// While it lives, the n-th call of operator new, counted from 1, throws std::bad_alloc.
+class FailingAllocation {
+ public:
+  explicit FailingAllocation(int64_t n);
+  ~FailingAllocation();
+  FailingAllocation(const FailingAllocation&) = delete;
+  FailingAllocation& operator=(const FailingAllocation&) = delete;
+
+  /// Whether there was an n-th call.
+  bool failed() const;
+};
 
 }  // namespace kudari::testing
 

@@ -51,7 +51,7 @@ struct ScheduleFreeAdamW {
       Field<ScheduleFreeAdamW>{"weight_lr_power", &ScheduleFreeAdamW::weight_lr_power, 0, kInfinity,
                                "power of the learning rate in them"},
   };
-  static constexpr std::array kState = {Slot{"z_minus_y", SlotKind::kExact},
+  static constexpr std::array kState = {Slot{"z_minus_y", SlotKind::kOffset},
                                         Slot{"exp_avg_sq", SlotKind::kSquare}};
   static constexpr std::array kMemory = {Memory{"lr_max", 0}, Memory{"weight_sum", 0}};
   static constexpr bool kEvaluation = true;

@@ -42,7 +42,7 @@ struct ScheduleFreeSgd {
       Field<ScheduleFreeSgd>{"weight_lr_power", &ScheduleFreeSgd::weight_lr_power, 0, kInfinity,
                              "power of the learning rate in them"},
   };
-  static constexpr std::array kState = {Slot{"z_minus_y", SlotKind::kExact}};
+  static constexpr std::array kState = {Slot{"z_minus_y", SlotKind::kOffset}};
   static constexpr std::array kMemory = {Memory{"lr_max", 0}, Memory{"weight_sum", 0}};
   static constexpr bool kEvaluation = true;
 

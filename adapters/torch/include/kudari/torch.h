@@ -50,7 +50,7 @@ class Optimizer {
   /// call.
   Report Step(const std::function<at::Tensor()>& closure);
   /// The same for a closure that says how many samples its mean loss is over, which weights
-  /// accumulated batches; zero samples end the data.
+  /// accumulated batches, or that the data has ended, kudari::Evaluation::End().
   Report Step(const std::function<kudari::Evaluation()>& closure);
   /// The same for a closure that is told the pass. Sharpness-aware sources (spec.source = "sam",
   /// "looksam" ...) call a closure again at perturbed weights: kPerturbed calls are over the
@@ -84,6 +84,10 @@ class Optimizer {
   /// Puts the weights to be evaluated into the parameters, for as long as the view lives; see
   /// kudari::Optimizer::Evaluation and, for models with batch norm, UpdateBatchNorm.
   EvaluationView Evaluation();
+
+  /// Says that the parameters were given other values, as by torch::load; see
+  /// kudari::Optimizer::Refresh.
+  void Refresh();
 
   /// The parameters in the order of the engine's tensors.
   std::vector<at::Tensor> Parameters() const;

@@ -39,9 +39,9 @@ struct FindOptions {
 /// the training data each time; where in the data it stands is the caller's. A step that is skipped
 /// although its loss is finite, because the gradient overflowed, is no point of the test and taken
 /// again with the same learning rate; kMostSkipped of them in a row end it as a loss that is not
-/// finite does. So does a closure without data, as LrEnd::kStopped. Throws Error for options out of
-/// range, if no parameter matches, if a matching one's rule has no lr, if an evaluation view is
-/// open, and as Optimizer::Step does.
+/// finite does. The end of the data ends it as LrEnd::kStopped, and so do kMostSkipped steps of
+/// empty batches in a row. Throws Error for options out of range, if no parameter matches, if a
+/// matching one's rule has no lr, if an evaluation view is open, and as Optimizer::Step does.
 ///
 ///     const LrRange range = FindLearningRate(optimizer, [&](Pass) -> Evaluation {
 ///       const at::Tensor loss = loss_of(model, loader.Next());

@@ -1,0 +1,157 @@
+// Parameters that are given other values: what was kept of the former ones begins anew.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "kudari/kudari.h"
+#include "tests/support/model.h"
+#include "tests/support/rules.h"
+#include "tests/support/task.h"
+
+namespace kudari {
+namespace {
+
+using testing::Model;
+using testing::Task;
+using Floats = std::vector<float>;
+
+const Model::Shapes kShapes = {{"a.weight", {70, 60}}, {"b.weight", {30, 5}}, {"b.bias", {7}}};
+
+/// The state that an optimiser is to have after Refresh: made by hand.
+OptimizerState Fresh(OptimizerState state, Task& task) {
+  for (size_t i = 0; i < state.tensors.size(); ++i) {
+    TensorState& t = state.tensors[i];
+    const Floats& weights = task.model().params[i];
+    for (TensorState::Buffer& b : t.buffers) {
+      if (b.slot != "master" && b.slot != "z_minus_y") continue;
+      if (b.slot == "master") b.values = weights;
+      if (b.slot == "z_minus_y") std::ranges::fill(b.values, 0.0F);
+      b.format.clear();
+      b.codes.clear();
+      b.scales.clear();
+    }
+    for (auto& averager : state.averagers) {
+      for (const std::string kind : {"slow/", "average/"}) {
+        const auto at = averager.find(kind + t.name);
+        if (at != averager.end()) at->second = weights;
+      }
+      const auto momentum = averager.find("momentum/" + t.name);
+      if (momentum != averager.end()) momentum->second = t.buffers[0].values;
+      const auto count = averager.find("count");
+      if (count != averager.end()) count->second = {0, 0};
+    }
+  }
+  state.source.clear();
+  return state;
+}
+
+/// Trains, gives the parameters other values, and compares an optimiser that was told so with one
+/// whose state was made by hand; and says whether the Refresh made a difference.
+bool ExpectFresh(const OptimizerSpec& spec, DType type) {
+  Task task(kShapes, type);
+  Optimizer optimizer(task.model().tensors, spec);
+  for (int step = 0; step < 4; ++step) task.Step(optimizer);
+  const OptimizerState former = optimizer.State();
+  task.SetWeights(9);
+  Task by_hand(kShapes, type), untold(kShapes, type);
+  const auto resume = [&](Task& other, const OptimizerState& state) {
+    other.SetWeights(9);
+    other.model().random = task.model().random;
+    Optimizer resumed(other.model().tensors, spec);
+    resumed.LoadState(state);
+    // What masters hold may go into the parameters; these are the caller's.
+    other.SetWeights(9);
+    return resumed;
+  };
+  Optimizer expected = resume(by_hand, Fresh(former, task));
+  Optimizer stale = resume(untold, former);
+  optimizer.Refresh();
+  EXPECT_TRUE(task.Bytes() == by_hand.Bytes());
+  bool differed = false;
+  for (int step = 0; step < 7; ++step) {
+    task.Step(optimizer);
+    by_hand.Step(expected);
+    untold.Step(stale);
+    EXPECT_TRUE(task.Bytes() == by_hand.Bytes()) << step;
+    const EvaluationView a = optimizer.Evaluation(), b = expected.Evaluation(),
+                         c = stale.Evaluation();
+    EXPECT_TRUE(task.Bytes() == by_hand.Bytes()) << step;
+    differed = differed || task.Bytes() != untold.Bytes();
+  }
+  return differed;
+}
+
+class RefreshTest : public ::testing::TestWithParam<RuleEntry> {};
+
+INSTANTIATE_TEST_SUITE_P(Registry, RefreshTest, ::testing::ValuesIn(testing::RulesForBuild()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(RefreshTest, RulesAndMastersBeginWithWhatMemoryHolds) {
+  OptimizerSpec spec(GetParam().name);
+  spec.options.emplace("lr", 0.01 * Warmup(3));
+  spec.fallback = Fallback{};
+  const auto& kinds = GetParam().slot_kinds;
+  const bool offset = std::ranges::find(kinds, SlotKind::kOffset) != kinds.end();
+  EXPECT_EQ(ExpectFresh(spec, DType::kFloat32), offset);
+  for (const Master master :
+       {Master::kFloat32, Master::kSplit8, Master::kSplit16, Master::kKahan}) {
+    spec.precision.master = master;
+    ExpectFresh(spec, DType::kBFloat16);
+  }
+}
+
+TEST(RefreshStagesTest, AveragersBeginWithWhatMemoryHolds) {
+  OptimizerSpec plain = Momentum{.lr = 0.01};
+  std::vector<OptimizerSpec> specs(6, plain);
+  specs[0].lookahead = LookaheadSpec{.k = 3, .state = LookaheadState::kKeep};
+  specs[1].lookahead = LookaheadSpec{.k = 3, .state = LookaheadState::kPullback};
+  specs[2].ema = EmaSpec{.decay = 0.9};
+  specs[3].ema = EmaSpec{.decay = 0.9, .warmup = true};
+  specs[4].swa = SwaSpec{.start = 1, .every = 2};
+  specs[5].lookahead = LookaheadSpec{.k = 2};
+  specs[5].ema = EmaSpec{.decay = 0.5};
+  specs[5].swa = SwaSpec{};
+  for (size_t i = 0; i < specs.size(); ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_TRUE(ExpectFresh(specs[i], DType::kFloat32));
+    specs[i].precision.master = Master::kSplit16;
+    EXPECT_TRUE(ExpectFresh(specs[i], DType::kBFloat16));
+  }
+}
+
+TEST(RefreshStagesTest, SourcesForgetTheirDirection) {
+  for (const std::string& source : Sharpness::Methods()) {
+    SCOPED_TRACE(source);
+    OptimizerSpec spec = Momentum{.lr = 0.01};
+    spec.source = source;
+    spec.sharpness = SharpnessSpec{.rho = 0.5, .k = 7};
+    const bool reuses = source == "looksam" || source == "look_layersam";
+    ExpectFresh(spec, DType::kFloat32);
+    // A step that is no multiple of k reuses nothing, so it is a plain one.
+    Task task(kShapes, DType::kFloat32);
+    Optimizer optimizer(task.model().tensors, spec);
+    task.Step(optimizer);
+    task.Step(optimizer);
+    EXPECT_EQ(optimizer.State().source.empty(), !reuses);
+    optimizer.Refresh();
+    EXPECT_TRUE(optimizer.State().source.empty());
+  }
+}
+
+TEST(RefreshStagesTest, BeforeTheFirstStepThereIsNothingToForget) {
+  OptimizerSpec spec = Momentum{.lr = 0.01};
+  spec.lookahead = LookaheadSpec{.k = 1};
+  spec.precision.master = Master::kFloat32;
+  Task task(kShapes, DType::kBFloat16), other(kShapes, DType::kBFloat16);
+  Optimizer optimizer(task.model().tensors, spec), expected(other.model().tensors, spec);
+  optimizer.Refresh();
+  for (int step = 0; step < 3; ++step) {
+    task.Step(optimizer);
+    other.Step(expected);
+    EXPECT_TRUE(task.Bytes() == other.Bytes());
+  }
+}
+
+}  // namespace
+}  // namespace kudari
