@@ -6,9 +6,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/quoted.h"
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
 #include "lab/chart.h"
+#include "lab/json_text.h"
 #include "lab/progress.h"
 #include "lab/run_log.h"
 #include "lab/schedule.h"
@@ -241,10 +243,10 @@ void Doctor(const DoctorOptions& options, std::FILE* console) {
                                    {"steps", log.steps.size()},
                                    {"findings", nlohmann::ordered_json::array()}};
     for (const Finding& f : findings) json["findings"].push_back(ToJson(f));
-    WriteFileAtomically(options.json, json.dump(2) + "\n");
+    WriteFileAtomically(options.json, JsonText(json, 2) + "\n");
   }
   if (!options.svg.empty()) Draw(log, findings, options.run.string(), options.svg);
-  fmt::print(console, "{}", text);
+  fmt::print(console, "{}", internal::Printable(text));
 }
 
 }  // namespace kudari::lab

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -68,6 +69,20 @@ TEST_F(DoctorCommandTest, IsSilentOnASoundRun) {
   EXPECT_THAT(text, HasSubstr("evaluations, 0 measurements of layers\nnothing wrong that can be "
                               "seen in this log\n"));
   EXPECT_THAT(text, Not(HasSubstr("1.")));
+}
+
+// Names of others reach a terminal with their control characters shown, and JSON as UTF-8.
+TEST_F(DoctorCommandTest, ShowsForeignNamesSafely) {
+  const std::string bad = "a\x1b[2J\xff";
+  const fs::path run = folder_ / bad;
+  fs::create_directories(run);
+  fs::rename(Log(true), run / "metrics.csv");
+  const std::string text = Print({.run = run, .json = folder_ / "f.json"});
+  EXPECT_THAT(text, HasSubstr("a\\x1b[2J\\xff: 100 steps"));
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  const auto json = nlohmann::json::parse(ReadTextFile(folder_ / "f.json"));
+  EXPECT_EQ(json["run"], (folder_ / "a\x1b[2J\xef\xbf\xbd").string());
+  EXPECT_EQ(json["findings"].size(), 1u);
 }
 
 TEST_F(DoctorCommandTest, WritesJsonAndAPicture) {

@@ -210,6 +210,24 @@ TEST(Recipe, SetErrorsNameTheKey) {
   EXPECT_THAT(MessageOf(text, {"train.seed=one"}), HasSubstr("train.seed: must be an integer"));
 }
 
+TEST(Recipe, TextsAreUtf8) {
+  EXPECT_EQ(MessageOf(kRecipe, {"data.path=a\xff"}), "--set data.path=a\\xff: is not UTF-8");
+  OptimizerSpec spec("sgd");
+  spec.groups.push_back({.match = "a\xff"});
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { kudari::ToToml(spec); }),
+            "\"a\\xff\" is not UTF-8, as recipes are");
+}
+
+// Names of keys are shown on one line, and not all of a long one.
+TEST(Recipe, KeysAreShownSafely) {
+  const std::string escape = MessageOf("\"a\\u001b[2J\" = 1\n");
+  EXPECT_THAT(escape, HasSubstr("r.toml:1: a\\x1b[2J: unknown key"));
+  const std::string text = "\"" + std::string(1'000'000, 'k') + "\" = 1\n";
+  EXPECT_LT(MessageOf(text).size(), 1000u);
+  const std::string rule = "[optimizer]\nrule = \"" + std::string(1'000'000, 'k') + "\"\n";
+  EXPECT_LT(MessageOf(rule).size(), 3000u);
+}
+
 TEST(Recipe, MissingFileIsNamed) {
   try {
     ReadTrainRecipe("no-such.toml");

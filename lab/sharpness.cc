@@ -17,6 +17,8 @@
 #include "lab/batches.h"
 #include "lab/chart.h"
 #include "lab/data.h"
+#include "lab/faults.h"
+#include "lab/json_text.h"
 #include "lab/loss_surface.h"
 #include "lab/models.h"
 #include "lab/objective.h"
@@ -405,7 +407,7 @@ void MeasureSharpness(const SharpnessOptions& options, std::FILE* console) {
   const Measures measures = Measure(trained, options, progress);
   progress.Text(Table(trained, measures, options));
   if (!options.json.empty()) {
-    WriteFileAtomically(options.json, ToJson(trained, measures, options).dump(2) + "\n");
+    WriteFileAtomically(options.json, JsonText(ToJson(trained, measures, options), 2) + "\n");
   }
 }
 

@@ -4,9 +4,13 @@
 #include <array>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "kudari/error.h"
 
 namespace kudari {
+
+using internal::Quoted;
+
 namespace {
 
 constexpr std::array kTypeNames = {"float32", "bfloat16", "float16"};
@@ -78,8 +82,6 @@ std::vector<std::string> WordsOf(std::string_view name) {
 bool IsHead(std::string_view word) {
   return IsAnyOf(word, {"head", "heads", "classifier", "logits", "unembed", "unembedding"});
 }
-
-std::string Quoted(std::string_view x) { return '"' + std::string(x) + '"'; }
 
 Verdict Judge(std::string_view name, const std::vector<int64_t>& shape) {
   const Bearer bearer = BearerOf(name);
@@ -159,7 +161,7 @@ TensorClass ParseTensorClass(std::string_view name) {
     if (name == kClassNames[i]) return static_cast<TensorClass>(i);
   }
   const std::vector<std::string> names(kClassNames.begin(), kClassNames.end());
-  throw Error("unknown class \"" + std::string(name) + "\"" + internal::Suggest(name, names));
+  throw Error("unknown class " + Quoted(name) + internal::Suggest(name, names));
 }
 
 bool Glob(std::string_view pattern, std::string_view name) {
