@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "kudari/error.h"
 #include "kudari/recipe.h"
+#include "lab/unpack.h"
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
@@ -235,6 +239,20 @@ TEST(Recipe, MissingFileIsNamed) {
   } catch (const Error& e) {
     EXPECT_THAT(e.what(), HasSubstr("no-such.toml"));
   }
+}
+
+// A file without contents that claims more than any memory, plain or packed.
+TEST(Recipe, MoreThanMemoryIsAnError) {
+  const std::filesystem::path file = std::filesystem::path(::testing::TempDir()) / "sparse.toml";
+  std::ofstream(file) << kRecipe;
+  std::filesystem::resize_file(file, uintmax_t{1} << 40);
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadTrainRecipe(file); }),
+            file.string() + ": is larger than 1 GiB");
+  const std::filesystem::path packed = std::filesystem::path(file).replace_extension("gz");
+  std::filesystem::rename(file, packed);
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadUnpacked(packed); }),
+            packed.string() + ": is larger than 1 GiB");
+  std::filesystem::remove(packed);
 }
 
 TEST(Recipe, FaultsAreWrittenOnlyIfThereAreAny) {
