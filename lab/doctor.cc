@@ -192,15 +192,14 @@ LiveDoctor::LiveDoctor(int64_t planned_steps, int64_t steps_per_epoch)
 
 void LiveDoctor::Add(const StepRecord& r) {
   constexpr size_t kMostLayers = 400;
-  log_.steps.push_back(
-      {.step = r.step,
-       .loss = r.loss,
-       .lr = r.lr,
-       .grad_norm = r.grad_norm,
-       .micro_grad_norm = r.micro_grad_norm,
-       .skipped = r.skipped,
-       .loss_scale = r.loss_scale,
-       .lost = r.numerics.empty() ? kNotMeasured : LostShare(TotalOf(r.numerics))});
+  steps_.Add({.step = r.step,
+              .loss = r.loss,
+              .lr = r.lr,
+              .grad_norm = r.grad_norm,
+              .micro_grad_norm = r.micro_grad_norm,
+              .skipped = r.skipped,
+              .loss_scale = r.loss_scale,
+              .lost = r.numerics.empty() ? kNotMeasured : LostShare(TotalOf(r.numerics))});
   if (log_.first_nonfinite.empty()) log_.first_nonfinite = r.first_nonfinite;
   if (r.layers.empty()) return;
   log_.layers.push_back({r.step, r.layers});
@@ -212,8 +211,8 @@ void LiveDoctor::Add(const StepRecord& r) {
 
 std::vector<Finding> LiveDoctor::New() {
   constexpr double kSure = 0.75, kGrowth = 1.1;
-  if (static_cast<double>(log_.steps.size()) < kGrowth * static_cast<double>(seen_)) return {};
-  seen_ = log_.steps.size();
+  if (static_cast<double>(steps_.count()) < kGrowth * static_cast<double>(seen_)) return {};
+  seen_ = steps_.count();
   std::vector<Finding> found = Diagnose(log_);
   std::erase_if(found, [this](const Finding& f) {
     return f.confidence < kSure ||
