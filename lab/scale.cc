@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "core/schedule_text.h"
 #include "kudari/batch_scaling.h"
 #include "kudari/error.h"
@@ -451,11 +452,11 @@ Scaling Scale(const ScaleOptions& options, std::FILE* console) {
       if (series.x.size() > 1) chart.series.push_back(std::move(series));
     }
     DrawChart(chart, options.svg);
-    fmt::print(console, "\nwritten {}\n", options.svg.string());
+    fmt::print(console, "\nwritten {}\n", internal::Printable(options.svg.string()));
   }
   if (!options.write.empty()) {
     WriteFileAtomically(options.write, ToToml(s.after));
-    fmt::print(console, "\nwritten {}\n", options.write.string());
+    fmt::print(console, "\nwritten {}\n", internal::Printable(options.write.string()));
   }
   return s;
 }
