@@ -451,7 +451,8 @@ TEST(OptimizerTest, BadStatesAreNamedAndChangeNothing) {
   EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers[1].values.pop_back(); }),
               HasSubstr("buffer \"exp_avg_sq\" has 2 values, not 3"));
   EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers.pop_back(); }), HasSubstr("1 buffers"));
-  EXPECT_THAT(load([](auto& s) { s.step = -1; }), HasSubstr("state: step = -1 is outside [0, 2^53]"));
+  EXPECT_THAT(load([](auto& s) { s.step = -1; }),
+              HasSubstr("state: step = -1 is outside [0, 2^53]"));
   constexpr int64_t kTooMany = (int64_t{1} << 53) + 1;
   for (const int64_t steps : {kTooMany, INT64_MAX - 1, INT64_MIN}) {
     EXPECT_EQ(load([&](auto& s) { s.step = steps; }),

@@ -5,8 +5,8 @@ usage: make_tensor_classes.py          needs torch, torchvision, timm, transform
 The class is that of the module which holds the parameter, by its type: a linear layer's weight is a
 matrix, an embedding's an embedding, a convolution's a convolution, a norm's a norm. The layer whose
 output is the logits is the head, named here for each model. What belongs to no layer is in OWN,
-judged by hand from what the model does with it. So no verdict comes from a name's words, as Classify's
-do. Of blocks that repeat, the first is listed. Models whose code is in no package are written down
+judged by hand from what the model does with it. So no verdict comes from a name's words, as
+Classify's do. Of blocks that repeat, the first is listed. Models whose code is in no package are written down
 here with the names that their authors' code has.
 """
 
@@ -128,7 +128,8 @@ def dit():  # Peebles & Xie's own code
 
 def speedrun_gpt():  # modded-nanogpt, the example that Muon's repository names
     body = block(
-        attn=block(qkv_w=parameter(3, 768, 768), lambdas=parameter(2), c_proj=nn.Linear(768, 768, False)),
+        attn=block(qkv_w=parameter(3, 768, 768), lambdas=parameter(2),
+                   c_proj=nn.Linear(768, 768, False)),
         mlp=layers(c_fc=nn.Linear(768, 3072, False), c_proj=nn.Linear(3072, 768, False)),
         lambdas=parameter(2))
     return block(embed=nn.Embedding(50257, 768),
@@ -159,7 +160,8 @@ def attention_tutorial():  # heads of attention, each a module of its own
     head = layers(key=nn.Linear(384, 64, False), query=nn.Linear(384, 64, False),
                   value=nn.Linear(384, 64, False))
     body = layers(sa=layers(heads=nn.ModuleList([head]), proj=nn.Linear(384, 384)),
-                  ffwd=layers(net=nn.Sequential(nn.Linear(384, 1536), nn.ReLU(), nn.Linear(1536, 384))),
+                  ffwd=layers(net=nn.Sequential(nn.Linear(384, 1536), nn.ReLU(),
+                                                nn.Linear(1536, 384))),
                   ln1=nn.LayerNorm(384), ln2=nn.LayerNorm(384))
     return layers(token_embedding_table=nn.Embedding(65, 384),
                   position_embedding_table=nn.Embedding(256, 384), blocks=nn.ModuleList([body]),
