@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "core/schedule_text.h"
 #include "core/toml_table.h"
 #include "kudari/batch_scaling.h"
@@ -621,7 +622,7 @@ void Advise(const AdviseOptions& options, std::FILE* console) {
     WriteFileAtomically(options.write,
                         fmt::format("# {}. Written by kudari advise: {}.\n\n{}", advice.title,
                                     advice.nearest, ToToml(advice.recipe)));
-    fmt::print(console, "\nwritten {}\n", options.write.string());
+    fmt::print(console, "\nwritten {}\n", internal::Printable(options.write.string()));
   }
 }
 

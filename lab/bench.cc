@@ -19,6 +19,7 @@
 #include "lab/bench_matrix.h"
 #include "lab/bench_precision.h"
 #include "lab/bench_sharpness.h"
+#include "lab/json_text.h"
 #include "lab/roofline.h"
 #include "lab/timing.h"
 
@@ -343,7 +344,7 @@ void Bench(const BenchOptions& options, std::FILE* console) {
     throw Error("--filter \"" + options.filter +
                 "\" matches no case; cases are like adamw/64M/2 and ns/768x768/1");
   }
-  if (!options.json.empty()) WriteFileAtomically(options.json, results.dump(2) + "\n");
+  if (!options.json.empty()) WriteFileAtomically(options.json, JsonText(results, 2) + "\n");
 }
 
 }  // namespace kudari::lab

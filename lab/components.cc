@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "lab/json_text.h"
+
 namespace kudari::lab {
 namespace {
 
@@ -55,7 +57,7 @@ std::string ComponentTracker::Json() {
     c.former = c.now;
   }
   plain_ = sharp_ = Tensor();
-  return json.dump();
+  return JsonText(json);
 }
 
 }  // namespace kudari::lab

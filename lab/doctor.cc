@@ -6,9 +6,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/quoted.h"
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
 #include "lab/chart.h"
+#include "lab/json_text.h"
 #include "lab/progress.h"
 #include "lab/run_log.h"
 #include "lab/schedule.h"
@@ -190,15 +192,14 @@ LiveDoctor::LiveDoctor(int64_t planned_steps, int64_t steps_per_epoch)
 
 void LiveDoctor::Add(const StepRecord& r) {
   constexpr size_t kMostLayers = 400;
-  log_.steps.push_back(
-      {.step = r.step,
-       .loss = r.loss,
-       .lr = r.lr,
-       .grad_norm = r.grad_norm,
-       .micro_grad_norm = r.micro_grad_norm,
-       .skipped = r.skipped,
-       .loss_scale = r.loss_scale,
-       .lost = r.numerics.empty() ? kNotMeasured : LostShare(TotalOf(r.numerics))});
+  steps_.Add({.step = r.step,
+              .loss = r.loss,
+              .lr = r.lr,
+              .grad_norm = r.grad_norm,
+              .micro_grad_norm = r.micro_grad_norm,
+              .skipped = r.skipped,
+              .loss_scale = r.loss_scale,
+              .lost = r.numerics.empty() ? kNotMeasured : LostShare(TotalOf(r.numerics))});
   if (log_.first_nonfinite.empty()) log_.first_nonfinite = r.first_nonfinite;
   if (r.layers.empty()) return;
   log_.layers.push_back({r.step, r.layers});
@@ -210,8 +211,8 @@ void LiveDoctor::Add(const StepRecord& r) {
 
 std::vector<Finding> LiveDoctor::New() {
   constexpr double kSure = 0.75, kGrowth = 1.1;
-  if (static_cast<double>(log_.steps.size()) < kGrowth * static_cast<double>(seen_)) return {};
-  seen_ = log_.steps.size();
+  if (static_cast<double>(steps_.count()) < kGrowth * static_cast<double>(seen_)) return {};
+  seen_ = steps_.count();
   std::vector<Finding> found = Diagnose(log_);
   std::erase_if(found, [this](const Finding& f) {
     return f.confidence < kSure ||
@@ -241,10 +242,10 @@ void Doctor(const DoctorOptions& options, std::FILE* console) {
                                    {"steps", log.steps.size()},
                                    {"findings", nlohmann::ordered_json::array()}};
     for (const Finding& f : findings) json["findings"].push_back(ToJson(f));
-    WriteFileAtomically(options.json, json.dump(2) + "\n");
+    WriteFileAtomically(options.json, JsonText(json, 2) + "\n");
   }
   if (!options.svg.empty()) Draw(log, findings, options.run.string(), options.svg);
-  fmt::print(console, "{}", text);
+  fmt::print(console, "{}", internal::Printable(text));
 }
 
 }  // namespace kudari::lab

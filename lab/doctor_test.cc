@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -68,6 +69,20 @@ TEST_F(DoctorCommandTest, IsSilentOnASoundRun) {
   EXPECT_THAT(text, HasSubstr("evaluations, 0 measurements of layers\nnothing wrong that can be "
                               "seen in this log\n"));
   EXPECT_THAT(text, Not(HasSubstr("1.")));
+}
+
+// Names of others reach a terminal with their control characters shown, and JSON as UTF-8.
+TEST_F(DoctorCommandTest, ShowsForeignNamesSafely) {
+  const std::string bad = "a\x1b[2J\xff";
+  const fs::path run = folder_ / bad;
+  fs::create_directories(run);
+  fs::rename(Log(true), run / "metrics.csv");
+  const std::string text = Print({.run = run, .json = folder_ / "f.json"});
+  EXPECT_THAT(text, HasSubstr("a\\x1b[2J\\xff: 100 steps"));
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  const auto json = nlohmann::json::parse(ReadTextFile(folder_ / "f.json"));
+  EXPECT_EQ(json["run"], (folder_ / "a\x1b[2J\xef\xbf\xbd").string());
+  EXPECT_EQ(json["findings"].size(), 1u);
 }
 
 TEST_F(DoctorCommandTest, WritesJsonAndAPicture) {
@@ -146,6 +161,55 @@ TEST(LiveDoctorTest, KeepsSomeOfManyLayers) {
   EXPECT_EQ(found[0].first_step, 1);
   EXPECT_GT(found[0].last_step, 4900);
   EXPECT_THAT(found[0].evidence, ::testing::ContainsRegex("in all [23][0-9][0-9] steps"));
+}
+
+// Up to the limit everything is kept; beyond it an even part, the first step and the last.
+TEST(LiveDoctorTest, HistoryIsBounded) {
+  constexpr int64_t kMost = History<StepLog>::kMost;
+  LiveDoctor doctor(0, 100);
+  for (int64_t s = 1; s <= 4 * kMost + 7; ++s) {
+    doctor.Add({.step = s, .loss = 2 * std::exp(-static_cast<double>(s) / 1e5) + 0.01, .lr = 1});
+    doctor.Add(EvaluationLog{.step = s, .loss = 1});
+    const std::vector<StepLog>& steps = doctor.log().steps;
+    ASSERT_LE(std::ssize(steps), kMost);
+    ASSERT_EQ(steps.back().step, s);
+    ASSERT_TRUE(s >= kMost || std::ssize(steps) == s);
+    if (s != kMost + 1 && s != 2 * kMost && s != 4 * kMost + 7) continue;
+    ASSERT_EQ(steps.front().step, 1);
+    const int64_t every = steps[1].step - steps[0].step;
+    ASSERT_EQ(every, s < 2 * kMost - 1 ? 2 : s < 4 * kMost - 3 ? 4 : 8);
+    for (size_t i = 1; i + 1 < steps.size(); ++i) {
+      ASSERT_EQ(steps[i].step - steps[i - 1].step, every) << s;
+    }
+    ASSERT_LE(steps.back().step - steps[steps.size() - 2].step, every);
+  }
+  EXPECT_LE(std::ssize(doctor.log().evaluations), kMost);
+  EXPECT_EQ(doctor.log().evaluations.back().step, 4 * kMost + 7);
+}
+
+// What a long run is found to have is what it has, and when.
+TEST(LiveDoctorTest, LongRunsAreStillLookedAt) {
+  constexpr int64_t kLong = 3 * static_cast<int64_t>(History<StepLog>::kMost);
+  LiveDoctor doctor(2 * kLong, 1000);
+  int64_t given = 0;
+  for (int64_t s = 1; s <= kLong; ++s) {
+    doctor.Add({.step = s, .loss = 2 * std::exp(-static_cast<double>(s) / 4e4) + 0.01, .lr = 1e-3});
+    if (s % 1000 != 0) continue;
+    const auto late = static_cast<double>(s - 200'000) / 1000;
+    doctor.Add(
+        EvaluationLog{.step = s, .loss = late > 0 ? 0.2 + 0.005 * late : 0.2 - 0.005 * late});
+    if (s < 200'000 || s % 25'000 != 0) continue;
+    for (const Finding& f : doctor.New()) {
+      EXPECT_EQ(f.verdict, Verdict::kOverfitting);
+      if (given == 0) given = s;
+    }
+  }
+  EXPECT_GT(given, 200'000);
+  // It ends in a step that no grid would have.
+  doctor.Add({.step = kLong + 1, .loss = kNotMeasured, .lr = 1e-3, .first_nonfinite = "a"});
+  const std::vector<Finding> found = doctor.AtTheEnd();
+  EXPECT_TRUE(
+      std::ranges::any_of(found, [](const Finding& f) { return f.verdict == Verdict::kDiverged; }));
 }
 
 TEST(LiveDoctorTest, NamesTheFirstTensorThatWasNotFinite) {

@@ -28,6 +28,14 @@ std::vector<at::Tensor> Matching(std::string_view key, const std::string& glob,
 
 }  // namespace
 
+Dataset LoadTrainingData(const Recipe& recipe) {
+  const auto seed = static_cast<uint64_t>(recipe.train.seed);
+  Dataset data = LoadData(recipe.data, seed);
+  if (data.train.Size() == 0) throw Error(fmt::format("{}: no training samples", data.name));
+  SpoilData(recipe.fault, seed, data);
+  return data;
+}
+
 void SpoilData(const FaultConfig& faults, uint64_t seed, Dataset& data) {
   const auto index = [&](double share) {
     return static_cast<size_t>(std::llround(share * static_cast<double>(data.train.Size())));

@@ -12,6 +12,10 @@
 
 namespace kudari::lab {
 
+/// The data that a recipe is trained on, its faults included. Throws Error as LoadData and
+/// SpoilData, and if there are no training samples.
+Dataset LoadTrainingData(const Recipe& recipe);
+
 /// Spoils the stretch of training samples that the faults name; labels are drawn with `seed`.
 /// Throws Error where labels are to be spoiled and there are none.
 void SpoilData(const FaultConfig& faults, uint64_t seed, Dataset& data);

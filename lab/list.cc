@@ -12,6 +12,7 @@
 #include "kudari/error.h"
 #include "kudari/registry.h"
 #include "kudari/stages.h"
+#include "lab/json_text.h"
 #include "lab/progress.h"
 #include "lab/recipe.h"
 
@@ -217,7 +218,7 @@ void List(bool json, std::FILE* console) {
   if (json) {
     Json list = Json::array();
     for (const Description& d : DescribeAll()) list.push_back(ToJson(d));
-    fmt::print(console, "{}\n", list.dump(2));
+    fmt::print(console, "{}\n", JsonText(list, 2));
     return;
   }
   std::string kind;

@@ -18,6 +18,7 @@
 #include "kudari/torch_lr_range.h"
 #include "lab/chart.h"
 #include "lab/explain.h"
+#include "lab/json_text.h"
 #include "lab/progress.h"
 #include "lab/recipe.h"
 #include "lab/recipe_lr.h"
@@ -360,7 +361,7 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
 
   if (!options.json.empty()) {
     WriteFileAtomically(options.json,
-                        ToJson(options, tests, agreements, choice, parameters).dump(1) + "\n");
+                        JsonText(ToJson(options, tests, agreements, choice, parameters), 1) + "\n");
   }
   if (!options.svg.empty()) Draw(tests, agreements, name, options.svg);
   if (!options.write.empty()) {

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <new>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "kudari/error.h"
 #include "lab/advise.h"
 #include "lab/bench.h"
@@ -266,13 +269,16 @@ int Run(int argc, char** argv) {
   for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
   if (argc > 1 && argv[1][0] != '-' &&
       std::find(names.begin(), names.end(), argv[1]) == names.end()) {
-    throw Error("unknown command \"" + std::string(argv[1]) + "\"" +
-                internal::Suggest(argv[1], names));
+    throw Error("unknown command " + internal::Quoted(argv[1]) + internal::Suggest(argv[1], names));
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    std::ostringstream out, error;  // which have arguments in them
+    const int code = app.exit(e, out, error);
+    std::fputs(internal::Printable(out.str()).c_str(), stdout);
+    std::fputs(internal::Printable(error.str()).c_str(), stderr);
+    return code == 0 ? 0 : 2;
   }
   return exit_code;
 }
@@ -283,9 +289,12 @@ int Run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return kudari::lab::Run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fflush(stdout);
+    std::fputs("kudari: there is not enough memory for that\n", stderr);
   } catch (const std::exception& e) {
     std::fflush(stdout);
-    std::fprintf(stderr, "kudari: %s\n", e.what());
-    return 1;
+    std::fprintf(stderr, "kudari: %s\n", kudari::internal::Printable(e.what()).c_str());
   }
+  return 1;
 }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kudari/error.h"
+#include "lab/json_text.h"
 
 namespace kudari::lab {
 namespace {
@@ -29,7 +30,7 @@ std::string NumericsJson(std::span<const Numerics> numerics) {
   for (const Numerics& n : numerics) {
     if (n.lost == 0 && n.saturated == 0) continue;
     tensors += fmt::format("{}{}:{{{}}}", tensors.empty() ? "" : ",",
-                           nlohmann::json(n.tensor).dump(), SharesJson(n));
+                           JsonText(nlohmann::json(n.tensor)), SharesJson(n));
   }
   return fmt::format(R"(,"numerics":{{{},"tensors":{{{}}}}})", SharesJson(TotalOf(numerics)),
                      tensors);
@@ -41,7 +42,7 @@ std::string LayersJson(const std::vector<LayerLog>& layers) {
   std::string text;
   for (const LayerLog& t : layers) {
     text += fmt::format(R"({}{}:{{"grad":{},"weight":{},"update":{})", text.empty() ? "" : ",",
-                        nlohmann::json(t.name).dump(), Number(t.grad), Number(t.weight),
+                        JsonText(nlohmann::json(t.name)), Number(t.grad), Number(t.weight),
                         Number(t.update));
     if (!std::isnan(t.trust)) text += fmt::format(R"(,"trust":{})", Number(t.trust));
     text += t.pinned ? R"(,"pinned":true})" : "}";
@@ -51,7 +52,7 @@ std::string LayersJson(const std::vector<LayerLog>& layers) {
 
 std::string NonFiniteJson(const std::string& tensor) {
   if (tensor.empty()) return "";
-  return fmt::format(R"(,"first_nonfinite":{})", nlohmann::json(tensor).dump());
+  return fmt::format(R"(,"first_nonfinite":{})", JsonText(nlohmann::json(tensor)));
 }
 
 }  // namespace

@@ -76,6 +76,14 @@ TEST(Metrics, NumericsAreSharesOfWhatCanBeLost) {
   EXPECT_FALSE(json::parse(StepJson({.step = 1})).contains("numerics"));
 }
 
+TEST(Metrics, NamesThatAreNotUtf8AreReplaced) {
+  StepRecord record{.step = 1, .loss = 1, .first_nonfinite = "a\xff"};
+  record.layers = {{.name = "b\xff\x1b", .grad = 1}};
+  const std::string line = StepJson(record);
+  EXPECT_THAT(line, ::testing::HasSubstr("\"first_nonfinite\":\"a\xef\xbf\xbd\""));
+  EXPECT_THAT(line, ::testing::HasSubstr("\"b\xef\xbf\xbd\\u001b\""));
+}
+
 TEST(Metrics, EachLineIsInTheFileAtOnce) {
   const auto path = std::filesystem::path(testing::TempDir()) / "metrics_test.jsonl";
   MetricsFile file(path);

@@ -11,6 +11,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "core/quoted.h"
+
 namespace kudari::lab {
 namespace {
 
@@ -71,7 +73,7 @@ std::string Wrapped(std::string_view text, size_t indent) {
   constexpr size_t kWidth = 100;
   std::string lines(indent, ' ');
   size_t column = indent;
-  std::istringstream words{std::string(text)};
+  std::istringstream words(internal::Printable(text));
   for (std::string word; words >> word;) {
     if (column > indent && column + 1 + word.size() > kWidth) {
       lines += "\n" + std::string(indent, ' ');
@@ -84,7 +86,10 @@ std::string Wrapped(std::string_view text, size_t indent) {
   return lines + "\n";
 }
 
-std::string TextTable(const std::vector<std::vector<std::string>>& rows) {
+std::string TextTable(std::vector<std::vector<std::string>> rows) {
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = internal::Printable(cell);
+  }
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
@@ -138,7 +143,7 @@ void Progress::Step(const Status& status) {
 void Progress::Evaluation(const Status& status) { Show(status); }
 
 void Progress::Text(const std::string& text) {
-  Write((line_open_ ? "\r\x1b[K" : "") + text);
+  Write((line_open_ ? "\r\x1b[K" : "") + internal::Printable(text));
   line_open_ = false;
 }
 

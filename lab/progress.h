@@ -21,7 +21,7 @@ struct Status {
 };
 
 /// Rows of text in aligned columns, two spaces apart; the last column is not padded.
-std::string TextTable(const std::vector<std::vector<std::string>>& rows);
+std::string TextTable(std::vector<std::vector<std::string>> rows);
 
 /// Words in lines of at most 100 columns, each with the indentation in front.
 std::string Wrapped(std::string_view text, size_t indent);

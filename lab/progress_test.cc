@@ -7,11 +7,13 @@
 #include <limits>
 #include <memory>
 
+#include "tests/support/printed.h"
+
 namespace kudari::lab {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 const Status kStatus = {.step = 255,
                         .steps = 510,
@@ -60,6 +62,13 @@ TEST(Progress, StatusLineNeverExceedsItsWidth) {
 
 TEST(Progress, TextTableAlignsColumns) {
   EXPECT_EQ(TextTable({{"a", "bb", "c"}, {"aaa", "b", "cc"}}), "a    bb  c\naaa  b   cc\n");
+}
+
+TEST(Progress, TextOfOthersIsShownSafely) {
+  EXPECT_EQ(TextTable({{"\x1b[2J", "b"}, {"a", "\xff"}}), "\\x1b[2J  b\na        \\xff\n");
+  EXPECT_EQ(Wrapped("a \x1b[2J b", 1), " a \\x1b[2J b\n");
+  EXPECT_EQ(kudari::testing::Printed([](std::FILE* out) { Progress(out).Text("a\x1b]0;b\n"); }),
+            "a\\x1b]0;b\n");
 }
 
 TEST(Progress, WritesPlainLinesWhereThereIsNoTerminal) {

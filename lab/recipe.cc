@@ -12,6 +12,7 @@
 #include <variant>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "core/toml_table.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
@@ -477,6 +478,7 @@ void ApplySet(std::string_view set, toml::table& root) {
   if (equals == std::string_view::npos || equals == 0) {
     throw Error(fmt::format("--set {}: must be key=value, such as train.epochs=3", set));
   }
+  if (!internal::IsUtf8(set)) throw Error(fmt::format("--set {}: is not UTF-8", set));
   const toml::table parsed = ParseValue(set.substr(equals + 1));
   std::string_view path = set.substr(0, equals);
   toml::node* at = &root;

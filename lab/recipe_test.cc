@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "kudari/error.h"
 #include "kudari/recipe.h"
+#include "lab/unpack.h"
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
@@ -210,6 +214,24 @@ TEST(Recipe, SetErrorsNameTheKey) {
   EXPECT_THAT(MessageOf(text, {"train.seed=one"}), HasSubstr("train.seed: must be an integer"));
 }
 
+TEST(Recipe, TextsAreUtf8) {
+  EXPECT_EQ(MessageOf(kRecipe, {"data.path=a\xff"}), "--set data.path=a\\xff: is not UTF-8");
+  OptimizerSpec spec("sgd");
+  spec.groups.push_back({.match = "a\xff"});
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { kudari::ToToml(spec); }),
+            "\"a\\xff\" is not UTF-8, as recipes are");
+}
+
+// Names of keys are shown on one line, and not all of a long one.
+TEST(Recipe, KeysAreShownSafely) {
+  const std::string escape = MessageOf("\"a\\u001b[2J\" = 1\n");
+  EXPECT_THAT(escape, HasSubstr("r.toml:1: a\\x1b[2J: unknown key"));
+  const std::string text = "\"" + std::string(1'000'000, 'k') + "\" = 1\n";
+  EXPECT_LT(MessageOf(text).size(), 1000u);
+  const std::string rule = "[optimizer]\nrule = \"" + std::string(1'000'000, 'k') + "\"\n";
+  EXPECT_LT(MessageOf(rule).size(), 3000u);
+}
+
 TEST(Recipe, MissingFileIsNamed) {
   try {
     ReadTrainRecipe("no-such.toml");
@@ -217,6 +239,20 @@ TEST(Recipe, MissingFileIsNamed) {
   } catch (const Error& e) {
     EXPECT_THAT(e.what(), HasSubstr("no-such.toml"));
   }
+}
+
+// A file without contents that claims more than any memory, plain or packed.
+TEST(Recipe, MoreThanMemoryIsAnError) {
+  const std::filesystem::path file = std::filesystem::path(::testing::TempDir()) / "sparse.toml";
+  std::ofstream(file) << kRecipe;
+  std::filesystem::resize_file(file, uintmax_t{1} << 40);
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadTrainRecipe(file); }),
+            file.string() + ": is larger than 1 GiB");
+  const std::filesystem::path packed = std::filesystem::path(file).replace_extension("gz");
+  std::filesystem::rename(file, packed);
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadUnpacked(packed); }),
+            packed.string() + ": is larger than 1 GiB");
+  std::filesystem::remove(packed);
 }
 
 TEST(Recipe, FaultsAreWrittenOnlyIfThereAreAny) {

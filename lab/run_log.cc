@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "kudari/error.h"
 #include "lab/recipe.h"
 #include "lab/run_log_table.h"
@@ -83,16 +84,12 @@ bool Matches(std::string_view pattern, std::string_view plain) {
   return plain.starts_with(pattern.substr(0, pattern.size() - 1));
 }
 
-std::string Quoted(std::span<const std::string> names) {
-  return fmt::format("\"{}\"", fmt::join(names, "\", \""));
-}
-
 std::string Titles(const LogTable& table) {
   const std::string_view kind = table.has_steps ? "tags" : "columns";
   if (table.columns.empty()) return fmt::format("it has no {}", kind);
   std::vector<std::string> names;
   for (const Column& c : table.columns) names.push_back(c.name);
-  return fmt::format("its {} are {}", kind, Quoted(names));
+  return fmt::format("its {} are {}", kind, internal::QuotedList(names));
 }
 
 // ---- Runs of a folder of event files ----
@@ -126,7 +123,7 @@ void NameByRuns(LogTable& table, const std::string& path, bool loss_is_given) {
   if (runs.size() > 1 && !loss_is_given) {
     const std::vector<std::string> names(runs.begin(), runs.end());
     throw Error(fmt::format("{}: has the logs of several runs, {}; give the folder of one", path,
-                            Quoted(names)));
+                            internal::QuotedList(names)));
   }
   for (Column& c : table.columns) {
     const auto [run, part] = SplitRun(c.run);
@@ -167,8 +164,8 @@ const Column* Reader::Find(const Field& field) const {
       given != options_.columns.end()) {
     const auto found = std::ranges::find(table_.columns, given->second, &Column::name);
     if (found != table_.columns.end()) return &*found;
-    throw Error(fmt::format("{}: has no \"{}\", which {} is to be; {}", path_, given->second,
-                            field.name, Titles(table_)));
+    throw Error(fmt::format("{}: has no {}, which {} is to be; {}", path_,
+                            internal::Quoted(given->second), field.name, Titles(table_)));
   }
   for (const std::string_view pattern : field.columns) {
     std::vector<std::string> names;
@@ -181,7 +178,7 @@ const Column* Reader::Find(const Field& field) const {
     // Of many learning rates the first is that of the first group.
     if (names.size() > 1 && !pattern.ends_with('*')) {
       throw Error(fmt::format("{}: {} may be any of {}; say which, as in {}={}", path_, field.name,
-                              Quoted(names), field.name, names[0]));
+                              internal::QuotedList(names), field.name, names[0]));
     }
     if (first != nullptr) return first;
   }
@@ -241,8 +238,8 @@ std::vector<Cell> Reader::CellsOf(std::string_view field) {
   if (column == nullptr) return cells;
   if (column->bad_row > 0) {
     const Cell bad{.row = column->bad_row};
-    throw Error(fmt::format("{}: {} = \"{}\" is not a number", table_.Where(bad), column->name,
-                            column->bad));
+    throw Error(fmt::format("{}: {} = {} is not a number", table_.Where(bad),
+                            internal::OneLine(column->name), internal::Quoted(column->bad)));
   }
   for (Cell cell : column->cells) {
     cell.step = StepOf(cell);
@@ -309,8 +306,8 @@ double ValueAt(const std::vector<Cell>& cells, int64_t step, bool holds, double 
 RunLog Reader::Read() {
   for (const auto& [field, column] : options_.columns) {
     if (std::ranges::find(RunLogFields(), field) != RunLogFields().end()) continue;
-    throw Error(
-        fmt::format("unknown field \"{}\"{}", field, internal::Suggest(field, RunLogFields())));
+    throw Error(fmt::format("unknown field {}{}", internal::Quoted(field),
+                            internal::Suggest(field, RunLogFields())));
   }
   if (options_.steps_per_epoch < 0) {
     throw Error(fmt::format("steps_per_epoch = {} is outside [0, inf)", options_.steps_per_epoch));
@@ -368,8 +365,8 @@ RunLog Reader::Read() {
 int64_t PlannedSteps(const fs::path& recipe, int64_t steps_per_epoch) {
   const TrainConfig train = ReadTrainRecipe(recipe).train;
   if (train.epochs == 0) return train.steps;
-  const int64_t of_epochs = train.epochs * steps_per_epoch;
-  return train.steps == 0 ? of_epochs : std::min(of_epochs, train.steps);
+  const int64_t most = train.steps == 0 ? kMostSteps : train.steps;
+  return steps_per_epoch > most / train.epochs ? most : train.epochs * steps_per_epoch;
 }
 
 }  // namespace

@@ -341,6 +341,20 @@ TEST_F(RunLogTest, TrainerState) {
 
 // ---- TensorBoard ----
 
+// Cells and columns are shown on one line, and not all of a long one or of many.
+TEST_F(RunLogTest, NamesOfOthersAreShownSafely) {
+  const auto message = [&](const std::string& csv) {
+    return ErrorOf([&] { ParseRunLog(csv, "log.csv"); });
+  };
+  EXPECT_EQ(message("step,loss\n1,\x1b[2J\n"),
+            "log.csv: row 2: loss = \"\\x1b[2J\" is not a number");
+  EXPECT_EQ(message("step,loss\n1," + std::string(1'000'000, 'x') + "\n"),
+            "log.csv: row 2: loss = \"" + std::string(100, 'x') + "...\" is not a number");
+  std::string columns = "step";
+  for (int i = 0; i < 100'000; ++i) columns += ",c\x1b" + std::to_string(i);
+  EXPECT_THAT(message(columns + "\n"), HasSubstr("\"c\\x1b8\" and 99991 more"));
+}
+
 TEST(Crc32cTest, IsTheStandards) {
   EXPECT_EQ(Crc32c("123456789"), 0xE3069283U);
   EXPECT_EQ(Crc32c(""), 0U);

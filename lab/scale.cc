@@ -1,6 +1,7 @@
 #include "lab/scale.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -9,10 +10,12 @@
 #include <utility>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "core/schedule_text.h"
 #include "kudari/batch_scaling.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
+#include "kudari/registry.h"
 #include "kudari/safetensors.h"
 #include "lab/chart.h"
 #include "lab/progress.h"
@@ -78,37 +81,63 @@ void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, boo
   notes.push_back(note + ".");
 }
 
+// Calls f(what names begin with, before, after) for all tables of options.
+template <class F>
+void ForOptions(const OptimizerSpec& before, const OptimizerSpec& after, const F& f) {
+  f(std::string(), before.options, after.options);
+  if (before.fallback)
+    f(std::string("fallback."), before.fallback->options, after.fallback->options);
+  for (size_t i = 0; i < before.groups.size(); ++i) {
+    f(fmt::format("group.{}.", i), before.groups[i].options, after.groups[i].options);
+  }
+}
+
 // What is not the same function of the samples as before.
 void AddScheduleNotes(const Recipe& before, const Recipe& after, double kappa,
                       std::vector<std::string>& notes) {
   constexpr double kNoticeable = 0.05;
   constexpr int64_t kSteps = 10'000;
-  for (const auto& [name, schedule] : after.optimizer.options) {
-    const Schedule& old = before.optimizer.options.at(name);
-    if (old.IsConstant() || old.Text() == schedule.Text()) continue;
-    // Compare shapes: the values differ by what the batch rule does.
-    const Schedule stretched = ScaleSteps(old, kappa);
-    const double error = ScheduleError(old, stretched, kappa, kSteps);
-    if (error > kNoticeable) {
+  const auto compare = [&](const std::string& prefix, const Options& old, const Options& now) {
+    for (const auto& [name, schedule] : old) {
+      if (schedule.IsConstant() || schedule.Text() == now.at(name).Text()) continue;
+      // Compare shapes: the values differ by what the batch rule does.
+      const double error = ScheduleError(schedule, ScaleSteps(schedule, kappa), kappa, kSteps);
+      if (error <= kNoticeable) continue;
       notes.push_back(fmt::format(
-          "{}: its schedule counts steps in a way that whole numbers of steps cannot follow: at "
+          "{}{}: its schedule counts steps in a way that whole numbers of steps cannot follow: at "
           "the same samples it is up to {:.0f} % of its peak away from before. Look at it.",
-          name, 100 * error));
+          prefix, name, 100 * error));
     }
-  }
+  };
+  ForOptions(before.optimizer, after.optimizer, compare);
 }
 
-void AddOtherNotes(const Recipe& before, const Recipe& after, double kappa, BatchRule rule,
+// Of any of the rules.
+bool UsesHessian(const OptimizerSpec& spec) {
+  const auto uses = [](const std::string& rule) {
+    return !rule.empty() && Registry::Builtin().Find(rule).scalar.hessian != nullptr;
+  };
+  return uses(spec.rule) || (spec.fallback && uses(spec.fallback->rule)) ||
+         std::any_of(spec.groups.begin(), spec.groups.end(),
+                     [&](const Group& g) { return uses(g.rule); });
+}
+
+// `wanted` is the batch rule that was asked for, `rule` that of the spec's own learning rate.
+void AddOtherNotes(const Recipe& before, const Recipe& after, double kappa,
+                   std::optional<BatchRule> wanted, BatchRule rule,
                    std::vector<std::string>& notes) {
   const OptimizerSpec& old = before.optimizer;
   const OptimizerSpec& spec = after.optimizer;
   if (kappa == 1) return;
   const std::optional<double> decay = Constant(spec, "weight_decay");
-  if (decay && *decay > 0 && (rule == BatchRule::kSqrt || rule == BatchRule::kAdamSde)) {
+  const bool independent = old.decay == Decay::kIndependent;
+  const double less = independent ? kappa : kappa / ScaleLr(rule, 1, kappa);
+  if (decay && *decay > 0 && less != 1) {
     notes.push_back(fmt::format(
-        "weight_decay stays {}. lr times it, summed over the run, is 1/{:.3g} of before; {:.3g} "
-        "would keep it, as nanochat does.",
-        NumberText(*decay), std::sqrt(kappa), *decay * std::sqrt(kappa)));
+        "weight_decay stays {}. {} it, summed over the run, is 1/{:.3g} of before; {:.3g} would "
+        "keep it{}.",
+        NumberText(*decay), independent ? "The shape of lr times" : "lr times", less, *decay * less,
+        independent ? "" : ", as nanochat does"));
   }
   if (old.ema) {
     notes.push_back(fmt::format(
@@ -121,17 +150,15 @@ void AddOtherNotes(const Recipe& before, const Recipe& after, double kappa, Batc
         "batch norm takes its statistics over train.batch_size samples, so accumulation and ranks "
         "leave it alone while a larger train.batch_size does not.");
   }
-  std::string kept;
-  const auto keep = [&kept](bool is_there, const char* name) {
-    if (is_there) kept += (kept.empty() ? "" : ", ") + std::string(name);
-  };
-  keep(spec.lookahead.has_value(), "lookahead.k");
-  keep(spec.sharpness &&
-           (spec.source == "looksam" || spec.source == "look_layersam" || spec.source == "sam_k"),
-       "sharpness.k");
-  keep(spec.rule.starts_with("sophia"), "hessian.every");
+  std::vector<std::string> kept = KeptByScaleBatch(old, kappa, wanted);
+  if (UsesHessian(old)) kept.emplace_back("hessian.every");
+  const auto scaling = LossScaling(before.train);
+  if (scaling && scaling->dynamic) kept.emplace_back("train.growth_interval");
   if (!kept.empty()) {
-    notes.push_back(fmt::format("{}: left alone, though it counts steps.", kept));
+    notes.push_back(fmt::format(
+        "{}: left alone, though counted in steps or rates for one, which see {:.4g} times the "
+        "samples now.",
+        fmt::join(kept, ", "), kappa));
   }
   if (before.train.epochs > 0) {
     notes.emplace_back(
@@ -225,7 +252,9 @@ std::string Picture(const Scaling& s, double lr) {
 // beta1, beta2 and eps by the SDE rule, or that there are none.
 std::string MomentsText(const Scaling& s, double kappa) {
   if (!SdeReaches(s, kappa)) return "not defined";
-  const OptimizerSpec spec = ScaleBatch(s.before.optimizer, kappa, BatchRule::kAdamSde);
+  // Groups and the fallback may have rules that the batch rule is not defined for.
+  const OptimizerSpec main(s.before.optimizer.rule, s.before.optimizer.options);
+  const OptimizerSpec spec = ScaleBatch(main, kappa, BatchRule::kAdamSde);
   std::string text;
   for (const char* const name : {"beta1", "beta2", "alpha", "eps"}) {
     if (const auto value = Constant(spec, name)) {
@@ -284,19 +313,35 @@ std::vector<Row> Rows(const Scaling& s) {
   const int64_t new_ranks = s.new_batch / (b.train.batch_size * b.optimizer.accumulate);
   if (old_ranks != 1 || new_ranks != 1)
     rows.push_back({"ranks", number(old_ranks), number(new_ranks)});
-  AddOptions("", a.optimizer.options, b.optimizer.options, rows);
-  if (a.optimizer.fallback) {
-    AddOptions("fallback.", a.optimizer.fallback->options, b.optimizer.fallback->options, rows);
-  }
-  for (size_t i = 0; i < a.optimizer.groups.size(); ++i) {
-    AddOptions(fmt::format("group.{}.", i), a.optimizer.groups[i].options,
-               b.optimizer.groups[i].options, rows);
-  }
+  ForOptions(a.optimizer, b.optimizer,
+             [&rows](const std::string& prefix, const Options& before, const Options& after) {
+               AddOptions(prefix, before, after, rows);
+             });
   const auto differing = [&rows](std::string name, std::string old, std::string now) {
     if (old != now) rows.push_back({std::move(name), std::move(old), std::move(now)});
   };
-  const auto scheduled = [](const std::optional<Schedule>& x) { return x ? Shown(*x) : "none"; };
-  differing("clip_norm", scheduled(a.optimizer.clip_norm), scheduled(b.optimizer.clip_norm));
+  const auto scheduled = [&](std::string name, const std::optional<Schedule>& old,
+                             const std::optional<Schedule>& now) {
+    if (old) differing(std::move(name), Shown(*old), Shown(*now));
+  };
+  scheduled("l1", a.optimizer.l1, b.optimizer.l1);
+  scheduled("l2", a.optimizer.l2, b.optimizer.l2);
+  for (size_t i = 0; i < a.optimizer.groups.size(); ++i) {
+    const Group &old = a.optimizer.groups[i], &now = b.optimizer.groups[i];
+    scheduled(fmt::format("group.{}.l1", i), old.l1, now.l1);
+    scheduled(fmt::format("group.{}.l2", i), old.l2, now.l2);
+  }
+  scheduled("clip_norm", a.optimizer.clip_norm, b.optimizer.clip_norm);
+  scheduled("clip_value", a.optimizer.clip_value, b.optimizer.clip_value);
+  if (a.optimizer.agc) scheduled("agc.clip", a.optimizer.agc->clip, b.optimizer.agc->clip);
+  if (const auto& sharpness = a.optimizer.sharpness) {
+    scheduled("sharpness.rho", sharpness->rho, b.optimizer.sharpness->rho);
+    scheduled("sharpness.alpha", sharpness->alpha, b.optimizer.sharpness->alpha);
+    for (size_t i = 0; i < sharpness->groups.size(); ++i) {
+      scheduled(fmt::format("sharpness.group.{}.rho", i), sharpness->groups[i].rho,
+                b.optimizer.sharpness->groups[i].rho);
+    }
+  }
   if (a.optimizer.ema) {
     differing("ema.decay", NumberText(a.optimizer.ema->decay), NumberText(b.optimizer.ema->decay));
   }
@@ -354,7 +399,7 @@ Scaling ScaleRecipe(const Recipe& recipe, const ScaleOptions& options) {
   AddLargeBatchNote(s, s.notes);
   AddWarmupNotes(s.before, s.after, s.kappa, rule != BatchRule::kNone, s.notes);
   AddScheduleNotes(s.before, s.after, s.kappa, s.notes);
-  AddOtherNotes(s.before, s.after, s.kappa, rule, s.notes);
+  AddOtherNotes(s.before, s.after, s.kappa, wanted, rule, s.notes);
   return s;
 }
 
@@ -407,11 +452,11 @@ Scaling Scale(const ScaleOptions& options, std::FILE* console) {
       if (series.x.size() > 1) chart.series.push_back(std::move(series));
     }
     DrawChart(chart, options.svg);
-    fmt::print(console, "\nwritten {}\n", options.svg.string());
+    fmt::print(console, "\nwritten {}\n", internal::Printable(options.svg.string()));
   }
   if (!options.write.empty()) {
     WriteFileAtomically(options.write, ToToml(s.after));
-    fmt::print(console, "\nwritten {}\n", options.write.string());
+    fmt::print(console, "\nwritten {}\n", internal::Printable(options.write.string()));
   }
   return s;
 }

@@ -135,6 +135,38 @@ TEST(Scale, NotesFollowTheRecipe) {
   EXPECT_THAT(asked, HasSubstr("rule sqrt: asked for; without --rule it would be linear"));
 }
 
+TEST(Scale, NotesNameWhatIsKept) {
+  const auto notes = [](const std::string& optimizer, const ScaleOptions& options) {
+    return ScalingText(
+        Scaled("[model]\nname = \"mlp\"\n[train]\nepochs = 2\nbatch_size = 64\n"
+               "loss_scale = \"dynamic\"\n[optimizer]\n" +
+                   optimizer,
+               options));
+  };
+  EXPECT_THAT(
+      notes("rule = \"lion\"\nlookahead = {k = 5}\n", {.batch = 256}),
+      HasSubstr(
+          "- beta2, lookahead.k, train.growth_interval: left alone, though counted in steps or "
+          "rates for one,\n  which see 4 times the samples now"));
+  EXPECT_THAT(notes("rule = \"adamw\"\n[[optimizer.group]]\nmatch = \"head.*\"\n"
+                    "rule = \"sophia\"\n",
+                    {.batch = 256}),
+              HasSubstr("- group 0: beta1, group 0: beta2, group 0: batch_size, hessian.every, "));
+  EXPECT_THAT(notes("rule = \"momentum\"\nweight_decay = 0.01\n", {.batch = 256}),
+              Not(HasSubstr("weight_decay stays")));
+  EXPECT_THAT(notes("rule = \"momentum\"\nweight_decay = 0.01\n", {.batch = 256, .rule = "none"}),
+              HasSubstr("lr times it, summed over the run, is 1/4 of before; 0.04 would keep it"));
+  EXPECT_THAT(
+      notes("rule = \"adamw\"\nweight_decay = 0.01\ndecay = \"independent\"\n", {.batch = 256}),
+      HasSubstr("The shape of lr times it, summed over the run, is 1/4 of before; 0.04"));
+  // Schedules of groups, too.
+  EXPECT_THAT(notes("rule = \"sgd\"\nlr = 1\n[[optimizer.group]]\nmatch = \"head.*\"\n"
+                    "lr = \"rsqrt(2)\"\nl1 = \"linear(8)\"\n",
+                    {.batch = 512}),
+              AllOf(HasSubstr("group.0.lr: its schedule counts steps in a way"),
+                    ::testing::ContainsRegex("group.0.l1 +linear\\(8, 0\\) +linear\\(1, 0\\)")));
+}
+
 TEST(Scale, WritesARecipeThatReadsBack) {
   const auto dir =
       std::filesystem::path(::testing::TempDir()) / ("scale_test-" + std::to_string(getpid()));

@@ -13,6 +13,7 @@
 #include "kudari/error.h"
 #include "kudari/schedule.h"
 #include "lab/chart.h"
+#include "lab/json_text.h"
 #include "lab/progress.h"
 
 namespace kudari::lab {
@@ -86,7 +87,7 @@ void PrintValues(const ScheduleOptions& options, const Schedule& schedule,
   }
   nlohmann::ordered_json json = {{"schedule", schedule.Text()}, {"steps", shown}};
   for (const int64_t s : shown) json["values"].push_back(values[static_cast<size_t>(s)]);
-  fmt::print(console, "{}\n", json.dump());
+  fmt::print(console, "{}\n", JsonText(json));
 }
 
 void PrintReport(const ScheduleOptions& options, const Schedule& schedule,

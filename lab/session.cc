@@ -19,9 +19,7 @@ using ::at::Tensor;
 Session::Session(Recipe recipe) : recipe_(std::move(recipe)) {
   const TrainConfig& train = recipe_.train;
   if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
-  data_ = LoadData(recipe_.data, static_cast<uint64_t>(train.seed));
-  if (data_.train.Size() == 0) throw Error(fmt::format("{}: no training samples", data_.name));
-  SpoilData(recipe_.fault, static_cast<uint64_t>(train.seed), data_);
+  data_ = LoadTrainingData(recipe_);
   training_ = ToSamples(data_.train, data_);
   validation_ = ToSamples(data_.validation, data_);
   test_ = ToSamples(data_.test, data_);

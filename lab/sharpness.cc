@@ -1,6 +1,7 @@
 #include "lab/sharpness.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +18,8 @@
 #include "lab/batches.h"
 #include "lab/chart.h"
 #include "lab/data.h"
+#include "lab/faults.h"
+#include "lab/json_text.h"
 #include "lab/loss_surface.h"
 #include "lab/models.h"
 #include "lab/objective.h"
@@ -106,7 +109,7 @@ class Trained {
       : name_(NameOf(run)), recipe_(ReadTrainRecipe(run / "recipe.toml")) {
     const TrainConfig& train = recipe_.train;
     if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
-    data_ = LoadData(recipe_.data, static_cast<uint64_t>(train.seed));
+    data_ = LoadTrainingData(recipe_);
     Samples samples = ToSamples(data_.train, data_);
     if (most_samples > 0 && most_samples < samples.size()) {
       samples = {samples.x.narrow(0, 0, most_samples), samples.y.narrow(0, 0, most_samples)};
@@ -126,11 +129,32 @@ class Trained {
   const LossSurface& surface() const { return *surface_; }
   const Score& score() const { return score_; }
   int64_t used() const { return used_; }
+  // What the run's steps had and its loss here has not, a line, if there is something.
+  std::string LeftOut() const {
+    const OptimizerSpec& spec = recipe_.optimizer;
+    const auto penalised = [](const auto& group) { return group.l1 || group.l2; };
+    std::vector<std::string> parts;
+    if (recipe_.model.dropout > 0) parts.emplace_back("dropout");
+    if (recipe_.train.precision != "f32" || recipe_.train.weights != "f32") {
+      parts.emplace_back("16-bit arithmetic and weights");
+    }
+    if (penalised(spec) || std::ranges::any_of(spec.groups, penalised)) {
+      parts.emplace_back("penalties (l1, l2)");
+    }
+    if (recipe_.fault.sum_accumulation) parts.emplace_back("fault.sum_accumulation");
+    if (parts.empty()) return "";
+    return fmt::format("the loss is without {}, which training had\n", fmt::join(parts, ", "));
+  }
   int64_t samples() const { return data_.train.Size(); }
 
   std::string Heading() const {
-    return fmt::format("{}: {} with {} parameters, {} of {} training samples of {}\n", name_,
-                       recipe_.model.name, model_->ParameterCount(), used_, samples(), data_.name);
+    const FaultConfig& fault = recipe_.fault;
+    return fmt::format("{}: {} with {} parameters, {} of {} training samples of {}{}\n{}", name_,
+                       recipe_.model.name, model_->ParameterCount(), used_, samples(), data_.name,
+                       fault.bad_begin < fault.bad_end
+                           ? fmt::format(", with the {} that fault.bad spoils", fault.bad)
+                           : "",
+                       LeftOut());
   }
 
  private:
@@ -405,7 +429,7 @@ void MeasureSharpness(const SharpnessOptions& options, std::FILE* console) {
   const Measures measures = Measure(trained, options, progress);
   progress.Text(Table(trained, measures, options));
   if (!options.json.empty()) {
-    WriteFileAtomically(options.json, ToJson(trained, measures, options).dump(2) + "\n");
+    WriteFileAtomically(options.json, JsonText(ToJson(trained, measures, options), 2) + "\n");
   }
 }
 

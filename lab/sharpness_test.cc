@@ -291,6 +291,30 @@ TEST_F(QuadraticTest, SeedAndSamplesDecide) {
   EXPECT_EQ(Measure(options)["samples"], kSamples);
 }
 
+// The surface is that of the loss that was trained on, spoiled samples included; what else training
+// had is said.
+TEST_F(QuadraticTest, FaultyRunsAreMeasuredOnWhatTheyWereTrainedOn) {
+  SharpnessOptions options = Options();
+  Measure(options);
+  EXPECT_EQ(printed_.find("the loss is without"), std::string::npos);
+  std::string recipe = ReadTextFile(dir_ / "run/recipe.toml");
+  recipe.replace(recipe.find("[train]"), 7, "l2 = 0.1\n[train]\nprecision = \"bf16\"");
+  std::ofstream(dir_ / "run/recipe.toml")
+      << recipe << "[fault]\nbad = \"inputs\"\nbad_begin = 0.25\nbad_end = 0.5\n";
+  const json m = Measure(options);
+  Tensor spoiled = x_.clone();
+  spoiled.narrow(0, kSamples / 4, kSamples / 4).mul_(10);
+  const LossSurface surface(*model_, Samples{spoiled, y_}, Loss::kMeanSquare, 0);
+  const Tensor here = at::zeros({kSize}, at::kDouble);
+  EXPECT_EQ(m["loss"].get<double>(), surface.LossAt(here));
+  EXPECT_GT(m["loss"].get<double>(), 1.2 * loss_);
+  EXPECT_EQ(m["gradient_norm"].get<double>(), Norm(surface.GradientAt(here)));
+  EXPECT_THAT(printed_,
+              HasSubstr("700 of 700 training samples of safetensors, with the inputs that "
+                        "fault.bad spoils\nthe loss is without 16-bit arithmetic and "
+                        "weights, penalties (l1, l2), which training had\n"));
+}
+
 TEST_F(QuadraticTest, ErrorsSayWhatIsWrong) {
   SharpnessOptions options = Options();
   options.run = dir_ / "none";

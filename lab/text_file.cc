@@ -3,23 +3,34 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <sstream>
 
 #include "kudari/error.h"
 
 namespace kudari::lab {
 
 std::string ReadTextFile(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  if (!in || std::filesystem::is_directory(path) || !(text << in.rdbuf()).good()) {
-    // An empty file makes the insertion fail without an error of the system.
-    if (in && std::filesystem::is_regular_file(path)) return text.str();
-    const std::string reason =
-        std::filesystem::is_directory(path) ? "is a directory" : std::strerror(errno);
-    throw Error(path.string() + ": " + reason);
+  constexpr size_t kMost = size_t{1} << 30, kPart = size_t{1} << 16;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    throw Error(path.string() + ": is a directory");
   }
-  return text.str();
+  const auto fail_if_larger = [&path](size_t size) {
+    if (size > kMost) throw Error(path.string() + ": is larger than 1 GiB");
+  };
+  if (std::filesystem::is_regular_file(path, ignored)) {
+    fail_if_larger(std::filesystem::file_size(path, ignored));
+  }
+  std::ifstream in(path, std::ios::binary);
+  std::string text;
+  while (in) {
+    const size_t size = text.size();
+    fail_if_larger(size);
+    text.resize(size + kPart);
+    in.read(text.data() + size, kPart);
+    text.resize(size + static_cast<size_t>(in.gcount()));
+  }
+  if (!in.eof()) throw Error(path.string() + ": " + std::strerror(errno));
+  return text;
 }
 
 }  // namespace kudari::lab

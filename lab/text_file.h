@@ -6,7 +6,7 @@
 
 namespace kudari::lab {
 
-/// The contents of a file; throws Error naming it.
+/// The contents of a file of at most 1 GiB; throws Error naming it.
 std::string ReadTextFile(const std::filesystem::path& path);
 
 }  // namespace kudari::lab

@@ -521,13 +521,14 @@ TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
   options.explain = true;
   Go(options);
   const auto row = [](const std::string& text) { return ::testing::ContainsRegex("\n" + text); };
-  EXPECT_THAT(console_, row("blocks.0.norm1.weight +\\[8\\] +norm +name has \"norm\" +adamw +"
-                            "fallback +0.001 +0 +-\n"));
+  EXPECT_THAT(console_,
+              row("blocks.0.norm1.weight +\\[8\\] +norm +layer's name has \"norm\" +adamw +"
+                  "fallback +0.001 +0 +-\n"));
   EXPECT_THAT(console_, row("blocks.0.qkv.weight +\\[24, 8\\] +matrix +2 dimensions +adamw +"
                             "recipe +0.01 +0.01 +-\n"));
   EXPECT_THAT(console_, row("blocks.0.proj.weight +\\[8, 8\\] +embedding +recipe says so for "
                             "\"blocks.0.proj.\\*\" +adamw +fallback +0.001 +0.01 +-\n"));
-  EXPECT_THAT(console_, row("head.bias +\\[4\\] +bias +name ends in \"bias\" +sgd +group 0 +0.1 +"
+  EXPECT_THAT(console_, row("head.bias +\\[4\\] +bias +name has \"bias\" +sgd +group 0 +0.1 +"
                             "0 +-\n"));
   // Then each rule's options: three matrices, the head's two, and the rest.
   EXPECT_THAT(console_, row("recipe +3 of 19 +adamw +beta1 = 0.9, "));

@@ -19,6 +19,7 @@ std::string ReadPlain(const fs::path& path) {
   std::error_code error;
   const uintmax_t size = fs::file_size(path, error);
   if (error) throw Error(path.string() + ": cannot be read: " + error.message());
+  if (size > kLargestFile) throw Error(path.string() + ": is larger than 1 GiB");
   std::string bytes(size, '\0');
   std::ifstream in(path, std::ios::binary);
   if (!in.read(bytes.data(), std::ssize(bytes))) throw Error(path.string() + ": cannot be read");
@@ -36,7 +37,6 @@ void Grow(std::string& out, size_t used, const fs::path& path) {
 }
 
 std::string Gunzip(const std::string& packed, const fs::path& path) {
-  if (packed.size() >= kLargestFile) throw Error(path.string() + ": is larger than 1 GiB");
   z_stream stream = {};
   constexpr int kGzipOnly = 16 + MAX_WBITS;
   if (inflateInit2(&stream, kGzipOnly) != Z_OK) throw Error(path.string() + ": zlib has no memory");

@@ -43,8 +43,11 @@ double ScaleEps(double eps, double kappa);
 double ScaleAverage(double decay, double kappa);
 /// A number of steps with as many samples as before: steps / kappa, rounded, at least 1; 0 stays.
 int64_t ScaleSteps(int64_t steps, double kappa);
-/// The schedule with every number of steps in it scaled so. Rates for a step stay as they are; see
-/// ScheduleError. Throws Error if rounded numbers do not go together.
+/// The schedule with every number of steps in it scaled so, and the rates for a step (gamma of
+/// exponential and exp_range, rate of exp_decay and inverse_time, ...) so that the values at the
+/// same samples are what they were; noam, whose height follows from its steps, gets the width that
+/// keeps it. Rounded numbers of steps may leave a difference, see ScheduleError. Throws Error if
+/// they do not go together.
 Schedule ScaleSteps(const Schedule& schedule, double kappa);
 /// How far `after` is from `before` at the same samples, over the first `steps` steps of `after`:
 /// the largest distance of after(s) from the values of `before` between kappa (s - 1) and kappa (s
@@ -62,13 +65,21 @@ struct BatchChoice {
 BatchChoice DefaultBatchRule(std::string_view rule, const Options& options, double kappa);
 
 /// `spec`, complete, for steps of kappa times as many samples: learning rates, and what else the
-/// batch rule says, of the spec, its fallback and its groups; the steps of all schedules; and
-/// averages of weights. Unset, the batch rule of each of them is the default of its own rule.
-/// weight_decay, clipping, sharpness and what is done every k steps stay.
+/// batch rule says, of the spec, its fallback and its groups; the steps of all schedules and their
+/// rates for a step; adagrad's lr_decay and nadam's momentum_decay; and averages of weights. Unset,
+/// the batch rule of each of them is the default of its own rule. weight_decay, penalties,
+/// clipping, sharpness and what KeptByScaleBatch names stay.
 /// Throws Error naming the option if the batch rule is not defined for it.
 OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa,
                          std::optional<BatchRule> rule = std::nullopt,
                          const Registry& registry = Registry::Builtin());
+
+/// What ScaleBatch leaves alone in `spec` though it counts steps or samples, or is a rate for a
+/// step: decays of moments of which the batch rule says nothing, as "beta2" or "group 0: momentum",
+/// adafactor's beta2_decay, sophia's batch_size, and "ema.warmup", "lookahead.k" and "sharpness.k".
+std::vector<std::string> KeptByScaleBatch(const OptimizerSpec& spec, double kappa,
+                                          std::optional<BatchRule> rule = std::nullopt,
+                                          const Registry& registry = Registry::Builtin());
 
 }  // namespace kudari
 

@@ -2,6 +2,7 @@
 #define KUDARI_ERROR_H_
 
 #include <stdexcept>
+#include <string_view>
 
 namespace kudari {
 
@@ -10,7 +11,9 @@ namespace kudari {
 /// was.
 class Error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  /// The message may have names of others in it: control characters and bytes that are not UTF-8
+  /// become \x1b and the like, and of one of more than 4,000 bytes the middle is left out.
+  explicit Error(std::string_view message);
 };
 
 }  // namespace kudari

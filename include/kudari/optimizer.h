@@ -213,7 +213,8 @@ class Optimizer {
   /// A copy of the state.
   OptimizerState State() const;
   /// Replaces the state, matching tensors and buffers by name. Throws Error, with nothing changed,
-  /// for a missing or unknown tensor or buffer or a wrong size, naming it.
+  /// for a missing or unknown tensor or buffer, a wrong size, or a step outside [0, 2^53], naming
+  /// it.
   void LoadState(const OptimizerState& state);
 
   /// Says that the parameters were given other values, as when a model was loaded into them:

@@ -44,11 +44,25 @@ struct Tensor {
   DType GradType() const { return grad_dtype.value_or(dtype); }
 };
 
-/// The class that shape and name suggest: a name that ends in "bias" is a bias; a name with a
-/// component like norm, ln or bn, and any other tensor of at most one dimension, is a norm; names
-/// with embed, emb, wte, wpe or token are embeddings; names with a component like head, lm_head,
-/// classifier or logits are the head; otherwise two dimensions make a matrix and more a
-/// convolution.
+/// The class that shape and name suggest. What counts is the parameter's own name or, where that is
+/// weight, weight_v and the like, the name of the layer that holds it, the component before;
+/// numbers in lists of layers are passed over. The first that fits:
+///
+/// - bias: the name has the word bias (bias_ih_l0, relative_position_bias_table);
+/// - norm, of at most one dimension above 1: a name with norm, ln, bn, gn or grn, and weight_g;
+/// - head, the weight of a layer: a name that ends in head, classifier or logits, anything inside
+/// of
+///   such a layer at the top of the model, and a layer at the top that is called fc, output,
+///   proj_out, embed_out, decoder, score or head_dist;
+/// - embedding, a layer's weight of two dimensions or a parameter by itself: a name with embed,
+/// emb,
+///   wte or wpe, or that ends in token; the layer "shared" at the top of the model;
+/// - norm: any other tensor of at most one dimension, and a parameter by itself of which at most
+/// one
+///   is above 1 (a layer_scale of 96 x 1 x 1);
+/// - matrix if there are two dimensions, convolution if there are more.
+///
+/// Where that is wrong, Tensor::tensor_class or OptimizerSpec::classes says what is right.
 TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape);
 
 /// Why Classify says what it says, in words: the part of the name that decided, or the shape.

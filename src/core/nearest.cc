@@ -5,6 +5,8 @@
 #include <numeric>
 #include <vector>
 
+#include "core/quoted.h"
+
 namespace kudari::internal {
 namespace {
 
@@ -26,6 +28,7 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string Suggest(std::string_view name, std::span<const std::string> known) {
+  constexpr size_t kLongestList = 1000;
   constexpr size_t kLongestName = 100;  // beyond it nothing is near, and the distance is slow
   const std::string* best = nullptr;
   size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
@@ -38,12 +41,13 @@ std::string Suggest(std::string_view name, std::span<const std::string> known) {
       }
     }
   }
-  if (best != nullptr) return "; did you mean \"" + *best + "\"?";
+  if (best != nullptr) return "; did you mean " + Quoted(*best) + "?";
   if (known.empty()) return "";
   std::string text = "; known: ";
   for (const std::string& k : known) {
+    if (text.size() > kLongestList) return text + ", ...";
     if (&k != &known.front()) text += ", ";
-    text += k;
+    text += OneLine(k);
   }
   return text;
 }

@@ -1,6 +1,7 @@
 #include "kudari/registry.h"
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "kudari/error.h"
 
 namespace kudari {
@@ -11,7 +12,7 @@ size_t RuleEntry::OptionIndex(std::string_view option) const {
   }
   std::vector<std::string> names;
   for (const Option& o : options) names.push_back(o.name);
-  throw Error(name + " has no option \"" + std::string(option) + "\"" +
+  throw Error(name + " has no option " + internal::Quoted(option) +
               internal::Suggest(option, names));
 }
 
@@ -32,7 +33,8 @@ MemoryTraffic RuleEntry::Traffic(std::span<const int64_t> shape) const {
 
 void Registry::Add(RuleEntry entry) {
   for (const RuleEntry& r : rules_) {
-    if (r.name == entry.name) throw Error("rule \"" + entry.name + "\" is registered already");
+    if (r.name == entry.name)
+      throw Error("rule " + internal::Quoted(entry.name) + " is registered already");
   }
   rules_.push_back(std::move(entry));
 }
@@ -43,7 +45,7 @@ const RuleEntry& Registry::Find(std::string_view name) const {
     if (r.name == name) return r;
     names.push_back(r.name);
   }
-  throw Error("unknown rule \"" + std::string(name) + "\"" + internal::Suggest(name, names));
+  throw Error("unknown rule " + internal::Quoted(name) + internal::Suggest(name, names));
 }
 
 std::string RangeText(double low, double high) {

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "core/schedule_curves.h"
 #include "kudari/error.h"
 
@@ -138,7 +139,7 @@ class ScheduleParser {
       if (names.empty() || names.back() != c.name) names.emplace_back(c.name);
     }
     if (overloads.empty()) {
-      Fail(start, "unknown schedule \"" + name + "\"" + internal::Suggest(name, names));
+      Fail(start, "unknown schedule " + internal::Quoted(name) + internal::Suggest(name, names));
     }
     if (!Accept('(')) Fail(at_, "expected ( after " + name);
     std::vector<Argument> arguments;
@@ -178,7 +179,8 @@ class ScheduleParser {
       if (p.name == a.name) return names.size();
       names.emplace_back(p.name);
     }
-    Fail(a.column, name + ": no parameter \"" + a.name + "\"" + internal::Suggest(a.name, names));
+    Fail(a.column,
+         name + ": no parameter " + internal::Quoted(a.name) + internal::Suggest(a.name, names));
   }
 
   Schedule Make(size_t start, const Curve& curve, const std::vector<Argument>& arguments) const {

@@ -4,63 +4,134 @@
 #include <array>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "kudari/error.h"
 
 namespace kudari {
+
+using internal::Quoted;
+
 namespace {
 
 constexpr std::array kTypeNames = {"float32", "bfloat16", "float16"};
 constexpr std::array kClassNames = {"matrix", "convolution", "embedding", "head", "norm", "bias"};
 
-// What marks a class: a word of the name that has `part` in it or is one of `words`.
-struct Mark {
-  TensorClass tensor_class;
-  std::string_view part;
-  std::array<std::string_view, 4> words;
-};
-constexpr std::array kMarks = {
-    Mark{TensorClass::kNorm, "norm", {"ln", "bn", "gn"}},
-    Mark{TensorClass::kEmbedding, "embed", {"emb", "wte", "wpe", "token"}},
-    Mark{TensorClass::kHead, "", {"head", "classifier", "logits"}}};
-
 struct Verdict {
   TensorClass tensor_class;
-  std::string_view mark;  // empty: the shape decided
+  std::string reason;
 };
 
-// The mark that a word bears, empty if it bears none.
-std::string_view MarkIn(std::string_view word, const Mark& mark) {
-  if (!mark.part.empty() && word.find(mark.part) != word.npos) return mark.part;
-  const auto at = std::find(mark.words.begin(), mark.words.end(), word);
-  return at == mark.words.end() ? std::string_view() : *at;
+// Whose name tells what a parameter is for: the parameter itself ("cls_token"), or the layer that
+// holds it, if the parameter is called a weight.
+struct Bearer {
+  std::string_view name;
+  std::string_view parameter;  // the last component of the whole name
+  std::string_view top;        // the first one that is not a wrapper's
+  bool layer = false;          // `name` is a layer's
+};
+
+bool IsAnyOf(std::string_view x, std::initializer_list<std::string_view> all) {
+  return std::find(all.begin(), all.end(), x) != all.end();
+}
+
+bool IsNumber(std::string_view x) { return x.find_first_not_of("0123456789") == x.npos; }
+
+Bearer BearerOf(std::string_view name) {
+  Bearer bearer;
+  std::vector<std::string_view> components;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find_first_of("./", begin), name.size());
+    const std::string_view part = name.substr(begin, end - begin);
+    begin = end + 1;
+    const bool wrapper = components.empty() && IsAnyOf(part, {"module", "model", "_orig_mod"});
+    const bool last = end == name.size();
+    // Layers of a list go by the list's name.
+    if (last || (!wrapper && !IsNumber(part))) components.push_back(part);
+  }
+  bearer.name = bearer.parameter = components.back();
+  components.pop_back();
+  if (bearer.parameter.starts_with("original")) {  // torch's parametrizations of a weight
+    while (!components.empty() && IsAnyOf(components.back(), {"weight", "parametrizations"})) {
+      components.pop_back();
+    }
+  }
+  bearer.layer = !components.empty() &&
+                 (IsAnyOf(bearer.parameter, {"kernel"}) || bearer.parameter.starts_with("weight") ||
+                  bearer.parameter.starts_with("original"));
+  if (bearer.layer) bearer.name = components.back();
+  bearer.top = components.empty() ? bearer.name : components.front();
+  return bearer;
+}
+
+// In lower case and without digits: "norm1_scale" has "norm" and "scale".
+std::vector<std::string> WordsOf(std::string_view name) {
+  std::vector<std::string> words(1);
+  for (const char c : name) {
+    if (c >= 'A' && c <= 'Z') {
+      words.back() += static_cast<char>(c - 'A' + 'a');
+    } else if (c >= 'a' && c <= 'z') {
+      words.back() += c;
+    } else if ((c < '0' || c > '9') && !words.back().empty()) {
+      words.emplace_back();
+    }
+  }
+  if (words.size() > 1 && words.back().empty()) words.pop_back();
+  return words;
+}
+
+bool IsHead(std::string_view word) {
+  return IsAnyOf(word, {"head", "heads", "classifier", "logits", "unembed", "unembedding"});
 }
 
 Verdict Judge(std::string_view name, const std::vector<int64_t>& shape) {
-  // Words of the name in lower case, without digits: "blocks.0.norm1.weight" has "norm".
-  std::array<std::string_view, kMarks.size()> found;
-  std::string word, last;
-  for (size_t i = 0; i <= name.size(); ++i) {
-    const char c = i < name.size() ? name[i] : '.';
-    if (c >= 'a' && c <= 'z') {
-      word += c;
-    } else if (c >= 'A' && c <= 'Z') {
-      word += static_cast<char>(c - 'A' + 'a');
-    } else if (c < '0' || c > '9') {
-      for (size_t k = 0; k < found.size(); ++k) {
-        if (found[k].empty()) found[k] = MarkIn(word, kMarks[k]);
-      }
-      if (!word.empty()) last = word;
-      word.clear();
+  const Bearer bearer = BearerOf(name);
+  const std::vector<std::string> words = WordsOf(bearer.name);
+  const auto says = [&](TensorClass c, std::string_view mark) {
+    return Verdict{c, (bearer.layer ? "layer's name has " : "name has ") + Quoted(mark)};
+  };
+  const bool vector = std::count_if(shape.begin(), shape.end(), [](auto d) { return d > 1; }) <= 1;
+  for (const std::string& word : words) {
+    // A layer called a bias is one; what makes a bias is a layer like any other.
+    if (IsAnyOf(word, {"bias", "biases"}) && (!bearer.layer || &word == &words.back())) {
+      return says(TensorClass::kBias, word);
+    }
+    if (!vector) continue;
+    if (word.find("norm") != word.npos) return says(TensorClass::kNorm, "norm");
+    if (IsAnyOf(word, {"ln", "bn", "gn", "grn"})) return says(TensorClass::kNorm, word);
+  }
+  if (vector && IsAnyOf(bearer.parameter, {"weight_g", "original0"})) {
+    return {TensorClass::kNorm, Quoted(bearer.parameter) + " is the gain of weight normalisation"};
+  }
+  if (bearer.layer && shape.size() >= 2) {
+    if (IsHead(words.back())) return says(TensorClass::kHead, words.back());
+    if (const std::vector<std::string> top = WordsOf(bearer.top); IsHead(top.back())) {
+      return {TensorClass::kHead, "in " + Quoted(bearer.top)};
+    }
+    if (bearer.name == bearer.top && IsAnyOf(bearer.name, {"fc", "output", "proj_out", "embed_out",
+                                                           "decoder", "score", "head_dist"})) {
+      return {TensorClass::kHead, Quoted(bearer.name) + " at the top"};
     }
   }
-  if (last == "bias") return {TensorClass::kBias, "bias"};
-  for (size_t k = 0; k < found.size(); ++k) {
-    // Vectors are norms, whatever else their name says.
-    if (kMarks[k].tensor_class != TensorClass::kNorm && shape.size() <= 1) break;
-    if (!found[k].empty()) return {kMarks[k].tensor_class, found[k]};
+  if (bearer.layer ? shape.size() == 2 : !shape.empty()) {  // tables of layers have 2 dimensions
+    for (const std::string& word : words) {
+      if (word.find("embed") != word.npos) return says(TensorClass::kEmbedding, "embed");
+      if (IsAnyOf(word, {"emb", "wte", "wpe"})) return says(TensorClass::kEmbedding, word);
+    }
+    if (IsAnyOf(words.back(), {"token", "tokens"})) {
+      return says(TensorClass::kEmbedding, words.back());
+    }
+    if (bearer.layer && bearer.name == bearer.top && bearer.name == "shared") {
+      return {TensorClass::kEmbedding, "\"shared\" at the top"};
+    }
   }
-  if (shape.size() <= 1) return {TensorClass::kNorm, {}};
-  return {shape.size() == 2 ? TensorClass::kMatrix : TensorClass::kConvolution, {}};
+  if (shape.size() <= 1) {
+    return {TensorClass::kNorm,
+            std::to_string(shape.size()) + " dimension" + (shape.size() == 1 ? "" : "s")};
+  }
+  if (vector && !bearer.layer && std::find(words.begin(), words.end(), "weight") == words.end())
+    return {TensorClass::kNorm, "no second dimension is above 1"};
+  return {shape.size() == 2 ? TensorClass::kMatrix : TensorClass::kConvolution,
+          std::to_string(shape.size()) + " dimensions"};
 }
 
 }  // namespace
@@ -76,11 +147,7 @@ TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape) {
 }
 
 std::string ClassReason(std::string_view name, const std::vector<int64_t>& shape) {
-  const Verdict verdict = Judge(name, shape);
-  if (verdict.tensor_class == TensorClass::kBias) return "name ends in \"bias\"";
-  if (!verdict.mark.empty()) return "name has \"" + std::string(verdict.mark) + "\"";
-  if (shape.size() == 1) return "1 dimension";
-  return std::to_string(shape.size()) + " dimensions";
+  return Judge(name, shape).reason;
 }
 
 std::string_view Name(DType dtype) { return kTypeNames.at(static_cast<size_t>(dtype)); }
@@ -94,7 +161,7 @@ TensorClass ParseTensorClass(std::string_view name) {
     if (name == kClassNames[i]) return static_cast<TensorClass>(i);
   }
   const std::vector<std::string> names(kClassNames.begin(), kClassNames.end());
-  throw Error("unknown class \"" + std::string(name) + "\"" + internal::Suggest(name, names));
+  throw Error("unknown class " + Quoted(name) + internal::Suggest(name, names));
 }
 
 bool Glob(std::string_view pattern, std::string_view name) {

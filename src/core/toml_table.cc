@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "kudari/error.h"
 #include "kudari/registry.h"
 
@@ -41,7 +42,7 @@ void TableReader::Fail(std::string_view key, std::string_view message) const {
   std::string where = source_;
   if (line != 0) where += ":" + std::to_string(line);
   where += ": " + path_;
-  if (!key.empty()) where += (path_.empty() ? "" : ".") + std::string(key);
+  if (!key.empty()) where += (path_.empty() ? "" : ".") + OneLine(key);
   throw Error(where + ": " + std::string(message));
 }
 
@@ -83,7 +84,7 @@ std::optional<std::string> TableReader::Choice(std::string_view key,
                                                std::span<const std::string> choices) {
   auto name = String(key);
   if (name && std::find(choices.begin(), choices.end(), *name) == choices.end()) {
-    Fail(key, "unknown name \"" + *name + "\"" + Suggest(*name, choices));
+    Fail(key, "unknown name " + Quoted(*name) + Suggest(*name, choices));
   }
   return name;
 }

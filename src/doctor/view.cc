@@ -43,7 +43,8 @@ double Confidence(double value, double limit, double sure) {
 }
 
 bool IsWeight(const LayerLog& tensor) {
-  const TensorClass c = Classify(tensor.name, {2, 2});
+  // A log has no shapes: with this one the name decides whether it is a norm.
+  const TensorClass c = Classify(tensor.name, {2, 1});
   return c != TensorClass::kBias && c != TensorClass::kNorm && tensor.weight > 0;
 }
 

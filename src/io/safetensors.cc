@@ -11,15 +11,21 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <system_error>
 #include <utility>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "kudari/error.h"
 
 namespace kudari {
+
+using internal::Quoted;
+
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
@@ -46,8 +52,6 @@ const TypeInfo* FindType(std::string_view dtype) {
   return type == std::end(kTypes) ? nullptr : type;
 }
 
-std::string Quoted(std::string_view text) { return '"' + std::string(text) + '"'; }
-
 // "[1, 2]": a shape or a pair of offsets.
 template <class T>
 std::string ListText(const std::vector<T>& values) {
@@ -69,6 +73,15 @@ bool ByteSize(std::span<const int64_t> shape, uint64_t element, uint64_t& size) 
   if (__builtin_mul_overflow(product, element, &bytes)) return false;
   size = static_cast<uint64_t>(bytes);
   return true;
+}
+
+// A sparse file can be larger than all memory.
+std::unique_ptr<std::byte[]> Allocated(uint64_t size, const std::string& file) {
+  std::unique_ptr<std::byte[]> bytes(new (std::nothrow) std::byte[size]);
+  if (bytes == nullptr) {
+    throw Error(file + ": takes " + std::to_string(size) + " bytes of memory, more than there is");
+  }
+  return bytes;
 }
 
 // ---- Files ----
@@ -420,7 +433,7 @@ void SafeTensorsFile::Load(uint64_t file_size, const Reader& read) {
                 std::to_string(data_size) + " bytes of data follow the header");
   }
 
-  data_ = std::make_unique_for_overwrite<std::byte[]>(data_size);
+  data_ = Allocated(data_size, file_);
   read(data_.get(), data_size);
   for (Entry& entry : reader.entries) {
     index_.emplace(entry.name, tensors_.size());
@@ -441,8 +454,7 @@ void SafeTensorsFile::Align(uint64_t data_size) {
     return static_cast<size_t>(t.bytes.data() - data_.get()) % FindType(t.dtype)->bytes != 0;
   };
   if (std::ranges::none_of(tensors_, misaligned)) return;
-  auto aligned =
-      std::make_unique_for_overwrite<std::byte[]>(data_size + (kStep - 1) * tensors_.size());
+  auto aligned = Allocated(data_size + (kStep - 1) * tensors_.size(), file_);
   std::byte* at = aligned.get();
   for (SafeTensor& t : tensors_) {
     std::ranges::copy(t.bytes, at);

@@ -216,6 +216,38 @@ TEST_F(SafeTensorsTest, FindNamesTheNearest) {
             "file: tensor \"train/x\" is U8, but must be F32");
 }
 
+TEST_F(SafeTensorsTest, NamesAreShownSafely) {
+  const std::string escape = R"({"\u001b[2J\n":{"dtype":"U8","shape":[2],"data_offsets":[0,1]}})";
+  EXPECT_EQ(
+      HeaderMessage(escape, "1"),
+      "file: tensor \"\\x1b[2J\\x0a\": data_offsets [0, 1] do not hold the 2 bytes of U8 [2]");
+  const std::string name(1'000'000, 'n');
+  EXPECT_EQ(HeaderMessage("{\"" + name + "\":1}"),
+            "file: tensor \"" + name.substr(0, 100) + "...\": is 1 where an object must be");
+  std::string shape = "1";
+  for (int i = 0; i < 100'000; ++i) shape += ",1";
+  EXPECT_LT(
+      HeaderMessage(R"({"a":{"dtype":"U8","shape":[)" + shape + R"(],"data_offsets":[0,2]}})", "12")
+          .size(),
+      5000u);
+}
+
+// A file without contents that claims more than any memory.
+TEST_F(SafeTensorsTest, MoreThanMemoryIsAnError) {
+  constexpr int64_t kData = int64_t{1} << 42;
+  const fs::path path = folder_ / "sparse";
+  std::ofstream(path, std::ios::binary) << FileText(
+      R"({"a":{"dtype":"U8","shape":[4398046511104],"data_offsets":[0,4398046511104]}})");
+  std::error_code error;
+  fs::resize_file(path, fs::file_size(path) + kData, error);
+  if (error) GTEST_SKIP() << "no sparse files of 4 TiB here";
+  const uint64_t memory =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (memory > kData / 4) GTEST_SKIP() << "so much memory";
+  EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{path}; }),
+            path.string() + ": takes 4398046511104 bytes of memory, more than there is");
+}
+
 TEST_F(SafeTensorsTest, RejectsBadLengths) {
   EXPECT_EQ(ParseMessage("1234567"),
             "file: is truncated: it has 7 bytes, and the length of the header alone takes 8");

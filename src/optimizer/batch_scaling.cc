@@ -87,6 +87,58 @@ std::string ScaledArgument(const OptionDescription& described, std::string_view 
   return std::to_string(ScaleSteps(steps, kappa));
 }
 
+// A number in a schedule that is for one step, or for as many as another argument says. It follows
+// that number as it was rounded, so that the decay over the samples is what it was.
+struct Rate {
+  std::string_view schedule, name;
+  std::string_view steps;  // empty: one
+  bool factor;             // over these steps; otherwise what is added
+};
+constexpr Rate kRates[] = {
+    {"exponential", "gamma", "steps", true},  {"exp_decay", "rate", "", false},
+    {"exp_range", "gamma", "", true},         {"step", "gamma", "steps", true},
+    {"inverse_time", "rate", "steps", false}, {"inverse_time_staircase", "rate", "steps", false}};
+
+// Numbers for a step that are options of rules. In place of t they see kappa t.
+constexpr std::array<std::string_view, 2> kRuleRates = {"lr_decay", "momentum_decay"};
+
+// A call by its arguments in order.
+struct Call {
+  std::string_view name;
+  const Description& described;
+  std::vector<std::string> arguments;
+
+  std::string& operator[](std::string_view argument) {
+    const auto at = std::find_if(described.options.begin(), described.options.end(),
+                                 [&](const OptionDescription& o) { return o.name == argument; });
+    return arguments.at(static_cast<size_t>(at - described.options.begin()));
+  }
+  double Number(std::string_view argument) { return NumberOf((*this)[argument]).value(); }
+  std::string Text() const {
+    std::string text = std::string(name) + "(";
+    for (const std::string& a : arguments) text += (&a == arguments.data() ? "" : ", ") + a;
+    return text + ")";
+  }
+};
+
+void ScaleRate(const Rate& rate, Call& before, Call& after, double kappa) {
+  double stretch = kappa;
+  if (!rate.steps.empty()) stretch *= after.Number(rate.steps) / before.Number(rate.steps);
+  if (stretch == 1) return;
+  const double x = before.Number(rate.name);
+  after[rate.name] = NumberText(rate.factor ? std::pow(x, stretch) : x * stretch);
+}
+
+// noam has its height from its warm-up and its number of steps, and is sqrt(kappa) times as high
+// with kappa times fewer of both; with the width times kappa it is as high as before.
+std::string ScaledNoam(Call& call, double kappa) {
+  const double wanted = call.Number("width") * kappa;
+  const double width = std::max(1.0, std::round(wanted));
+  call["width"] = NumberText(width);
+  if (width == wanted) return call.Text();
+  return NumberText(std::sqrt(width / wanted)) + " * " + call.Text();
+}
+
 // A number or a call.
 std::string ScaledFactor(std::string_view text, const std::vector<Description>& schedules,
                          double kappa) {
@@ -100,11 +152,14 @@ std::string ScaledFactor(std::string_view text, const std::vector<Description>& 
       [&](const Description& d) { return d.name == name && d.options.size() == arguments.size(); });
   if (described == schedules.end())
     throw Error("schedule: no form of \"" + std::string(text) + '"');
-  std::string scaled = std::string(name) + "(";
+  Call before{name, *described, {arguments.begin(), arguments.end()}}, after = before;
   for (size_t i = 0; i < arguments.size(); ++i) {
-    scaled += (i > 0 ? ", " : "") + ScaledArgument(described->options[i], arguments[i], kappa);
+    after.arguments[i] = ScaledArgument(described->options[i], arguments[i], kappa);
   }
-  return scaled + ")";
+  for (const Rate& rate : kRates) {
+    if (rate.schedule == name) ScaleRate(rate, before, after, kappa);
+  }
+  return name == "noam" ? ScaledNoam(after, kappa) : after.Text();
 }
 
 std::string ScaledText(std::string_view text, double kappa) {
@@ -157,14 +212,39 @@ void ScaleMoments(Options& options, const std::string& rule, double kappa,
 }
 
 // Scales the options of one rule; `where` begins messages.
-void ScaleOptions(Options& options, const std::string& rule, double kappa,
-                  std::optional<BatchRule> wanted, const std::string& where) {
-  const BatchRule batch_rule = wanted ? *wanted : DefaultBatchRule(rule, options, kappa).rule;
+void ScaleOptions(Options& options, const std::string& rule, double kappa, BatchRule batch_rule,
+                  const std::string& where) {
   if (const auto lr = options.find("lr"); lr != options.end()) {
     lr->second = Times(ScaleLr(batch_rule, 1, kappa), lr->second);
   }
   if (batch_rule == BatchRule::kAdamSde) ScaleMoments(options, rule, kappa, where);
-  for (auto& [name, schedule] : options) schedule = ScaleSteps(schedule, kappa);
+  for (auto& [name, schedule] : options) {
+    schedule = ScaleSteps(schedule, kappa);
+    if (std::find(kRuleRates.begin(), kRuleRates.end(), name) != kRuleRates.end()) {
+      schedule = Times(kappa, schedule);
+    }
+  }
+}
+
+// Calls f(options, rule, batch rule, what messages begin with) for all that have options.
+template <class F>
+void ForRules(OptimizerSpec& spec, double kappa, std::optional<BatchRule> wanted, const F& f) {
+  const auto chosen = [&](const std::string& rule, const Options& options) {
+    return wanted ? *wanted : DefaultBatchRule(rule, options, kappa).rule;
+  };
+  // Groups without a rule of their own are scaled as the main options, which f may change, are.
+  const BatchRule main = chosen(spec.rule, spec.options);
+  if (!spec.rule.empty()) f(spec.options, spec.rule, main, std::string());
+  if (spec.fallback) {
+    auto& [rule, options] = *spec.fallback;
+    f(options, rule, chosen(rule, options), std::string("fallback: "));
+  }
+  for (size_t i = 0; i < spec.groups.size(); ++i) {
+    Group& g = spec.groups[i];
+    const bool own = !g.rule.empty() && g.rule != spec.rule;
+    f(g.options, own ? g.rule : spec.rule, own ? chosen(g.rule, g.options) : main,
+      "group " + std::to_string(i) + ": ");
+  }
 }
 
 void ScaleOptional(std::optional<Schedule>& schedule, double kappa) {
@@ -297,20 +377,16 @@ OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa, std::optional<
                          const Registry& registry) {
   CheckKappa(kappa);
   OptimizerSpec scaled = Complete(spec, registry);
-  // The main options come last: groups without a rule of their own are scaled as they are.
-  const Options main = scaled.options;
-  for (size_t i = 0; i < scaled.groups.size(); ++i) {
-    Group& group = scaled.groups[i];
-    const bool own = !group.rule.empty() && group.rule != scaled.rule;
-    std::optional<BatchRule> wanted = rule;
-    if (!wanted && !own) wanted = DefaultBatchRule(scaled.rule, main, kappa).rule;
-    ScaleOptions(group.options, own ? group.rule : scaled.rule, kappa, wanted,
-                 "group " + std::to_string(i) + ": ");
+  ForRules(
+      scaled, kappa, rule,
+      [kappa](Options& options, const std::string& name, BatchRule batch_rule,
+              const std::string& where) { ScaleOptions(options, name, kappa, batch_rule, where); });
+  ScaleOptional(scaled.l1, kappa);
+  ScaleOptional(scaled.l2, kappa);
+  for (Group& group : scaled.groups) {
+    ScaleOptional(group.l1, kappa);
+    ScaleOptional(group.l2, kappa);
   }
-  if (scaled.fallback) {
-    ScaleOptions(scaled.fallback->options, scaled.fallback->rule, kappa, rule, "fallback: ");
-  }
-  if (!scaled.rule.empty()) ScaleOptions(scaled.options, scaled.rule, kappa, rule, "");
   ScaleOptional(scaled.clip_norm, kappa);
   ScaleOptional(scaled.clip_value, kappa);
   if (scaled.agc) scaled.agc->clip = ScaleSteps(scaled.agc->clip, kappa);
@@ -325,6 +401,35 @@ OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa, std::optional<
     scaled.swa->every = ScaleSteps(scaled.swa->every, kappa);
   }
   return scaled;
+}
+
+std::vector<std::string> KeptByScaleBatch(const OptimizerSpec& spec, double kappa,
+                                          std::optional<BatchRule> rule, const Registry& registry) {
+  CheckKappa(kappa);
+  OptimizerSpec complete = Complete(spec, registry);
+  std::vector<std::string> kept;
+  ForRules(complete, kappa, rule,
+           [&](const Options& options, const std::string& name, BatchRule batch_rule,
+               const std::string& where) {
+             const SdeOptions* const sde =
+                 batch_rule == BatchRule::kAdamSde ? FindSde(name) : nullptr;
+             for (const RuleEntry::Option& o : registry.Find(name).options) {
+               // adafactor's exponent of the number of updates; sophia's size of a batch.
+               const bool counts = o.doc.starts_with("decay of") || o.name == "beta2_decay" ||
+                                   o.name == "batch_size";
+               if (!counts || !options.contains(o.name)) continue;
+               const auto scaled = [&](std::string_view beta) { return beta == o.name; };
+               if (sde && std::any_of(sde->betas.begin(), sde->betas.end(), scaled)) continue;
+               kept.push_back(where + o.name);
+             }
+           });
+  if (complete.ema && complete.ema->warmup) kept.emplace_back("ema.warmup");
+  if (complete.lookahead) kept.emplace_back("lookahead.k");
+  const std::string& source = complete.source;
+  if (source == "looksam" || source == "look_layersam" || source == "sam_k") {
+    kept.emplace_back("sharpness.k");
+  }
+  return kept;
 }
 
 }  // namespace kudari

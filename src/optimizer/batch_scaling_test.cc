@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kudari/error.h"
@@ -131,24 +132,151 @@ TEST(BatchScaling, StepsOfSchedules) {
   EXPECT_EQ(text("100", 5), "100");
 }
 
-// Every schedule that lists itself, without a line of its own here.
+TEST(BatchScaling, RatesOfSchedules) {
+  const auto text = [](const std::string& schedule, double kappa) {
+    return ScaleSteps(ParseSchedule(schedule), kappa).Text();
+  };
+  EXPECT_EQ(text("exponential(0.5)", 2), "exponential(0.25, 1)");
+  EXPECT_EQ(text("exponential(0.5, 100)", 4), "exponential(0.5, 25)");
+  EXPECT_EQ(text("exponential(0.25, 1)", 0.5), "exponential(0.25, 2)");
+  EXPECT_EQ(text("exp_decay(0.125)", 4), "exp_decay(0.5)");
+  EXPECT_EQ(text("inverse_time(0.125, 2)", 4), "inverse_time(0.25, 1)");
+  EXPECT_EQ(text("step(1, 0.5)", 2), "step(1, 0.25)");
+  EXPECT_EQ(text("exp_range(0.5, 8, 16)", 2), "exp_range(0.25, 4, 8, 0, 1)");
+  EXPECT_EQ(text("2 * noam(512, 4000)", 4), "2 * noam(2048, 1000)");
+  EXPECT_EQ(text("noam(512, 4000)", 0.5), "noam(256, 8000)");
+  // A width that is not whole is rounded, and the rest a factor.
+  const Schedule third = ScaleSteps(Noam(512, 3000), 1.0 / 3);
+  EXPECT_DOUBLE_EQ(third(8999), Noam(512, 3000)(2999));
+  EXPECT_THAT(ErrorOf([&] { text("exponential(1e200)", 4); }),
+              HasSubstr("\"exponential(1e+200, 1)\" with its steps divided by 4: "));
+}
+
+// The peak of the Transformer's schedule is what the batch rule says, and so is its tail.
+TEST(BatchScaling, NoamIsScaledLikeAnyOther) {
+  OptimizerSpec spec = Adam{};
+  spec.options.at("lr") = 0.5 * Noam(64, 400);
+  for (const auto& [rule, factor] : {std::pair{BatchRule::kNone, 1.0},
+                                     {BatchRule::kSqrt, 2.0},
+                                     {BatchRule::kAdamSde, 2.0},
+                                     {BatchRule::kLinear, 4.0}}) {
+    const Schedule& before = spec.options.at("lr");
+    const Schedule after = ScaleBatch(spec, 4, rule).options.at("lr");
+    for (const int64_t t : {4, 200, 400, 4000, 400'000}) {
+      EXPECT_DOUBLE_EQ(after(t / 4 - 1), factor * before(t - 1)) << Name(rule) << " at " << t;
+    }
+  }
+}
+
+// Every schedule that lists itself, without a line of its own here: the value in a step is among
+// those that the old schedule had in the steps of the same samples.
+void ExpectSameSamples(const Schedule& before, const Schedule& after, int64_t kappa) {
+  // The way down of a cycle in three phases ends a step before twice its way up.
+  const int64_t steps = before.Text().starts_with("onecycle3") ? 2 * kappa - 1 : kappa;
+  for (int64_t s = 0; s < 300; ++s) {
+    double low = kInfinity, high = -kInfinity;
+    for (int64_t k = 0; k < steps; ++k) {
+      low = std::min(low, before(kappa * s + k));
+      high = std::max(high, before(kappa * s + k));
+    }
+    const double rounding = 1e-9 * std::max(std::abs(low), std::abs(high)) + 1e-300;
+    ASSERT_GE(after(s), low - rounding) << after.Text() << " in step " << s;
+    ASSERT_LE(after(s), high + rounding) << after.Text() << " in step " << s;
+  }
+}
+
 TEST(BatchScaling, EveryScheduleIsScaled) {
   for (const Description& d : DescribeSchedules()) {
     std::string arguments;
-    bool counts = false;
     for (const OptionDescription& o : d.options) {
       const bool integer = o.range.find("integer") != std::string::npos;
       std::string value = o.default_value.empty() ? "0.5" : o.default_value;
       if (integer) value = arguments.empty() ? "640" : "64";
       if (o.range.starts_with("[m")) value = "[64, 128]";
-      counts = counts || (integer && o.name != "width" && o.name != "cycles");
       arguments += (arguments.empty() ? "" : ", ") + value;
     }
     const Schedule schedule = ParseSchedule(d.name + "(" + arguments + ")");
     const Schedule scaled = ScaleSteps(schedule, 4);
-    EXPECT_EQ(scaled != schedule, counts) << scaled.Text();
+    ExpectSameSamples(schedule, scaled, 4);
+    EXPECT_EQ(scaled != schedule, d.name != "constant") << scaled.Text();
     EXPECT_EQ(ScaleSteps(scaled, 0.25), schedule) << scaled.Text();
+    // The other way, of which shorter numbers of steps are multiples.
+    const Schedule example = ParseSchedule(d.example);
+    const Schedule stretched = ScaleSteps(example, 1.0 / 8);
+    ExpectSameSamples(stretched, example, 8);
+    ExpectSameSamples(stretched, ScaleSteps(stretched, 8), 8);
   }
+}
+
+// What the options of a rule do, step by step, they do by samples.
+TEST(BatchScaling, RatesOfRules) {
+  const Adagrad before{.lr = 0.1, .lr_decay = 0.25};
+  const OptimizerSpec scaled = ScaleBatch(before, 4, BatchRule::kNone);
+  const Adagrad after{.lr = 0.1, .lr_decay = Value(scaled, "lr_decay")};
+  for (const int64_t s : {0, 1, 7, 1000}) {
+    EXPECT_DOUBLE_EQ(after.At(1 + s).step, before.At(1 + 4 * s).step);
+  }
+  EXPECT_EQ(Value(ScaleBatch(AdagradInside{.lr_decay = 0.25}, 0.5), "lr_decay"), 0.125);
+  EXPECT_EQ(Value(ScaleBatch(NAdam{.momentum_decay = 0.25}, 4), "momentum_decay"), 1);
+}
+
+TEST(BatchScaling, WhatIsKeptIsNamed) {
+  using ::testing::ElementsAre;
+  EXPECT_THAT(KeptByScaleBatch(AdamW{}, 4), ElementsAre());
+  EXPECT_THAT(KeptByScaleBatch(AdamW{}, 16), ElementsAre("beta1", "beta2"));  // sqrt
+  EXPECT_THAT(KeptByScaleBatch(AdamW{}, 4, BatchRule::kSqrt), ElementsAre("beta1", "beta2"));
+  EXPECT_THAT(KeptByScaleBatch(ParseRecipe(R"toml([optimizer]
+rule = "muon"
+lr = 0.02
+fallback = {rule = "rmsprop_momentum", momentum = 0.5}
+lookahead = {k = 5}
+ema = {decay = 0.9, warmup = true}
+source = "looksam"
+sharpness = {k = 3}
+[[optimizer.group]]
+match = "head.*"
+rule = "adafactor"
+)toml"),
+                               4),
+              ElementsAre("momentum", "fallback: alpha", "fallback: momentum",
+                          "group 0: beta2_decay", "ema.warmup", "lookahead.k", "sharpness.k"));
+  // Of every rule, what its description calls a decay is scaled or named.
+  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+    const OptimizerSpec spec = Complete(OptimizerSpec(rule.name)), scaled = ScaleBatch(spec, 4);
+    const std::vector<std::string> kept = KeptByScaleBatch(spec, 4);
+    for (const RuleEntry::Option& o : rule.options) {
+      const bool is_kept = std::find(kept.begin(), kept.end(), o.name) != kept.end();
+      const bool is_same = scaled.options.at(o.name) == spec.options.at(o.name);
+      EXPECT_FALSE(is_kept && !is_same) << rule.name << "." << o.name;
+      const bool decays = o.doc.find("decay of") != o.doc.npos && o.default_value != 0;
+      EXPECT_TRUE(!decays || is_kept || !is_same) << rule.name << "." << o.name;
+    }
+  }
+}
+
+TEST(BatchScaling, StepsOfEveryScheduleOfASpec) {
+  const OptimizerSpec spec = ParseRecipe(R"toml([optimizer]
+rule = "sgd"
+lr = 0.1
+l1 = "1e-4 * linear(160)"
+l2 = "1e-4 * linear(80)"
+clip_value = "step(40, 0.5)"
+agc = {clip = "0.01 * linear(40, 0.5)"}
+source = "sam"
+sharpness = {rho = "0.05 * warmup(40)"}
+[[optimizer.group]]
+match = "head.*"
+l1 = "1e-3 * linear(400)"
+l2 = "1e-3 * linear(4)"
+)toml");
+  const OptimizerSpec scaled = ScaleBatch(spec, 4);
+  EXPECT_EQ(scaled.l1->Text(), "1e-04 * linear(40, 0)");
+  EXPECT_EQ(scaled.l2->Text(), "1e-04 * linear(20, 0)");
+  EXPECT_EQ(scaled.clip_value->Text(), "step(10, 0.5)");
+  EXPECT_EQ(scaled.agc->clip.Text(), "0.01 * linear(10, 0.5)");
+  EXPECT_EQ(scaled.sharpness->rho->Text(), "0.05 * warmup(10)");
+  EXPECT_EQ(scaled.groups[0].l1->Text(), "0.001 * linear(100, 0)");
+  EXPECT_EQ(scaled.groups[0].l2->Text(), "0.001 * linear(1, 0)");
 }
 
 TEST(BatchScaling, ScheduleErrorTellsWhatIsNotTheSame) {

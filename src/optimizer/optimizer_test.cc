@@ -694,8 +694,31 @@ TEST(OptimizerTest, BadStatesAreNamedAndChangeNothing) {
   EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers[1].values.pop_back(); }),
               HasSubstr("buffer \"exp_avg_sq\" has 2 values, not 3"));
   EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers.pop_back(); }), HasSubstr("1 buffers"));
-  EXPECT_THAT(load([](auto& s) { s.step = -1; }), HasSubstr("step = -1 is negative"));
+  EXPECT_THAT(load([](auto& s) { s.step = -1; }),
+              HasSubstr("state: step = -1 is outside [0, 2^53]"));
+  constexpr int64_t kTooMany = (int64_t{1} << 53) + 1;
+  for (const int64_t steps : {kTooMany, INT64_MAX - 1, INT64_MIN}) {
+    EXPECT_EQ(load([&](auto& s) { s.step = steps; }),
+              "state: step = " + std::to_string(steps) + " is outside [0, 2^53]");
+    EXPECT_EQ(load([&](auto& s) { s.tensors[1].step = steps; }),
+              "state: tensor \"b\": step = " + std::to_string(steps) + " is outside [0, 2^53]");
+  }
+  EXPECT_EQ(load([](auto& s) { s.tensors[1].name = "\x1b[2J" + std::string(1 << 20, 'c'); }),
+            "state: no tensor is named \"\\x1b[2J" + std::string(96, 'c') + "...\"");
   EXPECT_EQ(load([](auto& s) { std::swap(s.tensors[0], s.tensors[1]); }), "no error");  // by name
+}
+
+TEST(OptimizerTest, TheLargestStepOfAState) {
+  Model model({{"w", {3}}});
+  OptimizerSpec spec = AdamW{};
+  spec.options.at("lr") = 1e-3 * Cosine(100) * Noam(16, 20);
+  Optimizer optimizer(model.tensors, spec);
+  optimizer.Step();
+  OptimizerState state = optimizer.State();
+  state.step = state.tensors[0].step = int64_t{1} << 53;
+  optimizer.LoadState(state);
+  optimizer.Step();
+  EXPECT_EQ(optimizer.steps(), (int64_t{1} << 53) + 1);
 }
 
 TEST(OptimizerTest, BadArgumentsAreNamed) {

@@ -5,6 +5,7 @@
 
 #include "averagers/averagers.h"
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "core/toml_table.h"
 #include "kudari/error.h"
 #include "kudari/presets.h"
@@ -221,6 +222,9 @@ Options Filled(const RuleEntry& rule, const Options& options, const Options* inh
 // A TOML string on one line. toml++'s own formatter loses a newline at the start of a text.
 std::string Quoted(std::string_view text) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
+  if (!internal::IsUtf8(text)) {
+    throw Error(internal::Quoted(text) + " is not UTF-8, as recipes are");
+  }
   std::string quoted = "\"";
   for (const char c : text) {
     const auto code = static_cast<unsigned char>(c);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/nearest.h"
+#include "core/quoted.h"
 #include "kudari/error.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"
@@ -13,6 +14,7 @@ namespace kudari {
 
 using internal::Coded;
 using internal::Format;
+using internal::Quoted;
 using internal::Slotted;
 
 namespace {
@@ -129,20 +131,29 @@ OptimizerState Optimizer::State() const {
 
 namespace {
 
+// Of steps, each of which is a double, as schedules and bias corrections take it.
+constexpr int64_t kMostSteps = int64_t{1} << 53;
+
+void CheckSteps(const std::string& where, int64_t steps) {
+  if (steps >= 0 && steps <= kMostSteps) return;
+  throw Error(where + " = " + std::to_string(steps) + " is outside [0, 2^53]");
+}
+
 /// Throws unless the buffers and the memory of `t` are those of a tensor of that rule.
 void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted& s) {
+  CheckSteps("state: tensor " + Quoted(t.name) + ": step", t.step);
   const bool fresh = t.step == 0 && t.buffers.empty();
   std::vector<std::string> slots = rule.slots;
   if (internal::HasMaster(s)) slots.emplace_back(kMasterSlot);
-  if (t.step < 0 || (!fresh && t.buffers.size() != slots.size())) {
-    throw Error("state: tensor \"" + t.name + "\" has step " + std::to_string(t.step) + " and " +
-                std::to_string(t.buffers.size()) + " buffers; its rule" +
+  if (!fresh && t.buffers.size() != slots.size()) {
+    throw Error("state: tensor " + Quoted(t.name) + " has step " + std::to_string(t.step) +
+                " and " + std::to_string(t.buffers.size()) + " buffers; its rule" +
                 (internal::HasMaster(s) ? " and its master have " : " has ") +
                 std::to_string(slots.size()));
   }
   std::set<std::string> seen;
   for (const TensorState::Buffer& b : t.buffers) {
-    const std::string where = "state: tensor \"" + t.name + "\", buffer \"" + b.slot + "\"";
+    const std::string where = "state: tensor " + Quoted(t.name) + ", buffer " + Quoted(b.slot);
     const auto at = std::find(slots.begin(), slots.end(), b.slot);
     if (at == slots.end()) {
       throw Error(where + ": its rule has none of that name" + internal::Suggest(b.slot, slots));
@@ -169,7 +180,7 @@ void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted
   if (same) return;
   std::string names;
   for (size_t k = 0; k < doubles; ++k) names += (k == 0 ? "" : ", ") + rule.memory[k].first;
-  throw Error("state: tensor \"" + t.name + "\" has " + std::to_string(t.memory.size()) +
+  throw Error("state: tensor " + Quoted(t.name) + " has " + std::to_string(t.memory.size()) +
               " numbers in its memory; at step " + std::to_string(t.step) + " its rule has " +
               (doubles == 0 ? "none" : names));
 }
@@ -182,7 +193,7 @@ void Optimizer::LoadState(const OptimizerState& state) {
   impl.CheckBetweenSteps("LoadState");
   const Impl::Inside inside(impl);
   impl.BindParameters();  // masters are told apart from them
-  if (state.step < 0) throw Error("state: step = " + std::to_string(state.step) + " is negative");
+  CheckSteps("state: step", state.step);
   std::map<std::string_view, size_t> index;
   for (size_t i = 0; i < impl.tensor_list.size(); ++i) {
     index.emplace(impl.tensor_list[i].name, i);
@@ -190,15 +201,15 @@ void Optimizer::LoadState(const OptimizerState& state) {
   std::vector<const TensorState*> sources(impl.tensor_list.size(), nullptr);
   for (const TensorState& t : state.tensors) {
     const auto at = index.find(t.name);
-    if (at == index.end()) throw Error("state: no tensor is named \"" + t.name + "\"");
+    if (at == index.end()) throw Error("state: no tensor is named " + Quoted(t.name));
     const size_t i = at->second;
-    if (sources[i] != nullptr) throw Error("state: tensor \"" + t.name + "\" stands twice");
+    if (sources[i] != nullptr) throw Error("state: tensor " + Quoted(t.name) + " stands twice");
     sources[i] = &t;
     CheckTensorState(t, impl.cohorts[impl.slotted[i].cohort].rule, impl.slotted[i]);
   }
   for (size_t i = 0; i < sources.size(); ++i) {
     if (sources[i] == nullptr) {
-      throw Error("state: tensor \"" + impl.tensor_list[i].name + "\" is missing");
+      throw Error("state: tensor " + Quoted(impl.tensor_list[i].name) + " is missing");
     }
   }
   if (state.averagers.size() != impl.averagers.size()) {
