@@ -16,8 +16,12 @@ namespace kudari {
 namespace {
 
 void CheckTensor(const Tensor& t, std::set<std::string>& names) {
-  if (t.name.empty()) throw Error("a tensor has an empty name");
-  if (!names.insert(t.name).second) throw Error("tensor name \"" + t.name + "\" stands twice");
+  const auto add = [&names](const std::string& name) {
+    if (name.empty()) throw Error("a tensor has an empty name");
+    if (!names.insert(name).second) throw Error("tensor name \"" + name + "\" stands twice");
+  };
+  add(t.name);
+  for (const std::string& alias : t.aliases) add(alias);
   int64_t size = 1;
   for (const int64_t d : t.shape) {
     if (d < 0) {
@@ -116,7 +120,7 @@ void Optimizer::Impl::AddTensor(const Tensor& t, std::vector<bool>& matched,
                                 const Registry& registry) {
   TensorClass tensor_class = t.tensor_class.value_or(Classify(t.name, t.shape));
   for (const auto& [match, c] : spec.classes) {
-    if (Glob(match, t.name)) tensor_class = c;
+    if (Matches(match, t)) tensor_class = c;
   }
   int group = kNoGroup;
   if (spec.fallback && tensor_class != TensorClass::kMatrix &&
@@ -126,7 +130,7 @@ void Optimizer::Impl::AddTensor(const Tensor& t, std::vector<bool>& matched,
   for (size_t i = 0; i < spec.groups.size(); ++i) {
     const Group& g = spec.groups[i];
     if (!g.classes.empty() && !Contains(g.classes, tensor_class)) continue;
-    if (!Glob(g.match, t.name)) continue;
+    if (!Matches(g.match, t)) continue;
     group = static_cast<int>(i);
     matched[i] = true;
   }
@@ -142,7 +146,7 @@ void Optimizer::Impl::AddTensor(const Tensor& t, std::vector<bool>& matched,
             .clips = spec.agc.has_value(),
             .centralizes = spec.centralize && t.shape.size() > 1};
   for (const std::string& match : spec.agc ? spec.agc->exclude : std::vector<std::string>()) {
-    if (Glob(match, t.name)) s.clips = false;
+    if (Matches(match, t)) s.clips = false;
   }
   if ((s.clips || s.centralizes) && s.size > 0) s.unit = UnitSize(t.shape);
   Cohort& c = cohorts[s.cohort];
