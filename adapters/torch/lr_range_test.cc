@@ -391,7 +391,7 @@ TEST(FindLearningRateTest, BadInputIsNamed) {
   EXPECT_THAT(error({.range = {.start = -1}}), HasSubstr("start = -1 is outside (0, inf)"));
   {
     const EvaluationView view = t.optimizer.Evaluation();
-    EXPECT_THAT(error({}), HasSubstr("SetSchedule"));
+    EXPECT_THAT(error({}), HasSubstr("an evaluation view is open"));
   }
   EXPECT_EQ(t.Moves({}), std::pair(2.0, 2.0));
 
