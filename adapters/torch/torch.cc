@@ -162,7 +162,6 @@ void Optimizer::BindGradient(size_t index) {
 }
 
 void Optimizer::BindGradients() {
-  BindParameters();
   for (size_t i = 0; i < parameters_.size(); ++i) CheckGradient(i);
   for (size_t i = 0; i < parameters_.size(); ++i) BindGradient(i);
 }
@@ -215,6 +214,7 @@ Report Optimizer::StepWith(kudari::GradScaler* scaler,
     if (pass == Pass::kPerturbed || source == "nesterov_lookahead") call.Moved();
     ZeroGrad();
     const kudari::Evaluation e = closure(pass);
+    BindParameters();
     BindGradients();
     return e;
   };
