@@ -21,7 +21,6 @@ namespace {
 namespace nn = ::torch::nn;
 using at::Tensor;
 using kudari::testing::ErrorOf;
-using ::testing::HasSubstr;
 
 // What backward throws where a graph needs values that are gone.
 std::string BackwardError(const Tensor& loss) {
@@ -254,7 +253,7 @@ TEST(AutocastTest, SeesEveryWeightThatIsWritten) {
 
 Tensor Negated(const std::vector<double>& values) {
   const Tensor t = at::tensor(values, at::kFloat);
-  const Tensor view = at::imag(at::complex(t, t).conj());
+  Tensor view = at::imag(at::complex(t, t).conj());
   EXPECT_TRUE(view.is_neg());
   return view;
 }

@@ -74,7 +74,7 @@ TEST(ReplacedMemoryTest, EveryCallRefusesOtherSizes) {
   const auto error = [](const OptimizerSpec& spec, const std::function<void(Pair&)>& call) {
     Pair pair(spec);
     pair.Replace({2, 2});
-    const std::string text = ErrorOf([&] { call(pair); });
+    std::string text = ErrorOf([&] { call(pair); });
     EXPECT_TRUE(pair.Untouched()) << text;
     return text;
   };
@@ -335,7 +335,7 @@ TEST(EngineTest, LooksWhereParametersAreNow) {
 
 // Weights that two modules share.
 struct HeadImpl : nn::Module {
-  explicit HeadImpl(const Tensor& weight_) { weight = register_parameter("weight", weight_); }
+  explicit HeadImpl(const Tensor& table) { weight = register_parameter("weight", table); }
   Tensor forward(const Tensor& x) const { return x.mm(weight.t()); }
   Tensor weight;
 };
