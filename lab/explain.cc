@@ -25,8 +25,10 @@ std::string SourceOf(const TensorPlan& plan) {
 // Why a parameter has its class.
 std::string ReasonOf(const Tensor& tensor, const OptimizerSpec& spec) {
   std::string reason = ClassReason(tensor.name, tensor.shape);
+  const TensorClass by_name = Classify(tensor.name, tensor.shape);
+  if (tensor.tensor_class.value_or(by_name) != by_name) reason = "type of its module";
   for (const auto& [match, tensor_class] : spec.classes) {
-    if (Glob(match, tensor.name)) reason = fmt::format("recipe says so for \"{}\"", match);
+    if (Matches(match, tensor)) reason = fmt::format("recipe says so for \"{}\"", match);
   }
   return reason;
 }

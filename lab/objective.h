@@ -57,7 +57,7 @@ class EvaluatedWeights {
   };
 
   Kept statistics_;
-  std::optional<EvaluationView> view_;
+  std::optional<kudari::torch::EvaluationView> view_;
 };
 
 /// Mean loss and accuracy over all samples, of the model in evaluation mode; it is left in training

@@ -530,9 +530,11 @@ TEST_F(TrainTest, ExplainTellsThePlanAndTrainsNothing) {
                             "\"blocks.0.proj.\\*\" +adamw +fallback +0.001 +0.01 +-\n"));
   EXPECT_THAT(console_, row("head.bias +\\[4\\] +bias +name has \"bias\" +sgd +group 0 +0.1 +"
                             "0 +-\n"));
-  // Then each rule's options: three matrices, the head's two, and the rest.
-  EXPECT_THAT(console_, row("recipe +3 of 19 +adamw +beta1 = 0.9, "));
-  EXPECT_THAT(console_, row("fallback +14 of 19 +adamw +beta1 = 0.8, "));
+  EXPECT_THAT(console_, row("patch_embed.weight +\\[8, 4\\] +matrix +type of its module +adamw +"
+                            "recipe +0.01 +0.01 +-\n"));
+  // Then each rule's options: four matrices, the head's two, and the rest.
+  EXPECT_THAT(console_, row("recipe +4 of 19 +adamw +beta1 = 0.9, "));
+  EXPECT_THAT(console_, row("fallback +13 of 19 +adamw +beta1 = 0.8, "));
   EXPECT_THAT(console_, row("group 0 +2 of 19 +sgd +l2 = 1e-04, lr = 0.1, weight_decay = 0\n"));
   EXPECT_FALSE(fs::exists(dir_ / "out"));
 }

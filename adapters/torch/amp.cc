@@ -1,10 +1,14 @@
 #include <ATen/autocast_mode.h>
 
+#include <set>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "kudari/error.h"
 #include "kudari/torch_amp.h"
+#include "parameters.h"
 
 namespace kudari::torch {
 
@@ -51,23 +55,31 @@ Report GradScaler::Step(Optimizer& optimizer, const std::function<at::Tensor()>&
 
 void GradScaler::Unscale(Optimizer& optimizer) {
   const at::NoGradGuard no_grad;
-  optimizer.BindGradients();  // checks them
-  optimizer.ReleaseGradients();
+  optimizer.BindParameters();
   std::string_view first_nonfinite;
-  std::vector<at::Tensor> gradients;
   for (size_t i = 0; i < optimizer.parameters_.size(); ++i) {
-    const at::Tensor& g = optimizer.parameters_[i].second.grad();
+    const auto& [name, p] = optimizer.parameters_[i];
+    optimizer.CheckGradient(i);
+    const at::Tensor& g = p.grad();
     if (!g.defined()) continue;
     if (g.scalar_type() == at::kHalf) {
       throw Error(
-          "Unscale: the gradient of parameter \"" + optimizer.parameters_[i].first +
+          "Unscale: the gradient of parameter \"" + name +
           "\" is float16, which the scale keeps from vanishing: without it small ones would "
           "be lost; Step takes the gradients as they are and clips by the unscaled norm");
     }
-    gradients.push_back(g);
     if (first_nonfinite.empty() && !g.isfinite().all().item<bool>()) {
       first_nonfinite = optimizer.engine_.tensors()[i].name;
     }
+  }
+  // Each is to be multiplied once, whatever memory it shares; and all, or none.
+  std::vector<at::Tensor> gradients;
+  std::set<const void*> memory;
+  for (const auto& [name, p] : optimizer.parameters_) {
+    at::Tensor& g = p.mutable_grad();
+    if (!g.defined() || g.numel() == 0) continue;
+    if (!IsWritable(g) || !memory.insert(g.const_data_ptr()).second) g = InMemory(g).clone();
+    gradients.push_back(g);
   }
   scaler_.Unscaled(optimizer.engine_, first_nonfinite);
   for (at::Tensor& g : gradients) g.mul_(1 / scale());

@@ -3,10 +3,25 @@
 
 #include <torch/torch.h>
 
-#include <utility>
 #include <vector>
 
 namespace kudari::torch {
+
+/// A tensor with the memory that it has now and the values in it. Restore puts both back.
+class KeptTensor {
+ public:
+  explicit KeptTensor(const at::Tensor& tensor)
+      : tensor_(tensor), memory_(tensor.detach()), values_(memory_.clone()) {}
+
+  void Restore() const {
+    const at::NoGradGuard no_grad;
+    tensor_.set_data(memory_);
+    tensor_.copy_(values_);
+  }
+
+ private:
+  at::Tensor tensor_, memory_, values_;
+};
 
 /// Puts back, at its end, the state of torch's own generator for the CPU, if asked, and buffers of
 /// a module such as the running statistics of batch norm.
@@ -15,12 +30,11 @@ class Keep {
   Keep(bool random, const std::vector<at::Tensor>& buffers) {
     if (random) random_ = at::detail::getDefaultCPUGenerator().get_state();
     for (const at::Tensor& buffer : buffers) {
-      if (buffer.defined()) buffers_.emplace_back(buffer, buffer.clone());
+      if (buffer.defined()) buffers_.emplace_back(buffer);
     }
   }
   ~Keep() {
-    const at::NoGradGuard no_grad;
-    for (auto& [buffer, before] : buffers_) buffer.copy_(before);
+    for (const KeptTensor& buffer : buffers_) buffer.Restore();
     if (random_.defined()) at::Generator(at::detail::getDefaultCPUGenerator()).set_state(random_);
   }
   Keep(const Keep&) = delete;
@@ -28,7 +42,7 @@ class Keep {
 
  private:
   at::Tensor random_;
-  std::vector<std::pair<at::Tensor, at::Tensor>> buffers_;
+  std::vector<KeptTensor> buffers_;
 };
 
 }  // namespace kudari::torch

@@ -1,9 +1,12 @@
+#include <ATen/autocast_mode.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
 
+#include "keep.h"
 #include "kudari/error.h"
 #include "kudari/torch_lr_range.h"
 
@@ -13,14 +16,16 @@ namespace kudari::torch {
 class Snapshot {
  public:
   Snapshot(Optimizer& optimizer, const FindOptions& options)
-      : optimizer_(optimizer), scaler_(options.scaler), state_(optimizer.engine().State()) {
-    const auto keep = [this](const at::Tensor& t) { values_.emplace_back(t, t.detach().clone()); };
+      : optimizer_(optimizer),
+        scaler_(options.scaler),
+        state_(optimizer.engine().State()),
+        replaced_(optimizer.replaced_) {
     for (const auto& [name, p] : optimizer.parameters_) {
-      keep(p);
+      tensors_.emplace_back(p);
       gradients_.push_back(p.grad());  // which ZeroGrad drops, not changes
     }
     for (const at::Tensor& buffer : optimizer.buffers_) {
-      if (buffer.defined()) keep(buffer);
+      if (buffer.defined()) tensors_.emplace_back(buffer);
     }
     if (scaler_ != nullptr) scaler_state_ = scaler_->State();
     generators_.emplace_back(at::detail::getDefaultCPUGenerator(), at::Tensor());
@@ -29,13 +34,13 @@ class Snapshot {
   }
 
   void Restore() {
-    const at::NoGradGuard no_grad;
-    for (auto& [tensor, before] : values_) tensor.copy_(before);
+    for (const KeptTensor& t : tensors_) t.Restore();
+    at::autocast::clear_cache();
     for (size_t i = 0; i < gradients_.size(); ++i) {
       optimizer_.parameters_[i].second.mutable_grad() = gradients_[i];
     }
-    optimizer_.BindParameters();
     optimizer_.engine().LoadState(state_);
+    optimizer_.replaced_ = replaced_;
     if (scaler_ != nullptr) scaler_->LoadState(scaler_state_);
     for (auto& [generator, state] : generators_) generator.set_state(state);
   }
@@ -44,8 +49,9 @@ class Snapshot {
   Optimizer& optimizer_;
   GradScaler* scaler_;
   OptimizerState state_;
+  bool replaced_;
   GradScalerState scaler_state_;
-  std::vector<std::pair<at::Tensor, at::Tensor>> values_;
+  std::vector<KeptTensor> tensors_;
   std::vector<at::Tensor> gradients_;
   std::vector<std::pair<at::Generator, at::Tensor>> generators_;
 };
@@ -106,7 +112,7 @@ std::vector<size_t> RampedParameters(const kudari::Optimizer& optimizer, const s
   for (size_t i = 0; i < plan.size(); ++i) {
     if (match.empty()) {
       if (HasOwnRate(spec, plan[i])) ramped.push_back(i);
-    } else if (Glob(match, plan[i].name)) {
+    } else if (Matches(match, optimizer.tensors()[i])) {
       optimizer.ScheduleOf(i, "lr");  // throws if there is none
       ramped.push_back(i);
     }

@@ -22,8 +22,10 @@ struct GradientRelease::State {
   // Called by backward when a parameter's gradient is complete.
   void Arrived(size_t index) {
     if (doing == Doing::kNothing) return;  // somebody else's backward
-    kudari::Optimizer& engine = optimizer->engine();
+    kudari::Optimizer& engine = optimizer->engine_;
+    optimizer->CheckGradient(index);
     optimizer->BindGradient(index);
+    const Bound bound{*optimizer, index};
     if (doing == Doing::kMeasuring) {
       squares[index] = engine.GradientSquares(index);
     } else {
@@ -33,9 +35,26 @@ struct GradientRelease::State {
       report.bytes_read += one.bytes_read;
       report.bytes_written += one.bytes_written;
       stepped = true;
+      optimizer->NoteWritten(index);
     }
-    optimizer->DropGradient(index);
+    optimizer->parameters_[index].second.mutable_grad().reset();
   }
+
+  // Ends the step if one has begun.
+  void Finish() {
+    if (!stepped) return;
+    optimizer->engine_.FinishStep();
+    optimizer->stepped_ = optimizer->engine_.steps();
+    if (optimizer->WroteAll()) optimizer->NoteStep(true);
+  }
+
+ private:
+  // While it lives the engine has a gradient.
+  struct Bound {
+    Optimizer& optimizer;
+    size_t index;
+    ~Bound() { optimizer.ReleaseGradient(index); }
+  };
 };
 
 class GradientRelease::Hook : public ::torch::autograd::PostAccumulateGradHook {
@@ -72,8 +91,8 @@ GradientRelease::~GradientRelease() {
 Report GradientRelease::Step(const std::function<at::Tensor()>& loss) {
   State& state = *state_;
   Optimizer& optimizer = *state.optimizer;
+  optimizer.FollowParameters();
   kudari::Optimizer& engine = optimizer.engine();
-  optimizer.BindParameters();
   for (const auto& [name, p] : optimizer.parameters_) {
     if (!p.grad().defined()) continue;
     throw Error("gradient release: parameter \"" + name +
@@ -82,6 +101,7 @@ Report GradientRelease::Step(const std::function<at::Tensor()>& loss) {
   const auto backward = [&](State::Doing doing) {
     const at::AutoGradMode enabled(true);
     const at::Tensor value = loss();
+    optimizer.BindParameters();
     state.doing = doing;
     // Also if backward throws.
     const std::unique_ptr<State, void (*)(State*)> done(
@@ -117,11 +137,11 @@ Report GradientRelease::Step(const std::function<at::Tensor()>& loss) {
   try {
     state.report.loss = backward(State::Doing::kStepping);
   } catch (...) {
-    if (state.stepped) engine.FinishStep();
+    state.Finish();
     throw;
   }
   state.report.skipped = !state.stepped;
-  if (state.stepped) engine.FinishStep();
+  state.Finish();
   return state.report;
 }
 

@@ -3,127 +3,213 @@
 #include <ATen/autocast_mode.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <functional>
 
 #include "keep.h"
 #include "kudari/error.h"
+#include "parameters.h"
 
 namespace kudari::torch {
 namespace {
 
-using Types = std::vector<DType>;
-
-at::ScalarType TypeOf(DType dtype) {
-  if (dtype == DType::kFloat32) return at::kFloat;
-  return dtype == DType::kBFloat16 ? at::kBFloat16 : at::kHalf;
+/// Whether `storage` still has the memory of a tensor, which a resize frees.
+bool HoldsMemoryOf(const c10::Storage& storage, const Tensor& t) {
+  const auto* const begin = static_cast<const std::byte*>(storage.data());
+  const auto* const at = static_cast<const std::byte*>(t.param);
+  return begin <= at && at + t.Size() * Bytes(t.dtype) <= begin + storage.nbytes();
 }
 
-/// The storage type of `t`; throws unless that is one of `types` and the engine can read `t` as it
-/// lies in memory.
-DType CheckTensor(const at::Tensor& t, const std::string& what, const Types& types,
-                  bool contiguous) {
-  const auto fail = [&](const std::string& is) {
-    std::string names;
-    for (const DType type : types) names += (names.empty() ? "" : " or ") + std::string(Name(type));
-    throw Error(what + " is " + is + "; it must be a dense, contiguous " + names +
-                " tensor on the CPU");
-  };
-  if (!t.defined()) fail("undefined");
-  if (t.layout() != at::kStrided) fail(std::string("of layout ") + c10::str(t.layout()));
-  if (!t.device().is_cpu()) fail("on device " + t.device().str());
-  const auto type = std::find_if(types.begin(), types.end(),
-                                 [&t](DType d) { return TypeOf(d) == t.scalar_type(); });
-  if (type == types.end()) fail(std::string("of type ") + at::toString(t.scalar_type()));
-  if (contiguous && !t.is_contiguous())
-    fail("not contiguous, with strides " + c10::str(t.strides()));
-  return *type;
-}
-
-DType CheckParameter(const at::Tensor& p, const std::string& name) {
-  return CheckTensor(p, "parameter \"" + name + "\"",
-                     {DType::kFloat32, DType::kBFloat16, DType::kFloat16}, true);
-}
-
-NamedParameters NamedOf(const ::torch::nn::Module& module) {
-  NamedParameters named;
-  for (const auto& item : module.named_parameters()) named.emplace_back(item.key(), item.value());
-  return named;
-}
-
-std::vector<Tensor> TensorsOf(const NamedParameters& parameters) {
-  std::vector<Tensor> tensors;
-  for (const auto& [name, p] : parameters) {
-    const DType dtype = CheckParameter(p, name);
-    tensors.push_back(
-        {.name = name, .shape = p.sizes().vec(), .dtype = dtype, .param = p.data_ptr()});
-  }
-  return tensors;
+/// Tells LibTorch that a tensor has been written, as its own operations do.
+void BumpVersion(const at::Tensor& t) {
+  if (!t.is_inference()) t.unsafeGetTensorImpl()->bump_version();
 }
 
 }  // namespace
 
+EvaluationView::EvaluationView(kudari::EvaluationView view, const NamedParameters& parameters) {
+  for (const size_t i : view.Changed()) {
+    const at::Tensor& p = parameters[i].second;
+    shown_.emplace_back(p, p.detach());
+    BumpVersion(p);
+  }
+  at::autocast::clear_cache();
+  view_.emplace(std::move(view));
+}
+
+EvaluationView::~EvaluationView() {
+  view_.reset();
+  const at::NoGradGuard no_grad;
+  for (auto& [p, shown] : shown_) {
+    const bool dense = p.layout() == at::kStrided && p.device().is_cpu() && p.is_contiguous();
+    if (!dense || p.sizes() != shown.sizes() || p.is_inference()) continue;
+    if (p.data_ptr() == shown.data_ptr()) {
+      BumpVersion(p);
+    } else {
+      p.copy_(shown);
+    }
+  }
+  at::autocast::clear_cache();
+}
+
+// The frame of a step. The engine has gradients only while it lives.
+class Optimizer::Call {
+ public:
+  explicit Call(Optimizer& optimizer) : optimizer_(optimizer) {
+    optimizer_.FollowParameters();
+    std::fill(optimizer_.has_gradient_.begin(), optimizer_.has_gradient_.end(), 0);
+  }
+  ~Call() {
+    optimizer_.source_at_work_ = false;
+    if (moved_) optimizer_.NoteStep(true);  // put back
+    for (size_t i = 0; i < optimizer_.parameters_.size(); ++i) optimizer_.ReleaseGradient(i);
+  }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  // The source has moved the weights, and puts them back before the step.
+  void Moved() {
+    if (!std::exchange(moved_, true)) optimizer_.NoteStep(true);
+  }
+  const Report& Ended(const Report& report) const {
+    if (!report.skipped) {
+      optimizer_.NoteStep(optimizer_.WroteAll());
+      optimizer_.stepped_ = optimizer_.engine_.steps();
+    }
+    return report;
+  }
+
+ private:
+  Optimizer& optimizer_;
+  bool moved_ = false;
+};
+
+Optimizer::Optimizer(const OptimizerSpec& spec, const Registry& registry, ParameterSet parameters)
+    : parameters_(std::move(parameters.held)),
+      left_out_(std::move(parameters.left_out)),
+      gradients_(parameters_.size()),
+      has_gradient_(parameters_.size()),
+      engine_(std::move(parameters.tensors), spec, registry) {
+  for (const auto& [name, p] : parameters_) memory_.push_back(p.storage());
+}
+
 Optimizer::Optimizer(const ::torch::nn::Module& module, const OptimizerSpec& spec,
                      const Registry& registry)
-    : Optimizer(NamedOf(module), spec, registry) {
+    : Optimizer(spec, registry, ParametersOf(module)) {
   buffers_ = module.buffers();
 }
 
-Optimizer::Optimizer(NamedParameters parameters, const OptimizerSpec& spec,
+Optimizer::Optimizer(const NamedParameters& parameters, const OptimizerSpec& spec,
                      const Registry& registry)
-    : parameters_(std::move(parameters)),
-      copies_(parameters_.size()),
-      engine_(TensorsOf(parameters_), spec, registry) {}
+    : Optimizer(spec, registry, ParametersOf(parameters)) {}
 
-// The storage may have been replaced since the last step: set_data, or a move to and fro.
-void Optimizer::BindParameters() {
+bool Optimizer::BindParameters() const {
+  const std::pair<std::string, at::Tensor>* moved = nullptr;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, p] = parameters_[i];
-    Tensor& t = engine_.tensors()[i];
+    const Tensor& t = engine_.tensors()[i];
     if (CheckParameter(p, name) != t.dtype) {
       throw Error("parameter \"" + name + "\" has become " + at::toString(p.scalar_type()) +
                   "; the optimizer was made for " + std::string(Name(t.dtype)));
     }
+    if (p.sizes() != at::IntArrayRef(t.shape)) {
+      throw Error(c10::str("parameter \"", name, "\" has got the shape ", p.sizes(),
+                           "; the optimizer was made for ", at::IntArrayRef(t.shape)));
+    }
+    if (p.data_ptr() != t.param) moved = &parameters_[i];
+  }
+  for (const auto& [name, p] : left_out_) {
+    if (!p.grad().defined()) continue;
+    throw Error("parameter \"" + name + "\", of type " + at::toString(p.scalar_type()) +
+                ", has a gradient; it was frozen when the optimizer was made, which left it out");
+  }
+  if (moved == nullptr) return replaced_;
+  if (source_at_work_) {
+    throw Error("parameter \"" + moved->first +
+                "\" was given other memory in a closure of source \"" + engine_.spec().source +
+                "\", which puts weights back; replace it between steps");
+  }
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const at::Tensor& p = parameters_[i].second;
+    Tensor& t = engine_.tensors()[i];
+    if (p.data_ptr() == t.param) continue;
+    const bool known = HoldsMemoryOf(memory_[i], t);
+    replaced_ = replaced_ || !known || std::memcmp(t.param, p.data_ptr(), p.nbytes()) != 0;
+    memory_[i] = p.storage();
     t.param = p.data_ptr();
   }
+  return replaced_;
+}
+
+void Optimizer::FollowParameters() {
+  if (BindParameters() && stepped_ > 0 && engine_.steps() == stepped_) engine_.Refresh();
+  replaced_ = false;
+}
+
+void Optimizer::CheckGradient(size_t index) const {
+  const auto& [name, p] = parameters_[index];
+  const at::Tensor& g = p.grad();
+  if (!g.defined()) return;
+  CheckTensor(g, "the gradient of parameter", name,
+              {engine_.tensors()[index].dtype, DType::kFloat32}, false);
+  if (g.sizes() == p.sizes()) return;
+  throw Error(c10::str("the gradient of parameter \"", name, "\" has the shape ", g.sizes(),
+                       ", the parameter's is ", p.sizes()));
 }
 
 void Optimizer::BindGradient(size_t index) {
-  const auto& [name, p] = parameters_[index];
-  Tensor& t = engine_.tensors()[index];
-  t.grad = nullptr;
-  const at::Tensor& g = p.grad();
+  ReleaseGradient(index);
+  const at::Tensor& g = parameters_[index].second.grad();
   if (!g.defined()) return;
-  Types types = {t.dtype};
-  if (t.dtype != DType::kFloat32) types.push_back(DType::kFloat32);
-  t.grad_dtype = CheckTensor(g, "the gradient of parameter \"" + name + "\"", types, false);
-  copies_[index] = g.contiguous();  // the same tensor, unless its strides are unusual
-  t.grad = copies_[index].data_ptr();
+  gradients_[index] = InMemory(g);
+  Tensor& t = engine_.tensors()[index];
+  t.grad_dtype = g.scalar_type() == at::kFloat ? DType::kFloat32 : t.dtype;
+  t.grad = gradients_[index].const_data_ptr();
+  has_gradient_[index] = 1;
 }
 
 void Optimizer::BindGradients() {
-  BindParameters();
+  for (size_t i = 0; i < parameters_.size(); ++i) CheckGradient(i);
   for (size_t i = 0; i < parameters_.size(); ++i) BindGradient(i);
 }
 
-void Optimizer::DropGradient(size_t index) {
-  copies_[index].reset();
+void Optimizer::ReleaseGradient(size_t index) {
   engine_.tensors()[index].grad = nullptr;
-  parameters_[index].second.mutable_grad().reset();
+  gradients_[index].reset();
 }
 
-void Optimizer::ReleaseGradients() { std::fill(copies_.begin(), copies_.end(), at::Tensor()); }
+void Optimizer::NoteWritten(size_t index) const {
+  BumpVersion(parameters_[index].second);
+  at::autocast::clear_cache();
+}
+
+void Optimizer::NoteStep(bool all) const {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (all || has_gradient_[i] != 0) BumpVersion(parameters_[i].second);
+  }
+  at::autocast::clear_cache();
+}
+
+bool Optimizer::WroteAll() const {
+  const OptimizerSpec& spec = engine_.spec();
+  return spec.source != "plain" || (spec.lookahead && engine_.steps() % spec.lookahead->k == 0);
+}
 
 Report Optimizer::StepWith(kudari::GradScaler* scaler) {
+  Call call(*this);
   BindGradients();
-  const Report report = scaler != nullptr ? scaler->Step(engine_) : engine_.Step();
-  ReleaseGradients();
-  return report;
+  return call.Ended(scaler != nullptr ? scaler->Step(engine_) : engine_.Step());
 }
 
 Report Optimizer::StepWith(kudari::GradScaler* scaler,
                            const std::function<kudari::Evaluation(Pass)>& closure) {
+  Call call(*this);
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   std::vector<at::Tensor> random;  // the generator's state at each plain call of the step
   size_t repeated = 0;
+  const std::string& source = engine_.spec().source;
+  source_at_work_ = source != "plain";
   const auto oracle = [&](Pass pass) -> kudari::Evaluation {
     const at::AutoGradMode enabled(true);
     std::optional<Keep> keep;
@@ -132,17 +218,15 @@ Report Optimizer::StepWith(kudari::GradScaler* scaler,
     } else {
       keep.emplace(true, buffers_);
       if (repeated < random.size()) generator.set_state(random[repeated++]);
-      at::autocast::clear_cache();  // weights that were cast before they were perturbed
     }
+    if (pass == Pass::kPerturbed || source == "nesterov_lookahead") call.Moved();
     ZeroGrad();
     const kudari::Evaluation e = closure(pass);
-    if (pass == Pass::kPerturbed) at::autocast::clear_cache();
+    BindParameters();
     BindGradients();
     return e;
   };
-  const Report report = scaler != nullptr ? scaler->Step(engine_, oracle) : engine_.Step(oracle);
-  ReleaseGradients();
-  return report;
+  return call.Ended(scaler != nullptr ? scaler->Step(engine_, oracle) : engine_.Step(oracle));
 }
 
 Report Optimizer::Step() { return StepWith(nullptr); }
@@ -186,7 +270,8 @@ void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {
     throw Error(c10::str("UpdateHessian: ", estimates.size(), " estimates for ", parameters_.size(),
                          " parameters"));
   }
-  std::vector<at::Tensor> copies;
+  FollowParameters();
+  std::vector<at::Tensor> in_memory;
   std::vector<const float*> data;
   for (size_t i = 0; i < estimates.size(); ++i) {
     const auto& [name, p] = parameters_[i];
@@ -195,25 +280,26 @@ void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {
       data.push_back(nullptr);
       continue;
     }
-    const std::string what = "the estimate of parameter \"" + name + "\"";
-    CheckTensor(e, what, {DType::kFloat32}, false);
+    CheckTensor(e, "the estimate of parameter", name, {DType::kFloat32}, false);
     if (e.sizes() != p.sizes()) {
-      throw Error(c10::str(what, " has the shape ", e.sizes(), ", the parameter's is ", p.sizes()));
+      throw Error(c10::str("the estimate of parameter \"", name, "\" has the shape ", e.sizes(),
+                           ", the parameter's is ", p.sizes()));
     }
-    copies.push_back(e.contiguous());  // the same tensor, unless its strides are unusual
-    data.push_back(copies.back().data_ptr<float>());
+    in_memory.push_back(InMemory(e));
+    data.push_back(in_memory.back().const_data_ptr<float>());
   }
   engine_.UpdateHessian(data);
 }
 
 EvaluationView Optimizer::Evaluation() {
-  BindParameters();
-  return engine_.Evaluation();
+  FollowParameters();
+  return {engine_.Evaluation(), parameters_};
 }
 
 void Optimizer::Refresh() {
   BindParameters();
   engine_.Refresh();
+  replaced_ = false;
 }
 
 std::vector<at::Tensor> Optimizer::Parameters() const {
@@ -223,14 +309,18 @@ std::vector<at::Tensor> Optimizer::Parameters() const {
 }
 
 void Optimizer::ZeroGrad(bool set_to_none) {
-  for (auto& [name, p] : parameters_) {
-    at::Tensor& g = p.mutable_grad();
-    if (!g.defined()) continue;
-    if (set_to_none) {
-      g.reset();
-    } else {
-      g.detach_();
-      g.zero_();
+  for (auto* const parameters : {&parameters_, &left_out_}) {
+    for (auto& [name, p] : *parameters) {
+      at::Tensor& g = p.mutable_grad();
+      if (!g.defined()) continue;
+      if (set_to_none) {
+        g.reset();
+      } else if (IsWritable(g)) {
+        g = g.detach();
+        g.zero_();
+      } else {
+        g = at::zeros(g.sizes(), g.options());
+      }
     }
   }
 }

@@ -90,9 +90,13 @@ class [[nodiscard]] EvaluationView {
   EvaluationView& operator=(EvaluationView&&) = delete;
   ~EvaluationView();
 
+  /// Indices of the tensors that hold other weights now, in ascending order.
+  std::vector<size_t> Changed() const;
+
  private:
   friend class Optimizer;
   struct Saved {
+    size_t tensor;
     std::byte* param;
     std::vector<std::byte> weights;
   };
@@ -212,9 +216,9 @@ class Optimizer {
 
   /// A copy of the state.
   OptimizerState State() const;
-  /// Replaces the state, matching tensors and buffers by name. Throws Error, with nothing changed,
-  /// for a missing or unknown tensor or buffer, a wrong size, or a step outside [0, 2^53], naming
-  /// it.
+  /// Replaces the state, matching tensors and buffers by name, tensors by any of their names.
+  /// Throws Error, with nothing changed, for a missing or unknown tensor or buffer, a wrong size, or
+  /// a step outside [0, 2^53], naming it.
   void LoadState(const OptimizerState& state);
 
   /// Says that the parameters were given other values, as when a model was loaded into them:

@@ -37,6 +37,9 @@ struct Tensor {
   std::optional<DType> grad_dtype = std::nullopt;
   /// Unset: Classify decides.
   std::optional<TensorClass> tensor_class = std::nullopt;
+  /// Further names of the same memory, as of tied weights: whatever matches names matches any of
+  /// these, too, and a state may have any of them.
+  std::vector<std::string> aliases = {};
 
   /// Number of elements.
   int64_t Size() const;
@@ -76,6 +79,9 @@ TensorClass ParseTensorClass(std::string_view name);
 
 /// Whether `name` matches a pattern in which * stands for any characters and ? for one.
 bool Glob(std::string_view pattern, std::string_view name);
+
+/// Whether the name of a tensor, or one of its aliases, matches such a pattern.
+bool Matches(std::string_view pattern, const Tensor& tensor);
 
 }  // namespace kudari
 

@@ -185,4 +185,10 @@ bool Glob(std::string_view pattern, std::string_view name) {
   return p == pattern.size();
 }
 
+bool Matches(std::string_view pattern, const Tensor& tensor) {
+  return Glob(pattern, tensor.name) ||
+         std::any_of(tensor.aliases.begin(), tensor.aliases.end(),
+                     [pattern](const std::string& alias) { return Glob(pattern, alias); });
+}
+
 }  // namespace kudari

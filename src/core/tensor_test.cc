@@ -187,5 +187,11 @@ TEST(TensorTest, Glob) {
   EXPECT_FALSE(Glob("*a*a*a*a*a*a*a*a*a*a*a*a*b", std::string(2000, 'a')));
 }
 
+TEST(TensorTest, PatternsMatchAnyNameOfATensor) {
+  const Tensor t{.name = "wte.weight", .aliases = {"lm_head.weight", "out.w"}};
+  for (const char* pattern : {"wte.*", "lm_head.*", "out.w"}) EXPECT_TRUE(Matches(pattern, t));
+  EXPECT_FALSE(Matches("wpe.*", t));
+}
+
 }  // namespace
 }  // namespace kudari

@@ -16,6 +16,12 @@ EvaluationView::~EvaluationView() {
   *open_ = false;
 }
 
+std::vector<size_t> EvaluationView::Changed() const {
+  std::vector<size_t> tensors;
+  for (const Saved& s : saved_) tensors.push_back(s.tensor);
+  return tensors;
+}
+
 EvaluationView Optimizer::Evaluation() {
   Impl& impl = *impl_;
   impl.CheckBetweenSteps("Evaluation");
@@ -50,7 +56,7 @@ EvaluationView Optimizer::Evaluation() {
     if (by_rule(i)) coeffs[i] = impl.cohorts[s.cohort].CoeffsAt(s.step + 1, s.Memory());
     if (averages[i] == nullptr && coeffs[i] == nullptr) continue;
     const std::span<std::byte> p = internal::BytesOf(impl.tensor_list[i]);
-    view.saved_.push_back({p.data(), std::vector<std::byte>(p.begin(), p.end())});
+    view.saved_.push_back({i, p.data(), std::vector<std::byte>(p.begin(), p.end())});
   }
   internal::ForElements(impl.tensor_list, impl.parallel_, [&](size_t i, size_t begin, size_t end) {
     // Masters stay: the view is of what the model sees.

@@ -18,8 +18,12 @@ namespace kudari {
 namespace {
 
 void CheckTensor(const Tensor& t, std::unordered_set<std::string_view>& names) {
-  if (t.name.empty()) throw Error("a tensor has an empty name");
-  if (!names.insert(t.name).second) throw Error("tensor name \"" + t.name + "\" stands twice");
+  const auto add = [&names](const std::string& name) {
+    if (name.empty()) throw Error("a tensor has an empty name");
+    if (!names.insert(name).second) throw Error("tensor name \"" + name + "\" stands twice");
+  };
+  add(t.name);
+  for (const std::string& alias : t.aliases) add(alias);
   int64_t size = 1;
   for (const int64_t d : t.shape) {
     if (d < 0) {
@@ -128,7 +132,7 @@ void Optimizer::Impl::MakeSource() {
 void Optimizer::Impl::AddTensor(const Tensor& t, Building& building) {
   TensorClass tensor_class = t.tensor_class.value_or(Classify(t.name, t.shape));
   for (const auto& [match, c] : spec.classes) {
-    if (Glob(match, t.name)) tensor_class = c;
+    if (Matches(match, t)) tensor_class = c;
   }
   int group = kNoGroup;
   if (spec.fallback && tensor_class != TensorClass::kMatrix &&
@@ -138,7 +142,7 @@ void Optimizer::Impl::AddTensor(const Tensor& t, Building& building) {
   for (size_t i = 0; i < spec.groups.size(); ++i) {
     const Group& g = spec.groups[i];
     if (!g.classes.empty() && !Contains(g.classes, tensor_class)) continue;
-    if (!Glob(g.match, t.name)) continue;
+    if (!Matches(g.match, t)) continue;
     group = static_cast<int>(i);
     building.matched[i] = true;
   }
@@ -153,7 +157,7 @@ void Optimizer::Impl::AddTensor(const Tensor& t, Building& building) {
             .clips = spec.agc.has_value(),
             .centralizes = spec.centralize && t.shape.size() > 1 && UnitSize(t.shape) > 1};
   if (spec.agc) {
-    for (const std::string& match : spec.agc->exclude) s.clips = s.clips && !Glob(match, t.name);
+    for (const std::string& match : spec.agc->exclude) s.clips = s.clips && !Matches(match, t);
   }
   const int64_t unit = (s.clips || s.centralizes) && s.size > 0 ? UnitSize(t.shape) : 0;
   Cohort& c = cohorts[s.cohort];

@@ -1,7 +1,9 @@
 // The optimiser's state as a value.
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "core/nearest.h"
@@ -185,9 +187,43 @@ void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted
               (doubles == 0 ? "none" : names));
 }
 
+/// The state with the first name of each tensor that it calls by an alias; nothing if there is
+/// none.
+std::optional<OptimizerState> WithFirstNames(const OptimizerState& state,
+                                             std::span<const Tensor> tensors) {
+  std::map<std::string, std::string> first;
+  for (const Tensor& t : tensors) {
+    for (const std::string& alias : t.aliases) first.emplace(alias, t.name);
+  }
+  if (first.empty()) return std::nullopt;
+  bool renamed = false;
+  const auto rename = [&](const std::string& name) {
+    const auto at = first.find(name);
+    renamed = renamed || at != first.end();
+    return at == first.end() ? name : at->second;
+  };
+  // Arrays of stages are called kind/name.
+  const auto rename_all = [&](std::map<std::string, std::vector<float>>& arrays) {
+    std::map<std::string, std::vector<float>> all;
+    for (auto& [key, values] : arrays) {
+      const size_t name = key.find('/') + 1;
+      all.emplace(name == 0 ? key : key.substr(0, name) + rename(key.substr(name)),
+                  std::move(values));
+    }
+    arrays = std::move(all);
+  };
+  OptimizerState copy = state;
+  for (TensorState& t : copy.tensors) t.name = rename(t.name);
+  for (auto& averager : copy.averagers) rename_all(averager);
+  rename_all(copy.source);
+  if (!renamed) return std::nullopt;
+  return copy;
+}
+
 }  // namespace
 
 void Optimizer::LoadState(const OptimizerState& state) {
+  if (const auto renamed = WithFirstNames(state, tensors())) return LoadState(*renamed);
   // All checks come first, so that a bad state changes nothing.
   Impl& impl = *impl_;
   impl.CheckBetweenSteps("LoadState");

@@ -7,8 +7,12 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "kudari/kudari.h"
+#include "tests/support/errors.h"
 #include "tests/support/model.h"
 
 namespace kudari {
@@ -180,6 +184,90 @@ TEST(NoAdaptTest, ByClassAsTheSpecOrTheRuleSays) {
   EXPECT_EQ(adapted(std::nullopt), "a-a-aa");
   EXPECT_EQ(adapted(std::vector<TensorClass>{}), "aaaaaa");
   EXPECT_EQ(adapted(std::vector{TensorClass::kEmbedding, TensorClass::kHead}), "-aaaa-");
+}
+
+/// A tensor with two names and one with one.
+std::vector<Tensor> Tied(Model& model) {
+  model.tensors[0].aliases = {"lm_head.weight"};
+  return model.tensors;
+}
+
+TEST(AliasTest, WhateverMatchesNamesMatchesAnyOfThem) {
+  Model model({{"wte.weight", {2, 2}}, {"w", {2, 2}}});
+  OptimizerSpec spec = Sgd{};
+  spec.groups = {{.match = "lm_head.*", .options = {{"lr", 0.5}}}};
+  spec.classes = {{"lm_*", TensorClass::kHead}};
+  const std::vector<TensorPlan> plan = Optimizer(Tied(model), spec).Plan();
+  EXPECT_EQ(plan[0].name, "wte.weight");
+  EXPECT_EQ(plan[0].group, 0);
+  EXPECT_EQ(plan[0].tensor_class, TensorClass::kHead);
+  EXPECT_EQ(plan[1].group, -1);
+
+  OptimizerSpec clipping = Sgd{.lr = 1};
+  clipping.agc = AdaptiveClip{.clip = 0.0, .exclude = {"lm_head.weight"}};
+  const auto before = model.params;
+  Optimizer(Tied(model), clipping).Step();
+  EXPECT_NE(model.params[0], before[0]);
+  EXPECT_EQ(model.params[1], before[1]);
+
+  spec = Sgd{};
+  spec.source = "sam";
+  spec.sharpness = SharpnessSpec{.rho = 0.5, .groups = {{.match = "lm_head.*", .rho = 0}}};
+  const auto weights = model.params;
+  Optimizer(Tied(model), spec).Step([&](Pass pass) -> Evaluation {
+    EXPECT_EQ(model.params[0], weights[0]);
+    EXPECT_EQ(model.params[1] == weights[1], pass == Pass::kPlain);
+    return 1.0;
+  });
+}
+
+TEST(AliasTest, AnAliasIsANameLikeAnyOther) {
+  Model model({{"a", {2}}, {"b", {2}}});
+  const auto error = [&](std::vector<std::string> aliases) {
+    model.tensors[0].aliases = std::move(aliases);
+    return testing::ErrorOf([&] { Optimizer(model.tensors, Sgd{}); });
+  };
+  EXPECT_EQ(error({"b"}), "tensor name \"b\" stands twice");
+  EXPECT_EQ(error({"c", "c"}), "tensor name \"c\" stands twice");
+  EXPECT_EQ(error({""}), "a tensor has an empty name");
+}
+
+TEST(AliasTest, StatesMayHaveAnyName) {
+  OptimizerSpec spec = AdamW{};
+  spec.ema = EmaSpec{.decay = 0.5};
+  spec.source = "looksam";
+  Model model({{"wte.weight", {2, 2}}, {"w", {2, 2}}});
+  Optimizer optimizer(Tied(model), spec);
+  for (int i = 0; i < 2; ++i) {
+    optimizer.Step([&](Pass) -> Evaluation {
+      model.NextGradient();
+      return 1.0;
+    });
+  }
+  // As if it had been saved when the head came first.
+  const OptimizerState state = optimizer.State();
+  OptimizerState other = state;
+  other.tensors[0].name = "lm_head.weight";
+  ASSERT_EQ(other.averagers[0].count("average/wte.weight"), 1U);
+  ASSERT_EQ(other.source.count("direction/wte.weight"), 1U);
+  for (auto* const arrays : {&other.averagers[0], &other.source}) {
+    const std::string kind = arrays == &other.source ? "direction/" : "average/";
+    auto node = arrays->extract(kind + "wte.weight");
+    node.key() = kind + "lm_head.weight";
+    arrays->insert(std::move(node));
+  }
+  Optimizer resumed(Tied(model), spec);
+  resumed.LoadState(other);
+  const OptimizerState loaded = resumed.State();
+  EXPECT_EQ(loaded.tensors[0].name, "wte.weight");
+  EXPECT_EQ(loaded.tensors[0].step, 2);
+  EXPECT_EQ(loaded.tensors[0].buffers[0].values, state.tensors[0].buffers[0].values);
+  EXPECT_EQ(loaded.averagers, state.averagers);
+  EXPECT_EQ(loaded.source, state.source);
+
+  other.tensors.push_back(state.tensors[0]);
+  EXPECT_EQ(testing::ErrorOf([&] { resumed.LoadState(other); }),
+            "state: tensor \"wte.weight\" stands twice");
 }
 
 }  // namespace

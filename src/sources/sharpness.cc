@@ -211,7 +211,8 @@ void Sharpness::Work::Prepare(const Engine& engine) {
                 .part = 0};
     for (size_t k = 0; k < spec_.groups.size(); ++k) {
       const SharpnessSpec::Radius& group = spec_.groups[k];
-      if (!Glob(group.match, name) || (!group.classes.empty() && !is_in(group.classes))) continue;
+      if (!Matches(group.match, tensors[i])) continue;
+      if (!group.classes.empty() && !is_in(group.classes)) continue;
       t.rho = &group.rho;
       matched[k] = true;
     }

@@ -20,13 +20,42 @@ struct LrRange;
 namespace kudari::torch {
 
 struct FindOptions;
+struct ParameterSet;
 
 using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// Steps LibTorch parameters in place, without copies, by name. The parameters must be dense,
-/// contiguous tensors on the CPU, of float32, bfloat16 or float16 (see Precision), and stay of that
-/// type; anything else throws Error naming the parameter. A parameter whose gradient is undefined
-/// is skipped completely.
+/// While it lives, parameters hold the weights to be evaluated; its destructor puts back those that
+/// are trained, bit for bit, into the memory that the parameters have then. A parameter that has
+/// got another shape, or has left the CPU, stays as it is. It may outlive the optimiser. See
+/// Optimizer::Evaluation.
+class [[nodiscard]] EvaluationView {
+ public:
+  EvaluationView(EvaluationView&&) noexcept = default;
+  EvaluationView& operator=(EvaluationView&&) = delete;
+  ~EvaluationView();
+
+ private:
+  friend class Optimizer;
+  EvaluationView(kudari::EvaluationView view, const NamedParameters& parameters);
+
+  // Parameters, and the memory in which they show other weights.
+  std::vector<std::pair<at::Tensor, at::Tensor>> shown_;
+  std::optional<kudari::EvaluationView> view_;
+};
+
+/// Steps LibTorch parameters in place, without copies, by name. The parameters must be leaves of
+/// the graph, dense, contiguous tensors on the CPU, of float32, bfloat16 or float16 (see
+/// Precision), and stay of that type and shape; anything else throws Error naming the parameter,
+/// with nothing changed. Their memory may be replaced between calls, as torch::load does.
+///
+/// A tensor that has several names, as tied weights, is stepped once: the engine has it by its
+/// first name, with the others as aliases. A parameter that is frozen and that the engine could not
+/// hold, such as one of integers or of float64, is left out: it is no tensor of the engine and not
+/// in Parameters(), and calls throw Error naming it once it has a gradient.
+///
+/// A parameter whose gradient is undefined is skipped completely. Of those that are written
+/// LibTorch is told: backward through what was computed from the former weights throws c10::Error,
+/// as after its own optimisers' steps, and autocast casts them anew.
 ///
 ///     kudari::torch::Optimizer optimizer(*model, kudari::AdamW{.lr = 1e-3});
 ///     optimizer.ZeroGrad();
@@ -34,20 +63,24 @@ using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 ///     optimizer.Step();
 class Optimizer {
  public:
-  /// Over module.named_parameters().
+  /// Over module.named_parameters(). The class of a parameter of one of LibTorch's own modules is
+  /// what the module's type says: the weight of an Embedding is an embedding, whatever its name,
+  /// and that of a Linear a matrix, or the head if Classify says so. That of a tied weight is
+  /// embedding if one of its uses is.
   Optimizer(const ::torch::nn::Module& module, const OptimizerSpec& spec,
             const Registry& registry = Registry::Builtin());
-  Optimizer(NamedParameters parameters, const OptimizerSpec& spec,
+  Optimizer(const NamedParameters& parameters, const OptimizerSpec& spec,
             const Registry& registry = Registry::Builtin());
 
   /// Steps with the gradients that backward() left, of the parameter's type or float32. A gradient
-  /// that is not contiguous is copied; one that is sparse, on another device or of another type
-  /// throws Error naming the parameter.
+  /// that is not contiguous is copied; one that is sparse, on another device, or of another type or
+  /// shape throws Error naming the parameter.
   Report Step();
 
   /// Calls `closure` with gradients enabled, once or as often as the spec's source wants, then
   /// steps. The closure runs backward() and returns the loss; gradients are zeroed before each
-  /// call.
+  /// call. It must not change parameters: under a source that moves weights and puts them back,
+  /// replacing their memory throws Error.
   Report Step(const std::function<at::Tensor()>& closure);
   /// The same for a closure that says how many samples its mean loss is over, which weights
   /// accumulated batches, or that the data has ended, kudari::Evaluation::End().
@@ -82,11 +115,13 @@ class Optimizer {
   void UpdateHessian(const std::vector<at::Tensor>& estimates);
 
   /// Puts the weights to be evaluated into the parameters, for as long as the view lives; see
-  /// kudari::Optimizer::Evaluation and, for models with batch norm, UpdateBatchNorm.
+  /// kudari::Optimizer::Evaluation and, for models with batch norm, UpdateBatchNorm. Whatever is
+  /// done to the values of parameters that show other weights is undone when it ends.
   EvaluationView Evaluation();
 
-  /// Says that the parameters were given other values, as by torch::load; see
-  /// kudari::Optimizer::Refresh.
+  /// Says that the parameters were given other values in place; see kudari::Optimizer::Refresh. The
+  /// optimiser notices by itself that their memory was replaced since its last step, as torch::load
+  /// does it, and that a weight with a master was written.
   void Refresh();
 
   /// The parameters in the order of the engine's tensors.
@@ -95,12 +130,24 @@ class Optimizer {
   /// Drops every gradient, or fills it with zeros.
   void ZeroGrad(bool set_to_none = true);
 
-  /// The engine underneath: groups, schedules, state and stages.
-  kudari::Optimizer& engine() { return engine_; }
-  const kudari::Optimizer& engine() const { return engine_; }
+  /// The engine underneath: groups, schedules, state and stages, for parameters that lie where they
+  /// are now; throws Error as Step does if one has got another type or shape. Ask for it anew after
+  /// memory of parameters has been replaced. Its tensors have gradients during calls of this class
+  /// alone, and LibTorch does not learn what its own calls write: step and evaluate here.
+  kudari::Optimizer& engine() {
+    BindParameters();
+    return engine_;
+  }
+  const kudari::Optimizer& engine() const {
+    BindParameters();
+    return engine_;
+  }
 
  private:
   friend class GradScaler;
+  class Call;
+
+  Optimizer(const OptimizerSpec& spec, const Registry& registry, ParameterSet parameters);
 
   // With a scaler or, if it is null, without.
   Report StepWith(kudari::GradScaler* scaler);
@@ -116,16 +163,33 @@ class Optimizer {
   friend LrRange FindLearningRate(Optimizer& optimizer, const std::function<at::Tensor()>& closure,
                                   const FindOptions& options);
 
-  void BindParameters();
+  // All parameters are checked before the engine is pointed at any. Returns whether memory of one
+  // has been replaced by memory with other values since `replaced_` was false.
+  bool BindParameters() const;
+  // The same, and what is kept of weights that were replaced after a step begins anew. Not if the
+  // state was loaded since: weights and state of another run come in either order.
+  void FollowParameters();
+  // The gradient of a parameter may be bound if CheckGradient does not throw.
+  void CheckGradient(size_t index) const;
   void BindGradient(size_t index);
-  void DropGradient(size_t index);
   void BindGradients();
-  void ReleaseGradients();
+  void ReleaseGradient(size_t index);
+  // Tells LibTorch that a parameter was written, or all that a step with gradients has written.
+  void NoteWritten(size_t index) const;
+  void NoteStep(bool all) const;
+  // Whether the step that was just counted wrote parameters without a gradient, too.
+  bool WroteAll() const;
 
-  NamedParameters parameters_;
+  NamedParameters parameters_, left_out_;
   std::vector<at::Tensor> buffers_;
-  std::vector<at::Tensor> copies_;  // keeps copied gradients alive during a step
-  kudari::Optimizer engine_;
+  std::vector<at::Tensor> gradients_;  // what the engine reads during a step, perhaps copies
+  std::vector<char> has_gradient_;     // in some call of the closure of the step being taken
+  // The memory that the engine points at: it is not freed while that is so.
+  mutable std::vector<c10::Storage> memory_;
+  mutable bool replaced_ = false;
+  int64_t stepped_ = 0;          // the engine's count after the last step that was taken here
+  bool source_at_work_ = false;  // it notes where weights are, to put them back
+  mutable kudari::Optimizer engine_;
 };
 
 /// While it lives, torch computes scaled_dot_product_attention in its plain form, in all threads:

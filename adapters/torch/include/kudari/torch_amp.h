@@ -12,7 +12,7 @@ namespace kudari::torch {
 
 /// While it lives, torch's CPU operations of this thread compute in bfloat16 or float16 where that
 /// suits them (matrix products, convolutions), from float32 weights: Python's torch.autocast("cpu",
-/// dtype). Weights are cast once until the outermost one goes, so an optimiser steps outside of it;
+/// dtype). Weights are cast once until the outermost one goes or kudari::torch writes weights;
 /// backward() may be in or out. What was set before comes back, even if an exception passes.
 class [[nodiscard]] Autocast {
  public:
@@ -61,9 +61,10 @@ class GradScaler {
 
   /// Divides the optimiser's gradients by scale() in place, for those who want to look at them or
   /// to change them before Step, which does not divide again. If one is not finite now, the step
-  /// will be skipped, whatever becomes of it. Needless for clipping: the optimiser's own is of the
-  /// unscaled gradient. Throws Error, with nothing changed, if called again or after Step before
-  /// the next Update, and for float16 gradients, which small values need the scale for.
+  /// will be skipped, whatever becomes of it. A gradient whose elements share memory, or that is
+  /// that of another parameter, too, is replaced by a copy. Needless for clipping: the optimiser's
+  /// own is of the unscaled gradient. Throws Error, with no value changed, if called again or after
+  /// Step before the next Update, and for float16 gradients, which small values need the scale for.
   void Unscale(Optimizer& optimizer);
 
   /// Once after the steps of all optimisers; see kudari::GradScaler::Update.

@@ -1,0 +1,150 @@
+#include "parameters.h"
+
+#include <ATen/MemoryOverlap.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "kudari/error.h"
+
+namespace kudari::torch {
+namespace {
+
+namespace nn = ::torch::nn;
+
+at::ScalarType TypeOf(DType dtype) {
+  if (dtype == DType::kFloat32) return at::kFloat;
+  return dtype == DType::kBFloat16 ? at::kBFloat16 : at::kHalf;
+}
+
+template <class... Modules>
+bool IsAny(const nn::Module& module) {
+  return ((dynamic_cast<const Modules*>(&module) != nullptr) || ...);
+}
+
+/// The class that the type of `module` says its own parameter `own` has, which is called `name` in
+/// the whole; nothing for modules of the user.
+std::optional<TensorClass> ClassIn(const nn::Module& module, const std::string& own,
+                                   const std::string& name, const at::Tensor& p) {
+  const bool linear = IsAny<nn::LinearImpl, nn::BilinearImpl>(module);
+  const bool matrix =
+      linear || IsAny<nn::RNNImpl, nn::LSTMImpl, nn::GRUImpl, nn::RNNCellImpl, nn::LSTMCellImpl,
+                      nn::GRUCellImpl, nn::MultiheadAttentionImpl>(module);
+  const bool embedding = IsAny<nn::EmbeddingImpl, nn::EmbeddingBagImpl>(module);
+  const bool convolution =
+      IsAny<nn::Conv1dImpl, nn::Conv2dImpl, nn::Conv3dImpl, nn::ConvTranspose1dImpl,
+            nn::ConvTranspose2dImpl, nn::ConvTranspose3dImpl>(module);
+  const bool norm =
+      IsAny<nn::BatchNorm1dImpl, nn::BatchNorm2dImpl, nn::BatchNorm3dImpl, nn::InstanceNorm1dImpl,
+            nn::InstanceNorm2dImpl, nn::InstanceNorm3dImpl, nn::LayerNormImpl, nn::GroupNormImpl>(
+          module);
+  if (!matrix && !embedding && !convolution && !norm) return std::nullopt;
+  if (own.find("bias") != std::string::npos) return TensorClass::kBias;
+  if (own.find("weight") == std::string::npos) return std::nullopt;  // a derived class's
+  if (embedding) return TensorClass::kEmbedding;
+  if (convolution) return TensorClass::kConvolution;
+  if (norm) return TensorClass::kNorm;
+  // That a matrix is the last one, only its name can tell.
+  const bool head = linear && Classify(name, p.sizes().vec()) == TensorClass::kHead;
+  return head ? TensorClass::kHead : TensorClass::kMatrix;
+}
+
+/// Adds a parameter under one of its names.
+void Add(const std::string& name, const at::Tensor& p, std::optional<TensorClass> tensor_class,
+         ParameterSet& set) {
+  const auto same = std::find_if(set.held.begin(), set.held.end(),
+                                 [&p](const auto& h) { return h.second.is_same(p); });
+  if (same != set.held.end()) {
+    // Tied weights are treated as what they are first of all, and as an embedding if they are one.
+    Tensor& t = set.tensors[static_cast<size_t>(same - set.held.begin())];
+    t.aliases.push_back(name);
+    const TensorClass now = t.tensor_class.value_or(Classify(t.name, t.shape));
+    const TensorClass here = tensor_class.value_or(Classify(name, t.shape));
+    if (here == TensorClass::kEmbedding || now == TensorClass::kEmbedding) {
+      t.tensor_class = TensorClass::kEmbedding;
+    } else if (!t.tensor_class) {
+      t.tensor_class = tensor_class;
+    }
+    return;
+  }
+  DType dtype;
+  try {
+    dtype = CheckParameter(p, name);
+  } catch (const Error&) {
+    if (!p.defined() || p.requires_grad()) throw;
+    set.left_out.emplace_back(name, p);
+    return;
+  }
+  set.held.emplace_back(name, p);
+  set.tensors.push_back({.name = name,
+                         .shape = p.sizes().vec(),
+                         .dtype = dtype,
+                         .param = p.data_ptr(),
+                         .tensor_class = tensor_class});
+}
+
+}  // namespace
+
+ParameterSet ParametersOf(const nn::Module& module) {
+  ParameterSet set;
+  module.apply([&set](const std::string& path, const nn::Module& m) {
+    for (const auto& item : m.named_parameters(/*recurse=*/false)) {
+      const std::string name = path.empty() ? item.key() : path + "." + item.key();
+      Add(name, item.value(), ClassIn(m, item.key(), name, item.value()), set);
+    }
+  });
+  return set;
+}
+
+ParameterSet ParametersOf(const NamedParameters& named) {
+  ParameterSet set;
+  for (const auto& [name, p] : named) Add(name, p, std::nullopt, set);
+  return set;
+}
+
+DType CheckTensor(const at::Tensor& t, std::string_view kind, std::string_view name,
+                  std::initializer_list<DType> types, bool contiguous) {
+  const auto fail = [&](const std::string& is) {
+    std::string names;
+    for (const DType* type = types.begin(); type != types.end(); ++type) {
+      if (std::find(types.begin(), type, *type) != type) continue;
+      names += (names.empty() ? "" : " or ") + std::string(Name(*type));
+    }
+    throw Error(c10::str(kind, " \"", name, "\" is ", is, "; it must be a dense, contiguous ",
+                         names, " tensor on the CPU"));
+  };
+  if (!t.defined()) fail("undefined");
+  if (t.layout() != at::kStrided) fail(c10::str("of layout ", t.layout()));
+  if (!t.device().is_cpu()) fail("on device " + t.device().str());
+  const DType* const type = std::find_if(types.begin(), types.end(),
+                                         [&t](DType d) { return TypeOf(d) == t.scalar_type(); });
+  if (type == types.end()) fail(std::string("of type ") + at::toString(t.scalar_type()));
+  if (contiguous && !t.is_contiguous()) {
+    fail(c10::str("not contiguous, with strides ", t.strides()));
+  }
+  if (contiguous && t.is_neg()) fail("a negated view, with the signs of its memory reversed");
+  return *type;
+}
+
+DType CheckParameter(const at::Tensor& p, std::string_view name) {
+  const DType type =
+      CheckTensor(p, "parameter", name, {DType::kFloat32, DType::kBFloat16, DType::kFloat16}, true);
+  if (p.is_leaf()) return type;
+  throw Error(c10::str("parameter \"", name,
+                       "\" is not a leaf of the graph: backward leaves no gradient in what an "
+                       "operation has made; give the tensor that it was made from"));
+}
+
+at::Tensor InMemory(const at::Tensor& t) {
+  const at::NoGradGuard no_grad;
+  if (t._is_zerotensor()) return at::zeros(t.sizes(), t.options());
+  return (t.is_neg() ? t.resolve_neg() : t).contiguous();
+}
+
+bool IsWritable(const at::Tensor& t) {
+  if (t.is_inference() || t._is_zerotensor()) return false;
+  return t.layout() != at::kStrided || at::has_internal_overlap(t) == at::MemOverlap::No;
+}
+
+}  // namespace kudari::torch
