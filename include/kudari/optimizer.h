@@ -107,7 +107,8 @@ class [[nodiscard]] EvaluationView {
 };
 
 /// Applies rules to tensors, in one pass over memory. The new parameters and state are the same
-/// bits on every instruction set and for any number of threads. Not thread-safe: one thread calls.
+/// bits on every instruction set and for any number of threads, except which NaN a NaN is. Not
+/// thread-safe: one thread calls.
 /// A call that throws changes nothing, also if memory ran out; what changes something throws Error
 /// if it is called from within a step: by its oracle, a stage or a pool of threads.
 ///
@@ -217,8 +218,8 @@ class Optimizer {
   /// A copy of the state.
   OptimizerState State() const;
   /// Replaces the state, matching tensors and buffers by name, tensors by any of their names.
-  /// Throws Error, with nothing changed, for a missing or unknown tensor or buffer, a wrong size, or
-  /// a step outside [0, 2^53], naming it.
+  /// Throws Error, with nothing changed, for a missing or unknown tensor or buffer, a wrong size,
+  /// or a step outside [0, 2^53], naming it.
   void LoadState(const OptimizerState& state);
 
   /// Says that the parameters were given other values, as when a model was loaded into them:

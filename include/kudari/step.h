@@ -47,7 +47,8 @@ struct Evaluation {
 /// without changing anything (Value, Plan, steps ...) and tensors().
 using Oracle = std::function<Evaluation(Pass)>;
 
-/// How the engine spreads work over threads. The result of a step never depends on it.
+/// How the engine spreads work over threads. The result of a step never depends on it, nor on the
+/// floating-point modes of the threads (flush to zero, rounding, traps), which are put back.
 ///
 /// OpenMP ends the process if it cannot create its threads (limits on processes or memory); a pool
 /// lent as `run` can do something else. A child of fork has no OpenMP threads and does the parts
@@ -151,7 +152,7 @@ class Averager {
 
 /// What to do about a gradient that holds an infinity or a NaN.
 enum class NonFinite {
-  kPropagate,  ///< step with it
+  kPropagate,  ///< step with it; to rules that square gradients an infinity is a NaN
   kSkip,       ///< leave everything as it was: parameters, state, step count, schedules, averagers
   kError,      ///< as kSkip, then throw Error
 };

@@ -199,6 +199,26 @@ TEST(NewtonSchulzTest, FloatStaysClose) {
   }
 }
 
+// Rounding errors of equal rows are equal, and do not average out.
+TEST(NewtonSchulzTest, FloatStaysCloseWhereRowsAreEqual) {
+  for (const Shape shape : {Shape{96, 96}, Shape{96, 384}, Shape{384, 96}, Shape{8, 512}}) {
+    for (const size_t kinds : {1U, 2U}) {
+      testing::Random random(12);
+      const std::vector<float> rows = random.Floats(kinds * shape.cols);
+      std::vector<float> x;
+      for (size_t i = 0; i < shape.rows; ++i) {
+        const auto row = rows.begin() + static_cast<std::ptrdiff_t>(i % kinds * shape.cols);
+        x.insert(x.end(), row, row + static_cast<std::ptrdiff_t>(shape.cols));
+      }
+      const std::vector<double> same(x.begin(), x.end());
+      for (const NewtonSchulz& iteration : {kKeller, kPolarExpress}) {
+        EXPECT_LT(Distance(Apply(iteration, x, shape), Apply(iteration, same, shape)), 2.3e-3)
+            << Name(shape) << " " << kinds;
+      }
+    }
+  }
+}
+
 TEST(NewtonSchulzTest, TransposedInputGivesTransposedOutput) {
   const Shape wide{50, 170}, tall{170, 50};
   testing::Random random(4);
