@@ -168,20 +168,21 @@ TEST(AccumulateTest, EmptyBatchesAloneAreNoStep) {
 TEST(AccumulateTest, BadNumbersOfSamplesAreNamedAndChangeNothing) {
   const std::pair<double, std::string> kBad[] = {
       {NAN, "nan"}, {INFINITY, "inf"}, {-INFINITY, "-inf"}, {-1, "-1"}};
-  for (const auto& [samples, text] : kBad) {
+  for (const auto& item : kBad) {
+    const double bad = item.first;
     for (const int64_t count : {1, 2}) {
       Problem p(4);
       Optimizer optimizer = p.Make(count);
       const std::vector<float> before = p.w;
       int64_t calls = 0;
       EXPECT_EQ(ErrorOf([&] {
-                  optimizer.Step([&, bad = samples](Pass) -> Evaluation {
+                  optimizer.Step([&](Pass) -> Evaluation {
                     const Evaluation e = p.Run(0, 4);
                     return {e.loss, ++calls == count ? bad : e.samples};
                   });
                 }),
-                "oracle: call " + std::to_string(count) + " of the step gave samples = " + text +
-                    ", which is outside [0, inf)");
+                "oracle: call " + std::to_string(count) +
+                    " of the step gave samples = " + item.second + ", which is outside [0, inf)");
       EXPECT_EQ(p.w, before);
       EXPECT_EQ(optimizer.steps(), 0);
     }

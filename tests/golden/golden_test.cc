@@ -250,6 +250,13 @@ class FloatRun {
       grads_[i].assign(gradients[i].begin(), gradients[i].end());
       optimizer_.tensors()[i].grad = grads_[i].empty() ? nullptr : grads_[i].data();
     }
+    if (std::ranges::all_of(gradients, &Doubles::empty)) {
+      // No step of the engine's; the count that schedules follow goes on.
+      OptimizerState state = optimizer_.State();
+      ++state.step;
+      optimizer_.LoadState(state);
+      return;
+    }
     optimizer_.Step();
     std::vector<std::vector<float>> estimates(gradients.size());
     std::vector<const float*> due(gradients.size(), nullptr);
