@@ -285,10 +285,10 @@ std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
 }
 
 // What a model of so many parameters takes: square matrices, and a vector of what is left. Its
-// memory is planned and never had.
+// memory is planned and never had: tensors lie one after the other at addresses that nothing reads.
 MemoryPlan PlanFor(const Recipe& recipe, int64_t params) {
   constexpr int64_t kMatrices = 64;
-  static float nowhere = 0;
+  uintptr_t nowhere = 1 << 20;
   const DType type = recipe.train.weights == "f32"    ? DType::kFloat32
                      : recipe.train.weights == "bf16" ? DType::kBFloat16
                                                       : DType::kFloat16;
@@ -299,8 +299,10 @@ MemoryPlan PlanFor(const Recipe& recipe, int64_t params) {
     tensors.push_back({.name = name,
                        .shape = std::move(shape),
                        .dtype = type,
-                       .param = &nowhere,
-                       .grad = &nowhere});
+                       // NOLINTNEXTLINE(performance-no-int-to-ptr): it is no memory
+                       .param = reinterpret_cast<void*>(nowhere)});
+    tensors.back().grad = tensors.back().param;
+    nowhere += static_cast<uintptr_t>(tensors.back().Size() * Bytes(type));
   };
   for (int64_t i = 0; side > 0 && i < kMatrices; ++i) {
     add(fmt::format("layer{}.weight", i), {side, side});

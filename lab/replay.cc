@@ -83,7 +83,14 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
     if (const auto at = gradients.find(step); at != gradients.end()) {
       for (const auto& [i, values] : at->second) optimizer.tensors()[i].grad = values.data();
     }
-    if (optimizer.Step().skipped) ++skipped;
+    if (!gradients.contains(step)) {
+      // No step of the optimiser's, but one of the loop: the count that schedules follow goes on.
+      OptimizerState state = optimizer.State();
+      ++state.step;
+      optimizer.LoadState(state);
+    } else if (optimizer.Step().skipped) {
+      ++skipped;
+    }
   }
 
   std::vector<FloatTensor> out;

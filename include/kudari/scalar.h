@@ -50,18 +50,18 @@ T AddShare(T share, T x, T rest) {
 }
 
 /// The next value of an exponential mean: decay old + (1 - decay) x, with share = MeanShare(decay).
-/// It is taken from the end that it is nearer to, without differences, so that nothing cancels, a
-/// decay of 0 gives x, and finite numbers give a finite one.
+/// For decays below a half it is no correction of the former mean, which would cancel: a decay of 0
+/// gives x. Finite if both are less than half of the largest number.
 template <class T>
 T Mean(T share, T x, T old) {
-  if (share > 0) return Fma(share, x, Fma(-share, old, old));
+  if (share > 0) return Fma(share, x - old, old);
   return Fma(-share, old, (1 + share) * x);
 }
 
 /// The same of squares: decay old + (1 - decay) x^2.
 template <class T>
 T MeanSquare(T share, T x, T old) {
-  if (share > 0) return Fma(share * x, x, Fma(-share, old, old));
+  if (share > 0) return Fma(share, Fma(x, x, -old), old);
   return Fma(-share, old, (1 + share) * x * x);
 }
 

@@ -53,11 +53,11 @@ struct F32 {
   }
   // The branch is the same for a whole pass.
   friend HWY_INLINE F32 Mean(float share, F32 x, F32 old) {
-    if (share > 0) return Fma(F32(share), x, Fma(F32(-share), old, old));
+    if (share > 0) return Fma(F32(share), x - old, old);
     return Fma(F32(-share), old, F32(1 + share) * x);
   }
   friend HWY_INLINE F32 MeanSquare(float share, F32 x, F32 old) {
-    if (share > 0) return Fma(F32(share) * x, x, Fma(F32(-share), old, old));
+    if (share > 0) return Fma(F32(share), Fma(x, x, -old), old);
     return Fma(F32(-share), old, F32(1 + share) * x * x);
   }
 

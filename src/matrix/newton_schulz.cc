@@ -25,9 +25,9 @@
 // R holds the squares of the singular values: small ones drown in its rounding errors, which later
 // iterations amplify until R is made anew. In float the distance to the exact result is at most
 // 5e-5 for the plain form, 8e-5 for k = 1 and 6e-5 for k = 3, but 3e-3 for k = 5 (relative, over
-// spectra from flat to 1e-8 and of low rank, with singular vectors at random). So k is 3, or 1 where
-// that is less work. Where rows are equal the rounding errors of R are, too, and what belongs to the
-// singular values of zero does not average out: there it is at most 2.3e-3.
+// spectra from flat to 1e-8 and of low rank, with singular vectors at random). So k is 3, or 1
+// where that is less work. Where rows are equal the rounding errors of R are, too, and what belongs
+// to the singular values of zero does not average out: there it is at most 2.3e-3.
 
 namespace kudari::internal {
 namespace {
