@@ -274,7 +274,7 @@ radam                     .032x15 .002x200  .032x30 .04x15  .005x5   .05x1   2x2
 lion                      .04x3   .025x10   .079x5  .16x2   .025x1   .025x1  .16x2  .1x3
 sophia                    .4x5    .25x50    .13x5   .25x5   .13x3    .1x2    .2x5   .1x5
   weight_decay=0 rho=0.5
-sophia_h                  .16x8   .63x50     .13x5   .32x5   .1x3     .025x3  .16x5  .079x5
+sophia_h                  .16x8   2x50      .13x5   .32x5   .1x3     .025x3  .16x5  .079x5
   weight_decay=0 gamma=0.5
 schedule_free_sgd         .079x5  .004x50   .05x5   .02x1   .0016x1  .013x1  2.5x1  .32x1
   momentum=0.97 r=5
