@@ -10,7 +10,6 @@
 
 #include "kernels/float_environment.h"
 #include "kudari/kudari.h"
-#include "tests/support/errors.h"
 #include "tests/support/model.h"
 #include "tests/support/reference.h"
 #include "tests/support/rules.h"
@@ -18,8 +17,6 @@
 namespace kudari {
 namespace {
 
-using testing::ErrorOf;
-using ::testing::HasSubstr;
 using testing::Model;
 using testing::Reference;
 
