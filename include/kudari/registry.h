@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -200,10 +201,27 @@ constexpr bool StateInMeasure() {
   return false;
 }
 
+/// Whether the rule squares its gradients: magnitudes above kMostSquared then count as that.
+template <class R>
+constexpr bool SquaresGradient() {
+  if constexpr (requires { R::kSquaresGradient; }) return R::kSquaresGradient;
+  for (const Slot& s : R::kState) {
+    if (s.kind == SlotKind::kSquare) return true;
+  }
+  return false;
+}
+
+/// A constant, so that the compiler sees which member is set.
+template <class R, size_t I>
+inline constexpr auto kMember = R::kFields[I].member;
+
 template <class R>
 R RuleOf(const double* values) {
   R rule;
-  for (size_t i = 0; i < R::kFields.size(); ++i) rule.*R::kFields[i].member = values[i];
+  const auto set = [&]<size_t... I>(std::index_sequence<I...>) {
+    ((rule.*kMember<R, I> = values[I]), ...);
+  };
+  set(std::make_index_sequence<R::kFields.size()>());
   return rule;
 }
 
@@ -212,12 +230,6 @@ C CoeffsOf(const T* raw) {
   std::array<T, sizeof(C) / sizeof(T)> copy;
   for (size_t i = 0; i < copy.size(); ++i) copy[i] = raw[i];
   return std::bit_cast<C>(copy);
-}
-
-template <class C>
-void WriteCoeffs(const C& c, double* out) {
-  const auto raw = std::bit_cast<std::array<double, sizeof(C) / sizeof(double)>>(c);
-  for (size_t i = 0; i < raw.size(); ++i) out[i] = raw[i];
 }
 
 /// A rule's passes over plain numbers of type T.
@@ -284,20 +296,23 @@ struct Scalar {
   }
 };
 
+/// The coefficients are made where they are read: copies of other widths wait for each other.
 template <class R>
 void RuleCoeffs(const double* values, int64_t t, double* memory, double* out) {
+  using C = typename R::template Coeffs<double>;
   const R rule = RuleOf<R>(values);
   if constexpr (kHasMemory<R>) {
-    WriteCoeffs(rule.At(t, std::span<double>(memory, R::kMemory.size())), out);
+    new (out) C(rule.At(t, std::span<double>(memory, R::kMemory.size())));
   } else {
     static_cast<void>(memory);
-    WriteCoeffs(rule.At(t), out);
+    new (out) C(rule.At(t));
   }
 }
 
 template <class R>
 void AdaptedCoeffs(const double* values, int64_t t, const double* norms, double* out) {
-  WriteCoeffs(RuleOf<R>(values).At(t, std::span<const double>(norms, kNormsOf<R>)), out);
+  using C = typename R::template Coeffs<double>;
+  new (out) C(RuleOf<R>(values).At(t, std::span<const double>(norms, kNormsOf<R>)));
 }
 
 template <class R>
@@ -327,9 +342,8 @@ RuleEntry DescribedEntry() {
   for (const Slot& s : R::kState) {
     e.slots.emplace_back(s.name);
     e.slot_kinds.push_back(s.kind);
-    e.squares_gradient = e.squares_gradient || s.kind == SlotKind::kSquare;
   }
-  if constexpr (requires { R::kSquaresGradient; }) e.squares_gradient = R::kSquaresGradient;
+  e.squares_gradient = SquaresGradient<R>();
   return e;
 }
 

@@ -142,23 +142,24 @@ HWY_INLINE void StoreFloat16Random(D d, hn::Vec<D> x, hn::Vec<Words<D>> random, 
   StoreFloat16(d, hn::IfThenElse(is_finite, hn::CopySignToAbs(rounded, x), x), to);
 }
 
-/// The bits of a split weight from those of its upper half and the sum with what that lacks. A sum
-/// with the other sign is none: the weight had bits of its own when a zero was written over it.
+/// A split weight from the word of its upper half and of what that lacks, plus 2^15. An upper half
+/// of zero lacks nothing below zero: then the weight had bits of its own when a zero was written
+/// over it, and is zero.
 template <class D>
-HWY_INLINE hn::Vec<D> SplitSum(D d, hn::Vec<hn::Rebind<int32_t, D>> high,
-                               hn::Vec<hn::Rebind<int32_t, D>> sum) {
-  const hn::Rebind<int32_t, D> integers;
-  const auto sign = hn::And(high, hn::Set(integers, std::numeric_limits<int32_t>::min()));
-  const auto differ = hn::MaskFromVec(hn::BroadcastSignBit(hn::Xor(high, sum)));
-  return hn::BitCast(d, hn::IfThenElse(differ, sign, sum));
+HWY_INLINE hn::Vec<D> SplitSum(D d, hn::Vec<Words<D>> word) {
+  const Words<D> words;
+  const auto some = hn::Ne(hn::And(word, hn::Set(words, 0x7FFF8000U)), hn::Zero(words));
+  return hn::BitCast(d, hn::IfThenElseZero(some, hn::Sub(word, hn::Set(words, 0x8000U))));
 }
 
 template <class D>
 HWY_INLINE hn::Vec<D> LoadSplit8(D d, const uint16_t* from, const int8_t* low_from) {
+  const Words<D> words;
   const hn::Rebind<int32_t, D> integers;
-  const auto high = hn::ShiftLeft<16>(hn::PromoteTo(integers, hn::LoadU(Halves<D>(), from)));
+  const auto high = hn::ShiftLeft<16>(hn::PromoteTo(words, hn::LoadU(Halves<D>(), from)));
   const auto low = hn::PromoteTo(integers, hn::LoadU(hn::Rebind<int8_t, D>(), low_from));
-  return SplitSum(d, high, hn::Add(high, hn::ShiftLeft<8>(low)));
+  const auto biased = hn::Add(hn::BitCast(words, hn::ShiftLeft<8>(low)), hn::Set(words, 0x8000U));
+  return SplitSum(d, hn::Or(high, biased));
 }
 
 template <class D>
@@ -172,10 +173,11 @@ HWY_INLINE void StoreSplit8(D d, hn::Vec<D> x, uint16_t* to, int8_t* low_to) {
 
 template <class D>
 HWY_INLINE hn::Vec<D> LoadSplit16(D d, const uint16_t* from, const int16_t* low_from) {
+  const Words<D> words;
   const hn::Rebind<int32_t, D> integers;
-  const auto high = hn::ShiftLeft<16>(hn::PromoteTo(integers, hn::LoadU(Halves<D>(), from)));
+  const auto high = hn::ShiftLeft<16>(hn::PromoteTo(words, hn::LoadU(Halves<D>(), from)));
   const auto low = hn::PromoteTo(integers, hn::LoadU(hn::Rebind<int16_t, D>(), low_from));
-  return SplitSum(d, high, hn::Add(high, low));
+  return SplitSum(d, hn::Or(high, hn::Add(hn::BitCast(words, low), hn::Set(words, 0x8000U))));
 }
 
 template <class D>

@@ -171,10 +171,10 @@ void StoreBlock(const float* from, size_t n, Format format, uint8_t* codes, floa
 }
 
 // The weight of an upper half and what that lacks. A sum with the other sign is none: the weight
-// had bits of its own when a zero was written over it.
+// had bits of its own when a zero was written over it, and is zero.
 float SplitSum(uint16_t half, uint32_t low) {
   const uint32_t high = static_cast<uint32_t>(half) << 16, sum = high + low;
-  return FromBits(((high ^ sum) & kSign) == 0 ? sum : high & kSign);
+  return FromBits(((high ^ sum) & kSign) == 0 ? sum : 0);
 }
 
 float LoadOne(const Coded& from, size_t i) {

@@ -93,7 +93,7 @@ using internal::Layout;
 using D = hn::ScalableTag<float>;
 using V = F32<D>;
 constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(float);
-constexpr size_t kPart = 32;  // elements that are fetched together: a cache line of 16 bits
+constexpr size_t kPart = 64;  // elements that are fetched together: a cache line of bytes
 
 // Two vectors of the elements [i, i + 2 kLanes) of an array: the first and the second half, or,
 // with kPairs, those of even and of odd numbers, which in arrays of 16 bits are halves of words, so
@@ -189,12 +189,7 @@ HWY_INLINE Two LoadTwoSplit8(const uint16_t* from, const uint8_t* low_from) {
   const auto low = hn::Xor(LoadBytePairs(low_from), Word(0x8080U));
   const auto even = hn::Or(hn::ShiftLeft<16>(words), hn::ShiftLeft<8>(hn::And(low, Word(0xFFU))));
   const auto odd = hn::Or(hn::And(words, Word(0xFFFF0000U)), hn::And(low, Word(0xFF00U)));
-  const hn::Rebind<int32_t, D> integers;
-  const auto sum = [&](hn::Vec<Words<D>> word) HWY_ATTR {
-    return SplitSum(d, hn::BitCast(integers, word),
-                    hn::BitCast(integers, hn::Sub(word, Word(0x8000U))));
-  };
-  return {sum(even), sum(odd)};
+  return {SplitSum(d, even), SplitSum(d, odd)};
 }
 
 HWY_INLINE void StoreTwoSplit8(const Two& x, uint16_t* to, uint8_t* low_to) {
@@ -410,6 +405,7 @@ HWY_INLINE void RunCoded(const float* coeffs, const GradientForm<float>& form, c
                          std::index_sequence<I...> /*slots*/) {
   constexpr Layout kFormats = kLayouts[kLayout];
   constexpr bool kPairs = kFormats.pairs;
+  constexpr bool kSquares = internal::SquaresGradient<R>();
   typename R::template Coeffs<float> c;
   std::memcpy(&c, coeffs, sizeof(c));
   const GradientForm<float> f = form;
@@ -432,8 +428,8 @@ HWY_INLINE void RunCoded(const float* coeffs, const GradientForm<float>& form, c
         const Two slope = gradient.Load(i);
         Two w = weights.Load(i);
         Two x[] = {std::get<I>(slots).Load(i)..., Two{V(0.0F), V(0.0F)}};
-        Update(c, Formed(f, slope.a), w.a, x[I].a...);
-        Update(c, Formed(f, slope.b), w.b, x[I].b...);
+        Update(c, Formed<kSquares>(f, slope.a), w.a, x[I].a...);
+        Update(c, Formed<kSquares>(f, slope.b), w.b, x[I].b...);
         weights.Store(i, w);
         const auto store = [&](auto slot) HWY_ATTR {
           if constexpr (slot < internal::kStoredSlots<R>) {

@@ -51,6 +51,7 @@ struct Traffic {
 template <class R>
 struct UpdatePass {
   using Coeffs = typename R::template Coeffs<float>;
+  static constexpr bool kSquares = internal::SquaresGradient<R>();
   static constexpr bool kSecond = internal::StateInMeasure<R>();
   static constexpr Traffic kTraffic = {true, !kSecond, true, true,
                                        kSecond ? 0 : internal::kStoredSlots<R>};
@@ -67,6 +68,7 @@ struct UpdatePass {
 template <class R>
 struct MeasurePass {
   using Coeffs = typename R::template Coeffs<float>;
+  static constexpr bool kSquares = internal::SquaresGradient<R>();
   static constexpr bool kFirst = internal::StateInMeasure<R>();
   static constexpr Traffic kTraffic = {true, true, kFirst, false, kFirst ? R::kState.size() : 0};
   template <class V, class... S>
@@ -82,6 +84,7 @@ struct MeasurePass {
 template <class R>
 struct HessianPass {
   using Coeffs = typename R::template Coeffs<float>;
+  static constexpr bool kSquares = internal::SquaresGradient<R>();
   static constexpr Traffic kTraffic = {false, true, true, false, 1};
   template <class V>
   static HWY_INLINE void Run(const Coeffs& c, V g, V& /*p*/, V& curvature) {
@@ -111,7 +114,7 @@ HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form
   V p(0.0F), g(0.0F);
   if constexpr (kTraffic.load_p) p = V(hn::LoadU(d, at.p + i));
   if constexpr (kTraffic.load_g) {
-    g = Formed(form, V(hn::LoadU(d, at.g + i)));
+    g = Formed<P::kSquares>(form, V(hn::LoadU(d, at.g + i)));
   }
   V x[] = {(kTraffic.load_state ? V(hn::LoadU(d, at.s[I] + i)) : V(0.0F))..., V(0.0F)};
   P::template Run<V>(c, g, p, norms..., x[I]...);
@@ -123,11 +126,13 @@ HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form
 }
 
 // The last rest < 4 elements go through a padded copy of one vector, so that they get the same
-// bits.
-template <class D, class P, size_t... I, class... N>
-HWY_NOINLINE void Tail(const typename P::Coeffs& c, const GradientForm<float>& form,
+// bits. It takes what Run was given, so that Run's own copies stay in registers.
+template <class D, class P, size_t... I>
+HWY_NOINLINE void Tail(const float* coeffs, const GradientForm<float>& form,
                        const Pointers<sizeof...(I)>& at, size_t i, size_t rest,
-                       std::index_sequence<I...> slots, N&... norms) {
+                       std::index_sequence<I...> slots) {
+  typename P::Coeffs c;
+  std::memcpy(&c, coeffs, sizeof(c));
   constexpr size_t kMost = 4;
   constexpr Traffic kTraffic = P::kTraffic;
   float copy[2 + sizeof...(I)][kMost] = {};
@@ -137,7 +142,7 @@ HWY_NOINLINE void Tail(const typename P::Coeffs& c, const GradientForm<float>& f
   if constexpr (kTraffic.load_state) {
     (std::memcpy(copy[2 + I], at.s[I] + i, rest * sizeof(float)), ...);
   }
-  One<D, P>(c, form, padded, 0, slots, norms...);
+  One<D, P>(c, form, padded, 0, slots);
   if constexpr (kTraffic.store_p) std::memcpy(at.p + i, copy[0], rest * sizeof(float));
   for (size_t k = 0; k < kTraffic.stored; ++k) {
     std::memcpy(at.s[k] + i, copy[2 + k], rest * sizeof(float));
@@ -198,7 +203,7 @@ HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float*
     One<Eight, P>(c, f, at, i, slots);
   }
   for (; i + hn::Lanes(Four()) <= n; i += hn::Lanes(Four())) One<Four, P>(c, f, at, i, slots);
-  if (i < n) Tail<Four, P>(c, f, at, i, n - i, slots);
+  if (i < n) Tail<Four, P>(coeffs, form, at, i, n - i, slots);
 }
 
 template <class P, class R>
@@ -400,7 +405,7 @@ struct Gradients {
   template <class D>
   HWY_INLINE F32<D> operator()(size_t i, D d) const {
     const F32<D> at(hn::LoadU(d, g + i));
-    if constexpr (kClamped) return Formed(form, at);
+    if constexpr (kClamped) return Formed<true>(form, at);
     return Fma(F32<D>(form.factor), at, F32<D>(form.shift));
   }
 };

@@ -49,7 +49,7 @@ struct F32 {
 
   friend HWY_INLINE F32 AddShare(F32 share, F32 x, F32 rest) {
     const auto some = hn::Ne(share.v, hn::Zero(D()));
-    return hn::MulAdd(share.v, hn::IfThenElseZero(some, x.v), rest.v);
+    return hn::IfThenElse(some, hn::MulAdd(share.v, x.v, rest.v), rest.v);
   }
   // The branch is the same for a whole pass.
   friend HWY_INLINE F32 Mean(float share, F32 x, F32 old) {
@@ -68,11 +68,13 @@ struct F32 {
   }
 };
 
-/// GradientForm over vectors.
-template <class D>
+/// GradientForm over vectors. kSquares: for a rule that squares gradients; that of another never
+/// has infinity_is_nan.
+template <bool kSquares, class D>
 HWY_INLINE F32<D> Formed(const GradientForm<float>& form, F32<D> g) {
   const F32<D> x = Fma(F32<D>(form.factor), g, F32<D>(form.shift));
   const F32<D> y = Clamp(x, F32<D>(form.limit));
+  if constexpr (!kSquares) return y;
   return form.infinity_is_nan ? Fma(F32<D>(0.0F), x, y) : y;
 }
 

@@ -276,9 +276,9 @@ TEST_P(Extremes, MomentsEndAsZero) {
     Optimizer optimizer(model.tensors, spec);
     optimizer.Step();
     std::ranges::fill(model.grads[0], 0.0F);
-    for (int step = 1; step < 320; ++step) {
+    for (int step = 1; step < 384; ++step) {
       optimizer.Step();
-      if ((step + 1) % 16 != 0) continue;
+      if ((step + 1) % 64 != 0) continue;
       const TensorState state = optimizer.State().tensors[0];
       for (const auto& b : state.buffers) {
         for (const float v : b.values) {

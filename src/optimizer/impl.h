@@ -89,19 +89,17 @@ struct Cohort {
   double base_lr = 1;                                    // that weight_decay is divided by
   float limit = std::numeric_limits<float>::infinity();  // of the gradient that the rule sees
   bool constant = true;
-  std::vector<double> values;  // at the step being taken
+  // Of the step being taken:
+  std::vector<double> values;
+  GradientForm<float> form = {};  // where nothing is done unit by unit
 
   /// Sets an option's value, a weight decay relative to base_lr.
   void SetValue(size_t option, double value);
   /// Notes whether all schedules are constant.
   void SetConstant();
-  /// `form` with a limit that suits the rule.
-  GradientForm<float> Bounded(GradientForm<float> form) const {
-    if (limit < form.limit) {
-      form.limit = limit;
-      form.infinity_is_nan = true;
-    }
-    return form;
+  /// The gradient times `factor` plus `shift`, clipped to `clip`, with a limit that suits the rule.
+  GradientForm<float> FormOf(float factor, float shift, float clip) const {
+    return {factor, shift, std::min(clip, limit), limit < clip};
   }
 
   // Coefficients by the number of updates that a tensor has had and by its memory before and after;
@@ -347,19 +345,16 @@ struct Optimizer::Impl final : Engine {
   void ForPieces(const internal::Work& work, const F& f);
   double SumSquares();
   std::string_view FirstNonFinite() const;
-  void FormUnits(const GradientForm<float>& form, double factor, double clip);
+  void FormUnits(double factor, const Clips& clips);
   template <class F>
   void Walk(const internal::Work& work, size_t begin, size_t end, bool backwards, const F& f) const;
-  void FirstPass(size_t begin, size_t end, const GradientForm<float>& form);
-  void SecondPass(size_t begin, size_t end, const GradientForm<float>& form);
-  static bool FlushNow(const internal::Slotted& s);
-  void Flush(const internal::Slotted& s, int64_t begin, int64_t size) const;
-  void Together(size_t tensor, const float* coeffs, const GradientForm<float>& form);
+  void FirstPass(size_t begin, size_t end);
+  void SecondPass(size_t begin, size_t end);
+  void Together(size_t tensor, const float* coeffs);
   void Adapt(internal::Slotted& s, const double* sums) const;
   void AdaptLarge();
-  void StepWholes(const GradientForm<float>& form);
-  void StepWhole(size_t tensor, const GradientForm<float>& form, float* memory,
-                 const Parallel& workers);
+  void StepWholes();
+  void StepWhole(size_t tensor, float* memory, const Parallel& workers);
   Report Step(std::optional<double> loss_scale);
   Report Step(std::optional<double> loss_scale, const Oracle& oracle);
   void PrepareUpdate();

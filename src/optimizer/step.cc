@@ -17,9 +17,11 @@ namespace {
 
 /// A coefficient in float32: what is finite stays so.
 float ToFloat(double coefficient) {
-  if (!std::isfinite(coefficient)) return static_cast<float>(coefficient);
-  constexpr double kMost = kMostFloat;
-  return static_cast<float>(std::clamp(coefficient, -kMost, kMost));
+  const auto x = static_cast<float>(coefficient);
+  if (std::isinf(x) && std::isfinite(coefficient)) [[unlikely]] {
+    return std::copysign(kMostFloat, x);
+  }
+  return x;
 }
 
 /// Makes denormal numbers among elements [begin, begin + size) of a state array zero.
@@ -31,6 +33,19 @@ void FlushArray(const KernelSet& kernels, const Coded& array, int64_t begin, int
     std::transform(codes, codes + size, codes,
                    [](uint16_t x) { return static_cast<uint16_t>((x & 0x7F80U) == 0 ? 0 : x); });
   }
+}
+
+/// Whether the tensor's state is flushed in this update. Moments of an element without gradients
+/// end as denormal numbers, which make each pass over them twice as long; looking every so many
+/// updates, while the state is in the cache, costs next to nothing.
+bool FlushNow(const Slotted& s) {
+  constexpr int64_t kEvery = 64;
+  return s.step % kEvery == 0;
+}
+
+void Flush(const KernelSet& kernels, const Slotted& s, int64_t begin, int64_t size) {
+  if (!FlushNow(s)) return;
+  for (size_t k = 0; k < s.Slots(); ++k) FlushArray(kernels, s.State(k), begin, size);
 }
 
 // Below this many elements a second thread costs more than it saves.
@@ -77,15 +92,15 @@ class SeenGradient {
  public:
   SeenGradient(const Cohort& c, const GradientForm<float>& form, const float* p, const float* g,
                size_t n)
-      : form_(c.penalize == nullptr ? form : GradientForm<float>()),
-        data_(c.penalize == nullptr ? g : block_) {
+      : form_(c.penalize == nullptr ? form : kAsItIs), data_(c.penalize == nullptr ? g : block_) {
     if (c.penalize != nullptr) c.penalize(form, c.l1_now, c.l2_now, p, g, n, block_);
   }
   const GradientForm<float>& form() const { return form_; }
   const float* data() const { return data_; }
 
  private:
-  GradientForm<float> form_;
+  static constexpr GradientForm<float> kAsItIs = {};
+  const GradientForm<float>& form_;
   const float* data_;
   float block_[kCodeBlock];
 };
@@ -132,19 +147,16 @@ struct PassOver {
   const Cohort& c;
   Slotted& s;
   const float* coeffs;
-  GradientForm<float> form;
   const Codecs& codecs;
   bool check;
 };
 
-/// The rule's update of one piece.
-void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
-                 const float* const* next) {
+/// The rule's update of one piece of a coded tensor.
+void UpdateCoded(const PassOver& pass, int64_t begin, int64_t size) {
   const Cohort& c = pass.c;
   Slotted& s = pass.s;
   const float* const coeffs = pass.coeffs;
-  const GradientForm<float>& form = pass.form;
-  if (!s.coded) return UpdateRange(c, s, coeffs, at, begin, size, form, next);
+  const GradientForm<float>& form = c.form;
   if (s.fused != nullptr) {
     const int64_t whole = size - size % static_cast<int64_t>(kCodeBlock);
     Coded state[RuleEntry::kMostSlots];
@@ -167,6 +179,13 @@ void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_
             });
 }
 
+/// The rule's update of one piece.
+inline void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
+                        const float* const* next) {
+  if (pass.s.coded) return UpdateCoded(pass, begin, size);
+  UpdateRange(pass.c, pass.s, pass.coeffs, at, begin, size, pass.c.form, next);
+}
+
 /// The first pass of a rule with norms over one piece; the sums of squares go to sums[0 ... norms).
 /// `together`: the second pass over the tensor follows at once.
 void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
@@ -174,7 +193,7 @@ void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64
   const Cohort& c = pass.c;
   Slotted& s = pass.s;
   const float* const coeffs = pass.coeffs;
-  const GradientForm<float>& form = pass.form;
+  const GradientForm<float>& form = c.form;
   double lanes[RuleEntry::kMostNorms][16] = {};
   if (s.coded) {
     ForBlocks(pass.codecs, s, s.Gradient(), Access::OfMeasure(c.rule), pass.check, begin, size,
@@ -204,9 +223,10 @@ void Cohort::SetConstant() {
 }
 
 void Cohort::AddAge(int64_t t, const TensorMemory& memory) {
-  const Age age{.t = t, .before = memory, .after = memory};
-  if (!ages.empty() && ages.back() == age) return;
-  ages.push_back(age);
+  if (!ages.empty() && ages.back().t == t && ages.back().before == memory) return;
+  Age& age = ages.emplace_back();
+  age.t = t;
+  age.before = age.after = memory;
   formed = false;
 }
 
@@ -324,7 +344,7 @@ std::string_view Optimizer::Impl::FirstNonFinite() const {
 }
 
 /// The factor and the shift of every unit: adaptive clipping, then centralisation.
-void Optimizer::Impl::FormUnits(const Form& form, double factor, double clip) {
+void Optimizer::Impl::FormUnits(double factor, const Clips& clips) {
   if (united.empty()) return;
   const double eps = spec.agc ? spec.agc->eps : 0;
   const auto form_unit = [&](Slotted& s, int64_t index) {
@@ -338,7 +358,7 @@ void Optimizer::Impl::FormUnits(const Form& form, double factor, double clip) {
     if (s.clips) {
       const double weight = norm_of(s.Weights());
       const double norm = std::abs(factor) * norm_of(s.Gradient());
-      const double most = clip * std::max(weight, eps);
+      const double most = clips.unit * std::max(weight, eps);
       if (norm > most) f *= most / std::max(norm, kSmallestNorm);
     }
     double shift = 0;
@@ -346,8 +366,8 @@ void Optimizer::Impl::FormUnits(const Form& form, double factor, double clip) {
       const double sum = internal::SumOf(*codecs, kernels->add, s.Gradient(), begin, n);
       shift = -f * sum / static_cast<double>(n);
     }
-    s.extra->units[static_cast<size_t>(index)] =
-        cohorts[s.cohort].Bounded({static_cast<float>(f), static_cast<float>(shift), form.limit});
+    s.extra->units[static_cast<size_t>(index)] = cohorts[s.cohort].FormOf(
+        static_cast<float>(f), static_cast<float>(shift), static_cast<float>(clips.value));
   };
   const int threads = internal::Threads(parallel_);
   const auto share = [&](int k) {
@@ -391,56 +411,41 @@ void Optimizer::Impl::Walk(const Work& work, size_t begin, size_t end, bool back
   }
 }
 
-/// Whether the tensor's state is flushed in this update. Moments of an element without gradients
-/// end as denormal numbers, which make each pass over them twice as long; looking every so many
-/// updates, while the state is in the cache, costs next to nothing.
-bool Optimizer::Impl::FlushNow(const Slotted& s) {
-  constexpr int64_t kEvery = 16;
-  return s.step % kEvery == 0;
-}
-
-void Optimizer::Impl::Flush(const Slotted& s, int64_t begin, int64_t size) const {
-  if (!FlushNow(s)) return;
-  for (size_t k = 0; k < s.Slots(); ++k) internal::FlushArray(*kernels, s.State(k), begin, size);
-}
-
 /// Updates by rules without norms; first passes of rules with norms, and both passes where a tensor
 /// is small.
-void Optimizer::Impl::FirstPass(size_t begin, size_t end, const Form& form) {
+void Optimizer::Impl::FirstPass(size_t begin, size_t end) {
   Walk(first, begin, end, false,
        [&](size_t i, const Piece& piece, const Pointers& at, const float* const* next) {
          Slotted& s = slotted[piece.tensor];
          const Cohort& c = cohorts[s.cohort];
          const float* const coeffs = c.CoeffsAt(s.step, s.Memory());
-         const internal::PassOver pass{
-             c, s, coeffs, c.Bounded(form), *codecs, spec.precision.check};
+         const internal::PassOver pass{c, s, coeffs, *codecs, spec.precision.check};
          if (c.rule.norms == 0) {
            UpdatePiece(pass, at, piece.begin, piece.size, next);
-           Flush(s, piece.begin, piece.size);
+           internal::Flush(*kernels, s, piece.begin, piece.size);
          } else if (s.size > internal::kTogether) {
            MeasurePiece(pass, at, piece.begin, piece.size, false, next,
                         measured.data() + i * RuleEntry::kMostNorms);
          } else {
-           Together(piece.tensor, coeffs, form);
+           Together(piece.tensor, coeffs);
          }
        });
 }
 
 /// The second passes, backwards: what the first passes saw last may still be in the cache.
-void Optimizer::Impl::SecondPass(size_t begin, size_t end, const Form& form) {
+void Optimizer::Impl::SecondPass(size_t begin, size_t end) {
   Walk(second, begin, end, true,
        [&](size_t /*i*/, const Piece& piece, const Pointers& at, const float* const* next) {
          Slotted& s = slotted[piece.tensor];
          const Cohort& c = cohorts[s.cohort];
-         UpdatePiece(
-             {c, s, s.extra->adapted.data(), c.Bounded(form), *codecs, spec.precision.check}, at,
-             piece.begin, piece.size, next);
-         Flush(s, piece.begin, piece.size);
+         UpdatePiece({c, s, s.extra->adapted.data(), *codecs, spec.precision.check}, at,
+                     piece.begin, piece.size, next);
+         internal::Flush(*kernels, s, piece.begin, piece.size);
        });
 }
 
 /// Both passes of a rule with norms over one tensor.
-void Optimizer::Impl::Together(size_t tensor, const float* coeffs, const Form& form) {
+void Optimizer::Impl::Together(size_t tensor, const float* coeffs) {
   Slotted& s = slotted[tensor];
   const Cohort& c = cohorts[s.cohort];
   double sums[RuleEntry::kMostNorms] = {};
@@ -449,17 +454,17 @@ void Optimizer::Impl::Together(size_t tensor, const float* coeffs, const Form& f
   for (int64_t begin = 0; begin < s.size; begin += internal::kBlock) {
     double part[RuleEntry::kMostNorms];
     if (!s.coded) at.Point(s, begin);
-    MeasurePiece({c, s, coeffs, c.Bounded(form), *codecs, spec.precision.check}, at, begin,
-                 size(begin), true, nullptr, part);
+    MeasurePiece({c, s, coeffs, *codecs, spec.precision.check}, at, begin, size(begin), true,
+                 nullptr, part);
     for (size_t k = 0; k < c.rule.norms; ++k) sums[k] += part[k];
   }
   Adapt(s, sums);
   for (int64_t begin = (s.size - 1) / internal::kBlock * internal::kBlock; begin >= 0;
        begin -= internal::kBlock) {
     if (!s.coded) at.Point(s, begin);
-    UpdatePiece({c, s, s.extra->adapted.data(), c.Bounded(form), *codecs, spec.precision.check}, at,
-                begin, size(begin), nullptr);
-    Flush(s, begin, size(begin));
+    UpdatePiece({c, s, s.extra->adapted.data(), *codecs, spec.precision.check}, at, begin,
+                size(begin), nullptr);
+    internal::Flush(*kernels, s, begin, size(begin));
   }
 }
 
@@ -493,8 +498,7 @@ void Optimizer::Impl::AdaptLarge() {
   }
 }
 
-void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
-                                const Parallel& workers) {
+void Optimizer::Impl::StepWhole(size_t tensor, float* memory, const Parallel& workers) {
   const Tensor& t = tensor_list[tensor];
   Slotted& s = slotted[tensor];
   const Cohort& c = cohorts[s.cohort];
@@ -524,7 +528,7 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
 
   float* const p = decoded(s.Weights());
   const float* g = decoded(s.Gradient());
-  Form f = c.Bounded(form);
+  Form f = c.form;
   if (s.Unit() > 0 || c.penalize != nullptr) {
     float* const formed =
         s.gradient_format == Format::kFloat32 ? new_copy() : const_cast<float*>(g);
@@ -568,21 +572,21 @@ void Optimizer::Impl::StepWhole(size_t tensor, const Form& form, float* memory,
     if (spec.precision.check) internal::AddCounts(lost, s.extra->numerics);
   };
   if (s.coded) for_blocks(store);
+  if (!internal::FlushNow(s)) return;
   for (size_t k = 0; k < s.Slots(); ++k) {
-    if (!FlushNow(s)) continue;
     internal::FlushArray(*kernels, s.State(k), 0, static_cast<int64_t>(s.SlotSize(k)));
   }
 }
 
 /// Large tensors one by one, each by all workers; small ones side by side.
-void Optimizer::Impl::StepWholes(const Form& form) {
-  for (const size_t i : one_by_one) StepWhole(i, form, scratch[0], parallel_);
+void Optimizer::Impl::StepWholes() {
+  for (const size_t i : one_by_one) StepWhole(i, scratch[0], parallel_);
   if (side_by_side.empty()) return;
   static const Parallel kAlone{.threads = 1};
   std::atomic<size_t> next = 0;
   const auto work = [&](int worker) {
     for (size_t k = next++; k < side_by_side.size(); k = next++) {
-      StepWhole(side_by_side[k], form, scratch[static_cast<size_t>(worker)], kAlone);
+      StepWhole(side_by_side[k], scratch[static_cast<size_t>(worker)], kAlone);
     }
   };
   const auto workers = std::min(scratch.size(), side_by_side.size());
@@ -609,16 +613,16 @@ void Optimizer::Impl::Update(Report& report, const Clips& clips) {
       s.extra->numerics = {.tensor = tensor_list[i].name, .elements = s.size};
     if (spec.precision.rounding == Rounding::kStochastic) SetKeys(i);
   }
-  const Form form{.factor = static_cast<float>(report.factor),
-                  .shift = 0,
-                  .limit = static_cast<float>(clips.value)};
-  FormUnits(form, report.factor, clips.unit);
-  ForPieces(first, [&](size_t begin, size_t end) { FirstPass(begin, end, form); });
+  for (Cohort& c : cohorts) {
+    c.form = c.FormOf(static_cast<float>(report.factor), 0, static_cast<float>(clips.value));
+  }
+  FormUnits(report.factor, clips);
+  ForPieces(first, [this](size_t begin, size_t end) { FirstPass(begin, end); });
   if (!second.pieces.empty()) {
     AdaptLarge();
-    ForPieces(second, [&](size_t begin, size_t end) { SecondPass(begin, end, form); });
+    ForPieces(second, [this](size_t begin, size_t end) { SecondPass(begin, end); });
   }
-  StepWholes(form);
+  StepWholes();
   for (const size_t i : remembering) {
     Slotted& s = slotted[i];
     s.extra->memory = cohorts[s.cohort].Find(s.step, s.extra->memory).after;
@@ -717,7 +721,9 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
     cohorts[s.cohort].AddAge(s.step, s.Memory());
   }
   for (Cohort& c : cohorts) {
-    if (c.rule.scalar.hessian != nullptr) c.FormCoeffs();
+    if (c.rule.scalar.hessian == nullptr) continue;
+    c.FormCoeffs();
+    c.form = c.FormOf(1, 0, kInfinity);
   }
   ForPieces(work, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
@@ -725,16 +731,16 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
       Slotted& s = slotted[piece.tensor];
       const Cohort& c = cohorts[s.cohort];
       const float* const coeffs = c.CoeffsAt(s.step, s.Memory());
-      internal::ForBlocks(
-          *codecs, s, of[piece.tensor], internal::Access::OfHessian(c.rule), false, piece.begin,
-          piece.size, [&](int64_t, int64_t n, float*, const float* g, float* const* state) {
-            const auto count = static_cast<size_t>(n);
-            if (c.kernels.hessian != nullptr) {
-              c.kernels.hessian(coeffs, c.Bounded({}), nullptr, g, state, count, nullptr);
-            } else {
-              c.rule.scalar.hessian(coeffs, c.Bounded({}), nullptr, g, state, count);
-            }
-          });
+      internal::ForBlocks(*codecs, s, of[piece.tensor], internal::Access::OfHessian(c.rule), false,
+                          piece.begin, piece.size,
+                          [&](int64_t, int64_t n, float*, const float* g, float* const* state) {
+                            const auto count = static_cast<size_t>(n);
+                            if (c.kernels.hessian != nullptr) {
+                              c.kernels.hessian(coeffs, c.form, nullptr, g, state, count, nullptr);
+                            } else {
+                              c.rule.scalar.hessian(coeffs, c.form, nullptr, g, state, count);
+                            }
+                          });
     }
   });
 }
