@@ -6,7 +6,7 @@
 TASK is one of mnist, vit, resnet. DIR holds MNIST and CIFAR-10 in folders of these names, else they
 are looked for where the lab looks. Radii and alpha are chosen on validation data with seeds of their
 own, before the runs that are reported. A seed means the same samples, initial weights and order for
-all methods. Finished runs are kept, so that what was stopped goes on; times are always measured anew,
+all methods. Finished runs are kept, so that what was stopped goes on; times are always measured again,
 and want a machine that does nothing else. Needs gnuplot, and nothing but Python otherwise.
 """
 

@@ -257,7 +257,7 @@ TEST(Advise, WritesTheRecipe) {
 }
 
 // The texts of lab/advice_snapshots. With KUDARI_UPDATE_SNAPSHOTS in the environment the test
-// writes them anew.
+// rewrites them.
 TEST(Advise, Snapshots) {
   const std::pair<const char*, AdviseOptions> cases[] = {
       {"cnn", {.task = "cnn", .batch = 512, .params = "25.6M", .samples = "1.28M"}},

@@ -56,7 +56,7 @@ class Arrays {
   Memory Make() const {
     const auto bytes = static_cast<size_t>(kElements * Bytes(type_));
     Memory memory(static_cast<char*>(std::aligned_alloc(64, bytes)), &std::free);
-    // The upper halves of floats between 0.25 and 1; in float32 each stands twice.
+    // The upper halves of floats between 0.25 and 1; in float32 each appears twice.
     auto* const halves = reinterpret_cast<uint16_t*>(memory.get());
     for (size_t i = 0; i < bytes / 2; ++i) {
       halves[i] =

@@ -258,7 +258,7 @@ void Reader::CheckResumed(const std::vector<Cell>& losses, const Cell& cell, con
   if (losses.empty() || cell.step >= losses.back().step) return;
   if (cell.step <= losses.front().step) {
     throw Error(fmt::format(
-        "{}: {} begins anew, step {} after {}; steps must be of one run and rise over all of its "
+        "{}: {} starts over, step {} after {}; steps must be of one run and rise over all of its "
         "epochs",
         table_.Where(cell), loss.name, cell.step, losses.back().step));
   }

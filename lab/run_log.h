@@ -43,7 +43,7 @@ const std::vector<std::string>& RunLogFields();
 /// dropped. What a run that is being written has left unfinished at the end is not read.
 ///
 /// Throws Error naming file and line, row or record: for what is damaged; for a loss that begins
-/// anew at its first step or before, as where steps are counted anew in each epoch; for a folder
+/// again at its first step or before, as where steps are counted again in each epoch; for a folder
 /// with several runs; and, listing the columns, if there is no loss or more than one.
 RunLog ReadRunLog(const std::filesystem::path& path, const RunLogOptions& options = {});
 

@@ -269,9 +269,9 @@ TEST_F(RunLogTest, AResumedRunReplacesWhatItDoesAgain) {
   ASSERT_EQ(log.evaluations.size(), 1U);
   EXPECT_EQ(log.evaluations[0].step, 30);
   EXPECT_EQ(log.evaluations[0].loss, 2);
-  // Steps that are counted anew in each epoch are no resumed run.
+  // Steps that are counted again in each epoch are no resumed run.
   EXPECT_THAT(ParseError("epoch,iter,loss\n1,1,3\n1,2,2\n2,1,1\n", "log.csv"),
-              HasSubstr("log.csv: row 4: loss begins anew, step 1 after 2"));
+              HasSubstr("log.csv: row 4: loss starts over, step 1 after 2"));
 }
 
 TEST_F(RunLogTest, CsvErrorsSayWhereAndWhat) {
@@ -412,7 +412,7 @@ TEST_F(RunLogTest, ARestartedRunsSecondFileIsAnError) {
   fs::copy(first, dir_ / "events.out.tfevents.1");
   fs::copy(first, dir_ / "events.out.tfevents.2");
   EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_); }),
-              ::testing::AllOf(HasSubstr("tfevents.2: record"), HasSubstr("begins anew")));
+              ::testing::AllOf(HasSubstr("tfevents.2: record"), HasSubstr("starts over")));
 }
 
 // A record with a scalar; everything is below 128, hence one byte.

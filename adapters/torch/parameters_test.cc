@@ -400,7 +400,7 @@ TEST(TiedWeightsTest, AreTiedHoweverTheyAreGiven) {
   EXPECT_EQ(ErrorOf([&] {
               Optimizer(NamedParameters{{"x", w}, {"x", w}}, Sgd{});
             }),
-            "tensor name \"x\" stands twice");
+            "tensor name \"x\" appears twice");
 }
 
 TEST(TiedWeightsTest, ArePerturbedAndReleasedOnce) {

@@ -55,7 +55,7 @@ TEST(TorchTest, AdamWIsLibTorchs) {
   EXPECT_GT(Distance(ours, Mlp()), 0.1);
 }
 
-TEST(TorchTest, WhatIsKeptOfWeightsThatWereReplacedBeginsAnew) {
+TEST(TorchTest, WhatIsKeptOfWeightsThatWereReplacedStartsOver) {
   // With k = 1 and alpha = 0 every step ends at the slow weights.
   const at::Tensor w = ::torch::ones({3}, ::torch::requires_grad());
   OptimizerSpec spec = Sgd{.lr = 1};

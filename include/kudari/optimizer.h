@@ -28,7 +28,7 @@ struct TensorState {
     /// whole weights in `values`.
     std::string slot = {};
     std::vector<float> values = {};
-    /// If memory does not hold float32: what it holds, without which values would be rounded anew.
+    /// If memory does not hold float32: what it holds, without which values would be rounded again.
     /// "bfloat16", "linear8", "root8", "softsign8", "dynamic8" or "dynamic_unsigned8"; of a master
     /// "float32", "split8", "split16" or "kahan".
     std::string format = {};
@@ -120,7 +120,7 @@ class [[nodiscard]] EvaluationView {
 ///     optimizer.Step();
 class Optimizer {
  public:
-  /// Throws Error if a name is empty or stands twice, a pointer is null, parameters overlap in
+  /// Throws Error if a name is empty or appears twice, a pointer is null, parameters overlap in
   /// memory, a size is negative, a rule or option is unknown, or a value is out of range. Rules are
   /// copied from the registry.
   Optimizer(std::vector<Tensor> tensors, const OptimizerSpec& spec,
@@ -226,7 +226,7 @@ class Optimizer {
   /// everything that is kept of the former ones begins with those that memory holds now (masters,
   /// Lookahead's slow weights and momentum, the averages of Ema and Swa, the direction that LookSAM
   /// reuses, the offset of schedule-free rules). Moments and step counts stay. If memory runs out
-  /// some of it may have begun anew; call it again.
+  /// some of it may have started over; call it again.
   void Refresh();
 
   /// Replaces the source, which otherwise is what the spec says.

@@ -71,7 +71,7 @@ struct FloatTensor {
 /// Writes a safetensors file, tensors in the order given, data aligned to 64 bytes. It appears
 /// under its name only when it is complete: it is written beside it, synced and renamed, and a
 /// failure leaves what was there. A link is followed, and an existing file keeps its permissions.
-/// Throws Error for a name that stands twice, is empty or is "__metadata__", for a size that does
+/// Throws Error for a name that appears twice, is empty or is "__metadata__", for a size that does
 /// not fit the shape, and for what the system reports.
 void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTensor> tensors,
                       const std::map<std::string, std::string>& metadata = {});

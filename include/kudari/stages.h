@@ -186,7 +186,7 @@ class Ema : public WeightAverage {
 
 /// Stochastic weight averaging (Izmailov et al., arXiv:1803.05407): the mean of the weights after
 /// steps start + every, start + 2 every, ..., as torch's AveragedModel. Batch-norm statistics have
-/// to be taken anew for the mean.
+/// to be taken again for the mean.
 class Swa : public WeightAverage {
  public:
   /// Throws Error if a value is out of its range.

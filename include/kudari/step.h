@@ -42,7 +42,7 @@ struct Evaluation {
   bool end = false;
 };
 
-/// The user's forward and backward: fills every gradient anew, as a mean over its samples, and
+/// The user's forward and backward: writes every gradient, as a mean over its samples, and
 /// returns the loss. It must not change parameters, and of the optimiser it may use what tells
 /// without changing anything (Value, Plan, steps ...) and tensors().
 using Oracle = std::function<Evaluation(Pass)>;
@@ -134,7 +134,7 @@ class Averager {
   /// Called once, before the first step that the averager sees, with the parameters as they are
   /// then.
   virtual void Start(Engine& engine) = 0;
-  /// The parameters were given other values: what is kept of the former ones begins anew. Does what
+  /// The parameters were given other values: what is kept of the former ones starts over. Does what
   /// Start does.
   virtual void Refresh(Engine& engine) { Start(engine); }
   /// `engine.steps()` is the number of steps taken, 1 after the first. It must not fail: the step

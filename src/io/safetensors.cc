@@ -209,7 +209,7 @@ struct Entry {
 };
 
 // Follows the parser through the only structure a header may have, so that whatever is nested
-// deeper, stands twice or is of another type is rejected where it stands.
+// deeper, appears twice or is of another type is rejected where it stands.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit HeaderReader(const std::string& file) : file_(file) {}
@@ -269,7 +269,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     const bool fresh = place_ == Place::kTop        ? names_.insert(value).second
                        : place_ == Place::kMetadata ? metadata.emplace(value, "").second
                                                     : keys_.insert(value).second;
-    if (!fresh) Fail(Where() + "key " + Quoted(value) + " stands twice in the header");
+    if (!fresh) Fail(Where() + "key " + Quoted(value) + " appears twice in the header");
     if (place_ == Place::kEntry && value != "dtype" && value != "shape" &&
         value != "data_offsets") {
       Fail(Where() + "unknown key " + Quoted(value) +
@@ -447,7 +447,7 @@ void SafeTensorsFile::Load(uint64_t file_size, const Reader& read) {
 }
 
 // The format lets a tensor start anywhere, say three bytes after a mask of three. Where that leaves
-// one misaligned for its dtype, all are laid out anew.
+// one misaligned for its dtype, all are laid out again.
 void SafeTensorsFile::Align(uint64_t data_size) {
   constexpr size_t kStep = 8;
   const auto misaligned = [&](const SafeTensor& t) {
@@ -536,7 +536,7 @@ void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTe
       const std::string where = file + ": tensor " + Quoted(t.name) + ": ";
       if (t.name.empty()) throw Error(file + ": a tensor has an empty name");
       if (t.name == kMetadata) throw Error(where + "the format has this name for something else");
-      if (!names.insert(t.name).second) throw Error(where + "stands twice");
+      if (!names.insert(t.name).second) throw Error(where + "appears twice");
       uint64_t size = 0;
       if (!ByteSize(t.shape, sizeof(float), size) || size != t.values.size_bytes()) {
         throw Error(where + std::to_string(t.values.size()) + " values do not fit shape " +

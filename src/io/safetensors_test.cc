@@ -274,13 +274,13 @@ TEST_F(SafeTensorsTest, RejectsBadJson) {
 TEST_F(SafeTensorsTest, RejectsKeysThatStandTwice) {
   const std::string x = R"("x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]})";
   EXPECT_EQ(HeaderMessage("{" + x + "," + x + "}", "1"),
-            "file: key \"x\" stands twice in the header");
+            "file: key \"x\" appears twice in the header");
   EXPECT_EQ(HeaderMessage(R"({"x":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}})"),
-            "file: tensor \"x\": key \"dtype\" stands twice in the header");
+            "file: tensor \"x\": key \"dtype\" appears twice in the header");
   EXPECT_EQ(HeaderMessage(R"({"__metadata__":{"a":"1","a":"2"}})"),
-            "file: key \"a\" stands twice in the header");
+            "file: key \"a\" appears twice in the header");
   EXPECT_EQ(HeaderMessage(R"({"__metadata__":{},"__metadata__":{}})"),
-            "file: key \"__metadata__\" stands twice in the header");
+            "file: key \"__metadata__\" appears twice in the header");
 }
 
 TEST_F(SafeTensorsTest, RejectsOtherStructure) {
@@ -448,7 +448,7 @@ TEST_F(SafeTensorsTest, WriterRejectsBadTensors) {
     EXPECT_THAT(text, HasSubstr(path.string() + ": "));
     return text.substr(std::min(text.size(), path.string().size() + 2));
   };
-  EXPECT_EQ(message({{"a", {2}, two}, {"a", {2}, two}}), "tensor \"a\": stands twice");
+  EXPECT_EQ(message({{"a", {2}, two}, {"a", {2}, two}}), "tensor \"a\": appears twice");
   EXPECT_EQ(message({{"", {2}, two}}), "a tensor has an empty name");
   EXPECT_EQ(message({{"__metadata__", {2}, two}}),
             "tensor \"__metadata__\": the format has this name for something else");

@@ -23,7 +23,7 @@
 //   k = 3, then 2                   6 m^2 n + 14 m^3
 //   k = 5                           3 m^2 n + 17 m^3
 // R holds the squares of the singular values: small ones drown in its rounding errors, which later
-// iterations amplify until R is made anew. In float the distance to the exact result is at most
+// iterations amplify until R is made again. In float the distance to the exact result is at most
 // 5e-5 for the plain form, 8e-5 for k = 1 and 6e-5 for k = 3, but 3e-3 for k = 5 (relative, over
 // spectra from flat to 1e-8 and of low rank, with singular vectors at random). So k is 3, or 1
 // where that is less work. Where rows are equal the rounding errors of R are, too, and what belongs

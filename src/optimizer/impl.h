@@ -234,7 +234,7 @@ struct Optimizer::Impl final : Engine {
   std::vector<internal::Arena> arenas;
   std::vector<char> released;  // tensors that StepTensor has stepped in this step, or empty
 
-  // What a step works on. Of other gradients than before it is made anew.
+  // What a step works on, divided again when other tensors have gradients than before.
   bool divided = false;              // whether it is that of the gradients bound
   std::vector<uint32_t> active;      // tensors that have a gradient, in their order
   internal::Work blocks;             // all elements, for the global norm; none: not needed yet

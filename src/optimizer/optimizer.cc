@@ -20,7 +20,7 @@ namespace {
 void CheckTensor(const Tensor& t, std::unordered_set<std::string_view>& names) {
   const auto add = [&names](const std::string& name) {
     if (name.empty()) throw Error("a tensor has an empty name");
-    if (!names.insert(name).second) throw Error("tensor name \"" + name + "\" stands twice");
+    if (!names.insert(name).second) throw Error("tensor name \"" + name + "\" appears twice");
   };
   add(t.name);
   for (const std::string& alias : t.aliases) add(alias);

@@ -62,7 +62,7 @@ TEST(OptimizerTest, BadTensorsAreNamed) {
   };
   EXPECT_THAT(make({{.name = "", .param = &x}}), HasSubstr("empty name"));
   EXPECT_THAT(make({{.name = "w", .param = &x}, {.name = "w", .param = &x}}),
-              HasSubstr("\"w\" stands twice"));
+              HasSubstr("\"w\" appears twice"));
   EXPECT_THAT(make({{.name = "w", .shape = {3}}}), HasSubstr("\"w\": param is null"));
   EXPECT_THAT(make({{.name = "w", .shape = {2, -1}, .param = &x}}),
               HasSubstr("\"w\": dimension -1 is outside [0"));
@@ -687,11 +687,11 @@ TEST(OptimizerTest, BadStatesAreNamedAndChangeNothing) {
   EXPECT_THAT(load([](auto& s) { s.tensors[1].name = "c"; }),
               HasSubstr("no tensor is named \"c\""));
   EXPECT_THAT(load([](auto& s) { s.tensors.pop_back(); }), HasSubstr("tensor \"b\" is missing"));
-  EXPECT_THAT(load([](auto& s) { s.tensors[1].name = "a"; }), HasSubstr("\"a\" stands twice"));
+  EXPECT_THAT(load([](auto& s) { s.tensors[1].name = "a"; }), HasSubstr("\"a\" appears twice"));
   EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers[0].slot = "exp_avgs"; }),
               HasSubstr("did you mean \"exp_avg\"?"));
   EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers[1].slot = "exp_avg"; }),
-              HasSubstr("\"exp_avg\" stands twice"));
+              HasSubstr("\"exp_avg\" appears twice"));
   EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers[1].values.pop_back(); }),
               HasSubstr("buffer \"exp_avg_sq\" has 2 values, not 3"));
   EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers.pop_back(); }), HasSubstr("1 buffers"));

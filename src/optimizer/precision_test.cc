@@ -539,7 +539,7 @@ TEST(PrecisionTest, TheCheckCountsWhatIsLost) {
     EXPECT_EQ(report.numerics[0].tensor, "t0");
     EXPECT_EQ(report.numerics[0].elements, 8192);
     EXPECT_EQ(report.numerics[0].lost, 6000);
-    EXPECT_EQ(optimizer.Step().numerics[0].lost, 6000);  // anew in each step
+    EXPECT_EQ(optimizer.Step().numerics[0].lost, 6000);  // again in each step
   }
   spec.precision.master = Master::kFloat32;
   Optimizer optimizer(model.tensors, spec);

@@ -1,4 +1,4 @@
-// Parameters that are given other values: what was kept of the former ones begins anew.
+// Parameters that are given other values: what was kept of the former ones starts over.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -160,7 +160,7 @@ void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted
     if (at == slots.end()) {
       throw Error(where + ": its rule has none of that name" + internal::Suggest(b.slot, slots));
     }
-    if (!seen.insert(b.slot).second) throw Error(where + " stands twice");
+    if (!seen.insert(b.slot).second) throw Error(where + " appears twice");
     const auto k = static_cast<size_t>(at - slots.begin());
     const bool master = k == rule.slots.size();
     const auto size = master ? static_cast<size_t>(s.size) : s.SlotSize(k);
@@ -239,7 +239,7 @@ void Optimizer::LoadState(const OptimizerState& state) {
     const auto at = index.find(t.name);
     if (at == index.end()) throw Error("state: no tensor is named " + Quoted(t.name));
     const size_t i = at->second;
-    if (sources[i] != nullptr) throw Error("state: tensor " + Quoted(t.name) + " stands twice");
+    if (sources[i] != nullptr) throw Error("state: tensor " + Quoted(t.name) + " appears twice");
     sources[i] = &t;
     CheckTensorState(t, impl.cohorts[impl.slotted[i].cohort].rule, impl.slotted[i]);
   }
@@ -269,7 +269,7 @@ void Optimizer::LoadState(const OptimizerState& state) {
   }
 
   impl.step_count = state.step;
-  impl.divided = false;  // the next step divides the work anew
+  impl.divided = false;  // the next step divides the work again
   for (size_t i = 0; i < sources.size(); ++i) {
     Slotted& s = impl.slotted[i];
     const RuleEntry& rule = impl.cohorts[s.cohort].rule;

@@ -227,8 +227,8 @@ TEST(AliasTest, AnAliasIsANameLikeAnyOther) {
     model.tensors[0].aliases = std::move(aliases);
     return testing::ErrorOf([&] { Optimizer(model.tensors, Sgd{}); });
   };
-  EXPECT_EQ(error({"b"}), "tensor name \"b\" stands twice");
-  EXPECT_EQ(error({"c", "c"}), "tensor name \"c\" stands twice");
+  EXPECT_EQ(error({"b"}), "tensor name \"b\" appears twice");
+  EXPECT_EQ(error({"c", "c"}), "tensor name \"c\" appears twice");
   EXPECT_EQ(error({""}), "a tensor has an empty name");
 }
 
@@ -267,7 +267,7 @@ TEST(AliasTest, StatesMayHaveAnyName) {
 
   other.tensors.push_back(state.tensors[0]);
   EXPECT_EQ(testing::ErrorOf([&] { resumed.LoadState(other); }),
-            "state: tensor \"wte.weight\" stands twice");
+            "state: tensor \"wte.weight\" appears twice");
 }
 
 }  // namespace

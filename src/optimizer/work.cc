@@ -86,7 +86,7 @@ bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType typ
   return same;
 }
 
-/// Notes each tensor's gradient and divides the work anew if other tensors have one than before.
+/// Notes each tensor's gradient and divides the work again if other tensors have one than before.
 void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
   bool same = divided, moved = false;
   divided = false;

@@ -10,7 +10,7 @@ Run by hand, in an environment with tools/requirements-oracles.txt:
 batches, and its learning rates, smoothed losses and suggestion. Its history holds smoothed losses
 only, so each test runs twice, the first time without smoothing and stopping. "fastai" has smoothed
 losses and what the formulas of fastai's callback/schedule.py (2.7) say: fastai is not installed, they
-are written down here anew in numpy.
+are written down here again in numpy.
 """
 
 import importlib.metadata

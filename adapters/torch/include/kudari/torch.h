@@ -55,7 +55,7 @@ class [[nodiscard]] EvaluationView {
 ///
 /// A parameter whose gradient is undefined is skipped completely. Of those that are written
 /// LibTorch is told: backward through what was computed from the former weights throws c10::Error,
-/// as after its own optimisers' steps, and autocast casts them anew.
+/// as after its own optimisers' steps, and autocast casts them again.
 ///
 ///     kudari::torch::Optimizer optimizer(*model, kudari::AdamW{.lr = 1e-3});
 ///     optimizer.ZeroGrad();
@@ -131,7 +131,7 @@ class Optimizer {
   void ZeroGrad(bool set_to_none = true);
 
   /// The engine underneath: groups, schedules, state and stages, for parameters that lie where they
-  /// are now; throws Error as Step does if one has got another type or shape. Ask for it anew after
+  /// are now; throws Error as Step does if one has got another type or shape. Ask for it again after
   /// memory of parameters has been replaced. Its tensors have gradients during calls of this class
   /// alone, and LibTorch does not learn what its own calls write: step and evaluate here.
   kudari::Optimizer& engine() {
@@ -166,7 +166,7 @@ class Optimizer {
   // All parameters are checked before the engine is pointed at any. Returns whether memory of one
   // has been replaced by memory with other values since `replaced_` was false.
   bool BindParameters() const;
-  // The same, and what is kept of weights that were replaced after a step begins anew. Not if the
+  // The same, and what is kept of weights that were replaced after a step starts over. Not if the
   // state was loaded since: weights and state of another run come in either order.
   void FollowParameters();
   // The gradient of a parameter may be bound if CheckGradient does not throw.
