@@ -131,9 +131,9 @@ class Optimizer {
   void ZeroGrad(bool set_to_none = true);
 
   /// The engine underneath: groups, schedules, state and stages, for parameters that lie where they
-  /// are now; throws Error as Step does if one has got another type or shape. Ask for it again after
-  /// memory of parameters has been replaced. Its tensors have gradients during calls of this class
-  /// alone, and LibTorch does not learn what its own calls write: step and evaluate here.
+  /// are now; throws Error as Step does if one has got another type or shape. Ask for it again
+  /// after memory of parameters has been replaced. Its tensors have gradients during calls of this
+  /// class alone, and LibTorch does not learn what its own calls write: step and evaluate here.
   kudari::Optimizer& engine() {
     BindParameters();
     return engine_;
