@@ -168,8 +168,7 @@ void AddOtherNotes(const Recipe& before, const Recipe& after, double kappa,
   notes.emplace_back(
       "Rules carry a tuned setting over to a batch that is not far away; linear scaling does not "
       "go on without end (guide, section 3.3), and most hyper-parameters want to be tuned again "
-      "for "
-      "another batch (tuning playbook, \"Changing the batch size\").");
+      "for another batch (tuning playbook, \"Changing the batch size\").");
 }
 
 // Batches from a quarter of the old one to beyond the new one, by factors of two, both among them.
