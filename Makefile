@@ -2,7 +2,8 @@
 #
 #   make run     trains a small vision transformer on handwritten digits, into runs/digits-vit
 #   make test    builds and runs all tests
-#   make build   builds build/release/kudari and the libraries
+#   make program builds build/release/kudari alone
+#   make build   builds everything: the program, the libraries, tests and benchmarks
 #   make check   format, layers, lint, headers, consumers, sanitizers, fuzzing: what CI runs
 #   make bench   times the optimisers and their peers
 #   make bench-train  trains with every rule on handwritten digits, into docs/digits.md
@@ -16,13 +17,17 @@
 MAKEFLAGS += --no-print-directory
 JOBS := $(shell nproc)
 
-.PHONY: run test build check bench bench-train bench-parity docs setup mnist clean FORCE
+.PHONY: run test program build check bench bench-train bench-parity docs setup mnist clean FORCE
 
-run: build
+run: program
 	@build/release/kudari train recipes/digits-vit.toml --out runs/digits-vit
 
 test: build
 	@ctest --preset release --parallel $(JOBS)
+
+program: build/release/build.ninja
+	@echo "build: build/release/kudari"
+	@cmake --build --preset release --target kudari_lab
 
 build: build/release/build.ninja
 	@echo "build: build/release"
@@ -35,13 +40,13 @@ bench: build
 	@build/release/kudari bench
 	@.venv/bin/python bench/peers/run.py
 
-bench-train: build
+bench-train: program
 	@python3 bench/train_table.py
 
-bench-parity: build
+bench-parity: program
 	@python3 bench/parity.py
 
-docs: build
+docs: program
 	@build/release/kudari describe --all --markdown >build/rules.md
 	@mv build/rules.md docs/rules.md
 	@build/release/kudari describe --schedules --markdown >build/schedules.md
