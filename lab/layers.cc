@@ -3,7 +3,9 @@
 namespace kudari::lab {
 namespace {
 
-double Norm(const at::Tensor& x) { return at::linalg_vector_norm(x.to(at::kFloat)).item<double>(); }
+double NormInFloat(const at::Tensor& x) {
+  return at::linalg_vector_norm(x.to(at::kFloat)).item<double>();
+}
 
 }  // namespace
 
@@ -23,10 +25,11 @@ std::vector<LayerLog> LayerNorms::After(const Report& report) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, weights] = parameters_[i];
     const at::Tensor& gradient = weights.grad();
-    norms.push_back({.name = name,
-                     .grad = gradient.defined() ? Norm(gradient) / report.loss_scale : kNotMeasured,
-                     .weight = Norm(before_[i]),
-                     .update = Norm(weights.detach().sub(before_[i]))});
+    norms.push_back(
+        {.name = name,
+         .grad = gradient.defined() ? NormInFloat(gradient) / report.loss_scale : kNotMeasured,
+         .weight = NormInFloat(before_[i]),
+         .update = NormInFloat(weights.detach().sub(before_[i]))});
     for (const Trust& t : report.trust) {
       if (t.tensor != name) continue;
       norms.back().trust = t.ratio;

@@ -32,7 +32,7 @@ Tensor Flat(const variable_list& parts, const variable_list& parameters) {
   return at::cat(flat);
 }
 
-double Norm(const Tensor& v) { return v.norm().item<double>(); }
+double Length(const Tensor& v) { return v.norm().item<double>(); }
 
 }  // namespace
 
@@ -160,7 +160,7 @@ Estimate EstimateOf(const std::vector<double>& values) {
 }
 
 Tensor SamStep(const Tensor& gradient, double rho) {
-  const double norm = Norm(gradient);
+  const double norm = Length(gradient);
   return norm > 0 ? gradient * (rho / norm) : at::zeros_like(gradient);
 }
 
@@ -180,7 +180,7 @@ double AscentSharpness(const LossSurface& surface, const Tensor& gradient, doubl
   double best = surface.LossAt(d) - loss;
   for (int64_t i = 0; i < steps; ++i) {
     d = d + SamStep(surface.GradientAt(d), 2 * rho / static_cast<double>(steps));
-    const double norm = Norm(d);
+    const double norm = Length(d);
     if (norm > rho) d = d * (rho / norm);
     best = std::max(best, surface.LossAt(d) - loss);
     report();
@@ -203,7 +203,7 @@ Spectrum ExtremeEigenvalues(const std::function<Tensor(const Tensor&)>& product,
     const Tensor so_far = basis.narrow(0, 0, j + 1);
     // Once is not enough for vectors that are orthogonal to rounding.
     for (int pass = 0; pass < 2; ++pass) r = r - so_far.t().mv(so_far.mv(r));
-    const double beta = Norm(r);
+    const double beta = Length(r);
     const auto eigen = at::linalg_eigh(matrix.narrow(0, 0, j + 1).narrow(1, 0, j + 1), "L");
     vectors = std::get<1>(eigen);
     const double bound = kLanczosTolerance * std::get<0>(eigen).abs().max().item<double>();
@@ -223,7 +223,7 @@ Spectrum ExtremeEigenvalues(const std::function<Tensor(const Tensor&)>& product,
     const Tensor hv = product(v);
     ++spectrum.products;
     const double value = v.dot(hv).item<double>();
-    return {value, Norm(hv - value * v)};
+    return {value, Length(hv - value * v)};
   };
   spectrum.largest = measure(last);
   spectrum.smallest = measure(0);

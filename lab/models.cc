@@ -122,7 +122,10 @@ class BlockImpl : public nn::Module {
   nn::LayerNorm norm1_{nullptr}, norm2_{nullptr};
   nn::Linear qkv_{nullptr}, proj_{nullptr}, fc1_{nullptr}, fc2_{nullptr};
 };
-TORCH_MODULE(Block);
+class Block : public ::torch::nn::ModuleHolder<BlockImpl> {
+ public:
+  using ::torch::nn::ModuleHolder<BlockImpl>::ModuleHolder;
+};
 
 // Positions as strong as the patches they are added to: with the usual 0.02, and few images to
 // learn from, the transformer hardly learns to use them.
@@ -214,7 +217,10 @@ class ResidualImpl : public nn::Module {
   nn::Conv2d conv1_{nullptr}, conv2_{nullptr};
   nn::BatchNorm2d bn1_{nullptr}, bn2_{nullptr};
 };
-TORCH_MODULE(Residual);
+class Residual : public ::torch::nn::ModuleHolder<ResidualImpl> {
+ public:
+  using ::torch::nn::ModuleHolder<ResidualImpl>::ModuleHolder;
+};
 
 // The residual network for CIFAR (He et al., arXiv:1512.03385, section 4.2): three stages of n
 // blocks, each stage of half the image's side and twice the channels of that before.

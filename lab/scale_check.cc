@@ -56,7 +56,7 @@ struct Outcome {
   double training_loss = 0;  // mean over the last epoch's steps
 };
 
-Outcome Run(const Recipe& recipe, const fs::path& folder, const std::string& name) {
+Outcome TrainOnce(const Recipe& recipe, const fs::path& folder, const std::string& name) {
   WriteFileAtomically(folder / (name + ".toml"), ToToml(recipe));
   const std::unique_ptr<std::FILE, decltype(&std::fclose)> quiet(std::tmpfile(), &std::fclose);
   if (quiet == nullptr) throw Error("a temporary file cannot be made");
@@ -92,7 +92,7 @@ void CheckScaling(const Scaling& scaling, const ScaleOptions& options, std::FILE
     r.train.epochs = epochs;
     fmt::print(console, "training: {}\n", name);
     std::fflush(console);
-    return Run(r, folder.path(), name);
+    return TrainOnce(r, folder.path(), name);
   };
   fmt::print(console, "\nBoth for {} epochs, schedules {} times shorter, in one process:\n", epochs,
              shorter);

@@ -5,42 +5,43 @@
 namespace kudari::torch {
 namespace {
 
-using at::Tensor;
 using ::torch::autograd::grad;
 using ::torch::autograd::variable_list;
 
-std::vector<Tensor> BuffersOf(const EstimateOptions& options) {
-  return options.keep_buffers == nullptr ? std::vector<Tensor>() : options.keep_buffers->buffers();
+std::vector<at::Tensor> BuffersOf(const EstimateOptions& options) {
+  return options.keep_buffers == nullptr ? std::vector<at::Tensor>()
+                                         : options.keep_buffers->buffers();
 }
 
-variable_list Trained(const std::vector<Tensor>& parameters) {
+variable_list Trained(const std::vector<at::Tensor>& parameters) {
   variable_list trained;
-  for (const Tensor& p : parameters) {
+  for (const at::Tensor& p : parameters) {
     if (p.requires_grad()) trained.push_back(p);
   }
   return trained;
 }
 
 // One entry a parameter out of one a trained parameter, as optimisers take it: not in 16 bits.
-std::vector<Tensor> Spread(const std::vector<Tensor>& parameters, const variable_list& trained) {
-  std::vector<Tensor> all;
+std::vector<at::Tensor> Spread(const std::vector<at::Tensor>& parameters,
+                               const variable_list& trained) {
+  std::vector<at::Tensor> all;
   auto next = trained.begin();
-  for (const Tensor& p : parameters) {
-    Tensor& t = all.emplace_back(p.requires_grad() ? *next++ : Tensor());
+  for (const at::Tensor& p : parameters) {
+    at::Tensor& t = all.emplace_back(p.requires_grad() ? *next++ : at::Tensor());
     if (t.defined() && at::isReducedFloatingType(t.scalar_type())) t = t.to(at::kFloat);
   }
   return all;
 }
 
-void CheckDependent(const Tensor& t, const std::string& what) {
+void CheckDependent(const at::Tensor& t, const std::string& what) {
   if (!t.defined() || !t.requires_grad()) {
     throw Error(what + " not depend on any parameter that needs a gradient");
   }
 }
 
 // A label for each row, drawn from the softmax of its logits.
-Tensor DrawLabels(const Tensor& logits, const std::optional<at::Generator>& generator) {
-  const Tensor odds = logits.detach().softmax(1);
+at::Tensor DrawLabels(const at::Tensor& logits, const std::optional<at::Generator>& generator) {
+  const at::Tensor odds = logits.detach().softmax(1);
   if (!odds.isfinite().all().item<bool>()) {
     throw Error("GaussNewtonBartlett: the softmax of the logits is not finite");
   }
@@ -54,12 +55,12 @@ PlainAttention::PlainAttention() : fused_(at::globalContext().userEnabledFlashSD
 }
 PlainAttention::~PlainAttention() { at::globalContext().setSDPUseFlash(fused_); }
 
-std::vector<Tensor> GaussNewtonBartlett(const std::vector<Tensor>& parameters,
-                                        const std::function<Tensor()>& logits,
-                                        const EstimateOptions& options) {
+std::vector<at::Tensor> GaussNewtonBartlett(const std::vector<at::Tensor>& parameters,
+                                            const std::function<at::Tensor()>& logits,
+                                            const EstimateOptions& options) {
   const Keep keep(options.keep_random, BuffersOf(options));
   const at::AutoGradMode enabled(true);
-  Tensor scores = logits();
+  at::Tensor scores = logits();
   CheckDependent(scores, "GaussNewtonBartlett: the logits do");
   if (scores.dim() < 2 || scores.numel() == 0) {
     throw Error(c10::str("GaussNewtonBartlett: the logits have the shape ", scores.sizes(),
@@ -67,18 +68,18 @@ std::vector<Tensor> GaussNewtonBartlett(const std::vector<Tensor>& parameters,
                          "none, and none of them 0"));
   }
   scores = scores.reshape({-1, scores.size(-1)});
-  const Tensor loss =
+  const at::Tensor loss =
       ::torch::nn::functional::cross_entropy(scores, DrawLabels(scores, options.generator));
   return Spread(parameters, grad({loss}, Trained(parameters), {}, false, false, true));
 }
 
-std::vector<Tensor> Hutchinson(const std::vector<Tensor>& parameters,
-                               const std::function<Tensor()>& loss,
-                               const EstimateOptions& options) {
+std::vector<at::Tensor> Hutchinson(const std::vector<at::Tensor>& parameters,
+                                   const std::function<at::Tensor()>& loss,
+                                   const EstimateOptions& options) {
   const Keep keep(options.keep_random, BuffersOf(options));
   const at::AutoGradMode enabled(true);
   const PlainAttention plain;
-  const Tensor value = loss();
+  const at::Tensor value = loss();
   CheckDependent(value, "Hutchinson: the loss does");
   if (value.numel() != 1) {
     throw Error(c10::str("Hutchinson: the loss has the shape ", value.sizes(),
