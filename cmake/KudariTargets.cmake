@@ -33,11 +33,12 @@ if(KUDARI_TESTS)
   add_custom_target(kudari_tests)
 endif()
 
-# kudari_test(NAME [THREADS] SOURCES ... LIBS ...): a GoogleTest program; its cases become ctest's,
-# with its name as their label, or the program where it is slow to start. THREADS: it uses more than
-# one; ThreadSanitizer has nothing to see in others.
+# kudari_test(NAME [THREADS] [WHOLE] SOURCES ... LIBS ...): a GoogleTest program, whose cases become
+# ctest's, with its name as their label. THREADS: it uses more than one; ThreadSanitizer has nothing to
+# see in others. WHOLE: it is slow to start, and becomes a few tests of ctest with a share of the cases
+# each.
 function(kudari_test name)
-  cmake_parse_arguments(arg "THREADS" "" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(arg "THREADS;WHOLE" "" "SOURCES;LIBS" ${ARGN})
   if(NOT KUDARI_TESTS OR (KUDARI_SANITIZE STREQUAL "thread" AND NOT arg_THREADS))
     return()
   endif()
@@ -56,8 +57,18 @@ function(kudari_test name)
     add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
     # Otherwise memory that there is not ends the program instead of being an error.
     set_tests_properties(${name} PROPERTIES ENVIRONMENT ASAN_OPTIONS=allocator_may_return_null=1)
+    return()
+  endif()
+  target_compile_options(${name} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)
+  if(arg_WHOLE)
+    set(shards 4)
+    math(EXPR last "${shards} - 1")
+    foreach(shard RANGE ${last})
+      add_test(NAME ${name}_${shard} COMMAND ${name} --gtest_brief=1)
+      set_tests_properties(${name}_${shard} PROPERTIES LABELS ${name}
+        ENVIRONMENT "GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard}")
+    endforeach()
   else()
-    target_compile_options(${name} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)
     include(GoogleTest)
     gtest_discover_tests(${name}
       NO_PRETTY_VALUES DISCOVERY_TIMEOUT 120 PROPERTIES LABELS ${name})

@@ -34,7 +34,7 @@ Tensor Batch(int64_t index) {
          0.1 * static_cast<double>(index);
 }
 
-Tensor Loss(nn::Sequential& net, int64_t batch) {
+Tensor NetLoss(nn::Sequential& net, int64_t batch) {
   return (net->forward(Batch(batch)) - 0.5).square().mean();
 }
 
@@ -72,7 +72,7 @@ void SamByHand(nn::Sequential& net, int64_t batch) {
   const auto parameters = net->parameters();
   const Tensor random = generator.get_state();
   net->zero_grad();
-  Loss(net, batch).backward();
+  NetLoss(net, batch).backward();
   const Tensor after = generator.get_state();
   const auto buffers = Copies(net->buffers());
   const auto weights = Copies(parameters);
@@ -86,7 +86,7 @@ void SamByHand(nn::Sequential& net, int64_t batch) {
   {
     const at::AutoGradMode enabled(true);
     net->zero_grad();
-    Loss(net, batch).backward();
+    NetLoss(net, batch).backward();
   }
   generator.set_state(after);
   for (size_t i = 0; i < buffers.size(); ++i) net->buffers()[i].copy_(buffers[i]);
@@ -106,7 +106,7 @@ TEST(SharpnessTest, ClosuresMakeSam) {
     std::vector<Tensor> random;
     for (int64_t step = 0; step < 6; ++step) {
       optimizer.Step([&] {
-        Tensor loss = Loss(ours, step);
+        Tensor loss = NetLoss(ours, step);
         loss.backward();
         return loss;
       });
@@ -135,7 +135,7 @@ TEST(SharpnessTest, PerturbedCallsRepeatThePlainOnes) {
     optimizer.Step([&](Pass pass) -> kudari::Evaluation {
       passes.push_back(pass);
       draws.push_back(::torch::rand({5}));
-      Tensor loss = Loss(net, static_cast<int64_t>(passes.size()) % 2);
+      Tensor loss = NetLoss(net, static_cast<int64_t>(passes.size()) % 2);
       loss.backward();
       return loss.item<double>();
     });
@@ -165,7 +165,7 @@ TEST(SharpnessTest, AClosureThatThrowsChangesNothing) {
     int call = 0;
     EXPECT_THROW(optimizer.Step([&]() -> Tensor {
       if (call++ == bad) throw std::runtime_error("no");
-      Tensor loss = Loss(net, 0);
+      Tensor loss = NetLoss(net, 0);
       loss.backward();
       buffers = Copies(net->buffers());
       random = at::detail::getDefaultCPUGenerator().get_state();
@@ -188,7 +188,7 @@ TEST(SharpnessTest, BuffersOfParametersAloneAreKeptIfAskedFor) {
     Optimizer optimizer(parameters, Spec("sam"));
     if (asked) optimizer.KeepBuffers(*net);
     optimizer.Step([&] {
-      Tensor loss = Loss(net, 0);
+      Tensor loss = NetLoss(net, 0);
       loss.backward();
       return loss;
     });
@@ -202,7 +202,7 @@ TEST(SharpnessTest, LossScalingChangesNoBitAndOverflowSkips) {
   GradScaler scaler({.init_scale = 1024});
   for (int64_t step = 0; step < 8; ++step) {
     a.Step([&] {
-      Tensor loss = Loss(plain, step);
+      Tensor loss = NetLoss(plain, step);
       loss.backward();
       return loss;
     });
@@ -211,7 +211,7 @@ TEST(SharpnessTest, LossScalingChangesNoBitAndOverflowSkips) {
       int call = 0;
       const auto buffers = Copies(scaled->buffers());
       const Report report = scaler.Step(b, [&] {
-        Tensor loss = Loss(scaled, step);
+        Tensor loss = NetLoss(scaled, step);
         scaler.Scale(loss).backward();
         if (attempt == 0 && call++ == 1) {
           scaled->parameters()[0].mutable_grad().fill_(std::numeric_limits<float>::infinity());
@@ -237,7 +237,7 @@ TEST(SharpnessTest, AutocastSeesThePerturbedWeights) {
   std::vector<double> losses;
   const Autocast half(at::kBFloat16);  // outside, where weights are cast once
   optimizer.Step([&] {
-    Tensor loss = Loss(net, 0).to(at::kFloat);
+    Tensor loss = NetLoss(net, 0).to(at::kFloat);
     loss.backward();
     losses.push_back(loss.item<double>());
     return loss;

@@ -129,7 +129,7 @@ TEST(TorchTest, ParametersAreNamedAndShared) {
   auto model = Mlp();
   Optimizer optimizer(*model, Sgd{});
   std::vector<std::string> names;
-  for (const Tensor& t : optimizer.engine().tensors()) names.push_back(t.name);
+  for (const kudari::Tensor& t : optimizer.engine().tensors()) names.push_back(t.name);
   EXPECT_EQ(names, (std::vector<std::string>{"0.weight", "0.bias", "2.weight", "2.bias"}));
   EXPECT_EQ(optimizer.engine().tensors()[0].param, model->parameters()[0].data_ptr());
   EXPECT_EQ(optimizer.engine().tensors()[0].shape, (std::vector<int64_t>{7, 5}));
