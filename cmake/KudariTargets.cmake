@@ -21,8 +21,8 @@ function(kudari_layer name)
   target_link_libraries(kudari_${name} PRIVATE $<BUILD_INTERFACE:kudari_build> ${arg_LIBS})
 endfunction()
 
-# kudari_unity(TARGET BATCH): compiles as many sources at a time as one unit, because LibTorch's headers
-# take longer to read than any of them.
+# kudari_unity(TARGET BATCH): compiles as many sources at a time as one unit, because the headers of
+# LibTorch and CLI11 take longer to read than any of them.
 function(kudari_unity target batch)
   set_target_properties(${target} PROPERTIES
     UNITY_BUILD ${KUDARI_UNITY} UNITY_BUILD_BATCH_SIZE ${batch})

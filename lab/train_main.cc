@@ -1,0 +1,9 @@
+// kudari-train: all commands, with those that need LibTorch.
+#include "lab/verbs/verbs.h"
+
+int main(int argc, char** argv) {
+  using namespace kudari::lab;  // NOLINT(google-build-using-namespace)
+  static constexpr Training kTraining = {&Train,     &PlanTraining, &LrFind, &MeasureSharpness,
+                                         &SliceLoss, &CheckScaling};
+  return RunProgram(argc, argv, &kTraining);
+}

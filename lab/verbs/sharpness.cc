@@ -1,0 +1,40 @@
+#include <memory>
+
+#include "lab/verbs/verbs.h"
+
+namespace kudari::lab {
+
+void AddSharpness(CLI::App& app, Context& context) {
+  const auto o = std::make_shared<SharpnessOptions>();
+  CLI::App* const verb =
+      app.add_subcommand("sharpness", "Measure how sharp the minimum is that a run ended in");
+  verb->add_option("run", o->run, "Folder of results of kudari train")->required();
+  verb->add_option("--samples", o->samples,
+                   "Number of training samples, from the first on; 0: all [1024]");
+  verb->add_option("--rho", o->rho, "Radius of the ball [0.05]");
+  verb->add_option("--adaptive-rho", o->adaptive_rho,
+                   "Radius of the ball in units of the weights [0.5]");
+  verb->add_option("--steps", o->steps, "Steps of the ascent in the ball [10]");
+  verb->add_option("--draws", o->draws, "Number of random directions and of signs [20]");
+  verb->add_option("--seed", o->seed, "Seed of the random directions and signs [1]");
+  CLI::Option* const json =
+      verb->add_option("--json", o->json, "Write the measures to this file, too");
+  CLI::Option* const slice = verb->add_option(
+      "--slice", o->slice, "Draw the loss along 1 or 2 random directions; measure nothing");
+  slice->excludes(json);
+  verb->add_option("--with", o->with, "Draw a second run into the same picture")->needs(slice);
+  verb->add_option("--out", o->out, "Folder for the picture and its numbers [that of the run]")
+      ->needs(slice);
+  verb->add_option("--points", o->points,
+                   "Number of points along each direction, odd [51; in 2-D 21]")
+      ->needs(slice);
+  verb->add_option("--range", o->range,
+                   "Length of each direction in units of the filters' norms [1]")
+      ->needs(slice);
+  verb->callback([&context, o, slice] {
+    const Training& training = context.NeedTraining("sharpness");
+    (slice->count() > 0 ? training.slice : training.sharpness)(*o, stdout);
+  });
+}
+
+}  // namespace kudari::lab

@@ -1,0 +1,64 @@
+// The commands of the program: lab/verbs has one file for each.
+#ifndef KUDARI_LAB_VERBS_VERBS_H_
+#define KUDARI_LAB_VERBS_VERBS_H_
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+#include <string>
+
+#include "lab/lr_find.h"
+#include "lab/scale.h"
+#include "lab/sharpness.h"
+#include "lab/train.h"
+
+namespace kudari::lab {
+
+/// What needs LibTorch, which takes longer to load than most commands to run. `kudari` itself is
+/// linked without it.
+struct Training {
+  decltype(&Train) train;
+  decltype(&PlanTraining) plan;
+  decltype(&LrFind) lr_find;
+  decltype(&MeasureSharpness) sharpness;
+  decltype(&SliceLoss) slice;
+  decltype(&CheckScaling) check_scaling;
+};
+
+/// What a command is given beside its options.
+struct Context {
+  const Training* training = nullptr;  ///< null in the program without LibTorch
+  /// Executes the program with LibTorch in place of this one, with the same arguments. Throws Error
+  /// if there is none.
+  std::function<void(const std::string& command)> hand_over;
+  int exit_code = 0;
+
+  /// Returns what needs LibTorch; in the program without it, the process becomes the other program.
+  const Training& NeedTraining(const std::string& command) const {
+    if (training == nullptr) hand_over(command);
+    return *training;
+  }
+};
+
+// Each adds a command to the program.
+void AddAdvise(CLI::App& app, Context& context);
+void AddBench(CLI::App& app, Context& context);
+void AddDescribe(CLI::App& app, Context& context);
+void AddDoctor(CLI::App& app, Context& context);
+void AddList(CLI::App& app, Context& context);
+void AddLrFind(CLI::App& app, Context& context);
+void AddPlan(CLI::App& app, Context& context);
+void AddReplay(CLI::App& app, Context& context);
+void AddScale(CLI::App& app, Context& context);
+void AddSchedule(CLI::App& app, Context& context);
+void AddSharpness(CLI::App& app, Context& context);
+void AddTrain(CLI::App& app, Context& context);
+
+/// A program that ran these commands; `training` as in Context. Prints errors; returns the exit
+/// code for main: 0, 1 for an error or a run that diverged, 2 for arguments that cannot be
+/// understood.
+int RunProgram(int argc, char** argv, const Training* training);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_VERBS_VERBS_H_
