@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs the labelled suite of `kudari doctor` (experiments/doctor_suite.py), stores its curves in
-tests/doctor, where lab/doctor_suite_test.cc reads them, and writes docs/doctor.md.
+tests/doctor, where lab/verbs/doctor_suite_test.cc reads them, and writes docs/doctor.md.
 
 usage: python3 experiments/doctor.py [--kudari PROGRAM] [--data FOLDER] [--jobs N] [--runs FOLDER]
                                      [--page]      only the page, from the stored curves

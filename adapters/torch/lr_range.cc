@@ -96,8 +96,8 @@ LrRange Run(Optimizer& optimizer, const Closure& closure, const FindOptions& opt
 /// Whether it is the spec's own `lr` that a tensor has.
 bool HasOwnRate(const OptimizerSpec& spec, const TensorPlan& plan) {
   const auto own = spec.options.find("lr");
-  if (own == spec.options.end() || plan.group == -2) return false;
-  if (plan.group == -1) return true;
+  if (own == spec.options.end() || plan.group == kFallbackGroup) return false;
+  if (plan.group == kNoGroup) return true;
   // With another rule a group starts from that rule's defaults.
   const Group& group = spec.groups[static_cast<size_t>(plan.group)];
   return group.rule == spec.rule && group.options.at("lr") == own->second;

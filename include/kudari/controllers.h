@@ -26,7 +26,7 @@ struct Improvement {
 struct ReduceOnPlateauOptions {
   double factor = 0.1;  ///< in [0, 1)
   Improvement improvement = {.threshold = 1e-4, .relative = true};
-  int64_t patience = 10;  ///< bad metrics in a row that are borne; at least 0
+  int64_t patience = 10;  ///< bad metrics in a row before the rate is reduced; at least 0
   int64_t cooldown = 0;   ///< metrics after a reduction that are not counted as bad; at least 0
   double lowest = 0;      ///< the value never falls below; torch's min_lr
   double eps = 1e-8;      ///< a reduction by no more is not made; at least 0

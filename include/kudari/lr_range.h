@@ -46,7 +46,7 @@ struct LrRangeOptions {
   double smooth = 0.98;  ///< in [0, 1)
   LrSmoothing smoothing = LrSmoothing::kBiasCorrected;
   LrStopAt stop_at = LrStopAt::kBest;
-  /// The test ends when the smoothed loss exceeds so many times that; above 1. Of a loss x below
+  /// The test ends when the smoothed loss exceeds that multiple of it; above 1. Of a loss x below
   /// zero, or that has fallen below zero, it is x plus (stop_factor - 1) times its distance from
   /// zero, or the first one's if that is further.
   double stop_factor = 4;

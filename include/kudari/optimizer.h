@@ -24,37 +24,41 @@ struct TensorState {
   std::string name = {};
   int64_t step = 0;  ///< updates that the tensor has had
   struct Buffer {
-    /// As the rule names it, torch's names; "master" for the master of a parameter, which has the
-    /// whole weights in `values`.
+    /// The rule's name of the buffer, which is torch's; "master" for the master of a parameter,
+    /// whose `values` are the full weights.
     std::string slot = {};
     std::vector<float> values = {};
-    /// If memory does not hold float32: what it holds, without which values would be rounded again.
+    /// The format in memory, if it is not float32; without it values would be rounded again.
     /// "bfloat16", "linear8", "root8", "softsign8", "dynamic8" or "dynamic_unsigned8"; of a master
     /// "float32", "split8", "split16" or "kahan".
     std::string format = {};
     std::vector<std::byte> codes = {};
-    std::vector<float> scales = {};  ///< of blocks, for formats of 8 bits
+    std::vector<float> scales = {};  ///< one for each block, for formats of 8 bits
   };
   std::vector<Buffer> buffers = {};  ///< empty until the first update
   /// The doubles that the rule keeps for the tensor, by name; empty until the first update.
   std::vector<std::pair<std::string, double>> memory = {};
 };
 
-/// The whole state of an optimiser: with the spec and the parameters, all that resuming needs.
+/// The whole state of an optimiser. Together with the spec and the parameters it is enough to
+/// resume.
 struct OptimizerState {
   int64_t step = 0;  ///< steps taken
   std::vector<TensorState> tensors = {};
-  /// Of each averager, in the order in which they were added.
+  /// The state of each averager, in the order in which they were added.
   std::vector<std::map<std::string, std::vector<float>>> averagers = {};
-  /// Of the source.
+  /// The state of the source.
   std::map<std::string, std::vector<float>> source = {};
 };
+
+/// Groups of a TensorPlan that are none of the spec's groups: the spec itself, and its fallback.
+inline constexpr int kNoGroup = -1, kFallbackGroup = -2;
 
 /// How one tensor is treated.
 struct TensorPlan {
   std::string name;
   TensorClass tensor_class;
-  int group;  ///< index in OptimizerSpec::groups, -1: the spec itself, -2: its fallback
+  int group;  ///< index in OptimizerSpec::groups, or kNoGroup or kFallbackGroup
   std::string rule;
   std::vector<std::pair<std::string, double>> options;  ///< at the current step
 };
@@ -71,10 +75,10 @@ struct TensorBytes {
 /// Bytes that an optimiser and its tensors take, activations excluded.
 struct MemoryPlan {
   std::vector<TensorBytes> tensors = {};
-  int64_t accumulated = 0;  ///< sums of gradients, in float32
-  int64_t averages = 0;     ///< of the spec's averagers
-  int64_t source = 0;       ///< weights that it puts back, and gradients that it keeps
-  int64_t scratch = 0;      ///< of rules that step whole tensors
+  int64_t accumulated = 0;  ///< sums of gradients in float32
+  int64_t averages = 0;     ///< copies that the spec's averagers keep
+  int64_t source = 0;       ///< weights that the source puts back, and gradients that it keeps
+  int64_t scratch = 0;      ///< scratch memory of rules that step whole tensors
   /// Bytes that one step reads and writes.
   int64_t bytes_read = 0, bytes_written = 0;
 
@@ -106,11 +110,11 @@ class [[nodiscard]] EvaluationView {
   std::vector<Saved> saved_;
 };
 
-/// Applies rules to tensors, in one pass over memory. The new parameters and state are the same
-/// bits on every instruction set and for any number of threads, except which NaN a NaN is. Not
-/// thread-safe: one thread calls.
-/// A call that throws changes nothing, also if memory ran out; what changes something throws Error
-/// if it is called from within a step: by its oracle, a stage or a pool of threads.
+/// Applies rules to tensors in one pass over memory. The new parameters and state have the same
+/// bits on every instruction set and for any number of threads, except for the payload of NaNs. It
+/// is not thread-safe: calls must come from one thread at a time. A call that throws changes
+/// nothing, even if memory runs out. A call that would change the optimiser throws Error if it is
+/// made during a step, by an oracle, a stage or a pool of threads.
 ///
 ///     std::vector<float> w(n), dw(n);
 ///     kudari::Optimizer optimizer({{.name = "w", .shape = {n}, .param = w.data(),
@@ -159,7 +163,7 @@ class Optimizer {
   /// FinishStep everything that needs a whole step throws Error: Step, UpdateHessian, Evaluation,
   /// State, LoadState, Refresh, SetSchedule, AddScale and AddAverager.
   Report StepTensor(size_t index, std::optional<double> norm = std::nullopt);
-  /// Throws Error if StepTensor would, for a step that has not begun and no norm.
+  /// Throws Error if StepTensor would throw without a norm at the start of a step.
   void CheckStepTensor() const;
   /// The sum of the squares of a tensor's gradient; 0 if it has none.
   double GradientSquares(size_t index) const;
@@ -186,7 +190,7 @@ class Optimizer {
   ///     }
   EvaluationView Evaluation();
 
-  /// What it was made from, every option spelled out.
+  /// The specification that it was made from, with every option spelled out.
   const OptimizerSpec& spec() const;
 
   /// The tensors in the order given. `param` and `grad` may be pointed elsewhere between steps and
@@ -200,19 +204,20 @@ class Optimizer {
   /// How each tensor is treated, with the option values of the next step.
   std::vector<TensorPlan> Plan() const;
 
-  /// The value of an option at the next step for the tensor at `index`; throws Error if its rule
-  /// has no such option.
+  /// The value that an option has at the next step for the tensor at `index`. Throws Error if its
+  /// rule has no such option.
   double Value(size_t index, std::string_view option) const;
 
-  /// The schedule of that option.
+  /// The schedule of an option of the tensor at `index`. Throws Error as Value.
   const Schedule& ScheduleOf(size_t index, std::string_view option) const;
 
-  /// Replaces it from the next step on, for this tensor alone; spec() stays what the optimiser was
-  /// made from. Throws Error, with nothing changed, if the rule has no such option, if the value of
-  /// the next step is out of range, or if the option decides about the size of the state.
+  /// Replaces that schedule from the next step on, for this tensor alone; spec() stays what the
+  /// optimiser was made from. Throws Error, with nothing changed, if the rule has no such option,
+  /// if the value of the next step is out of range, or if the option decides about the size of the
+  /// state.
   void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
 
-  /// What everything takes once each tensor has had a gradient.
+  /// The memory that everything takes once each tensor has had a gradient.
   MemoryPlan Memory() const;
 
   /// A copy of the state.
@@ -229,7 +234,7 @@ class Optimizer {
   /// some of it may have started over; call it again.
   void Refresh();
 
-  /// Replaces the source, which otherwise is what the spec says.
+  /// Replaces the source of the spec.
   void SetSource(std::unique_ptr<Source> source);
   /// Adds a scale after those of the spec.
   void AddScale(std::unique_ptr<Scale> scale);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kudari/description.h"
+#include "kudari/range.h"
 #include "kudari/rule.h"
 #include "kudari/scalar.h"
 #include "kudari/step.h"
@@ -159,12 +160,6 @@ class Registry {
  private:
   std::vector<RuleEntry> rules_;
 };
-
-/// "[0, 1)" and the like.
-std::string RangeText(double low, double high);
-
-/// Throws Error "where = value is outside [low, high]" if it is, or if value is a NaN.
-void CheckRange(std::string_view where, double value, double low, double high);
 
 /// A rule in words.
 Description Describe(const RuleEntry& rule);

@@ -76,9 +76,6 @@ struct FloatTensor {
 void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTensor> tensors,
                       const std::map<std::string, std::string>& metadata = {});
 
-/// Writes text in the same way: complete or not at all.
-void WriteFileAtomically(const std::filesystem::path& path, std::string_view contents);
-
 }  // namespace kudari
 
 #endif  // KUDARI_SAFETENSORS_H_

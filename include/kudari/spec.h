@@ -16,8 +16,8 @@ namespace kudari {
 /// Hyper-parameters by name; a number is a constant schedule.
 using Options = std::map<std::string, Schedule>;
 
-/// Tensors that are treated differently from the rest. A `match` other than "*" must match a
-/// tensor; a list of classes may be of classes that a model does not have.
+/// Tensors that are treated differently from the rest. A `match` other than "*" must match at least
+/// one tensor; `classes` may name classes that a model does not have.
 struct Group {
   std::string match = "*";                ///< glob on tensor names
   std::vector<TensorClass> classes = {};  ///< empty: any class
@@ -38,10 +38,10 @@ struct Fallback {
   friend bool operator==(const Fallback&, const Fallback&) = default;
 };
 
-/// What weight_decay is multiplied with.
+/// What weight_decay is multiplied by.
 enum class Decay {
-  kRule,        ///< what the rule's formula says; where it is decoupled, the learning rate
-  kIndependent  ///< the learning rate over the number in front of its schedule
+  kRule,        ///< by what the rule's formula says: the learning rate where the decay is decoupled
+  kIndependent  ///< by the learning rate divided by the number in front of its schedule
 };
 
 /// Adaptive gradient clipping (Brock et al., arXiv:2102.06171, Section 4): the gradient of each
@@ -50,7 +50,7 @@ enum class Decay {
 struct AdaptiveClip {
   Schedule clip = 0.01;
   double eps = 1e-3;
-  /// Globs of tensors that are left alone, such as the last layer.
+  /// Globs on the names of tensors that are not clipped, such as the last layer.
   std::vector<std::string> exclude = {};
 
   friend bool operator==(const AdaptiveClip&, const AdaptiveClip&) = default;
@@ -88,9 +88,9 @@ struct SwaSpec {
   friend bool operator==(const SwaSpec&, const SwaSpec&) = default;
 };
 
-/// What keeps the digits that 16-bit parameters lack.
+/// How the digits that 16-bit parameters lack are kept.
 enum class Master {
-  kNone,     ///< nothing: updates below half a unit of the parameter are lost or rounded at random
+  kNone,  ///< not at all: updates below half a unit of the parameter are lost or rounded at random
   kFloat32,  ///< all digits of float32: kSplit16 for bfloat16, for float16 a copy of 4 bytes
   kSplit8,   ///< what bfloat16 lacks of 24 bits, 1 byte: half a unit is 2^-16 of the weight
   kSplit16,  ///< what bfloat16 lacks of float32, 2 bytes: float32 to the bit
@@ -123,21 +123,23 @@ std::string_view Name(Master master);
 ///     OptimizerSpec spec = AdamW{.lr = 1e-3};  // 7 bytes a parameter, gradient included
 ///     spec.precision = {.master = Master::kSplit8, .state = StateFormat::kLinear8};
 struct Precision {
-  /// For 16-bit parameters; those of 32 bits need none. Split ones and Kahan's are for bfloat16.
-  /// It begins as the parameter is at its first step.
+  /// The master of 16-bit parameters; those of 32 bits need none. kSplit8, kSplit16 and kKahan are
+  /// for bfloat16.
+  /// It is initialised from the parameter at its first step.
   Master master = Master::kNone;
-  /// Of 16-bit parameters without master, and of state in bfloat16.
+  /// The rounding of 16-bit parameters without a master, and of state in bfloat16.
   Rounding rounding = Rounding::kNearest;
-  /// Random rounding depends on it, the step, the tensor's name and the element alone.
+  /// The seed of stochastic rounding, which depends on the seed, the step, the tensor's name and
+  /// the element alone.
   int64_t seed = 0;
-  /// Of all state of the parameter's size. Tensors of less than kSmallestCoded elements keep
-  /// float32 instead of 8 bits.
+  /// The format of all state buffers that have the size of the parameter. Tensors of less than
+  /// kSmallestCoded elements keep float32 instead of 8 bits.
   StateFormat state = StateFormat::kFloat32;
-  /// Of single state buffers, by name.
+  /// Formats of single state buffers, by the name of the buffer.
   std::map<std::string, StateFormat> slots = {};
   /// Classes whose state stays float32, such as embeddings.
   std::vector<TensorClass> exclude = {};
-  /// Count what gets lost, see Numerics: the steps are slower.
+  /// Counts what rounding loses, see Numerics. Steps become slower.
   bool check = false;
 
   static constexpr int64_t kSmallestCoded = 4096;
@@ -154,7 +156,7 @@ enum class LayerScale {
   kDouble        ///< rho norm(w) / norm(g_l)^2 times g_l: without bound as the gradient vanishes
 };
 
-/// What a layer is.
+/// What LayerSAM takes for a layer.
 enum class LayerUnit {
   kTensor,  ///< each tensor by itself
   kModule   ///< tensors whose names are the same up to the last dot
@@ -162,7 +164,7 @@ enum class LayerUnit {
 
 /// Options of the sharpness-aware sources; see Sharpness. Each source uses some of them.
 struct SharpnessSpec {
-  /// Tensors with a radius of their own.
+  /// A radius for some tensors.
   struct Radius {
     std::string match = "*";                ///< glob on tensor names
     std::vector<TensorClass> classes = {};  ///< empty: any class
@@ -174,11 +176,11 @@ struct SharpnessSpec {
   /// Radius of the perturbation, [0, inf). Unset: 0.05; for asam 0.5, for layersam and
   /// look_layersam 0.01.
   std::optional<Schedule> rho = std::nullopt;
-  /// The last that matches a tensor replaces its rho. The norm that the gradient is divided by
-  /// stays that of all tensors, so these have no ball of their own.
+  /// The last one that matches a tensor replaces its rho. The norm that the gradient is divided by
+  /// remains the norm over all tensors.
   std::vector<Radius> groups = {};
-  /// Steps from one perturbed gradient to the next (sam_k, looksam, look_layersam), at least 1; the
-  /// first step has one.
+  /// Number of steps from one perturbed gradient to the next (sam_k, looksam, look_layersam), at
+  /// least 1. The first step has a perturbed gradient.
   int64_t k = 5;
   /// Length of the part that looksam reuses, relative to the gradient; weight of the surrogate gap
   /// in gsam. [0, inf). Unset: 0.7; for gsam 0.4.
@@ -191,9 +193,9 @@ struct SharpnessSpec {
   /// A control for experiments: looksam and look_layersam reuse a random direction, orthogonal to
   /// the gradient of the step that makes it, in place of g_v.
   bool random_direction = false;
-  /// asam: added to the magnitudes of weights, [0, inf).
+  /// A number that asam adds to the magnitudes of weights, [0, inf).
   double eta = 0.01;
-  /// asam: whether biases are perturbed in proportion to their magnitude, too.
+  /// Whether asam perturbs biases, too, in proportion to their magnitudes.
   bool adapt_biases = false;
   /// Classes that are not perturbed, and whose gradient does not count for the norm that the others
   /// are divided by.
@@ -214,7 +216,7 @@ struct OptimizerSpec {
   /// Rule for all tensors. May be empty if each tensor is matched by a group that has one.
   std::string rule;
   Options options;
-  /// The last group that matches a tensor decides about it.
+  /// Groups of tensors. The last group that matches a tensor applies to it.
   std::vector<Group> groups;
   /// Penalties l1 |p| + l2 p^2 / 2, [0, inf), for any rule: l1 sign(p) + l2 p, of the weights that
   /// the step begins with, is added to the gradient that the rule sees, after unscaling, clipping
@@ -224,7 +226,7 @@ struct OptimizerSpec {
   /// With kIndependent the decoupled weight decay follows the schedule of the learning rate but not
   /// its height (Loshchilov & Hutter, arXiv:1711.05101, Algorithm 2): p loses
   /// lr(t) / base * weight_decay of itself in a step, where base is the product of the numbers
-  /// among the factors of lr, 1e-3 in 1e-3 * warmup(100) * cosine(2000). It stays what it is when
+  /// among the factors of lr, 1e-3 in 1e-3 * warmup(100) * cosine(2000). It does not change when
   /// SetSchedule changes lr. Rules that add the decay to the gradient cannot have it, nor can those
   /// whose decay has other factors than lr (adafactor, normuon).
   Decay decay = Decay::kRule;
@@ -233,14 +235,14 @@ struct OptimizerSpec {
   /// Classes that rules with a trust ratio neither adapt nor decay; unset: bias and norm for rules
   /// that say so (lars), none for others (lamb).
   std::optional<std::vector<TensorClass>> no_adapt;
-  /// The rule of tensors that a matrix rule does not suit: those of the classes embedding, head,
-  /// norm and bias. It comes before the groups, so that these can change it.
+  /// The rule for tensors that a matrix rule does not suit: those of the classes embedding, head,
+  /// norm and bias. Groups come after it and can override it.
   std::optional<Fallback> fallback;
-  /// Names (globs) whose class is not what Classify would say; the last match wins.
+  /// Classes that override those of Classify, by globs on names; the last match wins.
   std::vector<std::pair<std::string, TensorClass>> classes;
   /// Clip by global norm; unset: off.
   std::optional<Schedule> clip_norm;
-  /// Added to the norm that clip_norm is divided by; torch's is 1e-6.
+  /// A number added to the norm that clip_norm is divided by; torch adds 1e-6.
   double clip_norm_eps = 1e-6;
   /// Clamp every element of the scaled gradient to [-clip_value, clip_value]; unset: off.
   std::optional<Schedule> clip_value;
@@ -251,18 +253,18 @@ struct OptimizerSpec {
   bool centralize = false;
   /// What to do about infinities and NaNs in the gradient.
   NonFinite nonfinite = NonFinite::kPropagate;
-  /// Report the gradient's norm even if nothing needs it: one more read of the gradient.
+  /// Reports the gradient's norm even if nothing needs it, for one more read of the gradient.
   bool measure_norm = false;
   /// Where the gradient is taken: "plain", "nesterov_lookahead", or one of the sharpness-aware
   /// sources, "sam", "sam_k", "looksam", "layersam", "look_layersam", "asam" and "gsam".
   std::string source = "plain";
   /// Options of a sharpness-aware source; unset: its defaults.
   std::optional<SharpnessSpec> sharpness;
-  /// Oracle calls per step, at least 1.
+  /// Number of oracle calls in a step, at least 1.
   int64_t accumulate = 1;
   /// Storage of parameters and state.
   Precision precision;
-  /// What follows the weights, in this order; unset: nothing.
+  /// Averagers of the weights, applied in this order; unset: none.
   std::optional<LookaheadSpec> lookahead;
   std::optional<EmaSpec> ema;
   std::optional<SwaSpec> swa;

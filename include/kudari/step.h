@@ -14,17 +14,17 @@
 
 namespace kudari {
 
-// A step is GradientSource -> Scales -> the rules' fused pass -> Averagers. Each stage has one job,
-// so that wrong orders cannot be written.
+// A step goes through a source, scales, the fused pass of the rules and averagers. Each stage has
+// one job, so that a step cannot be put together in the wrong order.
 
 inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 
 /// Which pass of a source the oracle is asked for.
 enum class Pass {
   kPlain,     ///< at the weights, or at NesterovLookahead's shifted ones
-  kPerturbed  ///< at weights that a sharpness-aware source has moved. The calls of a step repeat
-              ///< its plain ones: the same batches in the same order, with the same random numbers;
-              ///< batch-norm statistics should stay as they are
+  kPerturbed  ///< at weights that a sharpness-aware source has moved. These calls repeat the plain
+              ///< calls of the step with the same batches in the same order and the same random
+              ///< numbers; they should leave batch-norm statistics alone
 };
 
 /// What an oracle call gave: the mean loss over `samples` samples, in [0, inf). A batch of zero
@@ -43,8 +43,8 @@ struct Evaluation {
 };
 
 /// The user's forward and backward: writes every gradient, as a mean over its samples, and
-/// returns the loss. It must not change parameters, and of the optimiser it may use what tells
-/// without changing anything (Value, Plan, steps ...) and tensors().
+/// returns the loss. It must not change parameters. It may call those
+/// members of the optimiser that change nothing (Value, Plan, steps ...) and tensors().
 using Oracle = std::function<Evaluation(Pass)>;
 
 /// How the engine spreads work over threads. The result of a step never depends on it, nor on the
@@ -79,7 +79,7 @@ class Engine {
   virtual const Parallel& parallel() const = 0;
   /// Steps taken.
   virtual int64_t steps() const = 0;
-  /// What the loss of the gradients is multiplied with in the step being taken.
+  /// The factor that the loss of the gradients is multiplied by in the step being taken.
   virtual double loss_scale() const = 0;
   /// The name of a tensor's rule.
   virtual std::string_view Rule(size_t index) const = 0;
@@ -92,13 +92,13 @@ class Engine {
                         std::span<float> out) const = 0;
   virtual void StoreSlot(size_t index, std::string_view slot, size_t begin,
                          std::span<const float> values) = 0;
-  /// The same of the weights as the rule sees them: the master's, if there is one.
+  /// The same for the weights as the rule sees them: those of the master, if there is one.
   virtual void LoadWeights(size_t index, size_t begin, std::span<float> out) const = 0;
   virtual void StoreWeights(size_t index, size_t begin, std::span<const float> values) = 0;
   /// The value of an option at the next step; throws Error if the tensor's rule has none of that
   /// name.
   virtual double Value(size_t index, std::string_view option) const = 0;
-  /// Makes the state of a tensor what it is before its first update.
+  /// Resets the state of a tensor to what it is before its first update.
   virtual void ResetState(size_t index) = 0;
 };
 
@@ -108,7 +108,7 @@ class Source {
  public:
   virtual ~Source() = default;
   virtual Gradient Compute(Engine& engine, const Oracle& oracle) = 0;
-  /// What resuming needs, by name; nothing unless a source keeps something from step to step.
+  /// The state that resuming needs, by name; empty unless the source keeps something between steps.
   virtual std::map<std::string, std::vector<float>> State(const Engine& engine) const;
   /// Replaces the state; throws Error, with nothing changed, for a wrong name or size.
   virtual void LoadState(const Engine& engine,
@@ -118,7 +118,7 @@ class Source {
   virtual void Refresh() {}
 };
 
-/// Turns the norm of the whole gradient into one factor that the fused pass multiplies with; never
+/// Turns the norm of the whole gradient into one factor, which the fused pass applies. It never
 /// writes the gradient.
 class Scale {
  public:
@@ -142,8 +142,8 @@ class Averager {
   virtual void After(Engine& engine) = 0;
   /// The weights that tensor `index` is to be evaluated with, or null: none yet.
   virtual const float* Evaluated(size_t index) const = 0;
-  /// What resuming needs, by name: everything that After changes but the parameters and the rules'
-  /// state.
+  /// The state that resuming needs, by name: everything that After changes, except the parameters
+  /// and the state of the rules.
   virtual std::map<std::string, std::vector<float>> State(const Engine& engine) const = 0;
   /// Replaces the state, after Start; throws Error, with nothing changed, for a wrong name or size.
   virtual void LoadState(const Engine& engine,
@@ -161,8 +161,8 @@ enum class NonFinite {
 struct Numerics {
   std::string_view tensor = {};  ///< its name; valid as long as the optimiser
   int64_t elements = 0;
-  /// Parameters that were to change and, rounded, did not. Many of them say that the learning rate
-  /// is too small for the format, or that it needs a master.
+  /// Parameters that should have changed and did not, because of rounding. If there are many, the
+  /// learning rate is too small for the format, or the format needs a master.
   int64_t lost = 0;
   int64_t blocks = 0;  ///< of 8-bit state, of all slots
   /// Blocks in which one element is so large that most of the others that are not zero have the
@@ -170,11 +170,13 @@ struct Numerics {
   int64_t saturated = 0;
 };
 
-/// What a rule with norms (lamb, lars and their kin) multiplied a tensor's step with.
+/// The trust ratio of a tensor: what a rule with norms (lamb, lars and their kin) multiplied its
+/// step by.
 struct Trust {
   std::string_view tensor = {};  ///< its name; valid as long as the optimiser
-  double ratio = 1;              ///< of larc and lambc at most 1
-  /// The ratio is not one of norms: it is the rule's bound, or 1 because a norm is zero.
+  double ratio = 1;              ///< at most 1 for larc and lambc
+  /// Whether the ratio is the rule's bound, or 1 because a norm is zero, rather than a ratio of
+  /// norms.
   bool pinned = false;
 };
 
@@ -183,19 +185,20 @@ struct Report {
   double loss = kNotMeasured;
   /// Global 2-norm of the gradient before clipping, if something needed it or asked for it.
   double grad_norm = kNotMeasured;
-  /// What the gradient was multiplied with: clipping by norm times the source's own factor, over
-  /// the loss scale.
+  /// The factor that the gradient was multiplied by: that of clipping by norm times the source's
+  /// own, divided by the loss scale.
   double factor = 1;
-  /// What the loss of the gradient was multiplied with; see Optimizer::StepScaled.
+  /// The factor that the loss of the gradient was multiplied by; see Optimizer::StepScaled.
   double loss_scale = 1;
   bool skipped = false;
   /// Name of the first tensor whose gradient is not finite, if the gradient was examined; valid as
   /// long as the optimiser.
   std::string_view first_nonfinite = {};
-  /// Of each tensor that was stepped, if Precision::check asks for it; valid until the next step.
+  /// The numerics of each tensor that was stepped, if Precision::check asks for them; valid until
+  /// the next step.
   std::span<const Numerics> numerics = {};
-  /// Of each tensor that was stepped with a trust ratio, that is by a rule that has one and not
-  /// excluded by OptimizerSpec::no_adapt; valid until the next step.
+  /// The trust ratio of each tensor whose rule has one and that OptimizerSpec::no_adapt does not
+  /// exclude; valid until the next step.
   std::span<const Trust> trust = {};
   /// Memory that the step had to read and write, in bytes.
   int64_t bytes_read = 0, bytes_written = 0;

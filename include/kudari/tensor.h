@@ -54,15 +54,12 @@ struct Tensor {
 /// - bias: the name has the word bias (bias_ih_l0, relative_position_bias_table);
 /// - norm, of at most one dimension above 1: a name with norm, ln, bn, gn or grn, and weight_g;
 /// - head, the weight of a layer: a name that ends in head, classifier or logits, anything inside
-/// of
-///   such a layer at the top of the model, and a layer at the top that is called fc, output,
+///   of such a layer at the top of the model, and a layer at the top that is called fc, output,
 ///   proj_out, embed_out, decoder, score or head_dist;
 /// - embedding, a layer's weight of two dimensions or a parameter by itself: a name with embed,
-/// emb,
-///   wte or wpe, or that ends in token; the layer "shared" at the top of the model;
+///   emb, wte or wpe, or that ends in token; the layer "shared" at the top of the model;
 /// - norm: any other tensor of at most one dimension, and a parameter by itself of which at most
-/// one
-///   is above 1 (a layer_scale of 96 x 1 x 1);
+///   one dimension is above 1 (a layer_scale of 96 x 1 x 1);
 /// - matrix if there are two dimensions, convolution if there are more.
 ///
 /// Where that is wrong, Tensor::tensor_class or OptimizerSpec::classes says what is right.

@@ -1,28 +1,209 @@
-#include "lab/doctor.h"
+#include "lab/verbs/doctor.h"
 
-#include <memory>
+#include <fmt/format.h>
 
-#include "lab/verbs/verbs.h"
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/quoted.h"
+#include "kudari/error.h"
+#include "kudari/files.h"
+#include "lab/console/json_text.h"
+#include "lab/console/progress.h"
+#include "lab/draw/chart.h"
+#include "lab/logs/run_log.h"
+#include "lab/verbs/schedule.h"
 
 namespace kudari::lab {
+namespace {
 
-void AddDoctor(CLI::App& app, Context& /*context*/) {
-  const auto o = std::make_shared<DoctorOptions>();
-  CLI::App* const verb = app.add_subcommand("doctor", "Say what is wrong with a training run");
-  verb->add_option("run", o->run,
-                   "Folder of kudari train, or a log: JSON lines, CSV or TensorBoard's events")
-      ->required();
-  verb->add_option("--map", o->maps, "Say which column is which field: field=column")
-      ->allow_extra_args(false);
-  verb->add_option("--steps-per-epoch", o->steps_per_epoch,
-                   "Steps of an epoch, for a log that has no epochs")
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--planned-steps", o->planned_steps,
-                   "Steps of the whole run, for a log of a run that has not ended")
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--json", o->json, "Write the findings to this file");
-  verb->add_option("--svg", o->svg, "Draw the curves to this file, .svg or .png");
-  verb->callback([o] { Doctor(*o, stdout); });
+constexpr int kColumns = 64, kRows = 5;
+
+// What a finding is best seen in.
+struct Curve {
+  std::string name;
+  std::vector<int64_t> steps = {};
+  std::vector<double> values = {};
+};
+
+Curve StepCurve(const RunLog& log, std::string name, double StepLog::*member) {
+  Curve curve{.name = std::move(name)};
+  for (const StepLog& s : log.steps) {
+    curve.steps.push_back(s.step);
+    curve.values.push_back(s.*member);
+  }
+  return curve;
+}
+
+Curve LossCurve(const RunLog& log) { return StepCurve(log, "loss", &StepLog::loss); }
+
+Curve ValidationCurve(const RunLog& log) {
+  Curve curve{.name = "validation loss"};
+  for (const EvaluationLog& e : log.evaluations) {
+    curve.steps.push_back(e.step);
+    curve.values.push_back(e.loss);
+  }
+  return curve;
+}
+
+Curve CurveOf(const RunLog& log, Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kOverfitting:
+      return ValidationCurve(log);
+    case Verdict::kScheduleEndedEarly:
+      return StepCurve(log, "learning rate", &StepLog::lr);
+    case Verdict::kLossScaleThrash:
+      return StepCurve(log, "loss scale", &StepLog::loss_scale);
+    case Verdict::kAccumulationSum:
+      return StepCurve(log, "gradient norm", &StepLog::grad_norm);
+    default:
+      return LossCurve(log);
+  }
+}
+
+// A loss that blows up would hide all that came before.
+void Cap(std::vector<double>& values) {
+  constexpr double kMost = 1.2;
+  const auto first =
+      std::find_if(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
+  if (first == values.end()) return;
+  const double most = kMost * std::abs(*first);
+  for (double& x : values) {
+    if (x > most) x = most;
+  }
+}
+
+// The curve in block characters, and below it a line under the steps of the finding.
+std::string PlotText(const RunLog& log, const Finding& finding) {
+  Curve curve = CurveOf(log, finding.verdict);
+  Cap(curve.values);
+  if (curve.values.size() < 2) return "";
+  std::string chart = BlockChart(curve.values, kColumns, kRows);
+  chart.erase(chart.find_last_of('\n', chart.size() - 2) + 1);  // its axis counts from 0
+  const size_t margin = chart.find('|');
+  if (margin == std::string::npos) return "";
+  const auto column = [&](int64_t step) {
+    const auto at = std::lower_bound(curve.steps.begin(), curve.steps.end(), step);
+    const size_t index =
+        std::min(static_cast<size_t>(at - curve.steps.begin()), curve.steps.size() - 1);
+    return index * (kColumns - 1) / (curve.steps.size() - 1);
+  };
+  const size_t begin = column(finding.first_step), end = column(finding.last_step);
+  chart += std::string(margin + 1 + begin, ' ') + std::string(end - begin + 1, '^') + "\n";
+  return fmt::format("{}{:>{}}{:<{}}{:>{}}\n", chart, "", margin + 1, curve.steps.front(),
+                     kColumns / 2, fmt::format("step {}", curve.steps.back()), kColumns / 2);
+}
+
+std::string Indented(const std::string& text, const std::string& indent) {
+  std::string result;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\n', begin);
+    result += indent + text.substr(begin, end - begin) + "\n";
+    begin = end == std::string::npos ? text.size() : end + 1;
+  }
+  return result;
+}
+
+std::string FindingText(const RunLog& log, const Finding& f, size_t number) {
+  const VerdictInfo& info = InfoOf(f);
+  std::string text = fmt::format("{}. {}: {}\n", number, info.name, info.meaning);
+  text += fmt::format("   confidence {:.2f}, steps {} to {}\n", f.confidence, f.first_step,
+                      f.last_step);
+  const auto paragraph = [&](std::string_view title, std::string_view body) {
+    text += Wrapped(fmt::format("{}: {}.", title, body), 3);
+  };
+  paragraph("seen", f.evidence);
+  const std::string plot = PlotText(log, f);
+  if (!plot.empty()) {
+    text += fmt::format("\n   {}\n{}\n", CurveOf(log, f.verdict).name, Indented(plot, "   "));
+  }
+  paragraph("do", info.action);
+  paragraph("from", info.source);
+  return text;
+}
+
+nlohmann::ordered_json ToJson(const Finding& f) {
+  const VerdictInfo& info = InfoOf(f);
+  return {{"verdict", info.name},     {"confidence", f.confidence}, {"first_step", f.first_step},
+          {"last_step", f.last_step}, {"evidence", f.evidence},     {"tensors", f.tensors},
+          {"meaning", info.meaning},  {"action", info.action},      {"source", info.source}};
+}
+
+Series SeriesOf(const Curve& curve, std::string label) {
+  Series series{.label = std::move(label)};
+  for (size_t i = 0; i < curve.steps.size(); ++i) {
+    series.x.push_back(static_cast<double>(curve.steps[i]));
+    series.y.push_back(curve.values[i]);
+  }
+  return series;
+}
+
+void Draw(const RunLog& log, std::span<const Finding> findings, const std::string& title,
+          const std::filesystem::path& file) {
+  LineChart chart{.title = title, .x_label = "step", .y_label = "loss", .points = false};
+  Curve loss = LossCurve(log), validation = ValidationCurve(log);
+  Cap(loss.values);
+  Cap(validation.values);
+  chart.series.push_back(SeriesOf(loss, "training"));
+  if (!validation.steps.empty()) chart.series.push_back(SeriesOf(validation, "validation"));
+  // Each finding as a bar above the curves.
+  double top = 0;
+  for (const Series& s : chart.series) {
+    for (const double y : s.y) {
+      if (std::isfinite(y)) top = std::max(top, y);
+    }
+  }
+  for (size_t i = 0; i < findings.size(); ++i) {
+    const double y = top * (1.06 + 0.06 * static_cast<double>(i));
+    chart.series.push_back({.label = std::string(InfoOf(findings[i]).name),
+                            .x = {static_cast<double>(findings[i].first_step),
+                                  static_cast<double>(findings[i].last_step)},
+                            .y = {y, y}});
+  }
+  DrawChart(chart, file);
+}
+
+RunLogOptions LogOptions(const DoctorOptions& options) {
+  RunLogOptions log{.steps_per_epoch = options.steps_per_epoch};
+  for (const std::string& map : options.maps) {
+    const size_t equals = map.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == map.size()) {
+      throw Error(fmt::format("--map {}: must be field=column, such as loss=train/total", map));
+    }
+    log.columns[map.substr(0, equals)] = map.substr(equals + 1);
+  }
+  return log;
+}
+
+std::string Counted(size_t n, std::string_view what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+}
+
+}  // namespace
+
+void Doctor(const DoctorOptions& options, std::FILE* console) {
+  if (!options.svg.empty()) CheckChartFile(options.svg);
+  RunLog log = ReadRunLog(options.run, LogOptions(options));
+  if (options.planned_steps > 0) log.planned_steps = options.planned_steps;
+  const std::vector<Finding> findings = Diagnose(log);
+  std::string text =
+      fmt::format("{}: {}, {}, {}\n", options.run.string(), Counted(log.steps.size(), "step"),
+                  Counted(log.evaluations.size(), "evaluation"),
+                  Counted(log.layers.size(), "measurement") + " of layers");
+  if (findings.empty()) text += "nothing wrong that can be seen in this log\n";
+  for (size_t i = 0; i < findings.size(); ++i) {
+    text += "\n" + FindingText(log, findings[i], i + 1);
+  }
+  if (!options.json.empty()) {
+    nlohmann::ordered_json json = {{"run", options.run.string()},
+                                   {"steps", log.steps.size()},
+                                   {"findings", nlohmann::ordered_json::array()}};
+    for (const Finding& f : findings) json["findings"].push_back(ToJson(f));
+    WriteFileAtomically(options.json, JsonText(json, 2) + "\n");
+  }
+  if (!options.svg.empty()) Draw(log, findings, options.run.string(), options.svg);
+  fmt::print(console, "{}", internal::Printable(text));
 }
 
 }  // namespace kudari::lab

@@ -11,8 +11,8 @@
 #include <system_error>
 #include <vector>
 
-#include "core/nearest.h"
 #include "core/quoted.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "lab/verbs/verbs.h"
 

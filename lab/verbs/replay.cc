@@ -1,23 +1,120 @@
-#include "lab/replay.h"
+#include "lab/verbs/replay.h"
 
-#include <memory>
+#include <fmt/format.h>
 
-#include "lab/verbs/verbs.h"
+#include <charconv>
+#include <map>
+
+#include "kudari/error.h"
+#include "kudari/optimizer.h"
+#include "kudari/recipe.h"
+#include "kudari/safetensors.h"
+#include "lab/files/text_file.h"
 
 namespace kudari::lab {
+namespace {
 
-void AddReplay(CLI::App& app, Context& /*context*/) {
-  const auto o = std::make_shared<ReplayOptions>();
-  CLI::App* const verb = app.add_subcommand("replay", "Apply an optimiser to recorded gradients");
-  verb->add_option("--recipe", o->recipe, "TOML file with [optimizer]")->required();
-  verb->add_option("--params", o->params, "Parameters to start from, safetensors")->required();
-  verb->add_option("--grads", o->grads, "Gradients named <step>/<parameter>, safetensors")
-      ->required();
-  verb->add_option("--out", o->out, "Write the final parameters to this file, safetensors")
-      ->required();
-  verb->add_option("--state-out", o->state_out,
-                   "Write the state, <parameter>/<slot>, to this file, safetensors");
-  verb->callback([o] { Replay(*o, stdout); });
+struct Parameter {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::vector<float> values;
+};
+
+std::vector<Parameter> ReadParameters(const std::filesystem::path& path) {
+  const SafeTensorsFile file(path);
+  std::vector<Parameter> parameters;
+  for (const SafeTensor& t : file.tensors()) {
+    const auto values = file.Floats(t.name);
+    parameters.push_back({t.name, t.shape, {values.begin(), values.end()}});
+  }
+  if (parameters.empty()) throw Error(path.string() + ": holds no parameters");
+  return parameters;
+}
+
+/// Gradients by step, each a list of (index of the parameter, values).
+using Gradients = std::map<int64_t, std::vector<std::pair<size_t, std::span<const float>>>>;
+
+Gradients SortGradients(const SafeTensorsFile& file, const std::filesystem::path& path,
+                        const std::vector<Parameter>& parameters) {
+  std::map<std::string, size_t, std::less<>> index;
+  for (size_t i = 0; i < parameters.size(); ++i) index.emplace(parameters[i].name, i);
+  Gradients gradients;
+  for (const SafeTensor& t : file.tensors()) {
+    const auto fail = [&](const std::string& what) {
+      throw Error(fmt::format("{}: tensor \"{}\": {}", path.string(), t.name, what));
+    };
+    int64_t step = 0;
+    const char* const end = t.name.data() + t.name.size();
+    const auto [slash, error] = std::from_chars(t.name.data(), end, step);
+    if (error != std::errc() || slash == end || *slash != '/' || step < 1) {
+      fail("its name must be <step>/<parameter> with a step of at least 1");
+    }
+    const auto at = index.find(std::string_view(slash + 1, end));
+    if (at == index.end()) fail("no parameter has that name");
+    const Parameter& p = parameters[at->second];
+    if (t.shape != p.shape) {
+      fail(fmt::format("its shape [{}] is not that of the parameter, [{}]",
+                       fmt::join(t.shape, ", "), fmt::join(p.shape, ", ")));
+    }
+    gradients[step].emplace_back(at->second, file.Floats(t.name));
+  }
+  if (gradients.empty()) throw Error(path.string() + ": holds no gradients");
+  return gradients;
+}
+
+}  // namespace
+
+void Replay(const ReplayOptions& options, std::FILE* console) {
+  const OptimizerSpec spec =
+      ParseRecipe(ReadTextFile(options.recipe), options.recipe.string(), Registry::Builtin());
+  std::vector<Parameter> parameters = ReadParameters(options.params);
+  const SafeTensorsFile file(options.grads);
+  const Gradients gradients = SortGradients(file, options.grads, parameters);
+
+  std::vector<Tensor> tensors;
+  for (Parameter& p : parameters) {
+    tensors.push_back({.name = p.name, .shape = p.shape, .param = p.values.data()});
+  }
+  Optimizer optimizer(std::move(tensors), spec);
+  const int64_t last = gradients.rbegin()->first;
+  int64_t skipped = 0;
+  for (int64_t step = 1; step <= last; ++step) {
+    for (Tensor& t : optimizer.tensors()) t.grad = nullptr;
+    if (const auto at = gradients.find(step); at != gradients.end()) {
+      for (const auto& [i, values] : at->second) optimizer.tensors()[i].grad = values.data();
+    }
+    if (!gradients.contains(step)) {
+      // No step of the optimiser's, but one of the loop: the count that schedules follow goes on.
+      OptimizerState state = optimizer.State();
+      ++state.step;
+      optimizer.LoadState(state);
+    } else if (optimizer.Step().skipped) {
+      ++skipped;
+    }
+  }
+
+  std::vector<FloatTensor> out;
+  for (const Parameter& p : parameters) out.push_back({p.name, p.shape, p.values});
+  WriteSafeTensors(options.out, out);
+  if (!options.state_out.empty()) {
+    const OptimizerState state = optimizer.State();
+    std::vector<FloatTensor> buffers;
+    for (size_t i = 0; i < state.tensors.size(); ++i) {
+      for (const TensorState::Buffer& b : state.tensors[i].buffers) {
+        if (b.values.empty()) continue;
+        // Factored state is smaller than the parameter: a vector.
+        const bool full = b.values.size() == parameters[i].values.size();
+        buffers.push_back({state.tensors[i].name + "/" + b.slot,
+                           full ? parameters[i].shape
+                                : std::vector<int64_t>{static_cast<int64_t>(b.values.size())},
+                           b.values});
+      }
+    }
+    WriteSafeTensors(options.state_out, buffers);
+  }
+  fmt::print(console, "replayed {} steps of {} over {} parameters, {} skipped: {}\n", last,
+             spec.rule.empty() ? "groups" : spec.rule, parameters.size(), skipped,
+             options.out.string());
 }
 
 }  // namespace kudari::lab

@@ -7,10 +7,10 @@
 #include <functional>
 #include <string>
 
-#include "lab/lr_find.h"
-#include "lab/scale.h"
-#include "lab/sharpness.h"
-#include "lab/train.h"
+#include "lab/measure/lr_find.h"
+#include "lab/measure/scale_check.h"
+#include "lab/measure/sharpness.h"
+#include "lab/train/trainer.h"
 
 namespace kudari::lab {
 

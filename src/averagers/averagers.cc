@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/nearest.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/stages.h"
 

@@ -14,7 +14,8 @@
 
 namespace kudari::internal {
 
-/// The workers that so many elements are worth, as many as `parallel` wants at most.
+/// The number of workers that is worth its cost for that number of elements, at most what
+/// `parallel` allows.
 inline int WorthThreads(int64_t elements, const Parallel& parallel) {
   // Below this many elements a second thread costs more than it saves.
   constexpr int64_t kSmallestShare = 16384;

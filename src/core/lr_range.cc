@@ -7,7 +7,7 @@
 #include <numeric>
 #include <string>
 
-#include "core/nearest.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/registry.h"
 

@@ -1,7 +1,7 @@
 #include "kudari/registry.h"
 
-#include "core/nearest.h"
 #include "core/quoted.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 
 namespace kudari {
@@ -46,20 +46,6 @@ const RuleEntry& Registry::Find(std::string_view name) const {
     names.push_back(r.name);
   }
   throw Error("unknown rule " + internal::Quoted(name) + internal::Suggest(name, names));
-}
-
-std::string RangeText(double low, double high) {
-  std::string text = low == -kInfinity ? "(" : "[";
-  text += internal::NumberText(low) + ", ";
-  if (high == kInfinity) return text + "inf)";
-  if (high == kBelow1) return text + "1)";
-  return text + internal::NumberText(high) + "]";
-}
-
-void CheckRange(std::string_view where, double value, double low, double high) {
-  if (low <= value && value <= high && (value < kInfinity || high < kInfinity)) return;
-  throw Error(std::string(where) + " = " + internal::NumberText(value) + " is outside " +
-              RangeText(low, high));
 }
 
 Description Describe(const RuleEntry& rule) {

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <initializer_list>
 
-#include "core/nearest.h"
 #include "core/schedule_curves.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/registry.h"
 

@@ -7,7 +7,7 @@
 #include <limits>
 #include <numbers>
 
-#include "core/nearest.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/registry.h"
 
@@ -415,7 +415,7 @@ const std::vector<Curve>& Curves() {
        .value = &Polynomial,
        .parameters = {Length(), Number("power", 0, kInfinity, 1, "1 is linear"), Last()}},
       {.name = "step",
-       .summary = "A drop by the factor gamma every so many steps",
+       .summary = "A drop by the factor gamma after each interval of equal length",
        .formula = "gamma^floor(s / steps)",
        .torch = "StepLR(step_size = steps, gamma)",
        .example = "step(30, 0.5)",
@@ -430,7 +430,7 @@ const std::vector<Curve>& Curves() {
        .parameters = {{P::kMilestones, "milestones", 0, kMostSteps, {}, "first steps of levels"},
                       Gamma()}},
       {.name = "exponential",
-       .summary = "A factor of gamma over every so many steps, smoothly",
+       .summary = "A smooth decay by the factor gamma over each interval of equal length",
        .formula = "gamma^(s / steps)",
        .torch = "ExponentialLR(gamma)",
        .example = "exponential(0.97)",
@@ -452,7 +452,7 @@ const std::vector<Curve>& Curves() {
        .parameters = {Number("rate", 0, kInfinity, {}, "of decay"),
                       {P::kSteps, "steps", 1, kMostSteps, 1, "that the rate is for"}}},
       {.name = "inverse_time_staircase",
-       .summary = "Inverse time decay that keeps its value for so many steps",
+       .summary = "Inverse time decay that drops once in each interval of equal length",
        .formula = "1 / (1 + rate floor(s / steps))",
        .example = "inverse_time_staircase(0.5, 20)",
        .value = &InverseTimeStaircase,

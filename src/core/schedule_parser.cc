@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <charconv>
 
-#include "core/nearest.h"
 #include "core/quoted.h"
 #include "core/schedule_curves.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 
 namespace kudari {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 
-#include "core/nearest.h"
 #include "core/quoted.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 
 namespace kudari {

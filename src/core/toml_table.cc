@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/nearest.h"
 #include "core/quoted.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/registry.h"
 

@@ -4,7 +4,7 @@
 #include <array>
 #include <cmath>
 
-#include "core/nearest.h"
+#include "core/suggest.h"
 #include "doctor/view.h"
 #include "kudari/error.h"
 

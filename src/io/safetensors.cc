@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cmath>
@@ -18,22 +17,26 @@
 #include <system_error>
 #include <utility>
 
-#include "core/nearest.h"
 #include "core/quoted.h"
+#include "core/suggest.h"
+#include "io/file.h"
 #include "kudari/error.h"
 
 namespace kudari {
 
+using internal::AtomicFile;
+using internal::Descriptor;
 using internal::Quoted;
+using internal::ReadFully;
+using internal::ThrowSystem;
 
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
-constexpr uint64_t kLengthBytes = 8;              // the header's length, before the header
-constexpr uint64_t kMaxHeader = 100'000'000;      // as in the reference implementation
-constexpr size_t kAlignment = 64;                 // of the data in the files we write
-constexpr size_t kMaxTransfer = size_t{1} << 30;  // Linux moves at most 2 GiB in one call
+constexpr uint64_t kLengthBytes = 8;          // the header's length, before the header
+constexpr uint64_t kMaxHeader = 100'000'000;  // as in the reference implementation
+constexpr size_t kAlignment = 64;             // of the data in the files we write
 constexpr std::string_view kMetadata = "__metadata__";
 
 struct TypeInfo {
@@ -83,120 +86,6 @@ std::unique_ptr<std::byte[]> Allocated(uint64_t size, const std::string& file) {
   }
   return bytes;
 }
-
-// ---- Files ----
-
-[[noreturn]] void ThrowSystem(const std::string& what, int error) {
-  throw Error(what + ": " + std::generic_category().message(error));
-}
-
-// A file descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-  void Reset(int fd) {
-    if (fd_ >= 0) close(fd_);
-    fd_ = fd;
-  }
-
- private:
-  int fd_;
-};
-
-void ReadFully(int fd, const std::string& file, void* to, size_t size) {
-  auto* at = static_cast<char*>(to);
-  while (size > 0) {
-    const ssize_t n = read(fd, at, std::min(size, kMaxTransfer));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) ThrowSystem(file + ": cannot be read", errno);
-    if (n == 0) throw Error(file + ": became shorter while it was read");
-    at += n;
-    size -= static_cast<size_t>(n);
-  }
-}
-
-// A file that replaces `path` when it is committed, and never existed if it is not.
-class AtomicFile {
- public:
-  explicit AtomicFile(const std::filesystem::path& path) : shown_(path.string()) {
-    std::error_code error;
-    target_ = path;
-    if (std::filesystem::is_symlink(path, error)) {
-      target_ = std::filesystem::weakly_canonical(path, error);
-      if (error) ThrowSystem(shown_ + ": cannot be written", error.value());
-    }
-    // Renaming onto a device, pipe or folder would replace it, or fail only after all the work.
-    struct stat old = {};
-    const bool replaces = stat(target_.c_str(), &old) == 0;
-    if (replaces && !S_ISREG(old.st_mode)) {
-      throw Error(shown_ + ": cannot be written: it exists and is not a regular file");
-    }
-    const std::filesystem::path folder =
-        target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
-    folder_.Reset(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder_.valid()) {
-      ThrowSystem(shown_ + ": folder " + folder.string() + " cannot be opened", errno);
-    }
-    static std::atomic<uint64_t> counter = 0;
-    do {
-      temporary_ = folder / (".kudari-" + std::to_string(getpid()) + "-" +
-                             std::to_string(counter.fetch_add(1)) + ".tmp");
-      file_.Reset(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    } while (!file_.valid() && errno == EEXIST);
-    if (!file_.valid()) ThrowSystem(shown_ + ": cannot be written", errno);
-    exists_ = true;
-    if (replaces && fchmod(file_.get(), old.st_mode & 07777) != 0) {
-      const int reason = errno;
-      Remove();
-      ThrowSystem(shown_ + ": cannot be given its permissions", reason);
-    }
-  }
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
-  ~AtomicFile() { Remove(); }
-
-  void Write(const void* from, size_t size) {
-    const auto* at = static_cast<const char*>(from);
-    while (size > 0) {
-      const ssize_t n = write(file_.get(), at, std::min(size, kMaxTransfer));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) ThrowSystem(shown_ + ": cannot be written", errno);
-      at += n;
-      size -= static_cast<size_t>(n);
-    }
-  }
-
-  void Commit() {
-    if (fsync(file_.get()) != 0) ThrowSystem(shown_ + ": cannot be synced", errno);
-    if (rename(temporary_.c_str(), target_.c_str()) != 0) {
-      ThrowSystem(shown_ + ": cannot be renamed to", errno);
-    }
-    exists_ = false;
-    // Some file systems cannot sync a folder and say EINVAL; the rename is as safe there as it
-    // gets.
-    if (fsync(folder_.get()) != 0 && errno != EINVAL) {
-      ThrowSystem(shown_ + ": was written, but its folder cannot be synced", errno);
-    }
-  }
-
- private:
-  void Remove() {
-    if (exists_) unlink(temporary_.c_str());
-    exists_ = false;
-  }
-
-  std::string shown_;
-  std::filesystem::path target_, temporary_;
-  Descriptor folder_, file_;
-  bool exists_ = false;  // whether the temporary file is there
-};
 
 // ---- The header ----
 
@@ -565,12 +454,6 @@ void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTe
   out.Write(&header_size, sizeof(header_size));
   out.Write(header.data(), header.size());
   for (const FloatTensor& t : tensors) out.Write(t.values.data(), t.values.size_bytes());
-  out.Commit();
-}
-
-void WriteFileAtomically(const std::filesystem::path& path, std::string_view contents) {
-  AtomicFile out(path);
-  out.Write(contents.data(), contents.size());
   out.Commit();
 }
 

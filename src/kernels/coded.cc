@@ -257,7 +257,7 @@ class Lane {
     }
   }
 
-  // Fetches the cache lines that begin in the kPart elements at i, so many bytes on; arrays of one
+  // Fetches the cache lines that begin in the kPart elements at i, `ahead` bytes on; arrays of one
   // byte are passed more slowly.
   HWY_INLINE void Fetch(size_t i, size_t ahead) const {
     FetchArray<kDataBytes>(data_, i, kCodes ? ahead / 2 : ahead);

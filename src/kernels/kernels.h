@@ -29,7 +29,7 @@ struct RuleKernels {
 /// matrix/adafactor.cc. Sums over a row are in double over sixteen virtual lanes.
 template <class T>
 struct RowPasses {
-  /// Of `columns`: at most so many rows at a time.
+  /// Of `columns`: the most rows of one call.
   static constexpr size_t kMostRows = 4;
   /// The sum of x^2.
   double (*squares)(const GradientForm<T>& form, const T* g, size_t n);

@@ -202,7 +202,7 @@ class Step {
     return static_cast<T>(Mean(share_, now, static_cast<double>(old)));
   }
 
-  /// The step size, from the sums of squares of so many panels.
+  /// The step size, from the sums of squares of that number of panels.
   void SetLengths(int64_t panels) {
     double params = 0, updates = 0;
     for (int64_t k = 0; k < panels; ++k) {
@@ -239,7 +239,7 @@ class Step {
     sums_[2 * k] = weights;
   }
 
-  /// How many rows from this one on, so many at most as a pass takes, have the same columns.
+  /// The number of rows from this one on that have the same columns, at most what a pass takes.
   int64_t SameColumns(int64_t row, int64_t end) const {
     constexpr auto kMost = static_cast<int64_t>(internal::RowPasses<T>::kMostRows);
     if (v_.b > 1 || v_.c > 1) return 1;

@@ -39,7 +39,8 @@ int Restart(size_t rows, size_t cols) {
 }
 
 constexpr size_t kAlign = 64;
-/// So many panels make one task: enough to use the other operand often, few enough to share out.
+/// The number of panels of one task: enough to use the other operand often, few enough to share
+/// out.
 constexpr size_t kGroup = 4;
 
 /// A matrix in panels (kernels/products.h).

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <utility>
 
-#include "core/nearest.h"
 #include "core/schedule_text.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 

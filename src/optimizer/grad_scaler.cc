@@ -5,7 +5,7 @@
 #include <limits>
 #include <string>
 
-#include "core/nearest.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/registry.h"
 

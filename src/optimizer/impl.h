@@ -44,7 +44,8 @@ class Arena {
   explicit Arena(size_t total)
       : memory_(static_cast<std::byte*>(::operator new(total, std::align_val_t(kLine)))) {}
 
-  /// Where an array of so many bytes begins behind the first `end` bytes, of which it then is one.
+  /// Where an array of that number of bytes begins behind the first `end` bytes; `end` then
+  /// includes it.
   static size_t Place(size_t bytes, size_t& end) {
     if (bytes == 0) return end;
     const size_t alignment = bytes < kLine ? alignof(void*) : kLine;
@@ -69,8 +70,6 @@ class Arena {
   std::unique_ptr<std::byte, Free> memory_;
   size_t taken_ = 0;
 };
-
-inline constexpr int kNoGroup = -1, kFallbackGroup = -2;  // as in TensorPlan
 
 using TensorMemory = std::array<double, RuleEntry::kMostMemory>;
 

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "averagers/averagers.h"
-#include "core/nearest.h"
 #include "core/schedule_text.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/stages.h"
@@ -74,8 +74,6 @@ double BaseLr(const internal::Cohort& cohort) {
 }  // namespace
 
 using internal::Cohort;
-using internal::kFallbackGroup;
-using internal::kNoGroup;
 using internal::Slotted;
 
 /// What AddTensor knows of the tensors before.

@@ -1,6 +1,6 @@
 #include "kudari/presets.h"
 
-#include "core/nearest.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 

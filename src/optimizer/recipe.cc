@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "averagers/averagers.h"
-#include "core/nearest.h"
 #include "core/quoted.h"
+#include "core/suggest.h"
 #include "core/toml_table.h"
 #include "kudari/error.h"
 #include "kudari/presets.h"

@@ -6,8 +6,8 @@
 #include <span>
 #include <utility>
 
-#include "core/nearest.h"
 #include "core/quoted.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"

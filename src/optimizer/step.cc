@@ -36,7 +36,7 @@ void FlushArray(const KernelSet& kernels, const Coded& array, int64_t begin, int
 }
 
 /// Whether the tensor's state is flushed in this update. Moments of an element without gradients
-/// end as denormal numbers, which make each pass over them twice as long; looking every so many
+/// end as denormal numbers, which make each pass over them twice as long; looking every few
 /// updates, while the state is in the cache, costs next to nothing.
 bool FlushNow(const Slotted& s) {
   constexpr int64_t kEvery = 64;

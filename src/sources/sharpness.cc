@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "core/elements.h"
-#include "core/nearest.h"
+#include "core/suggest.h"
 #include "core/sums.h"
 #include "kernels/kernels.h"
 #include "kudari/error.h"

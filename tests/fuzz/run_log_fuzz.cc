@@ -6,7 +6,7 @@
 #include <string>
 
 #include "kudari/error.h"
-#include "lab/run_log.h"
+#include "lab/logs/run_log.h"
 #include "tests/support/tfrecord.h"
 
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "lab/run_log_events.h"
+#include "lab/logs/run_log_events.h"
 
 namespace kudari::testing {
 

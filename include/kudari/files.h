@@ -1,0 +1,16 @@
+#ifndef KUDARI_FILES_H_
+#define KUDARI_FILES_H_
+
+#include <filesystem>
+#include <string_view>
+
+namespace kudari {
+
+/// Writes a file completely or not at all: it appears under its name only when it is complete, and
+/// a failure leaves the former one. A link is followed, and an existing file keeps its permissions.
+/// Throws Error for what the system reports.
+void WriteFileAtomically(const std::filesystem::path& path, std::string_view contents);
+
+}  // namespace kudari
+
+#endif  // KUDARI_FILES_H_

@@ -1,0 +1,167 @@
+#include "lab/console/progress.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <sstream>
+#include <string_view>
+
+#include "core/quoted.h"
+
+namespace kudari::lab {
+namespace {
+
+constexpr size_t kBarWidth = 24, kBriefBarWidth = 8;
+constexpr int kUsualWidth = 80;
+
+bool IsTerminal(std::FILE* out) {
+  const char* term = std::getenv("TERM");
+  return isatty(fileno(out)) != 0 && term != nullptr && std::string_view(term) != "dumb";
+}
+
+bool WantsColor() {
+  const char* no_color = std::getenv("NO_COLOR");
+  return no_color == nullptr || *no_color == '\0';
+}
+
+int TerminalWidth(std::FILE* out) {
+  winsize size{};
+  if (ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return kUsualWidth;
+}
+
+// The status as fields, the most important first; `brief` saves columns.
+std::vector<std::string> Fields(const Status& s, bool brief) {
+  std::vector<std::string> fields;
+  if (brief) {
+    fields.push_back(fmt::format("{}/{}", s.epoch, s.epochs));
+  } else {
+    fields.push_back(fmt::format("epoch {}/{}", s.epoch, s.epochs));
+    fields.push_back(fmt::format("step {}/{}", s.step, s.steps));
+  }
+  fields.push_back(fmt::format("loss {:.4f}", s.loss));
+  if (std::isfinite(s.val_accuracy)) {
+    fields.push_back(fmt::format("val {:.{}f}%", 100 * s.val_accuracy, brief ? 1 : 2));
+  } else if (std::isfinite(s.val_loss)) {
+    fields.push_back(fmt::format("val loss {:.4f}", s.val_loss));
+  }
+  fields.push_back(DurationText(s.seconds_left) + (brief ? "" : " left"));
+  fields.push_back(fmt::format("lr {:.{}e}", s.lr, brief ? 1 : 2));
+  fields.push_back(fmt::format("grad {:.{}g}", s.grad_norm, brief ? 2 : 3));
+  fields.push_back(fmt::format("{:.0f}{}/s", s.samples_per_second, brief ? "" : " samples"));
+  return fields;
+}
+
+std::string Bar(const Status& s, size_t width) {
+  const double done =
+      s.steps > 0 ? static_cast<double>(s.step) / static_cast<double>(s.steps) : 0.0;
+  std::string bar(static_cast<size_t>(std::clamp(done, 0.0, 1.0) * static_cast<double>(width)),
+                  '=');
+  if (bar.size() < width) bar += '>';
+  bar.resize(width, ' ');
+  return fmt::format("[{}] {:3.0f}%", bar, 100 * done);
+}
+
+}  // namespace
+
+std::string Wrapped(std::string_view text, size_t indent) {
+  constexpr size_t kWidth = 100;
+  std::string lines(indent, ' ');
+  size_t column = indent;
+  std::istringstream words(internal::Printable(text));
+  for (std::string word; words >> word;) {
+    if (column > indent && column + 1 + word.size() > kWidth) {
+      lines += "\n" + std::string(indent, ' ');
+      column = indent;
+    }
+    if (column > indent) lines += ' ', ++column;
+    lines += word;
+    column += word.size();
+  }
+  return lines + "\n";
+}
+
+std::string TextTable(std::vector<std::vector<std::string>> rows) {
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = internal::Printable(cell);
+  }
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      text += i + 1 < row.size() ? fmt::format("{:<{}}  ", row[i], widths[i]) : row[i];
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+std::string Percent(double share) { return fmt::format("{:.2f}%", 100 * share); }
+
+std::string DurationText(double seconds) {
+  const int64_t s = std::llround(std::max(seconds, 0.0));
+  if (s < 3600) return fmt::format("{}:{:02}", s / 60, s % 60);
+  return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+}
+
+std::string StatusLine(const Status& status, int width) {
+  const auto room = static_cast<size_t>(std::max(width, 0));
+  std::string full =
+      fmt::format("{}  {}", Bar(status, kBarWidth), fmt::join(Fields(status, false), "  "));
+  if (full.size() <= room) return full;
+  std::string line = Bar(status, kBriefBarWidth);
+  if (line.size() > room) line.clear();
+  for (const std::string& field : Fields(status, true)) {
+    const std::string next = line.empty() ? field : line + " " + field;
+    if (next.size() > room) break;
+    line = next;
+  }
+  return line;
+}
+
+std::string PlainLine(const Status& status) {
+  return fmt::format("{}", fmt::join(Fields(status, false), "  "));
+}
+
+Progress::Progress(std::FILE* out)
+    : out_(out), terminal_(IsTerminal(out)), color_(WantsColor()), shown_(Clock::now()) {}
+
+void Progress::Step(const Status& status) {
+  using std::chrono::milliseconds;
+  if (Clock::now() - shown_ >= milliseconds(terminal_ ? 100 : 10000)) Show(status);
+}
+
+void Progress::Evaluation(const Status& status) { Show(status); }
+
+void Progress::Text(const std::string& text) {
+  Write((line_open_ ? "\r\x1b[K" : "") + internal::Printable(text));
+  line_open_ = false;
+}
+
+void Progress::Show(const Status& status) {
+  shown_ = Clock::now();
+  if (!terminal_) {
+    Write(PlainLine(status) + "\n");
+    return;
+  }
+  // One column is left free: a full line would make some terminals wrap.
+  const std::string line = StatusLine(status, TerminalWidth(out_) - 1);
+  Write(color_ ? "\r\x1b[36m" + line + "\x1b[0m\x1b[K" : "\r" + line + "\x1b[K");
+  line_open_ = true;
+}
+
+void Progress::Write(const std::string& text) {
+  std::fputs(text.c_str(), out_);
+  std::fflush(out_);
+}
+
+}  // namespace kudari::lab

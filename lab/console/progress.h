@@ -1,0 +1,69 @@
+#ifndef KUDARI_LAB_CONSOLE_PROGRESS_H_
+#define KUDARI_LAB_CONSOLE_PROGRESS_H_
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kudari::lab {
+
+/// How far a run is.
+struct Status {
+  int64_t step = 0, steps = 0;    ///< taken and in all
+  int64_t epoch = 0, epochs = 0;  ///< the present one, from 1, and in all
+  double loss = 0;
+  double val_accuracy = 0, val_loss = 0;  ///< of the last evaluation; NaN: none yet, or none at all
+  double lr = 0, grad_norm = 0;
+  double samples_per_second = 0, seconds_left = 0;
+};
+
+/// Rows of text in aligned columns, two spaces apart; the last column is not padded.
+std::string TextTable(std::vector<std::vector<std::string>> rows);
+
+/// Words in lines of at most 100 columns, each with the indentation in front.
+std::string Wrapped(std::string_view text, size_t indent);
+
+/// "0:07", "12:30" or "1:05:00".
+std::string DurationText(double seconds);
+
+/// "12.34%".
+std::string Percent(double share);
+
+/// The status as one line of at most `width` columns, with a bar of ASCII: in brief if it does not
+/// fit, and what does not fit even then is left out, the least important first.
+std::string StatusLine(const Status& status, int width);
+/// The same without a bar and of any width.
+std::string PlainLine(const Status& status);
+
+/// Shows a run's status: on a terminal one line that keeps changing; otherwise, and on a terminal
+/// that cannot move its cursor, plain lines without escape codes.
+class Progress {
+ public:
+  explicit Progress(std::FILE* out);
+
+  /// After every step: redraws at most ten times a second, or prints a line if ten seconds passed
+  /// without one.
+  void Step(const Status& status);
+  /// After every evaluation: always redraws or prints a line.
+  void Evaluation(const Status& status);
+  /// Prints text of its own lines, which stay; it should end with a newline.
+  void Text(const std::string& text);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void Show(const Status& status);
+  void Write(const std::string& text);
+
+  std::FILE* out_;
+  bool terminal_, color_;
+  bool line_open_ = false;  // the changing line is on the screen
+  Clock::time_point shown_;
+};
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_CONSOLE_PROGRESS_H_

@@ -1,0 +1,89 @@
+#include "lab/console/progress.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <limits>
+#include <memory>
+
+#include "tests/support/printed.h"
+
+namespace kudari::lab {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const Status kStatus = {.step = 255,
+                        .steps = 510,
+                        .epoch = 15,
+                        .epochs = 30,
+                        .loss = 0.25,
+                        .val_accuracy = 0.975,
+                        .val_loss = 0.125,
+                        .lr = 1e-3,
+                        .grad_norm = 1.5,
+                        .samples_per_second = 4000,
+                        .seconds_left = 75};
+
+TEST(Progress, DurationText) {
+  EXPECT_EQ(DurationText(7.4), "0:07");
+  EXPECT_EQ(DurationText(750), "12:30");
+  EXPECT_EQ(DurationText(3900), "1:05:00");
+  EXPECT_EQ(DurationText(-1), "0:00");
+}
+
+TEST(Progress, PlainLineHasEveryField) {
+  EXPECT_EQ(PlainLine(kStatus),
+            "epoch 15/30  step 255/510  loss 0.2500  val 97.50%  1:15 left  lr 1.00e-03  grad 1.5  "
+            "4000 samples/s");
+}
+
+TEST(Progress, WithoutAccuracyTheValidationLossIsShown) {
+  Status s = kStatus;
+  s.val_accuracy = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(PlainLine(s), HasSubstr("val loss 0.1250"));
+  s.val_loss = s.val_accuracy;
+  EXPECT_THAT(PlainLine(s), Not(HasSubstr("val")));
+}
+
+TEST(Progress, StatusLineNeverExceedsItsWidth) {
+  for (int width = 0; width < 200; ++width) {
+    EXPECT_LE(StatusLine(kStatus, width).size(), static_cast<size_t>(width));
+  }
+  const std::string wide = StatusLine(kStatus, 200);
+  EXPECT_THAT(wide, HasSubstr("[============>           ]  50%"));
+  EXPECT_THAT(wide, HasSubstr("4000 samples/s"));
+  EXPECT_EQ(StatusLine(kStatus, 80),
+            "[====>   ]  50% 15/30 loss 0.2500 val 97.5% 1:15 lr 1.0e-03 grad 1.5 4000/s");
+  EXPECT_EQ(StatusLine(kStatus, 40), "[====>   ]  50% 15/30 loss 0.2500");
+}
+
+TEST(Progress, TextTableAlignsColumns) {
+  EXPECT_EQ(TextTable({{"a", "bb", "c"}, {"aaa", "b", "cc"}}), "a    bb  c\naaa  b   cc\n");
+}
+
+TEST(Progress, TextOfOthersIsShownSafely) {
+  EXPECT_EQ(TextTable({{"\x1b[2J", "b"}, {"a", "\xff"}}), "\\x1b[2J  b\na        \\xff\n");
+  EXPECT_EQ(Wrapped("a \x1b[2J b", 1), " a \\x1b[2J b\n");
+  EXPECT_EQ(kudari::testing::Printed([](std::FILE* out) { Progress(out).Text("a\x1b]0;b\n"); }),
+            "a\\x1b]0;b\n");
+}
+
+TEST(Progress, WritesPlainLinesWhereThereIsNoTerminal) {
+  std::FILE* file = std::tmpfile();
+  ASSERT_NE(file, nullptr);
+  Progress progress(file);
+  progress.Text("heading\n");
+  progress.Step(kStatus);  // too soon for a line of its own
+  progress.Evaluation(kStatus);
+  std::string text(1000, '\0');
+  std::rewind(file);
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  std::fclose(file);
+  EXPECT_EQ(text, "heading\n" + PlainLine(kStatus) + "\n");
+}
+
+}  // namespace
+}  // namespace kudari::lab

@@ -1,0 +1,87 @@
+#ifndef KUDARI_LAB_DATA_DATA_H_
+#define KUDARI_LAB_DATA_DATA_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lab/recipe/recipe.h"
+
+namespace kudari::lab {
+
+/// Samples one after the other: x holds their values; either labels or targets hold what is to be
+/// learned.
+struct Split {
+  std::vector<float> x = {};
+  std::vector<int64_t> labels = {};  ///< classes from 0, one a sample
+  std::vector<float> targets = {};   ///< regression: Dataset::target_size values a sample
+  int64_t samples = 0;
+
+  int64_t Size() const { return samples; }
+};
+
+/// A data set in memory.
+struct Dataset {
+  std::string name;
+  std::vector<int64_t> shape = {};  ///< of one sample; of an image {channels, height, width}
+  int64_t classes = 0;              ///< 0: regression
+  int64_t target_size = 0;          ///< values a sample in regression, else 0
+  Split train = {}, validation = {}, test = {};
+
+  /// What a model has to give for a sample: a score a class, or a value a target.
+  int64_t Outputs() const { return classes > 0 ? classes : target_size; }
+};
+
+/// The names LoadData knows: "digits", "mnist", "cifar10", "safetensors".
+std::span<const std::string> DataNames();
+
+/// Loads a data set by name. `path` is a folder or file of the user's, or empty to look in the
+/// usual places: $KUDARI_DATA, then where the set-up puts it. `validation` is the share in [0, 1)
+/// that is held out of training, drawn with `seed` and with the same share of every class. Images
+/// are scaled to mean 0 and deviation 1 a channel, as measured on the training samples.
+///
+/// Throws Error for an unknown name, for data that is not found, saying what to do, and for files
+/// that are damaged, naming them.
+Dataset LoadData(std::string_view name, const std::filesystem::path& path, uint64_t seed,
+                 double validation);
+
+/// The 8x8 digits of scikit-learn (UCI optical recognition of handwritten digits): digits.csv.gz or
+/// digits.csv, a row of 64 values from 0 to 16 and the label. It comes in one piece: `validation`
+/// is a share of the whole, in [0, 0.8), and a fifth, drawn with `seed` too, becomes the test
+/// samples.
+Dataset LoadDigits(const std::filesystem::path& path, uint64_t seed, double validation);
+
+/// MNIST, or any set in its form: train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of
+/// t10k, plain or .gz, with ten classes.
+Dataset LoadMnist(const std::filesystem::path& path, uint64_t seed, double validation);
+
+/// CIFAR-10 in its binary form: data_batch_1.bin to data_batch_5.bin, as many as there are, and
+/// test_batch.bin, each plain, .gz or .xz.
+Dataset LoadCifar10(const std::filesystem::path& path, uint64_t seed, double validation);
+
+/// A safetensors file with train/x, train/y, test/x, test/y and perhaps validation/x, validation/y
+/// (else a share of train). x is float32 (N, D), (N, H, W) or (N, C, H, W) and taken as it is. y is
+/// labels if it has one dimension and only integers, of any integer type or float32; any other
+/// float32 is regression targets, a row a sample.
+Dataset LoadSafeTensors(const std::filesystem::path& path, uint64_t seed, double validation);
+
+/// Reduces the training samples to `samples` of them, 0 for all, drawn with `seed` alone and in
+/// their order; they stay scaled as all of them were. Throws Error if there are fewer.
+void KeepSamples(Dataset& data, int64_t samples, uint64_t seed);
+
+/// Replaces the labels of a share of the training samples, in [0, 1) and rounded to a number of
+/// samples, by another class each: symmetric noise. Samples and classes depend on `seed` alone; all
+/// samples, and all classes but the true one, are equally likely, so that the share is that of
+/// wrong labels. (Were the true class drawn, too, it would be that times (classes - 1) / classes.)
+/// Throws Error naming the option for a share outside the range and for data without classes.
+void AddLabelNoise(Dataset& data, double share, uint64_t seed);
+
+/// The data that a recipe asks for: LoadData, KeepSamples and AddLabelNoise with one seed.
+Dataset LoadData(const DataConfig& config, uint64_t seed);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_DATA_DATA_H_

@@ -1,0 +1,104 @@
+#include "lab/logs/metrics.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "kudari/error.h"
+#include "lab/console/json_text.h"
+
+namespace kudari::lab {
+namespace {
+
+std::string Number(double x) { return std::isfinite(x) ? fmt::format("{}", x) : "null"; }
+
+double Share(int64_t part, int64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+std::string SharesJson(const Numerics& n) {
+  return fmt::format(R"("lost":{},"saturated":{})", LostShare(n), SaturatedShare(n));
+}
+
+// The key "numerics" with what stands before it, or nothing.
+std::string NumericsJson(std::span<const Numerics> numerics) {
+  if (numerics.empty()) return "";
+  std::string tensors;
+  for (const Numerics& n : numerics) {
+    if (n.lost == 0 && n.saturated == 0) continue;
+    tensors += fmt::format("{}{}:{{{}}}", tensors.empty() ? "" : ",",
+                           JsonText(nlohmann::json(n.tensor)), SharesJson(n));
+  }
+  return fmt::format(R"(,"numerics":{{{},"tensors":{{{}}}}})", SharesJson(TotalOf(numerics)),
+                     tensors);
+}
+
+// The key "layers" with what stands before it, or nothing.
+std::string LayersJson(const std::vector<LayerLog>& layers) {
+  if (layers.empty()) return "";
+  std::string text;
+  for (const LayerLog& t : layers) {
+    text += fmt::format(R"({}{}:{{"grad":{},"weight":{},"update":{})", text.empty() ? "" : ",",
+                        JsonText(nlohmann::json(t.name)), Number(t.grad), Number(t.weight),
+                        Number(t.update));
+    if (!std::isnan(t.trust)) text += fmt::format(R"(,"trust":{})", Number(t.trust));
+    text += t.pinned ? R"(,"pinned":true})" : "}";
+  }
+  return fmt::format(R"(,"layers":{{{}}})", text);
+}
+
+std::string NonFiniteJson(const std::string& tensor) {
+  if (tensor.empty()) return "";
+  return fmt::format(R"(,"first_nonfinite":{})", JsonText(nlohmann::json(tensor)));
+}
+
+}  // namespace
+
+Numerics TotalOf(std::span<const Numerics> numerics) {
+  Numerics total;
+  for (const Numerics& n : numerics) {
+    total.elements += n.elements;
+    total.lost += n.lost;
+    total.blocks += n.blocks;
+    total.saturated += n.saturated;
+  }
+  return total;
+}
+
+double LostShare(const Numerics& n) { return Share(n.lost, n.elements); }
+
+double SaturatedShare(const Numerics& n) { return Share(n.saturated, n.blocks); }
+
+std::string StepJson(const StepRecord& r) {
+  return fmt::format(
+      R"({{"step":{},"epoch":{},"loss":{},"lr":{},"grad_norm":{},"skipped":{},"loss_scale":{},)"
+      R"("gradients":{},"seconds":{:.6f}{}{}{}{}{}}})",
+      r.step, r.epoch, Number(r.loss), Number(r.lr), Number(r.grad_norm), r.skipped,
+      Number(r.loss_scale), r.gradients, r.seconds,
+      std::isfinite(r.micro_grad_norm) ? fmt::format(",\"micro_grad_norm\":{}", r.micro_grad_norm)
+                                       : "",
+      NumericsJson(r.numerics), r.components.empty() ? "" : ",\"components\":" + r.components,
+      LayersJson(r.layers), NonFiniteJson(r.first_nonfinite));
+}
+
+std::string ScoreJson(int64_t step, std::string_view what, const Score& score) {
+  return fmt::format(R"({{"step":{},"{}_loss":{},"{}_accuracy":{}}})", step, what,
+                     Number(score.loss), what, Number(score.accuracy));
+}
+
+MetricsFile::MetricsFile(const std::filesystem::path& path)
+    : path_(path.string()), file_(std::fopen(path_.c_str(), "wb")) {
+  if (file_ == nullptr) throw Error(fmt::format("{}: {}", path_, std::strerror(errno)));
+  std::setvbuf(file_.get(), nullptr, _IOLBF, BUFSIZ);
+}
+
+void MetricsFile::Write(const std::string& line) {
+  if (std::fputs(line.c_str(), file_.get()) < 0 || std::fputc('\n', file_.get()) == EOF) {
+    throw Error(fmt::format("{}: {}", path_, std::strerror(errno)));
+  }
+}
+
+}  // namespace kudari::lab

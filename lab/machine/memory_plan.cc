@@ -1,0 +1,103 @@
+#include "lab/machine/memory_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/parallel.h"
+#include "lab/machine/roofline.h"
+#include "lab/machine/timing.h"
+
+namespace kudari::lab {
+namespace {
+
+std::string SizeText(double bytes) {
+  constexpr std::pair<double, const char*> kUnits[] = {{1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}};
+  for (const auto& [unit, name] : kUnits) {
+    if (bytes >= unit) return fmt::format("{:.2f} {}", bytes / unit, name);
+  }
+  return fmt::format("{:.0f} B", bytes);
+}
+
+std::string TimeText(double seconds) {
+  if (seconds >= 1) return fmt::format("{:.2f} s", seconds);
+  if (seconds >= 1e-3) return fmt::format("{:.2f} ms", seconds * 1e3);
+  return fmt::format("{:.1f} us", seconds * 1e6);
+}
+
+}  // namespace
+
+double MeasureBandwidth(int threads) {
+  // Four arrays of 32 MB, of which three are written, as AdamW does.
+  constexpr size_t kSize = size_t{8} << 20, kArrays = 4;
+  constexpr double kBytes = 7.0 * kSize * sizeof(float);
+  std::vector<std::vector<float>> arrays(kArrays, std::vector<float>(kSize, 1));
+  const Sweep sweep{.slots = 2};
+  std::vector<double> seconds;
+  for (int round = 0; round < 7; ++round) {
+    seconds.push_back(Time(1, [&] {
+      internal::RunParallel({}, threads, [&](int k) {
+        const size_t begin =
+            kSize * static_cast<size_t>(k) / static_cast<size_t>(threads) / 16 * 16;
+        const size_t end =
+            kSize * static_cast<size_t>(k + 1) / static_cast<size_t>(threads) / 16 * 16;
+        RunSweep({.p = arrays[0].data() + begin,
+                  .g = arrays[1].data() + begin,
+                  .state = {arrays[2].data() + begin, arrays[3].data() + begin},
+                  .n = end - begin},
+                 sweep, 64);
+      });
+    }));
+  }
+  return kBytes / Median(seconds);
+}
+
+void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE* console) {
+  // In the order in which they come up.
+  std::vector<std::pair<std::string, int64_t>> rows = {
+      {"weights", 0}, {"master", 0}, {"gradients", 0}};
+  int64_t elements = 0, large = 0;
+  const auto row = [&rows](const std::string& name) -> int64_t& {
+    const auto at =
+        std::find_if(rows.begin(), rows.end(), [&name](const auto& r) { return r.first == name; });
+    if (at != rows.end()) return at->second;
+    return rows.emplace_back(name, 0).second;
+  };
+  for (const TensorBytes& t : plan.tensors) {
+    elements += t.elements;
+    large += t.elements >= Precision::kSmallestCoded ? t.elements : 0;
+    rows[0].second += t.weights;
+    rows[1].second += t.master;
+    rows[2].second += t.gradient;
+    for (const auto& [slot, bytes] : t.state) row("state: " + slot) += bytes;
+  }
+  row("accumulated gradients") = plan.accumulated;
+  row("averages of weights") = plan.averages;
+  row("kept by the source") = plan.source;
+  row("scratch memory") = plan.scratch;
+
+  const auto print = [&](const std::string& name, int64_t bytes) {
+    const auto total = static_cast<double>(bytes);
+    fmt::print(console, "{:<32} {:>10.3f} {:>14}\n", name,
+               elements == 0 ? 0.0 : total / static_cast<double>(elements), SizeText(total));
+  };
+  fmt::print(console, "{} parameters in {} tensors; {} of them in tensors of {} or more\n\n",
+             elements, plan.tensors.size(), large, Precision::kSmallestCoded);
+  fmt::print(console, "{:<32} {:>10} {:>14}\n", "", "bytes each", "in all");
+  for (const auto& [name, bytes] : rows) {
+    if (bytes > 0) print(name, bytes);
+  }
+  print("all but activations", plan.Total());
+  const auto traffic = static_cast<double>(plan.bytes_read + plan.bytes_written);
+  fmt::print(console,
+             "\nA step of the optimiser reads {} and writes {}: at least {} at {:.1f} GB/s, which "
+             "{} measured here.\n",
+             SizeText(static_cast<double>(plan.bytes_read)),
+             SizeText(static_cast<double>(plan.bytes_written)), TimeText(traffic / bandwidth),
+             bandwidth / 1e9, threads == 1 ? "1 thread" : fmt::format("{} threads", threads));
+}
+
+}  // namespace kudari::lab

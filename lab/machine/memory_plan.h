@@ -1,0 +1,20 @@
+#ifndef KUDARI_LAB_MACHINE_MEMORY_PLAN_H_
+#define KUDARI_LAB_MACHINE_MEMORY_PLAN_H_
+
+#include <cstdio>
+
+#include "kudari/optimizer.h"
+
+namespace kudari::lab {
+
+/// Bytes a second that a step like AdamW's in float32 reads and writes here, on arrays that no
+/// cache holds: the median of some rounds. Takes a tenth of a second.
+double MeasureBandwidth(int threads);
+
+/// Prints what a plan takes, in all and for each parameter, and how long its steps take at least at
+/// that bandwidth, measured with that number of threads.
+void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE* console);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_MACHINE_MEMORY_PLAN_H_

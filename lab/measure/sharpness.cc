@@ -1,0 +1,454 @@
+#include "lab/measure/sharpness.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kudari/error.h"
+#include "kudari/files.h"
+#include "lab/console/json_text.h"
+#include "lab/console/progress.h"
+#include "lab/data/data.h"
+#include "lab/draw/chart.h"
+#include "lab/measure/loss_surface.h"
+#include "lab/models/models.h"
+#include "lab/recipe/recipe.h"
+#include "lab/train/batches.h"
+#include "lab/train/faults.h"
+#include "lab/train/objective.h"
+#include "lab/train/weights.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using ::at::Tensor;
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kHessianProducts = 50;
+constexpr int64_t kPoints1 = 51, kPoints2 = 21;
+
+// Says what is being done: when that begins, unless it takes less than a second, and then every
+// five seconds.
+class Work {
+ public:
+  // `what` as in "ascent: step".
+  Work(Progress& progress, std::string what, int64_t count)
+      : progress_(progress), what_(std::move(what)), count_(count), told_(Clock::now()) {}
+
+  // After each part of it.
+  void Done() {
+    ++done_;
+    const auto pause = std::chrono::seconds(quiet_ ? 1 : 5);
+    if (done_ == count_ || Clock::now() - told_ < pause) return;
+    quiet_ = false;
+    told_ = Clock::now();
+    progress_.Text(fmt::format("{} {} of {}\n", what_, done_, count_));
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Progress& progress_;
+  std::string what_;
+  int64_t count_, done_ = 0;
+  bool quiet_ = true;
+  Clock::time_point told_;
+};
+
+void CheckFolder(const fs::path& run) {
+  if (fs::is_directory(run)) return;
+  throw Error(fmt::format("{}: there is no such folder; it should be one that kudari train wrote",
+                          run.string()));
+}
+
+void CheckOptions(const SharpnessOptions& o) {
+  const auto at_least = [](const char* name, int64_t value, int64_t least) {
+    if (value < least) throw Error(fmt::format("{} = {}: at least {}", name, value, least));
+  };
+  const auto positive = [](const char* name, double value) {
+    if (!(value > 0 && std::isfinite(value))) {
+      throw Error(fmt::format("{} = {}: above 0 and finite", name, value));
+    }
+  };
+  at_least("--samples", o.samples, 0);
+  at_least("--seed", o.seed, 0);
+  at_least("--steps", o.steps, 1);
+  at_least("--draws", o.draws, 2);
+  positive("--rho", o.rho);
+  positive("--adaptive-rho", o.adaptive_rho);
+  positive("--range", o.range);
+  if (o.slice != 1 && o.slice != 2) throw Error(fmt::format("--slice = {}: 1 or 2", o.slice));
+  if (o.points != 0 && (o.points < 3 || o.points % 2 == 0)) {
+    throw Error(fmt::format("--points = {}: odd and at least 3", o.points));
+  }
+  if (!o.with.empty() && o.slice != 1) throw Error("--with needs --slice 1");
+  CheckFolder(o.run);
+  if (!o.with.empty()) CheckFolder(o.with);
+}
+
+// The name of a run: of its folder.
+std::string NameOf(const fs::path& run) {
+  const fs::path path = fs::absolute(run).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
+// What a run ended in: its model with the weights, and its training samples.
+class Trained {
+ public:
+  Trained(const fs::path& run, int64_t most_samples)
+      : name_(NameOf(run)), recipe_(ReadTrainRecipe(run / "recipe.toml")) {
+    const TrainConfig& train = recipe_.train;
+    if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
+    data_ = LoadTrainingData(recipe_);
+    Samples samples = ToSamples(data_.train, data_);
+    if (most_samples > 0 && most_samples < samples.size()) {
+      samples = {samples.x.narrow(0, 0, most_samples), samples.y.narrow(0, 0, most_samples)};
+    }
+    used_ = samples.size();
+    model_ = MakeModel(recipe_.model, data_.shape, data_.Outputs());
+    LoadWeights(*model_, run / "model.safetensors");
+    surface_ = std::make_unique<LossSurface>(*model_, samples, ChooseLoss(train, data_),
+                                             train.label_smoothing);
+    score_ = surface_->At(at::zeros({surface_->size()}, at::kDouble));
+    if (!std::isfinite(score_.loss)) {
+      throw Error(fmt::format("{}: the training loss is {}", run.string(), score_.loss));
+    }
+  }
+
+  const std::string& name() const { return name_; }
+  const LossSurface& surface() const { return *surface_; }
+  const Score& score() const { return score_; }
+  int64_t used() const { return used_; }
+  // What the run's steps had and its loss here has not, a line, if there is something.
+  std::string LeftOut() const {
+    const OptimizerSpec& spec = recipe_.optimizer;
+    const auto penalised = [](const auto& group) { return group.l1 || group.l2; };
+    std::vector<std::string> parts;
+    if (recipe_.model.dropout > 0) parts.emplace_back("dropout");
+    if (recipe_.train.precision != "f32" || recipe_.train.weights != "f32") {
+      parts.emplace_back("16-bit arithmetic and weights");
+    }
+    if (penalised(spec) || std::ranges::any_of(spec.groups, penalised)) {
+      parts.emplace_back("penalties (l1, l2)");
+    }
+    if (recipe_.fault.sum_accumulation) parts.emplace_back("fault.sum_accumulation");
+    if (parts.empty()) return "";
+    return fmt::format("the loss is without {}, which training had\n", fmt::join(parts, ", "));
+  }
+  int64_t samples() const { return data_.train.Size(); }
+
+  std::string Heading() const {
+    const FaultConfig& fault = recipe_.fault;
+    return fmt::format("{}: {} with {} parameters, {} of {} training samples of {}{}\n{}", name_,
+                       recipe_.model.name, model_->ParameterCount(), used_, samples(), data_.name,
+                       fault.bad_begin < fault.bad_end
+                           ? fmt::format(", with the {} that fault.bad spoils", fault.bad)
+                           : "",
+                       LeftOut());
+  }
+
+ private:
+  std::string name_;
+  Recipe recipe_;
+  Dataset data_;
+  int64_t used_ = 0;
+  std::shared_ptr<Model> model_;
+  std::unique_ptr<LossSurface> surface_;
+  Score score_;
+};
+
+at::Generator Random(int64_t seed) {
+  return at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(seed));
+}
+
+// All that MeasureSharpness measures.
+struct Measures {
+  double gradient_norm = 0, sam = 0, ascent = 0, adaptive = 0;
+  Estimate average, trace;
+  Spectrum spectrum;
+
+  struct Part {
+    std::string name;
+    int64_t elements = 0;
+    double weight_norm = 0, gradient_norm = 0;
+    Estimate trace;
+  };
+  std::vector<Part> parts;
+};
+
+// Each direction is taken both ways, so that the slope, which has no part in the mean, adds no
+// noise.
+Estimate AverageSharpness(const LossSurface& surface, double loss, const SharpnessOptions& options,
+                          Progress& progress) {
+  at::Generator random = Random(options.seed);
+  Work work(progress, "random directions: pair", options.draws);
+  std::vector<double> rises;
+  for (int64_t i = 0; i < options.draws; ++i) {
+    const Tensor gaussian = at::randn({surface.size()}, random, at::kDouble);
+    const Tensor d = gaussian * (options.rho / gaussian.norm());
+    rises.push_back((surface.LossAt(d) + surface.LossAt(-d)) / 2 - loss);
+    work.Done();
+  }
+  return EstimateOf(rises);
+}
+
+// The trace of the whole Hessian, and of each tensor's block, which the parts get.
+Estimate Trace(const LossSurface& surface, const SharpnessOptions& options, Progress& progress,
+               std::vector<Measures::Part>& parts) {
+  at::Generator random = Random(options.seed);
+  Work work(progress, "trace: draw", options.draws);
+  std::vector<double> whole;
+  std::vector<std::vector<double>> blocks(parts.size());
+  for (int64_t i = 0; i < options.draws; ++i) {
+    const Tensor signs = 2 * at::randint(0, 2, {surface.size()}, random, at::kDouble) - 1;
+    const Tensor terms = signs * surface.HessianProduct(signs);
+    whole.push_back(terms.sum().item<double>());
+    const std::vector<Tensor> split = surface.Split(terms);
+    for (size_t k = 0; k < split.size(); ++k) blocks[k].push_back(split[k].sum().item<double>());
+    work.Done();
+  }
+  for (size_t k = 0; k < parts.size(); ++k) parts[k].trace = EstimateOf(blocks[k]);
+  return EstimateOf(whole);
+}
+
+Measures Measure(const Trained& trained, const SharpnessOptions& options, Progress& progress) {
+  const LossSurface& surface = trained.surface();
+  const double loss = trained.score().loss;
+  Measures m;
+  const Tensor here = at::zeros({surface.size()}, at::kDouble);
+  const Tensor gradient = surface.GradientAt(here);
+  m.gradient_norm = gradient.norm().item<double>();
+  m.sam = surface.LossAt(SamStep(gradient, options.rho)) - loss;
+  m.adaptive = surface.LossAt(AdaptiveStep(surface, gradient, options.adaptive_rho)) - loss;
+  Work ascent(progress, "ascent: step", options.steps);
+  m.ascent =
+      AscentSharpness(surface, gradient, loss, options.rho, options.steps, [&] { ascent.Done(); });
+  m.average = AverageSharpness(surface, loss, options, progress);
+  Work products(progress, "spectrum: product", kHessianProducts);
+  at::Generator random = Random(options.seed);
+  m.spectrum = ExtremeEigenvalues(
+      [&](const Tensor& v) {
+        Tensor product = surface.HessianProduct(v);
+        products.Done();
+        return product;
+      },
+      at::randn({surface.size()}, random, at::kDouble), kHessianProducts);
+  const std::vector<Tensor> weights = surface.Split(surface.weights());
+  const std::vector<Tensor> gradients = surface.Split(gradient);
+  for (size_t k = 0; k < weights.size(); ++k) {
+    m.parts.push_back({surface.parameters()[k].first,
+                       weights[k].numel(),
+                       weights[k].norm().item<double>(),
+                       gradients[k].norm().item<double>(),
+                       {}});
+  }
+  m.trace = Trace(surface, options, progress, m.parts);
+  return m;
+}
+
+std::string Text(const Estimate& e) { return fmt::format("{:.4g} +- {:.2g}", e.mean, e.error); }
+
+std::string Text(const Eigenvalue& e) {
+  return fmt::format("{:.5g}, residual {:.2g}", e.value, e.residual);
+}
+
+std::string Table(const Trained& trained, const Measures& m, const SharpnessOptions& o) {
+  std::vector<std::vector<std::string>> rows = {
+      {"loss", fmt::format("{:.5g}", trained.score().loss)},
+      {"norm of the gradient", fmt::format("{:.4g}", m.gradient_norm)},
+      {fmt::format("SAM sharpness, rho {:g}", o.rho), fmt::format("{:.4g}", m.sam)},
+      {fmt::format("  by ascent, {} steps", o.steps), fmt::format("{:.4g}", m.ascent)},
+      {fmt::format("  mean of {} directions", o.draws), Text(m.average)},
+      {fmt::format("adaptive sharpness, rho {:g}", o.adaptive_rho),
+       fmt::format("{:.4g}", m.adaptive)},
+      {"largest eigenvalue", Text(m.spectrum.largest)},
+      {"smallest eigenvalue", Text(m.spectrum.smallest)},
+      {"largest in magnitude", Text(m.spectrum.OfLargestMagnitude())},
+      {"products with the Hessian",
+       fmt::format("{}, {}", m.spectrum.products,
+                   m.spectrum.converged ? "converged" : "not converged: bounds from within")},
+      {fmt::format("trace, {} draws", o.draws), Text(m.trace)}};
+  if (std::isfinite(trained.score().accuracy)) {
+    rows.insert(rows.begin() + 1, {"accuracy", Percent(trained.score().accuracy)});
+  }
+  std::vector<std::vector<std::string>> tensors = {
+      {"tensor", "elements", "|w|", "|g|", "trace of its block"}};
+  for (const Measures::Part& part : m.parts) {
+    tensors.push_back({part.name, fmt::format("{}", part.elements),
+                       fmt::format("{:.4g}", part.weight_norm),
+                       fmt::format("{:.3g}", part.gradient_norm), Text(part.trace)});
+  }
+  return "\n" + TextTable(rows) + "\n" + TextTable(tensors);
+}
+
+Json ToJson(const Estimate& e) { return {{"mean", e.mean}, {"standard_error", e.error}}; }
+
+Json ToJson(const Eigenvalue& e) { return {{"value", e.value}, {"residual", e.residual}}; }
+
+Json ToJson(const Trained& trained, const Measures& m, const SharpnessOptions& o) {
+  Json tensors = Json::array();
+  for (const Measures::Part& part : m.parts) {
+    tensors.push_back({{"name", part.name},
+                       {"elements", part.elements},
+                       {"weight_norm", part.weight_norm},
+                       {"gradient_norm", part.gradient_norm},
+                       {"trace", ToJson(part.trace)}});
+  }
+  return {{"run", o.run.string()},
+          {"options",
+           {{"samples", o.samples},
+            {"rho", o.rho},
+            {"adaptive_rho", o.adaptive_rho},
+            {"steps", o.steps},
+            {"draws", o.draws},
+            {"seed", o.seed}}},
+          {"samples", trained.used()},
+          {"parameters", trained.surface().size()},
+          {"loss", trained.score().loss},
+          {"accuracy", trained.score().accuracy},
+          {"gradient_norm", m.gradient_norm},
+          {"sam_sharpness", m.sam},
+          {"ascent_sharpness", m.ascent},
+          {"average_sharpness", ToJson(m.average)},
+          {"adaptive_sharpness", m.adaptive},
+          {"largest_eigenvalue", ToJson(m.spectrum.largest)},
+          {"smallest_eigenvalue", ToJson(m.spectrum.smallest)},
+          {"largest_magnitude_eigenvalue", ToJson(m.spectrum.OfLargestMagnitude())},
+          {"hessian_products", m.spectrum.products},
+          {"converged", m.spectrum.converged},
+          {"trace", ToJson(m.trace)},
+          {"tensors", tensors}};
+}
+
+// Evenly from -range to range; the middle is 0 exactly.
+std::vector<double> Steps(int64_t points, double range) {
+  std::vector<double> steps;
+  const int64_t half = points / 2;
+  for (int64_t i = -half; i <= half; ++i) {
+    steps.push_back(range * static_cast<double>(i) / static_cast<double>(half));
+  }
+  return steps;
+}
+
+std::vector<Score> Line(const Trained& trained, const std::vector<double>& alphas,
+                        const SharpnessOptions& options, Progress& progress) {
+  at::Generator random = Random(options.seed);
+  const Tensor direction = FilterNormalized(trained.surface(), random);
+  Work work(progress, trained.name() + ": point", std::ssize(alphas));
+  std::vector<Score> scores;
+  for (const double alpha : alphas) {
+    scores.push_back(trained.surface().At(alpha * direction));
+    work.Done();
+  }
+  return scores;
+}
+
+Series LossSeries(const std::string& label, const std::vector<double>& alphas,
+                  const std::vector<Score>& scores) {
+  Series series{.label = label, .x = alphas};
+  for (const Score& score : scores) series.y.push_back(score.loss);
+  return series;
+}
+
+// Picture and CSV of slice 1, after which the console is told.
+void SliceLine(const Trained& trained, const SharpnessOptions& options, const fs::path& base,
+               Progress& progress) {
+  const auto alphas = Steps(options.points == 0 ? kPoints1 : options.points, options.range);
+  std::vector<std::vector<Score>> lines = {Line(trained, alphas, options, progress)};
+  LineChart chart{.title = "Training loss along a filter-normalised random direction",
+                  .x_label = "alpha: distance in units of the filters' norms",
+                  .y_label = "training loss",
+                  .log_y = true};
+  chart.series.push_back(LossSeries(trained.name(), alphas, lines[0]));
+  std::string csv = "alpha,loss,accuracy";
+  if (!options.with.empty()) {
+    const Trained second(options.with, options.samples);
+    progress.Text(second.Heading());
+    lines.push_back(Line(second, alphas, options, progress));
+    const bool same = second.name() == trained.name();
+    if (same) chart.series[0].label = options.run.string();
+    chart.series.push_back(
+        LossSeries(same ? options.with.string() : second.name(), alphas, lines[1]));
+    csv += ",loss2,accuracy2";
+  }
+  for (size_t i = 0; i < alphas.size(); ++i) {
+    csv += fmt::format("\n{}", alphas[i]);
+    for (const auto& scores : lines) {
+      csv += fmt::format(",{},{}", scores[i].loss, scores[i].accuracy);
+    }
+  }
+  WriteFileAtomically(base.string() + ".csv", csv + "\n");
+  DrawChart(chart, base.string() + ".svg");
+}
+
+void SlicePlane(const Trained& trained, const SharpnessOptions& options, const fs::path& base,
+                Progress& progress) {
+  const auto steps = Steps(options.points == 0 ? kPoints2 : options.points, options.range);
+  at::Generator random = Random(options.seed);
+  const Tensor first = FilterNormalized(trained.surface(), random);
+  const Tensor second = FilterNormalized(trained.surface(), random);
+  ContourChart chart{.title = "Training loss of " + trained.name(),
+                     .x_label = "alpha: along one filter-normalised random direction",
+                     .y_label = "beta: along another",
+                     .z_label = "training loss",
+                     .log_z = true,
+                     .x = steps,
+                     .y = steps,
+                     .mark = "the run's weights"};
+  Work work(progress, trained.name() + ": point", std::ssize(steps) * std::ssize(steps));
+  std::string csv = "alpha,beta,loss,accuracy\n";
+  for (const double beta : steps) {
+    for (const double alpha : steps) {
+      const Score score = trained.surface().At(alpha * first + beta * second);
+      chart.z.push_back(score.loss);
+      csv += fmt::format("{},{},{},{}\n", alpha, beta, score.loss, score.accuracy);
+      work.Done();
+    }
+  }
+  WriteFileAtomically(base.string() + ".csv", csv);
+  DrawChart(chart, base.string() + ".svg");
+}
+
+}  // namespace
+
+void MeasureSharpness(const SharpnessOptions& options, std::FILE* console) {
+  CheckOptions(options);
+  Progress progress(console);
+  const Trained trained(options.run, options.samples);
+  progress.Text(trained.Heading());
+  const Measures measures = Measure(trained, options, progress);
+  progress.Text(Table(trained, measures, options));
+  if (!options.json.empty()) {
+    WriteFileAtomically(options.json, JsonText(ToJson(trained, measures, options), 2) + "\n");
+  }
+}
+
+void SliceLoss(const SharpnessOptions& options, std::FILE* console) {
+  CheckOptions(options);
+  Progress progress(console);
+  const fs::path out = options.out.empty() ? options.run : options.out;
+  const Trained trained(options.run, options.samples);
+  progress.Text(trained.Heading());
+  std::error_code error;
+  fs::create_directories(out, error);
+  if (error) throw Error(fmt::format("--out {}: {}", out.string(), error.message()));
+  const fs::path base = out / fmt::format("slice{}", options.slice);
+  if (options.slice == 1) {
+    SliceLine(trained, options, base, progress);
+  } else {
+    SlicePlane(trained, options, base, progress);
+  }
+  progress.Text(fmt::format("written {0}.csv {0}.svg\n", base.string()));
+}
+
+}  // namespace kudari::lab

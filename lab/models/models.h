@@ -1,0 +1,36 @@
+#ifndef KUDARI_LAB_MODELS_MODELS_H_
+#define KUDARI_LAB_MODELS_MODELS_H_
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lab/recipe/recipe.h"
+
+namespace kudari::lab {
+
+/// A model of the lab: maps a batch of samples, [batch, shape...], to [batch, outputs].
+class Model : public ::torch::nn::Module {
+ public:
+  virtual at::Tensor forward(const at::Tensor& x) = 0;
+
+  /// Number of trained values.
+  int64_t ParameterCount() const;
+
+  /// Converts the weights, but those of layer and batch norms, which stay float32: there are few of
+  /// them, and torch's norms take float32 weights with inputs of any type. Running statistics stay
+  /// float32, too: in 16 bits they would soon cease to move.
+  void StoreWeights(at::ScalarType type);
+};
+
+/// Builds a model with fresh weights from torch's generator. `shape` is that of one sample;
+/// transformers and residual networks need images, [channels, height, width], these of at least 4
+/// by 4. Throws Error naming the option that does not fit the data or another option.
+std::shared_ptr<Model> MakeModel(const ModelConfig& config, const std::vector<int64_t>& shape,
+                                 int64_t outputs);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_MODELS_MODELS_H_

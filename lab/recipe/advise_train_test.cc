@@ -1,0 +1,105 @@
+// Every recipe of the advisor trains a step, on digits with models as small as can be.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <memory>
+#include <set>
+
+#include "kudari/files.h"
+#include "lab/files/text_file.h"
+#include "lab/recipe/advise.h"
+#include "lab/recipe/scale.h"
+#include "lab/train/trainer.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+
+class AdviseTrainTest : public ::testing::Test {
+ protected:
+  AdviseTrainTest()
+      : dir_(fs::path(::testing::TempDir()) / ("advise_train_test-" + std::to_string(getpid()))),
+        console_(std::tmpfile(), &std::fclose) {
+    fs::create_directories(dir_);
+  }
+  ~AdviseTrainTest() override { fs::remove_all(dir_); }
+
+  fs::path dir_;
+  std::unique_ptr<std::FILE, decltype(&std::fclose)> console_;
+};
+
+// Changes that make a step cheap and leave the optimiser alone.
+std::vector<std::string> Small(const Recipe& recipe) {
+  std::vector<std::string> sets = {"train.steps=1", "train.threads=1", "data.validation=0",
+                                   "data.samples=32"};
+  if (recipe.model.name == "resnet") sets.emplace_back("model.width=4");
+  if (recipe.model.name == "vit") {
+    for (const char* const set : {"model.dim=64", "model.depth=1", "model.heads=1"}) {
+      sets.emplace_back(set);
+    }
+  }
+  return sets;
+}
+
+TEST_F(AdviseTrainTest, EveryPathTrainsAStep) {
+  std::set<std::string> trained;
+  for (AdviseOptions options : EveryPath()) {
+    for (const std::string memory : {"", "13MB", "9MB", "6MB"}) {
+      options.memory = memory;
+      options.params = memory.empty() ? "" : "1M";
+      options.activations = memory.empty() ? "" : "1";
+      const Recipe recipe = GiveAdvice(options).recipe;
+      const std::string text = ToToml(recipe);
+      if (!trained.insert(text).second) continue;
+      WriteFileAtomically(dir_ / "r.toml", text);
+      TrainOptions train;
+      train.recipe = dir_ / "r.toml";
+      train.sets = Small(recipe);
+      train.out = dir_ / "out";
+      const TrainResult result = Train(train, console_.get());
+      EXPECT_EQ(result.steps, 1) << text;
+      EXPECT_EQ(result.skipped, 0) << text;
+      EXPECT_EQ(result.gradients, recipe.optimizer.source == "sam" ? 2 : 1) << text;
+      EXPECT_FALSE(result.diverged) << text;
+      EXPECT_TRUE(std::isfinite(result.test.loss)) << text;
+    }
+  }
+  // All ten settings, each with every priority and every rung that changes something.
+  EXPECT_GT(trained.size(), 80U);
+}
+
+TEST_F(AdviseTrainTest, CheckOfAScalingTrainsBothRecipes) {
+  const Recipe recipe = ParseTrainRecipe(R"toml([model]
+name = "linear"
+[data]
+name = "digits"
+samples = 128
+[optimizer]
+rule = "momentum"
+lr = "0.02 * cosine(80)"
+[train]
+epochs = 10
+batch_size = 16
+threads = 1
+)toml",
+                                         "r.toml");
+  ScaleOptions options;
+  options.batch = 64;
+  options.ranks = 2;
+  options.check_epochs = 2;
+  CheckScaling(ScaleRecipe(recipe, options), options, console_.get());
+  std::string text(100000, '\0');
+  std::rewind(console_.get());
+  text.resize(std::fread(text.data(), 1, text.size(), console_.get()));
+  // Eight steps an epoch became two, of two gradients each.
+  EXPECT_NE(text.find("Both for 2 epochs, schedules 5 times shorter"), std::string::npos) << text;
+  EXPECT_NE(text.find("steps                            16            4\n"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("validation accuracy"), std::string::npos) << text;
+  EXPECT_EQ(text.find("diverged"), std::string::npos) << text;
+}
+
+}  // namespace
+}  // namespace kudari::lab

@@ -1,0 +1,25 @@
+#ifndef KUDARI_LAB_RECIPE_EXPLAIN_H_
+#define KUDARI_LAB_RECIPE_EXPLAIN_H_
+
+#include <string>
+#include <string_view>
+
+#include "kudari/optimizer.h"
+#include "kudari/spec.h"
+
+namespace kudari::lab {
+
+/// The value of a rule's option at the next step; NaN if the rule has no such option.
+double OptionOf(const TensorPlan& plan, std::string_view name);
+
+/// A table of how an optimiser treats each parameter and why, and below it the options of each
+/// rule. `spec` is what the optimiser was made from.
+std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec);
+
+/// The rule and its learning rate, those of groups with rules of their own, and the source unless
+/// it is plain, on one line.
+std::string OptimizerText(const OptimizerSpec& spec);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_RECIPE_EXPLAIN_H_

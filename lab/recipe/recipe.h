@@ -1,0 +1,120 @@
+#ifndef KUDARI_LAB_RECIPE_RECIPE_H_
+#define KUDARI_LAB_RECIPE_RECIPE_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kudari/description.h"
+#include "kudari/grad_scaler.h"
+#include "kudari/spec.h"
+
+namespace kudari::lab {
+
+/// The [model] table: what is trained.
+struct ModelConfig {
+  std::string name = "vit";
+  std::vector<int64_t> hidden = {128};
+  int64_t patch = 4, dim = 64, heads = 4, mlp_ratio = 4;
+  int64_t depth = 4;  // of a resnet 8 unless a recipe says more
+  int64_t width = 16;
+  std::string pool = "mean";
+  std::string norm = "none";
+  double dropout = 0;
+
+  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
+};
+
+/// The [data] table: what it is trained on.
+struct DataConfig {
+  std::string name = "digits";
+  std::string path;
+  double validation = 0.2;
+  int64_t samples = 0;
+  double label_noise = 0;
+
+  friend bool operator==(const DataConfig&, const DataConfig&) = default;
+};
+
+/// The [train] table: how.
+struct TrainConfig {
+  int64_t epochs = 0, steps = 0;  // never both 0 once read
+  int64_t batch_size = 64, seed = 1;
+  bool shuffle = true;
+  int64_t eval_every = 0, layers_every = 20, threads = 0;
+  std::string loss = "auto";
+  double label_smoothing = 0;
+  std::string init;
+  double min_grad_norm = 0, min_loss_change = 0;
+  int64_t early_stopping = 0;
+  double plateau_factor = 1, plateau_threshold = 1e-4;
+  int64_t plateau_patience = 10, plateau_cooldown = 0;
+  std::string precision = "f32", weights = "f32";
+  std::string loss_scale = "auto";  // or "dynamic", "none" or a number's text
+  int64_t growth_interval = 2000;
+  bool doctor = true;
+
+  friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
+};
+
+/// The [hessian] table: how rules that use the diagonal of the Hessian get it; without effect for
+/// others.
+struct HessianConfig {
+  int64_t every = 10;
+  std::string estimator = "auto";
+
+  friend bool operator==(const HessianConfig&, const HessianConfig&) = default;
+};
+
+/// The [fault] table: what goes wrong on purpose, to see what that looks like and to test
+/// `kudari doctor` with.
+struct FaultConfig {
+  std::string missing, zero;
+  double init_scale = 1;
+  bool sum_accumulation = false;
+  double bad_begin = 0, bad_end = 0;
+  std::string bad = "labels";
+
+  friend bool operator==(const FaultConfig&, const FaultConfig&) = default;
+};
+
+/// Everything that decides about a training run: a plain value that round-trips as TOML.
+struct Recipe {
+  ModelConfig model;
+  DataConfig data;
+  OptimizerSpec optimizer;
+  HessianConfig hessian;
+  TrainConfig train;
+  FaultConfig fault;
+
+  friend bool operator==(const Recipe&, const Recipe&) = default;
+};
+
+/// How the loss is scaled, nothing if it is not: "auto" is dynamic if the model computes in float16
+/// or its weights, hence their gradients, are float16.
+std::optional<GradScalerOptions> LossScaling(const TrainConfig& config);
+
+/// Reads a recipe. `sets` holds changes "key=value" that are made to it first, key as in
+/// "train.epochs" or, in the first of the optimiser's groups, "optimizer.group.0.lr"; the value is
+/// read as TOML, and as plain text if it is none. Every option that is not given gets its default.
+/// Throws Error naming `source`, the line, the key, the range and, for an unknown key or name, the
+/// nearest known one.
+Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
+                        const std::vector<std::string>& sets = {});
+
+/// The same from a file.
+Recipe ReadTrainRecipe(const std::filesystem::path& file,
+                       const std::vector<std::string>& sets = {});
+
+/// The recipe with every option spelled out: ParseTrainRecipe(ToToml(recipe)) is the recipe.
+std::string ToToml(const Recipe& recipe);
+
+/// The tables [model], [data], [hessian], [train] and [fault] with their options, for listings.
+std::vector<Description> DescribeRecipe();
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_RECIPE_RECIPE_H_

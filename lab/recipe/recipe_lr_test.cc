@@ -1,0 +1,124 @@
+#include "lab/recipe/recipe_lr.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "kudari/recipe.h"
+#include "tests/support/errors.h"
+
+namespace kudari::lab {
+namespace {
+
+using testing::ErrorOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST(RecipeLrTest, TheNumbersAmongTheFactorsAreReplaced) {
+  const auto replaced = [](const char* text) {
+    return WithLeadingFactor(ParseSchedule(text), 0.25).Text();
+  };
+  EXPECT_EQ(replaced("2e-3"), "0.25");
+  EXPECT_EQ(replaced("2e-3 * warmup(100) * cosine(510)"), "0.25 * warmup(100) * cosine(510, 0)");
+  EXPECT_EQ(replaced("warmup(100) * 2e-3"), "0.25 * warmup(100)");
+  EXPECT_EQ(replaced("2 * 1e-3 * linear(10)"), "0.25 * linear(10, 0)");
+  EXPECT_EQ(replaced("warmup(100)"), "0.25 * warmup(100)");
+  EXPECT_EQ(replaced("1e-2 * then(1, 50, 0.1 * step(10))"),
+            "0.25 * then(1, 50, 0.1 * step(10, 0.1))");
+  EXPECT_THAT(ErrorOf([&] { replaced("then(1e-2, 50, 1e-3)"); }),
+              HasSubstr("\"then(0.01, 50, 0.001)\" has no number as a factor"));
+}
+
+constexpr const char* kRecipe = R"toml(# A comment with äöü.
+[model]
+name = "mlp"
+[optimizer]
+rule = "adamw"   # the rule
+lr = "2e-3 * warmup(100)"  # the rate
+[[optimizer.group]]
+match = "head.*"
+lr = 1e-4
+[[optimizer.group]]
+match = "0.*"
+weight_decay = 0.5
+[train]
+steps = 10
+)toml";
+
+std::string Rewritten(const std::string& text, const LrPlace& place, double lr) {
+  return RewriteRecipe(text, place, WithLearningRate(ParseTrainRecipe(text, "test"), place, lr));
+}
+
+std::string Replaced(std::string text, const std::string& from, const std::string& to) {
+  return text.replace(text.find(from), from.size(), to);
+}
+
+TEST(RecipeLrTest, OneValueOfTheTextChanges) {
+  EXPECT_EQ(Rewritten(kRecipe, {}, 0.01),
+            Replaced(kRecipe, "\"2e-3 * warmup(100)\"", "\"0.01 * warmup(100)\""));
+  EXPECT_EQ(Rewritten(kRecipe, {.kind = LrPlace::kGroup, .group = 0}, 0.01),
+            Replaced(kRecipe, "1e-4", "0.01"));
+  // The second group has the recipe's own rate until it gets one.
+  const std::string second = Rewritten(kRecipe, {.kind = LrPlace::kGroup, .group = 1}, 0.01);
+  EXPECT_EQ(ParseTrainRecipe(second, "test").optimizer.groups[1].options.at("lr").Text(),
+            "0.01 * warmup(100)");
+  const std::string added =
+      Rewritten(kRecipe, {.kind = LrPlace::kNewGroup, .match = "*.\"bias\""}, 0.01);
+  EXPECT_EQ(added, std::string(kRecipe) +
+                       "\n[[optimizer.group]]\nmatch = '*.\"bias\"'\nlr = "
+                       "\"0.01 * warmup(100)\"\n");
+}
+
+TEST(RecipeLrTest, OtherWaysToWriteIt) {
+  const std::string number = "[optimizer]\nrule = \"sgd\"\nlr=.1e1 \n[train]\nsteps = 10\n";
+  EXPECT_THAT(ErrorOf([&] { Rewritten(number, {}, 0.01); }), HasSubstr("test"));  // no TOML
+  EXPECT_EQ(Rewritten(Replaced(number, ".1e1", "1.5e-1"), {}, 0.01),
+            Replaced(number, ".1e1", "0.01"));
+  EXPECT_EQ(Rewritten("optimizer = {rule = \"sgd\", lr = 1} # inline\n", {}, 0.01),
+            "optimizer = {rule = \"sgd\", lr = 0.01} # inline\n");
+  EXPECT_EQ(Rewritten("optimizer.rule = \"sgd\"\noptimizer.lr = 1\n", {}, 0.01),
+            "optimizer.rule = \"sgd\"\noptimizer.lr = 0.01\n");
+  EXPECT_EQ(Rewritten("[optimizer]\nrule = \"sgd\"\n", {}, 0.01),
+            "[optimizer]\nlr = 0.01\nrule = \"sgd\"\n");
+  const std::string fallback =
+      "[optimizer]\nrule = \"muon\"\nfallback = {rule = \"adamw\", lr = 1}\n";
+  EXPECT_EQ(Rewritten(fallback, {.kind = LrPlace::kFallback}, 0.5),
+            Replaced(fallback, "lr = 1", "lr = 0.5"));
+}
+
+// What an edit of the text cannot do is spelled out; either way the recipe is the one wanted.
+TEST(RecipeLrTest, ChangesBySetsAreSpelledOut) {
+  const std::vector<std::string> sets = {"train.seed=7", "optimizer.weight_decay=0.25"};
+  const Recipe changed = WithLearningRate(ParseTrainRecipe(kRecipe, "test", sets), LrPlace{}, 0.01);
+  const std::string text = RewriteRecipe(kRecipe, {}, changed);
+  EXPECT_THAT(text, StartsWith("[model]"));
+  Recipe read = ParseTrainRecipe(text, "test");
+  read.optimizer = Complete(read.optimizer);
+  EXPECT_EQ(read, changed);
+  EXPECT_EQ(read.train.seed, 7);
+  EXPECT_EQ(read.optimizer.options.at("lr").Text(), "0.01 * warmup(100)");
+  EXPECT_EQ(read.optimizer.groups[0].options.at("lr").Text(), "1e-04");
+  EXPECT_EQ(read.optimizer.groups[1].options.at("lr").Text(), "0.01 * warmup(100)");
+}
+
+TEST(RecipeLrTest, PlaceOfParameters) {
+  const std::vector<int> groups = {-1, -1, 0, 0, 1, -2};
+  std::vector<TensorPlan> plan(groups.size());
+  for (size_t i = 0; i < plan.size(); ++i) plan[i].group = groups[i];
+  const auto key = [&](const std::vector<size_t>& parameters, const std::string& match = "x*") {
+    return FindLrPlace(plan, parameters, match).Key();
+  };
+  EXPECT_EQ(key({0, 1, 4}, ""), "optimizer.lr");
+  EXPECT_EQ(key({0, 1}), "optimizer.lr");
+  EXPECT_EQ(key({1}), "lr of a new optimizer.group with match = \"x*\"");
+  EXPECT_EQ(key({2, 3}), "optimizer.group.0.lr");
+  EXPECT_EQ(key({4}), "optimizer.group.1.lr");
+  EXPECT_EQ(key({5}), "optimizer.fallback.lr");
+  EXPECT_THAT(ErrorOf([&] { key({2}); }), HasSubstr("that \"x*\" matches have no learning rate"));
+  EXPECT_THAT(ErrorOf([&] { key({0, 1, 2}); }), HasSubstr("or of several"));
+}
+
+}  // namespace
+}  // namespace kudari::lab

@@ -1,0 +1,286 @@
+#include "lab/recipe/recipe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "kudari/error.h"
+#include "kudari/recipe.h"
+#include "lab/files/unpack.h"
+#include "tests/support/errors.h"
+
+namespace kudari::lab {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr std::string_view kRecipe = R"toml([model]
+name = "vit"
+patch = 2
+[data]
+name = "digits"
+[optimizer]
+rule = "adamw"
+lr = "2e-3 * warmup(100)"
+[[optimizer.group]]
+match = "head.*"
+lr = 1e-4
+[train]
+epochs = 30
+seed = 7
+)toml";
+
+std::string MessageOf(std::string_view toml, const std::vector<std::string>& sets = {}) {
+  return kudari::testing::ErrorOf([&] { ParseTrainRecipe(toml, "r.toml", sets); });
+}
+
+// The recipe with one line more in the table, whose line is the first of the message.
+std::string With(std::string_view table, std::string_view line) {
+  std::string text(kRecipe);
+  const std::string header = "[" + std::string(table) + "]\n";
+  text.insert(text.find(header) + header.size(), std::string(line) + "\n");
+  return text;
+}
+
+TEST(Recipe, ReadsWhatIsGivenAndFillsTheRest) {
+  const Recipe recipe = ParseTrainRecipe(kRecipe, "r.toml");
+  EXPECT_EQ(recipe.model.patch, 2);
+  EXPECT_EQ(recipe.model.dim, ModelConfig().dim);
+  EXPECT_EQ(recipe.train.epochs, 30);
+  EXPECT_EQ(recipe.train.seed, 7);
+  EXPECT_EQ(recipe.train.batch_size, TrainConfig().batch_size);
+  EXPECT_EQ(recipe.optimizer.rule, "adamw");
+  EXPECT_EQ(recipe.optimizer.groups.size(), 1U);
+}
+
+TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
+  for (const std::string set :
+       {"model.pool=class", "model.name=linear", "model.name=resnet", "data.label_noise=0.4",
+        "data.samples=6000", "data.path=a \"b\\c", "train.min_grad_norm=1e-5", "train.steps=12",
+        "hessian.every=3", "train.precision=bf16", "train.weights=f16", "train.loss_scale=none",
+        "train.loss_scale=1024.5", "train.growth_interval=7", "train.doctor=false",
+        "fault.missing=head.*", "fault.init_scale=0.5", "fault.bad_end=0.25"}) {
+    std::string text(kRecipe);
+    if (set.starts_with("model.name")) text.erase(text.find("patch"), 10);
+    Recipe recipe = ParseTrainRecipe(text, "r.toml", {set});
+    recipe.optimizer = Complete(recipe.optimizer);
+    const std::string full = ToToml(recipe);
+    EXPECT_EQ(ParseTrainRecipe(full, "full"), recipe) << full;
+    EXPECT_EQ(ToToml(ParseTrainRecipe(full, "full")), full);
+    EXPECT_THAT(full, HasSubstr("beta2 = 0.999"));
+    EXPECT_THAT(full, HasSubstr("early_stopping = 0"));
+  }
+}
+
+TEST(Recipe, ListOfHiddenWidthsRoundTrips) {
+  const Recipe recipe = ParseTrainRecipe(
+      "model = {name = \"mlp\", hidden = [5, 3]}\noptimizer = {rule = \"sgd\", lr = 1}", "r.toml");
+  EXPECT_THAT(recipe.model.hidden, ::testing::ElementsAre(5, 3));
+  EXPECT_THAT(ToToml(recipe), HasSubstr("hidden = [5, 3]"));
+}
+
+TEST(Recipe, LimitsDefaultToTenEpochs) {
+  const std::string text = "[optimizer]\nrule = \"sgd\"\nlr = 0.1\n[train]\n";
+  EXPECT_EQ(ParseTrainRecipe(text, "r").train.epochs, 10);
+  EXPECT_EQ(ParseTrainRecipe(text + "steps = 5", "r").train.epochs, 0);
+  const Recipe both = ParseTrainRecipe(text + "steps = 5\nepochs = 2", "r");
+  EXPECT_EQ(both.train.epochs, 2);
+  EXPECT_EQ(both.train.steps, 5);
+}
+
+TEST(Recipe, UnknownKeysAreErrorsWithLineAndNearest) {
+  EXPECT_EQ(MessageOf(With("train", "epoch = 3")),
+            "r.toml:13: train.epoch: unknown key; did you mean \"epochs\"?");
+  EXPECT_EQ(MessageOf(With("model", "head = 3")),
+            "r.toml:2: model.head: unknown key; did you mean \"heads\"?");
+  EXPECT_THAT(MessageOf("[trian]\nepochs = 3\n" + std::string(kRecipe)),
+              HasSubstr("r.toml:1: trian: unknown key; did you mean \"train\"?"));
+  EXPECT_THAT(MessageOf(With("optimizer", "weight_dcay = 3")),
+              HasSubstr("r.toml:7: optimizer.weight_dcay: unknown key; did you mean "
+                        "\"weight_decay\"?"));
+}
+
+TEST(Recipe, ValuesAreChecked) {
+  EXPECT_EQ(MessageOf(With("train", "batch_size = 0")),
+            "r.toml:13: train.batch_size: 0 is outside [1, 1000000000]");
+  EXPECT_EQ(MessageOf(With("model", "dropout = 1")),
+            "r.toml:2: model.dropout: 1 is outside [0, 1)");
+  EXPECT_EQ(MessageOf(With("model", "depth = \"4\"")), "r.toml:2: model.depth: must be an integer");
+  EXPECT_EQ(MessageOf(With("train", "shuffle = 1")),
+            "r.toml:13: train.shuffle: must be true or false");
+  EXPECT_THAT(MessageOf(With("train", "loss = \"mes\"")),
+              HasSubstr("train.loss: unknown name \"mes\"; did you mean \"mse\"?"));
+  EXPECT_EQ(MessageOf(std::string(kRecipe) + "[hessian]\nestimator = \"gmb\"\n"),
+            "r.toml:16: hessian.estimator: unknown name \"gmb\"; did you mean \"gnb\"?");
+  EXPECT_EQ(MessageOf(std::string(kRecipe) + "[hessian]\nevery = 0\n"),
+            "r.toml:16: hessian.every: 0 is outside [1, 1000000000]");
+  EXPECT_THAT(MessageOf("[model]\n"), HasSubstr("the table [optimizer] is missing"));
+  EXPECT_THAT(MessageOf("[model\n"), StartsWith("r.toml:1:7: "));
+}
+
+TEST(Recipe, LossScalesAreNamesOrNumbers) {
+  const auto scaling = [](const std::string& precision, const std::string& scale) {
+    const Recipe recipe = ParseTrainRecipe(
+        kRecipe, "r.toml", {"train.precision=" + precision, "train.loss_scale=" + scale});
+    return LossScaling(recipe.train);
+  };
+  EXPECT_EQ(ParseTrainRecipe(kRecipe, "r.toml").train.precision, "f32");
+  for (const std::string precision : {"f32", "bf16", "f16"}) {
+    EXPECT_EQ(scaling(precision, "auto").has_value(), precision == "f16");
+    EXPECT_FALSE(scaling(precision, "none"));
+    EXPECT_TRUE(scaling(precision, "dynamic")->dynamic);
+    EXPECT_EQ(scaling(precision, "dynamic")->init_scale, 65536);
+    EXPECT_FALSE(scaling(precision, "512")->dynamic);
+    EXPECT_EQ(scaling(precision, "512")->init_scale, 512);
+    EXPECT_EQ(scaling(precision, "1.5e-3")->init_scale, 1.5e-3);
+  }
+  const auto of_weights = [](const std::string& weights) {
+    return LossScaling(ParseTrainRecipe(kRecipe, "r.toml", {"train.weights=" + weights}).train);
+  };
+  EXPECT_FALSE(of_weights("bf16"));
+  EXPECT_TRUE(of_weights("f16")->dynamic);  // the gradients of weights are float16, too
+  EXPECT_THAT(MessageOf(With("train", "weights = \"b16\"")),
+              HasSubstr("train.weights: unknown name \"b16\"; did you mean \"bf16\"?"));
+  EXPECT_EQ(MessageOf(With("train", "loss_scale = 0")),
+            "r.toml:13: train.loss_scale: 0 is outside [5.960464477539063e-08, "
+            "3.4028234663852886e+38]");
+  EXPECT_EQ(MessageOf(With("train", "loss_scale = true")),
+            "r.toml:13: train.loss_scale: must be a number");
+  EXPECT_THAT(MessageOf(With("train", "loss_scale = \"dynamical\"")),
+              HasSubstr("unknown name \"dynamical\"; did you mean \"dynamic\"?"));
+  EXPECT_THAT(MessageOf(With("train", "precision = \"fp16\"")),
+              HasSubstr("train.precision: unknown name \"fp16\"; did you mean \"f16\"?"));
+}
+
+TEST(Recipe, OptionsOfAnotherModelAreErrors) {
+  EXPECT_EQ(MessageOf(With("model", "hidden = [3]")),
+            "r.toml:2: model.hidden: is no option of model \"vit\", only of mlp");
+}
+
+TEST(Recipe, DepthHasADefaultForEachModel) {
+  const auto depth = [](const std::string& model) {
+    return ParseTrainRecipe("model = {" + model + "}\noptimizer = {rule = \"sgd\", lr = 1}", "r")
+        .model.depth;
+  };
+  EXPECT_EQ(depth("name = \"vit\""), 4);
+  EXPECT_EQ(depth(""), 4);
+  EXPECT_EQ(depth("name = \"resnet\""), 8);
+  EXPECT_EQ(depth("name = \"resnet\", depth = 20"), 20);
+  EXPECT_EQ(depth("depth = 20, name = \"resnet\""), 20);
+  EXPECT_EQ(MessageOf(With("model", "width = 3")),
+            "r.toml:2: model.width: is no option of model \"vit\", only of resnet");
+  EXPECT_THAT(
+      MessageOf("model = {name = \"mlp\", depth = 3}\noptimizer = {rule = \"sgd\", lr = 1}"),
+      HasSubstr("model.depth: is no option of model \"mlp\", only of vit and resnet"));
+}
+
+TEST(Recipe, SharesOfDataAreChecked) {
+  EXPECT_EQ(MessageOf(With("data", "label_noise = 1")),
+            "r.toml:5: data.label_noise: 1 is outside [0, 1)");
+  EXPECT_THAT(MessageOf(With("data", "samples = -1")), HasSubstr("data.samples: -1 is outside"));
+}
+
+TEST(Recipe, SetChangesAndAdds) {
+  const Recipe recipe =
+      ParseTrainRecipe(kRecipe, "r.toml",
+                       {"train.epochs=3", "model.pool=class", "optimizer.lr=1e-3 * warmup(10)",
+                        "optimizer.group.0.lr=0.5", "optimizer.clip_norm=1",
+                        "data.path=\"some where\"", "train.shuffle=false"});
+  EXPECT_EQ(recipe.train.epochs, 3);
+  EXPECT_EQ(recipe.train.seed, 7);
+  EXPECT_EQ(recipe.model.pool, "class");
+  EXPECT_EQ(recipe.optimizer.options.at("lr").Text(), "0.001 * warmup(10)");
+  EXPECT_EQ(recipe.optimizer.groups.at(0).options.at("lr"), Schedule(0.5));
+  EXPECT_EQ(recipe.optimizer.clip_norm, Schedule(1));
+  EXPECT_EQ(recipe.data.path, "some where");
+  EXPECT_FALSE(recipe.train.shuffle);
+}
+
+TEST(Recipe, SetErrorsNameTheKey) {
+  const std::string text(kRecipe);
+  EXPECT_EQ(MessageOf(text, {"train.epoch=3"}),
+            "r.toml: train.epoch: unknown key; did you mean \"epochs\"?");
+  // An optimiser that was changed stands on the line of its table.
+  EXPECT_THAT(MessageOf(text, {"optimizer.weight_dcay=3"}),
+              HasSubstr("r.toml:6: optimizer.weight_dcay: unknown key; did you mean "));
+  EXPECT_EQ(MessageOf(text, {"epochs"}), "--set epochs: must be key=value, such as train.epochs=3");
+  EXPECT_EQ(MessageOf(text, {"train.epochs.x=3"}),
+            "--set train.epochs.x=3: there is no \"x\" to set");
+  EXPECT_EQ(MessageOf(text, {"optimizer.group.1.lr=3"}),
+            "--set optimizer.group.1.lr=3: there is no \"1\" to set");
+  EXPECT_THAT(MessageOf(text, {"train.seed=one"}), HasSubstr("train.seed: must be an integer"));
+}
+
+TEST(Recipe, TextsAreUtf8) {
+  EXPECT_EQ(MessageOf(kRecipe, {"data.path=a\xff"}), "--set data.path=a\\xff: is not UTF-8");
+  OptimizerSpec spec("sgd");
+  spec.groups.push_back({.match = "a\xff"});
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { kudari::ToToml(spec); }),
+            "\"a\\xff\" is not UTF-8, as recipes are");
+}
+
+// Names of keys are shown on one line, and not all of a long one.
+TEST(Recipe, KeysAreShownSafely) {
+  const std::string escape = MessageOf("\"a\\u001b[2J\" = 1\n");
+  EXPECT_THAT(escape, HasSubstr("r.toml:1: a\\x1b[2J: unknown key"));
+  const std::string text = "\"" + std::string(1'000'000, 'k') + "\" = 1\n";
+  EXPECT_LT(MessageOf(text).size(), 1000u);
+  const std::string rule = "[optimizer]\nrule = \"" + std::string(1'000'000, 'k') + "\"\n";
+  EXPECT_LT(MessageOf(rule).size(), 3000u);
+}
+
+TEST(Recipe, MissingFileIsNamed) {
+  try {
+    ReadTrainRecipe("no-such.toml");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("no-such.toml"));
+  }
+}
+
+// A file without contents that claims more than any memory, plain or packed.
+TEST(Recipe, MoreThanMemoryIsAnError) {
+  const std::filesystem::path file = std::filesystem::path(::testing::TempDir()) / "sparse.toml";
+  std::ofstream(file) << kRecipe;
+  std::filesystem::resize_file(file, uintmax_t{1} << 40);
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadTrainRecipe(file); }),
+            file.string() + ": is larger than 1 GiB");
+  const std::filesystem::path packed = std::filesystem::path(file).replace_extension("gz");
+  std::filesystem::rename(file, packed);
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadUnpacked(packed); }),
+            packed.string() + ": is larger than 1 GiB");
+  std::filesystem::remove(packed);
+}
+
+TEST(Recipe, FaultsAreWrittenOnlyIfThereAreAny) {
+  Recipe recipe = ParseTrainRecipe(kRecipe, "r.toml");
+  EXPECT_EQ(ToToml(recipe).find("[fault]"), std::string::npos);
+  recipe.fault.sum_accumulation = true;
+  EXPECT_THAT(ToToml(recipe), HasSubstr("[fault]\nmissing = "));
+}
+
+TEST(Recipe, GrowthIntervalIsThatOfADynamicScale) {
+  const Recipe recipe =
+      ParseTrainRecipe(kRecipe, "r.toml", {"train.precision=f16", "train.growth_interval=7"});
+  EXPECT_EQ(LossScaling(recipe.train)->growth_interval, 7);
+}
+
+TEST(Recipe, DescriptionsHaveDefaultsAndRanges) {
+  const std::vector<Description> tables = DescribeRecipe();
+  ASSERT_EQ(tables.size(), 5U);
+  EXPECT_EQ(tables[3].name, "train");
+  EXPECT_EQ(tables[4].name, "fault");
+  for (const Description& d : tables) {
+    for (const OptionDescription& o : d.options) {
+      EXPECT_NE(o.default_value, "") << o.name;
+      EXPECT_NE(o.range, "") << o.name;
+      EXPECT_NE(o.doc, "") << o.name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kudari::lab

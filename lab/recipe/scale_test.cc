@@ -1,0 +1,190 @@
+#include "lab/recipe/scale.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "kudari/error.h"
+#include "kudari/recipe.h"
+#include "lab/files/text_file.h"
+#include "tests/support/errors.h"
+
+namespace kudari::lab {
+namespace {
+
+using kudari::testing::ErrorOf;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr std::string_view kVit = R"toml([model]
+name = "vit"
+[optimizer]
+rule = "adamw"
+lr = "2e-3 * warmup(100) * cosine(1600, 0.05)"
+weight_decay = 0.05
+accumulate = 2
+[train]
+steps = 1600
+eval_every = 80
+batch_size = 32
+)toml";
+
+constexpr std::string_view kCnn = R"toml([model]
+name = "resnet"
+[optimizer]
+rule = "momentum"
+lr = 0.01
+ema = {decay = 0.9}
+[train]
+epochs = 10
+batch_size = 32
+)toml";
+
+Scaling Scaled(std::string_view recipe, const ScaleOptions& options) {
+  return ScaleRecipe(ParseTrainRecipe(recipe, "r.toml"), options);
+}
+
+TEST(Scale, CountsAccumulationAndRanks) {
+  const Scaling s = Scaled(kVit, {.batch = 256});
+  EXPECT_EQ(s.old_batch, 64);
+  EXPECT_EQ(s.kappa, 4);
+  EXPECT_EQ(s.after.train.batch_size, 128);
+  EXPECT_EQ(s.after.optimizer.accumulate, 2);
+  EXPECT_EQ(s.after.train.steps, 400);
+  EXPECT_EQ(s.after.train.eval_every, 20);
+  EXPECT_EQ(s.after.optimizer.options.at("lr").Text(), "0.004 * warmup(25) * cosine(400, 0.05)");
+  EXPECT_DOUBLE_EQ(s.after.optimizer.options.at("beta1")(0), 0.6);
+  EXPECT_EQ(s.rule, "adam_sde");
+
+  const Scaling ranks = Scaled(kVit, {.batch = 512, .accumulate = 1, .ranks = 8, .from_ranks = 2});
+  EXPECT_EQ(ranks.old_batch, 128);
+  EXPECT_EQ(ranks.kappa, 4);
+  EXPECT_EQ(ranks.after.train.batch_size, 64);
+  EXPECT_EQ(ranks.after.optimizer.accumulate, 1);
+
+  // The guide's example: 256 of which 64 fit.
+  const Scaling fits = Scaled(kCnn, {.batch = 256, .accumulate = 4});
+  EXPECT_EQ(fits.after.train.batch_size, 64);
+  EXPECT_DOUBLE_EQ(fits.after.optimizer.options.at("lr")(0), 0.08);
+}
+
+TEST(Scale, TheSameBatchIsTheSameRecipe) {
+  for (const std::string_view text : {kVit, kCnn}) {
+    Recipe recipe = ParseTrainRecipe(text, "r.toml");
+    const int64_t batch = recipe.train.batch_size * recipe.optimizer.accumulate;
+    recipe.optimizer = Complete(recipe.optimizer);
+    EXPECT_EQ(Scaled(text, {.batch = batch}).after, recipe);
+    // The same samples otherwise divided change nothing else.
+    const Scaling other = Scaled(text, {.batch = batch, .accumulate = batch});
+    EXPECT_EQ(other.after.optimizer.options, recipe.optimizer.options);
+  }
+}
+
+TEST(Scale, WrongRequestsNameTheOption) {
+  EXPECT_EQ(ErrorOf([] { Scaled(kVit, {.batch = 0}); }), "--batch = 0 is outside [1, ...]");
+  EXPECT_EQ(ErrorOf([] { Scaled(kVit, {.batch = 8, .ranks = -1}); }),
+            "--ranks = -1 is outside [1, ...]");
+  EXPECT_EQ(ErrorOf([] { Scaled(kVit, {.batch = 100, .ranks = 3}); }),
+            "--batch 100 is no multiple of 6, accumulate 2 times 3 ranks: choose another --batch, "
+            "--accumulate or --ranks");
+  EXPECT_THAT(ErrorOf([] { Scaled(kVit, {.batch = 128, .rule = "square"}); }),
+              HasSubstr("unknown batch rule \"square\""));
+  EXPECT_THAT(ErrorOf([] { Scaled(kVit, {.batch = 1024, .rule = "adam_sde"}); }),
+              HasSubstr("beta1: kappa (1 - beta) = 16 * (1 - 0.9) is not below 1"));
+}
+
+TEST(Scale, TextHasTheTableOfTheGuide) {
+  const std::string text = ScalingText(Scaled(kCnn, {.batch = 1024}));
+  EXPECT_THAT(text, HasSubstr("kappa = 1024 / 32 = 32, rule linear: a step of momentum"));
+  EXPECT_THAT(text, HasSubstr("samples of a step     32      1024\n"));
+  EXPECT_THAT(text, HasSubstr("lr                    0.01    0.32\n"));
+  for (const char* const row : {"        32         1         0.01         0.01  <- before",
+                                "        64         2         0.02      0.01414",
+                                "       128         4         0.04         0.02",
+                                "       256         8         0.08      0.02828",
+                                "       512        16         0.16         0.04",
+                                "      1024        32         0.32      0.05657  <- after"}) {
+    EXPECT_THAT(text, HasSubstr(row));
+  }
+  EXPECT_THAT(text, AllOf(HasSubstr("A"), HasSubstr("ooo"), HasSubstr("+++")));
+  EXPECT_THAT(text, HasSubstr("a larger learning rate wants one, and there is none"));
+  EXPECT_THAT(text, HasSubstr("ema.decay: 0.9 became 0.0343368"));
+  EXPECT_THAT(text, HasSubstr("batch norm"));
+}
+
+TEST(Scale, NotesFollowTheRecipe) {
+  const std::string vit = ScalingText(Scaled(kVit, {.batch = 256}));
+  EXPECT_THAT(vit, HasSubstr("warm-up: 100 steps became 25, the same samples; 2 / (1 - beta2) = "
+                             "500 steps"));
+  EXPECT_THAT(vit, HasSubstr("weight_decay stays 0.05"));
+  EXPECT_THAT(vit, HasSubstr("0.1 would keep it"));
+  EXPECT_THAT(vit, Not(HasSubstr("batch norm")));
+  EXPECT_THAT(vit, Not(HasSubstr("Look at it")));
+  EXPECT_THAT(vit, HasSubstr("beta1 0.6, beta2 0.996, eps 5e-09  <- after"));
+  EXPECT_THAT(vit, Not(HasSubstr("guide (section 3.3) takes")));
+  EXPECT_THAT(
+      ScalingText(Scaled(kCnn, {.batch = 2048})),
+      HasSubstr("beyond 1024 samples the guide (section 3.3) takes lars in place of momentum"));
+  const std::string smaller = ScalingText(Scaled(kCnn, {.batch = 16}));
+  EXPECT_THAT(smaller, Not(HasSubstr("warm-up")));
+  const std::string asked = ScalingText(Scaled(kCnn, {.batch = 64, .rule = "sqrt"}));
+  EXPECT_THAT(asked, HasSubstr("rule sqrt: asked for; without --rule it would be linear"));
+}
+
+TEST(Scale, NotesNameWhatIsKept) {
+  const auto notes = [](const std::string& optimizer, const ScaleOptions& options) {
+    return ScalingText(
+        Scaled("[model]\nname = \"mlp\"\n[train]\nepochs = 2\nbatch_size = 64\n"
+               "loss_scale = \"dynamic\"\n[optimizer]\n" +
+                   optimizer,
+               options));
+  };
+  EXPECT_THAT(
+      notes("rule = \"lion\"\nlookahead = {k = 5}\n", {.batch = 256}),
+      HasSubstr(
+          "- beta2, lookahead.k, train.growth_interval: left alone, though counted in steps or "
+          "rates for one,\n  which see 4 times the samples now"));
+  EXPECT_THAT(notes("rule = \"adamw\"\n[[optimizer.group]]\nmatch = \"head.*\"\n"
+                    "rule = \"sophia\"\n",
+                    {.batch = 256}),
+              HasSubstr("- group 0: beta1, group 0: beta2, group 0: batch_size, hessian.every, "));
+  EXPECT_THAT(notes("rule = \"momentum\"\nweight_decay = 0.01\n", {.batch = 256}),
+              Not(HasSubstr("weight_decay stays")));
+  EXPECT_THAT(notes("rule = \"momentum\"\nweight_decay = 0.01\n", {.batch = 256, .rule = "none"}),
+              HasSubstr("lr times it, summed over the run, is 1/4 of before; 0.04 would keep it"));
+  EXPECT_THAT(
+      notes("rule = \"adamw\"\nweight_decay = 0.01\ndecay = \"independent\"\n", {.batch = 256}),
+      HasSubstr("The shape of lr times it, summed over the run, is 1/4 of before; 0.04"));
+  // Schedules of groups, too.
+  EXPECT_THAT(notes("rule = \"sgd\"\nlr = 1\n[[optimizer.group]]\nmatch = \"head.*\"\n"
+                    "lr = \"rsqrt(2)\"\nl1 = \"linear(8)\"\n",
+                    {.batch = 512}),
+              AllOf(HasSubstr("group.0.lr: its schedule counts steps in a way"),
+                    ::testing::ContainsRegex("group.0.l1 +linear\\(8, 0\\) +linear\\(1, 0\\)")));
+}
+
+TEST(Scale, WritesARecipeThatReadsBack) {
+  const auto dir =
+      std::filesystem::path(::testing::TempDir()) / ("scale_test-" + std::to_string(getpid()));
+  std::filesystem::create_directories(dir);
+  std::ofstream(dir / "r.toml") << kVit;
+  const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::tmpfile(), &std::fclose);
+  const Scaling s =
+      Scale({.recipe = dir / "r.toml", .batch = 256, .write = dir / "new.toml"}, console.get());
+  EXPECT_EQ(ReadTrainRecipe(dir / "new.toml"), s.after);
+  EXPECT_THAT(
+      ErrorOf([&] {
+        Scale({.recipe = dir / "r.toml", .batch = 256, .write = dir / "other.toml", .svg = "x.jpg"},
+              console.get());
+      }),
+      HasSubstr("x.jpg"));
+  EXPECT_FALSE(std::filesystem::exists(dir / "other.toml"));
+  std::filesystem::remove_all(dir);
+}
+
+}  // namespace
+}  // namespace kudari::lab

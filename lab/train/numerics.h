@@ -1,0 +1,33 @@
+#ifndef KUDARI_LAB_TRAIN_NUMERICS_H_
+#define KUDARI_LAB_TRAIN_NUMERICS_H_
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kudari/spec.h"
+#include "kudari/step.h"
+
+namespace kudari::lab {
+
+/// What 16-bit weights and 8-bit state lost over a whole run, by tensor.
+class NumericsCount {
+ public:
+  /// Adds what a step counted. The names of its tensors must live on.
+  void Add(std::span<const Numerics> step);
+
+  /// Rows of a summary: the shares of the whole model, the tensors with the largest ones and, if
+  /// that is worth telling, what to do about it. None if nothing was added. `weights` is their type
+  /// as in a recipe.
+  std::vector<std::vector<std::string>> Rows(const Precision& precision,
+                                             const std::string& weights) const;
+
+ private:
+  std::map<std::string_view, Numerics> tensors_;
+};
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_TRAIN_NUMERICS_H_

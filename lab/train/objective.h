@@ -1,0 +1,69 @@
+#ifndef KUDARI_LAB_TRAIN_OBJECTIVE_H_
+#define KUDARI_LAB_TRAIN_OBJECTIVE_H_
+
+#include <torch/torch.h>
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "kudari/torch.h"
+#include "lab/logs/metrics.h"
+#include "lab/models/models.h"
+#include "lab/recipe/recipe.h"
+#include "lab/train/batches.h"
+
+namespace kudari::lab {
+
+enum class Loss { kCrossEntropy, kMeanSquare };
+
+/// The loss that a recipe asks for. Throws Error where the data has no classes for cross-entropy.
+Loss ChooseLoss(const TrainConfig& config, const Dataset& data);
+
+/// The mean loss of a batch. Classes are one-hot targets for the mean square.
+at::Tensor LossOf(Loss loss, const at::Tensor& output, const at::Tensor& y, double label_smoothing);
+
+/// What a model computes in: under autocast, or in the type of its weights.
+struct Compute {
+  at::ScalarType weights = at::kFloat;
+  std::optional<at::ScalarType> autocast = std::nullopt;
+};
+
+Compute ComputeOf(const TrainConfig& config);
+
+/// The model's output for a batch, as float32: losses need more than 16 bits.
+at::Tensor Forward(Model& model, const at::Tensor& x, const Compute& compute);
+
+/// The weights to be evaluated, in the model for as long as this lives, and running statistics of
+/// batch norms that fit them: where they are not the weights that are trained, averages over the
+/// full batches, 20 at most, of the first epoch in shuffled order. Then both are again what they
+/// were, bit for bit.
+class EvaluatedWeights {
+ public:
+  EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& model, const Samples& training,
+                   const TrainConfig& config, const Compute& compute);
+
+ private:
+  // Buffers and what they held, which they hold again at the end.
+  class Kept {
+   public:
+    explicit Kept(Model& model);
+    ~Kept();
+    Kept(const Kept&) = delete;
+    Kept& operator=(const Kept&) = delete;
+
+   private:
+    std::vector<std::pair<at::Tensor, at::Tensor>> buffers_;
+  };
+
+  Kept statistics_;
+  std::optional<kudari::torch::EvaluationView> view_;
+};
+
+/// Mean loss and accuracy over all samples, of the model in evaluation mode; it is left in training
+/// mode.
+Score Evaluate(Model& model, const Samples& samples, Loss loss, const Compute& compute);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_TRAIN_OBJECTIVE_H_

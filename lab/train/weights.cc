@@ -1,0 +1,88 @@
+#include "lab/train/weights.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kudari/error.h"
+#include "kudari/safetensors.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using ::at::Tensor;
+
+// The values of a tensor of a file, as they lie there.
+Tensor View(const SafeTensor& stored, const fs::path& path) {
+  static const std::map<std::string, at::ScalarType> types = {
+      {"F32", at::kFloat}, {"BF16", at::kBFloat16}, {"F16", at::kHalf}};
+  const auto type = types.find(stored.dtype);
+  if (type == types.end()) {
+    throw Error(fmt::format("{}: tensor \"{}\" has the dtype {}; weights are F32, BF16 or F16",
+                            path.string(), stored.name, stored.dtype));
+  }
+  // from_blob takes a pointer to what may be changed; nobody does.
+  auto* const data = const_cast<std::byte*>(stored.bytes.data());
+  return ::torch::from_blob(data, stored.shape, type->second);
+}
+
+void Assign(const Tensor& to, const std::string& name, const SafeTensorsFile& file,
+            const fs::path& path) {
+  const SafeTensor& stored = file.Find(name);
+  if (to.sizes() != at::IntArrayRef(stored.shape)) {
+    throw Error(fmt::format("{}: tensor \"{}\" has the shape [{}], the model's has [{}]",
+                            path.string(), name, fmt::join(stored.shape, ", "),
+                            fmt::join(to.sizes(), ", ")));
+  }
+  to.copy_(View(stored, path));
+}
+
+// The buffers that evaluation depends on: running statistics, not the numbers of batches in them.
+std::map<std::string, Tensor> Statistics(const Model& model) {
+  std::map<std::string, Tensor> statistics;
+  for (const auto& item : model.named_buffers()) {
+    if (item.value().is_floating_point()) statistics.emplace(item.key(), item.value());
+  }
+  return statistics;
+}
+
+}  // namespace
+
+void LoadWeights(Model& model, const fs::path& path) {
+  const ::torch::NoGradGuard no_grad;
+  const SafeTensorsFile file(path);
+  const auto parameters = model.named_parameters();
+  const auto buffers = model.named_buffers();
+  const auto statistics = Statistics(model);
+  for (const auto& item : parameters) Assign(item.value(), item.key(), file, path);
+  const auto in_file = [&](const auto& item) { return file.Contains(item.first); };
+  if (std::ranges::any_of(statistics, in_file)) {
+    for (const auto& [name, value] : statistics) Assign(value, name, file, path);
+  }
+  for (const SafeTensor& stored : file.tensors()) {
+    if (!parameters.contains(stored.name) && !buffers.contains(stored.name)) {
+      throw Error(fmt::format("{}: the model has no parameter \"{}\"", path.string(), stored.name));
+    }
+  }
+}
+
+void SaveWeights(const Model& model, const fs::path& path) {
+  std::vector<Tensor> values;  // keeps converted ones alive
+  std::vector<FloatTensor> tensors;
+  const auto add = [&](const std::string& name, const Tensor& value) {
+    const Tensor& v = values.emplace_back(value.detach().to(at::kFloat));
+    tensors.push_back(
+        {name, v.sizes().vec(), {v.data_ptr<float>(), static_cast<size_t>(v.numel())}});
+  };
+  for (const auto& item : model.named_parameters()) add(item.key(), item.value());
+  for (const auto& [name, value] : Statistics(model)) add(name, value);
+  WriteSafeTensors(path, tensors);
+}
+
+}  // namespace kudari::lab

@@ -1,0 +1,23 @@
+#ifndef KUDARI_LAB_TRAIN_WEIGHTS_H_
+#define KUDARI_LAB_TRAIN_WEIGHTS_H_
+
+#include <filesystem>
+
+#include "lab/models/models.h"
+
+namespace kudari::lab {
+
+/// Replaces every weight of a model by that of the same name in a safetensors file of F32, BF16 or
+/// F16, rounded if need be. The running statistics of batch norms come from the file, too, and stay
+/// as they are if it has none of them. Throws Error if one of them lacks a tensor of the other, or
+/// for another shape or dtype.
+void LoadWeights(Model& model, const std::filesystem::path& path);
+
+/// Writes a model's weights and the running statistics of its batch norms as float32, which holds
+/// those of 16 bits exactly. Batch norms' counts of batches are left out, as nothing that reads the
+/// file depends on them.
+void SaveWeights(const Model& model, const std::filesystem::path& path);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_TRAIN_WEIGHTS_H_

@@ -1,0 +1,116 @@
+#include "lab/train/weights.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <bit>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "kudari/error.h"
+#include "kudari/safetensors.h"
+#include "lab/train/objective.h"
+#include "tests/support/errors.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using ::at::Tensor;
+using ::testing::HasSubstr;
+
+std::shared_ptr<Model> ResNet(uint64_t seed) {
+  ModelConfig config;
+  config.name = "resnet";
+  config.depth = 8;
+  config.width = 4;
+  ::torch::manual_seed(seed);
+  return MakeModel(config, {1, 8, 8}, 3);
+}
+
+Samples SomeSamples() {
+  ::torch::manual_seed(5);
+  return {2 * ::torch::randn({40, 1, 8, 8}) + 1, ::torch::randint(3, {40}, ::torch::kInt64)};
+}
+
+class WeightsTest : public ::testing::Test {
+ protected:
+  WeightsTest() {
+    path_ = fs::path(::testing::TempDir()) /
+            ("weights_test-" + std::to_string(getpid()) + ".safetensors");
+  }
+  ~WeightsTest() override { fs::remove(path_); }
+
+  // Writes the tensors of a model whose names have `part`, and the parameters.
+  void WriteSome(const Model& model, const std::string& part) const {
+    std::vector<FloatTensor> tensors;
+    const auto add = [&](const std::string& name, const Tensor& t) {
+      tensors.push_back(
+          {name, t.sizes().vec(), {t.data_ptr<float>(), static_cast<size_t>(t.numel())}});
+    };
+    for (const auto& item : model.named_parameters()) add(item.key(), item.value());
+    for (const auto& item : model.named_buffers()) {
+      if (!part.empty() && item.key().find(part) != std::string::npos)
+        add(item.key(), item.value());
+    }
+    WriteSafeTensors(path_, tensors);
+  }
+
+  fs::path path_;
+};
+
+TEST_F(WeightsTest, StatisticsAreSavedSoThatTheLossIsTheSameBitForBit) {
+  const Samples samples = SomeSamples();
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const Compute compute{.weights = type};
+    const auto model = ResNet(1);
+    model->StoreWeights(type);
+    for (int i = 0; i < 3; ++i) Forward(*model, samples.x, compute);
+    const Score score = Evaluate(*model, samples, Loss::kCrossEntropy, compute);
+    SaveWeights(*model, path_);
+    const auto other = ResNet(2);
+    other->StoreWeights(type);
+    EXPECT_NE(Evaluate(*other, samples, Loss::kCrossEntropy, compute).loss, score.loss);
+    LoadWeights(*other, path_);
+    EXPECT_EQ(std::bit_cast<uint64_t>(Evaluate(*other, samples, Loss::kCrossEntropy, compute).loss),
+              std::bit_cast<uint64_t>(score.loss));
+    const SafeTensorsFile file(path_);
+    EXPECT_TRUE(file.Contains("blocks.2.bn1.running_mean"));
+    EXPECT_TRUE(file.Contains("bn1.running_var"));
+    EXPECT_FALSE(file.Contains("bn1.num_batches_tracked"));
+  }
+}
+
+TEST_F(WeightsTest, AFileMayHaveParametersAlone) {
+  const auto model = ResNet(1), other = ResNet(2);
+  WriteSome(*model, "");
+  Forward(*other, SomeSamples().x, {});
+  const Tensor before = other->named_buffers()["bn1.running_mean"].clone();
+  EXPECT_NE(before.abs().sum().item<double>(), 0);
+  LoadWeights(*other, path_);
+  EXPECT_TRUE(
+      other->named_parameters()["conv1.weight"].equal(model->named_parameters()["conv1.weight"]));
+  EXPECT_TRUE(other->named_buffers()["bn1.running_mean"].equal(before));
+}
+
+TEST_F(WeightsTest, StatisticsAreAllThereOrNone) {
+  const auto model = ResNet(1);
+  WriteSome(*model, "running_mean");
+  EXPECT_THAT(kudari::testing::ErrorOf([&] { LoadWeights(*model, path_); }),
+              HasSubstr("running_var"));
+}
+
+TEST_F(WeightsTest, StatisticsOfAnotherModelAreNamed) {
+  const auto model = ResNet(1);
+  SaveWeights(*model, path_);
+  ModelConfig config;
+  config.name = "linear";
+  const auto linear = MakeModel(config, {4}, 3);
+  EXPECT_THAT(kudari::testing::ErrorOf([&] { LoadWeights(*linear, path_); }),
+              HasSubstr(path_.string()));
+}
+
+}  // namespace
+}  // namespace kudari::lab

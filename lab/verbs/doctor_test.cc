@@ -1,0 +1,119 @@
+#include "lab/verbs/doctor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "kudari/error.h"
+#include "lab/files/text_file.h"
+#include "tests/support/printed.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class DoctorCommandTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(::testing::TempDir()) /
+              ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  /// A log of 100 steps in which the validation loss turns up at the 40th, or goes on falling.
+  fs::path Log(bool overfits, const std::string& column = "loss") {
+    fs::path file = folder_ / "log.csv";
+    std::ofstream out(file);
+    out << "step," << column << ",lr,val_loss\n";
+    for (int s = 1; s <= 100; ++s) {
+      const double loss = 2 * std::exp(-s / 20.0) + 0.01;
+      out << s << ',' << loss << ",0.001,";
+      if (s % 10 == 0) out << (overfits && s > 40 ? 0.3 + 0.01 * (s - 40) : loss + 0.01);
+      out << '\n';
+    }
+    return file;
+  }
+
+  std::string Print(const DoctorOptions& options) {
+    return testing::Printed([&](std::FILE* console) { Doctor(options, console); });
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(DoctorCommandTest, SaysWhatItSees) {
+  const std::string text = Print({.run = Log(true)});
+  EXPECT_THAT(text, HasSubstr("log.csv: 100 steps, 10 evaluations, 0 measurements of layers\n\n"
+                              "1. overfitting: the model overfits\n   confidence 1.00, steps 40 to "
+                              "100\n   seen: the validation loss rose from 0.291 at step 40 to "));
+  EXPECT_THAT(text, HasSubstr("validation loss\n"));
+  EXPECT_THAT(text, HasSubstr("█"));
+  EXPECT_THAT(text, HasSubstr("^^^"));
+  EXPECT_THAT(text, HasSubstr("step 100\n"));
+  EXPECT_THAT(text, HasSubstr("   do: More weight decay (0.01 to 0.1)"));
+  EXPECT_THAT(text, HasSubstr("   from: guide 4 and 6; notes 7.5.\n"));
+}
+
+TEST_F(DoctorCommandTest, IsSilentOnASoundRun) {
+  const std::string text = Print({.run = Log(false)});
+  EXPECT_THAT(text, HasSubstr("evaluations, 0 measurements of layers\nnothing wrong that can be "
+                              "seen in this log\n"));
+  EXPECT_THAT(text, Not(HasSubstr("1.")));
+}
+
+// Names of others reach a terminal with their control characters shown, and JSON as UTF-8.
+TEST_F(DoctorCommandTest, ShowsForeignNamesSafely) {
+  const std::string bad = "a\x1b[2J\xff";
+  const fs::path run = folder_ / bad;
+  fs::create_directories(run);
+  fs::rename(Log(true), run / "metrics.csv");
+  const std::string text = Print({.run = run, .json = folder_ / "f.json"});
+  EXPECT_THAT(text, HasSubstr("a\\x1b[2J\\xff: 100 steps"));
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  const auto json = nlohmann::json::parse(ReadTextFile(folder_ / "f.json"));
+  EXPECT_EQ(json["run"], (folder_ / "a\x1b[2J\xef\xbf\xbd").string());
+  EXPECT_EQ(json["findings"].size(), 1u);
+}
+
+TEST_F(DoctorCommandTest, WritesJsonAndAPicture) {
+  Print({.run = Log(true), .json = folder_ / "d.json", .svg = folder_ / "d.svg"});
+  const auto json = nlohmann::json::parse(ReadTextFile(folder_ / "d.json"));
+  EXPECT_EQ(json["steps"], 100);
+  ASSERT_EQ(json["findings"].size(), 1u);
+  EXPECT_EQ(json["findings"][0]["verdict"], "overfitting");
+  EXPECT_EQ(json["findings"][0]["first_step"], 40);
+  EXPECT_THAT(ReadTextFile(folder_ / "d.svg"), HasSubstr("overfitting"));
+}
+
+// What came before would be a line at the bottom.
+TEST_F(DoctorCommandTest, PlotsEndABitAboveTheFirstLoss) {
+  std::ofstream(folder_ / "log.csv") << "loss\n2\n1\n1e9\n3e9\nnan\n";
+  const std::string text = Print({.run = folder_ / "log.csv"});
+  EXPECT_THAT(text, HasSubstr("1. diverged"));
+  EXPECT_THAT(text, HasSubstr("\n   2.4 |"));
+}
+
+TEST_F(DoctorCommandTest, MapsColumns) {
+  const fs::path log = Log(true, "objective");
+  EXPECT_THROW(Print({.run = log}), Error);
+  EXPECT_THAT(Print({.run = log, .maps = {"loss=objective"}}), HasSubstr("1. overfitting"));
+  try {
+    Print({.run = log, .maps = {"loss"}});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "--map loss: must be field=column, such as loss=train/total");
+  }
+}
+
+}  // namespace
+}  // namespace kudari::lab

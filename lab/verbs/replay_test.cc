@@ -1,0 +1,142 @@
+#include "lab/verbs/replay.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "kudari/error.h"
+#include "kudari/optimizer.h"
+#include "kudari/safetensors.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+constexpr int kSteps = 3;
+
+// A matrix and, if asked for, a vector.
+struct Problem {
+  explicit Problem(bool vector) {
+    shapes = {{"fc.weight", {3, 4}}};
+    if (vector) shapes.emplace_back("fc.bias", std::vector<int64_t>{5});
+    int64_t count = 0;
+    for (const auto& [name, shape] : shapes) {
+      const auto size = static_cast<size_t>(Tensor{.shape = shape}.Size());
+      params.emplace_back(size);
+      for (float& x : params.back()) x = static_cast<float>(++count * 37 % 23) / 23 - 0.4F;
+      for (int step = 0; step < kSteps; ++step) {
+        auto& g = grads.emplace_back(size);
+        for (float& x : g) x = static_cast<float>(++count * 29 % 31) / 31 - 0.5F;
+      }
+    }
+  }
+  const std::vector<float>& Grad(size_t tensor, int step) const {
+    return grads[tensor * kSteps + static_cast<size_t>(step)];
+  }
+
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+  std::vector<std::vector<float>> params, grads;
+};
+
+// A folder of its own with a problem's files.
+class ReplayTest : public testing::Test {
+ protected:
+  ReplayTest() {
+    const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
+    dir_ = fs::path(testing::TempDir()) / ("replay_test-" + std::to_string(getpid()) + "-" + test);
+    fs::create_directories(dir_);
+  }
+  ~ReplayTest() override { fs::remove_all(dir_); }
+
+  void Run(const std::string& rule, const Problem& problem) {
+    std::ofstream(dir_ / "r.toml") << "[optimizer]\nrule = \"" << rule << "\"\n";
+    std::vector<FloatTensor> params, grads;
+    for (size_t i = 0; i < problem.shapes.size(); ++i) {
+      const auto& [name, shape] = problem.shapes[i];
+      params.push_back({name, shape, problem.params[i]});
+      for (int step = 0; step < kSteps; ++step) {
+        grads.push_back({std::to_string(step + 1) + "/" + name, shape, problem.Grad(i, step)});
+      }
+    }
+    WriteSafeTensors(dir_ / "p", params);
+    WriteSafeTensors(dir_ / "g", grads);
+    std::FILE* const console = std::tmpfile();
+    try {
+      Replay({dir_ / "r.toml", dir_ / "p", dir_ / "g", dir_ / "o", dir_ / "s"}, console);
+    } catch (const Error&) {
+      std::fclose(console);
+      throw;
+    }
+    std::fclose(console);
+  }
+
+  fs::path dir_;
+};
+
+bool TakesVectors(const RuleEntry& rule) {
+  if (rule.whole == nullptr) return true;
+  std::vector<double> values;
+  for (const RuleEntry::Option& o : rule.options) values.push_back(o.default_value);
+  try {
+    rule.whole->SlotSizes(values.data(), std::vector<int64_t>{5});
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+TEST_F(ReplayTest, IsTheEngineForEveryRule) {
+  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+    SCOPED_TRACE(rule.name);
+    const Problem problem(TakesVectors(rule));
+    Run(rule.name, problem);
+
+    std::vector<std::vector<float>> params = problem.params;
+    std::vector<Tensor> tensors;
+    for (size_t i = 0; i < params.size(); ++i) {
+      tensors.push_back({.name = problem.shapes[i].first,
+                         .shape = problem.shapes[i].second,
+                         .param = params[i].data()});
+    }
+    Optimizer optimizer(tensors, OptimizerSpec(rule.name));
+    for (int step = 0; step < kSteps; ++step) {
+      for (size_t i = 0; i < params.size(); ++i) {
+        optimizer.tensors()[i].grad = problem.Grad(i, step).data();
+      }
+      optimizer.Step();
+    }
+    const SafeTensorsFile out(dir_ / "o"), state(dir_ / "s");
+    size_t buffers = 0;
+    const OptimizerState expected = optimizer.State();
+    for (size_t i = 0; i < params.size(); ++i) {
+      const TensorState& t = expected.tensors[i];
+      EXPECT_THAT(out.Floats(t.name), testing::ElementsAreArray(params[i]));
+      EXPECT_NE(params[i], problem.params[i]);
+      for (const TensorState::Buffer& b : t.buffers) {
+        if (b.values.empty()) continue;
+        ++buffers;
+        EXPECT_THAT(state.Floats(t.name + "/" + b.slot), testing::ElementsAreArray(b.values));
+      }
+    }
+    EXPECT_EQ(state.tensors().size(), buffers);
+  }
+}
+
+TEST_F(ReplayTest, MatrixRulesNameTheVectorAndTheWayOut) {
+  try {
+    Run("muon", Problem(true));
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("muon: tensor \"fc.bias\" has "));
+    EXPECT_THAT(e.what(), HasSubstr("fallback"));
+  }
+  EXPECT_FALSE(fs::exists(dir_ / "o"));
+}
+
+}  // namespace
+}  // namespace kudari::lab
