@@ -8,8 +8,8 @@
 
 #include "kudari/files.h"
 #include "lab/files/text_file.h"
+#include "lab/measure/scale_check.h"
 #include "lab/recipe/advise.h"
-#include "lab/recipe/scale.h"
 #include "lab/train/trainer.h"
 
 namespace kudari::lab {

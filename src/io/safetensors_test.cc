@@ -14,6 +14,7 @@
 #include <numeric>
 
 #include "kudari/error.h"
+#include "kudari/files.h"
 #include "tests/support/errors.h"
 
 namespace kudari {
