@@ -1,0 +1,360 @@
+#ifndef KUDARI_STATE_H_
+#define KUDARI_STATE_H_
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "kudari/tensor.h"
+
+namespace kudari {
+
+/// Types of the elements of an array, those of the safetensors format.
+enum class ElementType : uint8_t {
+  kBool,
+  kUint8,  ///< also bytes, and codes of 8-bit formats
+  kInt8,
+  kFloat8E5m2,
+  kFloat8E4m3,
+  kUint16,
+  kInt16,
+  kFloat16,
+  kBFloat16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kUint64,
+  kInt64,
+  kFloat64
+};
+
+/// As safetensors writes it: "BOOL", "U8", "F32" ...
+std::string_view Name(ElementType type);
+/// Bytes of an element.
+int64_t Bytes(ElementType type);
+/// The type of that name; nothing if there is none.
+std::optional<ElementType> FindElementType(std::string_view name);
+/// The type of a parameter's or a gradient's elements.
+ElementType ElementTypeOf(DType dtype);
+
+/// The type of the elements of a C++ array; std::byte is kUint8.
+template <class T>
+constexpr ElementType ElementTypeOf() {
+  if constexpr (std::is_same_v<T, float>) {
+    return ElementType::kFloat32;
+  } else if constexpr (std::is_same_v<T, double>) {
+    return ElementType::kFloat64;
+  } else if constexpr (std::is_same_v<T, std::byte>) {
+    return ElementType::kUint8;
+  } else {
+    static_assert(std::is_integral_v<T> && !std::is_same_v<T, bool>, "no type of array elements");
+    constexpr ElementType kSigned[] = {ElementType::kInt8, ElementType::kInt16, ElementType::kInt32,
+                                       ElementType::kInt64};
+    constexpr ElementType kUnsigned[] = {ElementType::kUint8, ElementType::kUint16,
+                                         ElementType::kUint32, ElementType::kUint64};
+    constexpr size_t kIndex = std::bit_width(sizeof(T)) - 1;
+    return std::is_signed_v<T> ? kSigned[kIndex] : kUnsigned[kIndex];
+  }
+}
+
+/// An array by value: row-major, little-endian.
+struct StateArray {
+  ElementType type = ElementType::kFloat32;
+  std::vector<int64_t> shape = {};  ///< {} is one element
+  std::vector<std::byte> bytes = {};
+
+  /// A copy of `values` in that shape.
+  template <class T>
+  static StateArray Of(std::span<const T> values, std::vector<int64_t> shape) {
+    const auto bytes = std::as_bytes(values);
+    return {ElementTypeOf<T>(), std::move(shape), {bytes.begin(), bytes.end()}};
+  }
+  /// The same in one dimension.
+  template <class T>
+  static StateArray Of(std::span<const T> values) {
+    return Of(values, {static_cast<int64_t>(values.size())});
+  }
+  /// The elements; throws Error if they have another type.
+  template <class T>
+  std::span<const T> As() const {
+    CheckType(ElementTypeOf<T>());
+    return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
+  }
+  template <class T>
+  std::span<T> As() {
+    CheckType(ElementTypeOf<T>());
+    return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
+  }
+
+  friend bool operator==(const StateArray&, const StateArray&) = default;
+
+ private:
+  void CheckType(ElementType expected) const;
+};
+
+/// What a StateTree holds where it is no node.
+template <class T>
+concept StateValue =
+    std::is_same_v<T, StateArray> || std::is_same_v<T, int64_t> || std::is_same_v<T, uint64_t> ||
+    std::is_same_v<T, double> || std::is_same_v<T, bool> || std::is_same_v<T, std::string>;
+
+/// The state of an object as a value: a node whose members have names and are nodes again, or
+/// typed arrays and scalars.
+///
+///     kudari::StateTree state = optimizer.State();
+///     state.At("step").Int();                                  // 12
+///     state.At("tensors/fc.weight/slots/exp_avg").Floats();    // a span
+///     state.Set("tensors/fc.weight/step", int64_t{0});
+///
+/// A path is the names from the root with a slash between them; in a name, "~1" stands for a slash
+/// and "~0" for a tilde, as in JSON pointers.
+class StateTree {
+ public:
+  using Members = std::map<std::string, StateTree, std::less<>>;
+  using Value = std::variant<Members, StateArray, int64_t, uint64_t, double, bool, std::string>;
+
+  /// A node without members.
+  StateTree() = default;
+  /// An array or a scalar; throws Error if the bytes of an array are not those of its shape.
+  template <StateValue T>
+  StateTree(T value) : value_(std::move(value)) {  // NOLINT(google-explicit-constructor): it is one
+    if constexpr (std::is_same_v<T, StateArray>) CheckArray();
+  }
+
+  bool IsNode() const { return std::holds_alternative<Members>(value_); }
+  const Value& value() const { return value_; }
+
+  /// What stands here; throws Error if it is something else.
+  const Members& members() const;
+  int64_t Int() const;
+  uint64_t Uint() const;
+  double Double() const;
+  bool Bool() const;
+  const std::string& Text() const;
+  const StateArray& Array() const;
+  StateArray& Array();
+  /// The elements of an array of float32.
+  std::span<const float> Floats() const { return Array().As<float>(); }
+  std::span<float> Floats() { return Array().As<float>(); }
+
+  /// What stands at a path; null if there is nothing.
+  const StateTree* Find(std::string_view path) const;
+  /// The same, but throws Error naming the path and the nearest name.
+  const StateTree& At(std::string_view path) const;
+  StateTree& At(std::string_view path);
+  /// Puts a value at a path, with the nodes above it. Throws Error if one of these is no node.
+  void Set(std::string_view path, StateTree value);
+  /// Removes what stands at a path; false if there is nothing.
+  bool Erase(std::string_view path);
+
+  /// The member of that name itself, whatever characters it has; null if there is none.
+  const StateTree* Member(std::string_view name) const;
+  /// Adds a member to a node. Throws Error if it has one of that name or this is no node.
+  StateTree& Add(std::string_view name, StateTree value);
+
+  /// The paths of all arrays and scalars, in the order of the names.
+  std::vector<std::string> Paths() const;
+  /// What it is, without the values: "node", "F32 [2, 3]", "int64", "double", "string" ...
+  std::string Kind() const;
+
+  /// Equal to the bit: a NaN equals itself, and 0 is not -0.
+  friend bool operator==(const StateTree& a, const StateTree& b);
+
+ private:
+  void CheckArray() const;
+
+  Value value_;
+};
+
+/// A name as a component of a path.
+std::string PathComponent(std::string_view name);
+/// The names that a path is made of.
+std::vector<std::string> SplitPath(std::string_view path);
+
+/// The first difference between two states, with its path and what each has there; empty if they
+/// are equal.
+std::string FirstDifference(const StateTree& a, const StateTree& b);
+
+/// What loading does about members that are missing or unknown.
+enum class LoadMode {
+  kStrict,  ///< both are errors
+  kLenient  ///< a node that is missing, such as an averager or a tensor that was added, leaves what
+            ///< the object has as it is; what is unknown is ignored. The report names both. A value
+            ///< that is missing from a node that is there is an error, as is a wrong type or shape.
+};
+
+/// What a lenient load found; empty after a strict one.
+struct LoadReport {
+  std::vector<std::string> missing = {};  ///< paths of nodes; what they are of stays as it was
+  std::vector<std::string> unknown = {};  ///< paths of the state that the object has nothing for
+
+  friend bool operator==(const LoadReport&, const LoadReport&) = default;
+};
+
+/// What an object shows its state to, member by member, in its one method
+///
+///     void Visit(StateVisitor& visitor) {
+///       visitor.Value("step", step_, 0);
+///       visitor.Array("order", order_);
+///       visitor.Node("scaler", scaler_);
+///     }
+///
+/// Saving, loading, listing and comparing follow: StateOf(object) copies the members, and
+/// LoadInto(object, state) checks that everything is there and fits before it writes the first one.
+/// So members still have their former values while Visit runs for loading; Then says what is to be
+/// done once they have the new ones. What is visited must stay where it is until then.
+class StateVisitor {
+ public:
+  /// Copies what is visited into `to`, an empty node.
+  explicit StateVisitor(StateTree& to);
+  /// Checks what is visited against `from`, which must live until Finish.
+  StateVisitor(const StateTree& from, LoadMode mode);
+  /// Writes what was visited; throws Error, with nothing written, if the state has unknown members
+  /// and loading is strict. Does nothing more than that, and allocates nothing, once it writes.
+  LoadReport Finish();
+
+  bool loading() const { return to_ == nullptr; }
+
+  /// A scalar. Loading throws Error for a value outside [low, high]; a NaN is in no range but the
+  /// default.
+  void Value(std::string_view name, int64_t& value,
+             int64_t low = std::numeric_limits<int64_t>::min(),
+             int64_t high = std::numeric_limits<int64_t>::max());
+  void Value(std::string_view name, uint64_t& value);
+  void Value(std::string_view name, double& value);
+  void Value(std::string_view name, double& value, double low, double high);
+  void Value(std::string_view name, bool& value);
+  void Value(std::string_view name, std::string& value);
+  /// A number that may be missing, in a state as well.
+  void Value(std::string_view name, std::optional<double>& value);
+
+  /// An array in memory that stays where it is, of exactly that type and shape.
+  void Array(std::string_view name, ElementType type, const std::vector<int64_t>& shape,
+             void* data);
+  template <class T>
+  void Array(std::string_view name, std::span<T> values, const std::vector<int64_t>& shape) {
+    Array(name, ElementTypeOf<T>(), shape, values.data());
+  }
+  /// The same in one dimension.
+  template <class T>
+  void Array(std::string_view name, std::span<T> values) {
+    Array(name, values, {static_cast<int64_t>(values.size())});
+  }
+  /// A vector, which loading gives that shape.
+  template <class T>
+  void Array(std::string_view name, std::vector<T>& values, const std::vector<int64_t>& shape) {
+    Vector(name, values, &shape);
+  }
+  /// A vector of any length.
+  template <class T>
+  void Array(std::string_view name, std::vector<T>& values) {
+    Vector(name, values, nullptr);
+  }
+
+  /// A node, whose members `members` visits.
+  void Node(std::string_view name, const std::function<void()>& members);
+  /// A node with the state of an object that has a Visit of its own.
+  template <class T>
+  requires requires(T& object, StateVisitor& visitor) { object.Visit(visitor); }
+  void Node(std::string_view name, T& object) {
+    Node(name, [&] { object.Visit(*this); });
+  }
+  /// A node that a state need not have. Saving visits its members if it is `present`, and loading
+  /// if the state has it; returns whether they were visited.
+  bool Optional(std::string_view name, bool present, const std::function<void()>& members);
+
+  /// A member of a form of its own, which `kind` names in messages: `save` makes it, and `load`
+  /// checks what was found, throwing Error if it does not fit, and returns what writes it, which
+  /// must not throw.
+  void Custom(std::string_view name, std::string_view kind, const std::function<StateTree()>& save,
+              const std::function<std::function<void()>(const StateTree& found)>& load);
+  /// When loading, `done` is called after everything visited has been written, in the order of the
+  /// calls; it must not throw. It is not called for a node that stays as it was.
+  void Then(std::function<void()> done);
+
+  /// When loading: the member of that name in the present node of the state. Null if there is none,
+  /// and when saving.
+  const StateTree* Found(std::string_view name) const;
+  /// Throws Error "state: "path/name" what".
+  [[noreturn]] void Fail(std::string_view name, const std::string& what) const;
+
+ private:
+  struct Frame {
+    std::string name;
+    const StateTree* from;  // null for a node that stays as it is
+    bool missing = false, noted = false;
+    std::vector<const StateTree*> seen = {};
+  };
+  struct Copy {
+    void* to;
+    const void* from;
+    size_t size;
+  };
+
+  // Of one dimension and any length without a shape.
+  template <class T>
+  void Vector(std::string_view name, std::vector<T>& values, const std::vector<int64_t>* shape) {
+    if (!loading()) {
+      const std::span<const T> all(values);
+      Save(name, shape == nullptr ? StateArray::Of(all) : StateArray::Of(all, *shape));
+      return;
+    }
+    const StateArray* const found = TakeArray(name, ElementTypeOf<T>(), shape);
+    if (found == nullptr) return;
+    const std::span<const T> loaded = found->template As<T>();
+    writes_.emplace_back([&values, fresh = std::vector<T>(loaded.begin(), loaded.end())]() mutable {
+      values.swap(fresh);
+    });
+  }
+
+  std::string PathTo(std::string_view name) const;
+  const StateTree* Take(std::string_view name, std::string_view expected);
+  const StateArray* TakeArray(std::string_view name, ElementType type,
+                              const std::vector<int64_t>* shape);
+  void Save(std::string_view name, StateTree value);
+  void NoteMissing();
+  void NoteUnknown();
+  template <class T>
+  void Scalar(std::string_view name, T& value, std::string_view kind,
+              const std::function<void(T)>& check);
+
+  StateTree* to_ = nullptr;  // the present node when saving
+  LoadMode mode_ = LoadMode::kStrict;
+  LoadReport report_;
+  std::vector<Frame> frames_;
+  std::vector<Copy> copies_;
+  std::vector<std::function<void()>> writes_, done_;
+};
+
+/// The state of an object with a method Visit(StateVisitor&).
+template <class T>
+StateTree StateOf(const T& object) {
+  StateTree state;
+  StateVisitor visitor(state);
+  const_cast<T&>(object).Visit(visitor);  // which only reads when it saves
+  return state;
+}
+
+/// Replaces the state of such an object. Throws Error, with nothing changed, that names the path of
+/// the first member that is missing, unknown, or of another type or shape, and what it should be.
+template <class T>
+LoadReport LoadInto(T& object, const StateTree& state, LoadMode mode = LoadMode::kStrict) {
+  StateVisitor visitor(state, mode);
+  object.Visit(visitor);
+  return visitor.Finish();
+}
+
+}  // namespace kudari
+
+#endif  // KUDARI_STATE_H_

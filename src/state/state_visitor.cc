@@ -1,0 +1,235 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/quoted.h"
+#include "core/suggest.h"
+#include "kudari/error.h"
+#include "kudari/range.h"
+#include "kudari/state.h"
+#include "state/shape_text.h"
+
+namespace kudari {
+
+using internal::Quoted;
+
+StateVisitor::StateVisitor(StateTree& to) : to_(&to) {}
+
+StateVisitor::StateVisitor(const StateTree& from, LoadMode mode) : mode_(mode) {
+  if (!from.IsNode()) throw Error("state: is " + from.Kind() + ", but must be a node");
+  frames_.push_back({.name = {}, .from = &from});
+}
+
+std::string StateVisitor::PathTo(std::string_view name) const {
+  std::string path;
+  for (size_t i = 1; i < frames_.size(); ++i) path += PathComponent(frames_[i].name) + "/";
+  return path + PathComponent(name);
+}
+
+void StateVisitor::Fail(std::string_view name, const std::string& what) const {
+  throw Error("state: " + Quoted(PathTo(name)) + " " + what);
+}
+
+const StateTree* StateVisitor::Found(std::string_view name) const {
+  if (!loading() || frames_.back().from == nullptr) return nullptr;
+  return frames_.back().from->Member(name);
+}
+
+/// The member that a value is loaded from, which counts as known then; null in a node that stays as
+/// it is.
+const StateTree* StateVisitor::Take(std::string_view name, std::string_view expected) {
+  if (frames_.back().missing) NoteMissing();
+  if (frames_.back().from == nullptr) return nullptr;
+  const StateTree* const found = Found(name);
+  if (found == nullptr) Fail(name, "is missing; it must be " + std::string(expected));
+  frames_.back().seen.push_back(found);
+  return found;
+}
+
+/// Something of a node that is missing was asked for: names the uppermost such node.
+void StateVisitor::NoteMissing() {
+  const auto top = std::ranges::find(frames_, true, &Frame::missing);
+  if (top->noted) return;
+  std::string path;
+  for (auto at = frames_.begin() + 1; at <= top; ++at) {
+    path += (path.empty() ? "" : "/") + PathComponent(at->name);
+  }
+  if (mode_ == LoadMode::kStrict) throw Error("state: " + Quoted(path) + " is missing");
+  report_.missing.push_back(path);
+  top->noted = true;
+}
+
+/// Everything of the present node has been visited: names what the state has beyond that.
+void StateVisitor::NoteUnknown() {
+  const Frame& frame = frames_.back();
+  if (frame.from == nullptr || frame.seen.size() == frame.from->members().size()) return;
+  for (const auto& [name, value] : frame.from->members()) {
+    if (std::ranges::find(frame.seen, &value) != frame.seen.end()) continue;
+    if (mode_ == LoadMode::kStrict) Fail(name, "(" + value.Kind() + ") is unknown");
+    report_.unknown.push_back(PathTo(name));
+  }
+}
+
+LoadReport StateVisitor::Finish() {
+  if (!loading()) return {};
+  NoteUnknown();
+  for (const Copy& copy : copies_) {
+    if (copy.size > 0) std::memcpy(copy.to, copy.from, copy.size);
+  }
+  for (const auto& write : writes_) write();
+  for (const auto& done : done_) done();
+  return std::move(report_);
+}
+
+void StateVisitor::Then(std::function<void()> done) {
+  if (loading() && frames_.back().from != nullptr) done_.push_back(std::move(done));
+}
+
+// ---- Values ----
+
+template <class T>
+void StateVisitor::Scalar(std::string_view name, T& value, std::string_view kind,
+                          const std::function<void(T)>& check) {
+  if (!loading()) {
+    to_->Add(name, value);
+    return;
+  }
+  const StateTree* const found = Take(name, kind);
+  if (found == nullptr) return;
+  const T* const loaded = std::get_if<T>(&found->value());
+  if (loaded == nullptr) Fail(name, "is " + found->Kind() + ", but must be " + std::string(kind));
+  if (check) check(*loaded);
+  copies_.push_back({&value, loaded, sizeof(T)});
+}
+
+void StateVisitor::Value(std::string_view name, int64_t& value, int64_t low, int64_t high) {
+  Scalar<int64_t>(name, value, "int64", [&](int64_t x) {
+    if (low <= x && x <= high) return;
+    Fail(name, "= " + std::to_string(x) + " is outside [" + std::to_string(low) + ", " +
+                   std::to_string(high) + "]");
+  });
+}
+
+void StateVisitor::Value(std::string_view name, uint64_t& value) {
+  Scalar<uint64_t>(name, value, "uint64", nullptr);
+}
+
+void StateVisitor::Value(std::string_view name, double& value) {
+  Scalar<double>(name, value, "double", nullptr);
+}
+
+void StateVisitor::Value(std::string_view name, double& value, double low, double high) {
+  Scalar<double>(name, value, "double", [&](double x) {
+    if (low <= x && x <= high) return;
+    Fail(name, "= " + internal::NumberText(x) + " is outside " + RangeText(low, high));
+  });
+}
+
+void StateVisitor::Value(std::string_view name, bool& value) {
+  Scalar<bool>(name, value, "bool", nullptr);
+}
+
+void StateVisitor::Value(std::string_view name, std::string& value) {
+  Custom(
+      name, "string", [&] { return StateTree(value); },
+      [&](const StateTree& found) {
+        if (!std::holds_alternative<std::string>(found.value())) {
+          Fail(name, "is " + found.Kind() + ", but must be string");
+        }
+        return [&value, fresh = found.Text()]() mutable { value.swap(fresh); };
+      });
+}
+
+void StateVisitor::Value(std::string_view name, std::optional<double>& value) {
+  if (!loading()) {
+    if (value) to_->Add(name, *value);
+    return;
+  }
+  if (frames_.back().from == nullptr) return;
+  std::optional<double> loaded;
+  if (Found(name) != nullptr) {
+    const StateTree* const found = Take(name, "double");
+    const double* const number = std::get_if<double>(&found->value());
+    if (number == nullptr) Fail(name, "is " + found->Kind() + ", but must be double");
+    loaded = *number;
+  }
+  writes_.emplace_back([&value, loaded] { value = loaded; });
+}
+
+void StateVisitor::Save(std::string_view name, StateTree value) {
+  to_->Add(name, std::move(value));
+}
+
+/// The array that one of that type and shape is loaded from, of one dimension if there is none;
+/// null in a node that is missing.
+const StateArray* StateVisitor::TakeArray(std::string_view name, ElementType type,
+                                          const std::vector<int64_t>* shape) {
+  const std::string expected =
+      std::string(kudari::Name(type)) +
+      (shape == nullptr ? " of one dimension" : " " + internal::ShapeText<int64_t>(*shape));
+  const StateTree* const found = Take(name, expected);
+  if (found == nullptr) return nullptr;
+  const auto* const array = std::get_if<StateArray>(&found->value());
+  if (array != nullptr && array->type == type &&
+      (shape == nullptr ? array->shape.size() == 1 : array->shape == *shape)) {
+    return array;
+  }
+  Fail(name, "is " + found->Kind() + ", but must be " + expected);
+}
+
+void StateVisitor::Array(std::string_view name, ElementType type, const std::vector<int64_t>& shape,
+                         void* data) {
+  if (loading()) {
+    const StateArray* const found = TakeArray(name, type, &shape);
+    if (found != nullptr) copies_.push_back({data, found->bytes.data(), found->bytes.size()});
+    return;
+  }
+  int64_t size = Bytes(type);
+  for (const int64_t n : shape) size *= n;
+  const auto* const begin = static_cast<const std::byte*>(data);
+  Save(name, StateArray{type, shape, {begin, begin + size}});
+}
+
+void StateVisitor::Custom(
+    std::string_view name, std::string_view kind, const std::function<StateTree()>& save,
+    const std::function<std::function<void()>(const StateTree& found)>& load) {
+  if (!loading()) return Save(name, save());
+  const StateTree* const found = Take(name, kind);
+  if (found != nullptr) writes_.push_back(load(*found));
+}
+
+// ---- Nodes ----
+
+void StateVisitor::Node(std::string_view name, const std::function<void()>& members) {
+  if (!loading()) {
+    // One without members is not kept, as a file could not tell it from none.
+    StateTree node;
+    StateTree* const outer = std::exchange(to_, &node);
+    members();
+    to_ = outer;
+    if (!node.members().empty()) Save(name, std::move(node));
+    return;
+  }
+  // What a strict load misses is a node without members, as one with some would have been kept.
+  static const StateTree kNoMembers;
+  const StateTree* const found = Found(name);
+  const StateTree* from = mode_ == LoadMode::kStrict ? &kNoMembers : nullptr;
+  if (found != nullptr) {
+    from = found;
+    if (!found->IsNode()) Fail(name, "is " + found->Kind() + ", but must be a node");
+    frames_.back().seen.push_back(found);
+  }
+  frames_.push_back({.name = std::string(name), .from = from, .missing = found == nullptr});
+  members();
+  NoteUnknown();
+  frames_.pop_back();
+}
+
+bool StateVisitor::Optional(std::string_view name, bool present,
+                            const std::function<void()>& members) {
+  const bool visits = loading() ? Found(name) != nullptr : present;
+  if (visits) Node(name, members);
+  return visits;
+}
+
+}  // namespace kudari
