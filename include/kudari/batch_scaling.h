@@ -17,15 +17,6 @@ namespace kudari {
 // old one; every function is the identity for kappa = 1 and undone by 1 / kappa, and throws Error
 // for a kappa that is not positive and finite.
 
-/// What becomes of the learning rate, and of what goes with it.
-enum class BatchRule {
-  kNone,    ///< nothing
-  kLinear,  ///< lr kappa (Goyal et al., arXiv:1706.02677): SGD
-  kSqrt,    ///< lr sqrt(kappa)
-  kAdamSde  ///< lr sqrt(kappa), 1 - beta times kappa, eps / sqrt(kappa) (Malladi et al.,
-            ///< arXiv:2205.10287): Adam and RMSprop, while kappa (1 - beta) < 1
-};
-
 /// "none", "linear", "sqrt" or "adam_sde".
 std::string_view Name(BatchRule rule);
 std::vector<std::string> BatchRuleNames();
@@ -60,13 +51,15 @@ struct BatchChoice {
   std::string reason = {};
 };
 
-/// The batch rule that suits the optimiser's rule: kLinear for SGD and LARS, kAdamSde for Adam and
-/// RMSprop where it is defined, kSqrt elsewhere.
-BatchChoice DefaultBatchRule(std::string_view rule, const Options& options, double kappa);
+/// The batch rule that suits the optimiser's rule, which says so itself (RuleEntry::batch_rule):
+/// kLinear for SGD and LARS, kAdamSde for Adam and RMSprop where it is defined, kSqrt elsewhere.
+/// Throws Error for an unknown rule.
+BatchChoice DefaultBatchRule(std::string_view rule, const Options& options, double kappa,
+                             const Registry& registry = Registry::Builtin());
 
 /// `spec`, complete, for steps of kappa times as many samples: learning rates, and what else the
 /// batch rule says, of the spec, its fallback and its groups; the steps of all schedules and their
-/// rates for a step; adagrad's lr_decay and nadam's momentum_decay; and averages of weights. Unset,
+/// rates for a step; options of rules that are rates (Role::kRate); and averages of weights. Unset,
 /// the batch rule of each of them is the default of its own rule. weight_decay, penalties,
 /// clipping, sharpness and what KeptByScaleBatch names stay.
 /// Throws Error naming the option if the batch rule is not defined for it.
@@ -76,7 +69,7 @@ OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa,
 
 /// What ScaleBatch leaves alone in `spec` though it counts steps or samples, or is a rate for a
 /// step: decays of moments of which the batch rule says nothing, as "beta2" or "group 0: momentum",
-/// adafactor's beta2_decay, sophia's batch_size, and "ema.warmup", "lookahead.k" and "sharpness.k".
+/// what else has Role::kCounts, and "ema.warmup", "lookahead.k" and "sharpness.k".
 std::vector<std::string> KeptByScaleBatch(const OptimizerSpec& spec, double kappa,
                                           std::optional<BatchRule> rule = std::nullopt,
                                           const Registry& registry = Registry::Builtin());

@@ -102,6 +102,7 @@ struct RuleEntry {
     std::string name;
     double default_value, low, high;
     std::string doc;
+    Role role = Role::kValue;
   };
   static constexpr size_t kMostSlots = 8;
   static constexpr size_t kMostCoeffs = 32;
@@ -113,9 +114,12 @@ struct RuleEntry {
   std::vector<std::string> slots;    ///< at most kMostSlots
   std::vector<SlotKind> slot_kinds;  ///< beside slots
   std::vector<std::pair<std::string, double>>
-      memory;                     ///< names, initial values; at most kMostMemory
-  bool decoupled_decay = false;   ///< whether lr weight_decay p is taken from p itself
-  bool squares_gradient = false;  ///< so that magnitudes above kMostSquared count as that
+      memory;                               ///< names, initial values; at most kMostMemory
+  bool decoupled_decay = false;             ///< whether lr weight_decay p is taken from p itself
+  bool squares_gradient = false;            ///< so that magnitudes above kMostSquared count as that
+  BatchRule batch_rule = BatchRule::kSqrt;  ///< that is known to suit it; kSqrt also if none is
+  std::string large_batch = {};  ///< the rule that is advised in its place for large batches, or ""
+  HessianEstimate hessian = HessianEstimate::kNone;  ///< for which it has a slot
   size_t coeff_count = 0;
   /// Writes coeff_count coefficients of a tensor's t-th update, t >= 1, and moves its memory on;
   /// `values` in the order of `options`.
@@ -329,10 +333,13 @@ RuleEntry DescribedEntry() {
   if constexpr (requires { R::kUse; }) e.use = R::kUse;
   if constexpr (requires { R::kTorch; }) e.torch = R::kTorch;
   if constexpr (requires { R::kDecoupledDecay; }) e.decoupled_decay = R::kDecoupledDecay;
+  if constexpr (requires { R::kBatchRule; }) e.batch_rule = R::kBatchRule;
+  if constexpr (requires { R::kLargeBatch; }) e.large_batch = R::kLargeBatch;
+  if constexpr (requires { R::kHessian; }) e.hessian = R::kHessian;
   const R defaults;
   for (const auto& f : R::kFields) {
     e.options.push_back(
-        {std::string(f.name), defaults.*f.member, f.low, f.high, std::string(f.doc)});
+        {std::string(f.name), defaults.*f.member, f.low, f.high, std::string(f.doc), f.role});
   }
   for (const Slot& s : R::kState) {
     e.slots.emplace_back(s.name);

@@ -10,13 +10,43 @@
 
 namespace kudari {
 
-/// One hyper-parameter of rule R: its name, where it lives and the closed range of its values.
+/// What a hyper-parameter does, as far as it matters when steps see more samples or fewer (see
+/// kudari/batch_scaling.h).
+enum class Role {
+  kValue,      ///< nothing of the following
+  kDecay,      ///< what a running mean or a buffer keeps of itself in a step
+  kEps,        ///< added to the root of a mean of squared gradients
+  kEpsInside,  ///< added to such a mean under the root
+  kRate,       ///< multiplied with the number of steps
+  kCounts      ///< depends on the number of steps or samples in another way
+};
+
+/// One hyper-parameter of rule R: its name, where it lives, the closed range of its values, what it
+/// is in words, and its role.
 template <class R>
 struct Field {
   std::string_view name;
   double R::*member;
   double low, high;
   std::string_view doc;
+  Role role = Role::kValue;
+};
+
+/// What becomes of the learning rate, and of what goes with it, when steps see kappa times as many
+/// samples; see kudari/batch_scaling.h.
+enum class BatchRule {
+  kNone,    ///< nothing
+  kLinear,  ///< lr kappa (Goyal et al., arXiv:1706.02677): SGD
+  kSqrt,    ///< lr sqrt(kappa)
+  kAdamSde  ///< lr sqrt(kappa), 1 - beta times kappa, eps / sqrt(kappa) (Malladi et al.,
+            ///< arXiv:2205.10287): Adam and RMSprop, while kappa (1 - beta) < 1
+};
+
+/// Which estimate of the Hessian's diagonal a rule is made for.
+enum class HessianEstimate {
+  kNone,         ///< it uses none
+  kGaussNewton,  ///< Gauss-Newton-Bartlett: gradients with labels drawn from the model
+  kHutchinson    ///< products of the Hessian with random vectors
 };
 
 /// What numbers a state buffer holds, which decides about 8-bit codes for them.
@@ -116,9 +146,9 @@ inline constexpr float kMostSquared = 0x1p62F;
 //                are adapted when the spec does not say). If it scales each tensor's step,
 //                TrustRatio Ratio(std::span<const double> norms) const tells by how much, for the
 //                Report. See rules/lamb.h.
-//   kHessian     true: the last slot is of the Hessian's diagonal. Update reads it alone, and
-//                Curvature(c, V estimate, slot&) takes an estimate into it, see
-//                Optimizer::UpdateHessian and rules/sophia.h.
+//   kHessian     a HessianEstimate: the last slot is of the Hessian's diagonal. Update reads it
+//                alone, and Curvature(c, V estimate, slot&) takes an estimate of that kind into it,
+//                see Optimizer::UpdateHessian and rules/sophia.h.
 //   kEvaluation  true: Evaluated(c, V& p, slot0, ...) turns the parameter into the one that is to
 //                be evaluated. See rules/schedule_free_adamw.h.
 //
@@ -127,6 +157,10 @@ inline constexpr float kMostSquared = 0x1p62F;
 //                OptimizerSpec::decay.
 //
 //   kSquaresGradient  true: squares of gradients are in slots of another kind than kSquare.
+//
+//   kBatchRule   the BatchRule that is known to suit it; absent: kSqrt. kAdamSde scales the options
+//                of the roles kDecay, kEps and kEpsInside.
+//   kLargeBatch  the name of the rule that is advised in its place for large batches.
 //
 // A rule that steps whole tensors has the description alone, and the functions that MakeWholeEntry
 // asks for. See rules/adafactor.h.

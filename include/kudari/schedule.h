@@ -3,13 +3,18 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "kudari/description.h"
 
 namespace kudari {
+
+struct ScheduleArgument;
 
 /// A pure function of the step number s = 0, 1, ..., where s = 0 is the first update. Immutable, so
 /// it has no state to save: Text() is its whole description and ParseSchedule(s.Text()) is s.
@@ -31,6 +36,15 @@ class Schedule {
   /// Whether the value is the same at every step.
   bool IsConstant() const;
 
+  /// The factors of the product, each a schedule.
+  std::vector<Schedule> Factors() const;
+  /// The first factor's function, "constant" if it is a number, and its arguments, one for each
+  /// parameter.
+  std::string_view Function() const;
+  std::vector<ScheduleArgument> Arguments() const;
+  /// The product of the numbers among the factors, if there are any: 2e-3 of 2e-3 * warmup(100).
+  std::optional<double> LeadingNumber() const;
+
   friend bool operator==(const Schedule& a, const Schedule& b) { return a.text_ == b.text_; }
 
   /// One factor of the product; defined in schedule.cc.
@@ -44,6 +58,38 @@ class Schedule {
   std::vector<std::shared_ptr<const Factor>> factors_;  // multiplied from left to right
   std::string text_;
 };
+
+/// What an argument of a schedule's function is.
+enum class ArgumentKind {
+  kSteps,     ///< a number of steps, or the number of a step: an integer
+  kStepList,  ///< ascending numbers of steps
+  kCount,     ///< an integer that counts something else
+  kWidth,     ///< an integer whose root the value is divided by: noam's
+  kNumber,    ///< a number that steps have no part in
+  kFactor,    ///< what the value is multiplied with in so many steps, see ScheduleArgument::per
+  kRate,      ///< what is added in so many steps to something that the value is a function of
+  kShape,     ///< a Shape, as the number of its enumerator
+  kSchedule   ///< a schedule
+};
+
+/// A list is of steps, and a number everything but that and a schedule.
+using ArgumentValue = std::variant<double, std::vector<double>, Schedule>;
+
+/// An argument of a schedule's function, see Schedule::Arguments.
+struct ScheduleArgument {
+  std::string_view name;
+  ArgumentKind kind;
+  /// The name of the argument that says for how many steps a kFactor or kRate is; "": for one.
+  std::string_view per;
+  ArgumentValue value;
+};
+
+/// The schedule of one call; `arguments` has a value for each parameter of the function, in their
+/// order. Throws Error if there is no such function, or if an argument is out of its range.
+Schedule MakeSchedule(std::string_view function, std::span<const ScheduleArgument> arguments);
+
+/// The steps of the first warm-up in a schedule, wherever in it that is.
+std::optional<int64_t> WarmupSteps(const Schedule& schedule);
 
 /// How a value goes from one to another over p in [0, 1].
 enum class Shape {

@@ -303,8 +303,6 @@ void Draw(const std::vector<Test>& tests, const std::vector<LrAgreement>& agreem
   DrawChart(chart, file);
 }
 
-double ThreeDigits(double x) { return std::stod(fmt::format("{:.3g}", x)); }
-
 }  // namespace
 
 void LrFind(const LrFindOptions& options, std::FILE* console) {

@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "core/quoted.h"
-#include "core/schedule_text.h"
 #include "core/suggest.h"
 #include "core/toml_table.h"
 #include "kudari/batch_scaling.h"
@@ -21,6 +20,7 @@
 #include "kudari/recipe.h"
 #include "lab/console/progress.h"
 #include "lab/machine/memory_plan.h"
+#include "lab/recipe/recipe_lr.h"
 
 namespace kudari::lab {
 
@@ -212,8 +212,7 @@ double LearningRate(const toml::table& setting, double batch, double base) {
   const toml::array& range = ArrayAt(setting, "lr_batch");
   const double nearest = std::clamp(batch, range[0].value_or(1.0), range[1].value_or(1.0));
   const double lr = ScaleLr(ParseBatchRule(Text(setting, "lr_scaling")), base, batch / nearest);
-  // Three digits say as much as is known.
-  return std::stod(fmt::format("{:.3g}", lr));
+  return ThreeDigits(lr);
 }
 
 std::string LrText(const toml::table& setting, double lr, int64_t steps) {
@@ -274,7 +273,7 @@ std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
     }
   }
   if (rung.contains("lr_factor")) {
-    lower.lr = std::stod(fmt::format("{:.3g}", draft.lr * Number(rung, "lr_factor")));
+    lower.lr = ThreeDigits(draft.lr * Number(rung, "lr_factor"));
     lower.lr_text = LrText(setting, lower.lr, steps);
   }
   if (rung.contains("precision")) {
@@ -343,16 +342,13 @@ std::string ValueOf(const std::string& what, const Recipe& recipe, const Advice&
   if (what == "betas") return option("beta1") + ", " + option("beta2");
   if (what == "schedule") return option("lr");
   if (what == "warm-up") {
-    const auto steps = internal::WarmupSteps(spec.options.at("lr").Text());
+    const auto steps = WarmupSteps(spec.options.at("lr"));
     return steps ? fmt::format("{} steps of {}", *steps, advice.steps) : "none";
   }
   if (what == "clipping") return spec.clip_norm ? "clip_norm " + spec.clip_norm->Text() : "none";
   if (what == "batch") return std::to_string(recipe.train.batch_size);
   if (what == "epochs") return std::to_string(recipe.train.epochs);
-  if (what == "lr") {
-    const std::string text = option("lr");
-    return text.substr(0, text.find(" * "));
-  }
+  if (what == "lr") return spec.options.at("lr").Factors().front().Text();
   return option(what);
 }
 
@@ -377,7 +373,8 @@ void AddTuning(const toml::table& setting, double base_lr, Advice& advice) {
     std::string range = Text(tune, "range");
     if (range == "$lr_range") {
       const toml::array& lr = ArrayAt(setting, "lr_range");
-      const double factor = std::stod(advice.recipe.optimizer.options.at("lr").Text()) / base_lr;
+      const Schedule& lr_now = advice.recipe.optimizer.options.at("lr");
+      const double factor = lr_now.LeadingNumber().value_or(base_lr) / base_lr;
       const double low = lr[0].value_or(0.0), high = lr[1].value_or(0.0);
       // Where the batch or the rung moved the learning rate, its range moves, too.
       range = fmt::format("{:.2g} to {:.2g}", low * factor, high * factor);

@@ -9,7 +9,6 @@
 #include <sstream>
 #include <utility>
 
-#include "core/schedule_text.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 
@@ -79,13 +78,13 @@ std::optional<std::string> Edit(std::string_view text, const LrPlace& place,
 Schedule WithLeadingFactor(const Schedule& schedule, double value) {
   bool has_number = false, has_then = false;
   Schedule result = value;
-  for (const std::string_view factor : internal::SplitOutside(schedule.Text(), " * ")) {
-    if (internal::NumberOf(factor)) {
+  for (const Schedule& factor : schedule.Factors()) {
+    if (factor.IsConstant()) {
       has_number = true;
       continue;
     }
-    has_then = has_then || factor.starts_with("then(");
-    result = result * ParseSchedule(factor);
+    has_then = has_then || factor.Function() == "then";
+    result = result * factor;
   }
   if (has_then && !has_number) {
     throw Error(fmt::format(
@@ -95,6 +94,8 @@ Schedule WithLeadingFactor(const Schedule& schedule, double value) {
   }
   return result;
 }
+
+double ThreeDigits(double lr) { return std::stod(fmt::format("{:.3g}", lr)); }
 
 std::string LrPlace::Key() const {
   switch (kind) {

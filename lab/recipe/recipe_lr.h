@@ -12,6 +12,9 @@
 
 namespace kudari::lab {
 
+/// The nearest number of three digits, which say as much as is known of a learning rate.
+double ThreeDigits(double lr);
+
 /// `schedule` with `value` in place of the numbers among its factors: 2e-3 * warmup(100) becomes
 /// value * warmup(100). Throws Error if it has none and its values lie within then(...).
 Schedule WithLeadingFactor(const Schedule& schedule, double value);

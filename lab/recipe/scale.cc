@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "core/quoted.h"
-#include "core/schedule_text.h"
 #include "core/suggest.h"
 #include "kudari/batch_scaling.h"
 #include "kudari/error.h"
@@ -24,7 +23,6 @@ namespace kudari::lab {
 namespace {
 
 using internal::NumberText;
-using internal::WarmupSteps;
 
 // The largest value of a schedule, as far as its steps are looked at.
 double Peak(const Schedule& schedule) {
@@ -46,17 +44,18 @@ std::optional<double> Constant(const OptimizerSpec& spec, const std::string& nam
 void AddLargeBatchNote(const Scaling& s, std::vector<std::string>& notes) {
   constexpr int64_t kLarge = 1024;
   const std::string& rule = s.before.optimizer.rule;
-  const bool sgd = rule == "sgd" || rule == "momentum" || rule == "nesterov";
-  if (s.new_batch <= kLarge || s.kappa <= 1 || (!sgd && rule != "adam" && rule != "adamw")) return;
+  if (s.new_batch <= kLarge || s.kappa <= 1 || rule.empty()) return;
+  const std::string& other = Registry::Builtin().Find(rule).large_batch;
+  if (other.empty()) return;
   notes.push_back(fmt::format("beyond {} samples the guide (section 3.3) takes {} in place of {}.",
-                              kLarge, sgd ? "lars" : "lamb", rule));
+                              kLarge, other, rule));
 }
 
 void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, bool lr_grows,
                     std::vector<std::string>& notes) {
   const auto lr = after.optimizer.options.find("lr");
   if (kappa <= 1 || lr == after.optimizer.options.end()) return;
-  const std::optional<int64_t> warmup = WarmupSteps(lr->second.Text());
+  const std::optional<int64_t> warmup = WarmupSteps(lr->second);
   if (!warmup && lr_grows) {
     notes.emplace_back(
         "warm-up: a larger learning rate wants one, and there is none. Put warmup(STEPS) into lr: "
@@ -66,7 +65,7 @@ void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, boo
   if (!warmup) return;
   std::string note =
       fmt::format("warm-up: {} steps became {}, the same samples",
-                  WarmupSteps(before.optimizer.options.at("lr").Text()).value_or(0), *warmup);
+                  WarmupSteps(before.optimizer.options.at("lr")).value_or(0), *warmup);
   if (const auto beta2 = Constant(after.optimizer, "beta2")) {
     const auto wanted = static_cast<int64_t>(std::lround(2 / (1 - *beta2)));
     if (*warmup < wanted) {
@@ -115,7 +114,7 @@ void AddScheduleNotes(const Recipe& before, const Recipe& after, double kappa,
 // Of any of the rules.
 bool UsesHessian(const OptimizerSpec& spec) {
   const auto uses = [](const std::string& rule) {
-    return !rule.empty() && Registry::Builtin().Find(rule).scalar.hessian != nullptr;
+    return !rule.empty() && Registry::Builtin().Find(rule).hessian != HessianEstimate::kNone;
   };
   return uses(spec.rule) || (spec.fallback && uses(spec.fallback->rule)) ||
          std::any_of(spec.groups.begin(), spec.groups.end(),
@@ -249,16 +248,17 @@ std::string Picture(const Scaling& s, double lr) {
   return text;
 }
 
-// beta1, beta2 and eps by the SDE rule, or that there are none.
+// Decays and eps by the SDE rule, or that there are none.
 std::string MomentsText(const Scaling& s, double kappa) {
   if (!SdeReaches(s, kappa)) return "not defined";
   // Groups and the fallback may have rules that the batch rule is not defined for.
   const OptimizerSpec main(s.before.optimizer.rule, s.before.optimizer.options);
   const OptimizerSpec spec = ScaleBatch(main, kappa, BatchRule::kAdamSde);
   std::string text;
-  for (const char* const name : {"beta1", "beta2", "alpha", "eps"}) {
-    if (const auto value = Constant(spec, name)) {
-      text += fmt::format("{}{} {:.6g}", text.empty() ? "" : ", ", name, *value);
+  for (const RuleEntry::Option& o : Registry::Builtin().Find(spec.rule).options) {
+    if (o.role != Role::kDecay && o.role != Role::kEps && o.role != Role::kEpsInside) continue;
+    if (const auto value = Constant(spec, o.name)) {
+      text += fmt::format("{}{} {:.6g}", text.empty() ? "" : ", ", o.name, *value);
     }
   }
   return text;
@@ -284,9 +284,9 @@ std::string LrTable(const Scaling& s, double lr) {
 // A schedule's text with fewer digits of the number that it is or begins with.
 std::string Shown(const Schedule& schedule) {
   const std::string& text = schedule.Text();
-  const std::string_view first = internal::SplitOutside(text, " * ").front();
-  const std::optional<double> number = internal::NumberOf(first);
-  return number ? fmt::format("{:.6g}{}", *number, text.substr(first.size())) : text;
+  const Schedule first = schedule.Factors().front();
+  return first.IsConstant() ? fmt::format("{:.6g}{}", first(0), text.substr(first.Text().size()))
+                            : text;
 }
 
 struct Row {

@@ -56,9 +56,10 @@ void Session::FindLearningRateShown() {
 // Which estimate of the Hessian's diagonal the rules want, if any does.
 void Session::FindEstimator() {
   for (const TensorPlan& plan : optimizer_->engine().Plan()) {
-    if (Registry::Builtin().Find(plan.rule).scalar.hessian == nullptr) continue;
+    const HessianEstimate made_for = Registry::Builtin().Find(plan.rule).hessian;
+    if (made_for == HessianEstimate::kNone) continue;
     std::string wanted = recipe_.hessian.estimator;
-    if (wanted == "auto") wanted = plan.rule == "sophia_h" ? "hutchinson" : "gnb";
+    if (wanted == "auto") wanted = made_for == HessianEstimate::kHutchinson ? "hutchinson" : "gnb";
     if (!estimator_.empty() && wanted != estimator_) {
       throw Error("hessian.estimator = \"auto\": the recipe's rules want different ones");
     }

@@ -28,11 +28,30 @@ const Curve& FindCurve(std::string_view name, size_t parameters) {
   for (const Curve& c : internal::Curves()) {
     if (c.name == name && c.parameters.size() == parameters) return c;
   }
-  throw Error("schedule: no curve " + std::string(name));
+  std::vector<std::string> names;
+  for (const Curve& c : internal::Curves()) names.emplace_back(c.name);
+  throw Error("schedule: no function " + std::string(name) + " of " + std::to_string(parameters) +
+              " arguments" + internal::Suggest(name, names));
 }
 
 Schedule Call(std::string_view name, std::initializer_list<Value> values) {
-  return MakeSchedule(FindCurve(name, values.size()), std::vector<Value>(values));
+  return internal::MakeCall(FindCurve(name, values.size()), std::vector<Value>(values));
+}
+
+// What may stand for a parameter, in words.
+std::string RangeOf(const Parameter& p) {
+  if (p.kind == ArgumentKind::kSchedule) return "a schedule";
+  if (p.kind == ArgumentKind::kStepList) {
+    return "[m, ...], ascending integers, at least " + NumberText(p.low);
+  }
+  if (p.kind == ArgumentKind::kShape) {
+    std::string words;
+    for (size_t i = 0; static_cast<double>(i) <= p.high; ++i) {
+      words += (i > 0 ? ", " : "") + std::string(internal::Shapes()[i]);
+    }
+    return words;
+  }
+  return p.IsInteger() ? "integer, at least " + NumberText(p.low) : RangeText(p.low, p.high);
 }
 
 double Steps(int64_t n) { return static_cast<double>(n); }
@@ -49,16 +68,16 @@ class ScheduleBuilder {
   }
 };
 
-Schedule internal::MakeSchedule(const Curve& curve, std::span<const Value> values) {
+Schedule internal::MakeCall(const Curve& curve, std::span<const Value> values) {
   Arguments arguments;
   std::string text = std::string(curve.name) + "(";
   for (size_t i = 0; i < values.size(); ++i) {
     const Parameter& p = curve.parameters[i];
     CheckValue(curve, p, values[i]);
     text += (i > 0 ? ", " : "") + ValueText(p, values[i]);
-    if (p.kind == Parameter::kSchedule) {
+    if (p.kind == ArgumentKind::kSchedule) {
       arguments.parts.push_back(std::get<Schedule>(values[i]));
-    } else if (p.kind == Parameter::kMilestones) {
+    } else if (p.kind == ArgumentKind::kStepList) {
       arguments.milestones = std::get<std::vector<double>>(values[i]);
     } else {
       arguments.x.push_back(std::get<double>(values[i]));
@@ -95,6 +114,57 @@ double Schedule::operator()(int64_t step) const {
 bool Schedule::IsConstant() const {
   return std::all_of(factors_.begin(), factors_.end(),
                      [](const auto& f) { return f->curve->name == "constant"; });
+}
+
+std::vector<Schedule> Schedule::Factors() const {
+  std::vector<Schedule> factors;
+  for (const auto& f : factors_) factors.push_back(Schedule({f}));
+  return factors;
+}
+
+std::string_view Schedule::Function() const { return factors_[0]->curve->name; }
+
+std::vector<ScheduleArgument> Schedule::Arguments() const {
+  const Factor& f = *factors_[0];
+  std::vector<ScheduleArgument> arguments;
+  size_t number = 0, part = 0;
+  for (const Parameter& p : f.curve->parameters) {
+    const auto value = [&]() -> ArgumentValue {
+      if (p.kind == ArgumentKind::kSchedule) return f.arguments.parts[part++];
+      if (p.kind == ArgumentKind::kStepList) return f.arguments.milestones;
+      return f.arguments.x[number++];
+    };
+    arguments.push_back({p.name, p.kind, p.per, value()});
+  }
+  return arguments;
+}
+
+std::optional<double> Schedule::LeadingNumber() const {
+  std::optional<double> product;
+  for (const Schedule& f : Factors()) {
+    if (f.IsConstant()) product = product.value_or(1) * f(0);
+  }
+  return product;
+}
+
+Schedule MakeSchedule(std::string_view function, std::span<const ScheduleArgument> arguments) {
+  std::vector<Value> values;
+  for (const ScheduleArgument& a : arguments) values.push_back(a.value);
+  return internal::MakeCall(FindCurve(function, values.size()), values);
+}
+
+std::optional<int64_t> WarmupSteps(const Schedule& schedule) {
+  for (const Schedule& factor : schedule.Factors()) {
+    for (const ScheduleArgument& a : factor.Arguments()) {
+      if (factor.Function() == "warmup" && a.kind == ArgumentKind::kSteps) {
+        return static_cast<int64_t>(std::get<double>(a.value));
+      }
+      if (const auto* part = std::get_if<Schedule>(&a.value)) {
+        if (const auto steps = WarmupSteps(*part)) return steps;
+      }
+    }
+  }
+  return std::nullopt;
 }
 
 Schedule operator*(const Schedule& a, const Schedule& b) {
@@ -189,28 +259,8 @@ std::vector<Description> DescribeSchedules() {
                   .torch = std::string(c.torch),
                   .example = std::string(c.example)};
     for (const Parameter& p : c.parameters) {
-      std::string range;
-      switch (p.kind) {
-        case Parameter::kSteps:
-          range = "integer, at least " + NumberText(p.low);
-          break;
-        case Parameter::kNumber:
-          range = RangeText(p.low, p.high);
-          break;
-        case Parameter::kShape:
-          for (size_t i = 0; static_cast<double>(i) <= p.high; ++i) {
-            range += (i > 0 ? ", " : "") + std::string(internal::Shapes()[i]);
-          }
-          break;
-        case Parameter::kMilestones:
-          range = "[m, ...], ascending integers, at least " + NumberText(p.low);
-          break;
-        case Parameter::kSchedule:
-          range = "a schedule";
-          break;
-      }
       d.options.push_back({std::string(p.name),
-                           p.default_value ? ValueText(p, *p.default_value) : "", range,
+                           p.default_value ? ValueText(p, *p.default_value) : "", RangeOf(p),
                            std::string(p.doc)});
     }
     all.push_back(std::move(d));

@@ -277,19 +277,26 @@ double Then(const Arguments& a, int64_t step) {
 }
 
 using P = Parameter;
+using Kind = ArgumentKind;
 
 P StepsFrom(double low, std::string_view name, std::string_view doc) {
-  return {P::kSteps, name, low, kMostSteps, {}, doc};
+  return {Kind::kSteps, name, low, kMostSteps, {}, doc};
 }
 P Length(std::string_view doc = "length") { return StepsFrom(0, "steps", doc); }
 P Number(std::string_view name, double low, double high, std::optional<double> default_value,
          std::string_view doc) {
-  return {P::kNumber, name, low, high, default_value, doc};
+  return {Kind::kNumber, name, low, high, default_value, doc};
+}
+P Factor(double high, std::optional<double> default_value, std::string_view per,
+         std::string_view doc) {
+  return {Kind::kFactor, "gamma", 0, high, default_value, doc, per};
+}
+P Rate(std::string_view per, std::string_view doc) {
+  return {Kind::kRate, "rate", 0, kInfinity, {}, doc, per};
 }
 P Last() { return Number("last", 0, kInfinity, 0, "value from s = steps on"); }
-P Gamma() { return Number("gamma", 0, kInfinity, 0.1, "factor"); }
 P ShapeParameter(Shape most, Shape default_value, std::string_view doc) {
-  return {P::kShape, "shape", 0, static_cast<double>(most), static_cast<double>(default_value),
+  return {Kind::kShape, "shape", 0, static_cast<double>(most), static_cast<double>(default_value),
           doc};
 }
 P Anneal() { return ShapeParameter(Shape::kCosine, Shape::kCosine, "of the ways between"); }
@@ -323,7 +330,7 @@ std::vector<P> TriangleParameters() {
 
 std::vector<P> ExpRangeParameters() {
   std::vector<P> parameters = TriangleParameters();
-  parameters.insert(parameters.begin(), Number("gamma", 0, 1, {}, "factor of a step"));
+  parameters.insert(parameters.begin(), Factor(1, {}, "", "factor of a step"));
   return parameters;
 }
 
@@ -406,7 +413,7 @@ const std::vector<Curve>& Curves() {
                       Number("mult", 1, kInfinity, 1, "length of a cycle over that before"),
                       Number("decay", 0, 1, 1, "height of a cycle over that before"),
                       Number("last", 0, kInfinity, 0, "value that each cycle goes to"),
-                      {P::kSteps, "cycles", 0, kMostSteps, 0, "their number; 0: without end"}}},
+                      {Kind::kCount, "cycles", 0, kMostSteps, 0, "their number; 0: without end"}}},
       {.name = "polynomial",
        .summary = "A power of the part that is left, from 1 to last, then last",
        .formula = "last + (1 - last) (1 - s / steps)^power while s < steps, then last",
@@ -420,44 +427,44 @@ const std::vector<Curve>& Curves() {
        .torch = "StepLR(step_size = steps, gamma)",
        .example = "step(30, 0.5)",
        .value = &Step,
-       .parameters = {StepsFrom(1, "steps", "length of one level"), Gamma()}},
+       .parameters = {StepsFrom(1, "steps", "length of one level"),
+                      Factor(kInfinity, 0.1, "steps", "factor")}},
       {.name = "multistep",
        .summary = "A drop by the factor gamma at each milestone; one that is repeated counts again",
        .formula = "gamma^(number of milestones <= s)",
        .torch = "MultiStepLR(milestones, gamma)",
        .example = "multistep([30, 60, 90], 0.5)",
        .value = &MultiStep,
-       .parameters = {{P::kMilestones, "milestones", 0, kMostSteps, {}, "first steps of levels"},
-                      Gamma()}},
+       .parameters = {{Kind::kStepList, "milestones", 0, kMostSteps, {}, "first steps of levels"},
+                      Number("gamma", 0, kInfinity, 0.1, "factor")}},
       {.name = "exponential",
        .summary = "A smooth decay by the factor gamma over each interval of equal length",
        .formula = "gamma^(s / steps)",
        .torch = "ExponentialLR(gamma)",
        .example = "exponential(0.97)",
        .value = &Exponential,
-       .parameters = {Number("gamma", 0, kInfinity, {}, "factor"),
-                      {P::kSteps, "steps", 1, kMostSteps, 1, "that one factor takes"}}},
+       .parameters = {Factor(kInfinity, {}, "steps", "factor"),
+                      {Kind::kSteps, "steps", 1, kMostSteps, 1, "that one factor takes"}}},
       {.name = "exp_decay",
        .summary = "Exponential decay by its rate",
        .formula = "exp(-rate s)",
        .torch = "ExponentialLR(gamma = exp(-rate))",
        .example = "exp_decay(0.03)",
        .value = &ExpDecay,
-       .parameters = {Number("rate", 0, kInfinity, {}, "of a step")}},
+       .parameters = {Rate("", "of a step")}},
       {.name = "inverse_time",
        .summary = "Inverse time decay",
        .formula = "1 / (1 + rate s / steps)",
        .example = "inverse_time(0.1)",
        .value = &InverseTime,
-       .parameters = {Number("rate", 0, kInfinity, {}, "of decay"),
-                      {P::kSteps, "steps", 1, kMostSteps, 1, "that the rate is for"}}},
+       .parameters = {Rate("steps", "of decay"),
+                      {Kind::kSteps, "steps", 1, kMostSteps, 1, "that the rate is for"}}},
       {.name = "inverse_time_staircase",
        .summary = "Inverse time decay that drops once in each interval of equal length",
        .formula = "1 / (1 + rate floor(s / steps))",
        .example = "inverse_time_staircase(0.5, 20)",
        .value = &InverseTimeStaircase,
-       .parameters = {Number("rate", 0, kInfinity, {}, "of decay"),
-                      StepsFrom(1, "steps", "length of one level")}},
+       .parameters = {Rate("steps", "of decay"), StepsFrom(1, "steps", "length of one level")}},
       {.name = "inverse_sqrt",
        .summary =
            "Inverse square root decay after a plateau; after steps of warm-up, Hugging Face's",
@@ -465,7 +472,7 @@ const std::vector<Curve>& Curves() {
        .paper = "Raffel et al., T5, arXiv:1910.10683",
        .example = "inverse_sqrt(10)",
        .value = &InverseSqrt,
-       .parameters = {{P::kSteps, "steps", 1, kMostSteps, 1, "before the decay"}}},
+       .parameters = {{Kind::kSteps, "steps", 1, kMostSteps, 1, "before the decay"}}},
       {.name = "noam",
        .summary =
            "The Transformer's own: linear warm-up, then inverse square root; not relative to 1",
@@ -473,7 +480,7 @@ const std::vector<Curve>& Curves() {
        .paper = "Vaswani et al., Attention Is All You Need, arXiv:1706.03762",
        .example = "noam(16, 20)",
        .value = &Noam,
-       .parameters = {StepsFrom(1, "width", "of the model"),
+       .parameters = {{Kind::kWidth, "width", 1, kMostSteps, {}, "of the model"},
                       StepsFrom(0, "warmup", "steps; the peak is at s = warmup - 1")}},
       {.name = "rsqrt",
        .summary = "Inverse square root decay with a time scale, which begins at once",
@@ -482,7 +489,7 @@ const std::vector<Curve>& Curves() {
        .example = "rsqrt(10)",
        .value = &Rsqrt,
        .parameters = {StepsFrom(1, "timescale", "steps until the square has halved"),
-                      {P::kSteps, "shift", 0, kMostSteps, 0, "steps that are taken for done"}}},
+                      {Kind::kSteps, "shift", 0, kMostSteps, 0, "steps that are taken for done"}}},
       {.name = "trapezoid",
        .summary = "Warm-up, constant, linear warm-down, each a part of training, as in nanochat",
        .formula = "W = round(warmup steps), D = round(warmdown steps), halves to even\n"
@@ -592,31 +599,41 @@ const std::vector<Curve>& Curves() {
        .torch = "SequentialLR([first, second], [boundary])",
        .example = "then(warmup(20, 0), 20, rsqrt(20))",
        .value = &Then,
-       .parameters = {{P::kSchedule, "first", 0, 0, {}, "before the boundary"},
+       .parameters = {{Kind::kSchedule, "first", 0, 0, {}, "before the boundary"},
                       StepsFrom(0, "boundary", "first step of the second"),
-                      {P::kSchedule, "second", 0, 0, {}, "from the boundary on"}}},
+                      {Kind::kSchedule, "second", 0, 0, {}, "from the boundary on"}}},
   };
   return curves;
 }
 
-std::string ValueText(const Parameter& p, const Value& value) {
-  switch (p.kind) {
-    case Parameter::kSchedule:
-      return std::get<Schedule>(value).Text();
-    case Parameter::kShape:
-      return std::string(Shapes()[static_cast<size_t>(std::get<double>(value))]);
-    case Parameter::kMilestones: {
-      std::string text;
-      for (const double m : std::get<std::vector<double>>(value)) {
-        text += (text.empty() ? "[" : ", ") + NumberText(m);
-      }
-      return text + "]";
-    }
-    case Parameter::kSteps:
-    case Parameter::kNumber:
-      break;
+bool Parameter::IsNumber() const {
+  return kind != Kind::kStepList && kind != Kind::kShape && kind != Kind::kSchedule;
+}
+
+bool Parameter::IsInteger() const {
+  return kind == Kind::kSteps || kind == Kind::kCount || kind == Kind::kWidth;
+}
+
+std::string Parameter::Wanted() const {
+  if (kind == Kind::kStepList) return "a list such as [30, 60]";
+  if (kind == Kind::kSchedule) return "a schedule";
+  if (kind != Kind::kShape) return "a number";
+  std::string words;
+  for (size_t i = 0; static_cast<double>(i) <= high; ++i) {
+    words += (i > 0 ? ", " : "one of ") + std::string(Shapes()[i]);
   }
-  return NumberText(std::get<double>(value));
+  return words;
+}
+
+std::string ValueText(const Parameter& p, const Value& value) {
+  if (const auto* schedule = std::get_if<Schedule>(&value)) return schedule->Text();
+  if (const auto* list = std::get_if<std::vector<double>>(&value)) {
+    std::string text;
+    for (const double x : *list) text += (text.empty() ? "[" : ", ") + NumberText(x);
+    return text + "]";
+  }
+  const double x = std::get<double>(value);
+  return p.kind == Kind::kShape ? std::string(Shapes()[static_cast<size_t>(x)]) : NumberText(x);
 }
 
 std::string Curve::Form() const {
@@ -630,15 +647,20 @@ std::string Curve::Form() const {
 }
 
 void CheckValue(const Curve& curve, const Parameter& p, const Value& value) {
-  if (p.kind == Parameter::kSchedule) return;
   const std::string where = std::string(curve.name) + ": " + std::string(p.name);
+  const bool fits = p.kind == Kind::kSchedule   ? std::holds_alternative<Schedule>(value)
+                    : p.kind == Kind::kStepList ? std::holds_alternative<std::vector<double>>(value)
+                                                : std::holds_alternative<double>(value);
+  if (!fits) throw Error(where + " must be " + p.Wanted());
+  if (p.kind == Kind::kSchedule) return;
   const auto check_number = [&](double x) {
     CheckRange(where, x, p.low, p.high);
-    if (p.kind != Parameter::kNumber && x != std::floor(x)) {
+    const bool integer = p.IsInteger() || p.kind == Kind::kStepList || p.kind == Kind::kShape;
+    if (integer && x != std::floor(x)) {
       throw Error(where + " = " + NumberText(x) + " is not an integer");
     }
   };
-  if (p.kind != Parameter::kMilestones) return check_number(std::get<double>(value));
+  if (p.kind != Kind::kStepList) return check_number(std::get<double>(value));
   const auto& milestones = std::get<std::vector<double>>(value);
   if (milestones.empty()) throw Error(where + " is empty");
   for (const double m : milestones) check_number(m);

@@ -6,34 +6,34 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "kudari/schedule.h"
 
 namespace kudari::internal {
 
-/// What a curve takes.
+/// What a curve takes. Values are in [low, high]; shapes are the first words of Shapes(), up to the
+/// high-th; a list has at least one element.
 struct Parameter {
-  enum Kind {
-    kSteps,       ///< an integer in [low, high]
-    kNumber,      ///< in [low, high]
-    kShape,       ///< one of the first words of Shapes(), up to the high-th
-    kMilestones,  ///< ascending integers from 0 on, at least one
-    kSchedule,
-  } kind;
+  ArgumentKind kind;
   std::string_view name;
   double low, high;
-  std::optional<double> default_value;  ///< not of milestones and schedules
+  std::optional<double> default_value;  ///< not of lists and schedules
   std::string_view doc;
+  std::string_view per = "";  ///< see ScheduleArgument
+
+  /// Whether it is written as a number, and as an integer.
+  bool IsNumber() const;
+  bool IsInteger() const;
+  /// What a value must be, in words: "a number".
+  std::string Wanted() const;
 };
 
-/// One argument: a shape is the index of its word.
-using Value = std::variant<double, std::vector<double>, Schedule>;
+using Value = ArgumentValue;
 
 /// Checked arguments, each kind in the order of its parameters.
 struct Arguments {
-  std::vector<double> x;  ///< steps, numbers and shapes
+  std::vector<double> x;  ///< numbers of all kinds, and shapes
   std::vector<double> milestones;
   std::vector<Schedule> parts;
 };
@@ -60,12 +60,12 @@ std::span<const std::string_view> Shapes();
 /// The value of a parameter as text, in the form that the parser reads.
 std::string ValueText(const Parameter& p, const Value& value);
 
-/// Throws Error unless the value is in the parameter's range.
+/// Throws Error unless the value is of the parameter's kind and in its range.
 void CheckValue(const Curve& curve, const Parameter& p, const Value& value);
 
 /// A schedule of one call; there is a value for every parameter. Throws Error if one is out of its
 /// range or they do not go together.
-Schedule MakeSchedule(const Curve& curve, std::span<const Value> values);
+Schedule MakeCall(const Curve& curve, std::span<const Value> values);
 
 }  // namespace kudari::internal
 

@@ -203,7 +203,7 @@ class ScheduleParser {
       values.push_back(given[k] ? *given[k] : Value(*p.default_value));
     }
     try {
-      return MakeSchedule(curve, values);
+      return internal::MakeCall(curve, values);
     } catch (const Error& e) {
       Fail(start, e.what());
     }
@@ -213,7 +213,7 @@ class ScheduleParser {
     const std::optional<Value> value = Converted(p, a);
     const std::string where = std::string(curve.name) + ": " + std::string(p.name);
     if (!value) {
-      Fail(a.column, where + " must be " + Wanted(p));
+      Fail(a.column, where + " must be " + p.Wanted());
     }
     try {
       CheckValue(curve, p, *value);
@@ -226,30 +226,18 @@ class ScheduleParser {
   // The argument as what the parameter is, if it can be.
   static std::optional<Value> Converted(const Parameter& p, const Argument& a) {
     if (const auto* list = std::get_if<std::vector<double>>(&a.value)) {
-      return p.kind == Parameter::kMilestones ? std::optional<Value>(*list) : std::nullopt;
+      return p.kind == ArgumentKind::kStepList ? std::optional<Value>(*list) : std::nullopt;
     }
     if (const auto* word = std::get_if<Word>(&a.value)) {
-      if (p.kind != Parameter::kShape) return std::nullopt;
+      if (p.kind != ArgumentKind::kShape) return std::nullopt;
       const auto shapes = internal::Shapes().first(static_cast<size_t>(p.high) + 1);
       const auto found = std::find(shapes.begin(), shapes.end(), word->text);
       if (found == shapes.end()) return std::nullopt;
       return static_cast<double>(found - shapes.begin());
     }
     const auto& schedule = std::get<Schedule>(a.value);
-    if (p.kind == Parameter::kSchedule) return schedule;
-    const bool number = p.kind == Parameter::kSteps || p.kind == Parameter::kNumber;
-    return number && schedule.IsConstant() ? std::optional<Value>(schedule(0)) : std::nullopt;
-  }
-
-  static std::string Wanted(const Parameter& p) {
-    if (p.kind == Parameter::kMilestones) return "a list such as [30, 60]";
-    if (p.kind == Parameter::kSchedule) return "a schedule";
-    if (p.kind != Parameter::kShape) return "a number";
-    std::string words;
-    for (size_t i = 0; static_cast<double>(i) <= p.high; ++i) {
-      words += (i > 0 ? ", " : "one of ") + std::string(internal::Shapes()[i]);
-    }
-    return words;
+    if (p.kind == ArgumentKind::kSchedule) return schedule;
+    return p.IsNumber() && schedule.IsConstant() ? std::optional<Value>(schedule(0)) : std::nullopt;
   }
 
   std::string_view text_;

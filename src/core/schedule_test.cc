@@ -403,6 +403,44 @@ TEST(ScheduleTest, EveryConstructorHasItsText) {
   }
 }
 
+// What a schedule is made of can be read and put together again.
+TEST(ScheduleTest, ComesApartIntoTypedArguments) {
+  for (const Description& d : DescribeSchedules()) {
+    const Schedule s = ParseSchedule(d.example);
+    SCOPED_TRACE(d.example);
+    EXPECT_EQ(s.Function(), d.name);
+    const std::vector<ScheduleArgument> arguments = s.Arguments();
+    ASSERT_EQ(arguments.size(), d.options.size());
+    for (size_t i = 0; i < arguments.size(); ++i) EXPECT_EQ(arguments[i].name, d.options[i].name);
+    EXPECT_EQ(MakeSchedule(s.Function(), arguments), s);
+    const std::vector<Schedule> factors = (0.5 * s * Warmup(3)).Factors();
+    ASSERT_EQ(factors.size(), 3U);
+    EXPECT_EQ(factors[1], s);
+  }
+  std::vector<ScheduleArgument> wsd = Wsd(100, 10, 40, 0.1, Shape::kSqrt).Arguments();
+  EXPECT_EQ(wsd[2].kind, ArgumentKind::kSteps);
+  EXPECT_EQ(std::get<double>(wsd[2].value), 40);
+  EXPECT_EQ(wsd[3].kind, ArgumentKind::kNumber);
+  EXPECT_EQ(std::get<double>(wsd[4].value), static_cast<double>(Shape::kSqrt));
+  wsd[2].value = 91.0;
+  EXPECT_EQ(testing::ErrorOf([&] { MakeSchedule("wsd", wsd); }),
+            "wsd: warmup + decay = 101 is more than steps = 100");
+  wsd[2].value = Schedule(1);
+  EXPECT_EQ(testing::ErrorOf([&] { MakeSchedule("wsd", wsd); }), "wsd: decay must be a number");
+  EXPECT_EQ(testing::ErrorOf([&] { MakeSchedule("wds", wsd); }),
+            "schedule: no function wds of 5 arguments; did you mean \"wsd\"?");
+  const auto step = Step(30, 0.5).Arguments();
+  EXPECT_EQ(step[1].kind, ArgumentKind::kFactor);
+  EXPECT_EQ(step[1].per, "steps");
+  EXPECT_EQ(Sgdr(30).Arguments()[4].kind, ArgumentKind::kCount);
+
+  EXPECT_EQ((2.0 * Cosine(5) * 0.25).LeadingNumber(), 0.5);
+  EXPECT_EQ(ParseSchedule("constant(3)").LeadingNumber(), 3);
+  EXPECT_EQ(Then(3, 4, 5).LeadingNumber(), std::nullopt);
+  EXPECT_EQ(WarmupSteps(2.0 * Then(Cosine(3), 7, 0.5 * Warmup(11, 0.5)) * Warmup(9)), 11);
+  EXPECT_EQ(WarmupSteps(Wsd(100, 10, 40)), std::nullopt);
+}
+
 // A value depends on the step alone: asked for in any order, from any copy, after any text.
 TEST(ScheduleTest, ResumesAtAnyStep) {
   for (const Description& d : DescribeSchedules()) {

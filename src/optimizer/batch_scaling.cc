@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 #include <utility>
 
-#include "core/schedule_text.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
@@ -13,42 +13,9 @@
 namespace kudari {
 namespace {
 
-using internal::NumberOf;
 using internal::NumberText;
-using internal::SplitOutside;
 
 constexpr std::array<std::string_view, 4> kNames = {"none", "linear", "sqrt", "adam_sde"};
-
-/// What the SDE rule changes in a rule.
-struct SdeOptions {
-  std::string_view rule;
-  std::vector<std::string_view> betas;
-  /// eps is added to a root of squares, or to the squares themselves.
-  bool inside_root = false;
-};
-
-const std::vector<SdeOptions>& SdeRules() {
-  static const std::vector<SdeOptions> rules = {
-      {"adam", {"beta1", "beta2"}},    {"adamw", {"beta1", "beta2"}},
-      {"amsgrad", {"beta1", "beta2"}}, {"nadam", {"beta1", "beta2"}},
-      {"radam", {"beta1", "beta2"}},   {"rmsprop", {"alpha"}},
-      {"rmsprop_centered", {"alpha"}}, {"rmsprop_inside", {"alpha"}, true},
-  };
-  return rules;
-}
-
-const SdeOptions* FindSde(std::string_view rule) {
-  const auto at = std::find_if(SdeRules().begin(), SdeRules().end(),
-                               [rule](const SdeOptions& s) { return s.rule == rule; });
-  return at == SdeRules().end() ? nullptr : &*at;
-}
-
-bool IsSgd(std::string_view rule) {
-  constexpr std::array<std::string_view, 8> kSgd = {
-      "sgd",  "momentum",     "nesterov",   "schedule_free_sgd",
-      "lars", "lars_outside", "lars_joint", "larc"};
-  return std::find(kSgd.begin(), kSgd.end(), rule) != kSgd.end();
-}
 
 void CheckKappa(double kappa) {
   if (!(kappa > 0) || !std::isfinite(kappa)) {
@@ -56,193 +23,151 @@ void CheckKappa(double kappa) {
   }
 }
 
-double Constant(const Options& options, std::string_view name) {
-  const Schedule& s = options.at(std::string(name));
-  if (!s.IsConstant()) {
-    throw Error("\"" + s.Text() + "\" is a schedule; adam_sde is defined for a number");
-  }
-  return s(0);
+Schedule Scaled(const Schedule& schedule, double kappa);
+
+ArgumentValue ScaledArgument(const ScheduleArgument& argument, double kappa) {
+  if (const auto* part = std::get_if<Schedule>(&argument.value)) return Scaled(*part, kappa);
+  const auto scaled = [kappa](double steps) {
+    return static_cast<double>(ScaleSteps(static_cast<int64_t>(steps), kappa));
+  };
+  if (argument.kind == ArgumentKind::kSteps) return scaled(std::get<double>(argument.value));
+  if (argument.kind != ArgumentKind::kStepList) return argument.value;
+  auto list = std::get<std::vector<double>>(argument.value);
+  for (double& steps : list) steps = scaled(steps);
+  return list;
 }
 
-// Integers of schedules are numbers of steps, but for these.
-bool CountsSteps(const OptionDescription& argument) {
-  return argument.range.find("integer") != std::string::npos && argument.name != "cycles" &&
-         argument.name != "width";
+double NumberAt(const std::vector<ScheduleArgument>& arguments, std::string_view name) {
+  const auto at = std::find_if(arguments.begin(), arguments.end(),
+                               [name](const ScheduleArgument& a) { return a.name == name; });
+  return std::get<double>(at->value);
 }
 
-std::string ScaledText(std::string_view text, double kappa);
-
-std::string ScaledArgument(const OptionDescription& described, std::string_view text,
-                           double kappa) {
-  if (described.range == "a schedule") return ScaledText(text, kappa);
-  if (!CountsSteps(described)) return std::string(text);
-  if (text.starts_with('[')) {
-    std::string list;
-    for (const std::string_view item : SplitOutside(text.substr(1, text.size() - 2), ", ")) {
-      list += (list.empty() ? "[" : ", ") + ScaledArgument(described, item, kappa);
+// One factor of a product. A factor or a rate follows the steps that it is for as they were
+// rounded, so that the decay over the samples is what it was.
+Schedule ScaledFactor(const Schedule& factor, double kappa) {
+  const std::vector<ScheduleArgument> before = factor.Arguments();
+  std::vector<ScheduleArgument> after = before;
+  for (ScheduleArgument& a : after) a.value = ScaledArgument(a, kappa);
+  double height = 1;  // what the curve has to be multiplied with to be as high as it was
+  for (ScheduleArgument& a : after) {
+    double* const x = std::get_if<double>(&a.value);
+    if (a.kind == ArgumentKind::kFactor || a.kind == ArgumentKind::kRate) {
+      const double steps = a.per.empty() ? 1 : NumberAt(after, a.per) / NumberAt(before, a.per);
+      if (const double stretch = kappa * steps; stretch != 1) {
+        *x = a.kind == ArgumentKind::kFactor ? std::pow(*x, stretch) : *x * stretch;
+      }
+    } else if (a.kind == ArgumentKind::kWidth) {
+      // noam has its height from its warm-up and its number of steps, and is sqrt(kappa) times as
+      // high with kappa times fewer of both; with the width times kappa it is as high as before.
+      const double wanted = *x * kappa;
+      *x = std::max(1.0, std::round(wanted));
+      height = std::sqrt(*x / wanted);
     }
-    return list + "]";
   }
-  const auto steps = static_cast<int64_t>(NumberOf(text).value());
-  return std::to_string(ScaleSteps(steps, kappa));
+  const auto same = [](const ScheduleArgument& a, const ScheduleArgument& b) {
+    return a.value == b.value;
+  };
+  if (std::equal(before.begin(), before.end(), after.begin(), same)) return factor;
+  const Schedule scaled = MakeSchedule(factor.Function(), after);
+  return height == 1 ? scaled : height * scaled;
 }
 
-// A number in a schedule that is for one step, or for as many as another argument says. It follows
-// that number as it was rounded, so that the decay over the samples is what it was.
-struct Rate {
-  std::string_view schedule, name;
-  std::string_view steps;  // empty: one
-  bool factor;             // over these steps; otherwise what is added
-};
-constexpr Rate kRates[] = {
-    {"exponential", "gamma", "steps", true},  {"exp_decay", "rate", "", false},
-    {"exp_range", "gamma", "", true},         {"step", "gamma", "steps", true},
-    {"inverse_time", "rate", "steps", false}, {"inverse_time_staircase", "rate", "steps", false}};
-
-// Numbers for a step that are options of rules. In place of t they see kappa t.
-constexpr std::array<std::string_view, 2> kRuleRates = {"lr_decay", "momentum_decay"};
-
-// A call by its arguments in order.
-struct Call {
-  std::string_view name;
-  const Description& described;
-  std::vector<std::string> arguments;
-
-  std::string& operator[](std::string_view argument) {
-    const auto at = std::find_if(described.options.begin(), described.options.end(),
-                                 [&](const OptionDescription& o) { return o.name == argument; });
-    return arguments.at(static_cast<size_t>(at - described.options.begin()));
-  }
-  double Number(std::string_view argument) { return NumberOf((*this)[argument]).value(); }
-  std::string Text() const {
-    std::string text = std::string(name) + "(";
-    for (const std::string& a : arguments) text += (&a == arguments.data() ? "" : ", ") + a;
-    return text + ")";
-  }
-};
-
-void ScaleRate(const Rate& rate, Call& before, Call& after, double kappa) {
-  double stretch = kappa;
-  if (!rate.steps.empty()) stretch *= after.Number(rate.steps) / before.Number(rate.steps);
-  if (stretch == 1) return;
-  const double x = before.Number(rate.name);
-  after[rate.name] = NumberText(rate.factor ? std::pow(x, stretch) : x * stretch);
+Schedule Product(std::span<const Schedule> factors) {
+  Schedule product = factors.front();
+  for (const Schedule& f : factors.subspan(1)) product = product * f;
+  return product;
 }
 
-// noam has its height from its warm-up and its number of steps, and is sqrt(kappa) times as high
-// with kappa times fewer of both; with the width times kappa it is as high as before.
-std::string ScaledNoam(Call& call, double kappa) {
-  const double wanted = call.Number("width") * kappa;
-  const double width = std::max(1.0, std::round(wanted));
-  call["width"] = NumberText(width);
-  if (width == wanted) return call.Text();
-  return NumberText(std::sqrt(width / wanted)) + " * " + call.Text();
-}
-
-// A number or a call.
-std::string ScaledFactor(std::string_view text, const std::vector<Description>& schedules,
-                         double kappa) {
-  const size_t open = text.find('(');
-  if (open == std::string_view::npos) return std::string(text);
-  const std::string_view name = text.substr(0, open);
-  const std::vector<std::string_view> arguments =
-      SplitOutside(text.substr(open + 1, text.size() - open - 2), ", ");
-  const auto described = std::find_if(
-      schedules.begin(), schedules.end(),
-      [&](const Description& d) { return d.name == name && d.options.size() == arguments.size(); });
-  if (described == schedules.end())
-    throw Error("schedule: no form of \"" + std::string(text) + '"');
-  Call before{name, *described, {arguments.begin(), arguments.end()}}, after = before;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    after.arguments[i] = ScaledArgument(described->options[i], arguments[i], kappa);
-  }
-  for (const Rate& rate : kRates) {
-    if (rate.schedule == name) ScaleRate(rate, before, after, kappa);
-  }
-  return name == "noam" ? ScaledNoam(after, kappa) : after.Text();
-}
-
-std::string ScaledText(std::string_view text, double kappa) {
-  static const std::vector<Description> schedules = DescribeSchedules();
-  std::string scaled;
-  for (const std::string_view factor : SplitOutside(text, " * ")) {
-    scaled += (scaled.empty() ? "" : " * ") + ScaledFactor(factor, schedules, kappa);
-  }
-  return scaled;
+Schedule Scaled(const Schedule& schedule, double kappa) {
+  std::vector<Schedule> factors = schedule.Factors();
+  for (Schedule& f : factors) f = ScaledFactor(f, kappa);
+  return Product(factors);
 }
 
 // The product, as one number with the schedule's first factor if that is one.
 Schedule Times(double factor, const Schedule& schedule) {
   if (factor == 1) return schedule;
-  const std::string_view text = schedule.Text();
-  const std::string_view first = SplitOutside(text, " * ").front();
-  const std::optional<double> number = NumberOf(first);
-  if (!number) return factor * schedule;
-  return ParseSchedule(NumberText(factor * *number) + std::string(text.substr(first.size())));
+  std::vector<Schedule> factors = schedule.Factors();
+  if (!factors.front().IsConstant()) return factor * schedule;
+  factors.front() = factor * factors.front()(0);
+  return Product(factors);
+}
+
+// The rules that adam_sde is defined for.
+std::string SdeRules(const Registry& registry) {
+  std::vector<std::string> names;
+  for (const RuleEntry& r : registry.rules()) {
+    if (r.batch_rule == BatchRule::kAdamSde) names.push_back(r.name);
+  }
+  std::sort(names.begin(), names.end());
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
+
+// An option by the SDE rule; it must not be a schedule.
+double ScaledBySde(const RuleEntry::Option& option, const Schedule& value, double kappa) {
+  if (!value.IsConstant()) {
+    throw Error("\"" + value.Text() + "\" is a schedule; adam_sde is defined for a number");
+  }
+  if (option.role == Role::kDecay) return ScaleBeta(value(0), kappa);
+  const double eps = ScaleEps(value(0), kappa);
+  return option.role == Role::kEpsInside ? ScaleEps(eps, kappa) : eps;
 }
 
 // Scales the decays and eps of a rule by the SDE rule; `where` begins messages.
-void ScaleMoments(Options& options, const std::string& rule, double kappa,
-                  const std::string& where) {
-  const SdeOptions* const sde = FindSde(rule);
-  if (sde == nullptr) {
-    std::string known;
-    for (const SdeOptions& s : SdeRules()) {
-      known += (known.empty() ? "" : ", ") + std::string(s.rule);
-    }
-    throw Error(where + "rule = \"" + rule + "\": adam_sde is defined for " + known +
-                "; sqrt is the part of it that others can have");
+void ScaleMoments(Options& options, const RuleEntry& rule, double kappa, const std::string& where,
+                  const Registry& registry) {
+  if (rule.batch_rule != BatchRule::kAdamSde) {
+    throw Error(where + "rule = \"" + rule.name + "\": adam_sde is defined for " +
+                SdeRules(registry) + "; sqrt is the part of it that others can have");
   }
-  try {
-    for (const std::string_view beta : sde->betas) {
-      if (!options.contains(std::string(beta))) continue;
-      try {
-        options.at(std::string(beta)) = ScaleBeta(Constant(options, beta), kappa);
-      } catch (const Error& e) {
-        throw Error(std::string(beta) + ": " + e.what());
-      }
+  for (const RuleEntry::Option& o : rule.options) {
+    const bool scaled =
+        o.role == Role::kDecay || o.role == Role::kEps || o.role == Role::kEpsInside;
+    const auto value = options.find(o.name);
+    if (!scaled || value == options.end()) continue;
+    try {
+      value->second = ScaledBySde(o, value->second, kappa);
+    } catch (const Error& e) {
+      throw Error(where + o.name + ": " + e.what());
     }
-    if (options.contains("eps")) {
-      const double eps = ScaleEps(Constant(options, "eps"), kappa);
-      options.at("eps") = sde->inside_root ? ScaleEps(eps, kappa) : eps;
-    }
-  } catch (const Error& e) {
-    throw Error(where + e.what());
   }
 }
 
 // Scales the options of one rule; `where` begins messages.
-void ScaleOptions(Options& options, const std::string& rule, double kappa, BatchRule batch_rule,
-                  const std::string& where) {
+void ScaleOptions(Options& options, const RuleEntry& rule, double kappa, BatchRule batch_rule,
+                  const std::string& where, const Registry& registry) {
   if (const auto lr = options.find("lr"); lr != options.end()) {
     lr->second = Times(ScaleLr(batch_rule, 1, kappa), lr->second);
   }
-  if (batch_rule == BatchRule::kAdamSde) ScaleMoments(options, rule, kappa, where);
+  if (batch_rule == BatchRule::kAdamSde) ScaleMoments(options, rule, kappa, where, registry);
   for (auto& [name, schedule] : options) {
     schedule = ScaleSteps(schedule, kappa);
-    if (std::find(kRuleRates.begin(), kRuleRates.end(), name) != kRuleRates.end()) {
-      schedule = Times(kappa, schedule);
-    }
+    const bool rate = rule.options[rule.OptionIndex(name)].role == Role::kRate;
+    if (rate) schedule = Times(kappa, schedule);
   }
 }
 
 // Calls f(options, rule, batch rule, what messages begin with) for all that have options.
 template <class F>
-void ForRules(OptimizerSpec& spec, double kappa, std::optional<BatchRule> wanted, const F& f) {
+void ForRules(OptimizerSpec& spec, double kappa, std::optional<BatchRule> wanted,
+              const Registry& registry, const F& f) {
   const auto chosen = [&](const std::string& rule, const Options& options) {
-    return wanted ? *wanted : DefaultBatchRule(rule, options, kappa).rule;
+    return wanted ? *wanted : DefaultBatchRule(rule, options, kappa, registry).rule;
   };
   // Groups without a rule of their own are scaled as the main options, which f may change, are.
   const BatchRule main = chosen(spec.rule, spec.options);
-  if (!spec.rule.empty()) f(spec.options, spec.rule, main, std::string());
+  if (!spec.rule.empty()) f(spec.options, registry.Find(spec.rule), main, std::string());
   if (spec.fallback) {
     auto& [rule, options] = *spec.fallback;
-    f(options, rule, chosen(rule, options), std::string("fallback: "));
+    f(options, registry.Find(rule), chosen(rule, options), std::string("fallback: "));
   }
   for (size_t i = 0; i < spec.groups.size(); ++i) {
     Group& g = spec.groups[i];
     const bool own = !g.rule.empty() && g.rule != spec.rule;
-    f(g.options, own ? g.rule : spec.rule, own ? chosen(g.rule, g.options) : main,
+    f(g.options, registry.Find(own ? g.rule : spec.rule), own ? chosen(g.rule, g.options) : main,
       "group " + std::to_string(i) + ": ");
   }
 }
@@ -311,7 +236,7 @@ Schedule ScaleSteps(const Schedule& schedule, double kappa) {
   CheckKappa(kappa);
   if (kappa == 1) return schedule;
   try {
-    return ParseSchedule(ScaledText(schedule.Text(), kappa));
+    return Scaled(schedule, kappa);
   } catch (const Error& e) {
     throw Error("\"" + schedule.Text() + "\" with its steps divided by " + NumberText(kappa) +
                 ": " + e.what());
@@ -338,21 +263,25 @@ double ScheduleError(const Schedule& before, const Schedule& after, double kappa
   return largest == 0 ? error : error / largest;
 }
 
-BatchChoice DefaultBatchRule(std::string_view rule, const Options& options, double kappa) {
+BatchChoice DefaultBatchRule(std::string_view rule, const Options& options, double kappa,
+                             const Registry& registry) {
   CheckKappa(kappa);
-  if (IsSgd(rule)) {
+  if (rule.empty())
+    return {BatchRule::kSqrt, "each group has a rule, and a batch rule, of its own"};
+  const RuleEntry& entry = registry.Find(rule);
+  if (entry.batch_rule == BatchRule::kLinear) {
     return {BatchRule::kLinear,
             "a step of " + std::string(rule) +
                 " that averages kappa times the samples may be kappa times as long, within limits "
                 "(Goyal et al., arXiv:1706.02677)"};
   }
-  if (const SdeOptions* const sde = FindSde(rule)) {
+  if (entry.batch_rule == BatchRule::kAdamSde) {
     double limit = kInfinity;
-    for (const std::string_view beta : sde->betas) {
-      const auto at = options.find(std::string(beta));
-      if (at == options.end()) continue;
+    for (const RuleEntry::Option& beta : entry.options) {
+      const auto at = options.find(beta.name);
+      if (beta.role != Role::kDecay || at == options.end()) continue;
       if (!at->second.IsConstant()) {
-        return {BatchRule::kSqrt, std::string(beta) +
+        return {BatchRule::kSqrt, beta.name +
                                       " is a schedule, for which adam_sde is not defined; its "
                                       "learning rate is that of sqrt"};
       }
@@ -377,10 +306,11 @@ OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa, std::optional<
                          const Registry& registry) {
   CheckKappa(kappa);
   OptimizerSpec scaled = Complete(spec, registry);
-  ForRules(
-      scaled, kappa, rule,
-      [kappa](Options& options, const std::string& name, BatchRule batch_rule,
-              const std::string& where) { ScaleOptions(options, name, kappa, batch_rule, where); });
+  ForRules(scaled, kappa, rule, registry,
+           [&](Options& options, const RuleEntry& entry, BatchRule batch_rule,
+               const std::string& where) {
+             ScaleOptions(options, entry, kappa, batch_rule, where, registry);
+           });
   ScaleOptional(scaled.l1, kappa);
   ScaleOptional(scaled.l2, kappa);
   for (Group& group : scaled.groups) {
@@ -408,19 +338,14 @@ std::vector<std::string> KeptByScaleBatch(const OptimizerSpec& spec, double kapp
   CheckKappa(kappa);
   OptimizerSpec complete = Complete(spec, registry);
   std::vector<std::string> kept;
-  ForRules(complete, kappa, rule,
-           [&](const Options& options, const std::string& name, BatchRule batch_rule,
+  ForRules(complete, kappa, rule, registry,
+           [&](const Options& options, const RuleEntry& entry, BatchRule batch_rule,
                const std::string& where) {
-             const SdeOptions* const sde =
-                 batch_rule == BatchRule::kAdamSde ? FindSde(name) : nullptr;
-             for (const RuleEntry::Option& o : registry.Find(name).options) {
-               // adafactor's exponent of the number of updates; sophia's size of a batch.
-               const bool counts = o.doc.starts_with("decay of") || o.name == "beta2_decay" ||
-                                   o.name == "batch_size";
-               if (!counts || !options.contains(o.name)) continue;
-               const auto scaled = [&](std::string_view beta) { return beta == o.name; };
-               if (sde && std::any_of(sde->betas.begin(), sde->betas.end(), scaled)) continue;
-               kept.push_back(where + o.name);
+             const bool sde =
+                 batch_rule == BatchRule::kAdamSde && entry.batch_rule == BatchRule::kAdamSde;
+             for (const RuleEntry::Option& o : entry.options) {
+               const bool counts = o.role == Role::kCounts || (o.role == Role::kDecay && !sde);
+               if (counts && options.contains(o.name)) kept.push_back(where + o.name);
              }
            });
   if (complete.ema && complete.ema->warmup) kept.emplace_back("ema.warmup");

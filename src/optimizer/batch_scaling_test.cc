@@ -220,6 +220,53 @@ TEST(BatchScaling, RatesOfRules) {
   EXPECT_EQ(Value(ScaleBatch(NAdam{.momentum_decay = 0.25}, 4), "momentum_decay"), 1);
 }
 
+// A rule of the user's is scaled by what it says of itself, not by its names and texts.
+struct Homemade {
+  double lr = 0.1, hold = 0.75, floor = 1e-4, pace = 0.5, window = 10;
+  static constexpr std::string_view kName = "homemade", kSummary = "s", kFormula = "f",
+                                    kPaper = "p";
+  static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
+  static constexpr std::array kFields = {
+      Field<Homemade>{"lr", &Homemade::lr, 0, 1, "step size"},
+      Field<Homemade>{"hold", &Homemade::hold, 0, kBelow1, "memory", Role::kDecay},
+      Field<Homemade>{"floor", &Homemade::floor, 0, 1, "safety", Role::kEpsInside},
+      Field<Homemade>{"pace", &Homemade::pace, 0, 9, "speed", Role::kRate},
+      Field<Homemade>{"window", &Homemade::window, 0, 99, "decay of nothing", Role::kCounts}};
+  static constexpr std::array<Slot, 0> kState = {};
+  template <class T>
+  struct Coeffs {
+    T lr;
+  };
+  Coeffs<double> At(int64_t /*t*/) const { return {lr}; }
+};
+template <class V, class T>
+void Update(const Homemade::Coeffs<T>& c, V g, V& p) {
+  p = p - V(c.lr) * g;
+}
+
+TEST(BatchScaling, RulesSayThemselvesHowTheyAreScaled) {
+  Registry registry = Registry::Builtin();
+  registry.Add(MakeEntry<Homemade>());
+  const OptimizerSpec spec = Homemade{};
+  const OptimizerSpec twice = ScaleBatch(spec, 2, std::nullopt, registry);
+  EXPECT_DOUBLE_EQ(Value(twice, "lr"), 0.1 * std::sqrt(2));
+  EXPECT_DOUBLE_EQ(Value(twice, "hold"), 0.5);
+  EXPECT_DOUBLE_EQ(Value(twice, "floor"), 0.5e-4);
+  EXPECT_EQ(Value(twice, "pace"), 1);
+  EXPECT_EQ(Value(twice, "window"), 10);
+  EXPECT_THAT(KeptByScaleBatch(spec, 2, std::nullopt, registry), ::testing::ElementsAre("window"));
+  EXPECT_THAT(KeptByScaleBatch(spec, 2, BatchRule::kSqrt, registry),
+              ::testing::ElementsAre("hold", "window"));
+  EXPECT_THAT(ErrorOf([] { DefaultBatchRule("adamm", {}, 2); }),
+              HasSubstr("unknown rule \"adamm\"; did you mean \"adam"));
+  for (const RuleEntry& rule : Registry::Builtin().rules()) {
+    SCOPED_TRACE(rule.name);
+    EXPECT_EQ(rule.hessian != HessianEstimate::kNone, rule.scalar.hessian != nullptr);
+    if (rule.large_batch.empty()) continue;
+    EXPECT_NO_THROW(Registry::Builtin().Find(rule.large_batch));
+  }
+}
+
 TEST(BatchScaling, WhatIsKeptIsNamed) {
   using ::testing::ElementsAre;
   EXPECT_THAT(KeptByScaleBatch(AdamW{}, 4), ElementsAre());

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "averagers/averagers.h"
-#include "core/schedule_text.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
@@ -63,7 +62,7 @@ void CheckDecoupled(const internal::Cohort& cohort) {
 /// The number that an independent decay of a cohort is relative to.
 double BaseLr(const internal::Cohort& cohort) {
   const Schedule& lr = cohort.schedules[cohort.rule.OptionIndex("lr")];
-  const double base = internal::LeadingNumber(lr.Text()).value_or(0);
+  const double base = lr.LeadingNumber().value_or(0);
   if (base != 0) return base;
   throw Error(
       "decay = \"independent\" needs a number other than 0 among the factors of lr, which "

@@ -5,6 +5,7 @@
 #include "core/elements.h"
 #include "kernels/kernels.h"
 #include "kudari/error.h"
+#include "kudari/rules/momentum.h"
 #include "kudari/stages.h"
 #include "sources/backup.h"
 
@@ -17,9 +18,9 @@ NesterovLookahead::~NesterovLookahead() = default;
 void NesterovLookahead::Check(const Engine& engine) {
   for (size_t i = 0; i < engine.tensors().size(); ++i) {
     const std::string_view rule = engine.Rule(i);
-    if (rule == "momentum") continue;
+    if (rule == Momentum::kName) continue;
     throw Error("nesterov_lookahead: tensor \"" + engine.tensors()[i].name + "\" has the rule \"" +
-                std::string(rule) + "\"; it must be \"momentum\"");
+                std::string(rule) + "\"; it must be \"" + std::string(Momentum::kName) + "\"");
   }
 }
 

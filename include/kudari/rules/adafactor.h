@@ -30,7 +30,8 @@ struct Adafactor {
       "last dimensions are factored, and the decay is lr weight_decay p; see adafactor_torch.";
   static constexpr std::array kFields = {
       Field<Adafactor>{"lr", &Adafactor::lr, 0, kInfinity, "largest relative step size"},
-      Field<Adafactor>{"beta2_decay", &Adafactor::beta2_decay, -1, 0, "exponent of t in 1 - beta2"},
+      Field<Adafactor>{"beta2_decay", &Adafactor::beta2_decay, -1, 0, "exponent of t in 1 - beta2",
+                       Role::kCounts},
       Field<Adafactor>{"eps1", &Adafactor::eps1, 0, kInfinity, "added to squared gradients"},
       Field<Adafactor>{"eps2", &Adafactor::eps2, 0, kInfinity,
                        "smallest size of weights that steps are relative to"},
@@ -66,7 +67,7 @@ struct AdafactorTorch {
   static constexpr std::array kFields = {
       Field<AdafactorTorch>{"lr", &AdafactorTorch::lr, 0, kInfinity, "largest relative step size"},
       Field<AdafactorTorch>{"beta2_decay", &AdafactorTorch::beta2_decay, -1, 0,
-                            "exponent of t in 1 - beta2"},
+                            "exponent of t in 1 - beta2", Role::kCounts},
       Field<AdafactorTorch>{"eps1", &AdafactorTorch::eps1, 0, kInfinity,
                             "smallest mean of factors; its square is the smallest variance"},
       Field<AdafactorTorch>{"eps2", &AdafactorTorch::eps2, 0, kInfinity,

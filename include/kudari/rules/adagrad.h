@@ -28,7 +28,7 @@ struct Adagrad {
   static constexpr std::array kFields = {
       Field<Adagrad>{"lr", &Adagrad::lr, 0, kInfinity, "step size"},
       Field<Adagrad>{"lr_decay", &Adagrad::lr_decay, 0, kInfinity,
-                     "the t-th update has lr / (1 + (t - 1) lr_decay)"},
+                     "the t-th update has lr / (1 + (t - 1) lr_decay)", Role::kRate},
       Field<Adagrad>{"eps", &Adagrad::eps, 0, kInfinity, "added to the root of s"},
       Field<Adagrad>{"weight_decay", &Adagrad::weight_decay, 0, kInfinity,
                      "coupled: added to the gradient"},

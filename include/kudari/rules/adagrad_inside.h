@@ -28,7 +28,7 @@ struct AdagradInside {
   static constexpr std::array kFields = {
       Field<AdagradInside>{"lr", &AdagradInside::lr, 0, kInfinity, "step size"},
       Field<AdagradInside>{"lr_decay", &AdagradInside::lr_decay, 0, kInfinity,
-                           "the t-th update has lr / (1 + (t - 1) lr_decay)"},
+                           "the t-th update has lr / (1 + (t - 1) lr_decay)", Role::kRate},
       Field<AdagradInside>{"eps", &AdagradInside::eps, 0, kInfinity, "added to s"},
       Field<AdagradInside>{"weight_decay", &AdagradInside::weight_decay, 0, kInfinity,
                            "coupled: added to the gradient"},

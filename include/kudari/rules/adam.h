@@ -26,11 +26,13 @@ struct Adam {
       "A first try on anything new. Generative adversarial networks take beta1 = 0.5 and lr 2e-4; "
       "reinforcement learning eps 1e-5 and clip_norm = 0.5.";
   static constexpr std::string_view kTorch = "Adam: the same.";
+  static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
+  static constexpr std::string_view kLargeBatch = "lamb";
   static constexpr std::array kFields = {
       Field<Adam>{"lr", &Adam::lr, 0, kInfinity, "step size"},
-      Field<Adam>{"beta1", &Adam::beta1, 0, kBelow1, "decay of the first moment"},
-      Field<Adam>{"beta2", &Adam::beta2, 0, kBelow1, "decay of the second moment"},
-      Field<Adam>{"eps", &Adam::eps, 0, kInfinity, "added to the root of vhat"},
+      Field<Adam>{"beta1", &Adam::beta1, 0, kBelow1, "decay of the first moment", Role::kDecay},
+      Field<Adam>{"beta2", &Adam::beta2, 0, kBelow1, "decay of the second moment", Role::kDecay},
+      Field<Adam>{"eps", &Adam::eps, 0, kInfinity, "added to the root of vhat", Role::kEps},
       Field<Adam>{"weight_decay", &Adam::weight_decay, 0, kInfinity,
                   "coupled: added to the gradient"},
   };

@@ -26,11 +26,13 @@ struct AdamW {
       "decay, clip_norm = 1) and fine-tuning (1e-5 to 5e-5).";
   static constexpr std::string_view kTorch = "AdamW: the same.";
   static constexpr bool kDecoupledDecay = true;
+  static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
+  static constexpr std::string_view kLargeBatch = "lamb";
   static constexpr std::array kFields = {
       Field<AdamW>{"lr", &AdamW::lr, 0, kInfinity, "step size"},
-      Field<AdamW>{"beta1", &AdamW::beta1, 0, kBelow1, "decay of the first moment"},
-      Field<AdamW>{"beta2", &AdamW::beta2, 0, kBelow1, "decay of the second moment"},
-      Field<AdamW>{"eps", &AdamW::eps, 0, kInfinity, "added to the root of vhat"},
+      Field<AdamW>{"beta1", &AdamW::beta1, 0, kBelow1, "decay of the first moment", Role::kDecay},
+      Field<AdamW>{"beta2", &AdamW::beta2, 0, kBelow1, "decay of the second moment", Role::kDecay},
+      Field<AdamW>{"eps", &AdamW::eps, 0, kInfinity, "added to the root of vhat", Role::kEps},
       Field<AdamW>{"weight_decay", &AdamW::weight_decay, 0, kInfinity,
                    "decoupled: lr weight_decay p is subtracted from p"},
   };

@@ -28,11 +28,15 @@ struct AmsGrad {
       "Where Adam circles around a solution because rare large gradients are forgotten too soon. "
       "Four bytes a parameter more than adam.";
   static constexpr std::string_view kTorch = "Adam(amsgrad=True): the same.";
+  static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {
       Field<AmsGrad>{"lr", &AmsGrad::lr, 0, kInfinity, "step size"},
-      Field<AmsGrad>{"beta1", &AmsGrad::beta1, 0, kBelow1, "decay of the first moment"},
-      Field<AmsGrad>{"beta2", &AmsGrad::beta2, 0, kBelow1, "decay of the second moment"},
-      Field<AmsGrad>{"eps", &AmsGrad::eps, 0, kInfinity, "added to the root of the corrected vmax"},
+      Field<AmsGrad>{"beta1", &AmsGrad::beta1, 0, kBelow1, "decay of the first moment",
+                     Role::kDecay},
+      Field<AmsGrad>{"beta2", &AmsGrad::beta2, 0, kBelow1, "decay of the second moment",
+                     Role::kDecay},
+      Field<AmsGrad>{"eps", &AmsGrad::eps, 0, kInfinity, "added to the root of the corrected vmax",
+                     Role::kEps},
       Field<AmsGrad>{"weight_decay", &AmsGrad::weight_decay, 0, kInfinity,
                      "coupled: added to the gradient"},
   };

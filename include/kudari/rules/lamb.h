@@ -32,9 +32,9 @@ struct Lamb {
   static constexpr std::string_view kTorch = "None.";
   static constexpr std::array kFields = {
       Field<Lamb>{"lr", &Lamb::lr, 0, kInfinity, "step size"},
-      Field<Lamb>{"beta1", &Lamb::beta1, 0, kBelow1, "decay of the first moment"},
-      Field<Lamb>{"beta2", &Lamb::beta2, 0, kBelow1, "decay of the second moment"},
-      Field<Lamb>{"eps", &Lamb::eps, 0, kInfinity, "added to the root of vhat"},
+      Field<Lamb>{"beta1", &Lamb::beta1, 0, kBelow1, "decay of the first moment", Role::kDecay},
+      Field<Lamb>{"beta2", &Lamb::beta2, 0, kBelow1, "decay of the second moment", Role::kDecay},
+      Field<Lamb>{"eps", &Lamb::eps, 0, kInfinity, "added to the root of vhat", Role::kEps},
       Field<Lamb>{"weight_decay", &Lamb::weight_decay, 0, kInfinity,
                   "decoupled: inside r, scaled with it"},
   };

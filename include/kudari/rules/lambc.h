@@ -27,9 +27,9 @@ struct LambC {
   static constexpr std::string_view kTorch = "None.";
   static constexpr std::array kFields = {
       Field<LambC>{"lr", &LambC::lr, 0, kInfinity, "step size"},
-      Field<LambC>{"beta1", &LambC::beta1, 0, kBelow1, "decay of the first moment"},
-      Field<LambC>{"beta2", &LambC::beta2, 0, kBelow1, "decay of the second moment"},
-      Field<LambC>{"eps", &LambC::eps, 0, kInfinity, "added to the root of vhat"},
+      Field<LambC>{"beta1", &LambC::beta1, 0, kBelow1, "decay of the first moment", Role::kDecay},
+      Field<LambC>{"beta2", &LambC::beta2, 0, kBelow1, "decay of the second moment", Role::kDecay},
+      Field<LambC>{"eps", &LambC::eps, 0, kInfinity, "added to the root of vhat", Role::kEps},
       Field<LambC>{"weight_decay", &LambC::weight_decay, 0, kInfinity,
                    "decoupled: inside r, scaled with it"},
   };

@@ -28,9 +28,10 @@ struct Larc {
   static constexpr std::string_view kUse =
       "As lars, where lr is known and only its excesses are to be held back.";
   static constexpr std::string_view kTorch = "None.";
+  static constexpr BatchRule kBatchRule = BatchRule::kLinear;
   static constexpr std::array kFields = {
       Field<Larc>{"lr", &Larc::lr, 0, kInfinity, "step size"},
-      Field<Larc>{"momentum", &Larc::momentum, 0, kBelow1, "decay of the buffer"},
+      Field<Larc>{"momentum", &Larc::momentum, 0, kBelow1, "decay of the buffer", Role::kDecay},
       Field<Larc>{"weight_decay", &Larc::weight_decay, 0, kInfinity,
                   "coupled: added to the gradient"},
       Field<Larc>{"trust", &Larc::trust, 0, kInfinity,

@@ -28,9 +28,10 @@ struct Lars {
       "Convolutional networks on images with batches above a thousand; scale lr with the batch and "
       "warm it up.";
   static constexpr std::string_view kTorch = "None.";
+  static constexpr BatchRule kBatchRule = BatchRule::kLinear;
   static constexpr std::array kFields = {
       Field<Lars>{"lr", &Lars::lr, 0, kInfinity, "step size"},
-      Field<Lars>{"momentum", &Lars::momentum, 0, kBelow1, "decay of the buffer"},
+      Field<Lars>{"momentum", &Lars::momentum, 0, kBelow1, "decay of the buffer", Role::kDecay},
       Field<Lars>{"weight_decay", &Lars::weight_decay, 0, kInfinity,
                   "coupled: added to the gradient"},
       Field<Lars>{"trust", &Lars::trust, 0, kInfinity,

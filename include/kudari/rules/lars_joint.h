@@ -24,9 +24,11 @@ struct LarsJoint {
   static constexpr std::string_view kUse =
       "Recipes that come from SimCLR or optax; otherwise as lars.";
   static constexpr std::string_view kTorch = "None.";
+  static constexpr BatchRule kBatchRule = BatchRule::kLinear;
   static constexpr std::array kFields = {
       Field<LarsJoint>{"lr", &LarsJoint::lr, 0, kInfinity, "step size"},
-      Field<LarsJoint>{"momentum", &LarsJoint::momentum, 0, kBelow1, "decay of the buffer"},
+      Field<LarsJoint>{"momentum", &LarsJoint::momentum, 0, kBelow1, "decay of the buffer",
+                       Role::kDecay},
       Field<LarsJoint>{"weight_decay", &LarsJoint::weight_decay, 0, kInfinity,
                        "coupled: added to the gradient"},
       Field<LarsJoint>{"trust", &LarsJoint::trust, 0, kInfinity,

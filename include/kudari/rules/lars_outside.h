@@ -22,9 +22,11 @@ struct LarsOutside {
       "You, Gitman & Ginsburg, Large Batch Training of Convolutional Networks, arXiv:1708.03888";
   static constexpr std::string_view kUse = "As lars, under schedules that were made for momentum.";
   static constexpr std::string_view kTorch = "None.";
+  static constexpr BatchRule kBatchRule = BatchRule::kLinear;
   static constexpr std::array kFields = {
       Field<LarsOutside>{"lr", &LarsOutside::lr, 0, kInfinity, "step size"},
-      Field<LarsOutside>{"momentum", &LarsOutside::momentum, 0, kBelow1, "decay of the buffer"},
+      Field<LarsOutside>{"momentum", &LarsOutside::momentum, 0, kBelow1, "decay of the buffer",
+                         Role::kDecay},
       Field<LarsOutside>{"weight_decay", &LarsOutside::weight_decay, 0, kInfinity,
                          "coupled: added to the gradient"},
       Field<LarsOutside>{"trust", &LarsOutside::trust, 0, kInfinity,

@@ -27,7 +27,7 @@ struct Lion {
   static constexpr std::array kFields = {
       Field<Lion>{"lr", &Lion::lr, 0, kInfinity, "step size"},
       Field<Lion>{"beta1", &Lion::beta1, 0, kBelow1, "share of the momentum in the sign"},
-      Field<Lion>{"beta2", &Lion::beta2, 0, kBelow1, "decay of the momentum"},
+      Field<Lion>{"beta2", &Lion::beta2, 0, kBelow1, "decay of the momentum", Role::kDecay},
       Field<Lion>{"weight_decay", &Lion::weight_decay, 0, kInfinity,
                   "decoupled: lr weight_decay p is subtracted from p"},
   };

@@ -22,9 +22,12 @@ struct Momentum {
       "Convolutional networks on images: lr 0.1, weight_decay 1e-4 and a few drops of the rate; "
       "0.01 and 5e-4 for detection. Often generalises best there.";
   static constexpr std::string_view kTorch = "SGD(momentum=0.9): the same.";
+  static constexpr BatchRule kBatchRule = BatchRule::kLinear;
+  static constexpr std::string_view kLargeBatch = "lars";
   static constexpr std::array kFields = {
       Field<Momentum>{"lr", &Momentum::lr, 0, kInfinity, "step size"},
-      Field<Momentum>{"momentum", &Momentum::momentum, 0, kBelow1, "decay of the buffer"},
+      Field<Momentum>{"momentum", &Momentum::momentum, 0, kBelow1, "decay of the buffer",
+                      Role::kDecay},
       Field<Momentum>{"dampening", &Momentum::dampening, 0, 1,
                       "share of later gradients that is left out of the buffer"},
       Field<Momentum>{"weight_decay", &Momentum::weight_decay, 0, kInfinity,

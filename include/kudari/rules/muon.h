@@ -34,7 +34,8 @@ struct Muon {
   static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<Muon>{"lr", &Muon::lr, 0, kInfinity, "step size"},
-      Field<Muon>{"momentum", &Muon::momentum, 0, kBelow1, "decay of the mean gradient b"},
+      Field<Muon>{"momentum", &Muon::momentum, 0, kBelow1, "decay of the mean gradient b",
+                  Role::kDecay},
       Field<Muon>{"weight_decay", &Muon::weight_decay, 0, kInfinity,
                   "decoupled: lr weight_decay p is subtracted from p"},
       Field<Muon>{"ns_steps", &Muon::ns_steps, 1, 100, "iterations, an integer"},
@@ -63,7 +64,7 @@ struct MuonMatchRms {
   static constexpr std::array kFields = {
       Field<MuonMatchRms>{"lr", &MuonMatchRms::lr, 0, kInfinity, "step size"},
       Field<MuonMatchRms>{"momentum", &MuonMatchRms::momentum, 0, kBelow1,
-                          "decay of the mean gradient b"},
+                          "decay of the mean gradient b", Role::kDecay},
       Field<MuonMatchRms>{"weight_decay", &MuonMatchRms::weight_decay, 0, kInfinity,
                           "decoupled: lr weight_decay p is subtracted from p"},
       Field<MuonMatchRms>{"ns_steps", &MuonMatchRms::ns_steps, 1, 100, "iterations, an integer"},
@@ -91,7 +92,7 @@ struct MuonRmsToRms {
   static constexpr std::array kFields = {
       Field<MuonRmsToRms>{"lr", &MuonRmsToRms::lr, 0, kInfinity, "step size"},
       Field<MuonRmsToRms>{"momentum", &MuonRmsToRms::momentum, 0, kBelow1,
-                          "decay of the mean gradient b"},
+                          "decay of the mean gradient b", Role::kDecay},
       Field<MuonRmsToRms>{"weight_decay", &MuonRmsToRms::weight_decay, 0, kInfinity,
                           "decoupled: lr weight_decay p is subtracted from p"},
       Field<MuonRmsToRms>{"ns_steps", &MuonRmsToRms::ns_steps, 1, 100, "iterations, an integer"},
@@ -120,7 +121,7 @@ struct MuonPolarExpress {
   static constexpr std::array kFields = {
       Field<MuonPolarExpress>{"lr", &MuonPolarExpress::lr, 0, kInfinity, "step size"},
       Field<MuonPolarExpress>{"momentum", &MuonPolarExpress::momentum, 0, kBelow1,
-                              "decay of the mean gradient b"},
+                              "decay of the mean gradient b", Role::kDecay},
       Field<MuonPolarExpress>{"weight_decay", &MuonPolarExpress::weight_decay, 0, kInfinity,
                               "decoupled: lr weight_decay p is subtracted from p"},
       Field<MuonPolarExpress>{"ns_steps", &MuonPolarExpress::ns_steps, 1, 100,
@@ -154,8 +155,10 @@ struct NorMuon {
   static constexpr std::string_view kTorch = "torch has none.";
   static constexpr std::array kFields = {
       Field<NorMuon>{"lr", &NorMuon::lr, 0, kInfinity, "step size"},
-      Field<NorMuon>{"momentum", &NorMuon::momentum, 0, kBelow1, "decay of the mean gradient b"},
-      Field<NorMuon>{"beta2", &NorMuon::beta2, 0, kBelow1, "decay of the second moment"},
+      Field<NorMuon>{"momentum", &NorMuon::momentum, 0, kBelow1, "decay of the mean gradient b",
+                     Role::kDecay},
+      Field<NorMuon>{"beta2", &NorMuon::beta2, 0, kBelow1, "decay of the second moment",
+                     Role::kDecay},
       Field<NorMuon>{"weight_decay", &NorMuon::weight_decay, 0, kInfinity,
                      "decoupled, where update and parameter have the same sign"},
       Field<NorMuon>{"ns_steps", &NorMuon::ns_steps, 1, 100,

@@ -31,15 +31,16 @@ struct NAdam {
   static constexpr std::string_view kTorch =
       "NAdam: the same, with weight decay coupled, its default; torch keeps the product in "
       "float32.";
+  static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {
       Field<NAdam>{"lr", &NAdam::lr, 0, kInfinity, "step size"},
-      Field<NAdam>{"beta1", &NAdam::beta1, 0, kBelow1, "decay of the first moment"},
-      Field<NAdam>{"beta2", &NAdam::beta2, 0, kBelow1, "decay of the second moment"},
-      Field<NAdam>{"eps", &NAdam::eps, 0, kInfinity, "added to the root of vhat"},
+      Field<NAdam>{"beta1", &NAdam::beta1, 0, kBelow1, "decay of the first moment", Role::kDecay},
+      Field<NAdam>{"beta2", &NAdam::beta2, 0, kBelow1, "decay of the second moment", Role::kDecay},
+      Field<NAdam>{"eps", &NAdam::eps, 0, kInfinity, "added to the root of vhat", Role::kEps},
       Field<NAdam>{"weight_decay", &NAdam::weight_decay, 0, kInfinity,
                    "coupled: added to the gradient"},
       Field<NAdam>{"momentum_decay", &NAdam::momentum_decay, 0, kInfinity,
-                   "how fast the momentum grows to beta1"},
+                   "how fast the momentum grows to beta1", Role::kRate},
   };
   static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"exp_avg_sq", SlotKind::kSquare}};
   static constexpr std::array kMemory = {Memory{"mu_product", 1}};

@@ -23,9 +23,12 @@ struct Nesterov {
   static constexpr std::string_view kUse =
       "As momentum; often a little faster, and steadier with large momentum.";
   static constexpr std::string_view kTorch = "SGD(momentum=0.9, nesterov=True): the same.";
+  static constexpr BatchRule kBatchRule = BatchRule::kLinear;
+  static constexpr std::string_view kLargeBatch = "lars";
   static constexpr std::array kFields = {
       Field<Nesterov>{"lr", &Nesterov::lr, 0, kInfinity, "step size"},
-      Field<Nesterov>{"momentum", &Nesterov::momentum, 0, kBelow1, "decay of the buffer"},
+      Field<Nesterov>{"momentum", &Nesterov::momentum, 0, kBelow1, "decay of the buffer",
+                      Role::kDecay},
       Field<Nesterov>{"weight_decay", &Nesterov::weight_decay, 0, kInfinity,
                       "coupled: added to the gradient"},
   };

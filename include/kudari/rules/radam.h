@@ -32,11 +32,12 @@ struct RAdam {
       "clip them.";
   static constexpr std::string_view kTorch =
       "RAdam: the same, with weight decay coupled, its default.";
+  static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {
       Field<RAdam>{"lr", &RAdam::lr, 0, kInfinity, "step size"},
-      Field<RAdam>{"beta1", &RAdam::beta1, 0, kBelow1, "decay of the first moment"},
-      Field<RAdam>{"beta2", &RAdam::beta2, 0, kBelow1, "decay of the second moment"},
-      Field<RAdam>{"eps", &RAdam::eps, 0, kInfinity, "added to the root of v"},
+      Field<RAdam>{"beta1", &RAdam::beta1, 0, kBelow1, "decay of the first moment", Role::kDecay},
+      Field<RAdam>{"beta2", &RAdam::beta2, 0, kBelow1, "decay of the second moment", Role::kDecay},
+      Field<RAdam>{"eps", &RAdam::eps, 0, kInfinity, "added to the root of v", Role::kEps},
       Field<RAdam>{"weight_decay", &RAdam::weight_decay, 0, kInfinity,
                    "coupled: added to the gradient"},
   };

@@ -25,10 +25,12 @@ struct Rmsprop {
       "Recurrent networks and reinforcement learning, whose gradients change in size while "
       "training. Adam is the usual choice today.";
   static constexpr std::string_view kTorch = "RMSprop: the same.";
+  static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {
       Field<Rmsprop>{"lr", &Rmsprop::lr, 0, kInfinity, "step size"},
-      Field<Rmsprop>{"alpha", &Rmsprop::alpha, 0, kBelow1, "decay of the mean square"},
-      Field<Rmsprop>{"eps", &Rmsprop::eps, 0, kInfinity, "added to the root of v"},
+      Field<Rmsprop>{"alpha", &Rmsprop::alpha, 0, kBelow1, "decay of the mean square",
+                     Role::kDecay},
+      Field<Rmsprop>{"eps", &Rmsprop::eps, 0, kInfinity, "added to the root of v", Role::kEps},
       Field<Rmsprop>{"weight_decay", &Rmsprop::weight_decay, 0, kInfinity,
                      "coupled: added to the gradient"},
   };

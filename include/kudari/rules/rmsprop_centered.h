@@ -30,12 +30,13 @@ struct RmspropCentered {
   static constexpr std::string_view kTorch =
       "RMSprop(centered=True): the same, but for the variance, which torch lets round below zero: "
       "its parameters then become NaN.";
+  static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {
       Field<RmspropCentered>{"lr", &RmspropCentered::lr, 0, kInfinity, "step size"},
       Field<RmspropCentered>{"alpha", &RmspropCentered::alpha, 0, kBelow1,
-                             "decay of the mean square"},
+                             "decay of the mean square", Role::kDecay},
       Field<RmspropCentered>{"eps", &RmspropCentered::eps, 0, kInfinity,
-                             "added to the standard deviation"},
+                             "added to the standard deviation", Role::kEps},
       Field<RmspropCentered>{"weight_decay", &RmspropCentered::weight_decay, 0, kInfinity,
                              "coupled: added to the gradient"},
   };

@@ -33,11 +33,11 @@ struct RmspropCenteredMomentum {
   static constexpr std::array kFields = {
       Field<RmspropCenteredMomentum>{"lr", &RmspropCenteredMomentum::lr, 0, kInfinity, "step size"},
       Field<RmspropCenteredMomentum>{"alpha", &RmspropCenteredMomentum::alpha, 0, kBelow1,
-                                     "decay of the mean square"},
+                                     "decay of the mean square", Role::kDecay},
       Field<RmspropCenteredMomentum>{"eps", &RmspropCenteredMomentum::eps, 0, kInfinity,
-                                     "added to the standard deviation"},
+                                     "added to the standard deviation", Role::kEps},
       Field<RmspropCenteredMomentum>{"momentum", &RmspropCenteredMomentum::momentum, 0, kBelow1,
-                                     "decay of the buffer"},
+                                     "decay of the buffer", Role::kDecay},
       Field<RmspropCenteredMomentum>{"weight_decay", &RmspropCenteredMomentum::weight_decay, 0,
                                      kInfinity, "coupled: added to the gradient"},
   };

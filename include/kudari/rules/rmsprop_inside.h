@@ -25,10 +25,13 @@ struct RmspropInside {
   static constexpr std::string_view kTorch =
       "None; its RMSprop has epsilon outside the root and alpha = 0.99. The defaults of alpha and "
       "epsilon are those of Keras.";
+  static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {
       Field<RmspropInside>{"lr", &RmspropInside::lr, 0, kInfinity, "step size"},
-      Field<RmspropInside>{"alpha", &RmspropInside::alpha, 0, kBelow1, "decay of the mean square"},
-      Field<RmspropInside>{"eps", &RmspropInside::eps, 0, kInfinity, "added to v"},
+      Field<RmspropInside>{"alpha", &RmspropInside::alpha, 0, kBelow1, "decay of the mean square",
+                           Role::kDecay},
+      Field<RmspropInside>{"eps", &RmspropInside::eps, 0, kInfinity, "added to v",
+                           Role::kEpsInside},
       Field<RmspropInside>{"weight_decay", &RmspropInside::weight_decay, 0, kInfinity,
                            "coupled: added to the gradient"},
   };

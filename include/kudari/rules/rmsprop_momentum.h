@@ -28,10 +28,11 @@ struct RmspropMomentum {
   static constexpr std::array kFields = {
       Field<RmspropMomentum>{"lr", &RmspropMomentum::lr, 0, kInfinity, "step size"},
       Field<RmspropMomentum>{"alpha", &RmspropMomentum::alpha, 0, kBelow1,
-                             "decay of the mean square"},
-      Field<RmspropMomentum>{"eps", &RmspropMomentum::eps, 0, kInfinity, "added to the root of v"},
+                             "decay of the mean square", Role::kDecay},
+      Field<RmspropMomentum>{"eps", &RmspropMomentum::eps, 0, kInfinity, "added to the root of v",
+                             Role::kEps},
       Field<RmspropMomentum>{"momentum", &RmspropMomentum::momentum, 0, kBelow1,
-                             "decay of the buffer"},
+                             "decay of the buffer", Role::kDecay},
       Field<RmspropMomentum>{"weight_decay", &RmspropMomentum::weight_decay, 0, kInfinity,
                              "coupled: added to the gradient"},
   };

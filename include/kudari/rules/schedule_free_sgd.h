@@ -31,6 +31,7 @@ struct ScheduleFreeSgd {
       "As schedule_free_adamw, where momentum does well; lr 10 to 50 times that of momentum, with "
       "a warm-up.";
   static constexpr std::string_view kTorch = "None.";
+  static constexpr BatchRule kBatchRule = BatchRule::kLinear;
   static constexpr std::array kFields = {
       Field<ScheduleFreeSgd>{"lr", &ScheduleFreeSgd::lr, 0, kInfinity, "step size"},
       Field<ScheduleFreeSgd>{"momentum", &ScheduleFreeSgd::momentum, 1e-3, kBelow1,

@@ -20,6 +20,8 @@ struct Sgd {
       "Convex problems and as the measure of other rules; needs a learning rate to suit the "
       "problem and the batch.";
   static constexpr std::string_view kTorch = "SGD: the same.";
+  static constexpr BatchRule kBatchRule = BatchRule::kLinear;
+  static constexpr std::string_view kLargeBatch = "lars";
   static constexpr std::array kFields = {
       Field<Sgd>{"lr", &Sgd::lr, 0, kInfinity, "step size"},
       Field<Sgd>{"weight_decay", &Sgd::weight_decay, 0, kInfinity,

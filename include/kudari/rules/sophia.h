@@ -35,17 +35,17 @@ struct Sophia {
   static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<Sophia>{"lr", &Sophia::lr, 0, kInfinity, "step size"},
-      Field<Sophia>{"beta1", &Sophia::beta1, 0, kBelow1, "decay of the first moment"},
-      Field<Sophia>{"beta2", &Sophia::beta2, 0, kBelow1, "decay of the curvature"},
+      Field<Sophia>{"beta1", &Sophia::beta1, 0, kBelow1, "decay of the first moment", Role::kDecay},
+      Field<Sophia>{"beta2", &Sophia::beta2, 0, kBelow1, "decay of the curvature", Role::kDecay},
       Field<Sophia>{"rho", &Sophia::rho, 0, kInfinity, "share of the curvature that counts"},
       Field<Sophia>{"batch_size", &Sophia::batch_size, 0, kInfinity,
-                    "samples that the estimate is the mean of"},
+                    "samples that the estimate is the mean of", Role::kCounts},
       Field<Sophia>{"weight_decay", &Sophia::weight_decay, 0, kInfinity,
                     "decoupled: lr weight_decay p is subtracted from p"},
       Field<Sophia>{"eps", &Sophia::eps, 0, kInfinity, "added to the curvature"},
   };
   static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"hessian", SlotKind::kSquare}};
-  static constexpr bool kHessian = true;
+  static constexpr HessianEstimate kHessian = HessianEstimate::kGaussNewton;
 
   template <class T>
   struct Coeffs {

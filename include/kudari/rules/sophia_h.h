@@ -34,15 +34,16 @@ struct SophiaH {
   static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<SophiaH>{"lr", &SophiaH::lr, 0, kInfinity, "step size"},
-      Field<SophiaH>{"beta1", &SophiaH::beta1, 0, kBelow1, "decay of the first moment"},
-      Field<SophiaH>{"beta2", &SophiaH::beta2, 0, kBelow1, "decay of the curvature"},
+      Field<SophiaH>{"beta1", &SophiaH::beta1, 0, kBelow1, "decay of the first moment",
+                     Role::kDecay},
+      Field<SophiaH>{"beta2", &SophiaH::beta2, 0, kBelow1, "decay of the curvature", Role::kDecay},
       Field<SophiaH>{"gamma", &SophiaH::gamma, 0, kInfinity, "share of the curvature that counts"},
       Field<SophiaH>{"eps", &SophiaH::eps, 0, kInfinity, "smallest curvature"},
       Field<SophiaH>{"weight_decay", &SophiaH::weight_decay, 0, kInfinity,
                      "decoupled: lr weight_decay p is subtracted from p"},
   };
   static constexpr std::array kState = {Slot{"exp_avg"}, Slot{"hessian"}};
-  static constexpr bool kHessian = true;
+  static constexpr HessianEstimate kHessian = HessianEstimate::kHutchinson;
 
   template <class T>
   struct Coeffs {
