@@ -19,21 +19,22 @@ double Share(int64_t part, int64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-std::string SharesJson(const Numerics& n) {
-  return fmt::format(R"("lost":{},"saturated":{})", LostShare(n), SaturatedShare(n));
+std::string SharesJson(double lost, double saturated) {
+  return fmt::format(R"("lost":{},"saturated":{})", lost, saturated);
 }
 
-// The key "numerics" with what stands before it, or nothing.
-std::string NumericsJson(std::span<const Numerics> numerics) {
+// The key "numerics" with what stands before it, or nothing; `lost` is the share of them all.
+std::string NumericsJson(std::span<const Numerics> numerics, double lost) {
   if (numerics.empty()) return "";
   std::string tensors;
   for (const Numerics& n : numerics) {
     if (n.lost == 0 && n.saturated == 0) continue;
-    tensors += fmt::format("{}{}:{{{}}}", tensors.empty() ? "" : ",",
-                           JsonText(nlohmann::json(n.tensor)), SharesJson(n));
+    tensors +=
+        fmt::format("{}{}:{{{}}}", tensors.empty() ? "" : ",", JsonText(nlohmann::json(n.tensor)),
+                    SharesJson(LostShare(n), SaturatedShare(n)));
   }
-  return fmt::format(R"(,"numerics":{{{},"tensors":{{{}}}}})", SharesJson(TotalOf(numerics)),
-                     tensors);
+  return fmt::format(R"(,"numerics":{{{},"tensors":{{{}}}}})",
+                     SharesJson(lost, SaturatedShare(TotalOf(numerics))), tensors);
 }
 
 // The key "layers" with what stands before it, or nothing.
@@ -72,16 +73,30 @@ double LostShare(const Numerics& n) { return Share(n.lost, n.elements); }
 
 double SaturatedShare(const Numerics& n) { return Share(n.saturated, n.blocks); }
 
+StepLog LogOf(const StepRecord& r) {
+  return {.step = r.step,
+          .loss = r.loss,
+          .lr = r.lr,
+          .grad_norm = r.grad_norm,
+          .micro_grad_norm = r.micro_grad_norm,
+          .skipped = r.skipped,
+          .loss_scale = r.loss_scale,
+          .lost = r.numerics.empty() ? kNotMeasured : LostShare(TotalOf(r.numerics))};
+}
+
 std::string StepJson(const StepRecord& r) {
+  const StepLog log = LogOf(r);
   return fmt::format(
       R"({{"step":{},"epoch":{},"loss":{},"lr":{},"grad_norm":{},"skipped":{},"loss_scale":{},)"
       R"("gradients":{},"seconds":{:.6f}{}{}{}{}{}}})",
-      r.step, r.epoch, Number(r.loss), Number(r.lr), Number(r.grad_norm), r.skipped,
-      Number(r.loss_scale), r.gradients, r.seconds,
-      std::isfinite(r.micro_grad_norm) ? fmt::format(",\"micro_grad_norm\":{}", r.micro_grad_norm)
-                                       : "",
-      NumericsJson(r.numerics), r.components.empty() ? "" : ",\"components\":" + r.components,
-      LayersJson(r.layers), NonFiniteJson(r.first_nonfinite));
+      log.step, r.epoch, Number(log.loss), Number(log.lr), Number(log.grad_norm), log.skipped,
+      Number(log.loss_scale), r.gradients, r.seconds,
+      std::isfinite(log.micro_grad_norm)
+          ? fmt::format(",\"micro_grad_norm\":{}", log.micro_grad_norm)
+          : "",
+      NumericsJson(r.numerics, log.lost),
+      r.components.empty() ? "" : ",\"components\":" + r.components, LayersJson(r.layers),
+      NonFiniteJson(r.first_nonfinite));
 }
 
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score) {

@@ -46,6 +46,10 @@ Numerics TotalOf(std::span<const Numerics> numerics);
 double LostShare(const Numerics& n);
 double SaturatedShare(const Numerics& n);
 
+/// What the doctor is to know of a step: what it is told while a run goes on, and what StepJson
+/// writes for it to be read later.
+StepLog LogOf(const StepRecord& record);
+
 /// One line of JSON; what is not finite becomes null. Numerics, if there are any, become an object
 /// with the shares "lost" and "saturated" of the whole model, and in "tensors" those of each tensor
 /// that lost something. Norms by parameter become an object of objects with "grad", "weight",

@@ -14,7 +14,7 @@
 #include "kudari/lr_range.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/recipe.h"
-#include "lab/train/trainer.h"
+#include "lab/verbs/train.h"
 #include "tests/support/errors.h"
 
 namespace kudari::lab {

@@ -2,43 +2,16 @@
 #include "lab/measure/scale_check.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <memory>
-#include <nlohmann/json.hpp>
-#include <sstream>
+#include <cmath>
+#include <string>
 
 #include "kudari/batch_scaling.h"
-#include "kudari/error.h"
-#include "kudari/files.h"
-#include "lab/files/text_file.h"
 #include "lab/train/trainer.h"
 
 namespace kudari::lab {
 namespace {
-
-namespace fs = std::filesystem;
-
-/// A folder that goes with its contents.
-class TemporaryFolder {
- public:
-  TemporaryFolder()
-      : path_(fs::temp_directory_path() / fmt::format("kudari-scale-{}", ::getpid())) {
-    fs::create_directories(path_);
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 /// The recipe for some epochs in one process, its schedules as much shorter.
 Recipe Short(const Recipe& recipe, int64_t ranks, double times_shorter) {
@@ -52,31 +25,35 @@ Recipe Short(const Recipe& recipe, int64_t ranks, double times_shorter) {
   return r;
 }
 
-struct Outcome {
-  TrainResult result;
-  double training_loss = 0;  // mean over the last epoch's steps
+/// The mean training loss over the last epoch's steps, those without a finite one left out.
+class EpochLoss : public TrainObserver {
+ public:
+  void OnStep(const StepEvent& event) override {
+    if (!std::isfinite(event.record.loss)) return;
+    if (event.record.epoch != epoch_) sum_ = 0, steps_ = 0;
+    epoch_ = event.record.epoch;
+    sum_ += event.record.loss;
+    ++steps_;
+  }
+
+  double Mean() const { return steps_ > 0 ? sum_ / static_cast<double>(steps_) : sum_; }
+
+ private:
+  int64_t epoch_ = 0, steps_ = 0;
+  double sum_ = 0;
 };
 
-Outcome TrainOnce(const Recipe& recipe, const fs::path& folder, const std::string& name) {
-  WriteFileAtomically(folder / (name + ".toml"), ToToml(recipe));
-  const std::unique_ptr<std::FILE, decltype(&std::fclose)> quiet(std::tmpfile(), &std::fclose);
-  if (quiet == nullptr) throw Error("a temporary file cannot be made");
-  TrainOptions options;
-  options.recipe = folder / (name + ".toml");
-  options.out = folder / name;
-  Outcome outcome{.result = Train(options, quiet.get())};
-  std::istringstream lines(ReadTextFile(options.out / "metrics.jsonl"));
-  int64_t epoch = 0, steps = 0;
-  for (std::string line; std::getline(lines, line);) {
-    const auto json = nlohmann::json::parse(line);
-    if (!json.contains("epoch") || json["loss"].is_null()) continue;
-    if (json["epoch"] != epoch) outcome.training_loss = 0, steps = 0;
-    epoch = json["epoch"];
-    outcome.training_loss += json["loss"].get<double>();
-    ++steps;
-  }
-  if (steps > 0) outcome.training_loss /= static_cast<double>(steps);
-  return outcome;
+struct Outcome {
+  RunState run;
+  double training_loss = 0;
+};
+
+Outcome TrainOnce(const Recipe& recipe) {
+  Trainer trainer(recipe);
+  EpochLoss loss;
+  trainer.Add(loss);
+  trainer.Run();
+  return {trainer.run(), loss.Mean()};
 }
 
 }  // namespace
@@ -87,14 +64,13 @@ void CheckScaling(const Scaling& scaling, const ScaleOptions& options, std::FILE
   // A run whose length is given in steps has no known number of epochs: the schedule is taken as it
   // is.
   const double shorter = all > 0 ? static_cast<double>(all) / static_cast<double>(epochs) : 1;
-  const TemporaryFolder folder;
   const auto run = [&](const Recipe& recipe, int64_t batch, const std::string& name) {
     const int64_t ranks = batch / (recipe.train.batch_size * recipe.optimizer.accumulate);
     Recipe r = Short(recipe, ranks, shorter);
     r.train.epochs = epochs;
     fmt::print(console, "training: {}\n", name);
     std::fflush(console);
-    return TrainOnce(r, folder.path(), name);
+    return TrainOnce(r);
   };
   fmt::print(console, "\nBoth for {} epochs, schedules {} times shorter, in one process:\n", epochs,
              shorter);
@@ -106,13 +82,13 @@ void CheckScaling(const Scaling& scaling, const ScaleOptions& options, std::FILE
   fmt::print(console, "{:<22} {:>12} {:>12}\n", "", "before", "after");
   fmt::print(console, "{:<22} {:>12} {:>12}\n", "samples of a step", scaling.old_batch,
              scaling.new_batch);
-  fmt::print(console, "{:<22} {:>12} {:>12}\n", "steps", before.result.steps, after.result.steps);
+  fmt::print(console, "{:<22} {:>12} {:>12}\n", "steps", before.run.steps, after.run.steps);
   row("training loss", before.training_loss, after.training_loss);
-  row("validation loss", before.result.validation.loss, after.result.validation.loss);
-  row("validation accuracy", before.result.validation.accuracy, after.result.validation.accuracy);
-  if (before.result.diverged || after.result.diverged) {
+  row("validation loss", before.run.validation.loss, after.run.validation.loss);
+  row("validation accuracy", before.run.validation.accuracy, after.run.validation.accuracy);
+  if (before.run.diverged || after.run.diverged) {
     fmt::print(console, "diverged: {}\n",
-               before.result.diverged ? (after.result.diverged ? "both" : "before") : "after");
+               before.run.diverged ? (after.run.diverged ? "both" : "before") : "after");
   }
   fmt::print(console,
              "The training loss is the mean over the last epoch, in which fewer steps have learnt "

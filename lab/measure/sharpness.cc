@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -17,15 +16,11 @@
 #include "kudari/files.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
-#include "lab/data/data.h"
 #include "lab/draw/chart.h"
 #include "lab/measure/loss_surface.h"
-#include "lab/models/models.h"
 #include "lab/recipe/recipe.h"
 #include "lab/train/batches.h"
-#include "lab/train/faults.h"
-#include "lab/train/objective.h"
-#include "lab/train/weights.h"
+#include "lab/train/problem.h"
 
 namespace kudari::lab {
 namespace {
@@ -102,33 +97,39 @@ std::string NameOf(const fs::path& run) {
   return (path.has_filename() ? path : path.parent_path()).filename().string();
 }
 
-// What a run ended in: its model with the weights, and its training samples.
+// The recipe of a run for its weights in float32, whatever it trained in.
+Recipe MeasuredRecipe(const Recipe& trained, const fs::path& run) {
+  Recipe recipe = trained;
+  recipe.train.init = (run / "model.safetensors").string();
+  recipe.train.precision = recipe.train.weights = "f32";
+  return recipe;
+}
+
+// The training samples that are used; 0, or more than there are: all.
+Samples FirstSamples(const Samples& all, int64_t most) {
+  if (most == 0 || most >= all.size()) return all;
+  return {all.x.narrow(0, 0, most), all.y.narrow(0, 0, most)};
+}
+
+// What a run ended in: its problem with the final weights, and the training loss around them.
 class Trained {
  public:
   Trained(const fs::path& run, int64_t most_samples)
-      : name_(NameOf(run)), recipe_(ReadTrainRecipe(run / "recipe.toml")) {
-    const TrainConfig& train = recipe_.train;
-    if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
-    data_ = LoadTrainingData(recipe_);
-    Samples samples = ToSamples(data_.train, data_);
-    if (most_samples > 0 && most_samples < samples.size()) {
-      samples = {samples.x.narrow(0, 0, most_samples), samples.y.narrow(0, 0, most_samples)};
-    }
-    used_ = samples.size();
-    model_ = MakeModel(recipe_.model, data_.shape, data_.Outputs());
-    LoadWeights(*model_, run / "model.safetensors");
-    surface_ = std::make_unique<LossSurface>(*model_, samples, ChooseLoss(train, data_),
-                                             train.label_smoothing);
-    score_ = surface_->At(at::zeros({surface_->size()}, at::kDouble));
+      : name_(NameOf(run)),
+        recipe_(ReadTrainRecipe(run / "recipe.toml")),
+        problem_(MeasuredRecipe(recipe_, run)),
+        samples_(FirstSamples(problem_.training(), most_samples)),
+        surface_(problem_.model(), samples_, problem_.loss(), recipe_.train.label_smoothing),
+        score_(surface_.At(at::zeros({surface_.size()}, at::kDouble))) {
     if (!std::isfinite(score_.loss)) {
       throw Error(fmt::format("{}: the training loss is {}", run.string(), score_.loss));
     }
   }
 
   const std::string& name() const { return name_; }
-  const LossSurface& surface() const { return *surface_; }
+  const LossSurface& surface() const { return surface_; }
   const Score& score() const { return score_; }
-  int64_t used() const { return used_; }
+  int64_t used() const { return samples_.size(); }
   // What the run's steps had and its loss here has not, a line, if there is something.
   std::string LeftOut() const {
     const OptimizerSpec& spec = recipe_.optimizer;
@@ -141,16 +142,20 @@ class Trained {
     if (penalised(spec) || std::ranges::any_of(spec.groups, penalised)) {
       parts.emplace_back("penalties (l1, l2)");
     }
-    if (recipe_.fault.sum_accumulation) parts.emplace_back("fault.sum_accumulation");
+    const FaultConfig& fault = recipe_.fault;
+    if (fault.sum_accumulation) parts.emplace_back("fault.sum_accumulation");
+    if (!fault.missing.empty()) parts.emplace_back("fault.missing");
+    if (!fault.zero.empty()) parts.emplace_back("fault.zero");
     if (parts.empty()) return "";
     return fmt::format("the loss is without {}, which training had\n", fmt::join(parts, ", "));
   }
-  int64_t samples() const { return data_.train.Size(); }
+  int64_t samples() const { return problem_.training().size(); }
 
   std::string Heading() const {
     const FaultConfig& fault = recipe_.fault;
     return fmt::format("{}: {} with {} parameters, {} of {} training samples of {}{}\n{}", name_,
-                       recipe_.model.name, model_->ParameterCount(), used_, samples(), data_.name,
+                       recipe_.model.name, problem_.model().ParameterCount(), used(), samples(),
+                       problem_.data().name,
                        fault.bad_begin < fault.bad_end
                            ? fmt::format(", with the {} that fault.bad spoils", fault.bad)
                            : "",
@@ -159,11 +164,10 @@ class Trained {
 
  private:
   std::string name_;
-  Recipe recipe_;
-  Dataset data_;
-  int64_t used_ = 0;
-  std::shared_ptr<Model> model_;
-  std::unique_ptr<LossSurface> surface_;
+  Recipe recipe_;  // as it was trained
+  Problem problem_;
+  Samples samples_;
+  LossSurface surface_;
   Score score_;
 };
 

@@ -16,7 +16,7 @@
 
 #include "kudari/safetensors.h"
 #include "lab/files/text_file.h"
-#include "lab/train/trainer.h"
+#include "lab/verbs/train.h"
 
 namespace kudari::lab {
 namespace {
@@ -100,7 +100,7 @@ TEST_P(SharpnessGoldenTest, TrainingIsTheOracles) {
     options.sets.push_back("train.init=" + (kGoldens / "init.safetensors").string());
     options.sets.push_back("train.steps=" + std::to_string(steps));
     std::FILE* const console = std::tmpfile();
-    const TrainResult result = Train(options, console);
+    const RunState result = Train(options, console);
     std::fclose(console);
     EXPECT_EQ(result.steps, steps);
     if (steps == 60) {

@@ -22,6 +22,7 @@
 #include "lab/models/models.h"
 #include "lab/train/weights.h"
 #include "tests/support/errors.h"
+#include "tests/support/printed.h"
 
 namespace kudari::lab {
 namespace {
@@ -141,24 +142,16 @@ class QuadraticTest : public ::testing::Test {
     return options;
   }
 
-  // What the function prints.
-  static std::string Printed(const std::function<void(std::FILE*)>& f) {
-    const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::tmpfile(), &std::fclose);
-    f(console.get());
-    std::string text(100000, '\0');
-    std::rewind(console.get());
-    text.resize(std::fread(text.data(), 1, text.size(), console.get()));
-    return text;
-  }
-
   json Measure(const SharpnessOptions& options) {
-    printed_ = Printed([&](std::FILE* console) { MeasureSharpness(options, console); });
+    printed_ =
+        kudari::testing::Printed([&](std::FILE* console) { MeasureSharpness(options, console); });
     return json::parse(ReadTextFile(options.json));
   }
 
   static std::string MessageOf(const SharpnessOptions& options) {
-    return kudari::testing::ErrorOf(
-        [&] { Printed([&](std::FILE* console) { MeasureSharpness(options, console); }); });
+    return kudari::testing::ErrorOf([&] {
+      kudari::testing::Printed([&](std::FILE* console) { MeasureSharpness(options, console); });
+    });
   }
 
   fs::path dir_;
@@ -300,7 +293,8 @@ TEST_F(QuadraticTest, FaultyRunsAreMeasuredOnWhatTheyWereTrainedOn) {
   std::string recipe = ReadTextFile(dir_ / "run/recipe.toml");
   recipe.replace(recipe.find("[train]"), 7, "l2 = 0.1\n[train]\nprecision = \"bf16\"");
   std::ofstream(dir_ / "run/recipe.toml")
-      << recipe << "[fault]\nbad = \"inputs\"\nbad_begin = 0.25\nbad_end = 0.5\n";
+      << recipe
+      << "[fault]\nbad = \"inputs\"\nbad_begin = 0.25\nbad_end = 0.5\nzero = \"head.bias\"\n";
   const json m = Measure(options);
   Tensor spoiled = x_.clone();
   spoiled.narrow(0, kSamples / 4, kSamples / 4).mul_(10);
@@ -312,7 +306,7 @@ TEST_F(QuadraticTest, FaultyRunsAreMeasuredOnWhatTheyWereTrainedOn) {
   EXPECT_THAT(printed_,
               HasSubstr("700 of 700 training samples of safetensors, with the inputs that "
                         "fault.bad spoils\nthe loss is without 16-bit arithmetic and "
-                        "weights, penalties (l1, l2), which training had\n"));
+                        "weights, penalties (l1, l2), fault.zero, which training had\n"));
 }
 
 TEST_F(QuadraticTest, ErrorsSayWhatIsWrong) {
@@ -377,7 +371,7 @@ TEST_F(QuadraticTest, SlicesGoThroughTheLoss) {
   options.points = 5;
   options.range = 2;
   options.out = dir_ / "pictures";
-  Printed([&](std::FILE* console) { SliceLoss(options, console); });
+  kudari::testing::Printed([&](std::FILE* console) { SliceLoss(options, console); });
   const auto line = Rows(options.out / "slice1.csv", "alpha,loss,accuracy");
   at::Generator random = Random(1);
   const Tensor direction = FilterNormalized(*surface_, random);
@@ -391,7 +385,7 @@ TEST_F(QuadraticTest, SlicesGoThroughTheLoss) {
 
   options.slice = 2;
   options.points = 3;
-  Printed([&](std::FILE* console) { SliceLoss(options, console); });
+  kudari::testing::Printed([&](std::FILE* console) { SliceLoss(options, console); });
   const auto plane = Rows(options.out / "slice2.csv", "alpha,beta,loss,accuracy");
   const Tensor other = FilterNormalized(*surface_, random);
   ASSERT_EQ(plane.size(), 9U);
@@ -411,7 +405,7 @@ TEST_F(QuadraticTest, SecondRunsShareThePicture) {
   SharpnessOptions options = Options();
   options.points = 3;
   options.with = dir_ / "other";
-  Printed([&](std::FILE* console) { SliceLoss(options, console); });
+  kudari::testing::Printed([&](std::FILE* console) { SliceLoss(options, console); });
   const auto rows = Rows(options.run / "slice1.csv", "alpha,loss,accuracy,loss2,accuracy2");
   EXPECT_NEAR(rows[1][1], loss_, 1e-6 * loss_);
   const LossSurface other(*model_, {x_, y_}, Loss::kMeanSquare, 0);
@@ -429,7 +423,7 @@ TEST_F(QuadraticTest, WithoutGnuplotTheCsvIsWritten) {
   const std::string path = std::getenv("PATH");
   setenv("PATH", dir_.c_str(), 1);
   const std::string message = kudari::testing::ErrorOf(
-      [&] { Printed([&](std::FILE* console) { SliceLoss(options, console); }); });
+      [&] { kudari::testing::Printed([&](std::FILE* console) { SliceLoss(options, console); }); });
   setenv("PATH", path.c_str(), 1);
   EXPECT_THAT(message, HasSubstr("gnuplot-nox"));
   EXPECT_EQ(Rows(options.run / "slice1.csv", "alpha,loss,accuracy").size(), 3U);

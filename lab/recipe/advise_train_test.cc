@@ -10,7 +10,7 @@
 #include "lab/files/text_file.h"
 #include "lab/measure/scale_check.h"
 #include "lab/recipe/advise.h"
-#include "lab/train/trainer.h"
+#include "lab/verbs/train.h"
 
 namespace kudari::lab {
 namespace {
@@ -58,7 +58,7 @@ TEST_F(AdviseTrainTest, EveryPathTrainsAStep) {
       train.recipe = dir_ / "r.toml";
       train.sets = Small(recipe);
       train.out = dir_ / "out";
-      const TrainResult result = Train(train, console_.get());
+      const RunState result = Train(train, console_.get());
       EXPECT_EQ(result.steps, 1) << text;
       EXPECT_EQ(result.skipped, 0) << text;
       EXPECT_EQ(result.gradients, recipe.optimizer.source == "sam" ? 2 : 1) << text;

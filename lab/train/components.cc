@@ -1,9 +1,13 @@
 #include "lab/train/components.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "kudari/error.h"
 #include "lab/console/json_text.h"
+#include "lab/train/session.h"
 
 namespace kudari::lab {
 namespace {
@@ -31,13 +35,35 @@ nlohmann::ordered_json Number(double x) {
 
 }  // namespace
 
-void ComponentTracker::Plain(const std::vector<Tensor>& parameters, double loss_scale) {
-  plain_ = Gradient(parameters, loss_scale);
-  sharp_ = Tensor();
+ComponentTracker::ComponentTracker(const Session& session) {
+  const OptimizerSpec& spec = session.recipe().optimizer;
+  if (!session.optimizer().engine().spec().sharpness) {
+    throw Error(fmt::format(
+        "--track components needs a sharpness-aware source, such as sam; optimizer.source = \"{}\"",
+        spec.source));
+  }
+  if (spec.accumulate > 1) {
+    throw Error(
+        fmt::format("--track components needs optimizer.accumulate = 1, not {}", spec.accumulate));
+  }
 }
 
-void ComponentTracker::Perturbed(const std::vector<Tensor>& parameters, double loss_scale) {
-  sharp_ = Gradient(parameters, loss_scale);
+void ComponentTracker::OnGradient(const GradientEvent& event) {
+  Session& session = event.session;
+  const kudari::Optimizer& engine = session.optimizer().engine();
+  if (engine.steps() % engine.spec().sharpness->k != 0) return;
+  const double scale = session.scaler() != nullptr ? session.scaler()->scale() : 1;
+  const Tensor gradient = Gradient(session.optimizer().Parameters(), scale);
+  if (event.pass == Pass::kPlain) {
+    plain_ = gradient;
+    sharp_ = Tensor();
+  } else {
+    sharp_ = gradient;
+  }
+}
+
+void ComponentTracker::OnStep(const StepEvent& event) {
+  if (plain_.defined() && sharp_.defined()) event.record.components = Json();
 }
 
 std::string ComponentTracker::Json() {

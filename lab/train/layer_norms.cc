@@ -1,5 +1,7 @@
 #include "lab/train/layer_norms.h"
 
+#include "lab/train/session.h"
+
 namespace kudari::lab {
 namespace {
 
@@ -9,35 +11,47 @@ double NormInFloat(const at::Tensor& x) {
 
 }  // namespace
 
-LayerNorms::LayerNorms(const ::torch::nn::Module& model) {
-  for (const auto& item : model.named_parameters()) {
+void LayerNorms::OnStart(const StartEvent& event) {
+  const Recipe& recipe = event.session.recipe();
+  every_ = recipe.train.layers_every;
+  accumulates_ = recipe.optimizer.accumulate > 1;
+  parameters_.clear();
+  for (const auto& item : event.session.model().named_parameters()) {
     parameters_.emplace_back(item.key(), item.value());
   }
+  KeepWeights(event.run.steps + 1);
 }
 
-void LayerNorms::Before() {
-  before_.clear();
-  for (const auto& [name, weights] : parameters_) before_.push_back(weights.detach().clone());
+void LayerNorms::OnGradient(const GradientEvent& event) {
+  StepRecord& record = event.record;
+  if (!accumulates_ || record.gradients != 1 || !Measures(record.step)) return;
+  record.micro_grad_norm = event.session.BatchGradientNorm();
 }
 
-std::vector<LayerLog> LayerNorms::After(const Report& report) {
-  std::vector<LayerLog> norms;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
+void LayerNorms::OnStep(const StepEvent& event) {
+  const Report& report = event.report;
+  for (size_t i = 0; i < before_.size(); ++i) {
     const auto& [name, weights] = parameters_[i];
     const at::Tensor& gradient = weights.grad();
-    norms.push_back(
+    event.record.layers.push_back(
         {.name = name,
          .grad = gradient.defined() ? NormInFloat(gradient) / report.loss_scale : kNotMeasured,
          .weight = NormInFloat(before_[i]),
          .update = NormInFloat(weights.detach().sub(before_[i]))});
+    LayerLog& norms = event.record.layers.back();
     for (const Trust& t : report.trust) {
       if (t.tensor != name) continue;
-      norms.back().trust = t.ratio;
-      norms.back().pinned = t.pinned;
+      norms.trust = t.ratio;
+      norms.pinned = t.pinned;
     }
   }
+  KeepWeights(event.record.step + 1);
+}
+
+void LayerNorms::KeepWeights(int64_t next_step) {
   before_.clear();
-  return norms;
+  if (!Measures(next_step)) return;
+  for (const auto& [name, weights] : parameters_) before_.push_back(weights.detach().clone());
 }
 
 }  // namespace kudari::lab

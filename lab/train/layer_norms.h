@@ -3,31 +3,34 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "kudari/doctor.h"
-#include "kudari/step.h"
+#include "lab/train/observer.h"
 
 namespace kudari::lab {
 
-/// Norms of a step, parameter by parameter: of the gradient, of the weights before the step and of
-/// what the step changed them by. A step that is measured costs a copy of the weights and reads
-/// gradients and both weights once more: about 20 bytes a parameter.
-class LayerNorms {
+/// Measures the first step and every train.layers_every-th after it, parameter by parameter: norms
+/// of the last gradient that backward left, divided by the loss scale, of the weights before the
+/// step, as the model sees them, and of what the step changed them by; with the trust ratio of a
+/// parameter that was stepped with one. Where batches are accumulated, the norm of the first one's
+/// gradient as well. A step that is measured costs a copy of the weights and reads gradients and
+/// both weights once more: about 20 bytes a parameter.
+class LayerNorms : public TrainObserver {
  public:
-  explicit LayerNorms(const ::torch::nn::Module& model);
-
-  /// Keeps the weights that the step begins with.
-  void Before();
-
-  /// The norms, after the step: of the weights that the model sees and of the last gradient that
-  /// backward left there, divided by the report's loss scale; with the trust ratio of a parameter
-  /// that was stepped with one.
-  std::vector<LayerLog> After(const Report& report);
+  void OnStart(const StartEvent& event) override;
+  void OnGradient(const GradientEvent& event) override;
+  void OnStep(const StepEvent& event) override;
 
  private:
+  bool Measures(int64_t step) const { return every_ > 0 && (step - 1) % every_ == 0; }
+  // Copies the weights if the step that comes next is one to be measured.
+  void KeepWeights(int64_t next_step);
+
+  int64_t every_ = 0;
+  bool accumulates_ = false;
   std::vector<std::pair<std::string, at::Tensor>> parameters_;
   std::vector<at::Tensor> before_;
 };

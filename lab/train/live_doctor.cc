@@ -14,16 +14,14 @@ std::string FindingLine(const Finding& f) {
 LiveDoctor::LiveDoctor(int64_t planned_steps, int64_t steps_per_epoch)
     : log_{.steps_per_epoch = steps_per_epoch, .planned_steps = planned_steps} {}
 
+void LiveDoctor::OnEvaluation(const EvaluationEvent& event) {
+  if (!event.validation) return;
+  Add(EvaluationLog{event.run.steps, event.validation->loss, event.validation->accuracy});
+}
+
 void LiveDoctor::Add(const StepRecord& r) {
   constexpr size_t kMostLayers = 400;
-  steps_.Add({.step = r.step,
-              .loss = r.loss,
-              .lr = r.lr,
-              .grad_norm = r.grad_norm,
-              .micro_grad_norm = r.micro_grad_norm,
-              .skipped = r.skipped,
-              .loss_scale = r.loss_scale,
-              .lost = r.numerics.empty() ? kNotMeasured : LostShare(TotalOf(r.numerics))});
+  steps_.Add(LogOf(r));
   if (log_.first_nonfinite.empty()) log_.first_nonfinite = r.first_nonfinite;
   if (r.layers.empty()) return;
   log_.layers.push_back({r.step, r.layers});

@@ -9,6 +9,7 @@
 
 #include "kudari/doctor.h"
 #include "lab/logs/metrics.h"
+#include "lab/train/observer.h"
 
 namespace kudari::lab {
 
@@ -44,11 +45,14 @@ class History {
 };
 
 /// What is wrong with a run while it goes on. Its memory does not grow with the length of the run.
-class LiveDoctor {
+class LiveDoctor : public TrainObserver {
  public:
   LiveDoctor(int64_t planned_steps, int64_t steps_per_epoch);
   LiveDoctor(const LiveDoctor&) = delete;
   LiveDoctor& operator=(const LiveDoctor&) = delete;
+
+  void OnStep(const StepEvent& event) override { Add(event.record); }
+  void OnEvaluation(const EvaluationEvent& event) override;
 
   void Add(const StepRecord& record);
   void Add(const EvaluationLog& evaluation) { evaluations_.Add(evaluation); }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "lab/console/progress.h"
 #include "lab/logs/metrics.h"
@@ -59,8 +60,8 @@ constexpr std::string_view kSaturatedAdvice =
 
 }  // namespace
 
-void NumericsCount::Add(std::span<const Numerics> step) {
-  for (const Numerics& n : step) {
+void NumericsCount::OnStep(const StepEvent& event) {
+  for (const Numerics& n : event.report.numerics) {
     Numerics& sum = tensors_[n.tensor];
     const std::array both = {sum, n};
     sum = TotalOf(both);

@@ -2,21 +2,20 @@
 #define KUDARI_LAB_TRAIN_NUMERICS_H_
 
 #include <map>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kudari/spec.h"
-#include "kudari/step.h"
+#include "lab/train/observer.h"
 
 namespace kudari::lab {
 
 /// What 16-bit weights and 8-bit state lost over a whole run, by tensor.
-class NumericsCount {
+class NumericsCount : public TrainObserver {
  public:
-  /// Adds what a step counted. The names of its tensors must live on.
-  void Add(std::span<const Numerics> step);
+  /// Adds what the step counted.
+  void OnStep(const StepEvent& event) override;
 
   /// Rows of a summary: the shares of the whole model, the tensors with the largest ones and, if
   /// that is worth telling, what to do about it. None if nothing was added. `weights` is their type
@@ -25,7 +24,7 @@ class NumericsCount {
                                              const std::string& weights) const;
 
  private:
-  std::map<std::string_view, Numerics> tensors_;
+  std::map<std::string_view, Numerics> tensors_;  // names are those of the optimiser
 };
 
 }  // namespace kudari::lab

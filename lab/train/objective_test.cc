@@ -18,14 +18,14 @@ namespace {
 using ::at::Tensor;
 
 // Every buffer and parameter of a model.
-std::map<std::string, Tensor> Everything(const Model& model) {
+std::map<std::string, Tensor> Contents(const Model& model) {
   std::map<std::string, Tensor> all;
   for (const auto& item : model.named_parameters()) all[item.key()] = item.value().detach().clone();
   for (const auto& item : model.named_buffers()) all[item.key()] = item.value().clone();
   return all;
 }
 
-bool Same(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b) {
+bool SameContents(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
     return x.first == y.first && x.second.equal(y.second);
   });
@@ -60,16 +60,16 @@ class EvaluatedWeightsTest : public ::testing::Test {
 
 TEST_F(EvaluatedWeightsTest, TrainedOnesKeepTheirStatistics) {
   Train(Sgd{.lr = 0.1});
-  const auto trained = Everything(*model_);
+  const auto trained = Contents(*model_);
   const EvaluatedWeights view(*optimizer_, *model_, samples_, {}, {});
-  EXPECT_TRUE(Same(Everything(*model_), trained));
+  EXPECT_TRUE(SameContents(Contents(*model_), trained));
 }
 
 TEST_F(EvaluatedWeightsTest, AveragedOnesGetTheirOwn) {
   OptimizerSpec spec = Sgd{.lr = 0.1};
   spec.ema = EmaSpec{.decay = 0.5};
   Train(spec);
-  const auto trained = Everything(*model_);
+  const auto trained = Contents(*model_);
   TrainConfig config;
   config.shuffle = false;
   const auto channel_mean = [&] {
@@ -87,17 +87,17 @@ TEST_F(EvaluatedWeightsTest, AveragedOnesGetTheirOwn) {
       EXPECT_EQ(at::allclose(mean, channel_mean(), 1e-4, 1e-5), batch != 30) << batch;
       EXPECT_FALSE(at::allclose(mean, trained_mean, 1e-4, 1e-5));
       EXPECT_TRUE(model_->is_training());
-      const auto shown = Everything(*model_);
+      const auto shown = Contents(*model_);
       EXPECT_GT(Evaluate(*model_, samples_, Loss::kCrossEntropy, {}).loss, 0);
-      EXPECT_TRUE(Same(Everything(*model_), shown));
+      EXPECT_TRUE(SameContents(Contents(*model_), shown));
     }
-    EXPECT_TRUE(Same(Everything(*model_), trained));
+    EXPECT_TRUE(SameContents(Contents(*model_), trained));
   }
 }
 
 TEST_F(EvaluatedWeightsTest, ThoseOfTheRuleGetTheirOwnAndAnExceptionPutsBack) {
   Train(ScheduleFreeSgd{.lr = 0.1});
-  const auto trained = Everything(*model_);
+  const auto trained = Contents(*model_);
   EXPECT_THROW(
       {
         const EvaluatedWeights view(*optimizer_, *model_, samples_, {}, {});
@@ -106,10 +106,10 @@ TEST_F(EvaluatedWeightsTest, ThoseOfTheRuleGetTheirOwnAndAnExceptionPutsBack) {
         throw std::runtime_error("no");
       },
       std::runtime_error);
-  EXPECT_TRUE(Same(Everything(*model_), trained));
+  EXPECT_TRUE(SameContents(Contents(*model_), trained));
   const Samples wrong{samples_.x.narrow(1, 0, 1), samples_.y};
   EXPECT_ANY_THROW(EvaluatedWeights(*optimizer_, *model_, wrong, {}, {}));
-  EXPECT_TRUE(Same(Everything(*model_), trained));
+  EXPECT_TRUE(SameContents(Contents(*model_), trained));
 }
 
 }  // namespace

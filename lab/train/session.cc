@@ -10,35 +10,22 @@
 #include "kudari/error.h"
 #include "kudari/registry.h"
 #include "lab/recipe/explain.h"
-#include "lab/train/weights.h"
 
 namespace kudari::lab {
 
 using ::at::Tensor;
 
-Session::Session(Recipe recipe) : recipe_(std::move(recipe)) {
-  const TrainConfig& train = recipe_.train;
-  if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
-  data_ = LoadTrainingData(recipe_);
-  training_ = ToSamples(data_.train, data_);
-  validation_ = ToSamples(data_.validation, data_);
-  test_ = ToSamples(data_.test, data_);
-  loss_ = ChooseLoss(train, data_);
-  compute_ = ComputeOf(train);
+Session::Session(Recipe recipe) : Problem(std::move(recipe)) {
+  const TrainConfig& train = this->recipe().train;
   if (const auto scaling = LossScaling(train)) scaler_.emplace(*scaling);
-  ::torch::manual_seed(static_cast<uint64_t>(train.seed));
-  model_ = MakeModel(recipe_.model, data_.shape, data_.Outputs());
-  SpoilWeights(recipe_.fault, *model_);
-  faults_.emplace(recipe_.fault, *model_);
-  model_->StoreWeights(compute_.weights);
-  if (!train.init.empty()) LoadWeights(*model_, train.init);
-  OptimizerSpec spec = recipe_.optimizer;
+  OptimizerSpec spec = this->recipe().optimizer;
   spec.measure_norm = true;
-  optimizer_.emplace(*model_, spec);
+  optimizer_.emplace(model(), spec);
   optimizer_->engine().SetParallel({at::get_num_threads(), nullptr});
-  batches_.emplace(training_, train);
+  batches_.emplace(training(), train);
   FindLearningRateShown();
   FindEstimator();
+  MakePlateau();
 }
 
 // Rather of the recipe's own rule than of a group, and of that than of the fallback.
@@ -58,20 +45,20 @@ void Session::FindEstimator() {
   for (const TensorPlan& plan : optimizer_->engine().Plan()) {
     const HessianEstimate made_for = Registry::Builtin().Find(plan.rule).hessian;
     if (made_for == HessianEstimate::kNone) continue;
-    std::string wanted = recipe_.hessian.estimator;
+    std::string wanted = recipe().hessian.estimator;
     if (wanted == "auto") wanted = made_for == HessianEstimate::kHutchinson ? "hutchinson" : "gnb";
     if (!estimator_.empty() && wanted != estimator_) {
       throw Error("hessian.estimator = \"auto\": the recipe's rules want different ones");
     }
     estimator_ = wanted;
   }
-  if (estimator_ == "gnb" && loss_ != Loss::kCrossEntropy) {
+  if (estimator_ == "gnb" && loss() != Loss::kCrossEntropy) {
     throw Error("hessian.estimator = \"gnb\" needs train.loss = \"cross_entropy\"");
   }
-  TrainConfig config = recipe_.train;
+  TrainConfig config = recipe().train;
   ++config.seed;
   if (estimator_.empty()) return;
-  hessian_batches_.emplace(training_, config);
+  hessian_batches_.emplace(training(), config);
   hessian_batches_->StartEpoch();
 }
 
@@ -82,32 +69,55 @@ Evaluation Session::NextLoss(Pass pass) {
   }
   const Samples& batch =
       pass == Pass::kPlain ? step_batches_.back() : step_batches_.at(repeated_++);
-  const Tensor output = Forward(*model_, batch.x, compute_);
-  const Tensor loss = LossOf(loss_, output, batch.y, recipe_.train.label_smoothing);
+  const Tensor output = Forward(model(), batch.x, compute());
+  const Tensor mean = LossOf(loss(), output, batch.y, recipe().train.label_smoothing);
   // The engine takes the mean of what it accumulates.
-  const Tensor goal = recipe_.fault.sum_accumulation ? loss * recipe_.optimizer.accumulate : loss;
+  const Tensor goal = recipe().fault.sum_accumulation ? mean * recipe().optimizer.accumulate : mean;
   (scaler_ ? scaler_->Scale(goal) : goal).backward();
-  faults_->Apply();
-  return {loss.item<double>(), static_cast<double>(batch.size())};
+  SpoilGradients();
+  return {mean.item<double>(), static_cast<double>(batch.size())};
 }
 
 double Session::BatchGradientNorm() const {
   double squares = 0;
-  for (const Tensor& p : model_->parameters()) {
+  for (const Tensor& p : model().parameters()) {
     if (!p.grad().defined()) continue;
     const auto norm = at::linalg_vector_norm(p.grad().to(at::kFloat)).item<double>();
     squares += norm * norm;
   }
-  const auto summed = static_cast<double>(recipe_.optimizer.accumulate);
+  const auto summed = static_cast<double>(recipe().optimizer.accumulate);
   return std::sqrt(squares) / (scaler_ ? scaler_->scale() : 1) /
-         (recipe_.fault.sum_accumulation ? summed : 1);
+         (recipe().fault.sum_accumulation ? summed : 1);
 }
 
 void Session::EndStep(bool skipped) {
   step_batches_.clear();
   repeated_ = 0;
   ++steps_;
-  if (!estimator_.empty() && !skipped && steps_ % recipe_.hessian.every == 0) EstimateHessian();
+  if (!estimator_.empty() && !skipped && steps_ % recipe().hessian.every == 0) EstimateHessian();
+}
+
+void Session::MakePlateau() {
+  const TrainConfig& train = recipe().train;
+  if (train.plateau_factor == 1) return;
+  plateau_.emplace(1, ReduceOnPlateauOptions{
+                          .factor = train.plateau_factor,
+                          .improvement = {.threshold = train.plateau_threshold, .relative = true},
+                          .patience = train.plateau_patience,
+                          .cooldown = train.plateau_cooldown,
+                          .eps = 0});
+  for (size_t i = 0; i < optimizer_->engine().tensors().size(); ++i) {
+    rates_.push_back(optimizer_->engine().ScheduleOf(i, "lr"));
+  }
+}
+
+void Session::EndEvaluation(double validation_loss) {
+  if (!plateau_) return;
+  const double before = plateau_->value(), now = plateau_->Observe(validation_loss);
+  if (now == before) return;
+  for (size_t i = 0; i < rates_.size(); ++i) {
+    optimizer_->engine().SetSchedule(i, "lr", now * rates_[i]);
+  }
 }
 
 // The estimate over a batch of its own, at the new weights. It is rare and squares small gradients:
@@ -115,16 +125,16 @@ void Session::EndStep(bool skipped) {
 void Session::EstimateHessian() {
   if (!hessian_batches_->MoreFull()) hessian_batches_->StartEpoch();
   const Samples batch = hessian_batches_->Next();
-  const auto logits = [&] { return Forward(*model_, batch.x, {.weights = compute_.weights}); };
-  const kudari::torch::EstimateOptions keep{.keep_buffers = model_.get()};
+  const auto logits = [&] { return Forward(model(), batch.x, {.weights = compute().weights}); };
+  const kudari::torch::EstimateOptions keep{.keep_buffers = &model()};
   if (estimator_ == "gnb") {
     optimizer_->UpdateHessian(
         kudari::torch::GaussNewtonBartlett(optimizer_->Parameters(), logits, keep));
   } else {
-    const auto loss = [&] {
-      return LossOf(loss_, logits(), batch.y, recipe_.train.label_smoothing);
+    const auto mean = [&] {
+      return LossOf(loss(), logits(), batch.y, recipe().train.label_smoothing);
     };
-    optimizer_->UpdateHessian(kudari::torch::Hutchinson(optimizer_->Parameters(), loss, keep));
+    optimizer_->UpdateHessian(kudari::torch::Hutchinson(optimizer_->Parameters(), mean, keep));
   }
 }
 

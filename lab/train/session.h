@@ -2,41 +2,28 @@
 #define KUDARI_LAB_TRAIN_SESSION_H_
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "kudari/controllers.h"
+#include "kudari/schedule.h"
 #include "kudari/torch.h"
 #include "kudari/torch_amp.h"
-#include "lab/data/data.h"
-#include "lab/models/models.h"
 #include "lab/recipe/recipe.h"
 #include "lab/train/batches.h"
-#include "lab/train/faults.h"
-#include "lab/train/objective.h"
+#include "lab/train/problem.h"
 
 namespace kudari::lab {
 
-/// What a recipe trains, ready for the first step: data, model, optimiser, loss scaling and
-/// batches, and the oracle of a step.
-class Session {
+/// A problem ready for the first step: with optimiser, loss scaling and batches, and the oracle of
+/// a step.
+class Session : public Problem {
  public:
-  /// Loads the data and makes the model. Sets torch's seed and number of threads. The optimiser
-  /// reports the gradient's norm, whether the recipe asks for it or not. Throws Error for bad
-  /// input.
+  /// Makes the problem; see there. The optimiser reports the gradient's norm, whether the recipe
+  /// asks for it or not. Throws Error for bad input.
   explicit Session(Recipe recipe);
-  Session(const Session&) = delete;
-  Session& operator=(const Session&) = delete;
 
-  const Recipe& recipe() const { return recipe_; }
-  const Dataset& data() const { return data_; }
-  const Samples& training() const { return training_; }
-  const Samples& validation() const { return validation_; }
-  const Samples& test() const { return test_; }
-  Loss loss() const { return loss_; }
-  const Compute& compute() const { return compute_; }
-  Model& model() { return *model_; }
   kudari::torch::Optimizer& optimizer() { return *optimizer_; }
   const kudari::torch::Optimizer& optimizer() const { return *optimizer_; }
   /// Null if the loss is not scaled.
@@ -56,20 +43,22 @@ class Session {
   /// Hessian's diagonal.
   void EndStep(bool skipped);
 
+  /// After every evaluation with a finite validation loss: reduces the learning rates if the recipe
+  /// does so on a plateau.
+  void EndEvaluation(double validation_loss);
+
+  /// Nothing unless the recipe reduces learning rates on a plateau; its value is what all of them
+  /// are multiplied by.
+  const std::optional<ReduceOnPlateau>& plateau() const { return plateau_; }
+
  private:
   void FindLearningRateShown();
   void FindEstimator();
   void EstimateHessian();
+  void MakePlateau();
 
-  Recipe recipe_;
-  Dataset data_;
-  Samples training_, validation_, test_;
-  Loss loss_;
-  Compute compute_;
-  std::shared_ptr<Model> model_;
   std::optional<kudari::torch::Optimizer> optimizer_;
   std::optional<kudari::torch::GradScaler> scaler_;
-  std::optional<GradientFaults> faults_;
   std::optional<Batches> batches_;
   std::optional<size_t> lr_index_;
   std::string estimator_;                   // "" if no rule uses the Hessian
@@ -77,6 +66,9 @@ class Session {
   int64_t steps_ = 0;                       // taken, those that were skipped included
   std::vector<Samples> step_batches_;       // of the step, for perturbed passes over them
   size_t repeated_ = 0;
+  std::optional<ReduceOnPlateau> plateau_;
+  std::vector<Schedule>
+      rates_;  // the recipe's learning rates, beside the tensors, if it reduces them
 };
 
 }  // namespace kudari::lab

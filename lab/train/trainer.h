@@ -1,51 +1,83 @@
 #ifndef KUDARI_LAB_TRAIN_TRAINER_H_
 #define KUDARI_LAB_TRAIN_TRAINER_H_
 
-#include <cstdint>
-#include <cstdio>
-#include <filesystem>
+#include <chrono>
+#include <functional>
+#include <limits>
+#include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
-#include "lab/logs/metrics.h"
+#include "lab/recipe/recipe.h"
+#include "lab/train/observer.h"
+#include "lab/train/session.h"
 
 namespace kudari::lab {
 
-/// What `kudari train` is asked for.
-struct TrainOptions {
-  std::filesystem::path recipe;
-  std::vector<std::string> sets;      ///< changes to the recipe, "key=value"
-  std::filesystem::path out;          ///< folder of the results; empty: runs/<name of the recipe>
-  std::filesystem::path export_file;  ///< where the final weights go too; empty: nowhere
-  bool explain = false;               ///< print how each parameter will be treated, then stop
-  /// Write the norms, changes and cosines of the gradient's components into metrics.jsonl, in every
-  /// sharpness.k-th step that has a perturbed gradient; see ComponentTracker.
-  bool track_components = false;
+/// Throws Error for a recipe that waits for evaluations and has no data for them.
+void CheckEvaluations(const Recipe& recipe);
+
+/// Trains as a recipe says: steps, evaluations and the end of the run. It prints and writes
+/// nothing; that is what its observers are for.
+///
+///     Trainer trainer(ReadTrainRecipe("recipes/digits-mlp.toml"));
+///     MetricsLog metrics("metrics.jsonl");
+///     trainer.Add(metrics);
+///     trainer.Run();
+class Trainer {
+ public:
+  /// Loads the data and makes model and optimiser; see Session. Throws Error for bad input.
+  explicit Trainer(const Recipe& recipe);
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  Session& session() { return session_; }
+  const RunState& run() const { return run_; }
+
+  /// Adds an observer, behind those that were added before; it must outlive the trainer's work.
+  void Add(TrainObserver& observer) { observers_.push_back(&observer); }
+
+  /// The whole run: Start, steps until the run stops, Finish. `interrupted` is asked after each
+  /// step and its evaluation, and ends the run there. Throws what observers throw, and Error.
+  const RunState& Run(const std::function<bool()>& interrupted = {});
+
+  /// Tells the observers that training begins. Call it once, before the first step.
+  void Start();
+  /// Takes a step and makes the evaluation that is due after it; returns whether the run goes on.
+  bool Step();
+  /// Ends the run after the present step.
+  void Stop(std::string why) { run_.Stop(std::move(why)); }
+  /// Makes the last evaluation if it is due and, unless the run diverged, tests the weights to be
+  /// evaluated; the observers see the end while the model has these weights.
+  void Finish();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void TakeStep();
+  void CheckStops(const Report& report);
+  void Evaluate();
+  void CheckChange();
+  std::unique_ptr<EvaluatedWeights> ShowEvaluatedWeights();
+  Score ScoreOf(const Samples& samples);
+  double Seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  void Diverge(std::string_view what);
+  template <class Event>
+  void Tell(void (TrainObserver::*method)(const Event&), const Event& event) {
+    for (TrainObserver* observer : observers_) (observer->*method)(event);
+  }
+
+  Session session_;
+  RunState run_;
+  std::vector<TrainObserver*> observers_;
+  Clock::time_point start_;
+  int64_t evaluated_ = 0;  // the step after which an evaluation was made last
+  // Sums over the samples since the last evaluation, and the mean loss of those before it.
+  double interval_loss_ = 0, interval_samples_ = 0;
+  double former_mean_loss_ = std::numeric_limits<double>::quiet_NaN();
 };
-
-/// What a run came to.
-struct TrainResult {
-  int64_t steps = 0;
-  int64_t skipped = 0;     ///< of them, because the gradient was not finite
-  int64_t gradients = 0;   ///< forward and backward calls, those of accumulation included
-  Score validation, test;  ///< of the final weights, averaged if the recipe says so; NaN without
-                           ///< data or if not evaluated
-  double best_val_accuracy = 0;  ///< of all evaluations; NaN if there was none
-  std::string stopped;           ///< why, in words
-  bool diverged = false;         ///< the loss ceased to be finite: no weights were written
-};
-
-/// Trains as a recipe says; writes metrics.jsonl, recipe.toml and, at the end, model.safetensors
-/// into the folder of results, where no other file is touched. Progress and a summary go to
-/// `console`. Until it returns, the first SIGINT ends training after the current step, with
-/// everything written, and the second one kills the process.
-/// Throws Error for bad input, before any file is touched, and for what the system reports.
-TrainResult Train(const TrainOptions& options, std::FILE* console);
-
-/// Prints what training as a recipe says takes in memory, activations excluded, and how long a step
-/// of the optimiser takes at least on this machine; see PrintPlan. Of the options only the recipe
-/// and its changes matter; no file is touched. Throws Error for bad input.
-void PlanTraining(const TrainOptions& options, std::FILE* console);
 
 }  // namespace kudari::lab
 

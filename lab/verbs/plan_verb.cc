@@ -5,7 +5,7 @@
 namespace kudari::lab {
 
 void AddPlan(CLI::App& app, Context& context) {
-  const auto o = std::make_shared<TrainOptions>();
+  const auto o = std::make_shared<PlanOptions>();
   CLI::App* const verb = app.add_subcommand(
       "plan", "Print the memory that a recipe takes, and the least time of a step");
   verb->add_option("recipe", o->recipe, "TOML file")->required();

@@ -10,7 +10,7 @@
 #include "lab/measure/lr_find.h"
 #include "lab/measure/scale_check.h"
 #include "lab/measure/sharpness.h"
-#include "lab/train/trainer.h"
+#include "lab/verbs/train.h"
 
 namespace kudari::lab {
 

@@ -1,0 +1,89 @@
+#ifndef KUDARI_LAB_TRAIN_OBSERVER_H_
+#define KUDARI_LAB_TRAIN_OBSERVER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "kudari/step.h"
+#include "lab/logs/metrics.h"
+
+namespace kudari::lab {
+
+class Session;
+
+/// How far a run is and what it has come to. What is not known yet is a NaN.
+struct RunState {
+  int64_t planned_steps = 0, steps_per_epoch = 0;
+  int64_t steps = 0, epoch = 0;  ///< steps taken, and the epoch of the last one, from 1
+  int64_t skipped = 0;           ///< of the steps, because the gradient was not finite
+  int64_t gradients = 0;         ///< forward and backward calls, those of accumulation included
+  int64_t samples = 0;           ///< that were trained on, again and again
+  double seconds = 0;            ///< of training
+  double loss = kNotMeasured;    ///< of the last step
+  Score validation = {kNotMeasured, kNotMeasured};  ///< of the last evaluation
+  Score test = {kNotMeasured, kNotMeasured};  ///< of the final weights, averaged if the recipe
+                                              ///< says so
+  double lowest_val_loss = kNotMeasured, best_val_accuracy = kNotMeasured;  ///< of all evaluations
+  std::string stopped;    ///< why, in words; empty while training goes on
+  bool diverged = false;  ///< the loss ceased to be finite
+
+  /// Ends training after what observers are being told of; the first reason is the one that counts.
+  void Stop(std::string why) {
+    if (stopped.empty()) stopped = std::move(why);
+  }
+};
+
+/// A run is about to take its first step.
+struct StartEvent {
+  Session& session;
+  const RunState& run;
+};
+
+/// A backward pass of a step has left its gradients in the parameters, multiplied by the loss
+/// scale. `record` is of the step and has its number, its epoch and the number of passes so far.
+struct GradientEvent {
+  Session& session;
+  Pass pass;
+  StepRecord& record;
+};
+
+/// A step was taken. The record has all but what observers measure, and these add it.
+struct StepEvent {
+  Session& session;
+  RunState& run;
+  const Report& report;
+  StepRecord& record;
+};
+
+/// An evaluation was made, after the step run.steps; without a score if there is no validation
+/// data.
+struct EvaluationEvent {
+  Session& session;
+  RunState& run;
+  std::optional<Score> validation;
+};
+
+/// The run is over. Unless it diverged, the model has the weights to be saved, and run.test is
+/// their score.
+struct EndEvent {
+  Session& session;
+  const RunState& run;
+};
+
+/// Takes part in a run without changing it, but that it may end it. Each event reaches the
+/// observers in the order in which they were added: those that measure come before those that log.
+class TrainObserver {
+ public:
+  virtual ~TrainObserver() = default;
+  virtual void OnStart(const StartEvent& /*event*/) {}
+  virtual void OnGradient(const GradientEvent& /*event*/) {}
+  virtual void OnStep(const StepEvent& /*event*/) {}
+  virtual void OnEvaluation(const EvaluationEvent& /*event*/) {}
+  virtual void OnEnd(const EndEvent& /*event*/) {}
+};
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_TRAIN_OBSERVER_H_

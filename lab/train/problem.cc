@@ -1,0 +1,37 @@
+#include "lab/train/problem.h"
+
+#include <cstdint>
+#include <utility>
+
+#include "lab/train/weights.h"
+
+namespace kudari::lab {
+namespace {
+
+// The model before its first step, but for the type of its weights.
+std::shared_ptr<Model> FreshModel(const Recipe& recipe, const Dataset& data) {
+  const TrainConfig& train = recipe.train;
+  if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
+  ::torch::manual_seed(static_cast<uint64_t>(train.seed));
+  std::shared_ptr<Model> model = MakeModel(recipe.model, data.shape, data.Outputs());
+  SpoilWeights(recipe.fault, *model);
+  return model;
+}
+
+}  // namespace
+
+Problem::Problem(Recipe recipe)
+    : recipe_(std::move(recipe)),
+      data_(LoadTrainingData(recipe_)),
+      training_(ToSamples(data_.train, data_)),
+      validation_(ToSamples(data_.validation, data_)),
+      test_(ToSamples(data_.test, data_)),
+      loss_(ChooseLoss(recipe_.train, data_)),
+      compute_(ComputeOf(recipe_.train)),
+      model_(FreshModel(recipe_, data_)),
+      faults_(recipe_.fault, *model_) {
+  model_->StoreWeights(compute_.weights);
+  if (!recipe_.train.init.empty()) LoadWeights(*model_, recipe_.train.init);
+}
+
+}  // namespace kudari::lab

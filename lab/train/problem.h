@@ -1,0 +1,50 @@
+#ifndef KUDARI_LAB_TRAIN_PROBLEM_H_
+#define KUDARI_LAB_TRAIN_PROBLEM_H_
+
+#include <memory>
+
+#include "lab/data/data.h"
+#include "lab/models/models.h"
+#include "lab/recipe/recipe.h"
+#include "lab/train/batches.h"
+#include "lab/train/faults.h"
+#include "lab/train/objective.h"
+
+namespace kudari::lab {
+
+/// What a recipe trains, and on what, with the recipe's faults: data, loss and model. Whatever
+/// needs them, trains or only measures, makes them here.
+class Problem {
+ public:
+  /// Loads the data and makes the model, with fresh weights or those of train.init. Sets torch's
+  /// seed and number of threads. Throws Error for bad input.
+  explicit Problem(Recipe recipe);
+  Problem(const Problem&) = delete;
+  Problem& operator=(const Problem&) = delete;
+
+  const Recipe& recipe() const { return recipe_; }
+  const Dataset& data() const { return data_; }
+  const Samples& training() const { return training_; }
+  const Samples& validation() const { return validation_; }
+  const Samples& test() const { return test_; }
+  Loss loss() const { return loss_; }
+  const Compute& compute() const { return compute_; }
+  Model& model() { return *model_; }
+  const Model& model() const { return *model_; }
+
+  /// Does to the gradients what the recipe's faults say; for after each backward pass.
+  void SpoilGradients() { faults_.Apply(); }
+
+ private:
+  Recipe recipe_;
+  Dataset data_;
+  Samples training_, validation_, test_;  // views of the data
+  Loss loss_;
+  Compute compute_;
+  std::shared_ptr<Model> model_;
+  GradientFaults faults_;
+};
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_TRAIN_PROBLEM_H_

@@ -1,0 +1,136 @@
+#include "lab/verbs/train_progress.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "lab/recipe/explain.h"
+#include "lab/train/session.h"
+
+namespace kudari::lab {
+namespace {
+
+std::string SamplesText(const Session& session) {
+  return fmt::format("{} training, {} validation, {} test samples", session.training().size(),
+                     session.validation().size(), session.test().size());
+}
+
+std::string PrecisionText(Session& session, const RunState& run) {
+  const Recipe& recipe = session.recipe();
+  std::string text = recipe.train.precision;
+  if (recipe.train.weights != "f32") {
+    text += fmt::format(", weights {}", recipe.train.weights);
+    const Master master = recipe.optimizer.precision.master;
+    if (master != Master::kNone) text += fmt::format(" with {} master", Name(master));
+  }
+  if (session.scaler() != nullptr) {
+    text += fmt::format(", loss scale {:g}", session.scaler()->scale());
+  }
+  if (run.skipped > 0) {
+    text +=
+        fmt::format(", {} step{} skipped by overflow", run.skipped, run.skipped == 1 ? "" : "s");
+  }
+  return text;
+}
+
+}  // namespace
+
+void TrainProgress::OnStart(const StartEvent& event) {
+  const Session& session = event.session;
+  const RunState& run = event.run;
+  progress_.Text(
+      fmt::format("{}: {} with {} parameters on {} ({})\n"
+                  "{} steps, {} an epoch, batches of {}, {} thread{}; results in {}\n",
+                  name_, session.recipe().model.name, session.model().ParameterCount(),
+                  session.data().name, SamplesText(session), run.planned_steps, run.steps_per_epoch,
+                  session.recipe().train.batch_size, at::get_num_threads(),
+                  at::get_num_threads() == 1 ? "" : "s", out_));
+}
+
+void TrainProgress::OnStep(const StepEvent& event) {
+  lr_ = event.record.lr;
+  grad_norm_ = event.record.grad_norm;
+  if (event.run.stopped.empty()) progress_.Step(Now(event.run));
+}
+
+void TrainProgress::OnEvaluation(const EvaluationEvent& event) {
+  if (event.run.diverged) return;
+  progress_.Evaluation(Now(event.run));
+  if (doctor_ == nullptr) return;
+  for (const Finding& f : doctor_->New()) {
+    progress_.Text(fmt::format("doctor, at step {}: {}\n", event.run.steps, FindingLine(f)));
+  }
+}
+
+Status TrainProgress::Now(const RunState& run) const {
+  return {.step = run.steps,
+          .steps = run.planned_steps,
+          .epoch = run.epoch,
+          .epochs = (run.planned_steps + run.steps_per_epoch - 1) / run.steps_per_epoch,
+          .loss = run.loss,
+          .val_accuracy = run.validation.accuracy,
+          .val_loss = run.validation.loss,
+          .lr = lr_,
+          .grad_norm = grad_norm_,
+          .samples_per_second = static_cast<double>(run.samples) / run.seconds,
+          .seconds_left = run.seconds * static_cast<double>(run.planned_steps - run.steps) /
+                          static_cast<double>(run.steps)};
+}
+
+std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunState& run) {
+  const Recipe& recipe = session.recipe();
+  const MemoryPlan memory = session.optimizer().engine().Memory();
+  int64_t weight_bytes = 0, state_bytes = memory.averages;  // masters among the state
+  for (const TensorBytes& t : memory.tensors) {
+    weight_bytes += t.weights;
+    state_bytes += t.master;
+    for (const auto& slot : t.state) state_bytes += slot.second;
+  }
+  const int64_t count = session.model().ParameterCount();
+  const auto parameters = static_cast<double>(count);
+  std::vector<std::vector<std::string>> rows = {
+      {"model", fmt::format("{}, {} parameters", recipe.model.name, count)},
+      {"data", fmt::format("{}: {}", session.data().name, SamplesText(session))},
+      {"optimiser", OptimizerText(recipe.optimizer)},
+      {"weights", fmt::format("{} bytes, {:.3g} a parameter, and as many for gradients",
+                              weight_bytes, static_cast<double>(weight_bytes) / parameters)},
+      {"state", fmt::format("{} bytes, {:.3g} a parameter", state_bytes,
+                            static_cast<double>(state_bytes) / parameters)},
+      {"steps", fmt::format("{} of {}, in epoch {}", run.steps, run.planned_steps, run.epoch)},
+      {"time", fmt::format("{:.1f} s, {:.0f} samples/s", run.seconds,
+                           static_cast<double>(run.samples) / run.seconds)},
+      {"stopped", run.stopped},
+      {"training loss", fmt::format("{:.4f}", run.loss)}};
+  if (run.gradients != run.steps) {
+    rows.push_back({"gradients", fmt::format("{}, {:.3g} a step", run.gradients,
+                                             static_cast<double>(run.gradients) /
+                                                 static_cast<double>(run.steps))});
+  }
+  const Compute& compute = session.compute();
+  if (compute.autocast || compute.weights != at::kFloat || session.scaler() != nullptr ||
+      run.skipped > 0) {
+    rows.insert(rows.begin() + 3, {"precision", PrecisionText(session, run)});
+  }
+  if (session.validation().size() > 0) {
+    rows.push_back({"validation loss", fmt::format("{:.4f}, lowest {:.4f}", run.validation.loss,
+                                                   run.lowest_val_loss)});
+  }
+  if (session.plateau()) {
+    rows.push_back({"plateau", fmt::format("learning rates are {:g} of the recipe's in the end",
+                                           session.plateau()->value())});
+  }
+  if (std::isfinite(run.validation.accuracy)) {
+    rows.push_back(
+        {"validation accuracy", fmt::format("{}, best {}", Percent(run.validation.accuracy),
+                                            Percent(run.best_val_accuracy))});
+  }
+  if (std::isfinite(run.test.loss)) {
+    rows.push_back({"test loss", fmt::format("{:.4f}", run.test.loss)});
+  }
+  if (std::isfinite(run.test.accuracy)) {
+    rows.push_back({"test accuracy", Percent(run.test.accuracy)});
+  }
+  return rows;
+}
+
+}  // namespace kudari::lab
