@@ -18,6 +18,7 @@ enum class Role {
   kEps,        ///< added to the root of a mean of squared gradients
   kEpsInside,  ///< added to such a mean under the root
   kRate,       ///< multiplied with the number of steps
+  kSteps,      ///< a number of steps, which should see as many samples as before
   kCounts      ///< depends on the number of steps or samples in another way
 };
 

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,8 +34,8 @@ struct Dataset {
   int64_t Outputs() const { return classes > 0 ? classes : target_size; }
 };
 
-/// The names LoadData knows: "digits", "mnist", "cifar10", "safetensors".
-std::span<const std::string> DataNames();
+/// The names that LoadData knows: those of lab/data, a file each.
+std::vector<std::string> DataNames();
 
 /// Loads a data set by name. `path` is a folder or file of the user's, or empty to look in the
 /// usual places: $KUDARI_DATA, then where the set-up puts it. `validation` is the share in [0, 1)
@@ -47,26 +46,6 @@ std::span<const std::string> DataNames();
 /// that are damaged, naming them.
 Dataset LoadData(std::string_view name, const std::filesystem::path& path, uint64_t seed,
                  double validation);
-
-/// The 8x8 digits of scikit-learn (UCI optical recognition of handwritten digits): digits.csv.gz or
-/// digits.csv, a row of 64 values from 0 to 16 and the label. It comes in one piece: `validation`
-/// is a share of the whole, in [0, 0.8), and a fifth, drawn with `seed` too, becomes the test
-/// samples.
-Dataset LoadDigits(const std::filesystem::path& path, uint64_t seed, double validation);
-
-/// MNIST, or any set in its form: train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of
-/// t10k, plain or .gz, with ten classes.
-Dataset LoadMnist(const std::filesystem::path& path, uint64_t seed, double validation);
-
-/// CIFAR-10 in its binary form: data_batch_1.bin to data_batch_5.bin, as many as there are, and
-/// test_batch.bin, each plain, .gz or .xz.
-Dataset LoadCifar10(const std::filesystem::path& path, uint64_t seed, double validation);
-
-/// A safetensors file with train/x, train/y, test/x, test/y and perhaps validation/x, validation/y
-/// (else a share of train). x is float32 (N, D), (N, H, W) or (N, C, H, W) and taken as it is. y is
-/// labels if it has one dimension and only integers, of any integer type or float32; any other
-/// float32 is regression targets, a row a sample.
-Dataset LoadSafeTensors(const std::filesystem::path& path, uint64_t seed, double validation);
 
 /// Reduces the training samples to `samples` of them, 0 for all, drawn with `seed` alone and in
 /// their order; they stay scaled as all of them were. Throws Error if there are fewer.

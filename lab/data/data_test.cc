@@ -169,7 +169,7 @@ class DataTest : public ::testing::Test {
 TEST_F(DataTest, UnknownNameSuggestsTheNearest) {
   EXPECT_EQ(ErrorOf([] { LoadData("mnits", "", 1, 0.1); }),
             "data.name: unknown name \"mnits\"; did you mean \"mnist\"?");
-  EXPECT_THAT(DataNames(), ElementsAre("digits", "mnist", "cifar10", "safetensors"));
+  EXPECT_THAT(DataNames(), ElementsAre("cifar10", "digits", "mnist", "safetensors"));
 }
 
 TEST_F(DataTest, ShareIsChecked) {
@@ -207,7 +207,7 @@ TEST_F(DataTest, DigitsAreSplitByClass) {
 
 TEST_F(DataTest, DigitsKeepValuesWithTheirLabels) {
   const fs::path file = Write("digits.csv", DigitsCsv(200));
-  const Dataset data = LoadDigits(file, 1, 0.2);
+  const Dataset data = LoadData("digits", file, 1, 0.2);
   // Undo the scaling: the extremes of the training values are 0 and 16.
   const float low = std::ranges::min(data.train.x), high = std::ranges::max(data.train.x);
   for (const Split* split : {&data.train, &data.validation, &data.test}) {
@@ -223,16 +223,16 @@ TEST_F(DataTest, DigitsKeepValuesWithTheirLabels) {
 
 TEST_F(DataTest, SplitDependsOnTheSeedAlone) {
   Write("digits.csv", DigitsCsv(200));
-  const Dataset a = LoadDigits(folder_, 1, 0.2), b = LoadDigits(folder_, 1, 0.2),
-                c = LoadDigits(folder_, 2, 0.2);
+  const Dataset a = LoadData("digits", folder_, 1, 0.2), b = LoadData("digits", folder_, 1, 0.2),
+                c = LoadData("digits", folder_, 2, 0.2);
   EXPECT_TRUE(SameSplit(a.train, b.train));
   EXPECT_TRUE(SameSplit(a.validation, b.validation));
   EXPECT_TRUE(SameSplit(a.test, b.test));
   EXPECT_FALSE(SameSplit(a.train, c.train));
   EXPECT_FALSE(SameSplit(a.test, c.test));
   // The test samples are drawn first: they do not depend on the validation share.
-  EXPECT_EQ(LoadDigits(folder_, 1, 0).test.labels, a.test.labels);
-  EXPECT_EQ(LoadDigits(folder_, 1, 0).validation.Size(), 0);
+  EXPECT_EQ(LoadData("digits", folder_, 1, 0).test.labels, a.test.labels);
+  EXPECT_EQ(LoadData("digits", folder_, 1, 0).validation.Size(), 0);
 }
 
 // The indices that a fixed seed draws, so that a change of the shuffle shows.
@@ -245,7 +245,7 @@ TEST_F(DataTest, SplitIsTheSameEverywhere) {
                            {"train/y", {20}, y},
                            {"test/x", {20, 1}, x},
                            {"test/y", {20}, y}}});
-  const Dataset data = LoadSafeTensors(path, 7, 0.25);
+  const Dataset data = LoadData("safetensors", path, 7, 0.25);
   EXPECT_THAT(data.validation.x, ElementsAre(2, 4, 12, 14, 18));
 }
 
@@ -277,7 +277,7 @@ TEST_F(DataTest, RealDigits) {
 TEST_F(DataTest, DamagedDigitsAreNamed) {
   const auto message = [&](const std::string& text) {
     const fs::path path = Write("digits.csv", text);
-    return ErrorOf([&] { LoadDigits(path, 1, 0.2); });
+    return ErrorOf([&] { LoadData("digits", path, 1, 0.2); });
   };
   const std::string rows = DigitsCsv(3), path = (folder_ / "digits.csv").string();
   const std::string rest = ": must be 64 integers from 0 to 16 and a label from 0 to 9";
@@ -303,7 +303,7 @@ TEST_F(DataTest, DamagedGzipIsNamed) {
   const fs::path path = folder_ / "digits.csv.gz";
   const auto message = [&](const std::string& bytes) {
     Write("digits.csv.gz", bytes);
-    return ErrorOf([&] { LoadDigits(folder_, 1, 0.2); });
+    return ErrorOf([&] { LoadData("digits", folder_, 1, 0.2); });
   };
   for (size_t size = 0; size < packed.size(); size += 1 + packed.size() / 50) {
     EXPECT_EQ(message(packed.substr(0, size)), path.string() + ": is truncated") << size;
@@ -367,7 +367,7 @@ TEST_F(DataTest, DamagedMnistIsNamed) {
     fs::remove(images + ".gz");
     Write("train-images-idx3-ubyte", x);
     Write("train-labels-idx1-ubyte", y);
-    return ErrorOf([&] { LoadMnist(folder_, 1, 0.1); });
+    return ErrorOf([&] { LoadData("mnist", folder_, 1, 0.1); });
   };
   const std::string x = IdxImages(20, 3, 2), y = IdxLabels(20);
   EXPECT_EQ(message(x, y), "no error");
@@ -390,7 +390,7 @@ TEST_F(DataTest, DamagedMnistIsNamed) {
                                   "most 2^30 values");
   EXPECT_THAT(message(IdxImages(0, 3, 2), y), HasSubstr("has dimension 0"));
   fs::remove(labels);
-  EXPECT_EQ(ErrorOf([&] { LoadMnist(folder_, 1, 0.1); }),
+  EXPECT_EQ(ErrorOf([&] { LoadData("mnist", folder_, 1, 0.1); }),
             folder_.string() + ": has no train-labels-idx1-ubyte, plain, .gz or .xz");
 }
 
@@ -417,11 +417,11 @@ TEST_F(DataTest, CifarIsRead) {
 
 TEST_F(DataTest, DamagedCifarIsNamed) {
   Write("test_batch.bin", CifarBatch(10));
-  EXPECT_EQ(ErrorOf([&] { LoadCifar10(folder_, 1, 0.1); }),
+  EXPECT_EQ(ErrorOf([&] { LoadData("cifar10", folder_, 1, 0.1); }),
             folder_.string() + ": has none of data_batch_1.bin to data_batch_5.bin");
   const auto message = [&](const fs::path& name, const std::string& bytes) {
     const fs::path path = Write(name, bytes);
-    std::string text = ErrorOf([&] { LoadCifar10(folder_, 1, 0.1); });
+    std::string text = ErrorOf([&] { LoadData("cifar10", folder_, 1, 0.1); });
     fs::remove(path);
     return text;
   };

@@ -332,7 +332,7 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
           "{}: {} with {} parameters on {}, batches of {}{}; {}\nlearning rates from {:g} to {:g} "
           "in "
           "{} steps, of {} of {} parameter tensors\n",
-          name, seeded.model.name, session.model().ParameterCount(), session.data().name,
+          name, seeded.model.name(), session.model().ParameterCount(), session.data().name,
           seeded.train.batch_size,
           seeded.optimizer.accumulate > 1 ? fmt::format(", {} a step", seeded.optimizer.accumulate)
                                           : "",

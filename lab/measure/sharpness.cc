@@ -135,7 +135,8 @@ class Trained {
     const OptimizerSpec& spec = recipe_.optimizer;
     const auto penalised = [](const auto& group) { return group.l1 || group.l2; };
     std::vector<std::string> parts;
-    if (recipe_.model.dropout > 0) parts.emplace_back("dropout");
+    const auto& traits = recipe_.model.entry->traits;
+    if (traits && traits(recipe_.model).dropout) parts.emplace_back("dropout");
     if (recipe_.train.precision != "f32" || recipe_.train.weights != "f32") {
       parts.emplace_back("16-bit arithmetic and weights");
     }
@@ -154,7 +155,7 @@ class Trained {
   std::string Heading() const {
     const FaultConfig& fault = recipe_.fault;
     return fmt::format("{}: {} with {} parameters, {} of {} training samples of {}{}\n{}", name_,
-                       recipe_.model.name, problem_.model().ParameterCount(), used(), samples(),
+                       recipe_.model.name(), problem_.model().ParameterCount(), used(), samples(),
                        problem_.data().name,
                        fault.bad_begin < fault.bad_end
                            ? fmt::format(", with the {} that fault.bad spoils", fault.bad)

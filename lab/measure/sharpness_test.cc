@@ -79,9 +79,7 @@ class QuadraticTest : public ::testing::Test {
     const Tensor scale = ::torch::tensor({3.0F, 1.0F, 0.3F});
     x_ = scale * ::torch::randn({kSamples, kIn}) + 0.5;
     y_ = ::torch::randn({kSamples, kOut});
-    ModelConfig config;
-    config.name = "linear";
-    model_ = MakeModel(config, {kIn}, kOut);
+    model_ = MakeModel(ModelNamed("linear"), {kIn}, kOut);
     WriteRun("run");
     surface_ = std::make_unique<LossSurface>(*model_, Samples{x_, y_}, Loss::kMeanSquare, 0);
 
@@ -503,17 +501,11 @@ Tensor DifferenceOfGradients(Model& model, const Samples& samples, const Tensor&
 // Networks: products with the Hessian against differences of gradients, in evaluation mode, after
 // which everything is as before.
 TEST(LossSurface, NetworksAreDifferentiatedTwice) {
-  for (const char* name : {"mlp", "vit", "resnet"}) {
+  for (const ModelConfig& config :
+       {ModelNamed("mlp", "hidden = [8]\ndropout = 0.5"),
+        ModelNamed("vit", "patch = 2\ndim = 8\nheads = 2\ndepth = 1\ndropout = 0.5"),
+        ModelNamed("resnet", "depth = 8\nwidth = 4")}) {
     ::torch::manual_seed(5);
-    ModelConfig config;
-    config.name = name;
-    config.hidden = {8};
-    config.patch = 2;
-    config.dim = 8;
-    config.heads = 2;
-    config.depth = std::string(name) == "resnet" ? 8 : 1;
-    config.width = 4;
-    config.dropout = 0.5;
     const auto model = MakeModel(config, {1, 8, 8}, 3);
     const Samples samples = {::torch::randn({40, 1, 8, 8}),
                              ::torch::randint(3, {40}, ::torch::kInt64)};
@@ -524,18 +516,19 @@ TEST(LossSurface, NetworksAreDifferentiatedTwice) {
       const Tensor here = at::zeros({surface.size()}, at::kDouble);
       const Tensor v = at::randn({surface.size()}, Random(6), at::kDouble);
       const Tensor product = surface.HessianProduct(v);
-      EXPECT_LT(Distance(product, DifferenceOfGradients(*model, samples, v)), 1e-4) << name;
+      EXPECT_LT(Distance(product, DifferenceOfGradients(*model, samples, v)), 1e-4)
+          << config.name();
       // No dropout: the same again.
-      EXPECT_EQ(surface.LossAt(here), surface.LossAt(here)) << name;
+      EXPECT_EQ(surface.LossAt(here), surface.LossAt(here)) << config.name();
       EXPECT_TRUE(at::globalContext().userEnabledFlashSDP());
     }
-    EXPECT_TRUE(Same(Everything(*model), before)) << name;
+    EXPECT_TRUE(Same(Everything(*model), before)) << config.name();
     EXPECT_TRUE(model->is_training());
     const LossSurface surface(*model, samples, Loss::kCrossEntropy, 0);
     const Score score = surface.At(at::zeros({surface.size()}, at::kDouble));
     const Score expected = Evaluate(*model, samples, Loss::kCrossEntropy, {});
-    EXPECT_NEAR(score.loss, expected.loss, 1e-6) << name;
-    EXPECT_NEAR(score.accuracy, expected.accuracy, 1e-12) << name;
+    EXPECT_NEAR(score.loss, expected.loss, 1e-6) << config.name();
+    EXPECT_NEAR(score.accuracy, expected.accuracy, 1e-12) << config.name();
   }
 }
 
@@ -573,9 +566,7 @@ TEST(LossSurface, ExceptionsLeaveTheWeights) {
 }
 
 TEST(LossSurface, RefusesWhatItCannotMeasure) {
-  ModelConfig config;
-  config.name = "linear";
-  const auto model = MakeModel(config, {3}, 2);
+  const auto model = MakeModel(ModelNamed("linear"), {3}, 2);
   EXPECT_EQ(kudari::testing::ErrorOf([&] { LossSurface(*model, {}, Loss::kMeanSquare, 0); }),
             "the loss surface needs samples");
   model->StoreWeights(at::kHalf);

@@ -22,21 +22,20 @@ using ::testing::HasSubstr;
 
 using Shape = std::vector<int64_t>;
 
-ModelConfig Vit() {
-  ModelConfig config;
-  config.patch = 2;
-  config.dim = 8;
-  config.depth = 2;
-  config.heads = 2;
-  return config;
+// A small one, with options in TOML.
+ModelConfig Vit(const std::string& options = "") {
+  return ModelNamed("vit", "patch = 2\ndim = 8\ndepth = 2\nheads = 2\n" + options);
+}
+
+// A small one of each that takes samples of any shape, and of vit both forms.
+std::vector<ModelConfig> Small(const std::string& dropout = "") {
+  return {ModelNamed("linear"), ModelNamed("mlp", dropout), Vit("pool = \"mean\"\n" + dropout),
+          Vit("pool = \"class\"\n" + dropout)};
 }
 
 ModelConfig ResNet(int64_t depth, int64_t width) {
-  ModelConfig config;
-  config.name = "resnet";
-  config.depth = depth;
-  config.width = width;
-  return config;
+  return ModelNamed("resnet",
+                    "depth = " + std::to_string(depth) + "\nwidth = " + std::to_string(width));
 }
 
 std::string MessageOf(const ModelConfig& config, const Shape& shape) {
@@ -44,16 +43,10 @@ std::string MessageOf(const ModelConfig& config, const Shape& shape) {
 }
 
 TEST(Models, MapBatchesToOutputs) {
-  for (const char* name : {"linear", "mlp", "vit"}) {
-    for (const char* pool : {"mean", "class"}) {
-      ModelConfig config = Vit();
-      config.name = name;
-      config.pool = pool;
-      config.dropout = 0.5;
-      const auto model = MakeModel(config, {3, 4, 6}, 7);
-      EXPECT_THAT(model->forward(::torch::randn({5, 3, 4, 6})).sizes().vec(), ElementsAre(5, 7))
-          << name;
-    }
+  for (const ModelConfig& config : Small("dropout = 0.5")) {
+    const auto model = MakeModel(config, {3, 4, 6}, 7);
+    EXPECT_THAT(model->forward(::torch::randn({5, 3, 4, 6})).sizes().vec(), ElementsAre(5, 7))
+        << config.name();
   }
 }
 
@@ -66,16 +59,11 @@ TEST(Models, ResidualNetworksTakeImagesOfAnySize) {
 }
 
 TEST(Models, EveryParameterGetsAGradient) {
-  for (const char* name : {"linear", "mlp", "vit"}) {
-    for (const char* pool : {"mean", "class"}) {
-      ModelConfig config = Vit();
-      config.name = name;
-      config.pool = pool;
-      const auto model = MakeModel(config, {1, 4, 4}, 3);
-      model->forward(::torch::randn({5, 1, 4, 4})).square().sum().backward();
-      for (const auto& item : model->named_parameters()) {
-        ASSERT_TRUE(item.value().grad().defined()) << name << " " << item.key();
-      }
+  for (const ModelConfig& config : Small()) {
+    const auto model = MakeModel(config, {1, 4, 4}, 3);
+    model->forward(::torch::randn({5, 1, 4, 4})).square().sum().backward();
+    for (const auto& item : model->named_parameters()) {
+      ASSERT_TRUE(item.value().grad().defined()) << config.name() << " " << item.key();
     }
   }
   const auto model = MakeModel(ResNet(14, 2), {1, 8, 8}, 3);
@@ -87,9 +75,7 @@ TEST(Models, EveryParameterGetsAGradient) {
 
 TEST(Models, WeightsOfSixteenBits) {
   for (const auto type : {at::kBFloat16, at::kHalf}) {
-    for (const char* name : {"linear", "mlp", "vit"}) {
-      ModelConfig config = Vit();
-      config.name = name;
+    for (const ModelConfig& config : Small()) {
       ::torch::manual_seed(1);
       const auto model = MakeModel(config, {1, 4, 4}, 3);
       const at::Tensor x = ::torch::randn({5, 1, 4, 4});
@@ -101,7 +87,7 @@ TEST(Models, WeightsOfSixteenBits) {
       }
       const at::Tensor half = model->forward(x.to(type));
       EXPECT_EQ(half.scalar_type(), type);
-      EXPECT_TRUE(at::allclose(half.to(at::kFloat), full, 0.05, 0.05)) << name;
+      EXPECT_TRUE(at::allclose(half.to(at::kFloat), full, 0.05, 0.05)) << config.name();
       half.to(at::kFloat).square().sum().backward();
       for (const auto& item : model->named_parameters()) {
         EXPECT_EQ(item.value().grad().scalar_type(), item.value().scalar_type()) << item.key();
@@ -137,10 +123,7 @@ TEST(Models, BatchNormsStayInFloat32) {
 
 // As torch's formula, from the statistics of the batch in training and the running ones after.
 TEST(Models, AnMlpMayHaveBatchNorm) {
-  ModelConfig config;
-  config.name = "mlp";
-  config.hidden = {5, 4};
-  config.norm = "batch";
+  const ModelConfig config = ModelNamed("mlp", "hidden = [5, 4]\nnorm = \"batch\"");
   ::torch::manual_seed(1);
   const auto model = MakeModel(config, {1, 2, 3}, 3);
   EXPECT_EQ(model->ParameterCount(), (6 * 5 + 5) + 2 * 5 + (5 * 4 + 4) + 2 * 4 + (4 * 3 + 3));
@@ -171,13 +154,11 @@ TEST(Models, AnMlpMayHaveBatchNorm) {
 }
 
 TEST(Models, ParameterCounts) {
-  ModelConfig config = Vit();
   const int64_t block = 2 * 2 * 8 + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8);
-  EXPECT_EQ(MakeModel(config, {1, 4, 4}, 3)->ParameterCount(),
+  EXPECT_EQ(MakeModel(Vit(), {1, 4, 4}, 3)->ParameterCount(),
             int64_t{4 * 8 + 8 + 4 * 8} + 2 * block + int64_t{2 * 8 + 8 * 3 + 3});
-  config.name = "mlp";
-  config.hidden = {5, 4};
-  EXPECT_EQ(MakeModel(config, {6}, 3)->ParameterCount(), (6 * 5 + 5) + (5 * 4 + 4) + (4 * 3 + 3));
+  const ModelConfig mlp = ModelNamed("mlp", "hidden = [5, 4]");
+  EXPECT_EQ(MakeModel(mlp, {6}, 3)->ParameterCount(), (6 * 5 + 5) + (5 * 4 + 4) + (4 * 3 + 3));
 }
 
 // The paper says 0.27M of 20 layers; shortcuts have none. With 16, 32 and 64 channels, of weights
@@ -195,9 +176,7 @@ TEST(Models, ParameterCountsOfResidualNetworks) {
 
 // What weight decay is kept from, and what a rule for matrices is given, follows from the names.
 TEST(Models, NamesTellTheirClasses) {
-  ModelConfig config = Vit();
-  config.pool = "class";
-  const auto parameters = MakeModel(config, {1, 4, 4}, 3)->named_parameters();
+  const auto parameters = MakeModel(Vit("pool = \"class\""), {1, 4, 4}, 3)->named_parameters();
   const auto class_of = [&](const std::string& name) {
     return Classify(name, parameters[name].sizes().vec());
   };
@@ -304,9 +283,7 @@ TEST(Models, PositionsMatter) {
 }
 
 TEST(Models, DropoutOnlyInTraining) {
-  ModelConfig config = Vit();
-  config.dropout = 0.5;
-  const auto model = MakeModel(config, {1, 4, 4}, 3);
+  const auto model = MakeModel(Vit("dropout = 0.5"), {1, 4, 4}, 3);
   const at::Tensor x = ::torch::randn({4, 1, 4, 4});
   EXPECT_FALSE(::torch::equal(model->forward(x), model->forward(x)));
   model->eval();
@@ -323,12 +300,10 @@ TEST(Models, SameSeedSameWeights) {
 }
 
 TEST(Models, ErrorsNameTheOption) {
-  ModelConfig config = Vit();
-  config.patch = 3;
-  EXPECT_EQ(MessageOf(config, {1, 8, 8}), "model.patch = 3 does not divide the image, 8 x 8");
-  config = Vit();
-  config.heads = 3;
-  EXPECT_EQ(MessageOf(config, {1, 8, 8}), "model.heads = 3 does not divide model.dim = 8");
+  EXPECT_EQ(MessageOf(ModelNamed("vit", "patch = 3"), {1, 8, 8}),
+            "model.patch = 3 does not divide the image, 8 x 8");
+  EXPECT_EQ(MessageOf(ModelNamed("vit", "heads = 3\ndim = 8"), {1, 8, 8}),
+            "model.heads = 3 does not divide model.dim = 8");
   EXPECT_THAT(MessageOf(Vit(), {64}), HasSubstr("needs images"));
   EXPECT_EQ(
       MessageOf(ResNet(9, 16), {1, 8, 8}),

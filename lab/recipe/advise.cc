@@ -20,6 +20,7 @@
 #include "kudari/recipe.h"
 #include "lab/console/progress.h"
 #include "lab/machine/memory_plan.h"
+#include "lab/recipe/read_recipe.h"
 #include "lab/recipe/recipe_lr.h"
 
 namespace kudari::lab {
@@ -242,7 +243,6 @@ struct Draft {
   double lr = 0;
 };
 
-// On one line of a recipe, where a schedule is a string.
 Recipe ToRecipe(const Draft& draft) {
   toml::table root;
   toml::table optimizer = draft.optimizer;
@@ -251,9 +251,7 @@ Recipe ToRecipe(const Draft& draft) {
   root.insert_or_assign("data", draft.data);
   root.insert_or_assign("train", draft.train);
   root.insert_or_assign("optimizer", optimizer);
-  std::ostringstream text;
-  text << root;
-  Recipe recipe = ParseTrainRecipe(text.str(), "advice");
+  Recipe recipe = ReadRecipe(root, "advice");
   recipe.optimizer = Complete(recipe.optimizer);
   return recipe;
 }

@@ -34,8 +34,8 @@ class AdviseTrainTest : public ::testing::Test {
 std::vector<std::string> Small(const Recipe& recipe) {
   std::vector<std::string> sets = {"train.steps=1", "train.threads=1", "data.validation=0",
                                    "data.samples=32"};
-  if (recipe.model.name == "resnet") sets.emplace_back("model.width=4");
-  if (recipe.model.name == "vit") {
+  if (recipe.model.name() == "resnet") sets.emplace_back("model.width=4");
+  if (recipe.model.name() == "vit") {
     for (const char* const set : {"model.dim=64", "model.depth=1", "model.heads=1"}) {
       sets.emplace_back(set);
     }

@@ -7,120 +7,32 @@
 #include <charconv>
 #include <limits>
 #include <optional>
-#include <sstream>
 #include <utility>
 #include <variant>
 
+#include "core/option_table.h"
 #include "core/quoted.h"
-#include "core/suggest.h"
 #include "core/toml_table.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
 #include "lab/files/text_file.h"
+#include "lab/recipe/read_recipe.h"
+#include "optimizer/read_spec.h"
 
 namespace kudari::lab {
 namespace {
 
+using internal::OptionTable;
 using internal::TableReader;
-using Integers = std::vector<int64_t>;
 
 constexpr int64_t kMany = 1'000'000'000;
 constexpr int64_t kDefaultEpochs = 10;
+constexpr std::string_view kDefaultModel = "vit", kDefaultData = "digits";
 
-// One option of table C: where it lives, what it may be and for which values of `name` it exists.
-template <class C>
-struct Option {
-  std::string name;
-  std::variant<double C::*, int64_t C::*, bool C::*, std::string C::*, Integers C::*> member;
-  double low = 0, high = 0;               // of a number, which may also stand for a choice
-  int64_t least = 0, most = 0;            // of an integer or a list of them
-  std::vector<std::string> choices = {};  // of a string; empty: any
-  std::vector<std::string> only = {};     // values of `name`; empty: all
-  std::vector<std::pair<std::string, int64_t>> defaults = {};  // of an integer, by value of `name`
-  std::string doc;
-};
-
-const std::vector<Option<ModelConfig>>& ModelOptions() {
-  using M = ModelConfig;
-  static const std::vector<Option<M>> options = {
-      {.name = "name",
-       .member = &M::name,
-       .choices = {"linear", "mlp", "vit", "resnet"},
-       .doc = "linear: one layer; mlp: hidden layers with GELU; vit: pre-norm vision transformer; "
-              "resnet: the residual network for CIFAR, with batch norm"},
-      {.name = "hidden",
-       .member = &M::hidden,
-       .least = 1,
-       .most = kMany,
-       .only = {"mlp"},
-       .doc = "width of each hidden layer"},
-      {.name = "patch",
-       .member = &M::patch,
-       .least = 1,
-       .most = kMany,
-       .only = {"vit"},
-       .doc = "side of the square patches that become tokens; must divide the image"},
-      {.name = "dim",
-       .member = &M::dim,
-       .least = 1,
-       .most = kMany,
-       .only = {"vit"},
-       .doc = "width of a token"},
-      {.name = "depth",
-       .member = &M::depth,
-       .least = 1,
-       .most = kMany,
-       .only = {"vit", "resnet"},
-       .defaults = {{"resnet", 8}},
-       .doc = "transformer blocks of a vit; layers of a resnet, 6 n + 2 for three stages of n "
-              "residual blocks"},
-      {.name = "width",
-       .member = &M::width,
-       .least = 1,
-       .most = kMany,
-       .only = {"resnet"},
-       .doc = "channels of the first stage; the second and the third have two and four times as "
-              "many"},
-      {.name = "heads",
-       .member = &M::heads,
-       .least = 1,
-       .most = kMany,
-       .only = {"vit"},
-       .doc = "attention heads of a block; must divide dim"},
-      {.name = "mlp_ratio",
-       .member = &M::mlp_ratio,
-       .least = 1,
-       .most = kMany,
-       .only = {"vit"},
-       .doc = "hidden width of a block's MLP, in units of dim"},
-      {.name = "pool",
-       .member = &M::pool,
-       .choices = {"mean", "class"},
-       .only = {"vit"},
-       .doc = "what the head sees: the mean of the tokens, or a class token of its own"},
-      {.name = "norm",
-       .member = &M::norm,
-       .choices = {"none", "batch"},
-       .only = {"mlp"},
-       .doc = "what stands between a hidden layer and its GELU"},
-      {.name = "dropout",
-       .member = &M::dropout,
-       .low = 0,
-       .high = kBelow1,
-       .only = {"mlp", "vit"},
-       .doc = "probability that an activation is dropped in training"},
-  };
-  return options;
-}
-
-const std::vector<Option<DataConfig>>& DataOptions() {
+const OptionTable<DataConfig>& DataOptions() {
   using D = DataConfig;
-  static const std::vector<Option<D>> options = {
-      {.name = "name",
-       .member = &D::name,
-       .choices = {"digits", "mnist", "cifar10", "safetensors"},
-       .doc = "data set"},
+  static const OptionTable<D> options = {
       {.name = "path",
        .member = &D::path,
        .doc = "file or folder to read it from; empty: where the set-up puts it"},
@@ -144,9 +56,9 @@ const std::vector<Option<DataConfig>>& DataOptions() {
   return options;
 }
 
-const std::vector<Option<TrainConfig>>& TrainOptionTable() {
+const OptionTable<TrainConfig>& TrainOptionTable() {
   using T = TrainConfig;
-  static const std::vector<Option<T>> options = {
+  static const OptionTable<T> options = {
       {.name = "epochs",
        .member = &T::epochs,
        .least = 0,
@@ -268,9 +180,9 @@ const std::vector<Option<TrainConfig>>& TrainOptionTable() {
   return options;
 }
 
-const std::vector<Option<HessianConfig>>& HessianOptions() {
+const OptionTable<HessianConfig>& HessianOptions() {
   using H = HessianConfig;
-  static const std::vector<Option<H>> options = {
+  static const OptionTable<H> options = {
       {.name = "every",
        .member = &H::every,
        .least = 1,
@@ -285,9 +197,9 @@ const std::vector<Option<HessianConfig>>& HessianOptions() {
   return options;
 }
 
-const std::vector<Option<FaultConfig>>& FaultOptions() {
+const OptionTable<FaultConfig>& FaultOptions() {
   using F = FaultConfig;
-  static const std::vector<Option<F>> options = {
+  static const OptionTable<F> options = {
       {.name = "missing",
        .member = &F::missing,
        .doc = "parameters (a glob on their names) that get no gradient, as behind a detach()"},
@@ -321,136 +233,110 @@ const std::vector<Option<FaultConfig>>& FaultOptions() {
 }
 
 template <class C>
-bool Applies(const Option<C>& option, const C& config) {
-  if constexpr (requires { config.name; }) {
-    return option.only.empty() ||
-           std::find(option.only.begin(), option.only.end(), config.name) != option.only.end();
-  }
-  return true;
-}
-
-// Sets the default that an option has for the configuration's name.
-template <class C>
-void SetDefault(const Option<C>& option, C& config) {
-  if constexpr (requires { config.name; }) {
-    for (const auto& [name, value] : option.defaults) {
-      if (name == config.name) config.*std::get<int64_t C::*>(option.member) = value;
-    }
-  }
-}
-
-// Reads one option's value into the member, with the reader's checks.
-template <class C>
-void Read(TableReader& reader, const Option<C>& option, C& config) {
-  const auto set = [&](auto& member, auto value) {
-    if (value) member = *std::move(value);
-  };
-  struct Visitor {
-    TableReader& reader;
-    const Option<C>& o;
-    C& config;
-    decltype(set)& assign;
-    void operator()(double C::*m) { assign(config.*m, reader.Number(o.name, o.low, o.high)); }
-    void operator()(int64_t C::*m) { assign(config.*m, reader.Integer(o.name, o.least, o.most)); }
-    void operator()(bool C::*m) { assign(config.*m, reader.Bool(o.name)); }
-    void operator()(std::string C::*m) {
-      if (o.choices.empty()) return assign(config.*m, reader.String(o.name));
-      assign(config.*m, o.high > 0 ? reader.ChoiceOrNumber(o.name, o.choices, o.low, o.high)
-                                   : reader.Choice(o.name, o.choices));
-    }
-    void operator()(Integers C::*m) { assign(config.*m, reader.Integers(o.name, o.least, o.most)); }
-  };
-  std::visit(Visitor{reader, option, config, set}, option.member);
-}
-
-// The value as it is written in TOML.
-template <class C>
-std::string ValueText(const Option<C>& option, const C& config) {
-  struct Visitor {
-    const Option<C>& o;
-    const C& config;
-    std::string operator()(double C::*m) { return internal::NumberText(config.*m); }
-    std::string operator()(int64_t C::*m) { return std::to_string(config.*m); }
-    std::string operator()(bool C::*m) { return config.*m ? "true" : "false"; }
-    std::string operator()(std::string C::*m) {
-      const bool is_choice =
-          std::find(o.choices.begin(), o.choices.end(), config.*m) != o.choices.end();
-      if (o.high > 0 && !is_choice) return config.*m;  // a number
-      std::ostringstream text;
-      text << toml::value<std::string>(config.*m);
-      return text.str();
-    }
-    std::string operator()(Integers C::*m) {
-      return fmt::format("[{}]", fmt::join(config.*m, ", "));
-    }
-  };
-  return std::visit(Visitor{option, config}, option.member);
-}
-
-template <class C>
-std::string RangeOf(const Option<C>& o) {
-  struct Visitor {
-    const Option<C>& o;
-    std::string operator()(double C::*) { return RangeText(o.low, o.high); }
-    std::string operator()(int64_t C::*) { return fmt::format("[{}, {}]", o.least, o.most); }
-    std::string operator()(bool C::*) { return "true or false"; }
-    std::string operator()(std::string C::*) {
-      if (o.choices.empty()) return "text";
-      const std::string number =
-          o.high > 0 ? fmt::format(" or in {}", RangeText(o.low, o.high)) : "";
-      return fmt::format("{}{}", fmt::join(o.choices, ", "), number);
-    }
-    std::string operator()(Integers C::*) { return fmt::format("list of >= {}", o.least); }
-  };
-  return std::visit(Visitor{o}, o.member);
-}
-
-template <class C>
-C ReadTable(TableReader& root, std::string_view name, const std::vector<Option<C>>& options) {
+C ReadTable(TableReader& root, std::string_view name, const OptionTable<C>& options) {
   C config;
   std::optional<TableReader> table = root.Table(name);
   if (!table) return config;
-  for (const auto& option : options) {  // of which the name is the first
-    SetDefault(option, config);
-    Read(*table, option, config);
-  }
+  internal::ReadOptions(*table, options, config);
   table->Finish();
-  for (const auto& option : options) {
-    if constexpr (requires { config.name; }) {
-      if (table->Has(option.name) && !Applies(option, config)) {
-        table->Fail(option.name, fmt::format("is no option of {} \"{}\", only of {}", name,
-                                             config.name, fmt::join(option.only, " and ")));
-      }
-    }
-  }
   return config;
 }
 
-template <class C>
-std::string WriteTable(std::string_view name, const std::vector<Option<C>>& options,
-                       const C& config) {
-  std::string text = fmt::format("[{}]\n", name);
-  for (const auto& option : options) {
-    if (!Applies(option, config)) continue;
-    text += fmt::format("{} = {}\n", option.name, ValueText(option, config));
+template <class Entry>
+bool HasOption(const Entry& entry, std::string_view name) {
+  return std::ranges::any_of(entry.options.Describe(),
+                             [name](const OptionDescription& o) { return o.name == name; });
+}
+
+// Reads the name of an entry and the options that it has for itself. `table` is the reader's name.
+template <class Entry>
+Chosen<Entry> ReadChosen(TableReader& reader, std::string_view table, const EntryList<Entry>& list,
+                         Chosen<Entry> chosen) {
+  if (const auto name = reader.Choice("name", list.Names())) chosen = list.Find(*name);
+  chosen.options.Read(reader);
+  for (const std::string& key : reader.Keys()) {
+    if (HasOption(*chosen.entry, key)) continue;
+    std::vector<std::string> owners;
+    for (const auto& entry : list.entries()) {
+      if (HasOption(*entry, key)) owners.push_back(entry->name);
+    }
+    if (owners.empty()) continue;
+    reader.Fail(key, fmt::format("is no option of {} \"{}\", only of {}", table, chosen.name(),
+                                 fmt::join(owners, " and ")));
   }
-  return text;
+  return chosen;
+}
+
+ModelConfig ReadModel(TableReader& root, const LabRegistry& registry) {
+  ModelConfig model = registry.models.Find(kDefaultModel);
+  if (std::optional<TableReader> table = root.Table("model")) {
+    model = ReadChosen(*table, "model", registry.models, std::move(model));
+    table->Finish();
+  }
+  return model;
+}
+
+DataConfig ReadData(TableReader& root, const LabRegistry& registry) {
+  DataConfig data(registry.data.Find(kDefaultData));
+  if (std::optional<TableReader> table = root.Table("data")) {
+    static_cast<Chosen<DataEntry>&>(data) =
+        ReadChosen<DataEntry>(*table, "data", registry.data, data);
+    internal::ReadOptions(*table, DataOptions(), data);
+    table->Finish();
+  }
+  return data;
 }
 
 template <class C>
+std::string WriteTable(std::string_view name, const OptionTable<C>& options, const C& config) {
+  return fmt::format("[{}]\n{}", name, internal::OptionLines(options, config));
+}
+
+template <class Entry>
+std::string WriteChosen(std::string_view table, const Chosen<Entry>& chosen) {
+  return fmt::format("[{}]\nname = {}\n", table, internal::TomlText(chosen.name()));
+}
+
 Description DescribeTable(std::string name, std::string summary,
-                          const std::vector<Option<C>>& options) {
-  Description d;
-  d.kind = "recipe table";
-  d.name = std::move(name);
-  d.summary = std::move(summary);
-  for (const auto& o : options) {
-    const std::string only = o.only.empty() ? "" : fmt::format("{}: ", fmt::join(o.only, ", "));
-    std::string defaults = ValueText(o, C{});
-    for (const auto& [owner, value] : o.defaults) defaults += fmt::format(", {}: {}", owner, value);
-    d.options.push_back({o.name, std::move(defaults), RangeOf(o), only + o.doc});
+                          std::vector<OptionDescription> options) {
+  return {.kind = "recipe table",
+          .name = std::move(name),
+          .summary = std::move(summary),
+          .options = std::move(options)};
+}
+
+// The options of a table that names an entry: its name, those that all entries have, and those that
+// some have, which say whose they are.
+template <class Entry>
+std::vector<OptionDescription> DescribeChosen(const EntryList<Entry>& list,
+                                              std::string_view default_name,
+                                              const std::vector<OptionDescription>& common) {
+  std::vector<std::string> docs;
+  std::vector<std::pair<OptionDescription, std::vector<std::string>>> own;
+  for (const auto& entry : list.entries()) {
+    docs.push_back(fmt::format("{}: {}", entry->name, entry->doc));
+    for (const OptionDescription& o : entry->options.Describe()) {
+      const auto at = std::ranges::find_if(own, [&o](const auto& pair) {
+        const OptionDescription& other = pair.first;
+        return other.name == o.name && other.default_value == o.default_value &&
+               other.range == o.range && other.doc == o.doc;
+      });
+      if (at != own.end()) {
+        at->second.push_back(entry->name);
+      } else {
+        own.push_back({o, {entry->name}});
+      }
+    }
   }
-  return d;
+  std::vector<OptionDescription> all = {{"name", internal::TomlText(default_name),
+                                         internal::ChoiceList(list.Names()),
+                                         fmt::format("{}", fmt::join(docs, "; "))}};
+  all.insert(all.end(), common.begin(), common.end());
+  for (auto& [option, owners] : own) {
+    option.doc = fmt::format("{}: {}", fmt::join(owners, ", "), option.doc);
+    all.push_back(std::move(option));
+  }
+  return all;
 }
 
 // The part of a dotted path before the first dot, which is cut off `path`.
@@ -503,46 +389,50 @@ void ApplySet(std::string_view set, toml::table& root) {
   }
 }
 
-// The [optimizer] table on one line, the one on which it begins in the recipe.
-std::string OptimizerText(toml::table& root) {
-  toml::table* table = root["optimizer"].as_table();
-  if (table == nullptr) return "";
-  table->is_inline(true);
-  std::ostringstream text;
-  const auto line = table->source().begin.line;
-  if (line > 1) text << std::string(line - 1, '\n');
-  text << "optimizer = " << *table;
-  return text.str();
-}
-
 }  // namespace
 
 std::optional<GradScalerOptions> LossScaling(const TrainConfig& config) {
-  const bool dynamic =
-      config.loss_scale == "auto" && (config.precision == "f16" || config.weights == "f16");
-  if (dynamic || config.loss_scale == "dynamic") {
-    return GradScalerOptions{.growth_interval = config.growth_interval};
+  if (const auto* scale = std::get_if<double>(&config.loss_scale)) {
+    return GradScalerOptions{.init_scale = *scale, .dynamic = false};
   }
-  if (config.loss_scale == "auto" || config.loss_scale == "none") return std::nullopt;
-  return GradScalerOptions{.init_scale = std::stod(config.loss_scale), .dynamic = false};
+  const auto& word = std::get<std::string>(config.loss_scale);
+  const bool half = config.precision == "f16" || config.weights == "f16";
+  if (word == "none" || (word == "auto" && !half)) return std::nullopt;
+  return GradScalerOptions{.growth_interval = config.growth_interval};
 }
 
-Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
-                        const std::vector<std::string>& sets) {
-  toml::table root = internal::ParseToml(toml, source);
-  for (const std::string& set : sets) ApplySet(set, root);
-  TableReader reader(root, "", source);
+DataConfig::DataConfig() : DataConfig(LabRegistry::Builtin().data.Find(kDefaultData)) {}
+
+ModelConfig ModelNamed(std::string_view name, std::string_view options,
+                       const LabRegistry& registry) {
+  toml::table table = internal::ParseToml(options, "model");
+  table.insert_or_assign("name", std::string(name));
+  const toml::table root{{"model", std::move(table)}};
+  TableReader reader(root, "", "recipe");
+  return ReadModel(reader, registry);
+}
+
+Recipe ReadRecipe(const toml::table& document, std::string_view source,
+                  const LabRegistry& registry) {
+  TableReader reader(document, "", source);
   Recipe recipe;
-  recipe.model = ReadTable(reader, "model", ModelOptions());
-  recipe.data = ReadTable(reader, "data", DataOptions());
+  recipe.model = ReadModel(reader, registry);
+  recipe.data = ReadData(reader, registry);
   recipe.hessian = ReadTable(reader, "hessian", HessianOptions());
   recipe.train = ReadTable(reader, "train", TrainOptionTable());
   recipe.fault = ReadTable(reader, "fault", FaultOptions());
   reader.Table("optimizer");
   reader.Finish();
   if (recipe.train.epochs == 0 && recipe.train.steps == 0) recipe.train.epochs = kDefaultEpochs;
-  recipe.optimizer = ParseRecipe(sets.empty() ? toml : OptimizerText(root), source);
+  recipe.optimizer = internal::ReadSpec(reader);
   return recipe;
+}
+
+Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
+                        const std::vector<std::string>& sets, const LabRegistry& registry) {
+  toml::table document = internal::ParseToml(toml, source);
+  for (const std::string& set : sets) ApplySet(set, document);
+  return ReadRecipe(document, source, registry);
 }
 
 Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets) {
@@ -550,8 +440,9 @@ Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std:
 }
 
 std::string ToToml(const Recipe& recipe) {
-  return WriteTable("model", ModelOptions(), recipe.model) + "\n" +
-         WriteTable("data", DataOptions(), recipe.data) + "\n" +
+  return WriteChosen("model", recipe.model) + recipe.model.options.Lines() + "\n" +
+         WriteChosen("data", recipe.data) + internal::OptionLines(DataOptions(), recipe.data) +
+         recipe.data.options.Lines() + "\n" +
          WriteTable("hessian", HessianOptions(), recipe.hessian) + "\n" +
          WriteTable("train", TrainOptionTable(), recipe.train) + "\n" +
          (recipe.fault == FaultConfig()
@@ -560,13 +451,20 @@ std::string ToToml(const Recipe& recipe) {
          kudari::ToToml(Complete(recipe.optimizer));
 }
 
-std::vector<Description> DescribeRecipe() {
-  return {DescribeTable("model", "what is trained", ModelOptions()),
-          DescribeTable("data", "what it is trained on", DataOptions()),
-          DescribeTable("hessian", "how rules that use the Hessian's diagonal get it",
-                        HessianOptions()),
-          DescribeTable("train", "how it is trained", TrainOptionTable()),
-          DescribeTable("fault", "what goes wrong on purpose", FaultOptions())};
+std::vector<Description> DescribeRecipe(const LabRegistry& registry) {
+  const auto described = [](const auto& options, const auto& defaults) {
+    return internal::DescribeOptions("", options, defaults);
+  };
+  return {
+      DescribeTable("model", "what is trained", DescribeChosen(registry.models, kDefaultModel, {})),
+      DescribeTable(
+          "data", "what it is trained on",
+          DescribeChosen(registry.data, kDefaultData, described(DataOptions(), DataConfig()))),
+      DescribeTable("hessian", "how rules that use the Hessian's diagonal get it",
+                    described(HessianOptions(), HessianConfig())),
+      DescribeTable("train", "how it is trained", described(TrainOptionTable(), TrainConfig())),
+      DescribeTable("fault", "what goes wrong on purpose",
+                    described(FaultOptions(), FaultConfig()))};
 }
 
 }  // namespace kudari::lab

@@ -6,31 +6,23 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "kudari/description.h"
 #include "kudari/grad_scaler.h"
 #include "kudari/spec.h"
+#include "lab/recipe/lab_registry.h"
 
 namespace kudari::lab {
 
-/// The [model] table: what is trained.
-struct ModelConfig {
-  std::string name = "vit";
-  std::vector<int64_t> hidden = {128};
-  int64_t patch = 4, dim = 64, heads = 4, mlp_ratio = 4;
-  int64_t depth = 4;  // of a resnet 8 unless a recipe says more
-  int64_t width = 16;
-  std::string pool = "mean";
-  std::string norm = "none";
-  double dropout = 0;
+/// The [data] table: what it is trained on, with the options that all data sets have.
+struct DataConfig : Chosen<DataEntry> {
+  /// Digits.
+  DataConfig();
+  explicit DataConfig(Chosen<DataEntry> chosen) : Chosen<DataEntry>(std::move(chosen)) {}
 
-  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
-};
-
-/// The [data] table: what it is trained on.
-struct DataConfig {
-  std::string name = "digits";
   std::string path;
   double validation = 0.2;
   int64_t samples = 0;
@@ -53,7 +45,7 @@ struct TrainConfig {
   double plateau_factor = 1, plateau_threshold = 1e-4;
   int64_t plateau_patience = 10, plateau_cooldown = 0;
   std::string precision = "f32", weights = "f32";
-  std::string loss_scale = "auto";  // or "dynamic", "none" or a number's text
+  std::variant<std::string, double> loss_scale = "auto";  // or "dynamic", "none" or a number
   int64_t growth_interval = 2000;
   bool doctor = true;
 
@@ -81,9 +73,14 @@ struct FaultConfig {
   friend bool operator==(const FaultConfig&, const FaultConfig&) = default;
 };
 
+/// The model of that name with its default options, but for those that `options` has, lines of TOML
+/// as in a recipe's [model] table. Throws Error as ParseTrainRecipe.
+ModelConfig ModelNamed(std::string_view name, std::string_view options = "",
+                       const LabRegistry& registry = LabRegistry::Builtin());
+
 /// Everything that decides about a training run: a plain value that round-trips as TOML.
 struct Recipe {
-  ModelConfig model;
+  ModelConfig model = ModelNamed("vit");
   DataConfig data;
   OptimizerSpec optimizer;
   HessianConfig hessian;
@@ -103,7 +100,8 @@ std::optional<GradScalerOptions> LossScaling(const TrainConfig& config);
 /// Throws Error naming `source`, the line, the key, the range and, for an unknown key or name, the
 /// nearest known one.
 Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
-                        const std::vector<std::string>& sets = {});
+                        const std::vector<std::string>& sets = {},
+                        const LabRegistry& registry = LabRegistry::Builtin());
 
 /// The same from a file.
 Recipe ReadTrainRecipe(const std::filesystem::path& file,
@@ -112,8 +110,9 @@ Recipe ReadTrainRecipe(const std::filesystem::path& file,
 /// The recipe with every option spelled out: ParseTrainRecipe(ToToml(recipe)) is the recipe.
 std::string ToToml(const Recipe& recipe);
 
-/// The tables [model], [data], [hessian], [train] and [fault] with their options, for listings.
-std::vector<Description> DescribeRecipe();
+/// The tables [model], [data], [hessian], [train] and [fault] with their options, for listings;
+/// those of a single model or data set say whose they are.
+std::vector<Description> DescribeRecipe(const LabRegistry& registry = LabRegistry::Builtin());
 
 }  // namespace kudari::lab
 

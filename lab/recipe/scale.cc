@@ -7,7 +7,9 @@
 #include <array>
 #include <cmath>
 #include <optional>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "core/quoted.h"
 #include "core/suggest.h"
@@ -18,6 +20,7 @@
 #include "kudari/registry.h"
 #include "lab/console/progress.h"
 #include "lab/draw/chart.h"
+#include "optimizer/spec_options.h"
 
 namespace kudari::lab {
 namespace {
@@ -144,7 +147,8 @@ void AddOtherNotes(const Recipe& before, const Recipe& after, double kappa,
         "arXiv:2307.13813).",
         NumberText(old.ema->decay), spec.ema->decay));
   }
-  if (before.model.name == "resnet") {
+  const auto& traits = before.model.entry->traits;
+  if (traits && traits(before.model).batch_norm) {
     notes.emplace_back(
         "batch norm takes its statistics over train.batch_size samples, so accumulation and ranks "
         "leave it alone while a larger train.batch_size does not.");
@@ -302,6 +306,27 @@ void AddOptions(const std::string& prefix, const Options& before, const Options&
   }
 }
 
+// What a batch may change in the stages, in words, and its name.
+std::vector<std::pair<std::string, std::string>> StageValues(const OptimizerSpec& spec) {
+  std::vector<std::pair<std::string, std::string>> values;
+  internal::ForTables(
+      spec, [&](const std::string& prefix, const auto& config, const auto& options) {
+        using C = std::remove_cvref_t<decltype(config)>;
+        for (const internal::Option<C>& o : options) {
+          const auto* const schedule = std::get_if<Schedule C::*>(&o.member);
+          const auto* const optional = std::get_if<std::optional<Schedule> C::*>(&o.member);
+          if (schedule != nullptr) {
+            values.emplace_back(prefix + o.name, Shown(config.**schedule));
+          } else if (optional != nullptr && config.**optional) {
+            values.emplace_back(prefix + o.name, Shown(*(config.**optional)));
+          } else if (o.role == Role::kSteps || o.role == Role::kDecay) {
+            values.emplace_back(prefix + o.name, internal::OptionText(o, config).value_or(""));
+          }
+        }
+      });
+  return values;
+}
+
 std::vector<Row> Rows(const Scaling& s) {
   const auto number = [](int64_t x) { return std::to_string(x); };
   const Recipe &a = s.before, &b = s.after;
@@ -320,34 +345,9 @@ std::vector<Row> Rows(const Scaling& s) {
   const auto differing = [&rows](std::string name, std::string old, std::string now) {
     if (old != now) rows.push_back({std::move(name), std::move(old), std::move(now)});
   };
-  const auto scheduled = [&](std::string name, const std::optional<Schedule>& old,
-                             const std::optional<Schedule>& now) {
-    if (old) differing(std::move(name), Shown(*old), Shown(*now));
-  };
-  scheduled("l1", a.optimizer.l1, b.optimizer.l1);
-  scheduled("l2", a.optimizer.l2, b.optimizer.l2);
-  for (size_t i = 0; i < a.optimizer.groups.size(); ++i) {
-    const Group &old = a.optimizer.groups[i], &now = b.optimizer.groups[i];
-    scheduled(fmt::format("group.{}.l1", i), old.l1, now.l1);
-    scheduled(fmt::format("group.{}.l2", i), old.l2, now.l2);
-  }
-  scheduled("clip_norm", a.optimizer.clip_norm, b.optimizer.clip_norm);
-  scheduled("clip_value", a.optimizer.clip_value, b.optimizer.clip_value);
-  if (a.optimizer.agc) scheduled("agc.clip", a.optimizer.agc->clip, b.optimizer.agc->clip);
-  if (const auto& sharpness = a.optimizer.sharpness) {
-    scheduled("sharpness.rho", sharpness->rho, b.optimizer.sharpness->rho);
-    scheduled("sharpness.alpha", sharpness->alpha, b.optimizer.sharpness->alpha);
-    for (size_t i = 0; i < sharpness->groups.size(); ++i) {
-      scheduled(fmt::format("sharpness.group.{}.rho", i), sharpness->groups[i].rho,
-                b.optimizer.sharpness->groups[i].rho);
-    }
-  }
-  if (a.optimizer.ema) {
-    differing("ema.decay", NumberText(a.optimizer.ema->decay), NumberText(b.optimizer.ema->decay));
-  }
-  if (a.optimizer.swa) {
-    differing("swa.start", number(a.optimizer.swa->start), number(b.optimizer.swa->start));
-    differing("swa.every", number(a.optimizer.swa->every), number(b.optimizer.swa->every));
+  const auto before = StageValues(a.optimizer), after = StageValues(b.optimizer);
+  for (size_t i = 0; i < before.size(); ++i) {
+    differing(before[i].first, before[i].second, after[i].second);
   }
   differing("train.steps", number(a.train.steps), number(b.train.steps));
   differing("train.eval_every", number(a.train.eval_every), number(b.train.eval_every));

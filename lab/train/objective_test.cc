@@ -36,11 +36,7 @@ class EvaluatedWeightsTest : public ::testing::Test {
  protected:
   void Train(const OptimizerSpec& spec) {
     ::torch::manual_seed(4);
-    ModelConfig config;
-    config.name = "resnet";
-    config.depth = 8;
-    config.width = 4;
-    model_ = MakeModel(config, {2, 8, 8}, 3);
+    model_ = MakeModel(ModelNamed("resnet", "depth = 8\nwidth = 4"), {2, 8, 8}, 3);
     samples_ = {2 * ::torch::randn({48, 2, 8, 8}) + 1, ::torch::randint(3, {48}, ::torch::kInt64)};
     optimizer_ = std::make_unique<kudari::torch::Optimizer>(*model_, spec);
     for (int64_t step = 0; step < 3; ++step) {

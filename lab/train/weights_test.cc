@@ -22,10 +22,7 @@ using ::at::Tensor;
 using ::testing::HasSubstr;
 
 std::shared_ptr<Model> ResNet(uint64_t seed) {
-  ModelConfig config;
-  config.name = "resnet";
-  config.depth = 8;
-  config.width = 4;
+  const ModelConfig config = ModelNamed("resnet", "depth = 8\nwidth = 4");
   ::torch::manual_seed(seed);
   return MakeModel(config, {1, 8, 8}, 3);
 }
@@ -105,9 +102,7 @@ TEST_F(WeightsTest, StatisticsAreAllThereOrNone) {
 TEST_F(WeightsTest, StatisticsOfAnotherModelAreNamed) {
   const auto model = ResNet(1);
   SaveWeights(*model, path_);
-  ModelConfig config;
-  config.name = "linear";
-  const auto linear = MakeModel(config, {4}, 3);
+  const auto linear = MakeModel(ModelNamed("linear"), {4}, 3);
   EXPECT_THAT(kudari::testing::ErrorOf([&] { LoadWeights(*linear, path_); }),
               HasSubstr(path_.string()));
 }

@@ -41,7 +41,7 @@ void TrainProgress::OnStart(const StartEvent& event) {
   progress_.Text(
       fmt::format("{}: {} with {} parameters on {} ({})\n"
                   "{} steps, {} an epoch, batches of {}, {} thread{}; results in {}\n",
-                  name_, session.recipe().model.name, session.model().ParameterCount(),
+                  name_, session.recipe().model.name(), session.model().ParameterCount(),
                   session.data().name, SamplesText(session), run.planned_steps, run.steps_per_epoch,
                   session.recipe().train.batch_size, at::get_num_threads(),
                   at::get_num_threads() == 1 ? "" : "s", out_));
@@ -89,7 +89,7 @@ std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunSta
   const int64_t count = session.model().ParameterCount();
   const auto parameters = static_cast<double>(count);
   std::vector<std::vector<std::string>> rows = {
-      {"model", fmt::format("{}, {} parameters", recipe.model.name, count)},
+      {"model", fmt::format("{}, {} parameters", recipe.model.name(), count)},
       {"data", fmt::format("{}: {}", session.data().name, SamplesText(session))},
       {"optimiser", OptimizerText(recipe.optimizer)},
       {"weights", fmt::format("{} bytes, {:.3g} a parameter, and as many for gradients",

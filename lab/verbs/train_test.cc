@@ -244,7 +244,7 @@ TEST_F(TrainTest, AveragedWeightsAreEvaluatedAndSaved) {
 // The test loss of what a run has saved.
 double LossOfSaved(const fs::path& out) {
   const Recipe recipe = ReadTrainRecipe(out / "recipe.toml");
-  Dataset data = LoadData(recipe.data.name, recipe.data.path,
+  Dataset data = LoadData(recipe.data.name(), recipe.data.path,
                           static_cast<uint64_t>(recipe.train.seed), recipe.data.validation);
   const auto model = MakeModel(recipe.model, data.shape, data.Outputs());
   LoadWeights(*model, out / "model.safetensors");

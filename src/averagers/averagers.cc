@@ -20,18 +20,17 @@ bool IsDigit(float x) { return x >= 0 && x < static_cast<float>(kUnit) && x == s
 
 }  // namespace
 
-std::vector<std::unique_ptr<Averager>> MakeAveragers(const OptimizerSpec& spec) {
-  std::vector<std::unique_ptr<Averager>> averagers;
-  if (spec.lookahead) averagers.push_back(std::make_unique<Lookahead>(*spec.lookahead));
-  if (spec.ema) averagers.push_back(std::make_unique<Ema>(*spec.ema));
-  if (spec.swa) averagers.push_back(std::make_unique<Swa>(*spec.swa));
-  return averagers;
+const std::vector<AveragerEntry>& Averagers() {
+  static const std::vector<AveragerEntry> entries = {LookaheadEntry(), EmaEntry(), SwaEntry()};
+  return entries;
 }
 
-void CheckCount(std::string_view where, int64_t value, int64_t low) {
-  if (value >= low) return;
-  throw Error(std::string(where) + " = " + std::to_string(value) + " is outside [" +
-              std::to_string(low) + ", ...]");
+std::vector<std::unique_ptr<Averager>> MakeAveragers(const OptimizerSpec& spec) {
+  std::vector<std::unique_ptr<Averager>> averagers;
+  for (const AveragerEntry& entry : Averagers()) {
+    if (auto averager = entry.make(spec)) averagers.push_back(std::move(averager));
+  }
+  return averagers;
 }
 
 Arrays CopyParameters(const Engine& engine) {

@@ -4,7 +4,6 @@
 
 #include "averagers/averagers.h"
 #include "core/elements.h"
-#include "kudari/registry.h"
 #include "kudari/stages.h"
 
 namespace kudari {
@@ -43,8 +42,7 @@ void MeetMomentum(Engine& engine, size_t tensor, std::vector<float>& slow, doubl
 }  // namespace
 
 Lookahead::Lookahead(const LookaheadSpec& spec) : spec_(spec) {
-  internal::CheckCount("lookahead.k", spec.k, 1);
-  CheckRange("lookahead.alpha", spec.alpha, 0, 1);
+  internal::CheckOptions("lookahead.", internal::LookaheadOptions(), spec);
 }
 
 void Lookahead::Start(Engine& engine) {
@@ -93,6 +91,48 @@ void Lookahead::LoadState(const Engine& engine,
   }
   internal::Load(engine, "slow", state, slow_);
   internal::Load(engine, "momentum", state, momentum_);
+}
+
+const internal::OptionTable<LookaheadSpec>& internal::LookaheadOptions() {
+  using L = LookaheadSpec;
+  static const OptionTable<L> options = {{.name = "k",
+                                          .member = &L::k,
+                                          .least = 1,
+                                          .most = INT64_MAX,
+                                          .doc = "steps from sync to sync",
+                                          .role = Role::kCounts},
+                                         {.name = "alpha",
+                                          .member = &L::alpha,
+                                          .low = 0,
+                                          .high = 1,
+                                          .doc = "step of the slow weights"},
+                                         {.name = "state",
+                                          .member = WordOf<&L::state>(),
+                                          .choices = {"keep", "reset", "pullback"},
+                                          .doc = "what happens to the rule's state at a sync"}};
+  return options;
+}
+
+internal::AveragerEntry internal::LookaheadEntry() {
+  return {
+      .text = {.kind = "averager",
+               .name = "lookahead",
+               .summary = "Slow weights that the fast ones return to every k steps",
+               .formula =
+                   "s <- (1 - alpha) s + alpha p;  p <- s, after every k-th step; s is p at first",
+               .paper = "Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, "
+                        "arXiv:1907.08610",
+               .options = DescribeOptions("lookahead.", LookaheadOptions(), LookaheadSpec())},
+      .table = {.name = "lookahead",
+                .member = TableOf<&OptimizerSpec::lookahead, &LookaheadOptions>(),
+                .doc = "unset: none"},
+      .make = [](const OptimizerSpec& spec) -> std::unique_ptr<Averager> {
+        return spec.lookahead ? std::make_unique<Lookahead>(*spec.lookahead) : nullptr;
+      },
+      .copies = [](const OptimizerSpec& spec) -> int64_t {
+        if (!spec.lookahead) return 0;
+        return spec.lookahead->state == LookaheadState::kPullback ? 2 : 1;
+      }};
 }
 
 }  // namespace kudari

@@ -89,12 +89,12 @@ std::optional<std::string> TableReader::Choice(std::string_view key,
   return name;
 }
 
-std::optional<std::string> TableReader::ChoiceOrNumber(std::string_view key,
-                                                       std::span<const std::string> choices,
-                                                       double low, double high) {
+std::optional<std::variant<std::string, double>> TableReader::ChoiceOrNumber(
+    std::string_view key, std::span<const std::string> choices, double low, double high) {
   const toml::node* node = Take(key);
-  if (node == nullptr || node->is_string()) return Choice(key, choices);
-  return NumberText(*Number(key, low, high));
+  if (node == nullptr) return std::nullopt;
+  if (node->is_string()) return *Choice(key, choices);
+  return *Number(key, low, high);
 }
 
 std::optional<std::vector<std::string>> TableReader::Strings(std::string_view key) {

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "kudari/schedule.h"
@@ -31,10 +32,9 @@ class TableReader {
   std::optional<bool> Bool(std::string_view key);
   std::optional<std::string> String(std::string_view key);
   std::optional<std::string> Choice(std::string_view key, std::span<const std::string> choices);
-  /// One of the choices, or a number, whose text it returns.
-  std::optional<std::string> ChoiceOrNumber(std::string_view key,
-                                            std::span<const std::string> choices, double low,
-                                            double high);
+  /// One of the choices, or a number.
+  std::optional<std::variant<std::string, double>> ChoiceOrNumber(
+      std::string_view key, std::span<const std::string> choices, double low, double high);
   /// A list, or one string for a list of one.
   std::optional<std::vector<std::string>> Strings(std::string_view key);
   std::optional<std::vector<int64_t>> Integers(std::string_view key, int64_t low, int64_t high);

@@ -4,11 +4,14 @@
 #include <array>
 #include <cmath>
 #include <span>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
+#include "optimizer/spec_options.h"
 
 namespace kudari {
 namespace {
@@ -172,8 +175,32 @@ void ForRules(OptimizerSpec& spec, double kappa, std::optional<BatchRule> wanted
   }
 }
 
-void ScaleOptional(std::optional<Schedule>& schedule, double kappa) {
-  if (schedule) schedule = ScaleSteps(*schedule, kappa);
+// Scales an option of a stage: numbers of steps, those in a schedule, and averages.
+template <class C>
+void ScaleOption(const internal::Option<C>& option, C& config, double kappa) {
+  const auto scale = [&](auto member) {
+    if constexpr (requires { config.*member; }) {
+      auto& value = config.*member;
+      using T = std::remove_reference_t<decltype(value)>;
+      if constexpr (std::is_same_v<T, Schedule>) {
+        value = ScaleSteps(value, kappa);
+      } else if constexpr (std::is_same_v<T, std::optional<Schedule>>) {
+        if (value) value = ScaleSteps(*value, kappa);
+      } else if constexpr (std::is_same_v<T, int64_t>) {
+        if (option.role == Role::kSteps) value = ScaleSteps(value, kappa);
+      } else if constexpr (std::is_same_v<T, double>) {
+        if (option.role == Role::kDecay) value = ScaleAverage(value, kappa);
+      }
+    }
+  };
+  std::visit(scale, option.member);
+}
+
+// Whether an option is not a switch that is off.
+template <class C>
+bool IsOn(const internal::Option<C>& option, const C& config) {
+  const auto* const flag = std::get_if<bool C::*>(&option.member);
+  return flag == nullptr || config.**flag;
 }
 
 }  // namespace
@@ -311,25 +338,10 @@ OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa, std::optional<
                const std::string& where) {
              ScaleOptions(options, entry, kappa, batch_rule, where, registry);
            });
-  ScaleOptional(scaled.l1, kappa);
-  ScaleOptional(scaled.l2, kappa);
-  for (Group& group : scaled.groups) {
-    ScaleOptional(group.l1, kappa);
-    ScaleOptional(group.l2, kappa);
-  }
-  ScaleOptional(scaled.clip_norm, kappa);
-  ScaleOptional(scaled.clip_value, kappa);
-  if (scaled.agc) scaled.agc->clip = ScaleSteps(scaled.agc->clip, kappa);
-  if (scaled.sharpness) {
-    ScaleOptional(scaled.sharpness->rho, kappa);
-    ScaleOptional(scaled.sharpness->alpha, kappa);
-    for (auto& radius : scaled.sharpness->groups) radius.rho = ScaleSteps(radius.rho, kappa);
-  }
-  if (scaled.ema) scaled.ema->decay = ScaleAverage(scaled.ema->decay, kappa);
-  if (scaled.swa) {
-    scaled.swa->start = ScaleSteps(scaled.swa->start, kappa);
-    scaled.swa->every = ScaleSteps(scaled.swa->every, kappa);
-  }
+  internal::ForTables(scaled,
+                      [&](const std::string& /*prefix*/, auto& config, const auto& options) {
+                        for (const auto& option : options) ScaleOption(option, config, kappa);
+                      });
   return scaled;
 }
 
@@ -348,12 +360,17 @@ std::vector<std::string> KeptByScaleBatch(const OptimizerSpec& spec, double kapp
                if (counts && options.contains(o.name)) kept.push_back(where + o.name);
              }
            });
-  if (complete.ema && complete.ema->warmup) kept.emplace_back("ema.warmup");
-  if (complete.lookahead) kept.emplace_back("lookahead.k");
-  const std::string& source = complete.source;
-  if (source == "looksam" || source == "look_layersam" || source == "sam_k") {
-    kept.emplace_back("sharpness.k");
-  }
+  const auto stages = std::ssize(kept);
+  const internal::SourceEntry& source = internal::FindSource(complete.source);
+  internal::ForTables(
+      complete, [&](const std::string& prefix, const auto& config, const auto& options) {
+        for (const auto& o : options) {
+          const bool unused = prefix == "sharpness." && !source.UsesSharpness(o.name);
+          if (o.role == Role::kCounts && !unused && IsOn(o, config))
+            kept.push_back(prefix + o.name);
+        }
+      });
+  std::sort(kept.begin() + stages, kept.end());
   return kept;
 }
 

@@ -4,6 +4,7 @@
 #include "kernels/parallel.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"
+#include "optimizer/spec_options.h"
 
 namespace kudari {
 
@@ -65,24 +66,11 @@ MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slo
 
 }  // namespace internal
 
-namespace {
-
-/// What the source of a spec keeps for a tensor.
-int64_t SourceBytes(const OptimizerSpec& spec, const TensorBytes& tensor) {
-  constexpr int64_t kFloat = sizeof(float);
-  if (spec.source == "plain") return 0;
-  if (spec.source == "gsam") return tensor.weights + kFloat * tensor.elements;
-  if (spec.source != "looksam" && spec.source != "look_layersam") return tensor.weights;
-  const bool half = spec.sharpness->direction == StateFormat::kBFloat16;
-  return (kFloat + (half ? 2 : kFloat)) * tensor.elements;
-}
-
-}  // namespace
-
 MemoryPlan Optimizer::Memory() const {
   const Impl& impl = *impl_;
   const OptimizerSpec& spec = impl.spec;
   MemoryPlan plan;
+  const internal::SourceEntry& source = internal::FindSource(spec.source);
   int64_t elements = 0, largest = 0, small = 0;
   for (size_t i = 0; i < impl.tensor_list.size(); ++i) {
     const Tensor& tensor = impl.tensor_list[i];
@@ -108,7 +96,8 @@ MemoryPlan Optimizer::Memory() const {
                                                     internal::MoreBytes(format, size)));
     }
     elements += s.size;
-    plan.source += SourceBytes(spec, bytes);
+    plan.accumulated += internal::Accumulation().bytes(spec, bytes.weights, bytes.elements);
+    plan.source += source.bytes(spec, bytes.weights, bytes.elements);
     plan.tensors.push_back(std::move(bytes));
 
     const MemoryTraffic traffic = internal::StepTraffic(rule, tensor, s, gradient, coded);
@@ -123,10 +112,9 @@ MemoryPlan Optimizer::Memory() const {
     }
   }
   constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
-  if (spec.accumulate > 1) plan.accumulated = elements * kFloat;
-  int64_t copies = (spec.ema ? 1 : 0) + (spec.swa ? 1 : 0);
-  if (spec.lookahead) copies += spec.lookahead->state == LookaheadState::kPullback ? 2 : 1;
-  plan.averages = copies * elements * kFloat;
+  for (const internal::AveragerEntry& averager : internal::Averagers()) {
+    plan.averages += averager.copies(spec) * elements * kFloat;
+  }
   if (small > 0 || largest > 0) {
     const int64_t others = internal::Threads(impl.parallel_) - 1;
     plan.scratch = (std::max(small, largest) + others * small) * kFloat;

@@ -5,13 +5,13 @@
 #include <unordered_set>
 #include <utility>
 
-#include "averagers/averagers.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/stages.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"
+#include "optimizer/spec_options.h"
 
 namespace kudari {
 namespace {
@@ -105,24 +105,16 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
   BindParameters();
   CheckSlotNames();
   MakeSource();
-  if (spec.clip_norm) {
-    scales.push_back(std::make_unique<ClipNorm>(*spec.clip_norm, spec.clip_norm_eps));
+  for (const internal::StageEntry& stage : internal::Stages()) {
+    if (stage.make == nullptr) continue;
+    if (auto scale = stage.make(spec)) scales.push_back(std::move(scale));
   }
   for (auto& averager : internal::MakeAveragers(spec)) AddAverager(std::move(averager));
 }
 
 void Optimizer::Impl::MakeSource() {
-  if (spec.accumulate > 1) {
-    source = std::make_unique<Accumulate>(spec.accumulate);
-  } else {
-    source = std::make_unique<PlainSource>();
-  }
-  if (spec.source == "nesterov_lookahead") {
-    NesterovLookahead::Check(*this);
-    source = std::make_unique<NesterovLookahead>(std::move(source));
-  } else if (spec.sharpness) {
-    source = std::make_unique<Sharpness>(spec.source, *spec.sharpness, std::move(source));
-  }
+  source = internal::Accumulation().make(spec, std::make_unique<PlainSource>(), *this);
+  source = internal::FindSource(spec.source).make(spec, std::move(source), *this);
 }
 
 /// Finds how a tensor is treated.

@@ -14,53 +14,24 @@
 #include "kudari/error.h"
 #include "kudari/stages.h"
 #include "sources/backup.h"
+#include "sources/sharpness_methods.h"
+#include "sources/sources.h"
 
 namespace kudari {
 namespace {
 
 using internal::Coded;
 using internal::kPiece;
+using internal::Move;
+using internal::SharpnessMethod;
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
-enum class Move {
-  kBall,     // the whole gradient, to the length rho
-  kLayers,   // layer by layer
-  kAdaptive  // each weight by its magnitude
-};
-
-struct Method {
-  const char* name;
-  Move move;
-  bool cycles;  // has steps without a second pass
-  bool reuses;  // in which it reuses the direction of the last one
-  bool gap;     // descends on the surrogate gap, too
-  double rho, alpha;
-};
-
-constexpr Method kMethods[] = {
-    {"sam", Move::kBall, false, false, false, 0.05, 0},
-    {"sam_k", Move::kBall, true, false, false, 0.05, 0},
-    {"looksam", Move::kBall, true, true, false, 0.05, 0.7},
-    {"layersam", Move::kLayers, false, false, false, 0.01, 0},
-    {"look_layersam", Move::kLayers, true, true, false, 0.01, 0.7},
-    {"asam", Move::kAdaptive, false, false, false, 0.5, 0},
-    {"gsam", Move::kBall, false, false, true, 0.05, 0.4},
-};
-
-const Method& MethodNamed(std::string_view name) {
-  for (const Method& m : kMethods) {
-    if (m.name == name) return m;
-  }
-  throw Error("source: unknown name \"" + std::string(name) + "\"" +
-              internal::Suggest(name, Sharpness::Methods()));
-}
-
 // Throws unless value is in [0, inf).
-double Checked(const Method& method, const char* what, double value, int64_t step) {
+double Checked(const SharpnessMethod& method, const char* what, double value, int64_t step) {
   if (value >= 0 && value < kInfinite) return value;
-  throw Error(std::string(method.name) + ": " + what + " = " + internal::NumberText(value) +
-              " at step " + std::to_string(step) + " is outside [0, inf)");
+  throw Error(method.name + ": " + what + " = " + internal::NumberText(value) + " at step " +
+              std::to_string(step) + " is outside [0, inf)");
 }
 
 double Ratio(double a, double b) { return b == 0 ? 0 : a / b; }
@@ -112,7 +83,7 @@ std::string_view ModuleOf(std::string_view name) {
 class Sharpness::Work {
  public:
   Work(std::string_view method, const SharpnessSpec& spec, std::unique_ptr<Source> inner)
-      : method_(MethodNamed(method)),
+      : method_(internal::FindSharpnessMethod(method)),
         spec_(Complete(method, spec)),
         keeps_(method_.reuses || method_.gap),
         kept_format_(method_.reuses && spec_.direction == StateFormat::kBFloat16
@@ -170,7 +141,7 @@ class Sharpness::Work {
     return buffer;
   }
 
-  const Method& method_;
+  const SharpnessMethod& method_;
   SharpnessSpec spec_;
   bool keeps_;
   internal::Format kept_format_;
@@ -222,7 +193,7 @@ void Sharpness::Work::Prepare(const Engine& engine) {
   }
   for (size_t k = 0; k < matched.size(); ++k) {
     if (matched[k] || spec_.groups[k].match == "*") continue;
-    throw Error(std::string(method_.name) + ": group " + std::to_string(k) + " (match = \"" +
+    throw Error(method_.name + ": group " + std::to_string(k) + " (match = \"" +
                 spec_.groups[k].match + "\") matches no tensor");
   }
   std::vector<std::vector<std::byte>> kept;
@@ -533,7 +504,7 @@ void Sharpness::Work::LoadState(const Engine& engine,
   std::map<std::string_view, size_t> index;
   for (size_t i = 0; i < tensors.size(); ++i) index.emplace(tensors[i].name, i);
   for (const auto& [key, values] : state) {
-    const std::string where = "state: " + std::string(method_.name) + ": \"" + key + "\"";
+    const std::string where = "state: " + method_.name + ": \"" + key + "\"";
     const auto at =
         key.starts_with(kDirection) ? index.find(key.substr(kDirection.size())) : index.end();
     if (!method_.reuses || at == index.end()) throw Error(where + " is unknown");
@@ -554,27 +525,21 @@ void Sharpness::Work::LoadState(const Engine& engine,
 const std::vector<std::string>& Sharpness::Methods() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all;
-    for (const Method& m : kMethods) all.emplace_back(m.name);
+    for (const SharpnessMethod& m : internal::SharpnessMethods()) all.push_back(m.name);
     return all;
   }();
   return names;
 }
 
 SharpnessSpec Sharpness::Complete(std::string_view method, const SharpnessSpec& spec) {
-  const Method& m = MethodNamed(method);
+  const SharpnessMethod& m = internal::FindSharpnessMethod(method);
   SharpnessSpec full = spec;
   if (!full.rho) full.rho = m.rho;
   if (!full.alpha) full.alpha = m.alpha;
-  Checked(m, "rho", (*full.rho)(0), 0);
-  Checked(m, "alpha", (*full.alpha)(0), 0);
-  for (const SharpnessSpec::Radius& group : full.groups) Checked(m, "rho", group.rho(0), 0);
-  const std::string where = std::string(method) + ": ";
-  if (full.k < 1) throw Error(where + "k = " + std::to_string(full.k) + " is outside [1, ...]");
-  if (!(full.eta >= 0 && full.eta < kInfinite)) {
-    throw Error(where + "eta = " + internal::NumberText(full.eta) + " is outside [0, inf)");
-  }
-  if (full.direction != StateFormat::kFloat32 && full.direction != StateFormat::kBFloat16) {
-    throw Error(where + "direction is neither \"float32\" nor \"bfloat16\"");
+  const std::string where = m.name + ": ";
+  internal::CheckOptions(where, internal::SharpnessOptions(), full);
+  for (const SharpnessSpec::Radius& group : full.groups) {
+    internal::CheckOptions(where, internal::RadiusOptions(), group);
   }
   return full;
 }

@@ -1,0 +1,155 @@
+#ifndef KUDARI_LAB_RECIPE_LAB_REGISTRY_H_
+#define KUDARI_LAB_RECIPE_LAB_REGISTRY_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/quoted.h"
+#include "core/suggest.h"
+#include "kudari/description.h"
+#include "kudari/error.h"
+
+namespace kudari::internal {
+class TableReader;
+}  // namespace kudari::internal
+
+namespace kudari::lab {
+
+/// The options that one model, or one data set, has for itself: a struct with the table of its
+/// members, see own_options.h. A value that is copied, compared, read and written without knowing
+/// the struct.
+class OwnOptions {
+ public:
+  /// The struct's values and what is done with them.
+  struct Held {
+    virtual ~Held() = default;
+    virtual std::shared_ptr<const Held> Read(internal::TableReader& reader) const = 0;
+    virtual std::string Lines() const = 0;
+    virtual std::vector<OptionDescription> Describe() const = 0;
+  };
+
+  /// None.
+  OwnOptions() = default;
+  explicit OwnOptions(std::shared_ptr<const Held> held) : held_(std::move(held)) {}
+  const Held* held() const { return held_.get(); }
+
+  /// Takes those that the reader's table has, with errors that name them and their ranges.
+  void Read(internal::TableReader& reader);
+  /// "name = value", a line each, as TOML.
+  std::string Lines() const;
+  /// In words, with the present values as defaults.
+  std::vector<OptionDescription> Describe() const;
+
+  friend bool operator==(const OwnOptions& a, const OwnOptions& b) {
+    return a.Lines() == b.Lines();
+  }
+
+ private:
+  std::shared_ptr<const Held> held_;
+};
+
+/// An entry of a registry with values for its options.
+template <class Entry>
+struct Chosen {
+  std::shared_ptr<const Entry> entry;
+  OwnOptions options;
+
+  const std::string& name() const { return entry->name; }
+
+  friend bool operator==(const Chosen& a, const Chosen& b) {
+    return a.name() == b.name() && a.options == b.options;
+  }
+};
+
+/// Entries by name: a value, copied to add entries of one's own.
+template <class Entry>
+class EntryList {
+ public:
+  /// `key` is where recipes name one of them, "model.name".
+  explicit EntryList(std::string_view key) : key_(key) {}
+
+  /// Throws Error if the name is taken.
+  void Add(Entry entry) {
+    if (Has(entry.name)) throw Error(key_ + " = " + internal::Quoted(entry.name) + " is taken");
+    entries_.push_back(std::make_shared<const Entry>(std::move(entry)));
+  }
+  /// Throws Error with the nearest name.
+  Chosen<Entry> Find(std::string_view name) const {
+    for (const auto& entry : entries_) {
+      if (entry->name == name) return {entry, entry->options};
+    }
+    throw Error(key_ + ": unknown name " + internal::Quoted(name) +
+                internal::Suggest(name, Names()));
+  }
+  std::vector<std::string> Names() const {
+    std::vector<std::string> names;
+    for (const auto& entry : entries_) names.push_back(entry->name);
+    return names;
+  }
+  const std::vector<std::shared_ptr<const Entry>>& entries() const { return entries_; }
+
+ private:
+  bool Has(std::string_view name) const {
+    const auto same = [name](const auto& entry) { return entry->name == name; };
+    return std::any_of(entries_.begin(), entries_.end(), same);
+  }
+
+  std::string key_;
+  std::vector<std::shared_ptr<const Entry>> entries_;
+};
+
+class Model;
+struct ModelEntry;
+using ModelConfig = Chosen<ModelEntry>;
+
+/// What a model does in training alone, or by batch.
+struct ModelTraits {
+  bool batch_norm = false, dropout = false;
+};
+
+/// A model that recipes may name.
+struct ModelEntry {
+  std::string name;
+  std::string doc;                                             ///< what it is
+  OwnOptions options = {};                                     ///< with their defaults
+  std::function<ModelTraits(const ModelConfig&)> traits = {};  ///< absent: none
+  /// Builds it with fresh weights from torch's generator, see MakeModel.
+  using Builder = std::shared_ptr<Model>(const ModelConfig& config,
+                                         const std::vector<int64_t>& shape, int64_t outputs);
+  std::function<Builder> build = {};  ///< absent in a program without LibTorch
+};
+
+/// `entry`, which is then built so.
+ModelEntry Built(ModelEntry entry, ModelEntry::Builder* build);
+
+struct Dataset;
+struct DataConfig;
+
+/// A data set that recipes may name.
+struct DataEntry {
+  std::string name;
+  std::string doc;          ///< what it is
+  OwnOptions options = {};  ///< with their defaults, besides those that all data sets have
+  /// Reads it, see LoadData.
+  std::function<Dataset(const DataConfig& config, uint64_t seed)> load = {};
+};
+
+/// What recipes may name.
+struct LabRegistry {
+  EntryList<ModelEntry> models{"model.name"};
+  EntryList<DataEntry> data{"data.name"};
+
+  /// The models of lab/models and the data sets of lab/data, a file each. CMake writes it from the
+  /// names of the files.
+  static const LabRegistry& Builtin();
+};
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_RECIPE_LAB_REGISTRY_H_

@@ -1,0 +1,62 @@
+#ifndef KUDARI_OPTIMIZER_SPEC_OPTIONS_H_
+#define KUDARI_OPTIMIZER_SPEC_OPTIONS_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "averagers/averagers.h"
+#include "core/option_table.h"
+#include "kudari/description.h"
+#include "kudari/spec.h"
+#include "kudari/step.h"
+#include "sources/sources.h"
+
+namespace kudari::internal {
+
+/// The options of an OptimizerSpec besides its rules and groups: how every rule is applied, then
+/// the stages, in the order in which they are written into a recipe.
+const OptionTable<OptimizerSpec>& TreatmentOptions();
+const OptionTable<OptimizerSpec>& StageOptions();
+/// Those that a group may have, too.
+const OptionTable<Group>& GroupOptions();
+const OptionTable<AdaptiveClip>& AdaptiveClipOptions();
+const OptionTable<Precision>& PrecisionOptions();
+
+/// What is done to gradients and weights besides rules, sources and averagers: a scale, a
+/// regulariser or a format.
+struct StageEntry {
+  /// With its options.
+  Description text;
+  /// The scale that the spec asks for, or null; absent where the engine's passes do the work.
+  std::unique_ptr<Scale> (*make)(const OptimizerSpec& spec) = nullptr;
+};
+
+/// The stages, in the order in which they are listed.
+const std::vector<StageEntry>& Stages();
+
+/// Calls f(prefix, config, options) for every table of options that the spec has: "", the groups'
+/// as "group.0.", and "agc." and the like for those that are set. Spec may be const.
+template <class Spec, class F>
+void ForTables(Spec& spec, const F& f) {
+  f(std::string(), spec, TreatmentOptions());
+  for (size_t i = 0; i < spec.groups.size(); ++i) {
+    f("group." + std::to_string(i) + ".", spec.groups[i], GroupOptions());
+  }
+  f(std::string(), spec, StageOptions());
+  if (spec.agc) f(std::string("agc."), *spec.agc, AdaptiveClipOptions());
+  if (spec.sharpness) {
+    f(std::string("sharpness."), *spec.sharpness, SharpnessOptions());
+    for (size_t i = 0; i < spec.sharpness->groups.size(); ++i) {
+      f("sharpness.group." + std::to_string(i) + ".", spec.sharpness->groups[i], RadiusOptions());
+    }
+  }
+  f(std::string("precision."), spec.precision, PrecisionOptions());
+  if (spec.lookahead) f(std::string("lookahead."), *spec.lookahead, LookaheadOptions());
+  if (spec.ema) f(std::string("ema."), *spec.ema, EmaOptions());
+  if (spec.swa) f(std::string("swa."), *spec.swa, SwaOptions());
+}
+
+}  // namespace kudari::internal
+
+#endif  // KUDARI_OPTIMIZER_SPEC_OPTIONS_H_
