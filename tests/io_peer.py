@@ -30,7 +30,7 @@ def check_round_trip(copy, folder, tensors, metadata):
     found, found_metadata = read(ours)
     assert found.keys() == tensors.keys(), (found.keys(), tensors.keys())
     for name, expected in tensors.items():
-        assert found[name].dtype == np.float32, name
+        assert found[name].dtype == expected.dtype, (name, found[name].dtype)
         assert found[name].shape == expected.shape, (name, found[name].shape, expected.shape)
         assert found[name].tobytes() == expected.tobytes(), name
     assert (found_metadata or {}) == (metadata or {}), (found_metadata, metadata)
@@ -63,11 +63,13 @@ def main():
     rng = np.random.default_rng(1)
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 3.4e38], np.float32)
     many = {f"layer.{i}.weight": rng.standard_normal(i + 1).astype(np.float32) for i in range(300)}
+    types = ["bool", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8"]
     cases = [
         ({"w": rng.standard_normal((3, 5)).astype(np.float32), "b": special}, None),
         ({"scalar": np.full((), 2.5, np.float32), "none": np.zeros((0, 4), np.float32)}, None),
         ({'größe "x"\n': special}, {"format": "np", "note": 'ä\t"b"'}),
         (many, {"step": "17"}),
+        ({np.dtype(t).name: rng.integers(0, 2, (3, 5)).astype(t) for t in types}, None),
     ]
     bad = [
         (json.dumps({"a": entry(0, 8), "b": entry(4, 12)}), 12, "overlap"),

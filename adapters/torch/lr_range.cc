@@ -48,9 +48,9 @@ class Snapshot {
  private:
   Optimizer& optimizer_;
   GradScaler* scaler_;
-  OptimizerState state_;
+  StateTree state_;
   bool replaced_;
-  GradScalerState scaler_state_;
+  StateTree scaler_state_;
   std::vector<KeptTensor> tensors_;
   std::vector<at::Tensor> gradients_;
   std::vector<std::pair<at::Generator, at::Tensor>> generators_;
@@ -147,24 +147,15 @@ LrRange FindLearningRate(Optimizer& optimizer, const Closure& closure, const Fin
   GradScaler* const scaler = skips ? &*skips : options.scaler;
 
   Snapshot before(optimizer, options);
-  bool begun = false;
-  std::vector<std::pair<size_t, Schedule>> former;
-  const auto restore = [&] {
-    if (begun) before.Restore();
-    for (const auto& [i, lr] : former) engine.SetSchedule(i, "lr", lr);
-  };
   try {
     for (const size_t i : ramped) {
-      const Schedule lr = engine.ScheduleOf(i, "lr");
       engine.SetSchedule(i, "lr", Then(ramp(0), engine.steps(), ramp));
-      former.emplace_back(i, lr);
     }
-    begun = true;
     LrRange range = Run(optimizer, step, options, scaler);
-    restore();
+    before.Restore();
     return range;
   } catch (...) {
-    restore();
+    before.Restore();
     throw;
   }
 }

@@ -37,10 +37,21 @@ class Bytes {
   void Add(const std::vector<T>& values) {
     Add(values.data(), values.size() * sizeof(T));
   }
-  void Add(const std::map<std::string, std::vector<float>>& buffers) {
-    for (const auto& [name, values] : buffers) {
-      Add(name);
-      Add(values);
+  void Add(const StateTree& state) {
+    for (const std::string& path : state.Paths()) {
+      Add(path);
+      const StateTree& value = state.At(path);
+      if (const auto* const array = std::get_if<StateArray>(&value.value())) {
+        Add(array->bytes);
+      } else if (const auto* const number = std::get_if<double>(&value.value())) {
+        Add(*number);
+      } else if (const auto* const count = std::get_if<int64_t>(&value.value())) {
+        Add(static_cast<double>(*count));
+      } else if (const auto* const text = std::get_if<std::string>(&value.value())) {
+        Add(*text);
+      } else {
+        Add(value.Bool() ? 1.0 : 0.0);
+      }
     }
   }
   const std::string& all() const { return all_; }
@@ -103,23 +114,9 @@ struct Training {
     for (const Tensor& b : net->buffers()) bytes.Add(b);
     bytes.Add(at::detail::getDefaultCPUGenerator().get_state());
     if (scaler) {
-      bytes.Add(scaler->State().scale);
-      bytes.Add(static_cast<double>(scaler->State().growth_tracker));
+      bytes.Add(scaler->State());
     }
-    const OptimizerState state = optimizer.engine().State();
-    bytes.Add(static_cast<double>(state.step));
-    for (const TensorState& t : state.tensors) {
-      bytes.Add(static_cast<double>(t.step));
-      for (const TensorState::Buffer& b : t.buffers) {
-        bytes.Add(b.slot + b.format);
-        bytes.Add(b.values);
-        bytes.Add(b.codes);
-        bytes.Add(b.scales);
-      }
-      for (const auto& [name, value] : t.memory) bytes.Add(value);
-    }
-    for (const auto& averager : state.averagers) bytes.Add(averager);
-    bytes.Add(state.source);
+    bytes.Add(optimizer.engine().State());
     for (size_t i = 0; i < optimizer.engine().tensors().size(); ++i) {
       bytes.Add(optimizer.engine().ScheduleOf(i, "lr").Text());
     }

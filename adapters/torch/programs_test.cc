@@ -218,7 +218,7 @@ TEST(ProgramTest, ALanguageModelWithTiedWeightsResumes) {
   train(whole, a, 0, 4);
   std::stringstream file;
   ::torch::save(whole, file);
-  const OptimizerState state = a.engine().State();
+  const StateTree state = a.engine().State();
   train(whole, a, 4, 8);
 
   Gpt resumed;

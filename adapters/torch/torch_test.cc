@@ -10,6 +10,7 @@
 
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
+#include "tests/support/state.h"
 
 namespace kudari::torch {
 namespace {
@@ -84,10 +85,10 @@ TEST(TorchTest, WeightsAndStateOfAnotherRunComeInEitherOrder) {
   Optimizer trained({{"w", w}}, spec);
   w.mutable_grad() = at::ones({3});
   for (int step = 0; step < 3; ++step) trained.Step();
-  const OptimizerState state = trained.engine().State();
+  const StateTree state = trained.engine().State();
   const at::Tensor weights = w.detach().clone();
   trained.Step();
-  const OptimizerState expected = trained.engine().State();
+  const StateTree expected = trained.engine().State();
   for (const bool steps_before : {false, true}) {
     for (const bool state_first : {false, true}) {
       const at::Tensor v = make();
@@ -98,7 +99,7 @@ TEST(TorchTest, WeightsAndStateOfAnotherRunComeInEitherOrder) {
       v.set_data(weights.clone());
       if (!state_first) optimizer.engine().LoadState(state);
       optimizer.Step();
-      EXPECT_EQ(optimizer.engine().State().averagers, expected.averagers)
+      EXPECT_EQ(optimizer.engine().State().At("averagers"), expected.At("averagers"))
           << steps_before << state_first;
     }
   }
@@ -191,8 +192,8 @@ TEST(TorchTest, AParameterWithoutGradientIsSkipped) {
   Loss(model).backward();
   optimizer.Step();
   EXPECT_TRUE(at::equal(model->parameters()[1], before));
-  EXPECT_EQ(optimizer.engine().State().tensors[1].step, 0);
-  EXPECT_EQ(optimizer.engine().State().tensors[0].step, 1);
+  EXPECT_EQ(testing::Updates(optimizer.engine(), 1), 0);
+  EXPECT_EQ(testing::Updates(optimizer.engine(), 0), 1);
 }
 
 TEST(TorchTest, UnusualGradientsAreCopiedOrRefusedByName) {
@@ -228,12 +229,9 @@ TEST(TorchTest, SixteenBitParametersWithAMasterStepAsFloat32) {
         EXPECT_EQ(a.Step().grad_norm, b.Step().grad_norm);
         EXPECT_TRUE(at::equal(half.detach(), full.detach().to(type)));
       }
-      const OptimizerState state = a.engine().State();
-      const auto& buffers = state.tensors[0].buffers;
-      const auto master = std::find_if(buffers.begin(), buffers.end(),
-                                       [](const auto& x) { return x.slot == "master"; });
-      ASSERT_NE(master, buffers.end());
-      EXPECT_TRUE(at::equal(at::tensor(master->values).reshape({70, 80}), full.detach()));
+      const std::vector<float> master = a.engine().SlotValues(0, "master");
+      ASSERT_FALSE(master.empty());
+      EXPECT_TRUE(at::equal(at::tensor(master).reshape({70, 80}), full.detach()));
     }
   }
 }
@@ -282,13 +280,14 @@ TEST(TorchTest, SevenBytesTrainAsFloat32) {
     EXPECT_EQ(p.grad().scalar_type(), at::kBFloat16);
   }
   // The first tensor has all three arrays in codes, the second, a bias, its master alone.
-  const OptimizerState state = b.engine().State();
   for (size_t i = 0; i < 2; ++i) {
-    std::map<std::string, std::string> formats;
-    for (const auto& buffer : state.tensors[i].buffers) formats[buffer.slot] = buffer.format;
-    EXPECT_EQ(formats["master"], "split8");
-    EXPECT_EQ(formats["exp_avg"] == "linear8", i == 0);
-    EXPECT_EQ(formats["exp_avg_sq"] == "root8", i == 0);
+    const StateTree slots = testing::TensorState(b.engine(), i).At("slots");
+    EXPECT_EQ(slots.At("master/rest").Array().type, ElementType::kUint8);
+    EXPECT_EQ(slots.At("exp_avg").IsNode(), i == 0);
+    EXPECT_EQ(slots.At("exp_avg_sq").IsNode(), i == 0);
+    if (i > 0) continue;
+    EXPECT_EQ(slots.At("exp_avg/format").Text(), "linear8");
+    EXPECT_EQ(slots.At("exp_avg_sq/format").Text(), "root8");
   }
 }
 

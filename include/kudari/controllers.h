@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "kudari/state.h"
+
 namespace kudari {
 
 // What reacts to a metric, such as the validation loss after each epoch, and so has state; what
@@ -32,16 +34,6 @@ struct ReduceOnPlateauOptions {
   double eps = 1e-8;      ///< a reduction by no more is not made; at least 0
 };
 
-/// What resuming needs of a ReduceOnPlateau.
-struct ReduceOnPlateauState {
-  double value = 0;
-  std::optional<double> best = {};
-  int64_t bad = 0;       ///< metrics in a row that were not better
-  int64_t cooldown = 0;  ///< metrics that remain of it
-
-  friend bool operator==(const ReduceOnPlateauState&, const ReduceOnPlateauState&) = default;
-};
-
 /// Reduces a value, such as a learning rate or a factor of one, when a metric stops getting better:
 /// at the (patience + 1)-th bad metric in a row. torch's ReduceLROnPlateau, but for the relative
 /// threshold of a negative metric, which has the wrong sign there.
@@ -57,30 +49,29 @@ class ReduceOnPlateau {
   /// Takes a metric, of which NaN is a bad one, and returns the value from here on.
   double Observe(double metric);
 
-  double value() const { return state_.value; }
+  double value() const { return value_; }
+  /// The best metric, if there was a number.
+  const std::optional<double>& best() const { return best_; }
+  /// Metrics in a row that were not better, and those that remain of the cooldown.
+  int64_t bad() const { return bad_; }
+  int64_t cooldown() const { return cooldown_; }
   const ReduceOnPlateauOptions& options() const { return options_; }
 
-  const ReduceOnPlateauState& State() const { return state_; }
-  /// Replaces the state. Throws Error, with nothing changed, if a value is out of its range.
-  void LoadState(const ReduceOnPlateauState& state);
+  /// The four above, by their names; loading throws Error, with nothing changed, if one is out of
+  /// its range.
+  void Visit(StateVisitor& visitor);
 
  private:
   ReduceOnPlateauOptions options_;
-  ReduceOnPlateauState state_;
+  double value_;
+  std::optional<double> best_ = {};
+  int64_t bad_ = 0, cooldown_ = 0;
 };
 
 /// How EarlyStopping works.
 struct EarlyStoppingOptions {
   int64_t patience = 10;  ///< bad metrics in a row after which to stop; at least 1
   Improvement improvement = {};
-};
-
-/// What resuming needs of an EarlyStopping.
-struct EarlyStoppingState {
-  std::optional<double> best = {};
-  int64_t bad = 0;  ///< metrics in a row that were not better
-
-  friend bool operator==(const EarlyStoppingState&, const EarlyStoppingState&) = default;
 };
 
 /// Says when to stop: after `patience` metrics in a row that were not better, as Keras does.
@@ -93,16 +84,18 @@ class EarlyStopping {
   bool Observe(double metric);
 
   /// The best metric, if there was a number.
-  const std::optional<double>& best() const { return state_.best; }
+  const std::optional<double>& best() const { return best_; }
+  /// Metrics in a row that were not better.
+  int64_t bad() const { return bad_; }
   const EarlyStoppingOptions& options() const { return options_; }
 
-  const EarlyStoppingState& State() const { return state_; }
-  /// Replaces the state. Throws Error, with nothing changed, if a value is out of its range.
-  void LoadState(const EarlyStoppingState& state);
+  /// `best` and `bad`; loading throws Error, with nothing changed, if one is out of its range.
+  void Visit(StateVisitor& visitor);
 
  private:
   EarlyStoppingOptions options_;
-  EarlyStoppingState state_;
+  std::optional<double> best_ = {};
+  int64_t bad_ = 0;
 };
 
 }  // namespace kudari

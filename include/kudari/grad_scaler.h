@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kudari/optimizer.h"
+#include "kudari/state.h"
 #include "kudari/step.h"
 
 namespace kudari {
@@ -19,14 +20,6 @@ struct GradScalerOptions {
   int64_t growth_interval = 2000;  ///< steps without overflow before it grows; at least 1
   double min_scale = 0x1p-24;      ///< Update stays at it; in [2^-126, 2^126]
   bool dynamic = true;             ///< false: Update leaves the scale as it is
-};
-
-/// What resuming needs of a GradScaler, between Update and the next Step.
-struct GradScalerState {
-  double scale = 65536;
-  int64_t growth_tracker = 0;  ///< steps without overflow since the scale last changed
-
-  friend bool operator==(const GradScalerState&, const GradScalerState&) = default;
 };
 
 /// Scales the loss so that small gradients survive in float16, and finds the scale while training,
@@ -71,11 +64,15 @@ class GradScaler {
   /// min_scale. Throws Error if nothing was stepped or unscaled.
   void Update();
 
-  /// Between Update and the next Step; growth_tracker is 0 if not dynamic.
-  GradScalerState State() const { return {scale_, growth_tracker_}; }
+  /// Steps without overflow since the scale last changed; 0 if not dynamic.
+  int64_t growth_tracker() const { return growth_tracker_; }
+
+  /// `scale` and `growth_tracker`, between Update and the next Step.
+  StateTree State() const;
   /// Replaces the state and forgets steps since the last Update. Throws Error, with nothing
   /// changed, if scale or growth_tracker is out of range.
-  void LoadState(const GradScalerState& state);
+  LoadReport LoadState(const StateTree& state, LoadMode mode = LoadMode::kStrict);
+  void Visit(StateVisitor& visitor);
 
  private:
   // An optimiser since the last Update; first_nonfinite is a tensor's name or empty.

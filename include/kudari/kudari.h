@@ -16,6 +16,7 @@
 #include "kudari/schedule.h"
 #include "kudari/spec.h"
 #include "kudari/stages.h"
+#include "kudari/state.h"
 #include "kudari/step.h"
 #include "kudari/tensor.h"
 

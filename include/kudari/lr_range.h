@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kudari/schedule.h"
+#include "kudari/state.h"
 
 namespace kudari {
 
@@ -108,6 +109,10 @@ class LrRangeTest {
   void Stop();
 
   const LrRange& range() const { return range_; }
+
+  /// The points and how it ended; loading throws Error, with nothing changed, if there are more
+  /// points than steps.
+  void Visit(StateVisitor& visitor);
 
  private:
   double Limit() const;

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,42 +13,11 @@
 
 #include "kudari/registry.h"
 #include "kudari/spec.h"
+#include "kudari/state.h"
 #include "kudari/step.h"
 #include "kudari/tensor.h"
 
 namespace kudari {
-
-/// The state of one tensor, by name.
-struct TensorState {
-  std::string name = {};
-  int64_t step = 0;  ///< updates that the tensor has had
-  struct Buffer {
-    /// The rule's name of the buffer, which is torch's; "master" for the master of a parameter,
-    /// whose `values` are the full weights.
-    std::string slot = {};
-    std::vector<float> values = {};
-    /// The format in memory, if it is not float32; without it values would be rounded again.
-    /// "bfloat16", "linear8", "root8", "softsign8", "dynamic8" or "dynamic_unsigned8"; of a master
-    /// "float32", "split8", "split16" or "kahan".
-    std::string format = {};
-    std::vector<std::byte> codes = {};
-    std::vector<float> scales = {};  ///< one for each block, for formats of 8 bits
-  };
-  std::vector<Buffer> buffers = {};  ///< empty until the first update
-  /// The doubles that the rule keeps for the tensor, by name; empty until the first update.
-  std::vector<std::pair<std::string, double>> memory = {};
-};
-
-/// The whole state of an optimiser. Together with the spec and the parameters it is enough to
-/// resume.
-struct OptimizerState {
-  int64_t step = 0;  ///< steps taken
-  std::vector<TensorState> tensors = {};
-  /// The state of each averager, in the order in which they were added.
-  std::vector<std::map<std::string, std::vector<float>>> averagers = {};
-  /// The state of the source.
-  std::map<std::string, std::vector<float>> source = {};
-};
 
 /// Groups of a TensorPlan that are none of the spec's groups: the spec itself, and its fallback.
 inline constexpr int kNoGroup = -1, kFallbackGroup = -2;
@@ -220,12 +188,29 @@ class Optimizer {
   /// The memory that everything takes once each tensor has had a gradient.
   MemoryPlan Memory() const;
 
-  /// A copy of the state.
-  OptimizerState State() const;
-  /// Replaces the state, matching tensors and buffers by name, tensors by any of their names.
-  /// Throws Error, with nothing changed, for a missing or unknown tensor or buffer, a wrong size,
-  /// or a step outside [0, 2^53], naming it.
-  void LoadState(const OptimizerState& state);
+  /// The state: what resuming needs beside the spec and the parameters.
+  ///
+  ///     step                          steps taken
+  ///     tensors/NAME/step             updates that the tensor has had
+  ///     tensors/NAME/slots/SLOT       from its first gradient on: what memory holds, F32, BF16, or
+  ///                                   a node with `format`, `codes` and `scales`
+  ///     tensors/NAME/slots/master     F32, or a node with the `weights` that the model sees and
+  ///                                   the `rest`, U8 or U16 of a split master, BF16 of Kahan's
+  ///     tensors/NAME/memory/...       the doubles that the rule keeps for the tensor
+  ///     tensors/NAME/schedules/...    the text of schedules that SetSchedule has replaced
+  ///     averagers/NAME/...            `started`, and what the averager keeps
+  ///     source/...                    what the source keeps
+  StateTree State() const;
+  /// Replaces the state. Tensors are matched by any of their names, and slots in another format are
+  /// converted. Throws Error, with nothing
+  /// changed, that names what is missing, unknown, or of another type or shape; see LoadMode.
+  LoadReport LoadState(const StateTree& state, LoadMode mode = LoadMode::kStrict);
+  /// What State and LoadState show and load, for objects that an optimiser is a part of.
+  void Visit(StateVisitor& visitor);
+
+  /// A state buffer of the tensor at `index` as float32, by the rule's name of it, or the weights
+  /// of its "master". Empty if there is none of that name, or no update has been.
+  std::vector<float> SlotValues(size_t index, std::string_view slot) const;
 
   /// Says that the parameters were given other values, as when a model was loaded into them:
   /// everything that is kept of the former ones begins with those that memory holds now (masters,

@@ -10,16 +10,24 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace kudari {
 
-/// A tensor in a safetensors file.
+/// A tensor in a safetensors file, or one to write.
 struct SafeTensor {
+  SafeTensor(std::string name, std::string_view dtype, std::vector<int64_t> shape,
+             std::span<const std::byte> bytes)
+      : name(std::move(name)), dtype(dtype), shape(std::move(shape)), bytes(bytes) {}
+  /// One of float32.
+  SafeTensor(std::string name, std::vector<int64_t> shape, std::span<const float> values)
+      : SafeTensor(std::move(name), "F32", std::move(shape), std::as_bytes(values)) {}
+
   std::string name;
-  std::string dtype;  ///< dtype as the format writes it: "F32", "I64", ...
+  std::string dtype;  ///< as the format writes it: "F32", "I64", ...; see ElementType
   std::vector<int64_t> shape;
-  /// Row-major, little-endian, aligned for its dtype; valid as long as the file object.
+  /// Row-major, little-endian. Of a file they are aligned for the dtype and live as long as it.
   std::span<const std::byte> bytes;
 
   /// Number of elements.
@@ -61,19 +69,12 @@ class SafeTensorsFile {
   std::map<std::string, size_t, std::less<>> index_;
 };
 
-/// A float32 tensor to write.
-struct FloatTensor {
-  std::string name;
-  std::vector<int64_t> shape;
-  std::span<const float> values;
-};
-
 /// Writes a safetensors file, tensors in the order given, data aligned to 64 bytes. It appears
 /// under its name only when it is complete: it is written beside it, synced and renamed, and a
 /// failure leaves what was there. A link is followed, and an existing file keeps its permissions.
-/// Throws Error for a name that appears twice, is empty or is "__metadata__", for a size that does
-/// not fit the shape, and for what the system reports.
-void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTensor> tensors,
+/// Throws Error for a name that appears twice, is empty or is "__metadata__", for an unknown dtype,
+/// for a size that does not fit the shape, and for what the system reports.
+void WriteSafeTensors(const std::filesystem::path& path, std::span<const SafeTensor> tensors,
                       const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace kudari

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -54,6 +53,7 @@ class NesterovLookahead : public Source {
   ~NesterovLookahead() override;
   /// Throws Error if a tensor's rule is not `momentum`.
   Gradient Compute(Engine& engine, const Oracle& oracle) override;
+  void Visit(const Engine& engine, StateVisitor& visitor) override;
   void Refresh() override;
   /// Throws Error if a tensor's rule is not `momentum`.
   static void Check(const Engine& engine);
@@ -97,9 +97,7 @@ class Sharpness : public Source {
   /// Throws Error if the calls of the second pass are over other numbers of samples than those of
   /// the first, or if a Radius matches no tensor.
   Gradient Compute(Engine& engine, const Oracle& oracle) override;
-  std::map<std::string, std::vector<float>> State(const Engine& engine) const override;
-  void LoadState(const Engine& engine,
-                 const std::map<std::string, std::vector<float>>& state) override;
+  void Visit(const Engine& engine, StateVisitor& visitor) override;
   void Refresh() override;
 
  private:
@@ -135,9 +133,8 @@ class Lookahead : public Averager {
   void Start(Engine& engine) override;
   void After(Engine& engine) override;
   const float* Evaluated(size_t index) const override;
-  std::map<std::string, std::vector<float>> State(const Engine& engine) const override;
-  void LoadState(const Engine& engine,
-                 const std::map<std::string, std::vector<float>>& state) override;
+  std::string_view Name() const override { return "lookahead"; }
+  void Visit(const Engine& engine, StateVisitor& visitor) override;
 
  private:
   LookaheadSpec spec_;
@@ -150,12 +147,10 @@ class WeightAverage : public Averager {
  public:
   void Start(Engine& engine) override;
   const float* Evaluated(size_t index) const override;
-  std::map<std::string, std::vector<float>> State(const Engine& engine) const override;
-  void LoadState(const Engine& engine,
-                 const std::map<std::string, std::vector<float>>& state) override;
+  std::string_view Name() const override { return name_; }
+  void Visit(const Engine& engine, StateVisitor& visitor) override;
 
  protected:
-  /// `name` is the averager's in error messages.
   explicit WeightAverage(std::string_view name) : name_(name) {}
   /// How many weights the mean has taken in.
   int64_t count() const { return count_; }

@@ -213,7 +213,7 @@ struct LoadReport {
 /// Saving, loading, listing and comparing follow: StateOf(object) copies the members, and
 /// LoadInto(object, state) checks that everything is there and fits before it writes the first one.
 /// So members still have their former values while Visit runs for loading; Then says what is to be
-/// done once they have the new ones. What is visited must stay where it is until then.
+/// done once they have the new ones. What is visited has to stay where it is until then.
 class StateVisitor {
  public:
   /// Copies what is visited into `to`, an empty node.
@@ -226,17 +226,17 @@ class StateVisitor {
 
   bool loading() const { return to_ == nullptr; }
 
-  /// A scalar. Loading throws Error for a value outside [low, high]; a NaN is in no range but the
-  /// default.
-  void Value(std::string_view name, int64_t& value,
-             int64_t low = std::numeric_limits<int64_t>::min(),
-             int64_t high = std::numeric_limits<int64_t>::max());
-  void Value(std::string_view name, uint64_t& value);
-  void Value(std::string_view name, double& value);
-  void Value(std::string_view name, double& value, double low, double high);
-  void Value(std::string_view name, bool& value);
+  /// A scalar. Returns what it is to be: the value itself, or the one that is being loaded. Throws
+  /// Error if that is outside [low, high]; a NaN is in no range but the default.
+  int64_t Value(std::string_view name, int64_t& value,
+                int64_t low = std::numeric_limits<int64_t>::min(),
+                int64_t high = std::numeric_limits<int64_t>::max());
+  uint64_t Value(std::string_view name, uint64_t& value);
+  double Value(std::string_view name, double& value);
+  double Value(std::string_view name, double& value, double low, double high);
+  bool Value(std::string_view name, bool& value);
   void Value(std::string_view name, std::string& value);
-  /// A number that may be missing, in a state as well.
+  /// A number that may be missing, in a state as well. Loading throws Error for a NaN.
   void Value(std::string_view name, std::optional<double>& value);
 
   /// An array in memory that stays where it is, of exactly that type and shape.
@@ -270,31 +270,38 @@ class StateVisitor {
   void Node(std::string_view name, T& object) {
     Node(name, [&] { object.Visit(*this); });
   }
-  /// A node that a state need not have. Saving visits its members if it is `present`, and loading
-  /// if the state has it; returns whether they were visited.
-  bool Optional(std::string_view name, bool present, const std::function<void()>& members);
+  /// A node "tensors" with a node for each tensor, whose members `members` visits by its index.
+  /// Saving names it as the tensor; loading takes any of the tensor's names.
+  void Tensors(std::span<const Tensor> tensors, const std::function<void(size_t)>& members);
+  /// Whether to visit a member that a state need not have: saving if it is `present`, loading if
+  /// the state has it.
+  bool Optional(std::string_view name, bool present) const {
+    return loading() ? Found(name) != nullptr : present;
+  }
 
-  /// A member of a form of its own, which `kind` names in messages: `save` makes it, and `load`
-  /// checks what was found, throwing Error if it does not fit, and returns what writes it, which
-  /// must not throw.
-  void Custom(std::string_view name, std::string_view kind, const std::function<StateTree()>& save,
+  /// A member of a form of its own: `save` makes it, and `load` checks what was found, throwing
+  /// Error if it does not fit, and returns what writes it, which must not throw.
+  void Custom(std::string_view name, const std::function<StateTree()>& save,
               const std::function<std::function<void()>(const StateTree& found)>& load);
-  /// When loading, `done` is called after everything visited has been written, in the order of the
-  /// calls; it must not throw. It is not called for a node that stays as it was.
+  /// When loading, `done` is called once what was visited before it has been written; it must not
+  /// throw. It is not called for a node that stays as it is.
   void Then(std::function<void()> done);
 
   /// When loading: the member of that name in the present node of the state. Null if there is none,
   /// and when saving.
   const StateTree* Found(std::string_view name) const;
+  /// When loading leniently: whether the state lacks the present node, so that what it is of stays
+  /// as it is.
+  bool leaving() const { return loading() && frames_.back().from == nullptr; }
   /// Throws Error "state: "path/name" what".
   [[noreturn]] void Fail(std::string_view name, const std::string& what) const;
 
  private:
   struct Frame {
-    std::string name;
+    std::string_view name;
     const StateTree* from;  // null for a node that stays as it is
     bool missing = false, noted = false;
-    std::vector<const StateTree*> seen = {};
+    size_t seen = 0;  // where its members begin in seen_
   };
   struct Copy {
     void* to;
@@ -319,22 +326,23 @@ class StateVisitor {
   }
 
   std::string PathTo(std::string_view name) const;
-  const StateTree* Take(std::string_view name, std::string_view expected);
+  template <class F>
+  const StateTree* Take(std::string_view name, const F& expected);
   const StateArray* TakeArray(std::string_view name, ElementType type,
                               const std::vector<int64_t>* shape);
   void Save(std::string_view name, StateTree value);
   void NoteMissing();
   void NoteUnknown();
   template <class T>
-  void Scalar(std::string_view name, T& value, std::string_view kind,
-              const std::function<void(T)>& check);
+  T Scalar(std::string_view name, T& value, std::string_view kind);
 
   StateTree* to_ = nullptr;  // the present node when saving
   LoadMode mode_ = LoadMode::kStrict;
   LoadReport report_;
   std::vector<Frame> frames_;
+  std::vector<const StateTree*> seen_;  // members of the present nodes that were visited
   std::vector<Copy> copies_;
-  std::vector<std::function<void()>> writes_, done_;
+  std::vector<std::function<void()>> writes_;
 };
 
 /// The state of an object with a method Visit(StateVisitor&).

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +12,8 @@
 #include "kudari/tensor.h"
 
 namespace kudari {
+
+class StateVisitor;
 
 // A step goes through a source, scales, the fused pass of the rules and averagers. Each stage has
 // one job, so that a step cannot be put together in the wrong order.
@@ -108,11 +109,8 @@ class Source {
  public:
   virtual ~Source() = default;
   virtual Gradient Compute(Engine& engine, const Oracle& oracle) = 0;
-  /// The state that resuming needs, by name; empty unless the source keeps something between steps.
-  virtual std::map<std::string, std::vector<float>> State(const Engine& engine) const;
-  /// Replaces the state; throws Error, with nothing changed, for a wrong name or size.
-  virtual void LoadState(const Engine& engine,
-                         const std::map<std::string, std::vector<float>>& state);
+  /// Shows what resuming needs; nothing unless the source keeps something from step to step.
+  virtual void Visit(const Engine& /*engine*/, StateVisitor& /*visitor*/) {}
   /// The parameters were given other values: forgets what was kept of the former ones. Does nothing
   /// unless a source keeps something from step to step.
   virtual void Refresh() {}
@@ -142,12 +140,11 @@ class Averager {
   virtual void After(Engine& engine) = 0;
   /// The weights that tensor `index` is to be evaluated with, or null: none yet.
   virtual const float* Evaluated(size_t index) const = 0;
-  /// The state that resuming needs, by name: everything that After changes, except the parameters
+  /// What its node in a state is called; of two with one name the second is "name_2".
+  virtual std::string_view Name() const { return "averager"; }
+  /// Shows what resuming needs, after Start: everything that After changes, except the parameters
   /// and the state of the rules.
-  virtual std::map<std::string, std::vector<float>> State(const Engine& engine) const = 0;
-  /// Replaces the state, after Start; throws Error, with nothing changed, for a wrong name or size.
-  virtual void LoadState(const Engine& engine,
-                         const std::map<std::string, std::vector<float>>& state) = 0;
+  virtual void Visit(const Engine& engine, StateVisitor& visitor) = 0;
 };
 
 /// What to do about a gradient that holds an infinity or a NaN.

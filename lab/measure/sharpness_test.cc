@@ -115,10 +115,10 @@ class QuadraticTest : public ::testing::Test {
     const auto floats = [](const Tensor& t) {
       return std::span<const float>(t.data_ptr<float>(), static_cast<size_t>(t.numel()));
     };
-    const std::vector<FloatTensor> data = {{"train/x", {kSamples, kIn}, floats(x_)},
-                                           {"train/y", {kSamples, kOut}, floats(y_)},
-                                           {"test/x", {kSamples, kIn}, floats(x_)},
-                                           {"test/y", {kSamples, kOut}, floats(y_)}};
+    const std::vector<SafeTensor> data = {{"train/x", {kSamples, kIn}, floats(x_)},
+                                          {"train/y", {kSamples, kOut}, floats(y_)},
+                                          {"test/x", {kSamples, kIn}, floats(x_)},
+                                          {"test/y", {kSamples, kOut}, floats(y_)}};
     WriteSafeTensors(dir_ / "data.safetensors", data);
     std::ofstream(dir_ / name / "recipe.toml")
         << "[model]\nname = \"linear\"\n[data]\nname = \"safetensors\"\nvalidation = 0.0\npath = \""
@@ -317,7 +317,7 @@ TEST_F(QuadraticTest, ErrorsSayWhatIsWrong) {
   EXPECT_THAT(MessageOf(options), HasSubstr("model.safetensors"));
   const std::vector<float> values(4);
   WriteSafeTensors(dir_ / "none/model.safetensors",
-                   std::vector<FloatTensor>{{"head.weight", {2, 2}, values}});
+                   std::vector<SafeTensor>{{"head.weight", {2, 2}, values}});
   EXPECT_THAT(MessageOf(options), HasSubstr("tensor \"head.weight\" has the shape [2, 2]"));
   {
     const ::torch::NoGradGuard no_grad;

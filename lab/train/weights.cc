@@ -74,7 +74,7 @@ void LoadWeights(Model& model, const fs::path& path) {
 
 void SaveWeights(const Model& model, const fs::path& path) {
   std::vector<Tensor> values;  // keeps converted ones alive
-  std::vector<FloatTensor> tensors;
+  std::vector<SafeTensor> tensors;
   const auto add = [&](const std::string& name, const Tensor& value) {
     const Tensor& v = values.emplace_back(value.detach().to(at::kFloat));
     tensors.push_back(

@@ -42,7 +42,7 @@ class WeightsTest : public ::testing::Test {
 
   // Writes the tensors of a model whose names have `part`, and the parameters.
   void WriteSome(const Model& model, const std::string& part) const {
-    std::vector<FloatTensor> tensors;
+    std::vector<SafeTensor> tensors;
     const auto add = [&](const std::string& name, const Tensor& t) {
       tensors.push_back(
           {name, t.sizes().vec(), {t.data_ptr<float>(), static_cast<size_t>(t.numel())}});

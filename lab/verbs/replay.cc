@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <deque>
 #include <map>
 
 #include "kudari/error.h"
 #include "kudari/optimizer.h"
 #include "kudari/recipe.h"
 #include "kudari/safetensors.h"
+#include "kudari/state.h"
 #include "lab/files/text_file.h"
 
 namespace kudari::lab {
@@ -85,29 +87,33 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
     }
     if (!gradients.contains(step)) {
       // No step of the optimiser's, but one of the loop: the count that schedules follow goes on.
-      OptimizerState state = optimizer.State();
-      ++state.step;
+      StateTree state = optimizer.State();
+      state.Set("step", optimizer.steps() + 1);
       optimizer.LoadState(state);
     } else if (optimizer.Step().skipped) {
       ++skipped;
     }
   }
 
-  std::vector<FloatTensor> out;
+  std::vector<SafeTensor> out;
   for (const Parameter& p : parameters) out.push_back({p.name, p.shape, p.values});
   WriteSafeTensors(options.out, out);
   if (!options.state_out.empty()) {
-    const OptimizerState state = optimizer.State();
-    std::vector<FloatTensor> buffers;
-    for (size_t i = 0; i < state.tensors.size(); ++i) {
-      for (const TensorState::Buffer& b : state.tensors[i].buffers) {
-        if (b.values.empty()) continue;
+    const StateTree state = optimizer.State();
+    std::deque<std::vector<float>> values;
+    std::vector<SafeTensor> buffers;
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const Parameter& p = parameters[i];
+      const StateTree* const slots = state.At("tensors").Member(p.name)->Member("slots");
+      if (slots == nullptr) continue;
+      for (const auto& [slot, array] : slots->members()) {
+        values.push_back(optimizer.SlotValues(i, slot));
+        const std::vector<float>& v = values.back();
+        if (v.empty()) continue;
         // Factored state is smaller than the parameter: a vector.
-        const bool full = b.values.size() == parameters[i].values.size();
-        buffers.push_back({state.tensors[i].name + "/" + b.slot,
-                           full ? parameters[i].shape
-                                : std::vector<int64_t>{static_cast<int64_t>(b.values.size())},
-                           b.values});
+        const auto size = static_cast<int64_t>(v.size());
+        buffers.push_back(
+            {p.name + "/" + slot, v.size() == p.values.size() ? p.shape : std::vector{size}, v});
       }
     }
     WriteSafeTensors(options.state_out, buffers);

@@ -2,8 +2,6 @@
 #define KUDARI_AVERAGERS_AVERAGERS_H_
 
 #include <cstdint>
-#include <initializer_list>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -44,25 +42,9 @@ std::vector<std::unique_ptr<Averager>> MakeAveragers(const OptimizerSpec& spec);
 
 /// An array for each tensor, of its size.
 using Arrays = std::vector<std::vector<float>>;
-using AveragerState = std::map<std::string, std::vector<float>>;
 
 /// Copies of the weights.
 Arrays CopyParameters(const Engine& engine);
-
-/// Adds arrays to a state, each as "kind/tensor".
-void Save(const Engine& engine, std::string_view kind, const Arrays& arrays, AveragerState& state);
-/// Replaces arrays by those of a state that CheckState has seen.
-void Load(const Engine& engine, std::string_view kind, const AveragerState& state, Arrays& arrays);
-
-/// Counts as floats hold them exactly: a vector of two, in units of 2^24 and 1.
-std::vector<float> SavedCount(int64_t count);
-int64_t LoadedCount(const std::vector<float>& saved);
-
-/// Throws Error unless the state has arrays of these kinds, one for each tensor, and the count if
-/// there is one, and nothing else. `averager` is for the message.
-void CheckState(const Engine& engine, std::string_view averager,
-                std::initializer_list<std::string_view> kinds, bool has_count,
-                const AveragerState& state);
 
 }  // namespace kudari::internal
 

@@ -9,11 +9,13 @@
 #include "tests/support/allocations.h"
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
+#include "tests/support/state.h"
 
 namespace kudari {
 namespace {
 
 using nlohmann::json;
+using ::testing::ElementsAre;
 using testing::ErrorOf;
 using ::testing::HasSubstr;
 using testing::Model;
@@ -105,7 +107,7 @@ TEST(AveragersTest, PullbackKeepsACopyOfTheMomentum) {
   Floats seen;
   for (int step = 0; step < 6; ++step) {
     optimizer.Step();
-    seen.push_back(optimizer.State().tensors[0].buffers[0].values[0]);
+    seen.push_back(testing::Buffers(optimizer, 0)[0].values[0]);
   }
   EXPECT_EQ(seen, (Floats{1, 1, 2, 2, 3, 3}));  // 2 -> (0 + 2) / 2, 3 -> (1 + 3) / 2, ...
 }
@@ -117,9 +119,8 @@ TEST(AveragersTest, ResetForgetsTheState) {
   Optimizer optimizer(model.tensors, spec);
   for (int64_t step = 1; step <= 7; ++step) {
     optimizer.Step();
-    const TensorState state = optimizer.State().tensors[0];
-    EXPECT_EQ(state.step, step % 3);
-    EXPECT_EQ(state.buffers[0].values == Floats(8), step % 3 == 0);
+    EXPECT_EQ(testing::Updates(optimizer, 0), step % 3);
+    EXPECT_EQ(testing::Buffers(optimizer, 0)[0].values == Floats(8), step % 3 == 0);
   }
   EXPECT_EQ(optimizer.steps(), 7);
 }
@@ -245,7 +246,7 @@ TEST_P(AveragersOfRuleTest, ResumesWithTheSameBitsAtEveryStep) {
     Model straight(kShapes);
     Optimizer reference(straight.tensors, spec);
     std::vector<Params> params, grads;
-    std::vector<OptimizerState> states;
+    std::vector<StateTree> states;
     for (int step = 0; step < kSteps; ++step) {
       params.push_back(straight.params);
       states.push_back(reference.State());
@@ -268,7 +269,9 @@ TEST_P(AveragersOfRuleTest, ResumesWithTheSameBitsAtEveryStep) {
         resumed.Step();
       }
       EXPECT_EQ(model.params, straight.params) << from;
-      EXPECT_EQ(resumed.State().averagers, reference.State().averagers) << from;
+      EXPECT_EQ(testing::Part(resumed.State(), "averagers"),
+                testing::Part(reference.State(), "averagers"))
+          << from;
       EXPECT_EQ(Viewed(resumed, model), Viewed(reference, straight)) << from;
     }
   }
@@ -286,7 +289,7 @@ OptimizerSpec Everything() {
 TEST(AveragersTest, ThreadsDoNotMatter) {
   const Model::Shapes shapes = {{"a", {100003}}, {"b", {17}}, {"c", {0}}, {"d", {65536}}};
   Params expected, expected_view;
-  std::vector<std::map<std::string, Floats>> expected_state;
+  StateTree expected_state;
   for (int threads = 1; threads <= 8; ++threads) {
     Model model(shapes);
     Optimizer optimizer(model.tensors, Everything());
@@ -298,11 +301,11 @@ TEST(AveragersTest, ThreadsDoNotMatter) {
     if (threads == 1) {
       expected = model.params;
       expected_view = Viewed(optimizer, model);
-      expected_state = optimizer.State().averagers;
+      expected_state = testing::Part(optimizer.State(), "averagers");
     }
     EXPECT_EQ(model.params, expected) << threads;
     EXPECT_EQ(Viewed(optimizer, model), expected_view) << threads;
-    EXPECT_EQ(optimizer.State().averagers, expected_state) << threads;
+    EXPECT_EQ(testing::Part(optimizer.State(), "averagers"), expected_state) << threads;
   }
 }
 
@@ -328,15 +331,16 @@ TEST(AveragersTest, SkippedStepsAdvanceNothing) {
   for (int step = 0; step < 9; ++step) {
     interrupted.Step();
     straight.Step();
-    const auto state = interrupted.State().averagers;
+    const auto state = testing::Part(interrupted.State(), "averagers");
     const float g = model.grads[1][1];
     model.grads[1][1] = NAN;
     EXPECT_TRUE(interrupted.Step().skipped);
     model.grads[1][1] = g;
-    EXPECT_EQ(interrupted.State().averagers, state);
+    EXPECT_EQ(testing::Part(interrupted.State(), "averagers"), state);
   }
   EXPECT_EQ(model.params, whole.params);
-  EXPECT_EQ(interrupted.State().averagers, straight.State().averagers);
+  EXPECT_EQ(testing::Part(interrupted.State(), "averagers"),
+            testing::Part(straight.State(), "averagers"));
 }
 
 TEST(AveragersTest, OneThatIsAddedLaterStartsThere) {
@@ -346,7 +350,8 @@ TEST(AveragersTest, OneThatIsAddedLaterStartsThere) {
   Optimizer optimizer(model.tensors, Sgd{.lr = 1});
   optimizer.Step();
   optimizer.AddAverager(std::make_unique<Lookahead>(LookaheadSpec{.k = 3, .alpha = 0.5}));
-  EXPECT_TRUE(optimizer.State().averagers.at(0).empty());
+  EXPECT_THAT(optimizer.State().At("averagers/lookahead").Paths(), ElementsAre("started"));
+  EXPECT_FALSE(optimizer.State().At("averagers/lookahead/started").Bool());
   EXPECT_EQ(Viewed(optimizer, model)[0][0], 1);
   optimizer.Step();
   EXPECT_EQ(Viewed(optimizer, model)[0][0], 1);  // slow weights: those when it came
@@ -360,12 +365,12 @@ TEST(AveragersTest, CountsBeyondWhatAFloatHolds) {
   spec.swa = SwaSpec{};
   Optimizer optimizer(model.tensors, spec);
   optimizer.Step();
-  OptimizerState state = optimizer.State();
-  EXPECT_EQ(state.averagers[0].at("count"), (Floats{0, 1}));
-  state.averagers[0].at("count") = {3, 16777215};
+  StateTree state = optimizer.State();
+  EXPECT_EQ(state.At("averagers/swa/count").Int(), 1);
+  state.Set("averagers/swa/count", (int64_t{1} << 40) + 1);
   optimizer.LoadState(state);
   optimizer.Step();
-  EXPECT_EQ(optimizer.State().averagers[0].at("count"), (Floats{4, 0}));
+  EXPECT_EQ(optimizer.State().At("averagers/swa/count").Int(), (int64_t{1} << 40) + 2);
 }
 
 TEST(AveragersTest, BadValuesAreNamed) {
@@ -390,44 +395,43 @@ TEST(AveragersTest, BadStatesAreNamedAndChangeNothing) {
   Optimizer optimizer(model.tensors, Everything());
   optimizer.Step();
   optimizer.Step();
-  const OptimizerState good = optimizer.State();
+  const StateTree good = optimizer.State();
   const auto load = [&](const auto& change) {
-    OptimizerState state = good;
-    state.averagers[0].at("slow/a")[0] = 5;  // a good part that must not be taken
-    state.averagers[1].at("average/a")[0] = 5;
-    change(state.averagers);
+    StateTree state = good;
+    // Good parts that must not be taken.
+    state.At("averagers/lookahead/tensors/a/slow").Floats()[0] = 5;
+    state.At("averagers/ema/tensors/a/average").Floats()[0] = 5;
+    change(state);
     std::string error = ErrorOf([&] { optimizer.LoadState(state); });
-    EXPECT_EQ(optimizer.State().averagers, good.averagers);
+    EXPECT_EQ(FirstDifference(optimizer.State(), good), "");
     return error;
   };
-  EXPECT_EQ(load([](auto& s) { s[2].erase("average/b"); }), "state: swa: \"average/b\" is missing");
-  EXPECT_EQ(load([](auto& s) { s[2].at("average/a").push_back(0); }),
-            "state: swa: \"average/a\" has 4 values, not 3");
-  EXPECT_THAT(
-      load([](auto& s) { s[2]["avarage/a"]; }),
-      HasSubstr("state: swa: it has nothing named \"avarage/a\"; did you mean \"average/a"));
-  EXPECT_EQ(load([](auto& s) { s[0].erase("momentum/b"); }),
-            "state: lookahead: \"momentum/b\" is missing");
-  EXPECT_EQ(load([](auto& s) {
-              s[1].at("count") = {0.5F, 0};
-            }),
-            "state: ema: \"count\" is not two integers in [0, 2^24)");
-  EXPECT_EQ(load([](auto& s) {
-              s[1].at("count") = {0, NAN};
-            }),
-            "state: ema: \"count\" is not two integers in [0, 2^24)");
-  EXPECT_EQ(load([](auto& s) {
-              s[1].at("count") = {16777216, 0};
-            }),
-            "state: ema: \"count\" is not two integers in [0, 2^24)");
-  EXPECT_THAT(load([](auto& s) { s.pop_back(); }), HasSubstr("2 averagers; the optimiser has 3"));
+  const std::string swa = "averagers/swa/", ema = "averagers/ema/";
+  EXPECT_EQ(load([&](auto& s) { s.Erase(swa + "tensors/b"); }),
+            "state: \"averagers/swa/tensors/b\" is missing");
+  EXPECT_EQ(
+      load([&](auto& s) { s.Set(swa + "tensors/a/average", StateArray::Of<float>(Floats(4))); }),
+      "state: \"averagers/swa/tensors/a/average\" is F32 [4], but must be F32 [3]");
+  EXPECT_EQ(load([&](auto& s) { s.Set(swa + "tensors/a/avarage", true); }),
+            "state: \"averagers/swa/tensors/a/avarage\" (bool) is unknown");
+  EXPECT_EQ(load([](auto& s) { s.Erase("averagers/lookahead/tensors/b/momentum"); }),
+            "state: \"averagers/lookahead/tensors/b/momentum\" is missing; it must be F32 [2]");
+  EXPECT_EQ(load([&](auto& s) { s.Set(ema + "count", 1.0); }),
+            "state: \"averagers/ema/count\" is double, but must be int64");
+  EXPECT_EQ(load([&](auto& s) { s.Set(ema + "count", int64_t{-1}); }),
+            "state: \"averagers/ema/count\" = -1 is outside [0, 9223372036854775807]");
+  EXPECT_EQ(load([](auto& s) { s.Erase("averagers/swa"); }), "state: \"averagers/swa\" is missing");
+  EXPECT_EQ(load([](auto& s) { s.Set("averagers/swo", s.At("averagers/swa")); }),
+            "state: \"averagers/swo\" (a node) is unknown");
 
   // One that has not begun stays so if its state is bad.
   Optimizer fresh(model.tensors, Everything());
-  OptimizerState bad = good;
-  bad.averagers[2].erase("count");
-  EXPECT_THAT(ErrorOf([&] { fresh.LoadState(bad); }), HasSubstr("\"count\" is missing"));
-  EXPECT_TRUE(fresh.State().averagers[0].empty());
+  const StateTree before = fresh.State();
+  StateTree bad = good;
+  bad.Erase("averagers/swa/count");
+  EXPECT_EQ(ErrorOf([&] { fresh.LoadState(bad); }),
+            "state: \"averagers/swa/count\" is missing; it must be int64");
+  EXPECT_EQ(FirstDifference(fresh.State(), before), "");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "averagers/averagers.h"
 #include "core/elements.h"
 #include "kudari/stages.h"
+#include "kudari/state.h"
 
 namespace kudari {
 namespace {
@@ -75,22 +76,12 @@ const float* Lookahead::Evaluated(size_t index) const {
   return slow_.empty() ? nullptr : slow_[index].data();
 }
 
-std::map<std::string, std::vector<float>> Lookahead::State(const Engine& engine) const {
-  internal::AveragerState state;
-  internal::Save(engine, "slow", slow_, state);
-  internal::Save(engine, "momentum", momentum_, state);
-  return state;
-}
-
-void Lookahead::LoadState(const Engine& engine,
-                          const std::map<std::string, std::vector<float>>& state) {
-  if (spec_.state == LookaheadState::kPullback) {
-    internal::CheckState(engine, "lookahead", {"slow", "momentum"}, false, state);
-  } else {
-    internal::CheckState(engine, "lookahead", {"slow"}, false, state);
-  }
-  internal::Load(engine, "slow", state, slow_);
-  internal::Load(engine, "momentum", state, momentum_);
+void Lookahead::Visit(const Engine& engine, StateVisitor& visitor) {
+  visitor.Tensors(engine.tensors(), [&](size_t i) {
+    const std::vector<int64_t>& shape = engine.tensors()[i].shape;
+    visitor.Array("slow", std::span(slow_[i]), shape);
+    if (!momentum_.empty()) visitor.Array("momentum", std::span(momentum_[i]), shape);
+  });
 }
 
 const internal::OptionTable<LookaheadSpec>& internal::LookaheadOptions() {

@@ -3,6 +3,7 @@
 #include "averagers/averagers.h"
 #include "core/elements.h"
 #include "kudari/stages.h"
+#include "kudari/state.h"
 
 namespace kudari {
 
@@ -30,17 +31,11 @@ const float* WeightAverage::Evaluated(size_t index) const {
   return count_ == 0 ? nullptr : average_[index].data();
 }
 
-std::map<std::string, std::vector<float>> WeightAverage::State(const Engine& engine) const {
-  internal::AveragerState state = {{"count", internal::SavedCount(count_)}};
-  internal::Save(engine, "average", average_, state);
-  return state;
-}
-
-void WeightAverage::LoadState(const Engine& engine,
-                              const std::map<std::string, std::vector<float>>& state) {
-  internal::CheckState(engine, name_, {"average"}, true, state);
-  internal::Load(engine, "average", state, average_);
-  count_ = internal::LoadedCount(state.at("count"));
+void WeightAverage::Visit(const Engine& engine, StateVisitor& visitor) {
+  visitor.Value("count", count_, 0);
+  visitor.Tensors(engine.tensors(), [&](size_t i) {
+    visitor.Array("average", std::span(average_[i]), engine.tensors()[i].shape);
+  });
 }
 
 }  // namespace kudari

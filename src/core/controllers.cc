@@ -18,9 +18,7 @@ void CheckCount(const std::string& where, int64_t count, int64_t low) {
   throw Error(where + " = " + std::to_string(count) + " is less than " + std::to_string(low));
 }
 
-void CheckBest(const std::string& where, const std::optional<double>& best) {
-  if (best && std::isnan(*best)) throw Error(where + ": best is not a number");
-}
+constexpr int64_t kMostCount = std::numeric_limits<int64_t>::max();
 
 }  // namespace
 
@@ -36,43 +34,41 @@ bool Improvement::Better(double metric, const std::optional<double>& best) const
 }
 
 ReduceOnPlateau::ReduceOnPlateau(double value, const ReduceOnPlateauOptions& options)
-    : options_(options) {
+    : options_(options), value_(value) {
   CheckRange("plateau: factor", options.factor, 0, kBelow1);
   options.improvement.Check();
   CheckCount("plateau: patience", options.patience, 0);
   CheckCount("plateau: cooldown", options.cooldown, 0);
   CheckRange("plateau: lowest", options.lowest, -kMost, kMost);
   CheckRange("plateau: eps", options.eps, 0, kInfinity);
-  LoadState({.value = value});
+  CheckRange("plateau: value", value, -kMost, kMost);
 }
 
 double ReduceOnPlateau::Observe(double metric) {
-  ReduceOnPlateauState& s = state_;
-  if (options_.improvement.Better(metric, s.best)) {
-    s.best = metric;
-    s.bad = 0;
+  if (options_.improvement.Better(metric, best_)) {
+    best_ = metric;
+    bad_ = 0;
   } else {
-    ++s.bad;
+    ++bad_;
   }
-  if (s.cooldown > 0) {
-    --s.cooldown;
-    s.bad = 0;
+  if (cooldown_ > 0) {
+    --cooldown_;
+    bad_ = 0;
   }
-  if (s.bad > options_.patience) {
-    const double reduced = std::max(s.value * options_.factor, options_.lowest);
-    if (s.value - reduced > options_.eps) s.value = reduced;
-    s.cooldown = options_.cooldown;
-    s.bad = 0;
+  if (bad_ > options_.patience) {
+    const double reduced = std::max(value_ * options_.factor, options_.lowest);
+    if (value_ - reduced > options_.eps) value_ = reduced;
+    cooldown_ = options_.cooldown;
+    bad_ = 0;
   }
-  return s.value;
+  return value_;
 }
 
-void ReduceOnPlateau::LoadState(const ReduceOnPlateauState& state) {
-  CheckRange("plateau: value", state.value, -kMost, kMost);
-  CheckBest("plateau", state.best);
-  CheckCount("plateau: bad", state.bad, 0);
-  CheckCount("plateau: remaining cooldown", state.cooldown, 0);
-  state_ = state;
+void ReduceOnPlateau::Visit(StateVisitor& visitor) {
+  visitor.Value("value", value_, -kMost, kMost);
+  visitor.Value("best", best_);
+  visitor.Value("bad", bad_, 0, kMostCount);
+  visitor.Value("cooldown", cooldown_, 0, kMostCount);
 }
 
 EarlyStopping::EarlyStopping(const EarlyStoppingOptions& options) : options_(options) {
@@ -81,18 +77,18 @@ EarlyStopping::EarlyStopping(const EarlyStoppingOptions& options) : options_(opt
 }
 
 bool EarlyStopping::Observe(double metric) {
-  if (options_.improvement.Better(metric, state_.best)) {
-    state_ = {.best = metric, .bad = 0};
+  if (options_.improvement.Better(metric, best_)) {
+    best_ = metric;
+    bad_ = 0;
   } else {
-    ++state_.bad;
+    ++bad_;
   }
-  return state_.bad >= options_.patience;
+  return bad_ >= options_.patience;
 }
 
-void EarlyStopping::LoadState(const EarlyStoppingState& state) {
-  CheckBest("early stopping", state.best);
-  CheckCount("early stopping: bad", state.bad, 0);
-  state_ = state;
+void EarlyStopping::Visit(StateVisitor& visitor) {
+  visitor.Value("best", best_);
+  visitor.Value("bad", bad_, 0, kMostCount);
 }
 
 }  // namespace kudari

@@ -49,13 +49,13 @@ TEST(ReduceOnPlateauTest, ANanIsBadAndNeverTheBest) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   ReduceOnPlateau plateau(1, {.patience = 1});
   EXPECT_EQ(plateau.Observe(nan), 1);
-  EXPECT_EQ(plateau.State().best, std::nullopt);
+  EXPECT_EQ(plateau.best(), std::nullopt);
   EXPECT_EQ(plateau.Observe(nan), 0.1);
   EXPECT_EQ(plateau.Observe(3), 0.1);
-  EXPECT_EQ(plateau.State().best, 3);
+  EXPECT_EQ(plateau.best(), 3);
   plateau.Observe(nan);
-  EXPECT_EQ(plateau.State().bad, 1);
-  EXPECT_EQ(plateau.State().best, 3);
+  EXPECT_EQ(plateau.bad(), 1);
+  EXPECT_EQ(plateau.best(), 3);
 }
 
 TEST(ImprovementTest, ThresholdsAreOnTheRightSideOfZero) {
@@ -86,7 +86,7 @@ TEST(ReduceOnPlateauTest, ResumesExactlyAtAnyPoint) {
   ReduceOnPlateau before(1, options);
   for (size_t i = 0; i < metrics.size(); ++i) {
     ReduceOnPlateau after(1, options);
-    after.LoadState(before.State());
+    LoadInto(after, StateOf(before));
     EXPECT_EQ(Observed(after, {metrics.begin() + static_cast<int64_t>(i), metrics.end()}),
               std::vector<double>(whole.begin() + static_cast<int64_t>(i), whole.end()));
     before.Observe(metrics[i]);
@@ -100,10 +100,10 @@ TEST(EarlyStoppingTest, StopsAfterPatienceBadMetrics) {
     EXPECT_FALSE(stopping.Observe(metric)) << metric;
   }
   EarlyStopping resumed({.patience = 3});
-  resumed.LoadState(stopping.State());
+  LoadInto(resumed, StateOf(stopping));
   EXPECT_TRUE(stopping.Observe(3.1));
   EXPECT_TRUE(resumed.Observe(3.1));
-  EXPECT_EQ(resumed.State(), stopping.State());
+  EXPECT_EQ(FirstDifference(StateOf(resumed), StateOf(stopping)), "");
   EXPECT_EQ(stopping.best(), 3.0);
 }
 
@@ -127,14 +127,28 @@ TEST(ControllersTest, ErrorsNameTheFieldAndTheRange) {
   EXPECT_THAT(plateau({.lowest = NAN}), HasSubstr("plateau: lowest = nan is outside"));
   EXPECT_THAT(plateau({.eps = -1}), HasSubstr("plateau: eps = -1 is outside [0, inf)"));
   EXPECT_THAT(ErrorOf([] { ReduceOnPlateau plateau(NAN); }), HasSubstr("plateau: value = nan"));
-  EXPECT_THAT(ErrorOf([] { ReduceOnPlateau(1).LoadState({.value = 1, .best = NAN}); }),
-              HasSubstr("plateau: best is not a number"));
-  EXPECT_THAT(ErrorOf([] { ReduceOnPlateau(1).LoadState({.value = 1, .bad = -1}); }),
-              HasSubstr("plateau: bad = -1"));
   EXPECT_THAT(ErrorOf([] { EarlyStopping stopping({.patience = 0}); }),
               HasSubstr("early stopping: patience = 0 is less than 1"));
-  EXPECT_THAT(ErrorOf([] { EarlyStopping().LoadState({.bad = -2}); }),
-              HasSubstr("early stopping: bad = -2 is less than 0"));
+}
+
+TEST(ControllersTest, BadStatesAreNamedAndChangeNothing) {
+  ReduceOnPlateau plateau(1);
+  plateau.Observe(3);
+  EarlyStopping stopping;
+  stopping.Observe(3);
+  const auto load = [](auto& object, const char* path, const StateTree& value) {
+    const StateTree good = StateOf(object);
+    StateTree bad = good;
+    bad.Set(path, value);
+    std::string error = testing::ErrorOf([&] { LoadInto(object, bad); });
+    EXPECT_EQ(FirstDifference(StateOf(object), good), "");
+    return error;
+  };
+  EXPECT_THAT(load(plateau, "value", double{NAN}), HasSubstr("\"value\" = nan is outside"));
+  EXPECT_EQ(load(plateau, "best", double{NAN}), "state: \"best\" is not a number");
+  EXPECT_THAT(load(plateau, "bad", int64_t{-1}), HasSubstr("\"bad\" = -1 is outside [0, "));
+  EXPECT_THAT(load(plateau, "cooldown", int64_t{-1}), HasSubstr("\"cooldown\" = -1 is outside"));
+  EXPECT_THAT(load(stopping, "bad", int64_t{-2}), HasSubstr("\"bad\" = -2 is outside [0, "));
 }
 
 }  // namespace

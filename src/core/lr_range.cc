@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <iterator>
+#include <memory>
 #include <numeric>
 #include <string>
 
@@ -207,6 +208,38 @@ void LrRangeTest::Add(double loss) {
 
 void LrRangeTest::Stop() {
   if (Running()) range_.end = LrEnd::kStopped;
+}
+
+// Everything else follows from the losses, so loading adds them to a test of its own.
+void LrRangeTest::Visit(StateVisitor& visitor) {
+  std::vector<double> losses;
+  for (const LrPoint& point : range_.points) losses.push_back(point.loss);
+  const auto loaded = std::make_shared<LrRangeTest>(range_.options);
+  visitor.Custom(
+      "losses", [&] { return StateTree(StateArray::Of<double>(losses)); },
+      [&](const StateTree& found) {
+        const auto* const array = std::get_if<StateArray>(&found.value());
+        if (array == nullptr || array->type != ElementType::kFloat64 || array->shape.size() != 1) {
+          visitor.Fail("losses", "is " + found.Kind() + ", but must be F64 of one dimension");
+        }
+        for (const double loss : array->As<double>()) {
+          if (!loaded->Running()) visitor.Fail("losses", "goes on after the test has ended");
+          loaded->Add(loss);
+        }
+        return [] {};
+      });
+  visitor.Custom(
+      "end", [&] { return StateTree(std::string(Name(range_.end))); },
+      [&](const StateTree& found) {
+        const auto is = [&](LrEnd end) { return found == StateTree(std::string(Name(end))); };
+        if (loaded->Running() && is(LrEnd::kStopped)) loaded->Stop();
+        if (loaded->Running() && is(LrEnd::kNonFinite)) loaded->Add(kInfinity);
+        if (!is(loaded->range().end)) {
+          visitor.Fail("end", "must be \"" + std::string(Name(loaded->range().end)) +
+                                  "\" after these losses");
+        }
+        return [this, loaded] { *this = std::move(*loaded); };
+      });
 }
 
 std::string_view Name(LrEnd end) {

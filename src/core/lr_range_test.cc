@@ -314,5 +314,51 @@ TEST(RecommendationTest, NothingWhereTheLossDoesNotFall) {
   EXPECT_FALSE(RecommendLearningRate(std::vector<LrSuggestions>(2)));
 }
 
+// ---- State ----
+
+TEST(LrRangeStateTest, ResumesAtEveryPointAndAfterEveryEnd) {
+  const LrRangeOptions options = {.steps = 6};
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const std::vector<double>& losses :
+       {std::vector<double>{5, 4, 3, 2.5, 2.4, 2.3}, {5, 4, 500}, {5, nan}, {5, 4}}) {
+    LrRangeTest test(options);
+    for (const double loss : losses) {
+      LrRangeTest resumed(options);
+      resumed.Add(7);
+      LoadInto(resumed, StateOf(test));
+      EXPECT_EQ(FirstDifference(StateOf(resumed), StateOf(test)), "");
+      test.Add(loss);
+      resumed.Add(loss);
+      ASSERT_EQ(resumed.range().points.size(), test.range().points.size());
+      EXPECT_EQ(resumed.range().end, test.range().end);
+      for (size_t i = 0; i < test.range().points.size(); ++i) {
+        EXPECT_EQ(resumed.range().points[i].smoothed, test.range().points[i].smoothed);
+      }
+    }
+    test.Stop();
+    LrRangeTest resumed(options);
+    LoadInto(resumed, StateOf(test));
+    EXPECT_EQ(resumed.range().end, test.range().end);
+  }
+}
+
+TEST(LrRangeStateTest, BadStatesAreNamedAndChangeNothing) {
+  LrRangeTest test({.steps = 3});
+  test.Add(2);
+  const StateTree good = StateOf(test);
+  const auto error = [&](const char* path, const StateTree& value) {
+    StateTree bad = good;
+    bad.Set(path, value);
+    std::string text = testing::ErrorOf([&] { LoadInto(test, bad); });
+    EXPECT_EQ(FirstDifference(StateOf(test), good), "");
+    return text;
+  };
+  EXPECT_EQ(error("losses", StateArray::Of<double>(std::vector<double>{3, 2, 1, 1})),
+            "state: \"losses\" goes on after the test has ended");
+  EXPECT_EQ(error("losses", 1.0), "state: \"losses\" is double, but must be F64 of one dimension");
+  EXPECT_EQ(error("end", std::string("ramp")),
+            "state: \"end\" must be \"not yet\" after these losses");
+}
+
 }  // namespace
 }  // namespace kudari

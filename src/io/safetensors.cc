@@ -13,6 +13,7 @@
 #include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -21,6 +22,8 @@
 #include "core/suggest.h"
 #include "io/file.h"
 #include "kudari/error.h"
+#include "kudari/state.h"
+#include "state/shape_text.h"
 
 namespace kudari {
 
@@ -39,41 +42,20 @@ constexpr uint64_t kMaxHeader = 100'000'000;  // as in the reference implementat
 constexpr size_t kAlignment = 64;             // of the data in the files we write
 constexpr std::string_view kMetadata = "__metadata__";
 
-struct TypeInfo {
-  std::string_view name;
-  uint64_t bytes;
-};
-
-constexpr TypeInfo kTypes[] = {
-    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
-    {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},
-    {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8},     {"F64", 8},
-};
-
-const TypeInfo* FindType(std::string_view dtype) {
-  const auto* type = std::ranges::find(kTypes, dtype, &TypeInfo::name);
-  return type == std::end(kTypes) ? nullptr : type;
-}
-
-// "[1, 2]": a shape or a pair of offsets.
+// A shape or a pair of offsets.
 template <class T>
 std::string ListText(const std::vector<T>& values) {
-  std::string text = "[";
-  for (const T value : values) {
-    if (text.size() > 1) text += ", ";
-    text += std::to_string(value);
-  }
-  return text + "]";
+  return internal::ShapeText<T>(values);
 }
 
 // The number of bytes of a tensor; false if it does not fit into an int64.
-bool ByteSize(std::span<const int64_t> shape, uint64_t element, uint64_t& size) {
+bool ByteSize(std::span<const int64_t> shape, ElementType type, uint64_t& size) {
   int64_t product = 1;
   for (const int64_t n : shape) {
     if (n < 0 || __builtin_mul_overflow(product, n, &product)) return false;
   }
   int64_t bytes = 0;
-  if (__builtin_mul_overflow(product, element, &bytes)) return false;
+  if (__builtin_mul_overflow(product, Bytes(type), &bytes)) return false;
   size = static_cast<uint64_t>(bytes);
   return true;
 }
@@ -91,7 +73,7 @@ std::unique_ptr<std::byte[]> Allocated(uint64_t size, const std::string& file) {
 
 struct Entry {
   std::string name;
-  const TypeInfo* type = nullptr;
+  std::optional<ElementType> type = {};
   std::vector<int64_t> shape = {};
   std::vector<uint64_t> offsets = {};
   bool has_shape = false, has_offsets = false;
@@ -130,8 +112,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     if (place_ == Place::kMetadata) {
       metadata.at(key_) = value;
     } else if (place_ == Place::kEntry && key_ == "dtype") {
-      entries.back().type = FindType(value);
-      if (entries.back().type == nullptr) Fail(Where() + "unknown dtype " + Quoted(value));
+      entries.back().type = FindElementType(value);
+      if (!entries.back().type) Fail(Where() + "unknown dtype " + Quoted(value));
     } else {
       Unexpected(Quoted(value));
     }
@@ -171,7 +153,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     if (place_ == Place::kEntry) {
       key_.clear();
       const Entry& entry = entries.back();
-      if (entry.type == nullptr) Fail(Where() + "has no \"dtype\"");
+      if (!entry.type) Fail(Where() + "has no \"dtype\"");
       if (!entry.has_shape) Fail(Where() + "has no \"shape\"");
       if (!entry.has_offsets) Fail(Where() + "has no \"data_offsets\"");
     }
@@ -297,12 +279,12 @@ void SafeTensorsFile::Load(uint64_t file_size, const Reader& read) {
     const std::string where = file_ + ": tensor " + Quoted(entry.name) + ": ";
     const std::string range = ListText(entry.offsets);
     uint64_t size = 0;
-    if (!ByteSize(entry.shape, entry.type->bytes, size)) {
+    if (!ByteSize(entry.shape, *entry.type, size)) {
       throw Error(where + "shape " + ListText(entry.shape) + " is too large");
     }
     if (entry.offsets[1] < entry.offsets[0] || entry.offsets[1] - entry.offsets[0] != size) {
       throw Error(where + "data_offsets " + range + " do not hold the " + std::to_string(size) +
-                  " bytes of " + std::string(entry.type->name) + " " + ListText(entry.shape));
+                  " bytes of " + std::string(Name(*entry.type)) + " " + ListText(entry.shape));
     }
     if (entry.offsets[0] != end) {
       throw Error(where + "data_offsets " + range +
@@ -326,11 +308,9 @@ void SafeTensorsFile::Load(uint64_t file_size, const Reader& read) {
   read(data_.get(), data_size);
   for (Entry& entry : reader.entries) {
     index_.emplace(entry.name, tensors_.size());
-    tensors_.push_back({.name = std::move(entry.name),
-                        .dtype = std::string(entry.type->name),
-                        .shape = std::move(entry.shape),
-                        .bytes = {data_.get() + entry.offsets[0],
-                                  static_cast<size_t>(entry.offsets[1] - entry.offsets[0])}});
+    tensors_.emplace_back(std::move(entry.name), Name(*entry.type), std::move(entry.shape),
+                          std::span(data_.get() + entry.offsets[0],
+                                    static_cast<size_t>(entry.offsets[1] - entry.offsets[0])));
   }
   Align(data_size);
 }
@@ -340,7 +320,7 @@ void SafeTensorsFile::Load(uint64_t file_size, const Reader& read) {
 void SafeTensorsFile::Align(uint64_t data_size) {
   constexpr size_t kStep = 8;
   const auto misaligned = [&](const SafeTensor& t) {
-    return static_cast<size_t>(t.bytes.data() - data_.get()) % FindType(t.dtype)->bytes != 0;
+    return (t.bytes.data() - data_.get()) % Bytes(*FindElementType(t.dtype)) != 0;
   };
   if (std::ranges::none_of(tensors_, misaligned)) return;
   auto aligned = Allocated(data_size + (kStep - 1) * tensors_.size(), file_);
@@ -413,7 +393,7 @@ std::vector<int64_t> SafeTensorsFile::Integers(std::string_view name) const {
   return values;
 }
 
-void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTensor> tensors,
+void WriteSafeTensors(const std::filesystem::path& path, std::span<const SafeTensor> tensors,
                       const std::map<std::string, std::string>& metadata) {
   const std::string file = path.string();
   std::string header = "{";
@@ -421,21 +401,22 @@ void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTe
     if (!metadata.empty()) header += Quoted(kMetadata) + ":" + nlohmann::json(metadata).dump();
     std::set<std::string_view> names;
     uint64_t offset = 0;
-    for (const FloatTensor& t : tensors) {
+    for (const SafeTensor& t : tensors) {
       const std::string where = file + ": tensor " + Quoted(t.name) + ": ";
       if (t.name.empty()) throw Error(file + ": a tensor has an empty name");
       if (t.name == kMetadata) throw Error(where + "the format has this name for something else");
       if (!names.insert(t.name).second) throw Error(where + "appears twice");
+      const std::optional<ElementType> type = FindElementType(t.dtype);
+      if (!type) throw Error(where + "unknown dtype " + Quoted(t.dtype));
       uint64_t size = 0;
-      if (!ByteSize(t.shape, sizeof(float), size) || size != t.values.size_bytes()) {
-        throw Error(where + std::to_string(t.values.size()) + " values do not fit shape " +
+      if (!ByteSize(t.shape, *type, size) || size != t.bytes.size()) {
+        throw Error(where + std::to_string(t.bytes.size()) + " bytes do not fit " + t.dtype + " " +
                     ListText(t.shape));
       }
       if (header.size() > 1) header += ',';
-      header += nlohmann::json(t.name).dump() +
-                ":{\"dtype\":\"F32\",\"shape\":" + nlohmann::json(t.shape).dump() +
-                ",\"data_offsets\":[" + std::to_string(offset) + "," +
-                std::to_string(offset + size) + "]}";
+      header += nlohmann::json(t.name).dump() + ":{\"dtype\":\"" + t.dtype +
+                "\",\"shape\":" + nlohmann::json(t.shape).dump() + ",\"data_offsets\":[" +
+                std::to_string(offset) + "," + std::to_string(offset + size) + "]}";
       offset += size;
     }
   } catch (const nlohmann::json::exception&) {
@@ -453,7 +434,7 @@ void WriteSafeTensors(const std::filesystem::path& path, std::span<const FloatTe
   const uint64_t header_size = header.size();
   out.Write(&header_size, sizeof(header_size));
   out.Write(header.data(), header.size());
-  for (const FloatTensor& t : tensors) out.Write(t.values.data(), t.values.size_bytes());
+  for (const SafeTensor& t : tensors) out.Write(t.bytes.data(), t.bytes.size());
   out.Commit();
 }
 

@@ -15,6 +15,7 @@
 
 #include "kudari/error.h"
 #include "kudari/files.h"
+#include "kudari/state.h"
 #include "tests/support/errors.h"
 
 namespace kudari {
@@ -440,10 +441,32 @@ TEST_F(SafeTensorsTest, ReadingNamesFileAndReason) {
             folder_.string() + ": is not a regular file");
 }
 
+TEST_F(SafeTensorsTest, EveryTypeIsReadAsItWasWritten) {
+  std::vector<SafeTensor> tensors;
+  std::vector<std::vector<std::byte>> bytes;
+  for (int i = 0; i <= static_cast<int>(ElementType::kFloat64); ++i) {
+    const auto type = static_cast<ElementType>(i);
+    bytes.emplace_back(static_cast<size_t>(3 * Bytes(type)));
+    for (size_t k = 0; k < bytes.back().size(); ++k) bytes.back()[k] = std::byte(7 * i + 3 * k);
+    tensors.emplace_back("t" + std::to_string(i), Name(type), std::vector<int64_t>{3, 1},
+                         bytes.back());
+  }
+  const fs::path path = folder_ / "types";
+  WriteSafeTensors(path, tensors);
+  const SafeTensorsFile file(path);
+  ASSERT_EQ(file.tensors().size(), tensors.size());
+  for (const SafeTensor& t : tensors) {
+    const SafeTensor& read = file.Find(t.name);
+    EXPECT_EQ(read.dtype, t.dtype);
+    EXPECT_EQ(read.shape, t.shape);
+    EXPECT_TRUE(std::ranges::equal(read.bytes, t.bytes)) << t.dtype;
+  }
+}
+
 TEST_F(SafeTensorsTest, WriterRejectsBadTensors) {
   const std::vector<float> two = {1, 2};
   const fs::path path = folder_ / "bad";
-  const auto message = [&](std::vector<FloatTensor> tensors,
+  const auto message = [&](std::vector<SafeTensor> tensors,
                            const std::map<std::string, std::string>& metadata = {}) {
     const std::string text = ErrorOf([&] { WriteSafeTensors(path, tensors, metadata); });
     EXPECT_THAT(text, HasSubstr(path.string() + ": "));
@@ -453,10 +476,14 @@ TEST_F(SafeTensorsTest, WriterRejectsBadTensors) {
   EXPECT_EQ(message({{"", {2}, two}}), "a tensor has an empty name");
   EXPECT_EQ(message({{"__metadata__", {2}, two}}),
             "tensor \"__metadata__\": the format has this name for something else");
-  EXPECT_EQ(message({{"a", {3}, two}}), "tensor \"a\": 2 values do not fit shape [3]");
-  EXPECT_EQ(message({{"a", {-2, -1}, two}}), "tensor \"a\": 2 values do not fit shape [-2, -1]");
+  EXPECT_EQ(message({{"a", {3}, two}}), "tensor \"a\": 8 bytes do not fit F32 [3]");
+  EXPECT_EQ(message({{"a", {-2, -1}, two}}), "tensor \"a\": 8 bytes do not fit F32 [-2, -1]");
   EXPECT_EQ(message({{"a", {int64_t{1} << 62, 4}, {}}}),
-            "tensor \"a\": 0 values do not fit shape [4611686018427387904, 4]");
+            "tensor \"a\": 0 bytes do not fit F32 [4611686018427387904, 4]");
+  EXPECT_EQ(message({{"a", "F33", {2}, std::as_bytes(std::span(two))}}),
+            "tensor \"a\": unknown dtype \"F33\"");
+  EXPECT_EQ(message({{"a", "I64", {2}, std::as_bytes(std::span(two))}}),
+            "tensor \"a\": 8 bytes do not fit I64 [2]");
   EXPECT_EQ(message({{"a\xff", {2}, two}}), "a name or a metadata text is not valid UTF-8");
   EXPECT_EQ(message({}, {{"k", "\xff"}}), "a name or a metadata text is not valid UTF-8");
   const size_t kLongName = 100'000'000;

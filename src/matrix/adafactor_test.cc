@@ -8,6 +8,7 @@
 #include "kudari/kudari.h"
 #include "tests/support/random.h"
 #include "tests/support/reference.h"
+#include "tests/support/state.h"
 
 namespace kudari {
 namespace {
@@ -223,11 +224,11 @@ TEST(AdafactorTest, StateIsRowsAndColumns) {
   Optimizer optimizer({{.name = "w", .shape = {48, 64}, .param = p.data(), .grad = g.data()}},
                       Adafactor{});
   optimizer.Step();
-  const OptimizerState state = optimizer.State();
-  ASSERT_EQ(state.tensors[0].buffers.size(), 3U);
-  EXPECT_EQ(state.tensors[0].buffers[0].values.size(), 48U);
-  EXPECT_EQ(state.tensors[0].buffers[1].values.size(), 64U);
-  EXPECT_TRUE(state.tensors[0].buffers[2].values.empty());
+  const std::vector<testing::Buffer> buffers = testing::Buffers(optimizer, 0);
+  ASSERT_EQ(buffers.size(), 3U);
+  EXPECT_EQ(buffers[0].values.size(), 48U);
+  EXPECT_EQ(buffers[1].values.size(), 64U);
+  EXPECT_TRUE(buffers[2].values.empty());
 }
 
 TEST(AdafactorTest, TheFirstUpdateOfARankOneGradientHasRootMeanSquareOne) {

@@ -41,7 +41,8 @@ EvaluationView Optimizer::Evaluation() {
   };
   for (size_t i = 0; i < count; ++i) {
     for (size_t k = impl.averagers.size(); averages[i] == nullptr && k-- > 0;) {
-      if (impl.averager_started[k]) averages[i] = impl.averagers[k]->Evaluated(i);
+      const Impl::Follower& f = impl.averagers[k];
+      if (f.started) averages[i] = f.averager->Evaluated(i);
     }
     const internal::Slotted& s = impl.slotted[i];
     // The coefficients of the update to come; they move a copy of the tensor's memory.

@@ -13,6 +13,7 @@
 #include "tests/support/model.h"
 #include "tests/support/reference.h"
 #include "tests/support/rules.h"
+#include "tests/support/state.h"
 
 namespace kudari {
 namespace {
@@ -74,8 +75,7 @@ TEST_P(Extremes, FiniteGradientsNeverMakeANan) {
         optimizer.Step();
         if (GetParam().scalar.hessian != nullptr) optimizer.UpdateHessian();
         ASSERT_FALSE(AnyNan(model.params[0])) << step;
-        const TensorState state = optimizer.State().tensors[0];
-        for (const auto& b : state.buffers) {
+        for (const testing::Buffer& b : testing::Buffers(optimizer, 0)) {
           ASSERT_FALSE(AnyNan(b.values)) << step << ' ' << b.slot;
         }
       }
@@ -156,18 +156,18 @@ TEST_P(Extremes, SmallDecaysFollowTheFormula) {
         const double moved = std::abs(reference.p[i]) + 1;
         ASSERT_NEAR(model.params[0][i], reference.p[i], 2e-5 * moved) << size << ' ' << i;
       }
-      const TensorState state = optimizer.State().tensors[0];
-      for (size_t k = 0; k < state.buffers.size(); ++k) {
+      const std::vector<testing::Buffer> buffers = testing::Buffers(optimizer, 0);
+      for (size_t k = 0; k < buffers.size(); ++k) {
         for (size_t i = 0; i < reference.state[k].size(); ++i) {
           // Float32 holds 1 - decay, so that of a former mean an ulp may be missing, which counts
           // for what is made of quotients by means that have fallen since.
-          const std::string& slot = state.buffers[k].slot;
+          const std::string& slot = buffers[k].slot;
           const bool mean = slot.starts_with("exp_avg") || slot.ends_with("_avg");
           const double expected = reference.state[k][i];
           const double scale = mean ? 1e-6 * std::abs(expected) + 1e-7 * std::abs(former[k][i])
                                     : 1e-3 * std::abs(expected);
-          ASSERT_NEAR(state.buffers[k].values[i], expected, scale + 1e-37)
-              << state.buffers[k].slot << ' ' << size << ' ' << i;
+          ASSERT_NEAR(buffers[k].values[i], expected, scale + 1e-37)
+              << slot << ' ' << size << ' ' << i;
         }
       }
     }
@@ -207,10 +207,7 @@ TEST_P(Extremes, WithoutDecayABadWeightIsLeftAlone) {
     }
     EXPECT_EQ(std::isnan(model.params[0][5]), std::isnan(bad));
     EXPECT_FALSE(std::isfinite(model.params[0][5]));
-    const auto state = optimizer.State().tensors[0], expected = other.State().tensors[0];
-    for (size_t k = 0; k < state.buffers.size(); ++k) {
-      EXPECT_EQ(state.buffers[k].values, expected.buffers[k].values) << state.buffers[k].slot;
-    }
+    EXPECT_EQ(FirstDifference(optimizer.State(), other.State()), "");
   }
 }
 
@@ -221,7 +218,7 @@ TEST(ExtremesTest, APenaltyOfZeroLeavesABadWeightAlone) {
   spec.l1 = 0.5;
   Optimizer optimizer(model.tensors, spec);
   optimizer.Step();
-  EXPECT_TRUE(std::isfinite(optimizer.State().tensors[0].buffers[0].values[0]));
+  EXPECT_TRUE(std::isfinite(testing::Buffers(optimizer, 0)[0].values[0]));
 }
 
 // As torch, which keeps no buffer then.
@@ -279,8 +276,7 @@ TEST_P(Extremes, MomentsEndAsZero) {
     for (int step = 1; step < 384; ++step) {
       optimizer.Step();
       if ((step + 1) % 64 != 0) continue;
-      const TensorState state = optimizer.State().tensors[0];
-      for (const auto& b : state.buffers) {
+      for (const testing::Buffer& b : testing::Buffers(optimizer, 0)) {
         for (const float v : b.values) {
           ASSERT_TRUE(v == 0 || std::abs(v) >= kLeastNormal) << b.slot << ' ' << v << ' ' << step;
         }
@@ -318,7 +314,7 @@ TEST_P(Extremes, TheHostsFloatingPointModeChangesNoBit) {
       optimizer.Step();
       EXPECT_EQ(_mm_getcsr() & ~0x3FU, mode & ~0x3FU);
     }
-    return std::pair(model.params, optimizer.State().tensors[0].buffers);
+    return std::pair(model.params, testing::Buffers(optimizer, 0));
   };
   const auto [params, buffers] = run(0x1F80, 1);
   for (const unsigned mode : {0x9FC0U, 0x7F80U, 0x1D80U}) {

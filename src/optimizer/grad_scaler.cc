@@ -108,16 +108,20 @@ void GradScaler::Update() {
   }
 }
 
-void GradScaler::LoadState(const GradScalerState& state) {
-  CheckScale("state: scale", state.scale, options_.min_scale);
-  const int64_t most = options_.dynamic ? options_.growth_interval - 1 : 0;
-  if (state.growth_tracker < 0 || state.growth_tracker > most) {
-    throw Error("GradScaler: state: growth_tracker = " + std::to_string(state.growth_tracker) +
-                " is outside [0, " + std::to_string(most) + "]");
-  }
-  seen_.clear();
-  scale_ = Rounded(state.scale);
-  growth_tracker_ = state.growth_tracker;
+StateTree GradScaler::State() const { return StateOf(*this); }
+
+LoadReport GradScaler::LoadState(const StateTree& state, LoadMode mode) {
+  return LoadInto(*this, state, mode);
+}
+
+void GradScaler::Visit(StateVisitor& visitor) {
+  visitor.Value("scale", scale_, options_.min_scale, kMostScale);
+  visitor.Value("growth_tracker", growth_tracker_, 0,
+                options_.dynamic ? options_.growth_interval - 1 : 0);
+  visitor.Then([this] {
+    scale_ = Rounded(scale_);
+    seen_.clear();
+  });
 }
 
 }  // namespace kudari

@@ -9,6 +9,7 @@
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
 #include "tests/support/random.h"
+#include "tests/support/state.h"
 
 namespace kudari {
 namespace {
@@ -228,9 +229,9 @@ TEST(HessianTest, BadCallsAreNamedAndChangeNothing) {
   const std::vector<const float*> two(2, g.data());
   EXPECT_THAT(ErrorOf([&] { optimizer.UpdateHessian(two); }),
               HasSubstr("2 estimates for 1 tensors"));
-  EXPECT_EQ(optimizer.State().tensors[0].buffers[1].values, std::vector<float>(2));
+  EXPECT_EQ(testing::Buffers(optimizer, 0)[1].values, std::vector<float>(2));
   optimizer.UpdateHessian();  // the gradients are the estimates
-  EXPECT_GT(optimizer.State().tensors[0].buffers[1].values[0], 0);
+  EXPECT_GT(testing::Buffers(optimizer, 0)[1].values[0], 0);
 }
 
 }  // namespace

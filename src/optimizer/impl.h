@@ -81,6 +81,7 @@ struct Cohort {
   size_t users = 0;                 // tensors; SetSchedule may leave a cohort without
   RuleKernels kernels;              // null: the rule's scalar passes
   std::vector<Schedule> schedules;  // in the order of rule.options
+  std::vector<Schedule> original;   // those of the spec
   // What a penalty adds to the gradient; no function: there is none.
   Schedule l1 = 0, l2 = 0;
   PenalizeFn penalize = nullptr;
@@ -125,6 +126,12 @@ struct Cohort {
   const Age& Find(int64_t t, const TensorMemory& memory) const;
   const float* CoeffsAt(int64_t t, const TensorMemory& memory) const;
 };
+
+/// The index of a cohort, which takes the place of one without users or is added, unless there is
+/// one like it.
+uint32_t AddCohort(std::vector<Cohort>& cohorts, Cohort cohort);
+/// Makes `at` the index of a cohort that is added for it, in place of that of its former one.
+void MoveTo(std::vector<Cohort>& cohorts, uint32_t& at, Cohort cohort);
 
 /// How the weights and the state of a tensor are stored; tensors alike share one.
 struct Storage {
@@ -257,8 +264,11 @@ struct Optimizer::Impl final : Engine {
   double loss_scale_ = 1;  // of the step being taken
   std::unique_ptr<Source> source;
   std::vector<std::unique_ptr<Scale>> scales;
-  std::vector<std::unique_ptr<Averager>> averagers;
-  std::vector<bool> averager_started;  // beside averagers
+  struct Follower {
+    std::unique_ptr<Averager> averager;
+    bool started = false;
+  };
+  std::vector<Follower> averagers;
   std::shared_ptr<bool> view_open = std::make_shared<bool>(false);
   bool inside = false;  // a call that runs code of the user's
 
@@ -290,7 +300,7 @@ struct Optimizer::Impl final : Engine {
   struct Building;
   void AddTensor(const Tensor& tensor, Building& building);
   uint32_t CohortOf(int group, TensorClass tensor_class, Building& building);
-  uint32_t AddCohort(internal::Cohort cohort);
+  internal::Cohort WithSchedules(size_t index, std::vector<Schedule> schedules, int64_t step) const;
   void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
   const internal::Storage* StorageOf(const Tensor& tensor, const internal::Slotted& s,
                                      std::vector<int64_t> sizes);
@@ -298,7 +308,15 @@ struct Optimizer::Impl final : Engine {
   void MakeSource();
   void AddAverager(std::unique_ptr<Averager> averager);
   void StartAveragers();
-  void LoadAveragers(const std::vector<std::map<std::string, std::vector<float>>>& states);
+
+  // State, state.cc.
+  struct Loading;
+  void Visit(StateVisitor& visitor);
+  void VisitTensor(size_t index, StateVisitor& visitor, Loading* loading, int64_t step);
+  void VisitSlots(size_t index, StateVisitor& visitor);
+  void VisitSchedules(size_t index, StateVisitor& visitor, Loading* loading, int64_t step);
+  void VisitAveragers(StateVisitor& visitor);
+  void Take(Loading& loading);
 
   // The view, evaluation.cc.
   void Evaluate(size_t index, const float* coeffs, size_t begin, size_t end,

@@ -262,6 +262,7 @@ uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, Building
                 .adapts = true,
                 .kernels = {},
                 .schedules = {},
+                .original = {},
                 .values = {},
                 .ages = {},
                 .coeffs = {}};
@@ -276,6 +277,7 @@ uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, Building
     const bool off = o.name == "weight_decay" && !decays;
     cohort.schedules.push_back(off ? Schedule(0) : options->at(o.name));
   }
+  cohort.original = cohort.schedules;
   if (decays) {
     cohort.l1 = l1.value_or(0);
     cohort.l2 = l2.value_or(0);
@@ -293,18 +295,16 @@ uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, Building
   for (size_t i = 0; i < cohort.schedules.size(); ++i) cohort.SetValue(i, cohort.schedules[i](0));
   cohort.l1_now = static_cast<float>(cohort.l1(0));
   cohort.l2_now = static_cast<float>(cohort.l2(0));
-  const uint32_t index = AddCohort(std::move(cohort));
+  const uint32_t index = internal::AddCohort(cohorts, std::move(cohort));
   building.cohorts.emplace(std::pair(group, tensor_class), index);
   return index;
 }
 
-/// The index of a cohort, which takes the place of one without users or is added, unless there is
-/// one like it.
-uint32_t Optimizer::Impl::AddCohort(Cohort cohort) {
+uint32_t internal::AddCohort(std::vector<Cohort>& cohorts, Cohort cohort) {
   const auto same = [&cohort](const Cohort& c) {
     return c.group == cohort.group && c.schedules == cohort.schedules &&
-           c.adapts == cohort.adapts && c.base_lr == cohort.base_lr && c.l1 == cohort.l1 &&
-           c.l2 == cohort.l2;
+           c.original == cohort.original && c.adapts == cohort.adapts &&
+           c.base_lr == cohort.base_lr && c.l1 == cohort.l1 && c.l2 == cohort.l2;
   };
   auto at = std::find_if(cohorts.begin(), cohorts.end(), same);
   if (at == cohorts.end()) {
@@ -319,41 +319,56 @@ uint32_t Optimizer::Impl::AddCohort(Cohort cohort) {
   return static_cast<uint32_t>(at - cohorts.begin());
 }
 
-void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
-  CheckIndex(index);
-  Slotted& s = slotted[index];
+void internal::MoveTo(std::vector<Cohort>& cohorts, uint32_t& at, Cohort cohort) {
+  cohort.users = 0;
+  const uint32_t to = AddCohort(cohorts, std::move(cohort));
+  --cohorts[at].users;
+  at = to;
+  ++cohorts[to].users;
+}
+
+/// The cohort of a tensor with other schedules, of which those that change are checked at `step`.
+Cohort Optimizer::Impl::WithSchedules(size_t index, std::vector<Schedule> schedules,
+                                      int64_t step) const {
+  const Slotted& s = slotted[index];
   Cohort cohort = cohorts[s.cohort];
-  const size_t k = cohort.rule.OptionIndex(option);
-  const RuleEntry::Option& o = cohort.rule.options[k];
-  CheckRange(cohort.rule.name + ": " + o.name, schedule(step_count), o.low, o.high);
-  cohort.schedules[k] = schedule;
-  cohort.SetValue(k, schedule(step_count));
+  const std::string& rule = cohort.rule.name;
+  std::string changed;
+  for (size_t k = 0; k < schedules.size(); ++k) {
+    if (schedules[k] == cohort.schedules[k]) continue;
+    const RuleEntry::Option& o = cohort.rule.options[k];
+    changed += (changed.empty() ? "" : ", ") + o.name;
+    CheckRange(rule + ": " + o.name, schedules[k](step), o.low, o.high);
+    cohort.SetValue(k, schedules[k](step));
+  }
+  cohort.schedules = std::move(schedules);
   if (spec.decay == Decay::kIndependent) CheckDecoupled(cohort);
   if (cohort.rule.whole != nullptr &&
       cohort.rule.whole->SlotSizes(cohort.values.data(), tensor_list[index].shape) !=
           s.storage->sizes) {
-    throw Error("SetSchedule: " + cohort.rule.name + ": " + o.name +
-                " decides about the size of the state");
+    throw Error("SetSchedule: " + rule + ": " + changed + " decides about the size of the state");
   }
   cohort.SetConstant();
-  cohort.users = 0;
-  const uint32_t to = AddCohort(std::move(cohort));
-  --cohorts[s.cohort].users;
-  s.cohort = to;
-  ++cohorts[to].users;
+  return cohort;
+}
+
+void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
+  CheckIndex(index);
+  Slotted& s = slotted[index];
+  std::vector<Schedule> schedules = cohorts[s.cohort].schedules;
+  schedules[cohorts[s.cohort].rule.OptionIndex(option)] = schedule;
+  internal::MoveTo(cohorts, s.cohort, WithSchedules(index, std::move(schedules), step_count));
 }
 
 void Optimizer::Impl::AddAverager(std::unique_ptr<Averager> averager) {
-  averager_started.reserve(averagers.size() + 1);
-  averagers.push_back(std::move(averager));
-  averager_started.push_back(false);
+  averagers.push_back({std::move(averager)});
 }
 
 void Optimizer::Impl::StartAveragers() {
-  for (size_t i = 0; i < averagers.size(); ++i) {
-    if (averager_started[i]) continue;
-    averagers[i]->Start(*this);
-    averager_started[i] = true;
+  for (Follower& f : averagers) {
+    if (f.started) continue;
+    f.averager->Start(*this);
+    f.started = true;
   }
 }
 
@@ -369,8 +384,8 @@ void Optimizer::Impl::Refresh() {
     }
     StartMaster(s);
   }
-  for (size_t i = 0; i < averagers.size(); ++i) {
-    if (averager_started[i]) averagers[i]->Refresh(*this);
+  for (Follower& f : averagers) {
+    if (f.started) f.averager->Refresh(*this);
   }
   source->Refresh();
 }

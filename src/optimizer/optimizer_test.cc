@@ -12,10 +12,12 @@
 #include "tests/support/allocations.h"
 #include "tests/support/errors.h"
 #include "tests/support/random.h"
+#include "tests/support/state.h"
 
 namespace kudari {
 namespace {
 
+using ::testing::ElementsAre;
 using testing::ErrorOf;
 using ::testing::HasSubstr;
 using testing::Random;
@@ -199,7 +201,7 @@ TEST(OptimizerTest, AScheduleThatLeavesItsRangeIsAnErrorThatChangesNothing) {
                 HasSubstr("adam: beta1 = then(0.5, 2, 1.5) at step 2 = 1.5 is outside [0, 1)"));
     EXPECT_EQ(model.params, params);
     EXPECT_EQ(optimizer.steps(), 2);
-    EXPECT_EQ(optimizer.State().tensors[0].step, 2);
+    EXPECT_EQ(testing::Updates(optimizer, 0), 2);
   }
 }
 
@@ -271,11 +273,7 @@ struct CountingAverager : Averager {
     EXPECT_FALSE(engine.tensors().empty());
   }
   const float* Evaluated(size_t /*index*/) const override { return nullptr; }
-  std::map<std::string, std::vector<float>> State(const Engine& /*engine*/) const override {
-    return {};
-  }
-  void LoadState(const Engine& /*engine*/,
-                 const std::map<std::string, std::vector<float>>& /*state*/) override {}
+  void Visit(const Engine& /*engine*/, StateVisitor& /*visitor*/) override {}
   std::vector<int64_t>* steps;
 };
 
@@ -333,7 +331,7 @@ TEST(OptimizerTest, NonFinitePolicies) {
         // Nothing has advanced: parameters, moments, counts, schedules, averagers.
         EXPECT_EQ(model.params, params);
         EXPECT_EQ(optimizer.steps(), 1);
-        EXPECT_EQ(optimizer.State().tensors[0].step, 1);
+        EXPECT_EQ(testing::Updates(optimizer, 0), 1);
         EXPECT_EQ(optimizer.Value(0, "lr"), 0.1);
         EXPECT_EQ(averaged, (std::vector<int64_t>{1}));
         model.grads[1][30000] = model.grads[2][0] = 0;
@@ -483,7 +481,7 @@ TEST(OptimizerTest, AClipThatLeavesItsRangeIsNamed) {
   const auto before = model.params;
   EXPECT_THAT(ErrorOf([&] { optimizer.Step(); }), HasSubstr("agc.clip at step 1 = -1 is outside"));
   EXPECT_EQ(model.params, before);
-  EXPECT_EQ(optimizer.State().tensors[0].step, 1);
+  EXPECT_EQ(testing::Updates(optimizer, 0), 1);
 }
 
 TEST(OptimizerTest, TheOracleIsCalledOnceWithThePlainPass) {
@@ -517,7 +515,7 @@ TEST(OptimizerTest, AStepWithoutAnyGradientIsAnErrorThatChangesNothing) {
   spec.ema = EmaSpec{};
   Optimizer optimizer(model.tensors, spec);
   optimizer.Step();
-  const OptimizerState before = optimizer.State();
+  const StateTree before = optimizer.State();
   for (Tensor& t : optimizer.tensors()) t.grad = nullptr;
   const std::string why = "Step: no tensor has a gradient; call backward first";
   EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }), why);
@@ -525,12 +523,12 @@ TEST(OptimizerTest, AStepWithoutAnyGradientIsAnErrorThatChangesNothing) {
   EXPECT_EQ(ErrorOf([&] { optimizer.Step([](Pass) -> Evaluation { return 1.0; }); }), why);
   EXPECT_EQ(ErrorOf([&] { optimizer.StepScaled(8, [](Pass) -> Evaluation { return 1.0; }); }), why);
   EXPECT_EQ(optimizer.steps(), 1);
-  EXPECT_EQ(optimizer.State().averagers, before.averagers);
+  EXPECT_EQ(testing::Part(optimizer.State(), "averagers"), before.At("averagers"));
   EXPECT_EQ(optimizer.Value(0, "lr"), 0.75);
   optimizer.tensors()[1].grad = model.grads[1].data();
   optimizer.Step();
-  EXPECT_EQ(optimizer.State().tensors[0].step, 1);
-  EXPECT_EQ(optimizer.State().tensors[1].step, 2);
+  EXPECT_EQ(testing::Updates(optimizer, 0), 1);
+  EXPECT_EQ(testing::Updates(optimizer, 1), 2);
 }
 
 TEST(OptimizerTest, NothingThatChangesItCanBeCalledFromWithinAStep) {
@@ -539,11 +537,7 @@ TEST(OptimizerTest, NothingThatChangesItCanBeCalledFromWithinAStep) {
     void Start(Engine& /*engine*/) override {}
     void After(Engine& /*engine*/) override { f(); }
     const float* Evaluated(size_t /*index*/) const override { return nullptr; }
-    std::map<std::string, std::vector<float>> State(const Engine& /*engine*/) const override {
-      return {};
-    }
-    void LoadState(const Engine& /*engine*/,
-                   const std::map<std::string, std::vector<float>>& /*state*/) override {}
+    void Visit(const Engine& /*engine*/, StateVisitor& /*visitor*/) override {}
     std::function<void()> f;
   };
   Model model({{"a", {3}}, {"b", {2}}}), alone = model;
@@ -554,7 +548,7 @@ TEST(OptimizerTest, NothingThatChangesItCanBeCalledFromWithinAStep) {
   Optimizer optimizer(model.tensors, Sophia{}), expected(alone.tensors, Sophia{});
   optimizer.Step();
   expected.Step();
-  const OptimizerState state = optimizer.State();
+  const StateTree state = optimizer.State();
   const Oracle plain = [](Pass) -> Evaluation { return 1.0; };
   const std::vector<std::pair<std::string, std::function<void()>>> calls = {
       {"Step", [&] { optimizer.Step(); }},
@@ -666,47 +660,60 @@ TEST(OptimizerTest, EmptyModelsAndTensorsStep) {
   spec.clip_norm = 1.0;
   Optimizer optimizer(model.tensors, spec);
   optimizer.Step();
-  EXPECT_EQ(optimizer.State().tensors[1].step, 1);
+  EXPECT_EQ(testing::Updates(optimizer, 1), 1);
 }
 
 TEST(OptimizerTest, BadStatesAreNamedAndChangeNothing) {
   Model model({{"a", {3}}, {"b", {2}}});
   Optimizer optimizer(model.tensors, Adam{});
   optimizer.Step();
-  const OptimizerState good = optimizer.State();
-  EXPECT_EQ(good.tensors[0].buffers[0].slot, "exp_avg");
-  EXPECT_EQ(good.tensors[0].buffers[1].slot, "exp_avg_sq");
+  const StateTree good = optimizer.State();
+  EXPECT_THAT(
+      good.Paths(),
+      ElementsAre("step", "tensors/a/slots/exp_avg", "tensors/a/slots/exp_avg_sq", "tensors/a/step",
+                  "tensors/b/slots/exp_avg", "tensors/b/slots/exp_avg_sq", "tensors/b/step"));
   const auto load = [&](const auto& change) {
-    OptimizerState state = good;
+    StateTree state = good;
+    state.At("tensors/a/slots/exp_avg").Floats()[0] += 1;  // a good part that must not be taken
     change(state);
     std::string error = ErrorOf([&] { optimizer.LoadState(state); });
-    EXPECT_EQ(optimizer.State().tensors[0].buffers[0].values, good.tensors[0].buffers[0].values);
-    EXPECT_EQ(optimizer.steps(), 1);
+    EXPECT_EQ(FirstDifference(optimizer.State(), good), "");
     return error;
   };
-  EXPECT_THAT(load([](auto& s) { s.tensors[1].name = "c"; }),
-              HasSubstr("no tensor is named \"c\""));
-  EXPECT_THAT(load([](auto& s) { s.tensors.pop_back(); }), HasSubstr("tensor \"b\" is missing"));
-  EXPECT_THAT(load([](auto& s) { s.tensors[1].name = "a"; }), HasSubstr("\"a\" appears twice"));
-  EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers[0].slot = "exp_avgs"; }),
-              HasSubstr("did you mean \"exp_avg\"?"));
-  EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers[1].slot = "exp_avg"; }),
-              HasSubstr("\"exp_avg\" appears twice"));
-  EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers[1].values.pop_back(); }),
-              HasSubstr("buffer \"exp_avg_sq\" has 2 values, not 3"));
-  EXPECT_THAT(load([](auto& s) { s.tensors[0].buffers.pop_back(); }), HasSubstr("1 buffers"));
-  EXPECT_THAT(load([](auto& s) { s.step = -1; }),
-              HasSubstr("state: step = -1 is outside [0, 2^53]"));
+  const auto rename = [](StateTree& s, const std::string& from, const std::string& to) {
+    s.Set(to, s.At(from));
+    s.Erase(from);
+  };
+  EXPECT_EQ(load([&](auto& s) { rename(s, "tensors/b", "tensors/c"); }),
+            "state: \"tensors/b\" is missing");
+  EXPECT_EQ(load([](auto& s) { s.Erase("tensors/b"); }), "state: \"tensors/b\" is missing");
+  EXPECT_EQ(load([](auto& s) { s.Set("tensors/c", s.At("tensors/b")); }),
+            "state: \"tensors/c\" (a node) is unknown");
+  EXPECT_EQ(
+      load([&](auto& s) { rename(s, "tensors/a/slots/exp_avg", "tensors/a/slots/exp_avgs"); }),
+      "state: \"tensors/a/slots/exp_avg\" is missing; it must be F32 [3]");
+  EXPECT_EQ(
+      load([](auto& s) { s.Set("tensors/a/slots/exp_avgs", s.At("tensors/a/slots/exp_avg")); }),
+      "state: \"tensors/a/slots/exp_avgs\" (F32 [3]) is unknown");
+  EXPECT_EQ(load([](auto& s) {
+              s.Set("tensors/a/slots/exp_avg_sq", StateArray::Of<float>(std::vector<float>(2)));
+            }),
+            "state: \"tensors/a/slots/exp_avg_sq\" is F32 [2], but must be F32 [3]");
+  EXPECT_EQ(load([](auto& s) { s.Set("tensors/a/slots/exp_avg_sq", 1.0); }),
+            "state: \"tensors/a/slots/exp_avg_sq\" is double, but must be F32 [3]");
+  EXPECT_EQ(load([](auto& s) { s.Erase("tensors/a/slots"); }),
+            "state: \"tensors/a/slots\" is missing; the tensor has had 1 updates");
+  EXPECT_EQ(load([](auto& s) { s.Erase("step"); }), "state: \"step\" is missing; it must be int64");
   constexpr int64_t kTooMany = (int64_t{1} << 53) + 1;
-  for (const int64_t steps : {kTooMany, INT64_MAX - 1, INT64_MIN}) {
-    EXPECT_EQ(load([&](auto& s) { s.step = steps; }),
-              "state: step = " + std::to_string(steps) + " is outside [0, 2^53]");
-    EXPECT_EQ(load([&](auto& s) { s.tensors[1].step = steps; }),
-              "state: tensor \"b\": step = " + std::to_string(steps) + " is outside [0, 2^53]");
+  for (const int64_t steps : {int64_t{-1}, kTooMany, INT64_MAX - 1, INT64_MIN}) {
+    EXPECT_EQ(load([&](auto& s) { s.Set("step", steps); }),
+              "state: \"step\" = " + std::to_string(steps) + " is outside [0, 9007199254740992]");
+    EXPECT_EQ(load([&](auto& s) { s.Set("tensors/b/step", steps); }),
+              "state: \"tensors/b/step\" = " + std::to_string(steps) +
+                  " is outside [0, 9007199254740992]");
   }
-  EXPECT_EQ(load([](auto& s) { s.tensors[1].name = "\x1b[2J" + std::string(1 << 20, 'c'); }),
-            "state: no tensor is named \"\\x1b[2J" + std::string(96, 'c') + "...\"");
-  EXPECT_EQ(load([](auto& s) { std::swap(s.tensors[0], s.tensors[1]); }), "no error");  // by name
+  EXPECT_EQ(load([](auto& s) { s.Set("tensors/\x1b[2J" + std::string(1 << 20, 'c'), true); }),
+            "state: \"tensors/\\x1b[2J" + std::string(88, 'c') + "...\" (bool) is unknown");
 }
 
 TEST(OptimizerTest, TheLargestStepOfAState) {
@@ -715,8 +722,9 @@ TEST(OptimizerTest, TheLargestStepOfAState) {
   spec.options.at("lr") = 1e-3 * Cosine(100) * Noam(16, 20);
   Optimizer optimizer(model.tensors, spec);
   optimizer.Step();
-  OptimizerState state = optimizer.State();
-  state.step = state.tensors[0].step = int64_t{1} << 53;
+  StateTree state = optimizer.State();
+  state.Set("step", int64_t{1} << 53);
+  state.Set("tensors/w/step", int64_t{1} << 53);
   optimizer.LoadState(state);
   optimizer.Step();
   EXPECT_EQ(optimizer.steps(), (int64_t{1} << 53) + 1);

@@ -18,6 +18,7 @@
 #include "tests/support/random.h"
 #include "tests/support/rules.h"
 #include "tests/support/sanitized.h"
+#include "tests/support/state.h"
 
 namespace kudari {
 namespace {
@@ -102,11 +103,9 @@ class Model {
 /// The weights as the rule sees them.
 std::vector<std::vector<float>> Weights(const Optimizer& optimizer, const Model& model) {
   std::vector<std::vector<float>> weights = model.Params();
-  const OptimizerState state = optimizer.State();
   for (size_t i = 0; i < weights.size(); ++i) {
-    for (const auto& b : state.tensors[i].buffers) {
-      if (b.slot == "master") weights[i] = b.values;
-    }
+    std::vector<float> master = optimizer.SlotValues(i, "master");
+    if (!master.empty()) weights[i] = std::move(master);
   }
   return weights;
 }
@@ -258,8 +257,8 @@ TEST_P(RulePrecisionTest, FusedUpdatesAreThoseThroughBuffersBitForBit) {
           }
         };
         for (const auto& values : Weights(optimizer, model)) note(values);
-        for (const auto& t : optimizer.State().tensors) {
-          for (const auto& b : t.buffers) note(b.values);
+        for (size_t i = 0; i < model.tensors.size(); ++i) {
+          for (const testing::Buffer& b : testing::Buffers(optimizer, i)) note(b.values);
         }
         return bits;
       };
@@ -357,9 +356,11 @@ TEST(PrecisionTest, SevenBytesAParameter) {
   EXPECT_DOUBLE_EQ(static_cast<double>(report.bytes_read) / kSize, bytes);
   EXPECT_DOUBLE_EQ(static_cast<double>(report.bytes_written) / kSize, bytes - 2);
   int64_t state = 0;
-  const OptimizerState s = optimizer.State();
-  for (const auto& b : s.tensors[0].buffers) {
-    state += static_cast<int64_t>(b.codes.size() + 4 * b.scales.size());
+  const StateTree slots = testing::TensorState(optimizer, 0).At("slots");
+  for (const std::string& path : slots.Paths()) {
+    const auto* const array = std::get_if<StateArray>(&slots.At(path).value());
+    if (array == nullptr || path == "master/weights") continue;  // the parameter
+    state += static_cast<int64_t>(array->bytes.size());
   }
   EXPECT_DOUBLE_EQ(static_cast<double>(state) / kSize, bytes - 4);
 }
@@ -422,7 +423,7 @@ TEST(PrecisionTest, StateIsRoundedAtRandomFromTheFirstStepOn) {
     Random random(3);
     model.NextGradient(random);
     optimizer.Step();
-    return optimizer.State().tensors[0].buffers[0].codes;
+    return testing::TensorState(optimizer, 0).At("slots/exp_avg");
   };
   EXPECT_EQ(after(1), after(1));
   EXPECT_NE(after(1), after(2));
@@ -436,14 +437,15 @@ TEST(PrecisionTest, WhichStateIsCoded) {
                                         .exclude = {TensorClass::kEmbedding}});
   Optimizer optimizer(model.tensors, spec);
   optimizer.Step();
-  const OptimizerState state = optimizer.State();
-  EXPECT_EQ(state.tensors[0].buffers[0].format, "bfloat16");
-  EXPECT_EQ(state.tensors[0].buffers[1].format, "dynamic_unsigned8");
-  EXPECT_EQ(state.tensors[0].buffers[1].scales.size(), 16U);
-  EXPECT_EQ(state.tensors[1].buffers[0].format, "bfloat16");
-  EXPECT_EQ(state.tensors[1].buffers[1].format, "");  // too small
-  EXPECT_EQ(state.tensors[2].buffers[0].format, "");
-  EXPECT_EQ(state.tensors[2].buffers[1].format, "");
+  const StateTree state = optimizer.State();
+  EXPECT_EQ(state.At("tensors/t0/slots/exp_avg").Kind(), "BF16 [64, 64]");
+  EXPECT_EQ(state.At("tensors/t0/slots/exp_avg_sq/format").Text(), "dynamic_unsigned8");
+  EXPECT_EQ(state.At("tensors/t0/slots/exp_avg_sq/codes").Kind(), "U8 [64, 64]");
+  EXPECT_EQ(state.At("tensors/t0/slots/exp_avg_sq/scales").Kind(), "F32 [16]");
+  EXPECT_EQ(state.At("tensors/t1/slots/exp_avg").Kind(), "BF16 [63, 65]");
+  EXPECT_EQ(state.At("tensors/t1/slots/exp_avg_sq").Kind(), "F32 [63, 65]");  // too small
+  EXPECT_EQ(state.At("tensors/t2/slots/exp_avg").Kind(), "F32 [64, 128]");
+  EXPECT_EQ(state.At("tensors/t2/slots/exp_avg_sq").Kind(), "F32 [64, 128]");
 }
 
 TEST(PrecisionTest, BadInput) {
@@ -471,20 +473,42 @@ TEST(PrecisionTest, LoadStateRefusesWhatDoesNotFit) {
   Random random(1);
   model.NextGradient(random);
   optimizer.Step();
-  const OptimizerState good = optimizer.State();
+  const StateTree good = optimizer.State();
   const auto error = [&](const auto& change) {
-    OptimizerState bad = good;
-    change(bad.tensors[0]);
+    StateTree bad = good;
+    change(bad);
     std::string message = ErrorOf([&] { optimizer.LoadState(bad); });
-    EXPECT_EQ(optimizer.State().tensors[0].buffers[0].codes, good.tensors[0].buffers[0].codes);
+    EXPECT_EQ(FirstDifference(optimizer.State(), good), "");
     return message;
   };
-  EXPECT_THAT(error([](TensorState& t) { t.buffers.pop_back(); }),
-              HasSubstr("has step 1 and 2 buffers; its rule and its master have 3"));
-  EXPECT_THAT(error([](TensorState& t) { t.buffers[0].codes.pop_back(); }),
-              HasSubstr("\"exp_avg\" has 4999 bytes of codes and 20 scales, not 5000 and 20"));
-  EXPECT_THAT(error([](TensorState& t) { t.buffers[2].slot = "mastre"; }),
-              HasSubstr("did you mean \"master\""));
+  const std::string slots = "tensors/t0/slots/";
+  const auto with = [&](const std::string& slot, const StateTree& value) {
+    return error([&](StateTree& s) { s.Set(slots + slot, value); });
+  };
+  const StateArray codes{ElementType::kUint8, {4999}, std::vector<std::byte>(4999)};
+  EXPECT_EQ(error([&](StateTree& s) { s.Erase(slots + "master"); }),
+            "state: \"tensors/t0/slots/master\" is missing; it must be a node with weights of "
+            "BF16 and a rest of U8 [50, 100]");
+  EXPECT_EQ(with("exp_avg/codes", codes),
+            "state: \"tensors/t0/slots/exp_avg\" has as \"codes\" U8 [4999], but must have "
+            "U8 [50, 100]");
+  EXPECT_EQ(error([&](StateTree& s) { s.Erase(slots + "exp_avg/scales"); }),
+            "state: \"tensors/t0/slots/exp_avg\" has as \"scales\" nothing, but must have "
+            "F32 [20]");
+  EXPECT_EQ(with("exp_avg/format", std::string("linear9")),
+            "state: \"tensors/t0/slots/exp_avg\" has no known \"format\"");
+  EXPECT_EQ(with("exp_avg/more", true), "state: \"tensors/t0/slots/exp_avg\" has unknown members");
+  EXPECT_EQ(with("exp_avg", codes),
+            "state: \"tensors/t0/slots/exp_avg\" is U8 [4999], but must be a node with codes "
+            "of linear8 [50, 100]");
+  EXPECT_EQ(with("master", codes),
+            "state: \"tensors/t0/slots/master\" is U8 [4999], but must be a node with weights of "
+            "BF16 and a rest of U8 [50, 100]");
+  EXPECT_EQ(with("master/rest", codes),
+            "state: \"tensors/t0/slots/master\" has no \"rest\" of U8, U16 or BF16 [50, 100]");
+  EXPECT_EQ(with("master/weights", codes),
+            "state: \"tensors/t0/slots/master\" has as \"weights\" U8 [4999], but must have BF16 "
+            "[50, 100]");
 }
 
 TEST(PrecisionTest, StateOfAnotherFormatIsConverted) {
@@ -502,10 +526,10 @@ TEST(PrecisionTest, StateOfAnotherFormatIsConverted) {
   Optimizer b(coded.tensors,
               SpecOf("adamw", {.master = Master::kSplit8, .state = StateFormat::kLinear8}));
   b.LoadState(a.State());
-  const OptimizerState from = a.State(), to = b.State();
+  const std::vector<testing::Buffer> from = testing::Buffers(a, 0), to = testing::Buffers(b, 0);
   for (size_t k = 0; k < 3; ++k) {
-    const auto& x = from.tensors[0].buffers[k].values;
-    const auto& y = to.tensors[0].buffers[k].values;
+    const auto& x = from[k].values;
+    const auto& y = to[k].values;
     float top = 0, apart = 0;
     for (size_t i = 0; i < x.size(); ++i) {
       top = std::max(top, std::abs(x[i]));
@@ -515,9 +539,9 @@ TEST(PrecisionTest, StateOfAnotherFormatIsConverted) {
     EXPECT_LT(apart, top / (k == 2 ? 65536 : 127)) << k;
   }
   // The parameter that the model sees came with the master.
-  EXPECT_EQ(to.tensors[0].step, 5);
+  EXPECT_EQ(testing::Updates(b, 0), 5);
   for (size_t i = 0; i < 8192; ++i) {
-    ASSERT_NEAR(coded.Param(0)[i], from.tensors[0].buffers[2].values[i], 1.0 / 256);
+    ASSERT_NEAR(coded.Param(0)[i], from[2].values[i], 1.0 / 256);
     if (i > 50) break;
   }
 }
@@ -599,7 +623,7 @@ TEST(PrecisionTest, AveragersFollowTheMaster) {
       }
       EXPECT_EQ(model.Params(), trained);
       EXPECT_NE(shown, trained);
-      return std::pair(Weights(optimizer, model), optimizer.State().averagers);
+      return std::pair(Weights(optimizer, model), testing::Part(optimizer.State(), "averagers"));
     };
     const auto expected = run(DType::kFloat32, Master::kNone);
     EXPECT_EQ(run(DType::kBFloat16, Master::kFloat32), expected) << which;

@@ -44,8 +44,8 @@ TEST(PresetsTest, NvlambIsLambWithClippingAndExclusions) {
 double ValueAt(const std::string& preset, size_t tensor, const std::string& option, int64_t step) {
   Model model(kGpt);
   Optimizer optimizer(model.tensors, Preset(preset));
-  OptimizerState state = optimizer.State();
-  state.step = step;
+  StateTree state = optimizer.State();
+  state.Set("step", step);
   optimizer.LoadState(state);
   return optimizer.Value(tensor, option);
 }

@@ -221,7 +221,7 @@ TEST(PenaltyTest, ReleasedTensorsResumedOnesAndAWholeStepAreTheSame) {
     b.StepTensor(1);
     b.StepTensor(0);
     b.FinishStep();
-    const OptimizerState state = c->State();
+    const StateTree state = c->State();
     c.emplace(resumed.tensors, spec);
     c->LoadState(state);
     c->Step();

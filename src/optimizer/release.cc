@@ -84,7 +84,7 @@ void Optimizer::Impl::FinishStep() {
   const Inside step(*this);
   released.clear();
   ++step_count;
-  for (const auto& a : averagers) a->After(*this);
+  for (const Follower& f : averagers) f.averager->After(*this);
 }
 
 }  // namespace kudari

@@ -10,6 +10,7 @@
 
 #include "kudari/kudari.h"
 #include "tests/support/random.h"
+#include "tests/support/state.h"
 
 namespace kudari {
 namespace {
@@ -255,7 +256,7 @@ TEST_P(RuleTest, ResumesWithTheSameBitsAtEveryStep) {
   Optimizer straight(reference.Tensors(), Spec());
   Random random(10);
   std::vector<std::vector<std::vector<float>>> grads, params;
-  std::vector<OptimizerState> states;
+  std::vector<StateTree> states;
   for (int step = 0; step < kSteps; ++step) {
     params.push_back(reference.params);
     states.push_back(straight.State());
@@ -291,15 +292,15 @@ TEST_P(RuleTest, AMissingGradientSkipsTheTensorAndAZeroGradientIsAStep) {
   optimizer.Step();
   EXPECT_NE(model.params[0], before[0]);
   EXPECT_EQ(model.params[1], before[1]);
-  EXPECT_EQ(optimizer.State().tensors[0].step, 1);
-  EXPECT_EQ(optimizer.State().tensors[1].step, 0);
-  EXPECT_TRUE(optimizer.State().tensors[1].buffers.empty());
+  EXPECT_EQ(testing::Updates(optimizer, 0), 1);
+  EXPECT_EQ(testing::Updates(optimizer, 1), 0);
+  EXPECT_TRUE(testing::Buffers(optimizer, 1).empty());
 
   std::fill(model.grads[1].begin(), model.grads[1].end(), 0.0F);
   optimizer.tensors()[1].grad = model.grads[1].data();
   optimizer.Step();
   EXPECT_NE(model.params[1], before[1]);  // weight decay moves it
-  EXPECT_EQ(optimizer.State().tensors[1].step, 1);
+  EXPECT_EQ(testing::Updates(optimizer, 1), 1);
 }
 
 TEST_P(RuleTest, ANonFiniteGradientIsData) {
@@ -391,8 +392,9 @@ TEST(RulesTest, DecoupledDecayIsGeometricAndStaysOutOfTheMoments) {
   Optimizer optimizer(model.Tensors(), AdamW{.lr = 0.5, .weight_decay = 0.5});
   for (int step = 0; step < 8; ++step) optimizer.Step();  // zero gradients
   EXPECT_EQ(model.params[0][0], static_cast<float>(std::pow(0.75, 8)));
-  const OptimizerState state = optimizer.State();
-  for (const auto& b : state.tensors[0].buffers) EXPECT_EQ(b.values[0], 0) << b.slot;
+  for (const testing::Buffer& b : testing::Buffers(optimizer, 0)) {
+    EXPECT_EQ(b.values[0], 0) << b.slot;
+  }
 }
 
 /// A rule that is not the library's: sign descent with a buffer that counts steps.
@@ -431,7 +433,7 @@ TEST(RulesTest, ARuleOfOnesOwnRunsBesideTheLibrarys) {
   optimizer.Step();
   optimizer.Step();
   EXPECT_EQ(model.params[0], std::vector<float>(40000, 3));
-  EXPECT_EQ(optimizer.State().tensors[0].buffers[0].values, std::vector<float>(40000, 2));
+  EXPECT_EQ(optimizer.SlotValues(0, "count"), std::vector<float>(40000, 2));
 }
 
 TEST(RulesTest, CenteredRmspropStaysFiniteUnderConstantGradients) {

@@ -1,316 +1,382 @@
 // The optimiser's state as a value.
+#include "kudari/state.h"
+
 #include <algorithm>
-#include <map>
+#include <cstring>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
 #include <utility>
 
 #include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
 #include "optimizer/coded.h"
 #include "optimizer/impl.h"
+#include "state/shape_text.h"
 
 namespace kudari {
 
+using internal::Codecs;
 using internal::Coded;
+using internal::Cohort;
 using internal::Format;
-using internal::Quoted;
 using internal::Slotted;
 
 namespace {
 
 constexpr std::string_view kMasterSlot = "master";
 
-/// As TensorState::Buffer::format says; empty where values are what memory holds.
-std::string_view FormatName(Format format) {
-  switch (format) {
-    case Format::kFloat32:
-    case Format::kFloat16:  // not of state
-    case Format::kFloat16Random:
-      return "";
-    case Format::kBFloat16:
-    case Format::kBFloat16Random:
-      return "bfloat16";
-    case Format::kMasterFloat16:
-      return "float32";
-    case Format::kSplit8:
-      return "split8";
-    case Format::kSplit16:
-      return "split16";
-    case Format::kKahan:
-      return "kahan";
-    case Format::kLinear8:
-      return "linear8";
-    case Format::kSoftsign8:
-      return "softsign8";
-    case Format::kRoot8:
-      return "root8";
-    case Format::kDynamic8:
-      return "dynamic8";
-    case Format::kDynamicUnsigned8:
-      return "dynamic_unsigned8";
-  }
-  return "";
-}
-
-/// What a buffer has in memory: its codes and its scales; of a master, what it has beside the
-/// parameter.
-struct Raw {
-  std::span<std::byte> codes;
-  std::span<float> scales;
-};
-
-Raw RawOf(const Coded& array, size_t n, bool master) {
-  const size_t more = internal::MoreBytes(array.format, n);
-  if (master) return {{static_cast<std::byte*>(array.more), more}, {}};
-  if (array.format == Format::kFloat32) return {};
-  return {{static_cast<std::byte*>(array.data), n * internal::DataBytes(array.format)},
-          {static_cast<float*>(array.more), more / sizeof(float)}};
-}
-
-TensorState::Buffer BufferOf(const internal::Codecs& codecs, std::string slot, const Coded& array,
-                             size_t n, bool master) {
-  TensorState::Buffer b{.slot = std::move(slot), .values = std::vector<float>(n)};
-  if (n == 0) return b;
-  codecs.load(array, 0, n, b.values.data());
-  const Raw raw = RawOf(array, n, master);
-  b.format = FormatName(array.format);
-  b.codes.assign(raw.codes.begin(), raw.codes.end());
-  b.scales.assign(raw.scales.begin(), raw.scales.end());
-  return b;
-}
-
-/// Whether the codes of a buffer can be taken as they are.
-bool HasCodesFor(const TensorState::Buffer& b, Format format) {
-  return !b.codes.empty() && b.format == FormatName(format);
-}
-
-/// The codes as they are if the format is the same, or else the values rounded to it.
-void Restore(const internal::Codecs& codecs, const TensorState::Buffer& b, const Coded& array,
-             bool master) {
-  const size_t n = b.values.size();
-  if (n == 0) return;
-  if (!HasCodesFor(b, array.format)) {
-    codecs.store(b.values.data(), 0, n, internal::Nearest(array));
-    return;
-  }
-  const Raw raw = RawOf(array, n, master);
-  std::copy(b.codes.begin(), b.codes.end(), raw.codes.begin());
-  std::copy(b.scales.begin(), b.scales.end(), raw.scales.begin());
-}
-
-}  // namespace
-
-OptimizerState Optimizer::State() const {
-  impl_->CheckBetweenSteps("State");
-  OptimizerState state{.step = impl_->step_count};
-  for (size_t i = 0; i < impl_->tensor_list.size(); ++i) {
-    const Slotted& s = impl_->slotted[i];
-    TensorState t{.name = impl_->tensor_list[i].name, .step = s.step};
-    const RuleEntry& rule = impl_->cohorts[s.cohort].rule;
-    for (size_t k = 0; k < s.Slots(); ++k) {
-      t.buffers.push_back(
-          BufferOf(*impl_->codecs, rule.slots[k], s.State(k), s.SlotSize(k), false));
-    }
-    if (s.has_state && internal::HasMaster(s)) {
-      t.buffers.push_back(BufferOf(*impl_->codecs, std::string(kMasterSlot), impl_->WeightsNow(i),
-                                   static_cast<size_t>(s.size), true));
-    }
-    for (size_t k = 0; s.step > 0 && k < rule.memory.size(); ++k) {
-      t.memory.emplace_back(rule.memory[k].first, s.extra->memory[k]);
-    }
-    state.tensors.push_back(std::move(t));
-  }
-  for (size_t i = 0; i < impl_->averagers.size(); ++i) {
-    state.averagers.emplace_back();
-    if (impl_->averager_started[i]) state.averagers[i] = impl_->averagers[i]->State(*impl_);
-  }
-  state.source = impl_->source->State(*impl_);
-  return state;
-}
-
-namespace {
-
 // Of steps, each of which is a double, as schedules and bias corrections take it.
 constexpr int64_t kMostSteps = int64_t{1} << 53;
 
-void CheckSteps(const std::string& where, int64_t steps) {
-  if (steps >= 0 && steps <= kMostSteps) return;
-  throw Error(where + " = " + std::to_string(steps) + " is outside [0, 2^53]");
+constexpr std::pair<Format, std::string_view> kBlocked[] = {
+    {Format::kLinear8, "linear8"},
+    {Format::kSoftsign8, "softsign8"},
+    {Format::kRoot8, "root8"},
+    {Format::kDynamic8, "dynamic8"},
+    {Format::kDynamicUnsigned8, "dynamic_unsigned8"}};
+
+std::string_view BlockedName(Format format) {
+  return std::ranges::find(kBlocked, format, &std::pair<Format, std::string_view>::first)->second;
 }
 
-/// Throws unless the buffers and the memory of `t` are those of a tensor of that rule.
-void CheckTensorState(const TensorState& t, const RuleEntry& rule, const Slotted& s) {
-  CheckSteps("state: tensor " + Quoted(t.name) + ": step", t.step);
-  const bool fresh = t.step == 0 && t.buffers.empty();
-  std::vector<std::string> slots = rule.slots;
-  if (internal::HasMaster(s)) slots.emplace_back(kMasterSlot);
-  if (!fresh && t.buffers.size() != slots.size()) {
-    throw Error("state: tensor " + Quoted(t.name) + " has step " + std::to_string(t.step) +
-                " and " + std::to_string(t.buffers.size()) + " buffers; its rule" +
-                (internal::HasMaster(s) ? " and its master have " : " has ") +
-                std::to_string(slots.size()));
-  }
-  std::set<std::string> seen;
-  for (const TensorState::Buffer& b : t.buffers) {
-    const std::string where = "state: tensor " + Quoted(t.name) + ", buffer " + Quoted(b.slot);
-    const auto at = std::find(slots.begin(), slots.end(), b.slot);
-    if (at == slots.end()) {
-      throw Error(where + ": its rule has none of that name" + internal::Suggest(b.slot, slots));
-    }
-    if (!seen.insert(b.slot).second) throw Error(where + " appears twice");
-    const auto k = static_cast<size_t>(at - slots.begin());
-    const bool master = k == rule.slots.size();
-    const auto size = master ? static_cast<size_t>(s.size) : s.SlotSize(k);
-    if (b.values.size() != size) {
-      throw Error(where + " has " + std::to_string(b.values.size()) + " values, not " +
-                  std::to_string(size));
-    }
-    const Format format = master ? s.storage->weights : s.storage->slots[k];
-    if (!HasCodesFor(b, format)) continue;
-    const Raw raw = RawOf({.format = format}, size, master);
-    if (b.codes.size() == raw.codes.size() && b.scales.size() == raw.scales.size()) continue;
-    throw Error(where + " has " + std::to_string(b.codes.size()) + " bytes of codes and " +
-                std::to_string(b.scales.size()) + " scales, not " +
-                std::to_string(raw.codes.size()) + " and " + std::to_string(raw.scales.size()));
-  }
-  const size_t doubles = t.step == 0 ? 0 : rule.memory.size();
-  bool same = t.memory.size() == doubles;
-  for (size_t k = 0; same && k < doubles; ++k) same = t.memory[k].first == rule.memory[k].first;
-  if (same) return;
-  std::string names;
-  for (size_t k = 0; k < doubles; ++k) names += (k == 0 ? "" : ", ") + rule.memory[k].first;
-  throw Error("state: tensor " + Quoted(t.name) + " has " + std::to_string(t.memory.size()) +
-              " numbers in its memory; at step " + std::to_string(t.step) + " its rule has " +
-              (doubles == 0 ? "none" : names));
+// Masters in two parts: the parameter, and the rest by whose type a state tells the format.
+constexpr std::pair<Format, ElementType> kSplit[] = {{Format::kSplit8, ElementType::kUint8},
+                                                     {Format::kSplit16, ElementType::kUint16},
+                                                     {Format::kKahan, ElementType::kBFloat16}};
+
+const std::pair<Format, ElementType>* SplitOf(Format format) {
+  const auto* const at = std::ranges::find(kSplit, format, &std::pair<Format, ElementType>::first);
+  return at == std::end(kSplit) ? nullptr : at;
 }
 
-/// The state with the first name of each tensor that it calls by an alias; nothing if there is
-/// none.
-std::optional<OptimizerState> WithFirstNames(const OptimizerState& state,
-                                             std::span<const Tensor> tensors) {
-  std::map<std::string, std::string> first;
-  for (const Tensor& t : tensors) {
-    for (const std::string& alias : t.aliases) first.emplace(alias, t.name);
+/// An array of the optimiser: its format, without random rounding, and its shape.
+struct Place {
+  Format format;
+  bool master;
+  std::vector<int64_t> shape;
+  size_t size;
+};
+
+std::string KindOf(const Place& place) {
+  const std::string shape = internal::ShapeText<int64_t>(place.shape);
+  if (internal::IsBlocked(place.format)) {
+    return "a node with codes of " + std::string(BlockedName(place.format)) + " " + shape;
   }
-  if (first.empty()) return std::nullopt;
-  bool renamed = false;
-  const auto rename = [&](const std::string& name) {
-    const auto at = first.find(name);
-    renamed = renamed || at != first.end();
-    return at == first.end() ? name : at->second;
-  };
-  // Arrays of stages are called kind/name.
-  const auto rename_all = [&](std::map<std::string, std::vector<float>>& arrays) {
-    std::map<std::string, std::vector<float>> all;
-    for (auto& [key, values] : arrays) {
-      const size_t name = key.find('/') + 1;
-      all.emplace(name == 0 ? key : key.substr(0, name) + rename(key.substr(name)),
-                  std::move(values));
-    }
-    arrays = std::move(all);
-  };
-  OptimizerState copy = state;
-  for (TensorState& t : copy.tensors) t.name = rename(t.name);
-  for (auto& averager : copy.averagers) rename_all(averager);
-  rename_all(copy.source);
-  if (!renamed) return std::nullopt;
+  if (const auto* const split = SplitOf(place.format)) {
+    return "a node with weights of BF16 and a rest of " + std::string(Name(split->second)) + " " +
+           shape;
+  }
+  return (place.format == Format::kBFloat16 ? "BF16 " : "F32 ") + shape;
+}
+
+std::vector<std::byte> Copied(const void* data, size_t bytes) {
+  std::vector<std::byte> copy(bytes);
+  if (bytes > 0) std::memcpy(copy.data(), data, bytes);
   return copy;
+}
+
+StateTree Saved(const Codecs& codecs, const Coded& array, const Place& place) {
+  const size_t n = place.size, more = internal::MoreBytes(array.format, n);
+  const auto data = [&](ElementType type) {
+    return StateArray{type, place.shape, Copied(array.data, n * internal::DataBytes(array.format))};
+  };
+  StateTree node;
+  if (internal::IsBlocked(array.format)) {
+    node.Add("format", std::string(BlockedName(array.format)));
+    node.Add("codes", data(ElementType::kUint8));
+    const auto scales = static_cast<int64_t>(more / sizeof(float));
+    node.Add("scales", StateArray{ElementType::kFloat32, {scales}, Copied(array.more, more)});
+    return node;
+  }
+  if (const auto* const split = SplitOf(array.format)) {
+    node.Add("weights", data(ElementType::kBFloat16));
+    node.Add("rest", StateArray{split->second, place.shape, Copied(array.more, more)});
+    return node;
+  }
+  if (array.format == Format::kBFloat16) return data(ElementType::kBFloat16);
+  if (array.format == Format::kFloat32) return data(ElementType::kFloat32);
+  // A copy in float32 counts where it is of the parameter as it is now.
+  StateArray values{ElementType::kFloat32, place.shape, std::vector<std::byte>(n * sizeof(float))};
+  if (n > 0) codecs.load(array, 0, n, values.As<float>().data());
+  return values;
+}
+
+/// What is found in a state for an array; throws Error if it has another shape or a form that has
+/// no meaning here.
+Coded Found(const StateVisitor& visitor, std::string_view name, const StateTree& found,
+            const Place& place) {
+  const auto fail = [&] {
+    visitor.Fail(name, "is " + found.Kind() + ", but must be " + KindOf(place));
+  };
+  const auto memory = [](const StateArray& array) {
+    return const_cast<std::byte*>(array.bytes.data());  // only read
+  };
+  if (const auto* const array = std::get_if<StateArray>(&found.value())) {
+    if (array->shape != place.shape) fail();
+    if (array->type == ElementType::kFloat32) return {Format::kFloat32, memory(*array)};
+    if (array->type != ElementType::kBFloat16 || place.master) fail();
+    return {Format::kBFloat16, memory(*array)};
+  }
+  if (!found.IsNode()) fail();
+  const auto has = [&](std::string_view part, ElementType type, const std::vector<int64_t>& shape) {
+    const StateTree* const member = found.Member(part);
+    const auto* const array =
+        member == nullptr ? nullptr : std::get_if<StateArray>(&member->value());
+    return array != nullptr && array->type == type && array->shape == shape ? array : nullptr;
+  };
+  const auto part = [&](std::string_view part, ElementType type,
+                        const std::vector<int64_t>& shape) {
+    const StateArray* const array = has(part, type, shape);
+    if (array != nullptr) return memory(*array);
+    const StateTree* const member = found.Member(part);
+    visitor.Fail(name, "has as " + internal::Quoted(part) + " " +
+                           (member == nullptr ? "nothing" : member->Kind()) + ", but must have " +
+                           std::string(Name(type)) + " " + internal::ShapeText<int64_t>(shape));
+  };
+  if (found.members().size() > (place.master ? 2 : 3)) visitor.Fail(name, "has unknown members");
+  if (place.master) {
+    for (const auto& [format, type] : kSplit) {
+      if (!has("rest", type, place.shape)) continue;
+      return {format, part("weights", ElementType::kBFloat16, place.shape),
+              part("rest", type, place.shape)};
+    }
+    visitor.Fail(name,
+                 "has no \"rest\" of U8, U16 or BF16 " + internal::ShapeText<int64_t>(place.shape));
+  }
+  for (const auto& [format, text] : kBlocked) {
+    const StateTree* const member = found.Member("format");
+    if (member == nullptr || *member != StateTree(std::string(text))) continue;
+    const size_t scales = internal::MoreBytes(format, place.size) / sizeof(float);
+    return {format, part("codes", ElementType::kUint8, place.shape),
+            part("scales", ElementType::kFloat32, {static_cast<int64_t>(scales)})};
+  }
+  visitor.Fail(name, "has no known \"format\"");
+}
+
+/// Writes what was found into an array of the optimiser: as it is if the format is the same, or
+/// rounded to the nearest.
+void Restore(const Codecs& codecs, const Coded& from, const Coded& to, const Place& place) {
+  const size_t n = place.size, more = internal::MoreBytes(to.format, n);
+  if (n == 0) return;
+  if (to.format == Format::kMasterFloat16 && from.format == Format::kFloat32) {
+    std::memcpy(to.more, from.data, more);
+    return;
+  }
+  if (from.format == to.format) {
+    if (!place.master) std::memcpy(to.data, from.data, n * internal::DataBytes(to.format));
+    if (more > 0) std::memcpy(to.more, from.more, more);
+    return;
+  }
+  float block[internal::kCodeBlock];
+  for (size_t at = 0; at < n; at += internal::kCodeBlock) {
+    const size_t size = std::min(internal::kCodeBlock, n - at);
+    codecs.load(from, at, size, block);
+    codecs.store(block, at, size, to);
+  }
 }
 
 }  // namespace
 
-void Optimizer::LoadState(const OptimizerState& state) {
-  if (const auto renamed = WithFirstNames(state, tensors())) return LoadState(*renamed);
-  // All checks come first, so that a bad state changes nothing.
-  Impl& impl = *impl_;
-  impl.CheckBetweenSteps("LoadState");
-  const Impl::Inside inside(impl);
-  impl.BindParameters();  // masters are told apart from them
-  CheckSteps("state: step", state.step);
-  std::map<std::string_view, size_t> index;
-  for (size_t i = 0; i < impl.tensor_list.size(); ++i) {
-    index.emplace(impl.tensor_list[i].name, i);
-  }
-  std::vector<const TensorState*> sources(impl.tensor_list.size(), nullptr);
-  for (const TensorState& t : state.tensors) {
-    const auto at = index.find(t.name);
-    if (at == index.end()) throw Error("state: no tensor is named " + Quoted(t.name));
-    const size_t i = at->second;
-    if (sources[i] != nullptr) throw Error("state: tensor " + Quoted(t.name) + " appears twice");
-    sources[i] = &t;
-    CheckTensorState(t, impl.cohorts[impl.slotted[i].cohort].rule, impl.slotted[i]);
-  }
-  for (size_t i = 0; i < sources.size(); ++i) {
-    if (sources[i] == nullptr) {
-      throw Error("state: tensor " + Quoted(impl.tensor_list[i].name) + " is missing");
-    }
-  }
-  if (state.averagers.size() != impl.averagers.size()) {
-    throw Error("state: " + std::to_string(state.averagers.size()) +
-                " averagers; the optimiser has " + std::to_string(impl.averagers.size()));
-  }
-  // All memory is there before anything is changed.
-  size_t total = 0;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    if (!sources[i]->buffers.empty()) internal::PlaceArrays(impl.slotted[i], total);
-  }
-  std::vector<internal::Arena> arenas;
-  if (total > 0) arenas.emplace_back(total);
-  const auto former_source = impl.source->State(impl);
-  impl.source->LoadState(impl, state.source);
-  try {
-    impl.LoadAveragers(state.averagers);
-  } catch (...) {
-    impl.source->LoadState(impl, former_source);
-    throw;
-  }
+/// What a load makes before it takes the place of what there is.
+struct Optimizer::Impl::Loading {
+  enum class Kind : char { kLeft, kFresh, kState };
+  std::vector<Kind> kinds;                   // of the tensors
+  std::vector<internal::Arena> arenas = {};  // one or none
+  // With the schedules of the state; none: those that there are.
+  std::vector<Cohort> cohorts = {};
+  std::vector<uint32_t> cohort_of = {};
+};
 
-  impl.step_count = state.step;
-  impl.divided = false;  // the next step divides the work again
-  for (size_t i = 0; i < sources.size(); ++i) {
-    Slotted& s = impl.slotted[i];
-    const RuleEntry& rule = impl.cohorts[s.cohort].rule;
-    s.has_state = false;
-    s.step = sources[i]->step;
-    for (size_t k = 0; k < rule.memory.size(); ++k) {
-      s.extra->memory[k] = s.step == 0 ? rule.memory[k].second : sources[i]->memory[k].second;
-    }
-    if (sources[i]->buffers.empty()) continue;
-    impl.PlaceState(s, arenas.empty() ? nullptr : &arenas.back());
-    for (const TensorState::Buffer& b : sources[i]->buffers) {
-      const auto k = std::find(rule.slots.begin(), rule.slots.end(), b.slot) - rule.slots.begin();
-      const bool master = b.slot == kMasterSlot;
-      Restore(*impl.codecs, b, master ? impl.WeightsNow(i) : s.State(static_cast<size_t>(k)),
-              master);
-    }
+void Optimizer::Impl::Visit(StateVisitor& visitor) {
+  CheckBetweenSteps(visitor.loading() ? "LoadState" : "State");
+  const Inside inside(*this);
+  std::shared_ptr<Loading> loading;
+  if (visitor.loading()) {
+    BindParameters();  // masters are told apart from them
+    loading = std::make_shared<Loading>();
+    loading->kinds.resize(slotted.size(), Loading::Kind::kLeft);
+    visitor.Then([this, loading] { Take(*loading); });  // before arrays are written
   }
-  impl.arenas = std::move(arenas);
+  const int64_t step = visitor.Value("step", step_count, 0, kMostSteps);
+  visitor.Tensors(tensor_list, [&](size_t i) { VisitTensor(i, visitor, loading.get(), step); });
+  if (loading != nullptr) {
+    size_t total = 0;
+    for (size_t i = 0; i < slotted.size(); ++i) {
+      const bool left = loading->kinds[i] == Loading::Kind::kLeft && slotted[i].has_state;
+      if (left || loading->kinds[i] == Loading::Kind::kState) {
+        internal::PlaceArrays(slotted[i], total);
+      }
+    }
+    if (total > 0) loading->arenas.emplace_back(total);
+  }
+  VisitAveragers(visitor);
+  visitor.Node("source", [&] { source->Visit(*this, visitor); });
 }
 
-/// An empty state is that of an averager that has not begun. If one of them throws, all are as they
-/// were.
-void Optimizer::Impl::LoadAveragers(
-    const std::vector<std::map<std::string, std::vector<float>>>& states) {
-  const std::vector<bool> former_started = averager_started;
-  StartAveragers();
-  std::vector<std::map<std::string, std::vector<float>>> former;
-  for (const auto& a : averagers) former.push_back(a->State(*this));
-  const auto load = [this](const auto& from) {
-    for (size_t i = 0; i < averagers.size(); ++i) {
-      if (!from[i].empty()) averagers[i]->LoadState(*this, from[i]);
-    }
-  };
-  try {
-    load(states);
-  } catch (...) {
-    load(former);
-    averager_started = former_started;
-    throw;
+void Optimizer::Impl::VisitTensor(size_t index, StateVisitor& visitor, Loading* loading,
+                                  int64_t step) {
+  Slotted& s = slotted[index];
+  const RuleEntry& rule = cohorts[s.cohort].rule;
+  const int64_t updates = visitor.Value("step", s.step, 0, kMostSteps);
+  if (!rule.memory.empty()) {
+    visitor.Node("memory", [&] {
+      for (size_t k = 0; k < rule.memory.size(); ++k) {
+        visitor.Value(rule.memory[k].first, s.extra->memory[k]);
+      }
+    });
   }
-  for (size_t i = 0; i < averagers.size(); ++i) averager_started[i] = !states[i].empty();
+  const bool has_slots = visitor.Optional("slots", s.has_state);
+  if (has_slots) visitor.Node("slots", [&] { VisitSlots(index, visitor); });
+  VisitSchedules(index, visitor, loading, step);
+  if (loading == nullptr || visitor.leaving()) return;
+  if (!has_slots && updates > 0 && (!rule.slots.empty() || internal::HasMaster(s))) {
+    visitor.Fail("slots", "is missing; the tensor has had " + std::to_string(updates) + " updates");
+  }
+  loading->kinds[index] = has_slots ? Loading::Kind::kState : Loading::Kind::kFresh;
+}
+
+void Optimizer::Impl::VisitSlots(size_t index, StateVisitor& visitor) {
+  const Slotted& s = slotted[index];
+  const std::vector<int64_t>& shape = tensor_list[index].shape;
+  // `array` is where it is, once it is there.
+  const auto visit = [&](std::string_view name, const Place& place, const auto& array) {
+    if (visitor.loading() && !visitor.leaving() && visitor.Found(name) == nullptr) {
+      visitor.Fail(name, "is missing; it must be " + KindOf(place));
+    }
+    visitor.Custom(
+        name, [&] { return Saved(*codecs, array(), place); },
+        [&](const StateTree& found) {
+          return [this, from = Found(visitor, name, found, place), array, place] {
+            Restore(*codecs, from, array(), place);
+          };
+        });
+  };
+  const std::vector<std::string>& slots = cohorts[s.cohort].rule.slots;
+  for (size_t k = 0; k < slots.size(); ++k) {
+    const size_t size = s.SlotSize(k);
+    const bool whole = size == static_cast<size_t>(s.size);
+    visit(slots[k],
+          {.format = internal::Nearest({.format = s.storage->slots[k]}).format,
+           .master = false,
+           .shape = whole ? shape : std::vector{static_cast<int64_t>(size)},
+           .size = size},
+          [&s, k] { return internal::Nearest(s.State(k)); });
+  }
+  if (!internal::HasMaster(s)) return;
+  visit(kMasterSlot,
+        {.format = s.storage->weights,
+         .master = true,
+         .shape = shape,
+         .size = static_cast<size_t>(s.size)},
+        [this, index] { return WeightsNow(index); });
+}
+
+void Optimizer::Impl::VisitSchedules(size_t index, StateVisitor& visitor, Loading* loading,
+                                     int64_t step) {
+  const Cohort& c = cohorts[slotted[index].cohort];
+  std::vector<Schedule> schedules = c.original;
+  visitor.Node("schedules", [&] {
+    for (size_t k = 0; k < schedules.size(); ++k) {
+      const std::string& option = c.rule.options[k].name;
+      if (!visitor.Optional(option, c.schedules[k] != c.original[k])) continue;
+      visitor.Custom(
+          option, [&] { return StateTree(c.schedules[k].Text()); },
+          [&](const StateTree& found) {
+            try {
+              schedules[k] = ParseSchedule(found.Text());
+            } catch (const Error& e) {
+              visitor.Fail(option, std::string("is no schedule: ") + e.what());
+            }
+            return [] {};
+          });
+    }
+  });
+  if (loading == nullptr || visitor.leaving() || schedules == c.schedules) return;
+  if (loading->cohorts.empty()) {
+    loading->cohorts = cohorts;
+    for (const Slotted& s : slotted) loading->cohort_of.push_back(s.cohort);
+  }
+  try {
+    internal::MoveTo(loading->cohorts, loading->cohort_of[index],
+                     WithSchedules(index, std::move(schedules), step));
+  } catch (const Error& e) {
+    visitor.Fail("schedules", std::string("cannot be taken: ") + e.what());
+  }
+}
+
+void Optimizer::Impl::VisitAveragers(StateVisitor& visitor) {
+  visitor.Node("averagers", [&] {
+    std::map<std::string_view, int> counts;
+    for (Follower& f : averagers) {
+      const int count = ++counts[f.averager->Name()];
+      std::string name(f.averager->Name());
+      if (count > 1) name += "_" + std::to_string(count);
+      visitor.Node(name, [&] {
+        const bool started = visitor.Value("started", f.started);
+        if (!started) return;
+        // One that has not begun shows nothing until it has been written that it has.
+        if (!f.started) f.averager->Start(*this);
+        f.averager->Visit(*this, visitor);
+      });
+    }
+  });
+}
+
+/// Gives tensors the memory of what is loaded, and of what they keep. Nothing fails.
+void Optimizer::Impl::Take(Loading& loading) {
+  divided = false;  // the next step divides the work again
+  if (!loading.cohorts.empty()) {
+    cohorts.swap(loading.cohorts);
+    for (size_t i = 0; i < slotted.size(); ++i) slotted[i].cohort = loading.cohort_of[i];
+  }
+  internal::Arena* const arena = loading.arenas.empty() ? nullptr : &loading.arenas.back();
+  for (size_t i = 0; i < slotted.size(); ++i) {
+    Slotted& s = slotted[i];
+    const bool left = loading.kinds[i] == Loading::Kind::kLeft;
+    if (left ? !s.has_state : loading.kinds[i] == Loading::Kind::kFresh) {
+      s.has_state = false;
+      continue;
+    }
+    const void* const former_master = s.master;
+    const Slotted::Array* const former = s.arrays;
+    PlaceState(s, arena);
+    if (!left) continue;
+    const auto copy = [](void* to, const void* from, size_t bytes) {
+      if (bytes > 0) std::memcpy(to, from, bytes);
+    };
+    copy(s.master, former_master,
+         internal::MoreBytes(s.storage->weights, static_cast<size_t>(s.size)));
+    for (size_t k = 0; k < s.Slots(); ++k) {
+      const Format format = s.storage->slots[k];
+      copy(s.arrays[k].data, former[k].data, s.SlotSize(k) * internal::DataBytes(format));
+      copy(s.arrays[k].more, former[k].more, internal::MoreBytes(format, s.SlotSize(k)));
+    }
+  }
+  arenas = std::move(loading.arenas);
+}
+
+StateTree Optimizer::State() const { return StateOf(*this); }
+
+LoadReport Optimizer::LoadState(const StateTree& state, LoadMode mode) {
+  return LoadInto(*this, state, mode);
+}
+
+void Optimizer::Visit(StateVisitor& visitor) { impl_->Visit(visitor); }
+
+std::vector<float> Optimizer::SlotValues(size_t index, std::string_view slot) const {
+  impl_->CheckIndex(index);
+  const Slotted& s = impl_->slotted[index];
+  std::vector<float> values;
+  if (slot == kMasterSlot && s.has_state && internal::HasMaster(s)) {
+    values.resize(static_cast<size_t>(s.size));
+    impl_->LoadWeights(index, 0, values);
+  } else {
+    values.resize(impl_->SlotSize(index, slot));
+    if (!values.empty()) impl_->LoadSlot(index, slot, 0, values);
+  }
+  return values;
 }
 
 }  // namespace kudari

@@ -682,7 +682,7 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
   PrepareUpdate();
   Update(report, clips);
   ++step_count;
-  for (const auto& a : averagers) a->After(*this);
+  for (const Follower& f : averagers) f.averager->After(*this);
   return report;
 }
 

@@ -14,6 +14,7 @@
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
+#include "tests/support/state.h"
 
 namespace kudari {
 namespace {
@@ -245,29 +246,20 @@ TEST(AliasTest, StatesMayHaveAnyName) {
     });
   }
   // As if it had been saved when the head came first.
-  const OptimizerState state = optimizer.State();
-  OptimizerState other = state;
-  other.tensors[0].name = "lm_head.weight";
-  ASSERT_EQ(other.averagers[0].count("average/wte.weight"), 1U);
-  ASSERT_EQ(other.source.count("direction/wte.weight"), 1U);
-  for (auto* const arrays : {&other.averagers[0], &other.source}) {
-    const std::string kind = arrays == &other.source ? "direction/" : "average/";
-    auto node = arrays->extract(kind + "wte.weight");
-    node.key() = kind + "lm_head.weight";
-    arrays->insert(std::move(node));
+  const StateTree state = optimizer.State();
+  StateTree other = state;
+  for (const std::string path : {"tensors/", "averagers/ema/tensors/", "source/tensors/"}) {
+    other.Set(path + "lm_head.weight", state.At(path + "wte.weight"));
+    other.Erase(path + "wte.weight");
   }
   Optimizer resumed(Tied(model), spec);
   resumed.LoadState(other);
-  const OptimizerState loaded = resumed.State();
-  EXPECT_EQ(loaded.tensors[0].name, "wte.weight");
-  EXPECT_EQ(loaded.tensors[0].step, 2);
-  EXPECT_EQ(loaded.tensors[0].buffers[0].values, state.tensors[0].buffers[0].values);
-  EXPECT_EQ(loaded.averagers, state.averagers);
-  EXPECT_EQ(loaded.source, state.source);
+  EXPECT_EQ(testing::Updates(resumed, 0), 2);
+  EXPECT_EQ(FirstDifference(resumed.State(), state), "");
 
-  other.tensors.push_back(state.tensors[0]);
+  other.Set("tensors/wte.weight", state.At("tensors/wte.weight"));
   EXPECT_EQ(testing::ErrorOf([&] { resumed.LoadState(other); }),
-            "state: tensor \"wte.weight\" appears twice");
+            "state: \"tensors/lm_head.weight\" (a node) is unknown");
 }
 
 }  // namespace

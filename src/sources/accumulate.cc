@@ -22,16 +22,6 @@ Gradient OneCall(const Oracle& oracle) {
 
 Gradient PlainSource::Compute(Engine& /*engine*/, const Oracle& oracle) { return OneCall(oracle); }
 
-std::map<std::string, std::vector<float>> Source::State(const Engine& /*engine*/) const {
-  return {};
-}
-
-void Source::LoadState(const Engine& /*engine*/,
-                       const std::map<std::string, std::vector<float>>& state) {
-  if (state.empty()) return;
-  throw Error("state: the source keeps nothing, but there is \"" + state.begin()->first + "\"");
-}
-
 Accumulate::Accumulate(int64_t count) : count_(count) {
   if (count < 1) throw Error("accumulate = " + std::to_string(count) + " is outside [1, ...]");
 }

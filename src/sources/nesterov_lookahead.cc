@@ -7,6 +7,7 @@
 #include "kudari/error.h"
 #include "kudari/rules/momentum.h"
 #include "kudari/stages.h"
+#include "kudari/state.h"
 #include "sources/backup.h"
 
 namespace kudari {
@@ -22,6 +23,10 @@ void NesterovLookahead::Check(const Engine& engine) {
     throw Error("nesterov_lookahead: tensor \"" + engine.tensors()[i].name + "\" has the rule \"" +
                 std::string(rule) + "\"; it must be \"" + std::string(Momentum::kName) + "\"");
   }
+}
+
+void NesterovLookahead::Visit(const Engine& engine, StateVisitor& visitor) {
+  visitor.Node("inner", [&] { inner_->Visit(engine, visitor); });
 }
 
 void NesterovLookahead::Refresh() { inner_->Refresh(); }

@@ -8,6 +8,7 @@
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
+#include "tests/support/state.h"
 
 namespace kudari {
 namespace {
@@ -66,7 +67,7 @@ TEST(NesterovLookaheadTest, TorchsParameterIsTheNextShiftedPoint) {
     });
     Quadratic(torchs);
     b.Step();
-    const std::vector<float> v = a.State().tensors[0].buffers[0].values;
+    const std::vector<float> v = testing::Buffers(a, 0)[0].values;
     for (size_t i = 0; i < 4; ++i) {
       const double p = shifted.params[0][i];
       EXPECT_NEAR(p - kLr * kMomentum * v[i], torchs.params[0][i], 1e-6) << step;

@@ -13,6 +13,7 @@
 #include "kernels/kernels.h"
 #include "kudari/error.h"
 #include "kudari/stages.h"
+#include "kudari/state.h"
 #include "sources/backup.h"
 #include "sources/sharpness_methods.h"
 #include "sources/sources.h"
@@ -92,8 +93,7 @@ class Sharpness::Work {
         inner_(inner != nullptr ? std::move(inner) : std::make_unique<PlainSource>()) {}
 
   Gradient Compute(Engine& engine, const Oracle& oracle);
-  std::map<std::string, std::vector<float>> State(const Engine& engine) const;
-  void LoadState(const Engine& engine, const std::map<std::string, std::vector<float>>& state);
+  void Visit(const Engine& engine, StateVisitor& visitor);
   void Refresh() {
     Forget();
     inner_->Refresh();
@@ -156,6 +156,7 @@ class Sharpness::Work {
   internal::TensorSums sums_;
   std::vector<std::vector<std::byte>> kept_;  // g during the second pass, then the direction
   std::vector<double> direction_norms_;       // by part; none: not measured yet
+  bool has_direction_ = false;                // what a state says: that it differs from none
   std::vector<std::vector<float>> random_;
   std::vector<const float*> data_;
   std::vector<double> samples_;
@@ -477,49 +478,24 @@ Gradient Sharpness::Work::CloseGap(const Engine& engine, const Gradient& plain,
   return gradient;
 }
 
-namespace {
-
-constexpr std::string_view kDirection = "direction/";
-
-}  // namespace
-
-std::map<std::string, std::vector<float>> Sharpness::Work::State(const Engine& engine) const {
-  std::map<std::string, std::vector<float>> state;
-  if (!method_.reuses) return state;
-  for (size_t i = 0; i < treated_.size(); ++i) {
-    if (!treated_[i].kept) continue;
-    const Tensor& t = engine.tensors()[i];
-    auto& values = state[std::string(kDirection) + t.name];
-    values.resize(static_cast<size_t>(t.Size()));
-    codecs_->load(Kept(i), 0, values.size(), values.data());
+void Sharpness::Work::Visit(const Engine& engine, StateVisitor& visitor) {
+  visitor.Node("inner", [&] { inner_->Visit(engine, visitor); });
+  if (!method_.reuses) return;
+  if (visitor.loading()) {
+    Prepare(engine);
+  } else {
+    has_direction_ = std::ranges::any_of(treated_, &Treatment::kept);
   }
-  return state;
-}
-
-void Sharpness::Work::LoadState(const Engine& engine,
-                                const std::map<std::string, std::vector<float>>& state) {
-  Prepare(engine);
-  std::vector<const std::vector<float>*> found(treated_.size(), nullptr);
-  const std::span<const Tensor> tensors = engine.tensors();
-  std::map<std::string_view, size_t> index;
-  for (size_t i = 0; i < tensors.size(); ++i) index.emplace(tensors[i].name, i);
-  for (const auto& [key, values] : state) {
-    const std::string where = "state: " + method_.name + ": \"" + key + "\"";
-    const auto at =
-        key.starts_with(kDirection) ? index.find(key.substr(kDirection.size())) : index.end();
-    if (!method_.reuses || at == index.end()) throw Error(where + " is unknown");
-    const int64_t size = tensors[at->second].Size();
-    if (values.size() != static_cast<size_t>(size)) {
-      throw Error(where + " has " + std::to_string(values.size()) + " values, not " +
-                  std::to_string(size));
-    }
-    found[at->second] = &values;
-  }
-  for (size_t i = 0; i < treated_.size(); ++i) {
-    treated_[i].kept = found[i] != nullptr;
-    if (treated_[i].kept) codecs_->store(found[i]->data(), 0, found[i]->size(), Kept(i));
-  }
-  direction_norms_.clear();
+  const bool has_direction = visitor.Value("has_direction", has_direction_);
+  visitor.Then([this] { Forget(); });
+  if (!has_direction) return;
+  const ElementType type =
+      kept_format_ == internal::Format::kBFloat16 ? ElementType::kBFloat16 : ElementType::kFloat32;
+  visitor.Tensors(engine.tensors(), [&](size_t i) {
+    if (!visitor.Optional("direction", treated_[i].kept)) return;
+    visitor.Array("direction", type, engine.tensors()[i].shape, kept_[i].data());
+    visitor.Then([this, i] { treated_[i].kept = true; });
+  });
 }
 
 const std::vector<std::string>& Sharpness::Methods() {
@@ -553,15 +529,10 @@ Gradient Sharpness::Compute(Engine& engine, const Oracle& oracle) {
   return work_->Compute(engine, oracle);
 }
 
-std::map<std::string, std::vector<float>> Sharpness::State(const Engine& engine) const {
-  return work_->State(engine);
+void Sharpness::Visit(const Engine& engine, StateVisitor& visitor) {
+  work_->Visit(engine, visitor);
 }
 
 void Sharpness::Refresh() { work_->Refresh(); }
-
-void Sharpness::LoadState(const Engine& engine,
-                          const std::map<std::string, std::vector<float>>& state) {
-  work_->LoadState(engine, state);
-}
 
 }  // namespace kudari

@@ -170,8 +170,8 @@ struct Outer {
     v.Node("parts", [&] {
       for (auto& [name, part] : parts) v.Node(name, part);
     });
-    const bool has =
-        v.Optional("direction", has_direction, [&] { v.Array("values", direction, {2}); });
+    const bool has = v.Optional("direction", has_direction);
+    if (has) v.Array("direction", direction, {2});
     v.Then([this, has] {
       has_direction = has;
       ++loads;
@@ -200,7 +200,7 @@ TEST(StateVisitor, SavesAndLoads) {
   const Outer filled = Filled();
   const StateTree state = StateOf(filled);
   EXPECT_THAT(state.Paths(),
-              ElementsAre("direction/values", "halves", "order", "parts/a/best", "parts/a/scale",
+              ElementsAre("direction", "halves", "order", "parts/a/best", "parts/a/scale",
                           "parts/b~1c/scale", "rule", "seed", "step", "value", "warm", "weights"));
   EXPECT_EQ(state.At("halves").Kind(), "BF16 [2]");
   Outer loaded;
@@ -250,8 +250,8 @@ TEST(StateVisitor, LoadsAllOrNothing) {
             "state: \"halves\" is U16 [2], but must be BF16 [2]");
   EXPECT_EQ(with("order", StateArray::Of<int64_t>(std::vector<int64_t>(4), {2, 2})),
             "state: \"order\" is I64 [2, 2], but must be I64 of one dimension");
-  EXPECT_EQ(with("direction/values", StateArray::Of<float>(std::vector<float>(1))),
-            "state: \"direction/values\" is F32 [1], but must be F32 [2]");
+  EXPECT_EQ(with("direction", StateArray::Of<float>(std::vector<float>(1))),
+            "state: \"direction\" is F32 [1], but must be F32 [2]");
   EXPECT_EQ(without("weights"), "state: \"weights\" is missing; it must be F32 [2, 3]");
   EXPECT_EQ(without("step"), "state: \"step\" is missing; it must be int64");
   EXPECT_EQ(without("parts/b~1c"), "state: \"parts/b~1c\" is missing");
@@ -312,7 +312,7 @@ TEST(StateVisitor, ANodeOfNothingButWhatMayBeMissingIsLoaded) {
       bool kept = true;
       void Visit(StateVisitor& v) {
         v.Value("best", best);
-        v.Then([this, has = v.Optional("kept", kept, [] {})] { kept = has; });
+        v.Then([this, has = v.Optional("kept", kept)] { kept = has; });
       }
     } inner;
     void Visit(StateVisitor& v) { v.Node("inner", inner); }

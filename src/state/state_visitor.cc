@@ -31,18 +31,19 @@ void StateVisitor::Fail(std::string_view name, const std::string& what) const {
 }
 
 const StateTree* StateVisitor::Found(std::string_view name) const {
-  if (!loading() || frames_.back().from == nullptr) return nullptr;
+  if (!loading() || leaving()) return nullptr;
   return frames_.back().from->Member(name);
 }
 
 /// The member that a value is loaded from, which counts as known then; null in a node that stays as
-/// it is.
-const StateTree* StateVisitor::Take(std::string_view name, std::string_view expected) {
+/// it is. `expected` says what is missing if it is.
+template <class F>
+const StateTree* StateVisitor::Take(std::string_view name, const F& expected) {
   if (frames_.back().missing) NoteMissing();
-  if (frames_.back().from == nullptr) return nullptr;
+  if (leaving()) return nullptr;
   const StateTree* const found = Found(name);
-  if (found == nullptr) Fail(name, "is missing; it must be " + std::string(expected));
-  frames_.back().seen.push_back(found);
+  if (found == nullptr) Fail(name, "is missing" + expected());
+  seen_.push_back(found);
   return found;
 }
 
@@ -62,9 +63,10 @@ void StateVisitor::NoteMissing() {
 /// Everything of the present node has been visited: names what the state has beyond that.
 void StateVisitor::NoteUnknown() {
   const Frame& frame = frames_.back();
-  if (frame.from == nullptr || frame.seen.size() == frame.from->members().size()) return;
+  const std::span seen = std::span(seen_).subspan(frame.seen);
+  if (leaving() || seen.size() == frame.from->members().size()) return;
   for (const auto& [name, value] : frame.from->members()) {
-    if (std::ranges::find(frame.seen, &value) != frame.seen.end()) continue;
+    if (std::ranges::find(seen, &value) != seen.end()) continue;
     if (mode_ == LoadMode::kStrict) Fail(name, "(" + value.Kind() + ") is unknown");
     report_.unknown.push_back(PathTo(name));
   }
@@ -77,61 +79,55 @@ LoadReport StateVisitor::Finish() {
     if (copy.size > 0) std::memcpy(copy.to, copy.from, copy.size);
   }
   for (const auto& write : writes_) write();
-  for (const auto& done : done_) done();
   return std::move(report_);
 }
 
 void StateVisitor::Then(std::function<void()> done) {
-  if (loading() && frames_.back().from != nullptr) done_.push_back(std::move(done));
+  if (loading() && !leaving()) writes_.push_back(std::move(done));
 }
 
 // ---- Values ----
 
 template <class T>
-void StateVisitor::Scalar(std::string_view name, T& value, std::string_view kind,
-                          const std::function<void(T)>& check) {
+T StateVisitor::Scalar(std::string_view name, T& value, std::string_view kind) {
   if (!loading()) {
-    to_->Add(name, value);
-    return;
+    Save(name, value);
+    return value;
   }
-  const StateTree* const found = Take(name, kind);
-  if (found == nullptr) return;
+  const StateTree* const found = Take(name, [&] { return "; it must be " + std::string(kind); });
+  if (found == nullptr) return value;
   const T* const loaded = std::get_if<T>(&found->value());
   if (loaded == nullptr) Fail(name, "is " + found->Kind() + ", but must be " + std::string(kind));
-  if (check) check(*loaded);
   copies_.push_back({&value, loaded, sizeof(T)});
+  return *loaded;
 }
 
-void StateVisitor::Value(std::string_view name, int64_t& value, int64_t low, int64_t high) {
-  Scalar<int64_t>(name, value, "int64", [&](int64_t x) {
-    if (low <= x && x <= high) return;
-    Fail(name, "= " + std::to_string(x) + " is outside [" + std::to_string(low) + ", " +
-                   std::to_string(high) + "]");
-  });
+int64_t StateVisitor::Value(std::string_view name, int64_t& value, int64_t low, int64_t high) {
+  const int64_t x = Scalar(name, value, "int64");
+  if (low <= x && x <= high) return x;
+  Fail(name, "= " + std::to_string(x) + " is outside [" + std::to_string(low) + ", " +
+                 std::to_string(high) + "]");
 }
 
-void StateVisitor::Value(std::string_view name, uint64_t& value) {
-  Scalar<uint64_t>(name, value, "uint64", nullptr);
+uint64_t StateVisitor::Value(std::string_view name, uint64_t& value) {
+  return Scalar(name, value, "uint64");
 }
 
-void StateVisitor::Value(std::string_view name, double& value) {
-  Scalar<double>(name, value, "double", nullptr);
+double StateVisitor::Value(std::string_view name, double& value) {
+  return Scalar(name, value, "double");
 }
 
-void StateVisitor::Value(std::string_view name, double& value, double low, double high) {
-  Scalar<double>(name, value, "double", [&](double x) {
-    if (low <= x && x <= high) return;
-    Fail(name, "= " + internal::NumberText(x) + " is outside " + RangeText(low, high));
-  });
+double StateVisitor::Value(std::string_view name, double& value, double low, double high) {
+  const double x = Scalar(name, value, "double");
+  if (low <= x && x <= high) return x;
+  Fail(name, "= " + internal::NumberText(x) + " is outside " + RangeText(low, high));
 }
 
-void StateVisitor::Value(std::string_view name, bool& value) {
-  Scalar<bool>(name, value, "bool", nullptr);
-}
+bool StateVisitor::Value(std::string_view name, bool& value) { return Scalar(name, value, "bool"); }
 
 void StateVisitor::Value(std::string_view name, std::string& value) {
   Custom(
-      name, "string", [&] { return StateTree(value); },
+      name, [&] { return StateTree(value); },
       [&](const StateTree& found) {
         if (!std::holds_alternative<std::string>(found.value())) {
           Fail(name, "is " + found.Kind() + ", but must be string");
@@ -145,12 +141,13 @@ void StateVisitor::Value(std::string_view name, std::optional<double>& value) {
     if (value) to_->Add(name, *value);
     return;
   }
-  if (frames_.back().from == nullptr) return;
+  if (leaving()) return;
   std::optional<double> loaded;
-  if (Found(name) != nullptr) {
-    const StateTree* const found = Take(name, "double");
+  if (const StateTree* const found = Found(name); found != nullptr) {
+    seen_.push_back(found);
     const double* const number = std::get_if<double>(&found->value());
     if (number == nullptr) Fail(name, "is " + found->Kind() + ", but must be double");
+    if (std::isnan(*number)) Fail(name, "is not a number");
     loaded = *number;
   }
   writes_.emplace_back([&value, loaded] { value = loaded; });
@@ -164,17 +161,18 @@ void StateVisitor::Save(std::string_view name, StateTree value) {
 /// null in a node that is missing.
 const StateArray* StateVisitor::TakeArray(std::string_view name, ElementType type,
                                           const std::vector<int64_t>* shape) {
-  const std::string expected =
-      std::string(kudari::Name(type)) +
-      (shape == nullptr ? " of one dimension" : " " + internal::ShapeText<int64_t>(*shape));
-  const StateTree* const found = Take(name, expected);
+  const auto expected = [&] {
+    return std::string(kudari::Name(type)) +
+           (shape == nullptr ? " of one dimension" : " " + internal::ShapeText<int64_t>(*shape));
+  };
+  const StateTree* const found = Take(name, [&] { return "; it must be " + expected(); });
   if (found == nullptr) return nullptr;
   const auto* const array = std::get_if<StateArray>(&found->value());
   if (array != nullptr && array->type == type &&
       (shape == nullptr ? array->shape.size() == 1 : array->shape == *shape)) {
     return array;
   }
-  Fail(name, "is " + found->Kind() + ", but must be " + expected);
+  Fail(name, "is " + found->Kind() + ", but must be " + expected());
 }
 
 void StateVisitor::Array(std::string_view name, ElementType type, const std::vector<int64_t>& shape,
@@ -191,10 +189,10 @@ void StateVisitor::Array(std::string_view name, ElementType type, const std::vec
 }
 
 void StateVisitor::Custom(
-    std::string_view name, std::string_view kind, const std::function<StateTree()>& save,
+    std::string_view name, const std::function<StateTree()>& save,
     const std::function<std::function<void()>(const StateTree& found)>& load) {
   if (!loading()) return Save(name, save());
-  const StateTree* const found = Take(name, kind);
+  const StateTree* const found = Take(name, [] { return std::string(); });
   if (found != nullptr) writes_.push_back(load(*found));
 }
 
@@ -217,19 +215,28 @@ void StateVisitor::Node(std::string_view name, const std::function<void()>& memb
   if (found != nullptr) {
     from = found;
     if (!found->IsNode()) Fail(name, "is " + found->Kind() + ", but must be a node");
-    frames_.back().seen.push_back(found);
+    seen_.push_back(found);
   }
-  frames_.push_back({.name = std::string(name), .from = from, .missing = found == nullptr});
+  frames_.push_back(
+      {.name = name, .from = from, .missing = found == nullptr, .seen = seen_.size()});
   members();
   NoteUnknown();
+  seen_.resize(frames_.back().seen);
   frames_.pop_back();
 }
 
-bool StateVisitor::Optional(std::string_view name, bool present,
-                            const std::function<void()>& members) {
-  const bool visits = loading() ? Found(name) != nullptr : present;
-  if (visits) Node(name, members);
-  return visits;
+void StateVisitor::Tensors(std::span<const Tensor> tensors,
+                           const std::function<void(size_t)>& members) {
+  const auto name_of = [this](const Tensor& t) -> const std::string& {
+    const auto found = [this](const std::string& name) { return Found(name) != nullptr; };
+    const auto alias = std::ranges::find_if(t.aliases, found);
+    return found(t.name) || alias == t.aliases.end() ? t.name : *alias;
+  };
+  Node("tensors", [&] {
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      Node(name_of(tensors[i]), [&] { members(i); });
+    }
+  });
 }
 
 }  // namespace kudari

@@ -1,17 +1,35 @@
 // Any bytes are either a safetensors file, whose tensors can be read and lie where they say, or an
-// Error.
+// Error; and a file is either a state, which has each of its tensors and scalars, or an Error.
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
+#include "kudari/state_file.h"
 
 namespace {
 
 void Require(bool holds, const char* what) {
   if (!holds) throw std::logic_error(what);
+}
+
+void CheckState(const kudari::SafeTensorsFile& file) {
+  kudari::StateTree state;
+  try {
+    state = kudari::StateOf(file, "input");
+  } catch (const kudari::Error&) {
+    return;
+  }
+  Require(state.Paths().size() + 1 == file.tensors().size() + file.metadata().size(),
+          "a path for each tensor and scalar");
+  for (const kudari::SafeTensor& t : file.tensors()) {
+    const kudari::StateArray& array = state.At(t.name).Array();
+    Require(array.shape == t.shape && std::ranges::equal(array.bytes, t.bytes), "the same array");
+  }
+  Require(kudari::FirstDifference(state, state).empty(), "a state equals itself");
 }
 
 }  // namespace
@@ -41,6 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       }
     }
     Require(total < size || (total == 0 && size == 0), "no more data than the file has");
+    CheckState(file);
   } catch (const kudari::Error&) {
   }
   return 0;

@@ -169,22 +169,21 @@ class Model {
   }
 
   // As if the tensor had had so many updates.
-  void Load(int64_t updates, const std::vector<TensorState::Buffer>& buffers) {
-    optimizer_.LoadState(
-        {.step = updates, .tensors = {{.name = "t", .step = updates, .buffers = buffers}}});
+  void Load(int64_t updates, const StateTree& slots) {
+    StateTree state;
+    state.Set("step", updates);
+    state.Set("tensors/t/step", updates);
+    state.Set("tensors/t/slots", slots);
+    optimizer_.LoadState(state);
   }
 
   Floats Param() const { return IsNarrow() ? Wide(narrow_param_) : param_; }
-  TensorState::Buffer State(const std::string& slot) const {
-    const OptimizerState state = optimizer_.State();
-    for (const TensorState::Buffer& b : state.tensors[0].buffers) {
-      if (b.slot == slot) return b;
-    }
-    ADD_FAILURE() << "no " << slot;
-    return {};
+  StateTree State(const std::string& slot) const {
+    return optimizer_.State().At("tensors/t/slots/" + slot);
   }
+  Floats Values(const std::string& slot) const { return optimizer_.SlotValues(0, slot); }
   // What the rule sees as the parameter.
-  Floats Weights() const { return State("master").values; }
+  Floats Weights() const { return Values("master"); }
 
  private:
   bool IsNarrow() const { return dtype_ == DType::kBFloat16; }
@@ -230,8 +229,11 @@ TEST(PrecisionGolden, MasterWeightsAreThoseOfFloat32Optimisers) {
   }
 }
 
-TensorState::Buffer BFloat16Buffer(const std::string& slot, const std::string& digits) {
-  return {.slot = slot, .values = Wide(Digits<uint16_t>(digits))};
+// An array of bfloat16.
+StateTree BFloat16Array(const std::string& digits) {
+  StateArray array = StateArray::Of<uint16_t>(Digits<uint16_t>(digits));
+  array.type = ElementType::kBFloat16;
+  return array;
 }
 
 // How many elements are not the same; each must be within a unit.
@@ -257,8 +259,10 @@ TEST(PrecisionGolden, BFloat16StateAndParametersAreTorchsWithinAUnit) {
       const Floats initial = Wide(Digits<uint16_t>(before["param"]));
       Model model(SpecOf("adamw", c["options"], {.state = StateFormat::kBFloat16}),
                   DType::kBFloat16, initial);
-      model.Load(step - 1, {BFloat16Buffer("exp_avg", before["exp_avg"]),
-                            BFloat16Buffer("exp_avg_sq", before["exp_avg_sq"])});
+      StateTree state;
+      state.Set("exp_avg", BFloat16Array(before["exp_avg"]));
+      state.Set("exp_avg_sq", BFloat16Array(before["exp_avg_sq"]));
+      model.Load(step - 1, state);
       model.Step(Gradient(step, initial.size()));
       const auto check = [&](const std::string& what, const Floats& actual) {
         SCOPED_TRACE(what);
@@ -268,20 +272,20 @@ TEST(PrecisionGolden, BFloat16StateAndParametersAreTorchsWithinAUnit) {
         }
       };
       check("param", model.Param());
-      check("exp_avg", model.State("exp_avg").values);
-      check("exp_avg_sq", model.State("exp_avg_sq").values);
+      check("exp_avg", model.Values("exp_avg"));
+      check("exp_avg_sq", model.Values("exp_avg_sq"));
     }
   }
 }
 
 // The state of make_precision.py's drawn_state.
-TensorState::Buffer Coded8(const std::string& slot, const std::string& format,
-                           const std::vector<uint8_t>& codes, const Floats& scales) {
-  TensorState::Buffer b{.slot = slot, .values = Floats(codes.size()), .format = format};
-  b.codes.resize(codes.size());
-  std::memcpy(b.codes.data(), codes.data(), codes.size());
-  b.scales = scales;
-  return b;
+StateTree Coded8(const std::string& format, const std::vector<uint8_t>& codes,
+                 const Floats& scales) {
+  StateTree slot;
+  slot.Set("format", format);
+  slot.Set("codes", StateArray::Of<uint8_t>(codes));
+  slot.Set("scales", StateArray::Of<float>(scales));
+  return slot;
 }
 
 // One with 24 significant bits, or rounded to bfloat16, in which a block is zero.
@@ -298,16 +302,19 @@ Floats LargeGradient(size_t n, bool narrow) {
 
 // Compares codes and scales, which `unit` makes of largest values. Codes may be neighbours where
 // rounding in float32 decides.
-void ExpectCodes(const TensorState::Buffer& actual, const json& expected, bool is_signed,
+void ExpectCodes(const Model& model, const std::string& slot, const json& expected, bool is_signed,
                  double unit) {
-  SCOPED_TRACE(actual.slot);
+  SCOPED_TRACE(slot);
+  const StateTree actual = model.State(slot);
+  const auto actual_codes = actual.At("codes").Array().As<uint8_t>();
+  const auto actual_scales = actual.At("scales").Floats();
   const auto codes = Digits<uint8_t>(expected["codes"]);
   const Floats scales = Float32(expected["scales"]);
-  ASSERT_EQ(actual.codes.size(), codes.size());
-  ASSERT_EQ(actual.scales.size(), scales.size());
+  ASSERT_EQ(actual_codes.size(), codes.size());
+  ASSERT_EQ(actual_scales.size(), scales.size());
   for (size_t i = 0; i < scales.size(); ++i) {
-    const double scale = actual.scales[i] * unit;
-    EXPECT_NEAR(actual.slot == "exp_avg_sq" && unit != 1 ? scale * scale : scale, scales[i],
+    const double scale = actual_scales[i] * unit;
+    EXPECT_NEAR(slot == "exp_avg_sq" && unit != 1 ? scale * scale : scale, scales[i],
                 1e-6 * scales[i])
         << "block " << i;
   }
@@ -316,7 +323,7 @@ void ExpectCodes(const TensorState::Buffer& actual, const json& expected, bool i
     const auto number = [&](uint8_t code) -> int {
       return is_signed ? static_cast<int8_t>(code) : code;
     };
-    const int a = number(std::to_integer<uint8_t>(actual.codes[i])), b = number(codes[i]);
+    const int a = number(actual_codes[i]), b = number(codes[i]);
     if (scales[i / kBlock] == 0) continue;  // any code is zero
     EXPECT_LE(std::abs(a - b), 1) << "element " << i;
     others += a != b ? 1 : 0;
@@ -340,14 +347,16 @@ TEST(PrecisionGolden, Dynamic8IsBitsandbytesAndTorchao) {
     Model model(SpecOf("adamw", c["options"], {.state = StateFormat::kDynamic8}),
                 narrow ? DType::kBFloat16 : DType::kFloat32, Initial(n));
     if (updates > 0) {
-      model.Load(updates, {Coded8("exp_avg", "dynamic8", DrawCodes(kCodes1, n, 0, 255),
-                                  DrawScales(kScales1, n, -7)),
-                           Coded8("exp_avg_sq", "dynamic_unsigned8", DrawCodes(kCodes2, n, 96, 255),
-                                  DrawScales(kScales2, n, -10))});
+      StateTree state;
+      state.Set("exp_avg",
+                Coded8("dynamic8", DrawCodes(kCodes1, n, 0, 255), DrawScales(kScales1, n, -7)));
+      state.Set("exp_avg_sq", Coded8("dynamic_unsigned8", DrawCodes(kCodes2, n, 96, 255),
+                                     DrawScales(kScales2, n, -10)));
+      model.Load(updates, state);
     }
     model.Step(LargeGradient(n, narrow));
-    ExpectCodes(model.State("exp_avg"), c["exp_avg"], false, 1);
-    ExpectCodes(model.State("exp_avg_sq"), c["exp_avg_sq"], false, 1);
+    ExpectCodes(model, "exp_avg", c["exp_avg"], false, 1);
+    ExpectCodes(model, "exp_avg_sq", c["exp_avg_sq"], false, 1);
     const Floats p = Recorded(model.Param());
     const Floats expected = narrow ? Wide(Digits<uint16_t>(c["param"])) : Float32(c["param"]);
     if (narrow) {
@@ -374,14 +383,14 @@ TEST(PrecisionGolden, CompandedAndLinearCodesAreTheirFormulasIn64Bits) {
                               .state = linear ? StateFormat::kLinear8 : StateFormat::kSoftsign8};
     Model model(SpecOf("adamw", c["options"], precision),
                 narrow ? DType::kBFloat16 : DType::kFloat32, Initial(n));
-    std::vector<TensorState::Buffer> state = {
-        Coded8("exp_avg", format, DrawCodes(kCodes1, n, -127, 127), scales1),
-        Coded8("exp_avg_sq", "root8", DrawCodes(kCodes2, n, 64, 255), scales2)};
-    if (narrow) state.push_back({.slot = "master", .values = Initial(n)});
+    StateTree state;
+    state.Set("exp_avg", Coded8(format, DrawCodes(kCodes1, n, -127, 127), scales1));
+    state.Set("exp_avg_sq", Coded8("root8", DrawCodes(kCodes2, n, 64, 255), scales2));
+    if (narrow) state.Set("master", StateArray::Of<float>(Initial(n)));
     model.Load(c["updates"], state);
     model.Step(LargeGradient(n, narrow));
-    ExpectCodes(model.State("exp_avg"), c["exp_avg"], true, unit1);
-    ExpectCodes(model.State("exp_avg_sq"), c["exp_avg_sq"], false, unit2);
+    ExpectCodes(model, "exp_avg", c["exp_avg"], true, unit1);
+    ExpectCodes(model, "exp_avg_sq", c["exp_avg_sq"], false, unit2);
     const Floats p = Recorded(narrow ? model.Weights() : model.Param());
     const Floats expected = Float32(c["param"]);
     for (size_t i = 0; i < expected.size(); ++i) {

@@ -71,7 +71,7 @@ TEST(SchedulesGoldenTest, ThePlateauIsTorchs) {
     for (size_t i = 0; i < c["metrics"].size(); ++i) {
       const json& metric = c["metrics"][i];
       seen.insert(plateau.Observe(metric.is_null() ? NAN : metric.get<double>()));
-      const json values = {plateau.value(), plateau.State().bad, plateau.State().cooldown};
+      const json values = {plateau.value(), plateau.bad(), plateau.cooldown()};
       ASSERT_EQ(values, c["values"][i]) << "at " << i;
     }
     EXPECT_GE(seen.size(), 2U);

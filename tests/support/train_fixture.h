@@ -28,7 +28,7 @@ namespace kudari::lab {
 inline void WriteQuarters(const std::filesystem::path& path, float scale = 1) {
   std::mt19937_64 random(5);
   std::vector<std::vector<float>> storage;
-  std::vector<FloatTensor> tensors;
+  std::vector<SafeTensor> tensors;
   storage.reserve(4);
   for (const auto& [part, count] : {std::pair<std::string, int64_t>{"train", 150}, {"test", 60}}) {
     auto& x = storage.emplace_back();

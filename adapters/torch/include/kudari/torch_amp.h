@@ -71,9 +71,14 @@ class GradScaler {
   void Update() { scaler_.Update(); }
 
   double scale() const { return scaler_.scale(); }
-  GradScalerState State() const { return scaler_.State(); }
-  /// Throws Error, with nothing changed, if scale or growth_tracker is out of range.
-  void LoadState(const GradScalerState& state) { scaler_.LoadState(state); }
+  int64_t growth_tracker() const { return scaler_.growth_tracker(); }
+
+  /// As kudari::GradScaler.
+  StateTree State() const { return scaler_.State(); }
+  LoadReport LoadState(const StateTree& state, LoadMode mode = LoadMode::kStrict) {
+    return scaler_.LoadState(state, mode);
+  }
+  void Visit(StateVisitor& visitor) { scaler_.Visit(visitor); }
 
  private:
   kudari::GradScaler scaler_;
