@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -58,7 +59,7 @@ struct MemoryPlan {
 /// See Optimizer::Evaluation.
 class [[nodiscard]] EvaluationView {
  public:
-  EvaluationView(EvaluationView&&) noexcept = default;
+  EvaluationView(EvaluationView&&) noexcept;
   EvaluationView& operator=(EvaluationView&&) = delete;
   ~EvaluationView();
 
@@ -67,15 +68,10 @@ class [[nodiscard]] EvaluationView {
 
  private:
   friend class Optimizer;
-  struct Saved {
-    size_t tensor;
-    std::byte* param;
-    std::vector<std::byte> weights;
-  };
-  explicit EvaluationView(std::shared_ptr<bool> open);
+  class Saved;
+  explicit EvaluationView(std::unique_ptr<Saved> saved);
 
-  std::shared_ptr<bool> open_;  // whether the optimiser has a view
-  std::vector<Saved> saved_;
+  std::unique_ptr<Saved> saved_;  // null: moved from
 };
 
 /// Applies rules to tensors in one pass over memory. The new parameters and state have the same
@@ -227,6 +223,17 @@ class Optimizer {
   void AddAverager(std::unique_ptr<Averager> averager);
   /// Sets how work is spread over threads.
   void SetParallel(Parallel parallel);
+
+  /// For processes that hold the same tensors and share the work of a step: this optimiser steps
+  /// only the tensors that it owns, of which `owned` has a flag each. The others have no state, no
+  /// average and no update here; their gradients may be null, and what null says of a tensor that
+  /// is owned, that no process has a gradient, is said by its owner alone. `sum` adds the values
+  /// over all processes, in place, and is called once a step if something wants the norm; each
+  /// value is another number than 0 in at most one process, so the norm has the bits that one
+  /// process would come to. What `sum` throws leaves everything as it was. Sharpness-aware sources
+  /// need every gradient in every process. Throws Error if there are not as many flags as tensors,
+  /// if `sum` is empty, or once a tensor has state.
+  void SetOwnership(const std::vector<bool>& owned, std::function<void(std::span<double>)> sum);
 
  private:
   struct Impl;

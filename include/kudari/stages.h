@@ -17,6 +17,8 @@ namespace kudari {
 
 namespace internal {
 class Backup;
+struct Shift;
+class StageArrays;
 }  // namespace internal
 
 /// Calls the oracle once and takes the tensors' own gradients.
@@ -33,12 +35,13 @@ class Accumulate : public Source {
  public:
   /// Throws Error if count < 1.
   explicit Accumulate(int64_t count);
+  ~Accumulate() override;
   Gradient Compute(Engine& engine, const Oracle& oracle) override;
 
  private:
   int64_t count_;
-  std::vector<std::vector<float>> sums_;
-  std::vector<const float*> data_;
+  struct Sums;
+  std::unique_ptr<Sums> sums_;
 };
 
 /// Nesterov's momentum as Sutskever et al. (2013) write it: the gradient is taken where the
@@ -61,7 +64,7 @@ class NesterovLookahead : public Source {
  private:
   std::unique_ptr<Source> inner_;
   std::unique_ptr<internal::Backup> backup_;
-  std::vector<double> shifts_;  // of each tensor, in units of its momentum
+  std::unique_ptr<std::vector<internal::Shift>> shifts_;  // of the step being taken
 };
 
 /// The sharpness-aware sources. Each takes the gradient g at the weights and, perturbing these by
@@ -130,6 +133,7 @@ class Lookahead : public Averager {
  public:
   /// Throws Error if a value is out of its range.
   explicit Lookahead(const LookaheadSpec& spec = {});
+  ~Lookahead() override;
   void Start(Engine& engine) override;
   void After(Engine& engine) override;
   const float* Evaluated(size_t index) const override;
@@ -138,20 +142,21 @@ class Lookahead : public Averager {
 
  private:
   LookaheadSpec spec_;
-  std::vector<std::vector<float>> slow_, momentum_;
+  std::unique_ptr<internal::StageArrays> slow_, momentum_;
 };
 
 /// What Ema and Swa share: a float32 mean of the weights, computed in double, to be evaluated with;
 /// one copy of the parameters.
 class WeightAverage : public Averager {
  public:
+  ~WeightAverage() override;
   void Start(Engine& engine) override;
   const float* Evaluated(size_t index) const override;
   std::string_view Name() const override { return name_; }
   void Visit(const Engine& engine, StateVisitor& visitor) override;
 
  protected:
-  explicit WeightAverage(std::string_view name) : name_(name) {}
+  explicit WeightAverage(std::string_view name);
   /// How many weights the mean has taken in.
   int64_t count() const { return count_; }
   /// Moves the mean towards the weights by so much of the way; the first time it becomes them.
@@ -160,7 +165,7 @@ class WeightAverage : public Averager {
  private:
   std::string_view name_;
   int64_t count_ = 0;
-  std::vector<std::vector<float>> average_;
+  std::unique_ptr<internal::StageArrays> average_;
 };
 
 /// Exponential moving average of the weights: the first update copies them, and the n-th does

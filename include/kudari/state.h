@@ -280,9 +280,11 @@ class StateVisitor {
   }
 
   /// A member of a form of its own: `save` makes it, and `load` checks what was found, throwing
-  /// Error if it does not fit, and returns what writes it, which must not throw.
+  /// Error if it does not fit, and returns what writes it, which must not throw. `kind` is what
+  /// messages say that one that is missing must be.
   void Custom(std::string_view name, const std::function<StateTree()>& save,
-              const std::function<std::function<void()>(const StateTree& found)>& load);
+              const std::function<std::function<void()>(const StateTree& found)>& load,
+              std::string_view kind = {});
   /// When loading, `done` is called once what was visited before it has been written; it must not
   /// throw. It is not called for a node that stays as it is.
   void Then(std::function<void()> done);

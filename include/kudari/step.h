@@ -15,6 +15,10 @@ namespace kudari {
 
 class StateVisitor;
 
+namespace internal {
+struct Coded;
+}
+
 // A step goes through a source, scales, the fused pass of the rules and averagers. Each stage has
 // one job, so that a step cannot be put together in the wrong order.
 
@@ -101,6 +105,14 @@ class Engine {
   virtual double Value(size_t index, std::string_view option) const = 0;
   /// Resets the state of a tensor to what it is before its first update.
   virtual void ResetState(size_t index) = 0;
+  /// Whether this process steps a tensor, see Optimizer::SetOwnership.
+  virtual bool Owns(size_t index) const = 0;
+  /// Where the tensors live.
+  virtual Backend& backend() const = 0;
+  /// The weights, as LoadWeights sees them, and a state buffer that there is, as arrays of the
+  /// backend; for the library's own stages.
+  virtual internal::Coded Weights(size_t index) const = 0;
+  virtual internal::Coded Slot(size_t index, std::string_view slot) const = 0;
 };
 
 /// Makes one gradient out of one or more oracle calls. Parameters are the same bits on return and
@@ -138,7 +150,8 @@ class Averager {
   /// `engine.steps()` is the number of steps taken, 1 after the first. It must not fail: the step
   /// has been taken.
   virtual void After(Engine& engine) = 0;
-  /// The weights that tensor `index` is to be evaluated with, or null: none yet.
+  /// The weights that tensor `index` is to be evaluated with, in memory of the engine's backend, or
+  /// null: none yet.
   virtual const float* Evaluated(size_t index) const = 0;
   /// What its node in a state is called; of two with one name the second is "name_2".
   virtual std::string_view Name() const { return "averager"; }

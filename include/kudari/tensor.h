@@ -9,6 +9,9 @@
 
 namespace kudari {
 
+/// Memory that tensors live in, with the arithmetic that reaches it; see src/backend/backend.h.
+class Backend;
+
 /// Storage type of a parameter or a gradient.
 enum class DType { kFloat32, kBFloat16, kFloat16 };
 
@@ -40,6 +43,9 @@ struct Tensor {
   /// Further names of the same memory, as of tied weights: whatever matches names matches any of
   /// these, too, and a state may have any of them.
   std::vector<std::string> aliases = {};
+  /// Where param and grad are, which the caller keeps alive; null: in the host's memory. All
+  /// tensors of an optimiser live on one backend.
+  Backend* backend = nullptr;
 
   /// Number of elements.
   int64_t Size() const;

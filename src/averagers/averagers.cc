@@ -18,13 +18,10 @@ std::vector<std::unique_ptr<Averager>> MakeAveragers(const OptimizerSpec& spec) 
   return averagers;
 }
 
-Arrays CopyParameters(const Engine& engine) {
-  Arrays arrays;
-  for (size_t i = 0; i < engine.tensors().size(); ++i) {
-    arrays.emplace_back(static_cast<size_t>(engine.tensors()[i].Size()));
-    engine.LoadWeights(i, 0, arrays.back());
-  }
-  return arrays;
+std::unique_ptr<StageArrays> CopyParameters(const Engine& engine) {
+  auto copies = std::make_unique<StageArrays>(StageArrays::OfOwned(engine, Format::kFloat32));
+  engine.backend().Convert(copies->WithWeights(engine), engine.parallel());
+  return copies;
 }
 
 }  // namespace kudari::internal

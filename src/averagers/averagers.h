@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/stage_arrays.h"
 #include "core/option_table.h"
 #include "kudari/description.h"
 #include "kudari/spec.h"
@@ -40,11 +41,8 @@ const OptionTable<SwaSpec>& SwaOptions();
 /// The averagers that a spec asks for. Throws Error as their constructors.
 std::vector<std::unique_ptr<Averager>> MakeAveragers(const OptimizerSpec& spec);
 
-/// An array for each tensor, of its size.
-using Arrays = std::vector<std::vector<float>>;
-
-/// Copies of the weights.
-Arrays CopyParameters(const Engine& engine);
+/// float32 copies of the weights, where these are.
+std::unique_ptr<StageArrays> CopyParameters(const Engine& engine);
 
 }  // namespace kudari::internal
 

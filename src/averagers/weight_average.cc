@@ -1,11 +1,11 @@
-#include <algorithm>
-
 #include "averagers/averagers.h"
-#include "core/elements.h"
 #include "kudari/stages.h"
 #include "kudari/state.h"
 
 namespace kudari {
+
+WeightAverage::WeightAverage(std::string_view name) : name_(name) {}
+WeightAverage::~WeightAverage() = default;
 
 void WeightAverage::Start(Engine& engine) {
   average_ = internal::CopyParameters(engine);
@@ -13,28 +13,19 @@ void WeightAverage::Start(Engine& engine) {
 }
 
 void WeightAverage::MoveTowards(const Engine& engine, double weight) {
-  internal::ForWeights(engine, [&](size_t i, size_t begin, std::span<const float> p) {
-    float* const average = average_[i].data() + begin;
-    if (count_ == 0 || weight == 1) {
-      std::copy(p.begin(), p.end(), average);
-      return;
-    }
-    for (size_t k = 0; k < p.size(); ++k) {
-      const double now = average[k];
-      average[k] = static_cast<float>(now + weight * (p[k] - now));
-    }
-  });
+  engine.backend().Blend(average_->WithWeights(engine), count_ == 0 ? 1 : weight,
+                         engine.parallel());
   ++count_;
 }
 
 const float* WeightAverage::Evaluated(size_t index) const {
-  return count_ == 0 ? nullptr : average_[index].data();
+  return count_ == 0 ? nullptr : average_->Floats(index);
 }
 
 void WeightAverage::Visit(const Engine& engine, StateVisitor& visitor) {
   visitor.Value("count", count_, 0);
   visitor.Tensors(engine.tensors(), [&](size_t i) {
-    visitor.Array("average", std::span(average_[i]), engine.tensors()[i].shape);
+    if (engine.Owns(i)) average_->Visit(engine, i, "average", visitor);
   });
 }
 

@@ -23,69 +23,38 @@ inline int WorthThreads(int64_t elements, const Parallel& parallel) {
       std::clamp<int64_t>(elements / kSmallestShare, 1, static_cast<int64_t>(Threads(parallel))));
 }
 
-/// Calls f(index of a tensor, begin, end) for ranges of elements that together are all elements of
-/// all tensors, on as many workers as `parallel` wants and the number of elements is worth. Where
-/// the ranges are cut depends on the workers: f must treat each element by itself. Ranges begin at
-/// multiples of kCodeBlock. Allocates nothing.
-template <class F>
-void ForElements(std::span<const Tensor> tensors, const Parallel& parallel, const F& f) {
+/// Calls f(index of an array, begin, end) for ranges of elements that together are all elements of
+/// `count` arrays of size(index) elements, on as many workers as `parallel` wants and the number of
+/// elements is worth. Where the ranges are cut depends on the workers: f must treat each element by
+/// itself. Ranges begin at multiples of kCodeBlock. Allocates nothing.
+template <class Size, class F>
+void ForRanges(size_t count, const Size& size, const Parallel& parallel, const F& f) {
   int64_t total = 0;
-  for (const Tensor& t : tensors) total += t.Size();
+  for (size_t i = 0; i < count; ++i) total += static_cast<int64_t>(size(i));
   const int threads = WorthThreads(total, parallel);
   const auto share = [&](int k) {
     const int64_t first = total / threads * k;
     const int64_t last = k + 1 == threads ? total : first + total / threads;
     int64_t before = 0;
-    for (size_t i = 0; i < tensors.size(); ++i) {
-      const int64_t size = tensors[i].Size();
-      const auto cut = [size](int64_t at) {
+    for (size_t i = 0; i < count; ++i) {
+      const auto n = static_cast<int64_t>(size(i));
+      const auto cut = [n](int64_t at) {
         constexpr auto kUnit = static_cast<int64_t>(kCodeBlock);
-        return at >= size ? size : std::max<int64_t>(at, 0) / kUnit * kUnit;
+        return at >= n ? n : std::max<int64_t>(at, 0) / kUnit * kUnit;
       };
       const int64_t begin = cut(first - before), end = cut(last - before);
       if (begin < end) f(i, static_cast<size_t>(begin), static_cast<size_t>(end));
-      before += size;
+      before += n;
     }
   };
   RunParallel(parallel, threads, std::cref(share));
 }
 
-/// Calls f(index of a tensor, first element, weights) for ranges of at most kCodeBlock weights, or
-/// larger ones where they are float32; see Engine::LoadWeights.
+/// The same for the elements of tensors.
 template <class F>
-void ForWeights(const Engine& engine, const F& f) {
-  const std::span<const Tensor> tensors = engine.tensors();
-  ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    if (tensors[i].dtype == DType::kFloat32) {
-      const auto* const p = static_cast<const float*>(tensors[i].param);
-      return f(i, begin, std::span(p + begin, p + end));
-    }
-    float block[kCodeBlock];
-    for (size_t at = begin; at < end; at += kCodeBlock) {
-      const std::span<float> weights(block, std::min(kCodeBlock, end - at));
-      engine.LoadWeights(i, at, weights);
-      f(i, at, std::span<const float>(weights));
-    }
-  });
-}
-
-/// The same for an f that changes the weights.
-template <class F>
-void ChangeWeights(Engine& engine, const F& f) {
-  const std::span<const Tensor> tensors = engine.tensors();
-  ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    if (tensors[i].dtype == DType::kFloat32) {
-      auto* const p = static_cast<float*>(tensors[i].param);
-      return f(i, begin, std::span(p + begin, p + end));
-    }
-    float block[kCodeBlock];
-    for (size_t at = begin; at < end; at += kCodeBlock) {
-      const std::span<float> weights(block, std::min(kCodeBlock, end - at));
-      engine.LoadWeights(i, at, weights);
-      f(i, at, weights);
-      engine.StoreWeights(i, at, weights);
-    }
-  });
+void ForElements(std::span<const Tensor> tensors, const Parallel& parallel, const F& f) {
+  ForRanges(
+      tensors.size(), [&](size_t i) { return tensors[i].Size(); }, parallel, f);
 }
 
 /// How an array of that type lies in memory.
@@ -125,17 +94,8 @@ inline const float* FloatsOf(const Codecs& codecs, const Coded& array, size_t be
   return buffer;
 }
 
-/// Calls f(first element, values) for pieces of [begin, end) of such an array, of at most kPiece
-/// elements.
+/// Elements that an operation on arrays takes at a time.
 inline constexpr size_t kPiece = 4 * kCodeBlock;
-template <class F>
-void ForFloats(const Codecs& codecs, const Coded& array, size_t begin, size_t end, const F& f) {
-  float buffer[kPiece];
-  for (size_t at = begin; at < end; at += kPiece) {
-    const size_t n = std::min(kPiece, end - at);
-    f(at, std::span(FloatsOf(codecs, array, at, n, buffer), n));
-  }
-}
 
 }  // namespace kudari::internal
 

@@ -16,26 +16,27 @@
 
 namespace kudari::internal {
 
-/// Sums over the elements of tensors, the same bits for any number of threads: of blocks that
-/// depend on the tensors alone, added in their order. Allocates nothing after the first time.
-class TensorSums {
+/// Sums over the elements of arrays, the same bits for any number of threads: of blocks that
+/// depend on their sizes alone, added in their order. Allocates nothing after the first time.
+class BlockSums {
  public:
   static constexpr size_t kSums = 3;
   /// Sixteen lanes of each sum, as KernelSet::add_squares wants them.
   using Lanes = std::array<double[16], kSums>;
 
-  /// Calls f(index of a tensor, begin, end, lanes), which adds what elements [begin, end) come to,
-  /// element i in lane (i - begin) % 16. Blocks begin at multiples of kCodeBlock.
-  template <class F>
-  void Run(std::span<const Tensor> tensors, const Parallel& parallel, const F& f) {
-    if (offsets_.size() != tensors.size() + 1) Divide(tensors);
-    const auto count = static_cast<int>(blocks_.size());
+  /// Calls f(index of an array, begin, end, lanes) for blocks of `count` arrays of size(index)
+  /// elements; it adds what elements [begin, end) come to, element i in lane (i - begin) % 16.
+  /// Blocks begin at multiples of kCodeBlock.
+  template <class Size, class F>
+  void Run(size_t count, const Size& size, const Parallel& parallel, const F& f) {
+    Divide(count, size);
+    const auto blocks = static_cast<int>(blocks_.size());
     const int workers = WorthThreads(elements_, parallel);
     const auto work = [&](int worker) {
-      for (int b = worker; b < count; b += workers) {
+      for (int b = worker; b < blocks; b += workers) {
         Block& block = blocks_[static_cast<size_t>(b)];
         Lanes lanes = {};
-        f(block.tensor, block.begin, block.end, lanes);
+        f(block.array, block.begin, block.end, lanes);
         for (size_t k = 0; k < kSums; ++k) block.sums[k] = SumLanes(lanes[k]);
       }
     };
@@ -48,34 +49,42 @@ class TensorSums {
     }
   }
 
-  /// The k-th sum of a tensor, of the last Run.
-  double Of(size_t tensor, size_t k) const { return sums_[tensor][k]; }
+  /// The k-th sum of an array, of the last Run.
+  double Of(size_t array, size_t k) const { return sums_[array][k]; }
 
  private:
   struct Block {
-    size_t tensor, begin, end;
+    size_t array, begin, end;
     std::array<double, kSums> sums;
   };
 
-  void Divide(std::span<const Tensor> tensors) {
+  // Makes the blocks, unless they are those of the last time.
+  template <class Size>
+  void Divide(size_t count, const Size& size) {
+    bool same = sizes_.size() == count;
+    for (size_t i = 0; same && i < count; ++i) same = sizes_[i] == size(i);
+    if (same) return;
     constexpr size_t kBlock = 64 * kCodeBlock;
     blocks_.clear();
     offsets_ = {0};
     elements_ = 0;
-    sums_.resize(tensors.size());  // offsets_ are complete only if nothing failed
-    for (size_t i = 0; i < tensors.size(); ++i) {
-      const auto size = static_cast<size_t>(tensors[i].Size());
-      for (size_t begin = 0; begin < size; begin += kBlock) {
-        blocks_.push_back({i, begin, std::min(size, begin + kBlock), {}});
+    sizes_.clear();
+    sums_.resize(count);
+    for (size_t i = 0; i < count; ++i) {
+      const size_t n = size(i);
+      for (size_t begin = 0; begin < n; begin += kBlock) {
+        blocks_.push_back({i, begin, std::min(n, begin + kBlock), {}});
       }
       offsets_.push_back(blocks_.size());
-      elements_ += tensors[i].Size();
+      elements_ += static_cast<int64_t>(n);
     }
+    for (size_t i = 0; i < count; ++i) sizes_.push_back(size(i));  // last, if nothing has failed
   }
 
   std::vector<Block> blocks_;
   int64_t elements_ = 0;
-  std::vector<size_t> offsets_;  // of each tensor's first block, and the number of blocks
+  std::vector<size_t> sizes_;    // of the arrays
+  std::vector<size_t> offsets_;  // of each array's first block, and the number of blocks
   std::vector<std::array<double, kSums>> sums_;
 };
 

@@ -1,26 +1,54 @@
 // The view in which parameters are the weights to be evaluated.
 #include <utility>
 
-#include "optimizer/coded.h"
+#include "backend/stage_arrays.h"
+#include "core/elements.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
 
-EvaluationView::EvaluationView(std::shared_ptr<bool> open) : open_(std::move(open)) {
-  *open_ = true;
-}
+/// The weights that are trained, while the parameters hold others.
+class EvaluationView::Saved {
+ public:
+  Saved(std::shared_ptr<Backend> backend, std::shared_ptr<bool> open, const Parallel& parallel)
+      : backend_(std::move(backend)), open_(std::move(open)), parallel_(parallel) {
+    *open_ = true;
+  }
+  ~Saved() {
+    backend_->Copy(pairs_, parallel_);
+    *open_ = false;
+  }
+  Saved(const Saved&) = delete;
+  Saved& operator=(const Saved&) = delete;
 
-EvaluationView::~EvaluationView() {
-  if (open_ == nullptr) return;  // moved from
-  for (const Saved& s : saved_) std::copy(s.weights.begin(), s.weights.end(), s.param);
-  *open_ = false;
-}
+  /// Says that Save is to save a tensor.
+  void Add(size_t index, const Tensor& tensor) {
+    const auto bytes = static_cast<size_t>(tensor.Size() * Bytes(tensor.dtype));
+    copies_.emplace_back(*backend_, bytes);
+    tensors_.push_back(index);
+    pending_.push_back({{.data = copies_.back().data()}, {.data = tensor.param}, bytes});
+  }
+  void Save() {
+    backend_->Copy(pending_, parallel_);
+    for (internal::ArrayPair& pair : pending_) std::swap(pair.to, pair.from);
+    pairs_ = std::move(pending_);
+  }
+  const std::vector<size_t>& tensors() const { return tensors_; }
 
-std::vector<size_t> EvaluationView::Changed() const {
-  std::vector<size_t> tensors;
-  for (const Saved& s : saved_) tensors.push_back(s.tensor);
-  return tensors;
-}
+ private:
+  std::shared_ptr<Backend> backend_;
+  std::shared_ptr<bool> open_;  // whether the optimiser has a view
+  Parallel parallel_;
+  std::vector<size_t> tensors_;
+  std::vector<internal::Buffer> copies_;
+  std::vector<internal::ArrayPair> pending_, pairs_;  // to be saved; to be put back
+};
+
+EvaluationView::EvaluationView(std::unique_ptr<Saved> saved) : saved_(std::move(saved)) {}
+EvaluationView::EvaluationView(EvaluationView&&) noexcept = default;
+EvaluationView::~EvaluationView() = default;
+
+std::vector<size_t> EvaluationView::Changed() const { return saved_->tensors(); }
 
 EvaluationView Optimizer::Evaluation() {
   Impl& impl = *impl_;
@@ -30,7 +58,6 @@ EvaluationView Optimizer::Evaluation() {
   const size_t count = impl.tensor_list.size();
   // An average, or else the rule's own point, or else what is trained.
   std::vector<const float*> averages(count, nullptr);
-  std::vector<const float*> coeffs(count, nullptr);
   for (internal::Cohort& c : impl.cohorts) {
     if (c.rule.scalar.evaluate != nullptr) impl.SetValues(c);
   }
@@ -51,44 +78,31 @@ EvaluationView Optimizer::Evaluation() {
   for (internal::Cohort& c : impl.cohorts) {
     if (c.rule.scalar.evaluate != nullptr) c.FormCoeffs();
   }
-  EvaluationView view(impl.view_open);
+  auto saved =
+      std::make_unique<EvaluationView::Saved>(impl.backend_, impl.view_open, impl.parallel_);
+  std::vector<internal::ArrayPair> averaged;
+  std::vector<internal::EvaluatedTensor> evaluated;
   for (size_t i = 0; i < count; ++i) {
     const internal::Slotted& s = impl.slotted[i];
-    if (by_rule(i)) coeffs[i] = impl.cohorts[s.cohort].CoeffsAt(s.step + 1, s.Memory());
-    if (averages[i] == nullptr && coeffs[i] == nullptr) continue;
-    const std::span<std::byte> p = internal::BytesOf(impl.tensor_list[i]);
-    view.saved_.push_back({i, p.data(), std::vector<std::byte>(p.begin(), p.end())});
-  }
-  internal::ForElements(impl.tensor_list, impl.parallel_, [&](size_t i, size_t begin, size_t end) {
+    const Tensor& t = impl.tensor_list[i];
     // Masters stay: the view is of what the model sees.
-    const internal::Coded visible = internal::Visible(impl.tensor_list[i]);
+    const internal::Coded visible = internal::Visible(t);
     if (averages[i] != nullptr) {
-      impl.codecs->store(averages[i] + begin, begin, end - begin, visible);
-    } else if (coeffs[i] != nullptr) {
-      impl.Evaluate(i, coeffs[i], begin, end, visible);
+      averaged.push_back({.to = visible,
+                          .from = {.data = const_cast<float*>(averages[i])},  // only read
+                          .n = static_cast<size_t>(t.Size())});
+    } else if (by_rule(i)) {
+      const float* const coeffs = impl.cohorts[s.cohort].CoeffsAt(s.step + 1, s.Memory());
+      evaluated.push_back({.tensor = i, .coeffs = coeffs, .to = visible});
+    } else {
+      continue;
     }
-  });
-  return view;
-}
-
-/// Puts what a rule says is to be evaluated in elements [begin, end) of a tensor into `to`.
-void Optimizer::Impl::Evaluate(size_t index, const float* coeffs, size_t begin, size_t end,
-                               const internal::Coded& to) {
-  internal::Slotted& s = slotted[index];
-  const internal::Cohort& c = cohorts[s.cohort];
-  internal::ForBlocks(*codecs, s, {}, internal::Access::OfEvaluation(c.rule), false,
-                      static_cast<int64_t>(begin), static_cast<int64_t>(end - begin),
-                      [&](int64_t at, int64_t n, float* p, const float*, float* const* state) {
-                        const auto count = static_cast<size_t>(n);
-                        if (c.kernels.evaluate != nullptr) {
-                          c.kernels.evaluate(coeffs, {}, p, nullptr, state, count, nullptr);
-                        } else {
-                          c.rule.scalar.evaluate(coeffs, {}, p, nullptr, state, count);
-                        }
-                        if (to.format != internal::Format::kFloat32) {
-                          codecs->store(p, static_cast<size_t>(at), count, to);
-                        }
-                      });
+    saved->Add(i, t);
+  }
+  saved->Save();
+  impl.backend_->Convert(averaged, impl.parallel_);
+  impl.backend_->Evaluate(impl.View(), evaluated);
+  return EvaluationView(std::move(saved));
 }
 
 }  // namespace kudari

@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "kernels/parallel.h"
-#include "optimizer/coded.h"
 #include "optimizer/impl.h"
 #include "optimizer/spec_options.h"
 

@@ -5,11 +5,11 @@
 #include <unordered_set>
 #include <utility>
 
+#include "backend/cpu/cpu.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/stages.h"
-#include "optimizer/coded.h"
 #include "optimizer/impl.h"
 #include "optimizer/spec_options.h"
 
@@ -70,6 +70,18 @@ double BaseLr(const internal::Cohort& cohort) {
       cohort.rule.name + " has lr = " + lr.Text());
 }
 
+/// Where all tensors live; a backend of the user's stays the user's.
+std::shared_ptr<Backend> BackendOf(std::span<const Tensor> tensors) {
+  Backend* const backend = tensors.empty() ? nullptr : tensors[0].backend;
+  for (const Tensor& t : tensors) {
+    if (t.backend == backend) continue;
+    throw Error("tensors \"" + tensors[0].name + "\" and \"" + t.name +
+                "\" live on two backends; an optimiser has one");
+  }
+  if (backend == nullptr) return std::make_shared<CpuBackend>();
+  return {backend, [](Backend*) {}};
+}
+
 }  // namespace
 
 using internal::Cohort;
@@ -86,8 +98,7 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
                       const Registry& registry)
     : tensor_list(std::move(the_tensors)),
       spec(Complete(the_spec, registry)),
-      kernels(&internal::Kernels()),
-      codecs(&internal::CodecsFor(kernels->target)) {
+      backend_(BackendOf(tensor_list)) {
   std::unordered_set<std::string_view> names;
   names.reserve(tensor_list.size());
   for (const Tensor& t : tensor_list) CheckTensor(t, names);
@@ -260,7 +271,6 @@ uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, Building
   Cohort cohort{.rule = building.registry.Find(*rule),
                 .group = group,
                 .adapts = true,
-                .kernels = {},
                 .schedules = {},
                 .original = {},
                 .values = {},
@@ -282,15 +292,13 @@ uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, Building
     cohort.l1 = l1.value_or(0);
     cohort.l2 = l2.value_or(0);
   }
-  if (!(cohort.l1 == Schedule(0) && cohort.l2 == Schedule(0))) cohort.penalize = kernels->penalize;
+  cohort.penalized = !(cohort.l1 == Schedule(0) && cohort.l2 == Schedule(0));
   if (spec.decay == Decay::kIndependent) {
     CheckDecoupled(cohort);
     if (cohort.rule.decoupled_decay && decays) cohort.base_lr = BaseLr(cohort);
   }
   cohort.SetConstant();
-  if (kernels->rules != nullptr && cohort.rule.kernel >= 0) {
-    cohort.kernels = kernels->rules[cohort.rule.kernel];
-  }
+  backend_->Choose(cohort);
   cohort.values.resize(cohort.schedules.size());
   for (size_t i = 0; i < cohort.schedules.size(); ++i) cohort.SetValue(i, cohort.schedules[i](0));
   cohort.l1_now = static_cast<float>(cohort.l1(0));
@@ -403,7 +411,7 @@ size_t Optimizer::Impl::SlotSize(size_t index, std::string_view slot) const {
 }
 
 /// A slot that there is.
-internal::Coded Optimizer::Impl::SlotNamed(size_t index, std::string_view slot) const {
+internal::Coded Optimizer::Impl::Slot(size_t index, std::string_view slot) const {
   const Slotted& s = slotted[index];
   const auto& slots = cohorts[s.cohort].rule.slots;
   const auto at = std::find(slots.begin(), slots.end(), slot);
@@ -412,28 +420,28 @@ internal::Coded Optimizer::Impl::SlotNamed(size_t index, std::string_view slot) 
 
 void Optimizer::Impl::LoadSlot(size_t index, std::string_view slot, size_t begin,
                                std::span<float> out) const {
-  codecs->load(SlotNamed(index, slot), begin, out.size(), out.data());
+  backend_->Load(Slot(index, slot), begin, out);
 }
 
 void Optimizer::Impl::StoreSlot(size_t index, std::string_view slot, size_t begin,
                                 std::span<const float> values) {
-  const internal::Coded array = internal::Nearest(SlotNamed(index, slot));
-  codecs->store(values.data(), begin, values.size(), array);
+  const internal::Coded array = internal::Nearest(Slot(index, slot));
+  backend_->Store(values, begin, array);
 }
 
 /// The weights where the tensor says they are now; without a master as long as there is no state.
-internal::Coded Optimizer::Impl::WeightsNow(size_t index) const {
+internal::Coded Optimizer::Impl::Weights(size_t index) const {
   internal::Coded weights = slotted[index].Weights();
   weights.data = tensor_list[index].param;
   return internal::Nearest(slotted[index].has_state ? weights : internal::Visible(weights));
 }
 
 void Optimizer::Impl::LoadWeights(size_t index, size_t begin, std::span<float> out) const {
-  codecs->load(WeightsNow(index), begin, out.size(), out.data());
+  backend_->Load(Weights(index), begin, out);
 }
 
 void Optimizer::Impl::StoreWeights(size_t index, size_t begin, std::span<const float> values) {
-  codecs->store(values.data(), begin, values.size(), WeightsNow(index));
+  backend_->Store(values, begin, Weights(index));
 }
 
 void Optimizer::Impl::CheckIndex(size_t index) const {
@@ -626,6 +634,11 @@ void Optimizer::SetParallel(Parallel parallel) {
   impl_->CheckNotInside("SetParallel");
   impl_->parallel_ = std::move(parallel);
   impl_->divided = false;  // scratch memory is one a worker
+}
+
+void Optimizer::SetOwnership(const std::vector<bool>& owned,
+                             std::function<void(std::span<double>)> sum) {
+  impl_->SetOwnership(owned, std::move(sum));
 }
 
 std::string_view KernelTarget() { return internal::Kernels().target; }

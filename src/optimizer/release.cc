@@ -3,7 +3,6 @@
 
 #include "kernels/float_environment.h"
 #include "kudari/error.h"
-#include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
@@ -48,7 +47,7 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
   }
   SetValues(cohorts[slotted[index].cohort]);
   const Clips clips = ClipsNow();
-  if (tensor.grad == nullptr) return report;
+  if (tensor.grad == nullptr || !slotted[index].owned) return report;
   if (slotted[index].param != tensor.param) BindParameters();
   released.reserve(tensor_list.size());
 
@@ -70,12 +69,7 @@ double Optimizer::Impl::GradientSquares(size_t index) const {
   if (tensor.grad == nullptr) return 0;
   const internal::Coded gradient = {.format = internal::FormatOf(tensor.GradType()),
                                     .data = const_cast<void*>(tensor.grad)};  // never written
-  double sum = 0;
-  for (int64_t begin = 0; begin < tensor.Size(); begin += internal::kBlock) {
-    sum += internal::SumOf(*codecs, kernels->add_squares, gradient, begin,
-                           std::min(internal::kBlock, tensor.Size() - begin));
-  }
-  return sum;
+  return backend_->SumSquares(gradient, tensor.Size());
 }
 
 void Optimizer::Impl::FinishStep() {

@@ -2,7 +2,6 @@
 #include "kudari/state.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <set>
@@ -11,13 +10,11 @@
 
 #include "core/quoted.h"
 #include "kudari/error.h"
-#include "optimizer/coded.h"
 #include "optimizer/impl.h"
 #include "state/shape_text.h"
 
 namespace kudari {
 
-using internal::Codecs;
 using internal::Coded;
 using internal::Cohort;
 using internal::Format;
@@ -71,35 +68,37 @@ std::string KindOf(const Place& place) {
   return (place.format == Format::kBFloat16 ? "BF16 " : "F32 ") + shape;
 }
 
-std::vector<std::byte> Copied(const void* data, size_t bytes) {
+std::vector<std::byte> Copied(Backend& backend, const void* data, size_t bytes) {
   std::vector<std::byte> copy(bytes);
-  if (bytes > 0) std::memcpy(copy.data(), data, bytes);
+  backend.Read(data, copy);
   return copy;
 }
 
-StateTree Saved(const Codecs& codecs, const Coded& array, const Place& place) {
+StateTree Saved(Backend& backend, const Coded& array, const Place& place) {
   const size_t n = place.size, more = internal::MoreBytes(array.format, n);
   const auto data = [&](ElementType type) {
-    return StateArray{type, place.shape, Copied(array.data, n * internal::DataBytes(array.format))};
+    return StateArray{type, place.shape,
+                      Copied(backend, array.data, n * internal::DataBytes(array.format))};
   };
   StateTree node;
   if (internal::IsBlocked(array.format)) {
     node.Add("format", std::string(BlockedName(array.format)));
     node.Add("codes", data(ElementType::kUint8));
     const auto scales = static_cast<int64_t>(more / sizeof(float));
-    node.Add("scales", StateArray{ElementType::kFloat32, {scales}, Copied(array.more, more)});
+    node.Add("scales",
+             StateArray{ElementType::kFloat32, {scales}, Copied(backend, array.more, more)});
     return node;
   }
   if (const auto* const split = SplitOf(array.format)) {
     node.Add("weights", data(ElementType::kBFloat16));
-    node.Add("rest", StateArray{split->second, place.shape, Copied(array.more, more)});
+    node.Add("rest", StateArray{split->second, place.shape, Copied(backend, array.more, more)});
     return node;
   }
   if (array.format == Format::kBFloat16) return data(ElementType::kBFloat16);
   if (array.format == Format::kFloat32) return data(ElementType::kFloat32);
   // A copy in float32 counts where it is of the parameter as it is now.
   StateArray values{ElementType::kFloat32, place.shape, std::vector<std::byte>(n * sizeof(float))};
-  if (n > 0) codecs.load(array, 0, n, values.As<float>().data());
+  backend.Load(array, 0, values.As<float>());
   return values;
 }
 
@@ -157,23 +156,24 @@ Coded Found(const StateVisitor& visitor, std::string_view name, const StateTree&
 
 /// Writes what was found into an array of the optimiser: as it is if the format is the same, or
 /// rounded to the nearest.
-void Restore(const Codecs& codecs, const Coded& from, const Coded& to, const Place& place) {
+void Restore(Backend& backend, const Coded& from, const Coded& to, const Place& place) {
   const size_t n = place.size, more = internal::MoreBytes(to.format, n);
   if (n == 0) return;
+  const auto write = [&backend](const void* bytes, void* at, size_t size) {
+    backend.Write({static_cast<const std::byte*>(bytes), size}, at);
+  };
   if (to.format == Format::kMasterFloat16 && from.format == Format::kFloat32) {
-    std::memcpy(to.more, from.data, more);
-    return;
+    return write(from.data, to.more, more);
   }
   if (from.format == to.format) {
-    if (!place.master) std::memcpy(to.data, from.data, n * internal::DataBytes(to.format));
-    if (more > 0) std::memcpy(to.more, from.more, more);
-    return;
+    if (!place.master) write(from.data, to.data, n * internal::DataBytes(to.format));
+    return write(from.more, to.more, more);
   }
   float block[internal::kCodeBlock];
   for (size_t at = 0; at < n; at += internal::kCodeBlock) {
     const size_t size = std::min(internal::kCodeBlock, n - at);
-    codecs.load(from, at, size, block);
-    codecs.store(block, at, size, to);
+    internal::ScalarCodecs().load(from, at, size, block);
+    backend.Store(std::span(block, size), at, to);
   }
 }
 
@@ -182,8 +182,8 @@ void Restore(const Codecs& codecs, const Coded& from, const Coded& to, const Pla
 /// What a load makes before it takes the place of what there is.
 struct Optimizer::Impl::Loading {
   enum class Kind : char { kLeft, kFresh, kState };
-  std::vector<Kind> kinds;                   // of the tensors
-  std::vector<internal::Arena> arenas = {};  // one or none
+  std::vector<Kind> kinds;                         // of the tensors
+  std::vector<internal::StateMemory> memory = {};  // one
   // With the schedules of the state; none: those that there are.
   std::vector<Cohort> cohorts = {};
   std::vector<uint32_t> cohort_of = {};
@@ -202,14 +202,14 @@ void Optimizer::Impl::Visit(StateVisitor& visitor) {
   const int64_t step = visitor.Value("step", step_count, 0, kMostSteps);
   visitor.Tensors(tensor_list, [&](size_t i) { VisitTensor(i, visitor, loading.get(), step); });
   if (loading != nullptr) {
-    size_t total = 0;
+    internal::StateMemory::Needs needs;
     for (size_t i = 0; i < slotted.size(); ++i) {
       const bool left = loading->kinds[i] == Loading::Kind::kLeft && slotted[i].has_state;
       if (left || loading->kinds[i] == Loading::Kind::kState) {
-        internal::PlaceArrays(slotted[i], total);
+        internal::AddArrays(slotted[i], needs);
       }
     }
-    if (total > 0) loading->arenas.emplace_back(total);
+    loading->memory.emplace_back(*backend_, needs);
   }
   VisitAveragers(visitor);
   visitor.Node("source", [&] { source->Visit(*this, visitor); });
@@ -242,16 +242,14 @@ void Optimizer::Impl::VisitSlots(size_t index, StateVisitor& visitor) {
   const std::vector<int64_t>& shape = tensor_list[index].shape;
   // `array` is where it is, once it is there.
   const auto visit = [&](std::string_view name, const Place& place, const auto& array) {
-    if (visitor.loading() && !visitor.leaving() && visitor.Found(name) == nullptr) {
-      visitor.Fail(name, "is missing; it must be " + KindOf(place));
-    }
     visitor.Custom(
-        name, [&] { return Saved(*codecs, array(), place); },
+        name, [&] { return Saved(*backend_, array(), place); },
         [&](const StateTree& found) {
           return [this, from = Found(visitor, name, found, place), array, place] {
-            Restore(*codecs, from, array(), place);
+            Restore(*backend_, from, array(), place);
           };
-        });
+        },
+        KindOf(place));
   };
   const std::vector<std::string>& slots = cohorts[s.cohort].rule.slots;
   for (size_t k = 0; k < slots.size(); ++k) {
@@ -270,7 +268,7 @@ void Optimizer::Impl::VisitSlots(size_t index, StateVisitor& visitor) {
          .master = true,
          .shape = shape,
          .size = static_cast<size_t>(s.size)},
-        [this, index] { return WeightsNow(index); });
+        [this, index] { return Weights(index); });
 }
 
 void Optimizer::Impl::VisitSchedules(size_t index, StateVisitor& visitor, Loading* loading,
@@ -331,7 +329,6 @@ void Optimizer::Impl::Take(Loading& loading) {
     cohorts.swap(loading.cohorts);
     for (size_t i = 0; i < slotted.size(); ++i) slotted[i].cohort = loading.cohort_of[i];
   }
-  internal::Arena* const arena = loading.arenas.empty() ? nullptr : &loading.arenas.back();
   for (size_t i = 0; i < slotted.size(); ++i) {
     Slotted& s = slotted[i];
     const bool left = loading.kinds[i] == Loading::Kind::kLeft;
@@ -341,20 +338,17 @@ void Optimizer::Impl::Take(Loading& loading) {
     }
     const void* const former_master = s.master;
     const Slotted::Array* const former = s.arrays;
-    PlaceState(s, arena);
+    PlaceState(s, loading.memory.back());
     if (!left) continue;
-    const auto copy = [](void* to, const void* from, size_t bytes) {
-      if (bytes > 0) std::memcpy(to, from, bytes);
-    };
-    copy(s.master, former_master,
-         internal::MoreBytes(s.storage->weights, static_cast<size_t>(s.size)));
+    backend_->Copy(former_master, s.master,
+                   internal::MoreBytes(s.storage->weights, static_cast<size_t>(s.size)));
     for (size_t k = 0; k < s.Slots(); ++k) {
       const Format format = s.storage->slots[k];
-      copy(s.arrays[k].data, former[k].data, s.SlotSize(k) * internal::DataBytes(format));
-      copy(s.arrays[k].more, former[k].more, internal::MoreBytes(format, s.SlotSize(k)));
+      backend_->Copy(former[k].data, s.arrays[k].data, s.SlotSize(k) * internal::DataBytes(format));
+      backend_->Copy(former[k].more, s.arrays[k].more, internal::MoreBytes(format, s.SlotSize(k)));
     }
   }
-  arenas = std::move(loading.arenas);
+  state_memory = std::move(loading.memory);
 }
 
 StateTree Optimizer::State() const { return StateOf(*this); }

@@ -1,11 +1,9 @@
 // What a step works on: gradients are bound, the work is divided, memory is there.
 #include <algorithm>
-#include <cstring>
 #include <functional>
 
 #include "kernels/parallel.h"
 #include "kudari/error.h"
-#include "optimizer/coded.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
@@ -24,12 +22,11 @@ uint64_t RandomKey(int64_t seed, int64_t step, std::string_view name, uint64_t s
 }
 
 /// Calls f(bytes) for what a tensor has since its first gradient, in its order in memory: what the
-/// master has, the list of state arrays, and these.
+/// master has, then the state.
 template <class F>
 void ForArrays(const internal::Slotted& s, const F& f) {
-  const std::vector<internal::Format>& slots = s.storage->slots;
   f(internal::MoreBytes(s.storage->weights, static_cast<size_t>(s.size)));
-  f(slots.size() * sizeof(internal::Slotted::Array));
+  const std::vector<internal::Format>& slots = s.storage->slots;
   for (size_t k = 0; k < slots.size(); ++k) {
     f(s.SlotSize(k) * internal::DataBytes(slots[k]));
     f(internal::MoreBytes(slots[k], s.SlotSize(k)));
@@ -38,8 +35,9 @@ void ForArrays(const internal::Slotted& s, const F& f) {
 
 }  // namespace
 
-void internal::PlaceArrays(const Slotted& s, size_t& end) {
-  ForArrays(s, [&end](size_t bytes) { Arena::Place(bytes, end); });
+void internal::AddArrays(const Slotted& s, StateMemory::Needs& needs) {
+  ForArrays(s, [&needs](size_t bytes) { Arena::Place(bytes, needs.bytes); });
+  needs.arrays += s.storage->slots.size();
 }
 
 using internal::Cohort;
@@ -100,7 +98,8 @@ void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
   if (!same) {
     active.clear();
     for (size_t i = 0; i < tensor_list.size(); ++i) {
-      if (slotted[i].gradient != nullptr) active.push_back(static_cast<uint32_t>(i));
+      if (slotted[i].gradient != nullptr && slotted[i].owned)
+        active.push_back(static_cast<uint32_t>(i));
     }
     Divide();
   }
@@ -147,12 +146,8 @@ void Optimizer::Impl::DivideWork() {
     if (rule.norms > 0) s.extra->adapted.resize(rule.coeff_count);
     if (!rule.memory.empty()) remembering.push_back(i);
     if (c.adapts && rule.trust != nullptr && s.size > 0) trusting.push_back(i);
-    const bool penalized = c.penalize != nullptr;
-    s.coded = internal::IsCoded(*s.storage, s.gradient_format) || penalized;
-    s.fused = s.Unit() > 0 || penalized || spec.precision.check || !s.coded
-                  ? nullptr
-                  : internal::CodedKernel(kernels->target, rule, s.storage->weights,
-                                          s.gradient_format, s.storage->slots);
+    s.coded = internal::IsCoded(*s.storage, s.gradient_format) || c.penalized;
+    backend_->Choose(c, spec.precision.check, s);
     const MemoryTraffic t =
         internal::StepTraffic(rule, tensor_list[i], s, s.gradient_format, s.coded);
     traffic.read += t.read;
@@ -166,39 +161,42 @@ void Optimizer::Impl::DivideWork() {
 /// The blocks that the global norm is summed over.
 void Optimizer::Impl::DivideBlocks() {
   if (!blocks.pieces.empty()) return;
-  size_t count = 0;
-  for (const size_t i : active) {
-    count += static_cast<size_t>((slotted[i].size + internal::kBlock - 1) / internal::kBlock);
-  }
+  size_t count = 0, all = 0;
+  for (const size_t i : active) count += internal::BlocksOf(slotted[i].size);
+  for (const Slotted& s : slotted) all += internal::BlocksOf(s.size);
   blocks.pieces.reserve(count);
   partial_sums.resize(count);
+  if (sum_over_processes != nullptr) all_sums.resize(all);
   for (const size_t i : active) blocks.AddBlocks(i, slotted[i].size);
 }
 
 /// State for the tensors that have a gradient for the first time, all in one allocation.
 void Optimizer::Impl::AllocateState() {
-  size_t total = 0;
+  internal::StateMemory::Needs needs;
+  bool any = false;
   for (const size_t i : active) {
-    if (!slotted[i].has_state) internal::PlaceArrays(slotted[i], total);
+    if (slotted[i].has_state) continue;
+    internal::AddArrays(slotted[i], needs);
+    any = true;
   }
-  internal::Arena* const arena = total > 0 ? &arenas.emplace_back(total) : nullptr;
+  if (!any) return;
+  internal::StateMemory& memory = state_memory.emplace_back(*backend_, needs);
   for (const size_t i : active) {
-    if (!slotted[i].has_state) PlaceState(slotted[i], arena);
+    if (!slotted[i].has_state) PlaceState(slotted[i], memory);
   }
 }
 
-/// Gives a tensor its master and its state, as they are before the first update, in an arena that
-/// has room for PlaceArrays; null if there is nothing.
-void Optimizer::Impl::PlaceState(Slotted& s, internal::Arena* arena) {
+/// Gives a tensor its master and its state, as they are before the first update, in memory that has
+/// room for AddArrays.
+void Optimizer::Impl::PlaceState(Slotted& s, internal::StateMemory& memory) {
+  s.arrays = memory.TakeList(s.storage->slots.size());
   size_t index = 0;
   ForArrays(s, [&](size_t bytes) {
-    void* const array = arena == nullptr ? nullptr : arena->Take(bytes);
+    void* const array = memory.arena().Take(bytes);
     if (index == 0) {
       s.master = array;
-    } else if (index == 1) {
-      s.arrays = static_cast<Slotted::Array*>(array);
-    } else if (index % 2 == 0) {
-      s.arrays[index / 2 - 1].data = array;
+    } else if (index % 2 == 1) {
+      s.arrays[index / 2].data = array;
     } else {
       s.arrays[index / 2 - 1].more = array;
     }
@@ -214,22 +212,18 @@ void Optimizer::Impl::ClearSlot(Slotted& s, size_t k) {
   const internal::Coded array = s.State(k);
   const size_t n = s.SlotSize(k);
   if (n == 0) return;
-  const size_t more = internal::MoreBytes(array.format, n);
-  std::memset(array.data, internal::ZeroCode(array.format), n * internal::DataBytes(array.format));
-  if (more > 0) std::memset(array.more, 0, more);
+  backend_->Fill(array.data, internal::ZeroCode(array.format),
+                 n * internal::DataBytes(array.format));
+  backend_->Fill(array.more, 0, internal::MoreBytes(array.format, n));
 }
 
 /// Makes the master what the parameter is.
 void Optimizer::Impl::StartMaster(Slotted& s) {
   if (s.master == nullptr) return;
-  const internal::Coded weights = s.Weights(), visible = internal::Visible(weights);
-  float block[internal::kCodeBlock];
-  const auto size = static_cast<size_t>(s.size);
-  for (size_t at = 0; at < size; at += internal::kCodeBlock) {
-    const size_t n = std::min(internal::kCodeBlock, size - at);
-    codecs->load(visible, at, n, block);
-    codecs->store(block, at, n, weights);
-  }
+  const internal::Coded weights = s.Weights();
+  const internal::ArrayPair pair = {weights, internal::Visible(weights),
+                                    static_cast<size_t>(s.size)};
+  backend_->Convert(std::span(&pair, 1), parallel_);
 }
 
 /// Scratch memory of whole rules: as much as the largest tensor needs, and for those side by side
@@ -253,7 +247,7 @@ void Optimizer::Impl::AllocateScratch() {
   const size_t size0 = std::max(size, sizeof(float) * large);
   size_t total = 0;
   for (size_t k = 0; k < workers; ++k) internal::Arena::Place(k == 0 ? size0 : size, total);
-  scratch_arena.emplace_back(total);
+  scratch_arena.emplace_back(*backend_, total);
   for (size_t k = 0; k < workers; ++k) {
     scratch.push_back(static_cast<float*>(scratch_arena.back().Take(k == 0 ? size0 : size)));
   }
@@ -263,7 +257,7 @@ void Optimizer::Impl::AllocateScratch() {
 /// what is not float32, and of a gradient that is changed unit by unit or has a penalty added.
 int64_t Optimizer::Impl::CopiedSize(const Slotted& s, Format gradient) const {
   const auto copied = [](Format format) { return format != Format::kFloat32; };
-  const bool changed = s.Unit() > 0 || cohorts[s.cohort].penalize != nullptr;
+  const bool changed = s.Unit() > 0 || cohorts[s.cohort].penalized;
   const auto arrays = std::ranges::count_if(s.storage->slots, copied) +
                       (copied(s.storage->weights) ? 1 : 0) + (copied(gradient) || changed ? 1 : 0);
   return arrays * (s.size + 15) / 16 * 16 + 16;

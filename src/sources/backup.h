@@ -1,11 +1,11 @@
 #ifndef KUDARI_SOURCES_BACKUP_H_
 #define KUDARI_SOURCES_BACKUP_H_
 
+#include <algorithm>
 #include <cstddef>
-#include <cstring>
-#include <span>
 #include <vector>
 
+#include "backend/stage_arrays.h"
 #include "core/elements.h"
 
 namespace kudari::internal {
@@ -13,55 +13,48 @@ namespace kudari::internal {
 /// The parameters' own bytes, while a source has changed them.
 class Backup {
  public:
-  /// Makes room, `bytes` an element at least, and notes where the parameters are: an oracle may
-  /// point tensors elsewhere.
-  void Begin(std::span<const Tensor> tensors, int64_t bytes = 0) {
-    params_.resize(tensors.size());
-    memory_.resize(tensors.size());
+  /// Makes room, `least` bytes an element at least, and notes where the parameters are: an oracle
+  /// may point tensors elsewhere.
+  void Begin(const Engine& engine, int64_t least = 0) {
+    const std::span<const Tensor> tensors = engine.tensors();
+    pairs_.resize(tensors.size());
+    buffers_.reserve(tensors.size());
     for (size_t i = 0; i < tensors.size(); ++i) {
       const Tensor& t = tensors[i];
-      params_[i] = static_cast<std::byte*>(t.param);
-      memory_[i].resize(static_cast<size_t>(t.Size() * std::max(Bytes(t.dtype), bytes)));
+      if (i == buffers_.size()) {
+        const auto bytes = static_cast<size_t>(t.Size() * std::max(Bytes(t.dtype), least));
+        buffers_.emplace_back(engine.backend(), bytes);
+      }
+      pairs_[i] = {.to = {.data = t.param},
+                   .from = {.data = buffers_[i].data()},
+                   .n = static_cast<size_t>(t.Size() * Bytes(t.dtype))};
     }
-  }
-
-  /// Saves elements [begin, end) of a tensor.
-  void Save(size_t index, const Tensor& tensor, size_t begin, size_t end) {
-    const auto bytes = static_cast<size_t>(Bytes(tensor.dtype));
-    std::memcpy(memory_[index].data() + begin * bytes, params_[index] + begin * bytes,
-                (end - begin) * bytes);
-  }
-
-  /// Puts back what was saved.
-  void Restore(std::span<const Tensor> tensors, const Parallel& parallel) const {
-    ForElements(tensors, parallel, [&](size_t i, size_t begin, size_t end) {
-      const auto bytes = static_cast<size_t>(Bytes(tensors[i].dtype));
-      std::memcpy(params_[i] + begin * bytes, memory_[i].data() + begin * bytes,
-                  (end - begin) * bytes);
-    });
   }
 
   /// The memory of a tensor, which is free between Restore and Begin. 4 bytes an element if Begin
   /// was asked for them.
-  float* Floats(size_t index) { return reinterpret_cast<float*>(memory_[index].data()); }
+  std::byte* Of(size_t index) const { return buffers_[index].data(); }
+  float* Floats(size_t index) const { return reinterpret_cast<float*>(Of(index)); }
+
+  /// Puts back what was saved.
+  void Restore(const Engine& engine) const { engine.backend().Copy(pairs_, engine.parallel()); }
 
  private:
-  std::vector<std::byte*> params_;
-  std::vector<std::vector<std::byte>> memory_;
+  std::vector<Buffer> buffers_;
+  std::vector<ArrayPair> pairs_;
 };
 
 /// Calls `oracle_passes` and puts the weights back, also if it throws.
 template <class F>
-Gradient AtChangedWeights(const Backup& backup, Engine& engine, const F& oracle_passes) {
-  const auto restore = [&] { backup.Restore(engine.tensors(), engine.parallel()); };
+Gradient AtChangedWeights(const Backup& backup, const Engine& engine, const F& oracle_passes) {
   Gradient gradient;
   try {
     gradient = oracle_passes();
   } catch (...) {
-    restore();
+    backup.Restore(engine);
     throw;
   }
-  restore();
+  backup.Restore(engine);
   return gradient;
 }
 

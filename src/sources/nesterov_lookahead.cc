@@ -1,9 +1,7 @@
-#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "core/elements.h"
-#include "kernels/kernels.h"
 #include "kudari/error.h"
 #include "kudari/rules/momentum.h"
 #include "kudari/stages.h"
@@ -13,7 +11,8 @@
 namespace kudari {
 NesterovLookahead::NesterovLookahead(std::unique_ptr<Source> inner)
     : inner_(inner != nullptr ? std::move(inner) : std::make_unique<PlainSource>()),
-      backup_(std::make_unique<internal::Backup>()) {}
+      backup_(std::make_unique<internal::Backup>()),
+      shifts_(std::make_unique<std::vector<internal::Shift>>()) {}
 NesterovLookahead::~NesterovLookahead() = default;
 
 void NesterovLookahead::Check(const Engine& engine) {
@@ -33,27 +32,24 @@ void NesterovLookahead::Refresh() { inner_->Refresh(); }
 
 Gradient NesterovLookahead::Compute(Engine& engine, const Oracle& oracle) {
   Check(engine);
-  const std::span<const Tensor> tensors = engine.tensors();
-  shifts_.assign(tensors.size(), 0);
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    if (engine.SlotSize(i, "momentum_buffer") == 0) continue;
-    shifts_[i] = engine.Value(i, "lr") * engine.Value(i, "momentum");
-  }
-  backup_->Begin(tensors);
-  const internal::Codecs& codecs = internal::CodecsFor(internal::Kernels().target);
-  internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    backup_->Save(i, tensors[i], begin, end);
-    if (engine.SlotSize(i, "momentum_buffer") == 0) return;
-    float momentum[internal::kCodeBlock], p[internal::kCodeBlock];
-    for (size_t at = begin; at < end; at += internal::kCodeBlock) {
-      const size_t n = std::min(internal::kCodeBlock, end - at);
-      engine.LoadSlot(i, "momentum_buffer", at, std::span(momentum, n));
-      engine.LoadWeights(i, at, std::span(p, n));
-      for (size_t k = 0; k < n; ++k) p[k] = static_cast<float>(p[k] - shifts_[i] * momentum[k]);
-      // What the oracle sees; a master stays.
-      codecs.store(p, at, n, internal::Visible(tensors[i]));
+  backup_->Begin(engine);
+  shifts_->clear();
+  for (size_t i = 0; i < engine.tensors().size(); ++i) {
+    const Tensor& t = engine.tensors()[i];
+    // What the oracle sees changes; a master stays.
+    internal::Shift shift{.weights = engine.Weights(i),
+                          .visible = internal::Visible(t),
+                          .momentum = {},
+                          .backup = backup_->Of(i),
+                          .factor = 0,
+                          .n = static_cast<size_t>(t.Size())};
+    if (engine.SlotSize(i, "momentum_buffer") > 0) {
+      shift.momentum = engine.Slot(i, "momentum_buffer");
+      shift.factor = engine.Value(i, "lr") * engine.Value(i, "momentum");
     }
-  });
+    shifts_->push_back(shift);
+  }
+  engine.backend().Subtract(*shifts_, engine.parallel());
   return internal::AtChangedWeights(*backup_, engine,
                                     [&] { return inner_->Compute(engine, oracle); });
 }

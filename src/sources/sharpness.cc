@@ -7,10 +7,10 @@
 #include <string_view>
 #include <utility>
 
+#include "backend/stage_arrays.h"
 #include "core/elements.h"
 #include "core/suggest.h"
 #include "core/sums.h"
-#include "kernels/kernels.h"
 #include "kudari/error.h"
 #include "kudari/stages.h"
 #include "kudari/state.h"
@@ -22,7 +22,6 @@ namespace kudari {
 namespace {
 
 using internal::Coded;
-using internal::kPiece;
 using internal::Move;
 using internal::SharpnessMethod;
 
@@ -112,7 +111,7 @@ class Sharpness::Work {
   void Prepare(const Engine& engine);
   void Forget();
   bool Measure(const Engine& engine, const Gradient& plain);
-  void Perturb(Engine& engine, const Gradient& plain);
+  void Perturb(const Engine& engine);
   Gradient Random(const Engine& engine);
   void Compare(const Engine& engine, const Gradient& sharp);
   void Decompose(const Engine& engine, const Gradient& sharp);
@@ -120,9 +119,8 @@ class Sharpness::Work {
   Gradient Reuse(const Engine& engine, const Gradient& plain);
   Gradient CloseGap(const Engine& engine, const Gradient& plain, const Gradient& sharp);
 
-  Coded Kept(size_t i) const {
-    return {.format = kept_format_, .data = const_cast<std::byte*>(kept_[i].data())};
-  }
+  // Nothing if nothing is kept of any tensor.
+  Coded Kept(size_t i) const { return keeps_ ? kept_[i] : Coded(); }
   // The k-th sum over tensors of which `group` says the same.
   template <class F>
   std::vector<double> Sum(size_t k, size_t groups, const F& group) const {
@@ -133,12 +131,18 @@ class Sharpness::Work {
   std::vector<double> SumOfParts(size_t k) const {
     return Sum(k, parts_, [](const Treatment& t) { return t.part; });
   }
-  // (|w| + eta) g, or g where weights are not adapted to.
-  const float* Adapted(const Treatment& t, const float* w, const float* g, size_t n,
-                       float* buffer) const {
-    if (!t.adapts) return g;
-    kernels_->adapt(w, g, static_cast<float>(spec_.eta), n, buffer);
-    return buffer;
+  // The squares of an array where `wanted(i)` says where it is; no data: none.
+  template <class F>
+  std::vector<double> SquaresOfParts(const Engine& engine, const F& wanted) {
+    pairs_.clear();
+    for (size_t i = 0; i < treated_.size(); ++i) {
+      pairs_.push_back({.to = wanted(i), .from = {}, .n = SizeOf(engine, i)});
+    }
+    engine.backend().SumProducts(pairs_, sums_, engine.parallel());
+    return SumOfParts(1);
+  }
+  static size_t SizeOf(const Engine& engine, size_t i) {
+    return static_cast<size_t>(engine.tensors()[i].Size());
   }
 
   const SharpnessMethod& method_;
@@ -146,19 +150,21 @@ class Sharpness::Work {
   bool keeps_;
   internal::Format kept_format_;
   std::unique_ptr<Source> inner_;
-  const internal::KernelSet* kernels_ = &internal::Kernels();
-  const internal::Codecs* codecs_ = &internal::CodecsFor(kernels_->target);
 
   bool prepared_ = false;           // at the first call
   std::vector<Treatment> treated_;  // beside the tensors
   size_t layers_ = 0, parts_ = 0;
   internal::Backup backup_;
-  internal::TensorSums sums_;
-  std::vector<std::vector<std::byte>> kept_;  // g during the second pass, then the direction
-  std::vector<double> direction_norms_;       // by part; none: not measured yet
-  bool has_direction_ = false;                // what a state says: that it differs from none
-  std::vector<std::vector<float>> random_;
+  internal::BlockSums sums_;
+  internal::StageArrays kept_;           // g during the second pass, then the direction
+  std::vector<double> direction_norms_;  // by part; none: not measured yet
+  bool has_direction_ = false;           // what a state says: that it differs from none
+  internal::StageArrays random_;
   std::vector<const float*> data_;
+  // Of the operation at hand.
+  std::vector<internal::Perturbation> perturbations_;
+  std::vector<internal::ArrayPair> pairs_;
+  std::vector<internal::Combination> combinations_;
   std::vector<double> samples_;
 };
 
@@ -197,11 +203,8 @@ void Sharpness::Work::Prepare(const Engine& engine) {
     throw Error(method_.name + ": group " + std::to_string(k) + " (match = \"" +
                 spec_.groups[k].match + "\") matches no tensor");
   }
-  std::vector<std::vector<std::byte>> kept;
-  for (size_t i = 0; keeps_ && i < tensors.size(); ++i) {
-    const auto size = static_cast<size_t>(tensors[i].Size());
-    kept.emplace_back(size * internal::DataBytes(kept_format_));
-  }
+  internal::StageArrays kept;
+  if (keeps_) kept = internal::StageArrays::OfAll(engine, kept_format_);
   treated_ = std::move(treated);
   kept_ = std::move(kept);
   layers_ = layers.size();
@@ -211,7 +214,7 @@ void Sharpness::Work::Prepare(const Engine& engine) {
 
 Gradient Sharpness::Work::Compute(Engine& engine, const Oracle& oracle) {
   Prepare(engine);
-  backup_.Begin(engine.tensors(), method_.reuses ? sizeof(float) : 0);
+  backup_.Begin(engine, method_.reuses ? sizeof(float) : 0);
   Calls calls(method_.name, oracle, samples_);
   const Gradient plain = inner_->Compute(engine, [&](Pass) { return calls.Plain(); });
   if (plain.samples == 0) return plain;
@@ -219,7 +222,7 @@ Gradient Sharpness::Work::Compute(Engine& engine, const Oracle& oracle) {
     return method_.reuses ? Reuse(engine, plain) : plain;
   }
   if (!Measure(engine, plain)) return plain;
-  Perturb(engine, plain);
+  Perturb(engine);
   try {
     Gradient sharp = internal::AtChangedWeights(backup_, engine, [&] {
       return inner_->Compute(engine, [&](Pass) { return calls.Perturbed(); });
@@ -242,25 +245,19 @@ void Sharpness::Work::Forget() {
 // Finds what each gradient is multiplied with; false if one is not finite.
 bool Sharpness::Work::Measure(const Engine& engine, const Gradient& plain) {
   const std::span<const Tensor> tensors = engine.tensors();
-  const bool weights = method_.move != Move::kBall;
-  sums_.Run(tensors, engine.parallel(),
-            [&](size_t i, size_t begin, size_t end, internal::TensorSums::Lanes& lanes) {
-              const Coded g = internal::GradientOf(plain, tensors[i], i);
-              if (g.data == nullptr) return;
-              internal::ForFloats(*codecs_, g, begin, end, [&](size_t at, auto values) {
-                const size_t n = values.size();
-                float loaded[kPiece], adapted[kPiece];
-                const float* w = loaded;
-                if (weights && tensors[i].dtype == DType::kFloat32) {
-                  w = static_cast<const float*>(tensors[i].param) + at;
-                } else if (weights) {
-                  engine.LoadWeights(i, at, std::span(loaded, n));
-                }
-                const float* const x = Adapted(treated_[i], w, values.data(), n, adapted);
-                kernels_->add_squares(x, n, lanes[0]);
-                if (method_.move == Move::kLayers) kernels_->add_squares(w, n, lanes[1]);
-              });
-            });
+  perturbations_.clear();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    perturbations_.push_back({.weights = engine.Weights(i),
+                              .visible = internal::Visible(tensors[i]),
+                              .gradient = internal::GradientOf(plain, tensors[i], i),
+                              .kept = Kept(i),
+                              .backup = backup_.Of(i),
+                              .adapts = treated_[i].adapts,
+                              .scale = 0,
+                              .n = SizeOf(engine, i)});
+  }
+  engine.backend().SumMeasured(perturbations_, static_cast<float>(spec_.eta),
+                               method_.move == Move::kLayers, sums_, engine.parallel());
   double total = 0, all = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
     all += sums_.Of(i, 0);
@@ -299,35 +296,18 @@ bool Sharpness::Work::Measure(const Engine& engine, const Gradient& plain) {
   return true;
 }
 
-void Sharpness::Work::Perturb(Engine& engine, const Gradient& plain) {
-  const std::span<const Tensor> tensors = engine.tensors();
-  for (size_t i = 0; keeps_ && i < tensors.size(); ++i) {
-    treated_[i].kept = internal::GradientOf(plain, tensors[i], i).data != nullptr;
+void Sharpness::Work::Perturb(const Engine& engine) {
+  for (size_t i = 0; i < treated_.size(); ++i) {
+    perturbations_[i].scale = static_cast<float>(treated_[i].scale);
+    if (keeps_) treated_[i].kept = perturbations_[i].gradient.data != nullptr;
   }
-  internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    backup_.Save(i, tensors[i], begin, end);
-    const Coded g = internal::GradientOf(plain, tensors[i], i);
-    if (g.data == nullptr) return;
-    const Treatment& t = treated_[i];
-    const auto scale = static_cast<float>(t.scale);
-    internal::ForFloats(*codecs_, g, begin, end, [&](size_t at, auto values) {
-      const size_t n = values.size();
-      if (keeps_) codecs_->store(values.data(), at, n, Kept(i));
-      if (scale == 0) return;
-      float buffer[kPiece], once[kPiece], twice[kPiece];
-      const bool in_place = tensors[i].dtype == DType::kFloat32;
-      float* const w = in_place ? static_cast<float*>(tensors[i].param) + at : buffer;
-      if (!in_place) engine.LoadWeights(i, at, std::span(buffer, n));
-      const float* const x = Adapted(t, w, Adapted(t, w, values.data(), n, once), n, twice);
-      kernels_->add_scaled(w, x, scale, n);
-      if (!in_place) codecs_->store(w, at, n, internal::Visible(tensors[i]));
-    });
-  });
+  engine.backend().Perturb(perturbations_, static_cast<float>(spec_.eta), engine.parallel());
 }
 
 // Numbers that depend on the step and the tensor's name alone.
 Gradient Sharpness::Work::Random(const Engine& engine) {
-  random_.resize(treated_.size());
+  if (random_.count() == 0)
+    random_ = internal::StageArrays::OfAll(engine, internal::Format::kFloat32);
   data_.assign(treated_.size(), nullptr);
   for (size_t i = 0; i < treated_.size(); ++i) {
     const Tensor& t = engine.tensors()[i];
@@ -335,9 +315,10 @@ Gradient Sharpness::Work::Random(const Engine& engine) {
     std::seed_seq seed(t.name.begin(), t.name.end());
     std::mt19937_64 random(seed);
     random.seed(random() + static_cast<uint64_t>(engine.steps()));
-    random_[i].resize(static_cast<size_t>(t.Size()));
-    for (float& x : random_[i]) x = static_cast<float>(random() >> 40U) / 8388608.0F - 1;
-    data_[i] = random_[i].data();
+    std::vector<float> values(SizeOf(engine, i));
+    for (float& x : values) x = static_cast<float>(random() >> 40U) / 8388608.0F - 1;
+    engine.backend().Write(std::as_bytes(std::span(values)), random_.Floats(i));
+    data_[i] = random_.Floats(i);
   }
   return {.data = data_};
 }
@@ -346,21 +327,15 @@ Gradient Sharpness::Work::Random(const Engine& engine) {
 // and g_s.g_s.
 void Sharpness::Work::Compare(const Engine& engine, const Gradient& sharp) {
   const std::span<const Tensor> tensors = engine.tensors();
+  pairs_.clear();
   for (size_t i = 0; i < tensors.size(); ++i) {
-    treated_[i].kept &= internal::GradientOf(sharp, tensors[i], i).data != nullptr;
+    const Coded s = internal::GradientOf(sharp, tensors[i], i);
+    treated_[i].kept &= s.data != nullptr;
+    const bool both = treated_[i].kept;
+    pairs_.push_back(
+        {.to = both ? Kept(i) : Coded(), .from = both ? s : Coded(), .n = SizeOf(engine, i)});
   }
-  sums_.Run(tensors, engine.parallel(),
-            [&](size_t i, size_t begin, size_t end, internal::TensorSums::Lanes& lanes) {
-              if (!treated_[i].kept) return;
-              const Coded s = internal::GradientOf(sharp, tensors[i], i);
-              internal::ForFloats(*codecs_, Kept(i), begin, end, [&](size_t at, auto g) {
-                float buffer[kPiece];
-                const float* const x = internal::FloatsOf(*codecs_, s, at, g.size(), buffer);
-                kernels_->add_products(g.data(), x, g.size(), lanes[0]);
-                kernels_->add_squares(g.data(), g.size(), lanes[1]);
-                kernels_->add_squares(x, g.size(), lanes[2]);
-              });
-            });
+  engine.backend().SumProducts(pairs_, sums_, engine.parallel());
 }
 
 // Makes the direction of the kept gradient and that at the perturbed weights.
@@ -369,19 +344,18 @@ void Sharpness::Work::Decompose(const Engine& engine, const Gradient& sharp) {
   Compare(engine, sharp);
   const std::vector<double> products = SumOfParts(0), squares = SumOfParts(1);
   const std::vector<double> sharp_squares = SumOfParts(2);
-  internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
+  combinations_.clear();
+  for (size_t i = 0; i < tensors.size(); ++i) {
     const Treatment& t = treated_[i];
-    if (!t.kept) return;
-    const Coded s = internal::GradientOf(sharp, tensors[i], i);
-    const auto parallel = static_cast<float>(Ratio(products[t.part], squares[t.part]));
-    internal::ForFloats(*codecs_, s, begin, end, [&](size_t at, auto x) {
-      float direction[kPiece], buffer[kPiece];
-      std::copy(x.begin(), x.end(), direction);
-      const float* const g = internal::FloatsOf(*codecs_, Kept(i), at, x.size(), buffer);
-      kernels_->add_scaled(direction, g, -parallel, x.size());
-      codecs_->store(direction, at, x.size(), Kept(i));
-    });
-  });
+    if (!t.kept) continue;
+    combinations_.push_back({.out = Kept(i),
+                             .a = 1,
+                             .x = internal::GradientOf(sharp, tensors[i], i),
+                             .b = -static_cast<float>(Ratio(products[t.part], squares[t.part])),
+                             .y = Kept(i),
+                             .n = SizeOf(engine, i)});
+  }
+  engine.backend().Combine(combinations_, engine.parallel());
   MeasureDirection(engine);
   const double rounding = kept_format_ == internal::Format::kFloat32 ? 1e-6 : 1e-2;
   for (Treatment& t : treated_) {
@@ -391,14 +365,8 @@ void Sharpness::Work::Decompose(const Engine& engine, const Gradient& sharp) {
 }
 
 void Sharpness::Work::MeasureDirection(const Engine& engine) {
-  sums_.Run(engine.tensors(), engine.parallel(),
-            [&](size_t i, size_t begin, size_t end, internal::TensorSums::Lanes& lanes) {
-              if (!treated_[i].kept) return;
-              internal::ForFloats(*codecs_, Kept(i), begin, end, [&](size_t /*at*/, auto x) {
-                kernels_->add_squares(x.data(), x.size(), lanes[0]);
-              });
-            });
-  direction_norms_ = SumOfParts(0);
+  direction_norms_ =
+      SquaresOfParts(engine, [&](size_t i) { return treated_[i].kept ? Kept(i) : Coded(); });
   for (double& x : direction_norms_) x = std::sqrt(x);
 }
 
@@ -406,41 +374,32 @@ void Sharpness::Work::MeasureDirection(const Engine& engine) {
 Gradient Sharpness::Work::Reuse(const Engine& engine, const Gradient& plain) {
   const std::span<const Tensor> tensors = engine.tensors();
   if (direction_norms_.empty()) MeasureDirection(engine);
-  sums_.Run(tensors, engine.parallel(),
-            [&](size_t i, size_t begin, size_t end, internal::TensorSums::Lanes& lanes) {
-              const Coded g = internal::GradientOf(plain, tensors[i], i);
-              if (g.data == nullptr) return;
-              internal::ForFloats(*codecs_, g, begin, end, [&](size_t /*at*/, auto x) {
-                kernels_->add_squares(x.data(), x.size(), lanes[0]);
-              });
-            });
-  const std::vector<double> squares = SumOfParts(0);
+  const std::vector<double> squares =
+      SquaresOfParts(engine, [&](size_t i) { return internal::GradientOf(plain, tensors[i], i); });
   for (const double s : squares) {
     if (!std::isfinite(s)) return plain;
   }
   const double alpha = Checked(method_, "alpha", (*spec_.alpha)(engine.steps()), engine.steps());
   data_.assign(tensors.size(), nullptr);
+  combinations_.clear();
   for (size_t i = 0; i < tensors.size(); ++i) {
+    const Treatment& t = treated_[i];
     const Coded g = internal::GradientOf(plain, tensors[i], i);
     if (g.data == nullptr) continue;
-    const bool as_it_is = !treated_[i].kept && g.format == internal::Format::kFloat32;
-    data_[i] = as_it_is ? static_cast<const float*>(g.data) : backup_.Floats(i);
+    if (!t.kept && g.format == internal::Format::kFloat32) {
+      data_[i] = static_cast<const float*>(g.data);
+      continue;
+    }
+    const double length = alpha * Ratio(std::sqrt(squares[t.part]), direction_norms_[t.part]);
+    combinations_.push_back({.out = {.data = backup_.Floats(i)},
+                             .a = 1,
+                             .x = g,
+                             .b = static_cast<float>(length),
+                             .y = t.kept ? Kept(i) : Coded(),
+                             .n = SizeOf(engine, i)});
+    data_[i] = backup_.Floats(i);
   }
-  internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    if (data_[i] != backup_.Floats(i)) return;
-    const Treatment& t = treated_[i];
-    const auto length =
-        static_cast<float>(alpha * Ratio(std::sqrt(squares[t.part]), direction_norms_[t.part]));
-    internal::ForFloats(
-        *codecs_, internal::GradientOf(plain, tensors[i], i), begin, end, [&](size_t at, auto g) {
-          float* const out = backup_.Floats(i) + at;
-          std::copy(g.begin(), g.end(), out);
-          if (!t.kept) return;
-          float buffer[kPiece];
-          const float* const x = internal::FloatsOf(*codecs_, Kept(i), at, g.size(), buffer);
-          kernels_->add_scaled(out, x, length, g.size());
-        });
-  });
+  engine.backend().Combine(combinations_, engine.parallel());
   Gradient gradient = plain;
   gradient.data = data_;
   return gradient;
@@ -459,20 +418,18 @@ Gradient Sharpness::Work::CloseGap(const Engine& engine, const Gradient& plain,
   const auto plain_share = static_cast<float>(-alpha);
   const auto sharp_share = static_cast<float>(1 + alpha * Ratio(product, squares));
   data_.assign(tensors.size(), nullptr);
+  combinations_.clear();
   for (size_t i = 0; i < tensors.size(); ++i) {
-    if (treated_[i].kept) data_[i] = static_cast<const float*>(Kept(i).data);
+    if (!treated_[i].kept) continue;
+    data_[i] = kept_.Floats(i);
+    combinations_.push_back({.out = Kept(i),
+                             .a = sharp_share,
+                             .x = internal::GradientOf(sharp, tensors[i], i),
+                             .b = plain_share,
+                             .y = Kept(i),
+                             .n = SizeOf(engine, i)});
   }
-  internal::ForElements(tensors, engine.parallel(), [&](size_t i, size_t begin, size_t end) {
-    if (data_[i] == nullptr) return;
-    internal::ForFloats(
-        *codecs_, internal::GradientOf(sharp, tensors[i], i), begin, end, [&](size_t at, auto x) {
-          float* const kept = static_cast<float*>(Kept(i).data) + at;
-          float sum[kPiece];
-          std::transform(x.begin(), x.end(), sum, [&](float s) { return sharp_share * s; });
-          kernels_->add_scaled(sum, kept, plain_share, x.size());
-          std::copy(sum, sum + x.size(), kept);
-        });
-  });
+  engine.backend().Combine(combinations_, engine.parallel());
   Gradient gradient = sharp;
   gradient.data = data_;
   return gradient;
@@ -489,11 +446,9 @@ void Sharpness::Work::Visit(const Engine& engine, StateVisitor& visitor) {
   const bool has_direction = visitor.Value("has_direction", has_direction_);
   visitor.Then([this] { Forget(); });
   if (!has_direction) return;
-  const ElementType type =
-      kept_format_ == internal::Format::kBFloat16 ? ElementType::kBFloat16 : ElementType::kFloat32;
   visitor.Tensors(engine.tensors(), [&](size_t i) {
     if (!visitor.Optional("direction", treated_[i].kept)) return;
-    visitor.Array("direction", type, engine.tensors()[i].shape, kept_[i].data());
+    kept_.Visit(engine, i, "direction", visitor);
     visitor.Then([this, i] { treated_[i].kept = true; });
   });
 }

@@ -188,11 +188,12 @@ void StateVisitor::Array(std::string_view name, ElementType type, const std::vec
   Save(name, StateArray{type, shape, {begin, begin + size}});
 }
 
-void StateVisitor::Custom(
-    std::string_view name, const std::function<StateTree()>& save,
-    const std::function<std::function<void()>(const StateTree& found)>& load) {
+void StateVisitor::Custom(std::string_view name, const std::function<StateTree()>& save,
+                          const std::function<std::function<void()>(const StateTree& found)>& load,
+                          std::string_view kind) {
   if (!loading()) return Save(name, save());
-  const StateTree* const found = Take(name, [] { return std::string(); });
+  const StateTree* const found =
+      Take(name, [&] { return kind.empty() ? "" : "; it must be " + std::string(kind); });
   if (found != nullptr) writes_.push_back(load(*found));
 }
 

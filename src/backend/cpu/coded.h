@@ -1,6 +1,6 @@
 // Passes over arrays that are not all float32: they go through the L1 cache in blocks.
-#ifndef KUDARI_OPTIMIZER_CODED_H_
-#define KUDARI_OPTIMIZER_CODED_H_
+#ifndef KUDARI_BACKEND_CPU_CODED_H_
+#define KUDARI_BACKEND_CPU_CODED_H_
 
 #include <algorithm>
 #include <atomic>
@@ -8,54 +8,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/elements.h"
-#include "optimizer/impl.h"
+#include "backend/work.h"
+#include "kernels/kernels.h"
 
 namespace kudari::internal {
-
-/// The parameter as the model sees it, without its master.
-inline Coded Visible(const Coded& weights) {
-  switch (weights.format) {
-    case Format::kFloat32:
-      return {.data = weights.data};
-    case Format::kFloat16:
-    case Format::kFloat16Random:
-    case Format::kMasterFloat16:
-      return {.format = Format::kFloat16, .data = weights.data};
-    default:
-      return {.format = Format::kBFloat16, .data = weights.data};
-  }
-}
-
-/// Whether a tensor's weights have more digits than the parameter.
-inline bool HasMaster(const Slotted& s) { return MoreBytes(s.storage->weights, 1) > 0; }
-
-/// Whether an array of a tensor with such a gradient is not float32.
-inline bool IsCoded(const Storage& storage, Format gradient) {
-  const auto coded = [](Format format) { return format != Format::kFloat32; };
-  return coded(storage.weights) || coded(gradient) || std::ranges::any_of(storage.slots, coded);
-}
-
-/// Places the arrays that a tensor has since its first gradient behind `end` bytes of an arena.
-void PlaceArrays(const Slotted& s, size_t& end);
-
-/// What a step of a tensor with such a gradient reads and writes; `coded` as in Slotted.
-MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s,
-                          Format gradient, bool coded);
-
-/// Weights and state as they are stored outside steps: nothing is random.
-inline Coded Nearest(Coded array) {
-  if (array.format == Format::kBFloat16Random) array.format = Format::kBFloat16;
-  if (array.format == Format::kFloat16Random) array.format = Format::kFloat16;
-  return array;
-}
-
-/// Whether the first of two passes over coded arrays updates the state. It is then kept for the
-/// norms alone and made again in the second pass: what is stored is rounded, and the step is to be
-/// that of the state before.
-inline bool UpdatesTwice(const RuleEntry& rule) {
-  return rule.norms > 0 && rule.state_pass == StatePass::kMeasure;
-}
 
 /// What a pass loads and stores. Of the slots, those from the first number up to the second.
 struct Access {
@@ -211,4 +167,4 @@ void ForBlocks(const Codecs& codecs, Slotted& s, const Coded& gradient, const Ac
 
 }  // namespace kudari::internal
 
-#endif  // KUDARI_OPTIMIZER_CODED_H_
+#endif  // KUDARI_BACKEND_CPU_CODED_H_

@@ -1,0 +1,63 @@
+#include "backend/cpu/cpu.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "backend/cpu/coded.h"
+
+namespace kudari {
+
+using internal::Coded;
+
+CpuBackend::CpuBackend(const internal::KernelSet& kernels)
+    : kernels_(kernels), codecs_(internal::CodecsFor(kernels.target)) {}
+
+std::byte* CpuBackend::Allocate(size_t bytes) {
+  if (bytes == 0) return nullptr;
+  return static_cast<std::byte*>(::operator new(bytes, std::align_val_t(kAlignment)));
+}
+
+void CpuBackend::Free(std::byte* memory) noexcept {
+  ::operator delete(memory, std::align_val_t(kAlignment));
+}
+
+void CpuBackend::Read(const void* from, std::span<std::byte> to) noexcept {
+  Copy(from, to.data(), to.size());
+}
+
+void CpuBackend::Write(std::span<const std::byte> from, void* to) noexcept {
+  Copy(from.data(), to, from.size());
+}
+
+void CpuBackend::Copy(const void* from, void* to, size_t bytes) noexcept {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
+void CpuBackend::Fill(void* at, uint8_t value, size_t bytes) noexcept {
+  if (bytes > 0) std::memset(at, value, bytes);
+}
+
+void CpuBackend::Load(const Coded& from, size_t begin, std::span<float> to) {
+  codecs_.load(from, begin, to.size(), to.data());
+}
+
+void CpuBackend::Store(std::span<const float> from, size_t begin, const Coded& to) {
+  codecs_.store(from.data(), begin, from.size(), to);
+}
+
+void CpuBackend::Choose(internal::Cohort& cohort) const {
+  if (cohort.penalized) cohort.penalize = kernels_.penalize;
+  if (kernels_.rules != nullptr && cohort.rule.kernel >= 0) {
+    cohort.kernels = kernels_.rules[cohort.rule.kernel];
+  }
+}
+
+void CpuBackend::Choose(const internal::Cohort& cohort, bool check, internal::Slotted& s) const {
+  s.fused = s.Unit() > 0 || cohort.penalized || check || !s.coded
+                ? nullptr
+                : internal::CodedKernel(kernels_.target, cohort.rule, s.storage->weights,
+                                        s.gradient_format, s.storage->slots);
+}
+
+}  // namespace kudari
