@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "kudari/error.h"
 #include "lab/console/json_text.h"
@@ -104,8 +105,19 @@ std::string ScoreJson(int64_t step, std::string_view what, const Score& score) {
                      Number(score.loss), what, Number(score.accuracy));
 }
 
-MetricsFile::MetricsFile(const std::filesystem::path& path)
-    : path_(path.string()), file_(std::fopen(path_.c_str(), "wb")) {
+MetricsFile::MetricsFile(const std::filesystem::path& path, int64_t size) : path_(path.string()) {
+  if (size > 0) {
+    std::error_code error;
+    const auto found = std::filesystem::file_size(path, error);
+    if (error) throw Error(fmt::format("{}: {}", path_, error.message()));
+    if (found < static_cast<uintmax_t>(size)) {
+      throw Error(fmt::format("{}: has {} bytes, fewer than the {} of the run that is to go on",
+                              path_, found, size));
+    }
+    std::filesystem::resize_file(path, static_cast<uintmax_t>(size), error);
+    if (error) throw Error(fmt::format("{}: {}", path_, error.message()));
+  }
+  file_.reset(std::fopen(path_.c_str(), size > 0 ? "ab" : "wb"));
   if (file_ == nullptr) throw Error(fmt::format("{}: {}", path_, std::strerror(errno)));
   std::setvbuf(file_.get(), nullptr, _IOLBF, BUFSIZ);
 }

@@ -62,8 +62,9 @@ std::string ScoreJson(int64_t step, std::string_view what, const Score& score);
 /// Writes metrics as JSON lines. Each line reaches the file at once, so that a crash loses none.
 class MetricsFile {
  public:
-  /// Empties the file. Throws Error if it cannot be written.
-  explicit MetricsFile(const std::filesystem::path& path);
+  /// Keeps the first `size` bytes of the file, those of a run that goes on, and drops the rest.
+  /// Throws Error if it has fewer or cannot be written.
+  explicit MetricsFile(const std::filesystem::path& path, int64_t size = 0);
 
   /// Throws Error if the system reports a failure, a full disk say.
   void Write(const std::string& line);

@@ -95,6 +95,22 @@ TEST(Metrics, EachLineIsInTheFileAtOnce) {
   EXPECT_EQ(ReadTextFile(path), "");
 }
 
+TEST(Metrics, FilesGoOnBehindWhatIsKept) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "metrics_test_kept.jsonl";
+  MetricsFile(path).Write("kept");
+  MetricsFile(path, 5).Write("lost");
+  MetricsFile(path, 5).Write("b");
+  EXPECT_EQ(ReadTextFile(path), "kept\nb\n");
+  try {
+    MetricsFile file(path, 8);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(),
+                testing::HasSubstr("has 7 bytes, fewer than the 8 of the run that is to go on"));
+  }
+  EXPECT_EQ(ReadTextFile(path), "kept\nb\n");
+}
+
 TEST(Metrics, FileThatCannotBeWrittenIsNamed) {
   try {
     MetricsFile file(std::filesystem::path(testing::TempDir()) / "no-such-folder" / "m.jsonl");

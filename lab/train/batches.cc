@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 #include <utility>
+
+#include "lab/train/visit.h"
 
 namespace kudari::lab {
 
@@ -44,6 +47,21 @@ Samples Batches::Next() {
   const at::Tensor index = ::torch::from_blob(order_.data() + next_, {count}, ::torch::kInt64);
   next_ += count;
   return {samples_.x.index_select(0, index), samples_.y.index_select(0, index)};
+}
+
+void Batches::Visit(StateVisitor& visitor) {
+  const int64_t size = samples_.size();
+  visitor.Value("next", next_, 0, size);
+  visitor.Array("order", order_, {{size}});
+  VisitRandom("random", random_, visitor);
+  const StateTree* const order = visitor.Found("order");
+  if (order == nullptr) return;
+  std::vector<char> dealt(order_.size());
+  for (const int64_t i : order->Array().As<int64_t>()) {
+    if (i < 0 || i >= size || std::exchange(dealt[static_cast<size_t>(i)], 1) != 0) {
+      visitor.Fail("order", "is not an order of " + std::to_string(size) + " samples");
+    }
+  }
 }
 
 }  // namespace kudari::lab

@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "kudari/state.h"
 #include "lab/data/data.h"
 #include "lab/recipe/recipe.h"
 
@@ -36,6 +37,10 @@ class Batches {
   bool MoreFull() const;
 
   Samples Next();
+
+  /// Where the epoch is, its order and the random generator; loading throws Error for an order that
+  /// is not one of these samples.
+  void Visit(StateVisitor& visitor);
 
  private:
   Samples samples_;

@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <utility>
 
 #include "kudari/error.h"
 #include "lab/console/json_text.h"
@@ -46,6 +50,7 @@ ComponentTracker::ComponentTracker(const Session& session) {
     throw Error(
         fmt::format("--track components needs optimizer.accumulate = 1, not {}", spec.accumulate));
   }
+  for (const Tensor& p : session.optimizer().Parameters()) size_ += p.numel();
 }
 
 void ComponentTracker::OnGradient(const GradientEvent& event) {
@@ -60,6 +65,35 @@ void ComponentTracker::OnGradient(const GradientEvent& event) {
   } else {
     sharp_ = gradient;
   }
+}
+
+void ComponentTracker::Visit(StateVisitor& visitor) {
+  const auto save = [&] {
+    StateTree former;
+    for (const Component& c : components_) {
+      if (!c.former.defined()) continue;
+      former.Add(c.name, StateArray::Of(std::span<const double>(c.former.data_ptr<double>(),
+                                                                static_cast<size_t>(size_))));
+    }
+    return former;
+  };
+  const auto load = [&](const StateTree& found) -> std::function<void()> {
+    std::vector<Tensor> former(components_.size());
+    for (size_t i = 0; i < former.size() && !found.members().empty(); ++i) {
+      const auto values = found.At(components_[i].name).Array().As<double>();
+      if (std::ssize(values) != size_) {
+        visitor.Fail("former",
+                     fmt::format("has {} elements, but must have {}", values.size(), size_));
+      }
+      former[i] = ::torch::empty({size_}, at::kDouble);
+      std::ranges::copy(values, former[i].data_ptr<double>());
+    }
+    return [this, former = std::move(former)] {
+      for (size_t i = 0; i < former.size(); ++i) components_[i].former = former[i];
+      plain_ = sharp_ = Tensor();
+    };
+  };
+  visitor.Custom("former", save, load);
 }
 
 void ComponentTracker::OnStep(const StepEvent& event) {

@@ -3,7 +3,9 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lab/train/observer.h"
@@ -24,6 +26,10 @@ class ComponentTracker : public TrainObserver {
   void OnGradient(const GradientEvent& event) override;
   void OnStep(const StepEvent& event) override;
 
+  std::string_view StateName() const override { return "components"; }
+  /// g_s, g_h and g_v as they were last, if they were.
+  void Visit(StateVisitor& visitor) override;
+
  private:
   std::string Json();
 
@@ -32,6 +38,7 @@ class ComponentTracker : public TrainObserver {
     at::Tensor now, former;
   };
 
+  int64_t size_ = 0;          // of a gradient
   at::Tensor plain_, sharp_;  // of the step that is being taken
   std::vector<Component> components_ = {{"g_s", {}, {}}, {"g_h", {}, {}}, {"g_v", {}, {}}};
 };

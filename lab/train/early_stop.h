@@ -16,6 +16,9 @@ class EarlyStop : public TrainObserver {
 
   void OnEvaluation(const EvaluationEvent& event) override;
 
+  std::string_view StateName() const override { return "early_stop"; }
+  void Visit(StateVisitor& visitor) override { controller_.Visit(visitor); }
+
  private:
   EarlyStopping controller_;
 };

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -39,6 +40,12 @@ class History {
   /// Of entries that were added.
   int64_t count() const { return count_; }
 
+  /// The count, and how many of the entries are kept; their owner visits these.
+  void Visit(StateVisitor& visitor) {
+    visitor.Value("count", count_, 0);
+    visitor.Value("every", every_, 1);
+  }
+
  private:
   std::vector<T>& entries_;
   int64_t count_ = 0, every_ = 1;
@@ -53,6 +60,10 @@ class LiveDoctor : public TrainObserver {
 
   void OnStep(const StepEvent& event) override { Add(event.record); }
   void OnEvaluation(const EvaluationEvent& event) override;
+
+  std::string_view StateName() const override { return "doctor"; }
+  /// What is kept of the run, and which verdicts were given.
+  void Visit(StateVisitor& visitor) override;
 
   void Add(const StepRecord& record);
   void Add(const EvaluationLog& evaluation) { evaluations_.Add(evaluation); }

@@ -5,7 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
+
+#include "kudari/state.h"
 
 namespace kudari::lab {
 namespace {
@@ -107,6 +112,48 @@ TEST(LiveDoctorTest, LongRunsAreStillLookedAt) {
   const std::vector<Finding> found = doctor.AtTheEnd();
   EXPECT_TRUE(
       std::ranges::any_of(found, [](const Finding& f) { return f.verdict == Verdict::kDiverged; }));
+}
+
+// One that is saved and loaded anywhere says what one that was not says, and nothing twice.
+TEST(LiveDoctorTest, GoesOnFromItsState) {
+  constexpr int64_t kSteps = 110'000;
+  const auto run = [&](const std::vector<int64_t>& ends) {
+    auto doctor = std::make_unique<LiveDoctor>(2 * kSteps, 1000);
+    std::string said;
+    for (int64_t s = 1; s <= kSteps; ++s) {
+      StepRecord record{.step = s,
+                        .loss = 2 * std::exp(-static_cast<double>(s) / 1e4) + 0.01,
+                        .lr = 1e-3,
+                        .grad_norm = s % 7 == 0 ? kNotMeasured : 1,
+                        .skipped = s % 9000 == 0};
+      if (s % 100 == 1) {
+        record.layers = {
+            {.name = "b", .grad = 1, .weight = 1, .update = 0.001, .trust = 2, .pinned = true},
+            {.name = "a", .grad = 0, .weight = 1, .update = 0.001}};
+      }
+      doctor->Add(record);
+      if (s % 1000 == 0) {
+        const auto late = static_cast<double>(s - 40'000) / 1000;
+        doctor->Add(EvaluationLog{.step = s, .loss = 0.2 + (late > 0 ? 0.005 : -0.005) * late});
+        if (s % 10'000 == 0) {
+          for (const Finding& f : doctor->New()) said += FindingLine(f) + "\n";
+        }
+      }
+      if (std::ranges::find(ends, s) == ends.end()) continue;
+      const StateTree state = StateOf(*doctor);
+      doctor = std::make_unique<LiveDoctor>(2 * kSteps, 1000);
+      LoadInto(*doctor, state);
+      EXPECT_EQ(FirstDifference(StateOf(*doctor), state), "");
+    }
+    for (const Finding& f : doctor->AtTheEnd()) said += FindingLine(f) + "\n";
+    return std::pair(said, StateOf(*doctor));
+  };
+  const auto [said, state] = run({});
+  const auto [said_again, state_again] = run({1, 70, 60'001, 100'000, 101'777});
+  EXPECT_EQ(said_again, said);
+  EXPECT_EQ(FirstDifference(state_again, state), "");
+  EXPECT_THAT(said, HasSubstr("overfitting"));
+  EXPECT_THAT(said, HasSubstr("dead_tensors"));
 }
 
 TEST(LiveDoctorTest, NamesTheFirstTensorThatWasNotFinite) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <span>
+#include <utility>
 
 #include "lab/console/progress.h"
 #include "lab/logs/metrics.h"
@@ -62,11 +63,35 @@ constexpr std::string_view kSaturatedAdvice =
 
 void NumericsCount::OnStep(const StepEvent& event) {
   for (const Numerics& n : event.report.numerics) {
-    Numerics& sum = tensors_[n.tensor];
-    const std::array both = {sum, n};
-    sum = TotalOf(both);
-    sum.tensor = n.tensor;
+    auto at = tensors_.find(n.tensor);
+    if (at == tensors_.end()) at = tensors_.try_emplace(std::string(n.tensor)).first;
+    const std::array both = {at->second, n};
+    at->second = TotalOf(both);
+    at->second.tensor = at->first;
   }
+}
+
+void NumericsCount::Visit(StateVisitor& visitor) {
+  const auto save = [&] {
+    StateTree tensors;
+    for (const auto& [name, n] : tensors_) {
+      const std::array counts = {n.elements, n.lost, n.blocks, n.saturated};
+      tensors.Add(name, StateArray::Of(std::span<const int64_t>(counts)));
+    }
+    return tensors;
+  };
+  const auto load = [&](const StateTree& found) -> std::function<void()> {
+    std::map<std::string, Numerics, std::less<>> tensors;
+    for (const auto& [name, counts] : found.members()) {
+      const auto c = counts.Array().As<int64_t>();
+      if (c.size() != 4) visitor.Fail("tensors", "has other than four counts of " + name);
+      const auto at = tensors.try_emplace(name).first;
+      at->second = {
+          .tensor = at->first, .elements = c[0], .lost = c[1], .blocks = c[2], .saturated = c[3]};
+    }
+    return [this, tensors = std::move(tensors)]() mutable { tensors_.swap(tensors); };
+  };
+  visitor.Custom("tensors", save, load);
 }
 
 std::vector<std::vector<std::string>> NumericsCount::Rows(const Precision& precision,

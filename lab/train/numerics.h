@@ -1,6 +1,7 @@
 #ifndef KUDARI_LAB_TRAIN_NUMERICS_H_
 #define KUDARI_LAB_TRAIN_NUMERICS_H_
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -17,6 +18,10 @@ class NumericsCount : public TrainObserver {
   /// Adds what the step counted.
   void OnStep(const StepEvent& event) override;
 
+  std::string_view StateName() const override { return "numerics"; }
+  /// The sums of each tensor.
+  void Visit(StateVisitor& visitor) override;
+
   /// Rows of a summary: the shares of the whole model, the tensors with the largest ones and, if
   /// that is worth telling, what to do about it. None if nothing was added. `weights` is their type
   /// as in a recipe.
@@ -24,7 +29,7 @@ class NumericsCount : public TrainObserver {
                                              const std::string& weights) const;
 
  private:
-  std::map<std::string_view, Numerics> tensors_;  // names are those of the optimiser
+  std::map<std::string, Numerics, std::less<>> tensors_;  // their names are the keys
 };
 
 }  // namespace kudari::lab

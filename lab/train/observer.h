@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "kudari/state.h"
 #include "kudari/step.h"
 #include "lab/logs/metrics.h"
 
@@ -33,9 +35,12 @@ struct RunState {
   void Stop(std::string why) {
     if (stopped.empty()) stopped = std::move(why);
   }
+
+  /// All but what the recipe says and why the run stopped: a run that was stopped can go on.
+  void Visit(StateVisitor& visitor);
 };
 
-/// A run is about to take its first step.
+/// A run is about to take its first step, or its first one since its state was loaded.
 struct StartEvent {
   Session& session;
   const RunState& run;
@@ -82,6 +87,11 @@ class TrainObserver {
   virtual void OnStep(const StepEvent& /*event*/) {}
   virtual void OnEvaluation(const EvaluationEvent& /*event*/) {}
   virtual void OnEnd(const EndEvent& /*event*/) {}
+
+  /// Name of the observer's part of the run's state, and the part, between steps; empty if it has
+  /// none.
+  virtual std::string_view StateName() const { return {}; }
+  virtual void Visit(StateVisitor& /*visitor*/) {}
 };
 
 }  // namespace kudari::lab

@@ -10,6 +10,7 @@
 #include "kudari/error.h"
 #include "kudari/registry.h"
 #include "lab/recipe/explain.h"
+#include "lab/train/visit.h"
 
 namespace kudari::lab {
 
@@ -118,6 +119,17 @@ void Session::EndEvaluation(double validation_loss) {
   for (size_t i = 0; i < rates_.size(); ++i) {
     optimizer_->engine().SetSchedule(i, "lr", now * rates_[i]);
   }
+}
+
+void Session::Visit(StateVisitor& visitor) {
+  visitor.Value("steps", steps_, 0);
+  visitor.Node("model", [&] { VisitModule(model(), visitor); });
+  visitor.Node("optimizer", [&] { optimizer_->engine().Visit(visitor); });
+  if (scaler_) visitor.Node("scaler", *scaler_);
+  if (plateau_) visitor.Node("plateau", *plateau_);
+  visitor.Node("batches", *batches_);
+  if (hessian_batches_) visitor.Node("hessian_batches", *hessian_batches_);
+  VisitRandom("random", at::detail::getDefaultCPUGenerator(), visitor);
 }
 
 // The estimate over a batch of its own, at the new weights. It is rare and squares small gradients:

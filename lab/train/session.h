@@ -8,6 +8,7 @@
 
 #include "kudari/controllers.h"
 #include "kudari/schedule.h"
+#include "kudari/state.h"
 #include "kudari/torch.h"
 #include "kudari/torch_amp.h"
 #include "lab/recipe/recipe.h"
@@ -46,6 +47,10 @@ class Session : public Problem {
   /// After every evaluation with a finite validation loss: reduces the learning rates if the recipe
   /// does so on a plateau.
   void EndEvaluation(double validation_loss);
+
+  /// All that the next steps depend on: weights, buffers, optimiser, batches, random numbers ...
+  /// between a step's end and the next one.
+  void Visit(StateVisitor& visitor);
 
   /// Nothing unless the recipe reduces learning rates on a plateau; its value is what all of them
   /// are multiplied by.

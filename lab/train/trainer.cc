@@ -54,7 +54,9 @@ const RunState& Trainer::Run(const std::function<bool()>& interrupted) {
 void Trainer::Start() {
   Tell(&TrainObserver::OnStart, StartEvent{session_, run_});
   session_.model().train();
-  start_ = Clock::now();
+  start_ = Clock::now() -
+           std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(run_.seconds));
+  if (run_.steps >= run_.planned_steps) Stop("reached the end");
 }
 
 bool Trainer::Step() {
@@ -69,6 +71,20 @@ bool Trainer::Step() {
   const bool due = every > 0 ? run_.steps % every == 0 : !batches.More();
   if (due && !run_.diverged) Evaluate();
   return run_.stopped.empty();
+}
+
+void Trainer::Visit(StateVisitor& visitor) {
+  visitor.Node("run", run_);
+  visitor.Value("evaluated", evaluated_, 0);
+  visitor.Value("interval_loss", interval_loss_);
+  visitor.Value("interval_samples", interval_samples_);
+  visitor.Value("former_mean_loss", former_mean_loss_);
+  visitor.Node("session", session_);
+  visitor.Node("observers", [&] {
+    for (TrainObserver* const observer : observers_) {
+      if (!observer->StateName().empty()) visitor.Node(observer->StateName(), *observer);
+    }
+  });
 }
 
 void Trainer::TakeStep() {

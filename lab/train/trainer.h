@@ -43,7 +43,7 @@ class Trainer {
   /// step and its evaluation, and ends the run there. Throws what observers throw, and Error.
   const RunState& Run(const std::function<bool()>& interrupted = {});
 
-  /// Tells the observers that training begins. Call it once, before the first step.
+  /// Tells the observers that training begins, or goes on. Call it once, before the first step.
   void Start();
   /// Takes a step and makes the evaluation that is due after it; returns whether the run goes on.
   bool Step();
@@ -52,6 +52,10 @@ class Trainer {
   /// Makes the last evaluation if it is due and, unless the run diverged, tests the weights to be
   /// evaluated; the observers see the end while the model has these weights.
   void Finish();
+
+  /// The state of the run, its session and its observers, between steps. Load it into a trainer of
+  /// the same recipe and observers before Start: the run goes on as if it had not ended.
+  void Visit(StateVisitor& visitor);
 
  private:
   using Clock = std::chrono::steady_clock;

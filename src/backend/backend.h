@@ -110,8 +110,8 @@ class Backend {
   virtual void Load(const internal::Coded& from, size_t begin, std::span<float> to) = 0;
   virtual void Store(std::span<const float> from, size_t begin, const internal::Coded& to) = 0;
 
-  // Operations of stages on lists of arrays, with as many workers as `parallel` wants. They allocate
-  // nothing and do not fail. `to` is float32 unless the comment says something else.
+  // Operations of stages on lists of arrays, with as many workers as `parallel` wants. They
+  // allocate nothing and do not fail. `to` is float32 unless the comment says something else.
 
   /// to <- from, byte by byte.
   virtual void Copy(std::span<const internal::ArrayPair> pairs, const Parallel& parallel) = 0;

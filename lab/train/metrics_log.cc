@@ -1,0 +1,22 @@
+#include "lab/train/metrics_log.h"
+
+namespace kudari::lab {
+
+void MetricsLog::OnStart(const StartEvent& /*event*/) { file_.emplace(path_, bytes_); }
+
+void MetricsLog::OnStep(const StepEvent& event) { Write(StepJson(event.record)); }
+
+void MetricsLog::OnEvaluation(const EvaluationEvent& event) {
+  if (event.validation) Write(ScoreJson(event.run.steps, "val", *event.validation));
+}
+
+void MetricsLog::OnEnd(const EndEvent& event) {
+  if (!event.run.diverged) Write(ScoreJson(event.run.steps, "test", event.run.test));
+}
+
+void MetricsLog::Write(const std::string& line) {
+  file_->Write(line);
+  bytes_ += std::ssize(line) + 1;
+}
+
+}  // namespace kudari::lab

@@ -1,0 +1,28 @@
+#include "lab/train/observer.h"
+
+namespace kudari::lab {
+namespace {
+
+void VisitScore(std::string_view name, Score& score, StateVisitor& visitor) {
+  visitor.Node(name, [&] {
+    visitor.Value("loss", score.loss);
+    visitor.Value("accuracy", score.accuracy);
+  });
+}
+
+}  // namespace
+
+void RunState::Visit(StateVisitor& visitor) {
+  visitor.Value("steps", steps, 0);
+  visitor.Value("epoch", epoch, 0);
+  visitor.Value("skipped", skipped, 0);
+  visitor.Value("gradients", gradients, 0);
+  visitor.Value("samples", samples, 0);
+  visitor.Value("seconds", seconds);
+  visitor.Value("loss", loss);
+  VisitScore("validation", validation, visitor);
+  visitor.Value("lowest_val_loss", lowest_val_loss);
+  visitor.Value("best_val_accuracy", best_val_accuracy);
+}
+
+}  // namespace kudari::lab
