@@ -96,7 +96,7 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
   }
 
   std::vector<SafeTensor> out;
-  for (const Parameter& p : parameters) out.push_back({p.name, p.shape, p.values});
+  for (const Parameter& p : parameters) out.emplace_back(p.name, p.shape, p.values);
   WriteSafeTensors(options.out, out);
   if (!options.state_out.empty()) {
     const StateTree state = optimizer.State();
@@ -112,8 +112,8 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
         if (v.empty()) continue;
         // Factored state is smaller than the parameter: a vector.
         const auto size = static_cast<int64_t>(v.size());
-        buffers.push_back(
-            {p.name + "/" + slot, v.size() == p.values.size() ? p.shape : std::vector{size}, v});
+        buffers.emplace_back(p.name + "/" + slot,
+                             v.size() == p.values.size() ? p.shape : std::vector{size}, v);
       }
     }
     WriteSafeTensors(options.state_out, buffers);

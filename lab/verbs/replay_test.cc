@@ -58,9 +58,9 @@ class ReplayTest : public testing::Test {
     std::vector<SafeTensor> params, grads;
     for (size_t i = 0; i < problem.shapes.size(); ++i) {
       const auto& [name, shape] = problem.shapes[i];
-      params.push_back({name, shape, problem.params[i]});
+      params.emplace_back(name, shape, problem.params[i]);
       for (int step = 0; step < kSteps; ++step) {
-        grads.push_back({std::to_string(step + 1) + "/" + name, shape, problem.Grad(i, step)});
+        grads.emplace_back(std::to_string(step + 1) + "/" + name, shape, problem.Grad(i, step));
       }
     }
     WriteSafeTensors(dir_ / "p", params);

@@ -444,7 +444,7 @@ TEST_F(SafeTensorsTest, ReadingNamesFileAndReason) {
 TEST_F(SafeTensorsTest, EveryTypeIsReadAsItWasWritten) {
   std::vector<SafeTensor> tensors;
   std::vector<std::vector<std::byte>> bytes;
-  for (int i = 0; i <= static_cast<int>(ElementType::kFloat64); ++i) {
+  for (size_t i = 0; i <= static_cast<size_t>(ElementType::kFloat64); ++i) {
     const auto type = static_cast<ElementType>(i);
     bytes.emplace_back(static_cast<size_t>(3 * Bytes(type)));
     for (size_t k = 0; k < bytes.back().size(); ++k) bytes.back()[k] = std::byte(7 * i + 3 * k);

@@ -36,7 +36,7 @@ class StateFileTest : public ::testing::Test {
 
 TEST_F(StateFileTest, EveryKindComesBack) {
   StateTree state;
-  for (int i = 0; i <= static_cast<int>(ElementType::kFloat64); ++i) {
+  for (size_t i = 0; i <= static_cast<size_t>(ElementType::kFloat64); ++i) {
     const auto type = static_cast<ElementType>(i);
     std::vector<std::byte> bytes(static_cast<size_t>(6 * Bytes(type)));
     for (size_t k = 0; k < bytes.size(); ++k) bytes[k] = std::byte(31 * i + k);

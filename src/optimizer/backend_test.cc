@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,7 +34,7 @@ class Twins {
       bytes_.emplace_back(static_cast<size_t>(host.Size() * Bytes(dtype)));
       // Weights of any bits that are numbers.
       if (dtype == DType::kFloat32) {
-        std::memcpy(bytes_[i].data(), host_.params[i].data(), bytes_[i].size());
+        std::ranges::copy(std::as_bytes(std::span(host_.params[i])), bytes_[i].begin());
       } else {
         for (size_t k = 0; k < bytes_[i].size(); k += 2) {
           std::memcpy(&bytes_[i][k],
