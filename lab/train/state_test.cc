@@ -161,7 +161,7 @@ TEST_F(StateTest, WhatDoesNotFitIsNamedAndChangesNothing) {
     change(changed);
     Observed other(recipe, dir_ / "whole");
     const StateTree before = StateOf(other.trainer);
-    const std::string error = kudari::testing::ErrorOf([&] { LoadInto(other.trainer, changed); });
+    std::string error = kudari::testing::ErrorOf([&] { LoadInto(other.trainer, changed); });
     EXPECT_EQ(FirstDifference(StateOf(other.trainer), before), "");
     return error;
   };
