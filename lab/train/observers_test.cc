@@ -9,10 +9,8 @@
 namespace kudari::lab {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 using ObserversTest = TrainFixture;
 

@@ -15,10 +15,8 @@
 namespace kudari::lab {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 using SessionTest = TrainFixture;
 
