@@ -198,8 +198,8 @@ class Optimizer {
   ///     source/...                    what the source keeps
   StateTree State() const;
   /// Replaces the state. Tensors are matched by any of their names, and slots in another format are
-  /// converted. Throws Error, with nothing
-  /// changed, that names what is missing, unknown, or of another type or shape; see LoadMode.
+  /// converted. Throws Error, with nothing changed, that names what is missing, unknown, or of
+  /// another type or shape; see LoadMode.
   LoadReport LoadState(const StateTree& state, LoadMode mode = LoadMode::kStrict);
   /// What State and LoadState show and load, for objects that an optimiser is a part of.
   void Visit(StateVisitor& visitor);
@@ -232,7 +232,7 @@ class Optimizer {
   /// value is another number than 0 in at most one process, so the norm has the bits that one
   /// process would come to. What `sum` throws leaves everything as it was. Sharpness-aware sources
   /// need every gradient in every process. Throws Error if there are not as many flags as tensors,
-  /// if `sum` is empty, or once a tensor has state.
+  /// if `sum` is empty, once a tensor has state, or for the source nesterov_lookahead.
   void SetOwnership(const std::vector<bool>& owned, std::function<void(std::span<double>)> sum);
 
  private:

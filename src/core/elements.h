@@ -69,12 +69,6 @@ inline Coded Visible(const Tensor& tensor) {
   return {.format = FormatOf(tensor.dtype), .data = tensor.param};
 }
 
-/// The bytes of a parameter.
-inline std::span<std::byte> BytesOf(const Tensor& tensor) {
-  return {static_cast<std::byte*>(tensor.param),
-          static_cast<size_t>(tensor.Size() * Bytes(tensor.dtype))};
-}
-
 /// A tensor's own gradient, which is only read; no data if it has none.
 inline Coded GradientOf(const Tensor& tensor) {
   return {.format = FormatOf(tensor.GradType()), .data = const_cast<void*>(tensor.grad)};

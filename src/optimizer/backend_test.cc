@@ -263,6 +263,19 @@ TEST(Backend, TensorsOfOneOptimizerLiveOnOne) {
       HasSubstr("\"a\" and \"b\" live on two backends"));
 }
 
+TEST(Backend, ATensorStaysWhereItIs) {
+  FencedBackend backend;
+  Model model({{"a", {4}}, {"b", {3}}});
+  Optimizer optimizer(model.tensors, OptimizerSpec("adamw"));
+  optimizer.tensors()[1].backend = &backend;
+  const std::string why = "tensor \"b\": its backend is another than when the optimiser was made";
+  EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }), why);
+  EXPECT_EQ(ErrorOf([&] { optimizer.StepTensor(1); }), why);
+  EXPECT_EQ(optimizer.steps(), 0);
+  optimizer.tensors()[1].backend = nullptr;
+  optimizer.Step();
+}
+
 // Without this the others would prove nothing.
 TEST(BackendDeathTest, TheHostCannotTouchFencedMemory) {
   FencedBackend backend;

@@ -10,12 +10,13 @@ namespace kudari {
 /// The weights that are trained, while the parameters hold others.
 class EvaluationView::Saved {
  public:
-  Saved(std::shared_ptr<Backend> backend, std::shared_ptr<bool> open, const Parallel& parallel)
-      : backend_(std::move(backend)), open_(std::move(open)), parallel_(parallel) {
+  Saved(std::shared_ptr<Backend> backend, std::shared_ptr<bool> open)
+      : backend_(std::move(backend)), open_(std::move(open)) {
     *open_ = true;
   }
+  // By this thread alone: a pool that the user has lent may be gone, or throw.
   ~Saved() {
-    backend_->Copy(pairs_, parallel_);
+    backend_->Copy(pairs_, Parallel{.threads = 1});
     *open_ = false;
   }
   Saved(const Saved&) = delete;
@@ -28,8 +29,8 @@ class EvaluationView::Saved {
     tensors_.push_back(index);
     pending_.push_back({{.data = copies_.back().data()}, {.data = tensor.param}, bytes});
   }
-  void Save() {
-    backend_->Copy(pending_, parallel_);
+  void Save(const Parallel& parallel) {
+    backend_->Copy(pending_, parallel);
     for (internal::ArrayPair& pair : pending_) std::swap(pair.to, pair.from);
     pairs_ = std::move(pending_);
   }
@@ -38,7 +39,6 @@ class EvaluationView::Saved {
  private:
   std::shared_ptr<Backend> backend_;
   std::shared_ptr<bool> open_;  // whether the optimiser has a view
-  Parallel parallel_;
   std::vector<size_t> tensors_;
   std::vector<internal::Buffer> copies_;
   std::vector<internal::ArrayPair> pending_, pairs_;  // to be saved; to be put back
@@ -78,8 +78,7 @@ EvaluationView Optimizer::Evaluation() {
   for (internal::Cohort& c : impl.cohorts) {
     if (c.rule.scalar.evaluate != nullptr) c.FormCoeffs();
   }
-  auto saved =
-      std::make_unique<EvaluationView::Saved>(impl.backend_, impl.view_open, impl.parallel_);
+  auto saved = std::make_unique<EvaluationView::Saved>(impl.backend_, impl.view_open);
   std::vector<internal::ArrayPair> averaged;
   std::vector<internal::EvaluatedTensor> evaluated;
   for (size_t i = 0; i < count; ++i) {
@@ -99,7 +98,7 @@ EvaluationView Optimizer::Evaluation() {
     }
     saved->Add(i, t);
   }
-  saved->Save();
+  saved->Save(impl.parallel_);
   impl.backend_->Convert(averaged, impl.parallel_);
   impl.backend_->Evaluate(impl.View(), evaluated);
   return EvaluationView(std::move(saved));

@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 
@@ -258,6 +260,28 @@ TEST(EvaluationTest, AnAverageComesBeforeTheRulesPoint) {
   optimizer.Step();
   const Params trained = model.params;
   const auto view = optimizer.Evaluation();
+  EXPECT_TRUE(SameBits(model.params, trained));
+}
+
+// The pool may be gone by then: what a view puts back needs no threads.
+TEST(EvaluationTest, PutsBackWithoutThePoolThatWasLent) {
+  Model model(kShapes);
+  OptimizerSpec spec("mean");
+  spec.ema = EmaSpec{};
+  Optimizer optimizer(model.tensors, spec, WithMean());
+  auto alive = std::make_shared<bool>(true);
+  optimizer.SetParallel({.threads = 2, .run = [alive](int n, const std::function<void(int)>& f) {
+                           if (!*alive) throw std::runtime_error("the pool is gone");
+                           for (int k = 0; k < n; ++k) f(k);
+                         }});
+  optimizer.Step();
+  optimizer.Step();
+  const Params trained = model.params;
+  {
+    const auto view = optimizer.Evaluation();
+    EXPECT_FALSE(SameBits(model.params, trained));
+    *alive = false;
+  }
   EXPECT_TRUE(SameBits(model.params, trained));
 }
 

@@ -61,6 +61,7 @@ struct Optimizer::Impl final : Engine {
   std::vector<internal::Cohort> cohorts;
   std::set<internal::Storage> storages;
   std::vector<internal::Slotted> slotted;  // beside tensor_list
+  Backend* users_backend = nullptr;        // that the tensors name; null: host memory
   std::shared_ptr<Backend> backend_;       // where all tensors live; the user's may not be owned
   std::vector<internal::StateMemory> state_memory;
   std::vector<char> released;  // tensors that StepTensor has stepped in this step, or empty

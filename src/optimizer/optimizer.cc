@@ -70,16 +70,15 @@ double BaseLr(const internal::Cohort& cohort) {
       cohort.rule.name + " has lr = " + lr.Text());
 }
 
-/// Where all tensors live; a backend of the user's stays the user's.
-std::shared_ptr<Backend> BackendOf(std::span<const Tensor> tensors) {
+/// The backend that all tensors name; null: host memory.
+Backend* BackendOf(std::span<const Tensor> tensors) {
   Backend* const backend = tensors.empty() ? nullptr : tensors[0].backend;
   for (const Tensor& t : tensors) {
     if (t.backend == backend) continue;
     throw Error("tensors \"" + tensors[0].name + "\" and \"" + t.name +
                 "\" live on two backends; an optimiser has one");
   }
-  if (backend == nullptr) return std::make_shared<CpuBackend>();
-  return {backend, [](Backend*) {}};
+  return backend;
 }
 
 }  // namespace
@@ -98,7 +97,12 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
                       const Registry& registry)
     : tensor_list(std::move(the_tensors)),
       spec(Complete(the_spec, registry)),
-      backend_(BackendOf(tensor_list)) {
+      users_backend(BackendOf(tensor_list)) {
+  if (users_backend == nullptr) {
+    backend_ = std::make_shared<CpuBackend>();
+  } else {
+    backend_ = {users_backend, [](Backend*) {}};  // which stays the user's
+  }
   std::unordered_set<std::string_view> names;
   names.reserve(tensor_list.size());
   for (const Tensor& t : tensor_list) CheckTensor(t, names);

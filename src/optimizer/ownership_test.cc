@@ -128,6 +128,30 @@ TEST(Ownership, TwoComeToTheBitsOfOne) {
   }
 }
 
+// Where each has all gradients, as sharpness-aware sources need, accumulation sums all of them.
+TEST(Ownership, SharpnessSeesEveryGradient) {
+  OptimizerSpec spec("momentum");
+  spec.accumulate = 2;
+  spec.source = "sam";
+  Model one_model(kShapes), two_model(kShapes);
+  Optimizer one(one_model.tensors, spec), two(two_model.tensors, spec);
+  two.SetOwnership({true, false, false, true}, [](std::span<double>) {});
+  const auto step = [](Optimizer& optimizer, Model& model) {
+    optimizer.Step([&model](Pass) {
+      model.NextGradient();
+      for (size_t i = 0; i < kShapes.size(); ++i) {
+        for (size_t k = 0; k < model.grads[i].size(); ++k) model.grads[i][k] += model.params[i][k];
+      }
+      return Evaluation(1, 4);
+    });
+  };
+  step(one, one_model);
+  step(two, two_model);
+  EXPECT_EQ(two_model.params[0], one_model.params[0]);
+  EXPECT_EQ(two_model.params[3], one_model.params[3]);
+  EXPECT_EQ(two_model.params[1], Model(kShapes).params[1]);
+}
+
 TEST(Ownership, BothSkipWhatIsNotFinite) {
   OptimizerSpec spec("sgd");
   spec.nonfinite = NonFinite::kSkip;
@@ -160,6 +184,11 @@ TEST(Ownership, BadCallsAreRefused) {
             "SetOwnership: 1 flags for 4 tensors");
   EXPECT_EQ(ErrorOf([&] { optimizer.SetOwnership(std::vector<bool>(4), nullptr); }),
             "SetOwnership: sum is empty");
+  OptimizerSpec ahead("momentum");
+  ahead.source = "nesterov_lookahead";
+  EXPECT_THAT(
+      ErrorOf([&] { Optimizer(model.tensors, ahead).SetOwnership(std::vector<bool>(4), sum); }),
+      HasSubstr("nesterov_lookahead"));
   optimizer.Step();
   EXPECT_THAT(ErrorOf([&] { optimizer.SetOwnership(std::vector<bool>(4), sum); }),
               HasSubstr("\"a\" has state already"));

@@ -48,7 +48,7 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
   SetValues(cohorts[slotted[index].cohort]);
   const Clips clips = ClipsNow();
   if (tensor.grad == nullptr || !slotted[index].owned) return report;
-  if (slotted[index].param != tensor.param) BindParameters();
+  if (slotted[index].param != tensor.param || tensor.backend != users_backend) BindParameters();
   released.reserve(tensor_list.size());
 
   divided = false;  // the next step binds all gradients

@@ -95,6 +95,11 @@ void Optimizer::Impl::SetOwnership(const std::vector<bool>& owned,
                 std::to_string(slotted.size()) + " tensors");
   }
   if (sum == nullptr) throw Error("SetOwnership: sum is empty");
+  if (spec.source == "nesterov_lookahead") {
+    throw Error(
+        "SetOwnership: source = \"nesterov_lookahead\" moves all weights by their momenta, and the "
+        "owner of a tensor alone has its momentum");
+  }
   for (size_t i = 0; i < slotted.size(); ++i) {
     if (!slotted[i].has_state) continue;
     throw Error("SetOwnership: tensor \"" + tensor_list[i].name +

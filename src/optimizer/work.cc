@@ -50,12 +50,17 @@ void Optimizer::Impl::BindParameters() {
   bool moved = false;
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     const void* const param = tensor_list[i].param;
-    moved = moved || slotted[i].param != param || (param == nullptr && slotted[i].size > 0);
+    moved = moved || slotted[i].param != param || (param == nullptr && slotted[i].size > 0) ||
+            tensor_list[i].backend != users_backend;
   }
   if (!moved) return;
   std::vector<uint32_t> order;
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     const Tensor& t = tensor_list[i];
+    if (t.backend != users_backend) {
+      throw Error("tensor \"" + t.name +
+                  "\": its backend is another than when the optimiser was made");
+    }
     if (slotted[i].size == 0) continue;
     if (t.param == nullptr) throw Error("tensor \"" + t.name + "\": param is null");
     order.push_back(static_cast<uint32_t>(i));
@@ -92,7 +97,7 @@ void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
     const Tensor& t = tensor_list[i];
     const bool own = data.empty();
     same = BindGradient(i, own ? t.grad : data[i], own ? t.GradType() : DType::kFloat32) && same;
-    moved = moved || t.param != slotted[i].param;
+    moved = moved || t.param != slotted[i].param || t.backend != users_backend;
   }
   if (moved) BindParameters();
   if (!same) {
