@@ -156,7 +156,7 @@ TEST(GraphTest, ViewsSayWhatTheyShow) {
   const Tensor before = s.LossOf(s.w);
   Tensor within;
   {
-    const auto view = s.optimizer.Evaluation();
+    const auto view = s.optimizer.EvaluationWeights();
     EXPECT_THAT(BackwardError(before), IsModified());
     within = s.LossOf(s.w);
     EXPECT_EQ(BackwardError(within), "no error");
@@ -166,7 +166,7 @@ TEST(GraphTest, ViewsSayWhatTheyShow) {
   // Where there is nothing else to show, nothing is said.
   Square plain;
   const Tensor loss = plain.LossOf(plain.w);
-  { const auto view = plain.optimizer.Evaluation(); }
+  { const auto view = plain.optimizer.EvaluationWeights(); }
   EXPECT_EQ(BackwardError(loss), "no error");
 }
 
@@ -183,7 +183,7 @@ TEST(GraphTest, TensorsMadeInInferenceModeHaveNoVersion) {
   Optimizer optimizer(NamedParameters{{"frozen", frozen}, {"w", w}}, spec);
   w.mutable_grad() = at::ones({3});
   optimizer.Step();
-  { const auto view = optimizer.Evaluation(); }
+  { const auto view = optimizer.EvaluationWeights(); }
   EXPECT_TRUE(frozen.equal(at::ones({3})));
 }
 
@@ -235,7 +235,7 @@ TEST(AutocastTest, SeesEveryWeightThatIsWritten) {
   EXPECT_EQ(cast.Value(), 2);
   (void)cast.Forward();
   {
-    const auto view = cast.optimizer.Evaluation();
+    const auto view = cast.optimizer.EvaluationWeights();
     EXPECT_EQ(cast.Forward()[0][0].item<double>(), 2.5);
   }
   EXPECT_EQ(cast.Forward()[0][0].item<double>(), 2);
@@ -285,7 +285,7 @@ TEST(GradientKindTest, EstimatesHaveTheirSign) {
   const Tensor negated = Negated({-3, -4, -5}).as_strided({2}, {1});
   ASSERT_TRUE(negated.is_contiguous() && negated.is_neg());
   optimizer.UpdateHessian({negated, negated.clone().contiguous().resolve_neg()});
-  const StateTree state = optimizer.engine().State();
+  const StateTree state = optimizer.core().State();
   EXPECT_EQ(FirstDifference(state.At("tensors/w"), state.At("tensors/v")), "");
 }
 

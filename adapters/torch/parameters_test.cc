@@ -42,12 +42,12 @@ struct Pair {
   }
   // Whether nothing has been stepped, and all of `memory` is as it was.
   bool Untouched() const {
-    return v.equal(at::ones({3})) && memory.equal(at::ones({64})) && engine.steps() == 0;
+    return v.equal(at::ones({3})) && memory.equal(at::ones({64})) && core.steps() == 0;
   }
 
   Tensor v = Ones({3}), w = Ones({2, 4}), memory = at::ones({64});
   Optimizer optimizer;
-  const kudari::Optimizer& engine = optimizer.engine();
+  const kudari::Optimizer& core = optimizer.core();
 };
 
 constexpr const char* kFewer =
@@ -82,9 +82,9 @@ TEST(ReplacedMemoryTest, EveryCallRefusesOtherSizes) {
   OptimizerSpec swa = Sgd{};
   swa.swa = SwaSpec{};
   EXPECT_EQ(error(Sgd{}, [&](Pair& p) { p.optimizer.Step(closure); }), kFewer);
-  EXPECT_EQ(error(swa, [](Pair& p) { (void)p.optimizer.Evaluation(); }), kFewer);
-  EXPECT_EQ(error(Sgd{}, [](Pair& p) { p.optimizer.engine(); }), kFewer);
-  EXPECT_EQ(error(Sgd{}, [](Pair& p) { std::as_const(p.optimizer).engine(); }), kFewer);
+  EXPECT_EQ(error(swa, [](Pair& p) { (void)p.optimizer.EvaluationWeights(); }), kFewer);
+  EXPECT_EQ(error(Sgd{}, [](Pair& p) { p.optimizer.core(); }), kFewer);
+  EXPECT_EQ(error(Sgd{}, [](Pair& p) { std::as_const(p.optimizer).core(); }), kFewer);
   EXPECT_EQ(error(Sophia{},
                   [](Pair& p) {
                     p.optimizer.UpdateHessian({Tensor(), Tensor()});
@@ -211,7 +211,7 @@ TEST(ReplacedMemoryTest, AViewPutsTrainedWeightsWhereTheParameterIs) {
   pair.optimizer.Step();
   pair.optimizer.Step();  // 0.5 and 0, of which the mean is 0.25
   {
-    const auto view = pair.optimizer.Evaluation();
+    const auto view = pair.optimizer.EvaluationWeights();
     EXPECT_TRUE(pair.w.equal(at::full({2, 4}, 0.25)));
     pair.Replace({2, 4});
     EXPECT_TRUE(pair.w.equal(at::ones({2, 4})));
@@ -222,7 +222,7 @@ TEST(ReplacedMemoryTest, AViewPutsTrainedWeightsWhereTheParameterIs) {
   pair.optimizer.Step();
   EXPECT_TRUE(pair.w.equal(at::full({2, 4}, -0.5)));
   {
-    const auto view = pair.optimizer.Evaluation();
+    const auto view = pair.optimizer.EvaluationWeights();
     pair.Replace({2, 2});  // which has no place for them
   }
   EXPECT_TRUE(pair.v.equal(at::full({3}, -0.5)));
@@ -238,7 +238,7 @@ TEST(ReplacedMemoryTest, AViewMayOutliveTheOptimizer) {
     w.mutable_grad() = at::ones({2});
     optimizer.Step();
     optimizer.Step();
-    view.emplace(optimizer.Evaluation());
+    view.emplace(optimizer.EvaluationWeights());
   }
   EXPECT_TRUE(w.equal(at::full({2}, 0.25)));
   view.reset();
@@ -262,13 +262,13 @@ TEST(ReplacedMemoryTest, FindLearningRatePutsBackMemoryToo) {
     EXPECT_EQ(pair.w.data_ptr(), before);
     EXPECT_TRUE(pair.w.equal(at::ones({2, 4})));
     EXPECT_TRUE(pair.v.equal(at::ones({3})));
-    EXPECT_EQ(pair.optimizer.engine().steps(), 0);
+    EXPECT_EQ(pair.optimizer.core().steps(), 0);
   }
 }
 
-std::vector<const void*> GradientsOf(const kudari::Optimizer& engine) {
+std::vector<const void*> GradientsOf(const kudari::Optimizer& core) {
   std::vector<const void*> gradients;
-  for (const kudari::Tensor& t : engine.tensors()) {
+  for (const kudari::Tensor& t : core.tensors()) {
     if (t.grad != nullptr) gradients.push_back(t.grad);
   }
   return gradients;
@@ -278,12 +278,12 @@ TEST(EngineTest, HasGradientsDuringCallsAlone) {
   OptimizerSpec spec = Sophia{};
   spec.nonfinite = NonFinite::kError;
   Pair pair(spec);
-  kudari::Optimizer& engine = pair.optimizer.engine();
+  kudari::Optimizer& core = pair.optimizer.core();
   pair.optimizer.Step();
-  EXPECT_TRUE(GradientsOf(engine).empty());
+  EXPECT_TRUE(GradientsOf(core).empty());
   pair.w.mutable_grad()[0][0] = INFINITY;
   EXPECT_THAT(ErrorOf([&] { pair.optimizer.Step(); }), HasSubstr("not finite"));
-  EXPECT_TRUE(GradientsOf(engine).empty());
+  EXPECT_TRUE(GradientsOf(core).empty());
   EXPECT_THAT(ErrorOf([&] {
                 pair.optimizer.Step([&]() -> Tensor {
                   pair.SetGradients();
@@ -291,13 +291,13 @@ TEST(EngineTest, HasGradientsDuringCallsAlone) {
                 });
               }),
               "no data");
-  EXPECT_TRUE(GradientsOf(engine).empty());
+  EXPECT_TRUE(GradientsOf(core).empty());
   pair.SetGradients();
   GradScaler scaler;
   scaler.Unscale(pair.optimizer);
-  EXPECT_TRUE(GradientsOf(engine).empty());
+  EXPECT_TRUE(GradientsOf(core).empty());
   pair.optimizer.ZeroGrad();
-  EXPECT_EQ(engine.GradientSquares(0), 0);
+  EXPECT_EQ(core.GradientSquares(0), 0);
 }
 
 TEST(EngineTest, HasNoGradientAfterAReleaseThatThrows) {
@@ -316,7 +316,7 @@ TEST(EngineTest, HasNoGradientAfterAReleaseThatThrows) {
                 });
               }),
               HasSubstr("has been stepped already"));
-  EXPECT_TRUE(GradientsOf(pair.optimizer.engine()).empty());
+  EXPECT_TRUE(GradientsOf(pair.optimizer.core()).empty());
 }
 
 TEST(EngineTest, LooksWhereParametersAreNow) {
@@ -327,9 +327,9 @@ TEST(EngineTest, LooksWhereParametersAreNow) {
   w.mutable_grad() = at::ones({4}, at::kBFloat16);
   optimizer.Step();
   w.set_data(at::full({4}, 5, at::kBFloat16));
-  EXPECT_EQ(optimizer.engine().tensors()[0].param, w.data_ptr());
+  EXPECT_EQ(optimizer.core().tensors()[0].param, w.data_ptr());
   w.set_data(at::full({4}, 7, at::kBFloat16));
-  EXPECT_EQ(std::as_const(optimizer).engine().SlotValues(0, "master"), std::vector<float>(4, 7));
+  EXPECT_EQ(std::as_const(optimizer).core().SlotValues(0, "master"), std::vector<float>(4, 7));
 }
 
 // Weights that two modules share.
@@ -364,7 +364,7 @@ void SetGradients(const nn::Module& module) {
 TEST(TiedWeightsTest, AreSteppedOnce) {
   Tied model;
   Optimizer optimizer(*model, Sgd{.lr = 0.1});
-  const auto tensors = optimizer.engine().tensors();
+  const auto tensors = optimizer.core().tensors();
   ASSERT_EQ(tensors.size(), 3U);
   EXPECT_EQ(tensors[0].name, "wte.weight");
   EXPECT_EQ(tensors[0].aliases, std::vector<std::string>{"lm_head.weight"});
@@ -388,14 +388,14 @@ TEST(TiedWeightsTest, AreTiedHoweverTheyAreGiven) {
   SetGradients(*module);
   twice.Step();
   EXPECT_TRUE(at::allclose(module->layer->weight, before - 0.1));
-  EXPECT_EQ(twice.engine().tensors()[1].aliases, std::vector<std::string>{"b.bias"});
+  EXPECT_EQ(twice.core().tensors()[1].aliases, std::vector<std::string>{"b.bias"});
 
   const Tensor w = Ones({2});
   Optimizer by_hand(NamedParameters{{"x", w}, {"y", w}, {"z", w}}, Sgd{.lr = 0.1});
   w.mutable_grad() = at::ones({2});
   by_hand.Step();
   EXPECT_TRUE(w.equal(at::full({2}, 1 - 0.1F)));
-  EXPECT_EQ(by_hand.engine().tensors()[0].aliases, (std::vector<std::string>{"y", "z"}));
+  EXPECT_EQ(by_hand.core().tensors()[0].aliases, (std::vector<std::string>{"y", "z"}));
   EXPECT_EQ(ErrorOf([&] {
               Optimizer(NamedParameters{{"x", w}, {"x", w}}, Sgd{});
             }),
@@ -442,7 +442,7 @@ TEST(TiedWeightsTest, ThreadsDoNotMatter) {
     ::torch::manual_seed(1);
     const Tensor w = at::randn({5, 40000}).requires_grad_();  // more than one block
     Optimizer optimizer(NamedParameters{{"a", w}, {"b", w}}, Momentum{.lr = 0.1});
-    optimizer.engine().SetParallel({.threads = threads});
+    optimizer.core().SetParallel({.threads = threads});
     for (int i = 0; i < 3; ++i) {
       w.mutable_grad() = at::randn({5, 40000});
       optimizer.Step();
@@ -457,15 +457,15 @@ TEST(TiedWeightsTest, AnyNameMatches) {
   OptimizerSpec spec = Sgd{.lr = 0.1};
   spec.groups = {{.match = "lm_head.*", .options = {{"lr", 0.5}}}};
   Optimizer optimizer(*model, spec);
-  EXPECT_EQ(optimizer.engine().Value(0, "lr"), 0.5);
-  EXPECT_EQ(optimizer.engine().Plan()[0].tensor_class, TensorClass::kEmbedding);
-  EXPECT_EQ(RampedParameters(optimizer.engine(), "lm_head.*"), std::vector<size_t>{0});
+  EXPECT_EQ(optimizer.core().Value(0, "lr"), 0.5);
+  EXPECT_EQ(optimizer.core().Plan()[0].tensor_class, TensorClass::kEmbedding);
+  EXPECT_EQ(RampedParameters(optimizer.core(), "lm_head.*"), std::vector<size_t>{0});
   spec.classes = {{"lm_head.*", TensorClass::kMatrix}};
-  EXPECT_EQ(Optimizer(*model, spec).engine().Plan()[0].tensor_class, TensorClass::kMatrix);
+  EXPECT_EQ(Optimizer(*model, spec).core().Plan()[0].tensor_class, TensorClass::kMatrix);
 }
 
-TensorClass ClassOf(const kudari::Optimizer& engine, const std::string& name) {
-  for (const TensorPlan& plan : engine.Plan()) {
+TensorClass ClassOf(const kudari::Optimizer& core, const std::string& name) {
+  for (const TensorPlan& plan : core.Plan()) {
     if (plan.name == name) return plan.tensor_class;
   }
   throw Error("no tensor is named " + name);
@@ -480,14 +480,14 @@ TEST(TiedWeightsTest, AreAnEmbeddingIfOneUseIs) {
       register_module("vocabulary", table);
     }
   };
-  EXPECT_EQ(ClassOf(Optimizer(BackwardsImpl(), Sgd{}).engine(), "head.weight"),
+  EXPECT_EQ(ClassOf(Optimizer(BackwardsImpl(), Sgd{}).core(), "head.weight"),
             TensorClass::kEmbedding);
   const Tensor w = Ones({5, 3});
   EXPECT_EQ(
-      ClassOf(Optimizer(NamedParameters{{"lm_head.weight", w}, {"wte.weight", w}}, Sgd{}).engine(),
+      ClassOf(Optimizer(NamedParameters{{"lm_head.weight", w}, {"wte.weight", w}}, Sgd{}).core(),
               "lm_head.weight"),
       TensorClass::kEmbedding);
-  EXPECT_EQ(ClassOf(Optimizer(NamedParameters{{"lm_head.weight", w}, {"x", w}}, Sgd{}).engine(),
+  EXPECT_EQ(ClassOf(Optimizer(NamedParameters{{"lm_head.weight", w}, {"x", w}}, Sgd{}).core(),
                     "lm_head.weight"),
             TensorClass::kHead);
 }
@@ -545,11 +545,11 @@ TEST(ModuleClassTest, IsWhatTheTypeSays) {
       {"pos_embed", TensorClass::kEmbedding},
       {"table", TensorClass::kMatrix}};
   for (const auto& [name, tensor_class] : expected) {
-    EXPECT_EQ(ClassOf(optimizer.engine(), name), tensor_class) << name;
+    EXPECT_EQ(ClassOf(optimizer.core(), name), tensor_class) << name;
   }
   OptimizerSpec spec = Sgd{};
   spec.classes = {{"patch_embed.*", TensorClass::kEmbedding}};
-  EXPECT_EQ(ClassOf(Optimizer(MisnamedImpl(), spec).engine(), "patch_embed.weight"),
+  EXPECT_EQ(ClassOf(Optimizer(MisnamedImpl(), spec).core(), "patch_embed.weight"),
             TensorClass::kEmbedding);
 }
 
@@ -557,7 +557,7 @@ TEST(ModuleClassTest, NamesAreTheModulesInTheirOrder) {
   const MisnamedImpl module;
   const Optimizer optimizer(module, Sgd{});
   std::vector<std::string> names;
-  for (const kudari::Tensor& t : optimizer.engine().tensors()) names.push_back(t.name);
+  for (const kudari::Tensor& t : optimizer.core().tensors()) names.push_back(t.name);
   EXPECT_EQ(names, module.named_parameters().keys());
 }
 
@@ -579,7 +579,7 @@ TEST(FrozenTest, WhatTheEngineCannotHoldIsLeftOut) {
   OptimizerSpec spec = Sophia{.lr = 0.5};
   Optimizer optimizer(model, spec);
   std::vector<std::string> names;
-  for (const kudari::Tensor& t : optimizer.engine().tensors()) names.push_back(t.name);
+  for (const kudari::Tensor& t : optimizer.core().tensors()) names.push_back(t.name);
   EXPECT_EQ(names, (std::vector<std::string>{"first", "frozen", "last"}));
   const std::vector<Tensor> parameters = optimizer.Parameters();
   ASSERT_EQ(parameters.size(), 3U);
@@ -609,7 +609,7 @@ TEST(FrozenTest, WhatTheEngineCannotHoldIsLeftOut) {
   EXPECT_TRUE(model.last.equal(before));
   optimizer.ZeroGrad();
   EXPECT_FALSE(model.scale.grad().defined());
-  EXPECT_EQ(optimizer.engine().steps(), 2);
+  EXPECT_EQ(optimizer.core().steps(), 2);
 }
 
 TEST(FrozenTest, WhatIsTrainedMustBeALeafAsItLiesInMemory) {

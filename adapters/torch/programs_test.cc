@@ -177,9 +177,9 @@ TEST(ProgramTest, ALanguageModelWithTiedWeightsTrainsAsWithLibTorchsOptimizer) {
   };
   Gpt ours = make(), theirs = make();
   Optimizer a(*ours, AdamW{.lr = 1e-2, .weight_decay = 0.1});
-  ASSERT_EQ(a.engine().tensors()[0].name, "wte.weight");
-  EXPECT_EQ(a.engine().tensors()[0].aliases, std::vector<std::string>{"lm_head.weight"});
-  EXPECT_EQ(a.engine().Plan()[0].tensor_class, TensorClass::kEmbedding);
+  ASSERT_EQ(a.core().tensors()[0].name, "wte.weight");
+  EXPECT_EQ(a.core().tensors()[0].aliases, std::vector<std::string>{"lm_head.weight"});
+  EXPECT_EQ(a.core().Plan()[0].tensor_class, TensorClass::kEmbedding);
   std::vector<Tensor> distinct = theirs->parameters();
   distinct.pop_back();  // the table again
   ASSERT_EQ(a.Parameters().size(), distinct.size());
@@ -218,13 +218,13 @@ TEST(ProgramTest, ALanguageModelWithTiedWeightsResumes) {
   train(whole, a, 0, 4);
   std::stringstream file;
   ::torch::save(whole, file);
-  const StateTree state = a.engine().State();
+  const StateTree state = a.core().State();
   train(whole, a, 4, 8);
 
   Gpt resumed;
   Optimizer b(*resumed, spec);
   ::torch::load(resumed, file);
-  b.engine().LoadState(state);
+  b.core().LoadState(state);
   train(resumed, b, 4, 8);
   const auto x = Copies(*whole), y = Copies(*resumed);
   for (size_t i = 0; i < x.size(); ++i) EXPECT_TRUE(x[i].equal(y[i])) << i;

@@ -75,7 +75,7 @@ class Optimizer::Call {
   const Report& Ended(const Report& report) const {
     if (!report.skipped) {
       optimizer_.NoteStep(optimizer_.WroteAll());
-      optimizer_.stepped_ = optimizer_.engine_.steps();
+      optimizer_.stepped_ = optimizer_.core_.steps();
     }
     return report;
   }
@@ -90,7 +90,7 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const Registry& registry, Parame
       left_out_(std::move(parameters.left_out)),
       gradients_(parameters_.size()),
       has_gradient_(parameters_.size()),
-      engine_(std::move(parameters.tensors), spec, registry) {
+      core_(std::move(parameters.tensors), spec, registry) {
   for (const auto& [name, p] : parameters_) memory_.push_back(p.storage());
 }
 
@@ -108,7 +108,7 @@ bool Optimizer::BindParameters() const {
   const std::pair<std::string, at::Tensor>* moved = nullptr;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, p] = parameters_[i];
-    const Tensor& t = engine_.tensors()[i];
+    const Tensor& t = core_.tensors()[i];
     if (CheckParameter(p, name) != t.dtype) {
       throw Error("parameter \"" + name + "\" has become " + at::toString(p.scalar_type()) +
                   "; the optimizer was made for " + std::string(Name(t.dtype)));
@@ -127,12 +127,12 @@ bool Optimizer::BindParameters() const {
   if (moved == nullptr) return replaced_;
   if (source_at_work_) {
     throw Error("parameter \"" + moved->first +
-                "\" was given other memory in a closure of source \"" + engine_.spec().source +
+                "\" was given other memory in a closure of source \"" + core_.spec().source +
                 "\", which puts weights back; replace it between steps");
   }
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const at::Tensor& p = parameters_[i].second;
-    Tensor& t = engine_.tensors()[i];
+    Tensor& t = core_.tensors()[i];
     if (p.data_ptr() == t.param) continue;
     const bool known = HoldsMemoryOf(memory_[i], t);
     replaced_ = replaced_ || !known || std::memcmp(t.param, p.data_ptr(), p.nbytes()) != 0;
@@ -143,7 +143,7 @@ bool Optimizer::BindParameters() const {
 }
 
 void Optimizer::FollowParameters() {
-  if (BindParameters() && stepped_ > 0 && engine_.steps() == stepped_) engine_.Refresh();
+  if (BindParameters() && stepped_ > 0 && core_.steps() == stepped_) core_.Refresh();
   replaced_ = false;
 }
 
@@ -151,8 +151,8 @@ void Optimizer::CheckGradient(size_t index) const {
   const auto& [name, p] = parameters_[index];
   const at::Tensor& g = p.grad();
   if (!g.defined()) return;
-  CheckTensor(g, "the gradient of parameter", name,
-              {engine_.tensors()[index].dtype, DType::kFloat32}, false);
+  CheckTensor(g, "the gradient of parameter", name, {core_.tensors()[index].dtype, DType::kFloat32},
+              false);
   if (g.sizes() == p.sizes()) return;
   throw Error(c10::str("the gradient of parameter \"", name, "\" has the shape ", g.sizes(),
                        ", the parameter's is ", p.sizes()));
@@ -163,7 +163,7 @@ void Optimizer::BindGradient(size_t index) {
   const at::Tensor& g = parameters_[index].second.grad();
   if (!g.defined()) return;
   gradients_[index] = InMemory(g);
-  Tensor& t = engine_.tensors()[index];
+  Tensor& t = core_.tensors()[index];
   t.grad_dtype = g.scalar_type() == at::kFloat ? DType::kFloat32 : t.dtype;
   t.grad = gradients_[index].const_data_ptr();
   has_gradient_[index] = 1;
@@ -175,7 +175,7 @@ void Optimizer::BindGradients() {
 }
 
 void Optimizer::ReleaseGradient(size_t index) {
-  engine_.tensors()[index].grad = nullptr;
+  core_.tensors()[index].grad = nullptr;
   gradients_[index].reset();
 }
 
@@ -192,14 +192,14 @@ void Optimizer::NoteStep(bool all) const {
 }
 
 bool Optimizer::WroteAll() const {
-  const OptimizerSpec& spec = engine_.spec();
-  return spec.source != "plain" || (spec.lookahead && engine_.steps() % spec.lookahead->k == 0);
+  const OptimizerSpec& spec = core_.spec();
+  return spec.source != "plain" || (spec.lookahead && core_.steps() % spec.lookahead->k == 0);
 }
 
 Report Optimizer::StepWith(kudari::GradScaler* scaler) {
   Call call(*this);
   BindGradients();
-  return call.Ended(scaler != nullptr ? scaler->Step(engine_) : engine_.Step());
+  return call.Ended(scaler != nullptr ? scaler->Step(core_) : core_.Step());
 }
 
 Report Optimizer::StepWith(kudari::GradScaler* scaler,
@@ -208,7 +208,7 @@ Report Optimizer::StepWith(kudari::GradScaler* scaler,
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   std::vector<at::Tensor> random;  // the generator's state at each plain call of the step
   size_t repeated = 0;
-  const std::string& source = engine_.spec().source;
+  const std::string& source = core_.spec().source;
   source_at_work_ = source != "plain";
   const auto oracle = [&](Pass pass) -> kudari::Evaluation {
     const at::AutoGradMode enabled(true);
@@ -226,7 +226,7 @@ Report Optimizer::StepWith(kudari::GradScaler* scaler,
     BindGradients();
     return e;
   };
-  return call.Ended(scaler != nullptr ? scaler->Step(engine_, oracle) : engine_.Step(oracle));
+  return call.Ended(scaler != nullptr ? scaler->Step(core_, oracle) : core_.Step(oracle));
 }
 
 Report Optimizer::Step() { return StepWith(nullptr); }
@@ -245,7 +245,7 @@ Report Optimizer::Step(const std::function<at::Tensor()>& closure) {
 
 std::function<kudari::Evaluation(Pass)> Optimizer::WithPass(
     const std::function<kudari::Evaluation()>& closure) const {
-  const OptimizerSpec& spec = engine_.spec();
+  const OptimizerSpec& spec = core_.spec();
   if (spec.sharpness && spec.accumulate > 1) {
     throw Error("Step: source = \"" + spec.source +
                 "\" with accumulate = " + std::to_string(spec.accumulate) +
@@ -288,17 +288,17 @@ void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {
     in_memory.push_back(InMemory(e));
     data.push_back(in_memory.back().const_data_ptr<float>());
   }
-  engine_.UpdateHessian(data);
+  core_.UpdateHessian(data);
 }
 
-EvaluationView Optimizer::Evaluation() {
+EvaluationView Optimizer::EvaluationWeights() {
   FollowParameters();
-  return {engine_.Evaluation(), parameters_};
+  return {core_.EvaluationWeights(), parameters_};
 }
 
 void Optimizer::Refresh() {
   BindParameters();
-  engine_.Refresh();
+  core_.Refresh();
   replaced_ = false;
 }
 

@@ -10,7 +10,7 @@
 
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari::torch {
 namespace {
@@ -85,21 +85,21 @@ TEST(TorchTest, WeightsAndStateOfAnotherRunComeInEitherOrder) {
   Optimizer trained({{"w", w}}, spec);
   w.mutable_grad() = at::ones({3});
   for (int step = 0; step < 3; ++step) trained.Step();
-  const StateTree state = trained.engine().State();
+  const StateTree state = trained.core().State();
   const at::Tensor weights = w.detach().clone();
   trained.Step();
-  const StateTree expected = trained.engine().State();
+  const StateTree expected = trained.core().State();
   for (const bool steps_before : {false, true}) {
     for (const bool state_first : {false, true}) {
       const at::Tensor v = make();
       Optimizer optimizer({{"w", v}}, spec);
       v.mutable_grad() = at::ones({3});
       if (steps_before) optimizer.Step();
-      if (state_first) optimizer.engine().LoadState(state);
+      if (state_first) optimizer.core().LoadState(state);
       v.set_data(weights.clone());
-      if (!state_first) optimizer.engine().LoadState(state);
+      if (!state_first) optimizer.core().LoadState(state);
       optimizer.Step();
-      EXPECT_EQ(optimizer.engine().State().At("averagers"), expected.At("averagers"))
+      EXPECT_EQ(optimizer.core().State().At("averagers"), expected.At("averagers"))
           << steps_before << state_first;
     }
   }
@@ -130,10 +130,10 @@ TEST(TorchTest, ParametersAreNamedAndShared) {
   auto model = Mlp();
   Optimizer optimizer(*model, Sgd{});
   std::vector<std::string> names;
-  for (const kudari::Tensor& t : optimizer.engine().tensors()) names.push_back(t.name);
+  for (const kudari::Tensor& t : optimizer.core().tensors()) names.push_back(t.name);
   EXPECT_EQ(names, (std::vector<std::string>{"0.weight", "0.bias", "2.weight", "2.bias"}));
-  EXPECT_EQ(optimizer.engine().tensors()[0].param, model->parameters()[0].data_ptr());
-  EXPECT_EQ(optimizer.engine().tensors()[0].shape, (std::vector<int64_t>{7, 5}));
+  EXPECT_EQ(optimizer.core().tensors()[0].param, model->parameters()[0].data_ptr());
+  EXPECT_EQ(optimizer.core().tensors()[0].shape, (std::vector<int64_t>{7, 5}));
 }
 
 TEST(TorchTest, ClosuresZeroTheGradientsFirst) {
@@ -192,8 +192,8 @@ TEST(TorchTest, AParameterWithoutGradientIsSkipped) {
   Loss(model).backward();
   optimizer.Step();
   EXPECT_TRUE(at::equal(model->parameters()[1], before));
-  EXPECT_EQ(testing::Updates(optimizer.engine(), 1), 0);
-  EXPECT_EQ(testing::Updates(optimizer.engine(), 0), 1);
+  EXPECT_EQ(testing::Updates(optimizer.core(), 1), 0);
+  EXPECT_EQ(testing::Updates(optimizer.core(), 0), 1);
 }
 
 TEST(TorchTest, UnusualGradientsAreCopiedOrRefusedByName) {
@@ -207,7 +207,7 @@ TEST(TorchTest, UnusualGradientsAreCopiedOrRefusedByName) {
   w.mutable_grad() = ::torch::ones({3, 4}).to_sparse();
   EXPECT_THAT(ErrorOf([&] { optimizer.Step(); }),
               HasSubstr("the gradient of parameter \"w\" is of layout Sparse"));
-  EXPECT_EQ(optimizer.engine().steps(), 1);
+  EXPECT_EQ(optimizer.core().steps(), 1);
 }
 
 TEST(TorchTest, SixteenBitParametersWithAMasterStepAsFloat32) {
@@ -229,7 +229,7 @@ TEST(TorchTest, SixteenBitParametersWithAMasterStepAsFloat32) {
         EXPECT_EQ(a.Step().grad_norm, b.Step().grad_norm);
         EXPECT_TRUE(at::equal(half.detach(), full.detach().to(type)));
       }
-      const std::vector<float> master = a.engine().SlotValues(0, "master");
+      const std::vector<float> master = a.core().SlotValues(0, "master");
       ASSERT_FALSE(master.empty());
       EXPECT_TRUE(at::equal(at::tensor(master).reshape({70, 80}), full.detach()));
     }
@@ -281,7 +281,7 @@ TEST(TorchTest, SevenBytesTrainAsFloat32) {
   }
   // The first tensor has all three arrays in codes, the second, a bias, its master alone.
   for (size_t i = 0; i < 2; ++i) {
-    const StateTree slots = testing::TensorState(b.engine(), i).At("slots");
+    const StateTree slots = testing::TensorState(b.core(), i).At("slots");
     EXPECT_EQ(slots.At("master/rest").Array().type, ElementType::kUint8);
     EXPECT_EQ(slots.At("exp_avg").IsNode(), i == 0);
     EXPECT_EQ(slots.At("exp_avg_sq").IsNode(), i == 0);
@@ -301,7 +301,7 @@ TEST(TorchTest, StateOfSixteenBitModelsResumes) {
       other.net->parameters()[i].copy_(one.net->parameters()[i]);
     }
   }
-  b.engine().LoadState(a.engine().State());
+  b.core().LoadState(a.core().State());
   EXPECT_EQ(one.Train(a, 3), other.Train(b, 3));
   for (size_t i = 0; i < one.net->parameters().size(); ++i) {
     EXPECT_TRUE(at::equal(one.net->parameters()[i], other.net->parameters()[i])) << i;
@@ -354,8 +354,8 @@ TEST(TorchTest, GroupsAndSchedulesWorkByName) {
   Loss(model).backward();
   optimizer.Step();
   EXPECT_TRUE(at::equal(model->parameters()[2], head));
-  EXPECT_EQ(optimizer.engine().Value(0, "lr"), 1e-2);
-  EXPECT_EQ(optimizer.engine().Value(1, "weight_decay"), 0);
+  EXPECT_EQ(optimizer.core().Value(0, "lr"), 1e-2);
+  EXPECT_EQ(optimizer.core().Value(1, "weight_decay"), 0);
 }
 
 TEST(TorchTest, EvaluationShowsTheAverageAndPutsTheWeightsBack) {
@@ -377,7 +377,7 @@ TEST(TorchTest, EvaluationShowsTheAverageAndPutsTheWeightsBack) {
   const at::Tensor trained = weight.detach().clone();
   weight.set_data(weight.detach().clone());
   {
-    const auto view = optimizer.Evaluation();
+    const auto view = optimizer.EvaluationWeights();
     EXPECT_LT((weight.detach() - sum / 3).abs().max().item<double>(), 1e-6);
     EXPECT_FALSE(at::equal(weight.detach(), trained));
   }

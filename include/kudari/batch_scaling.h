@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kudari/registry.h"
@@ -66,6 +67,11 @@ BatchChoice DefaultBatchRule(std::string_view rule, const Options& options, doub
 OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa,
                          std::optional<BatchRule> rule = std::nullopt,
                          const Registry& registry = Registry::Builtin());
+
+/// The values of `spec` outside its rules that ScaleBatch may change: what follows a schedule,
+/// counts steps or is a decay, of the spec, its groups and its stages, as "clip_norm" or
+/// "ema.decay".
+std::vector<std::pair<std::string, Schedule>> StageValues(const OptimizerSpec& spec);
 
 /// What ScaleBatch leaves alone in `spec` though it counts steps or samples, or is a rate for a
 /// step: decays of moments of which the batch rule says nothing, as "beta2" or "group 0: momentum",

@@ -56,7 +56,7 @@ struct MemoryPlan {
 
 /// While it lives, parameters hold the weights to be evaluated; its destructor puts back those that
 /// are trained, bit for bit. It may outlive the optimiser, but not the memory of the parameters.
-/// See Optimizer::Evaluation.
+/// See Optimizer::EvaluationWeights.
 class [[nodiscard]] EvaluationView {
  public:
   EvaluationView(EvaluationView&&) noexcept;
@@ -149,10 +149,10 @@ class Optimizer {
   /// the caller's: they belong to the trained weights.
   ///
   ///     {
-  ///       const auto view = optimizer.Evaluation();
+  ///       const auto view = optimizer.EvaluationWeights();
   ///       accuracy = Evaluate(model);
   ///     }
-  EvaluationView Evaluation();
+  EvaluationView EvaluationWeights();
 
   /// The specification that it was made from, with every option spelled out.
   const OptimizerSpec& spec() const;

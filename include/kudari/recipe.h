@@ -9,6 +9,10 @@
 
 namespace kudari {
 
+namespace internal {
+class TableReader;
+}
+
 /// Reads the [optimizer] table of a recipe in TOML; other tables are left to whoever they belong
 /// to.
 ///
@@ -29,6 +33,10 @@ namespace kudari {
 /// unknown key or name, the nearest known one.
 OptimizerSpec ParseRecipe(std::string_view text, std::string_view source = "recipe",
                           const Registry& registry = Registry::Builtin());
+
+/// The same of a document that has been parsed already; `root` is the reader of the whole document
+/// (src/core/toml_table.h). Keys outside [optimizer] are left to the caller.
+OptimizerSpec ReadSpec(internal::TableReader& root, const Registry& registry = Registry::Builtin());
 
 /// The [optimizer] table with every default spelled out: ParseRecipe(ToToml(Complete(spec))) is
 /// Complete(spec).

@@ -12,10 +12,10 @@
 #include <regex>
 #include <thread>
 
-#include "kernels/parallel.h"
 #include "kudari/error.h"
 #include "kudari/files.h"
 #include "kudari/optimizer.h"
+#include "kudari/parallel.h"
 #include "kudari/rules/sgd.h"
 #include "lab/bench/bench_matrix.h"
 #include "lab/bench/bench_precision.h"
@@ -155,7 +155,7 @@ struct Traffic {
 };
 
 void Roofline(const Arrays& arrays, const Traffic& traffic, int threads, size_t ahead) {
-  internal::RunParallel({}, threads, [&](int k) {
+  RunParallel({}, threads, [&](int k) {
     if (traffic.norm) {
       arrays.ForShare(k, threads, [&](const Stream& s, size_t) { RunRead({s.g, s.n}, ahead); });
     }

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "kudari/error.h"
+#include "kudari/newton_schulz.h"
 #include "lab/bench/blas.h"
 #include "lab/machine/timing.h"
-#include "matrix/newton_schulz.h"
 
 namespace kudari::lab {
 namespace {
@@ -38,7 +38,7 @@ class Plain {
         a_(static_cast<size_t>(m_) * static_cast<size_t>(m_)),
         b_(a_.size()) {}
 
-  void Run(const internal::NewtonSchulz& iteration, const std::vector<float>& x) {
+  void Run(const NewtonSchulz& iteration, const std::vector<float>& x) {
     double sum = 0;
     for (const float v : x) sum += static_cast<double>(v) * v;
     const auto scale = static_cast<float>(1 / iteration.Divisor(std::sqrt(sum)));
@@ -86,16 +86,16 @@ double Distance(const std::vector<float>& x, const std::vector<float>& y) {
 }
 
 Json RunCase(const Blas* blas, Shape shape, int threads, int rounds) {
-  const internal::NewtonSchulz iteration = internal::kKeller;
+  const NewtonSchulz iteration = kKeller;
   const auto rows = static_cast<size_t>(shape.rows), cols = static_cast<size_t>(shape.cols);
   const std::vector<float> x = Noise(rows * cols);
-  std::vector<float> out(x.size()), workspace(internal::WorkspaceSize<float>(rows, cols));
+  std::vector<float> out(x.size()), workspace(WorkspaceSize<float>(rows, cols));
   const auto ours = [&] {
-    internal::Orthogonalize<float>(iteration, x.data(), rows, cols, out.data(), workspace,
-                                   {.threads = threads});
+    Orthogonalize<float>(iteration, x.data(), rows, cols, out.data(), workspace,
+                         {.threads = threads});
   };
   ours();
-  const double gflop = internal::NewtonSchulzFlops(iteration.iterations, rows, cols) * 1e-9;
+  const double gflop = NewtonSchulzFlops(iteration.iterations, rows, cols) * 1e-9;
   Json result = {{"rule", "ns"}, {"shape", fmt::format("{}x{}", rows, cols)}, {"threads", threads}};
   std::vector<double> times, plain_times, ratios, peaks;
   if (blas == nullptr) {

@@ -7,8 +7,8 @@
 #include <optional>
 #include <string>
 
-#include "kernels/parallel.h"
 #include "kudari/error.h"
+#include "kudari/parallel.h"
 
 namespace kudari::lab {
 namespace {
@@ -64,7 +64,7 @@ TEST_F(BlasTest, Multiplies) {
   EXPECT_EQ(std::getenv("OPENBLAS_CORETYPE"), nullptr);
   EXPECT_THAT(blas->name, StartsWith("libopenblas.so.0 (OpenBLAS"));
   // OpenBLAS sets the number of OpenMP's threads, which other tests of this program use, too.
-  const int threads = internal::Threads({});
+  const int threads = Threads({});
   blas->set_threads(1);
   const float a[] = {1, 2, 3, 4, 5, 6};  // 2 x 3
   const float b[] = {1, 0, 2, 0, 1, 1};  // 2 x 3, or 3 x 2
@@ -74,7 +74,7 @@ TEST_F(BlasTest, Multiplies) {
   blas->Multiply(false, 2, 2, 3, 2, a, b, 1, c);
   EXPECT_THAT(c, ::testing::ElementsAre(7 + 2 * 8, 5 + 2 * 3, 16 + 2 * 20, 11 + 2 * 6));
   blas->set_threads(threads);
-  EXPECT_EQ(internal::Threads({}), threads);
+  EXPECT_EQ(Threads({}), threads);
 }
 
 }  // namespace

@@ -140,7 +140,7 @@ void Progress::Step(const Status& status) {
   if (Clock::now() - shown_ >= milliseconds(terminal_ ? 100 : 10000)) Show(status);
 }
 
-void Progress::Evaluation(const Status& status) { Show(status); }
+void Progress::ShowEvaluation(const Status& status) { Show(status); }
 
 void Progress::Text(const std::string& text) {
   Write((line_open_ ? "\r\x1b[K" : "") + internal::Printable(text));

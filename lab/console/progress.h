@@ -48,7 +48,7 @@ class Progress {
   /// without one.
   void Step(const Status& status);
   /// After every evaluation: always redraws or prints a line.
-  void Evaluation(const Status& status);
+  void ShowEvaluation(const Status& status);
   /// Prints text of its own lines, which stay; it should end with a newline.
   void Text(const std::string& text);
 

@@ -77,7 +77,7 @@ TEST(Progress, WritesPlainLinesWhereThereIsNoTerminal) {
   Progress progress(file);
   progress.Text("heading\n");
   progress.Step(kStatus);  // too soon for a line of its own
-  progress.Evaluation(kStatus);
+  progress.ShowEvaluation(kStatus);
   std::string text(1000, '\0');
   std::rewind(file);
   text.resize(std::fread(text.data(), 1, text.size(), file));

@@ -14,7 +14,7 @@
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "lab/logs/run_log_table.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
 namespace {

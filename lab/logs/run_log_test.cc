@@ -16,7 +16,7 @@
 #include "lab/files/text_file.h"
 #include "lab/logs/metrics.h"
 #include "lab/logs/run_log_events.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "tests/support/errors.h"
 #include "tests/support/tfrecord.h"
 

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/parallel.h"
+#include "kudari/parallel.h"
 #include "lab/machine/roofline.h"
 #include "lab/machine/timing.h"
 
@@ -39,7 +39,7 @@ double MeasureBandwidth(int threads) {
   std::vector<double> seconds;
   for (int round = 0; round < 7; ++round) {
     seconds.push_back(Time(1, [&] {
-      internal::RunParallel({}, threads, [&](int k) {
+      RunParallel({}, threads, [&](int k) {
         const size_t begin =
             kSize * static_cast<size_t>(k) / static_cast<size_t>(threads) / 16 * 16;
         const size_t end =

@@ -21,8 +21,8 @@
 #include "lab/draw/chart.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/explain.h"
-#include "lab/recipe/recipe.h"
 #include "lab/recipe/recipe_lr.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/session.h"
 
 namespace kudari::lab {
@@ -321,11 +321,11 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
     seeded.train.seed += k;
     Session session(seeded);
     if (k == 0) {
-      const kudari::Optimizer& engine = session.optimizer().engine();
-      const std::vector<size_t> ramped = kudari::torch::RampedParameters(engine, options.group);
-      for (const size_t i : ramped) parameters.push_back(engine.tensors()[i].name);
+      const kudari::Optimizer& core = session.optimizer().core();
+      const std::vector<size_t> ramped = kudari::torch::RampedParameters(core, options.group);
+      for (const size_t i : ramped) parameters.push_back(core.tensors()[i].name);
       if (!options.write.empty()) {
-        place = FindLrPlace(engine.Plan(), ramped, options.group);
+        place = FindLrPlace(core.Plan(), ramped, options.group);
         WithLearningRate(recipe, place, 1);  // throws if it cannot be put there
       }
       progress.Text(fmt::format(
@@ -337,7 +337,7 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
           seeded.optimizer.accumulate > 1 ? fmt::format(", {} a step", seeded.optimizer.accumulate)
                                           : "",
           OptimizerText(seeded.optimizer), options.start, options.end, options.steps, ramped.size(),
-          engine.tensors().size()));
+          core.tensors().size()));
     }
     const std::string what =
         options.seeds > 1 ? fmt::format("seed {}: ", seeded.train.seed) : std::string();

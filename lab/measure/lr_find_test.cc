@@ -13,7 +13,7 @@
 
 #include "kudari/lr_range.h"
 #include "lab/files/text_file.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/verbs/train.h"
 #include "tests/support/errors.h"
 

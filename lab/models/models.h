@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
 

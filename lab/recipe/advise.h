@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kudari/optimizer.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
 

@@ -5,7 +5,7 @@
 
 #include <string_view>
 
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
 

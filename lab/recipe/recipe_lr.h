@@ -8,7 +8,7 @@
 
 #include "kudari/optimizer.h"
 #include "kudari/schedule.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
 

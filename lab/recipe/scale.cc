@@ -20,7 +20,6 @@
 #include "kudari/registry.h"
 #include "lab/console/progress.h"
 #include "lab/draw/chart.h"
-#include "optimizer/spec_options.h"
 
 namespace kudari::lab {
 namespace {
@@ -306,27 +305,6 @@ void AddOptions(const std::string& prefix, const Options& before, const Options&
   }
 }
 
-// What a batch may change in the stages, in words, and its name.
-std::vector<std::pair<std::string, std::string>> StageValues(const OptimizerSpec& spec) {
-  std::vector<std::pair<std::string, std::string>> values;
-  internal::ForTables(
-      spec, [&](const std::string& prefix, const auto& config, const auto& options) {
-        using C = std::remove_cvref_t<decltype(config)>;
-        for (const internal::Option<C>& o : options) {
-          const auto* const schedule = std::get_if<Schedule C::*>(&o.member);
-          const auto* const optional = std::get_if<std::optional<Schedule> C::*>(&o.member);
-          if (schedule != nullptr) {
-            values.emplace_back(prefix + o.name, Shown(config.**schedule));
-          } else if (optional != nullptr && config.**optional) {
-            values.emplace_back(prefix + o.name, Shown(*(config.**optional)));
-          } else if (o.role == Role::kSteps || o.role == Role::kDecay) {
-            values.emplace_back(prefix + o.name, internal::OptionText(o, config).value_or(""));
-          }
-        }
-      });
-  return values;
-}
-
 std::vector<Row> Rows(const Scaling& s) {
   const auto number = [](int64_t x) { return std::to_string(x); };
   const Recipe &a = s.before, &b = s.after;
@@ -347,7 +325,7 @@ std::vector<Row> Rows(const Scaling& s) {
   };
   const auto before = StageValues(a.optimizer), after = StageValues(b.optimizer);
   for (size_t i = 0; i < before.size(); ++i) {
-    differing(before[i].first, before[i].second, after[i].second);
+    differing(before[i].first, Shown(before[i].second), Shown(after[i].second));
   }
   differing("train.steps", number(a.train.steps), number(b.train.steps));
   differing("train.eval_every", number(a.train.eval_every), number(b.train.eval_every));

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
 

@@ -9,7 +9,7 @@
 
 #include "kudari/state.h"
 #include "lab/data/data.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
 

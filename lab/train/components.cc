@@ -41,7 +41,7 @@ nlohmann::ordered_json Number(double x) {
 
 ComponentTracker::ComponentTracker(const Session& session) {
   const OptimizerSpec& spec = session.recipe().optimizer;
-  if (!session.optimizer().engine().spec().sharpness) {
+  if (!session.optimizer().core().spec().sharpness) {
     throw Error(fmt::format(
         "--track components needs a sharpness-aware source, such as sam; optimizer.source = \"{}\"",
         spec.source));
@@ -55,8 +55,8 @@ ComponentTracker::ComponentTracker(const Session& session) {
 
 void ComponentTracker::OnGradient(const GradientEvent& event) {
   Session& session = event.session;
-  const kudari::Optimizer& engine = session.optimizer().engine();
-  if (engine.steps() % engine.spec().sharpness->k != 0) return;
+  const kudari::Optimizer& core = session.optimizer().core();
+  if (core.steps() % core.spec().sharpness->k != 0) return;
   const double scale = session.scaler() != nullptr ? session.scaler()->scale() : 1;
   const Tensor gradient = Gradient(session.optimizer().Parameters(), scale);
   if (event.pass == Pass::kPlain) {

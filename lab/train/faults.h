@@ -8,7 +8,7 @@
 
 #include "lab/data/data.h"
 #include "lab/models/models.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
 

@@ -81,7 +81,7 @@ EvaluatedWeights::EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& m
     : statistics_(model) {
   std::vector<Tensor> trained;
   if (!model.buffers().empty()) trained = Copies(model.parameters());
-  view_.emplace(optimizer.Evaluation());
+  view_.emplace(optimizer.EvaluationWeights());
   const auto same = [](const Tensor& a, const Tensor& b) { return a.equal(b); };
   if (std::ranges::equal(trained, trained.empty() ? trained : model.parameters(), same)) return;
   TrainConfig order = config;

@@ -10,7 +10,7 @@
 #include "kudari/torch.h"
 #include "lab/logs/metrics.h"
 #include "lab/models/models.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/batches.h"
 
 namespace kudari::lab {

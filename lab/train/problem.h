@@ -5,7 +5,7 @@
 
 #include "lab/data/data.h"
 #include "lab/models/models.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/batches.h"
 #include "lab/train/faults.h"
 #include "lab/train/objective.h"

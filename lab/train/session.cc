@@ -22,7 +22,7 @@ Session::Session(Recipe recipe) : Problem(std::move(recipe)) {
   OptimizerSpec spec = this->recipe().optimizer;
   spec.measure_norm = true;
   optimizer_.emplace(model(), spec);
-  optimizer_->engine().SetParallel({at::get_num_threads(), nullptr});
+  optimizer_->core().SetParallel({at::get_num_threads(), nullptr});
   batches_.emplace(training(), train);
   FindLearningRateShown();
   FindEstimator();
@@ -31,7 +31,7 @@ Session::Session(Recipe recipe) : Problem(std::move(recipe)) {
 
 // Rather of the recipe's own rule than of a group, and of that than of the fallback.
 void Session::FindLearningRateShown() {
-  const std::vector<TensorPlan> plan = optimizer_->engine().Plan();
+  const std::vector<TensorPlan> plan = optimizer_->core().Plan();
   const auto rank = [&plan](size_t i) {
     return plan[i].group == kFallbackGroup ? INT_MAX : plan[i].group;
   };
@@ -43,7 +43,7 @@ void Session::FindLearningRateShown() {
 
 // Which estimate of the Hessian's diagonal the rules want, if any does.
 void Session::FindEstimator() {
-  for (const TensorPlan& plan : optimizer_->engine().Plan()) {
+  for (const TensorPlan& plan : optimizer_->core().Plan()) {
     const HessianEstimate made_for = Registry::Builtin().Find(plan.rule).hessian;
     if (made_for == HessianEstimate::kNone) continue;
     std::string wanted = recipe().hessian.estimator;
@@ -107,8 +107,8 @@ void Session::MakePlateau() {
                           .patience = train.plateau_patience,
                           .cooldown = train.plateau_cooldown,
                           .eps = 0});
-  for (size_t i = 0; i < optimizer_->engine().tensors().size(); ++i) {
-    rates_.push_back(optimizer_->engine().ScheduleOf(i, "lr"));
+  for (size_t i = 0; i < optimizer_->core().tensors().size(); ++i) {
+    rates_.push_back(optimizer_->core().ScheduleOf(i, "lr"));
   }
 }
 
@@ -117,14 +117,14 @@ void Session::EndEvaluation(double validation_loss) {
   const double before = plateau_->value(), now = plateau_->Observe(validation_loss);
   if (now == before) return;
   for (size_t i = 0; i < rates_.size(); ++i) {
-    optimizer_->engine().SetSchedule(i, "lr", now * rates_[i]);
+    optimizer_->core().SetSchedule(i, "lr", now * rates_[i]);
   }
 }
 
 void Session::Visit(StateVisitor& visitor) {
   visitor.Value("steps", steps_, 0);
   visitor.Node("model", [&] { VisitModule(model(), visitor); });
-  visitor.Node("optimizer", [&] { optimizer_->engine().Visit(visitor); });
+  visitor.Node("optimizer", [&] { optimizer_->core().Visit(visitor); });
   if (scaler_) visitor.Node("scaler", *scaler_);
   if (plateau_) visitor.Node("plateau", *plateau_);
   visitor.Node("batches", *batches_);

@@ -11,7 +11,7 @@
 #include "kudari/state.h"
 #include "kudari/torch.h"
 #include "kudari/torch_amp.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/batches.h"
 #include "lab/train/problem.h"
 

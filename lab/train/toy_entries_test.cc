@@ -10,7 +10,7 @@
 #include "lab/data/data.h"
 #include "lab/models/models.h"
 #include "lab/recipe/own_options.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/trainer.h"
 #include "tests/support/errors.h"
 

@@ -92,7 +92,7 @@ void Trainer::TakeStep() {
   kudari::torch::GradScaler* const scaler = session_.scaler();
   StepRecord record{.step = run_.steps + 1, .epoch = run_.epoch, .gradients = 0};
   const auto shown = session_.lr_index();
-  record.lr = shown ? optimizer.engine().Value(*shown, "lr") : kNotMeasured;
+  record.lr = shown ? optimizer.core().Value(*shown, "lr") : kNotMeasured;
   const int64_t seen_before = run_.samples;
   const std::function<Evaluation(Pass)> closure = [&](Pass pass) {
     const Evaluation e = session_.NextLoss(pass);

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/observer.h"
 #include "lab/train/session.h"
 

@@ -98,7 +98,7 @@ TEST_F(TrainerTest, EventsHaveTheValuesOfALoopByHand) {
     for (int epoch = 0; epoch < 2; ++epoch) {
       session.batches().StartEpoch();
       while (session.batches().More()) {
-        rates.push_back(session.optimizer().engine().Value(0, "lr"));
+        rates.push_back(session.optimizer().core().Value(0, "lr"));
         const Report report = session.optimizer().Step(
             std::function<Evaluation(Pass)>([&](Pass pass) { return session.NextLoss(pass); }));
         session.EndStep(report.skipped);

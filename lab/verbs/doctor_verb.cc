@@ -1,6 +1,6 @@
 #include <memory>
 
-#include "lab/verbs/doctor.h"
+#include "lab/verbs/doctor_report.h"
 #include "lab/verbs/verbs.h"
 
 namespace kudari::lab {

@@ -14,7 +14,7 @@
 #include "kudari/stages.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
 namespace {

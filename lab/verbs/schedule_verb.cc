@@ -1,7 +1,7 @@
 #include <memory>
 
 #include "kudari/error.h"
-#include "lab/verbs/schedule.h"
+#include "lab/verbs/schedule_table.h"
 #include "lab/verbs/verbs.h"
 
 namespace kudari::lab {

@@ -14,7 +14,7 @@
 #include "lab/console/progress.h"
 #include "lab/machine/memory_plan.h"
 #include "lab/recipe/explain.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/components.h"
 #include "lab/train/early_stop.h"
 #include "lab/train/layer_norms.h"
@@ -81,7 +81,7 @@ RunState Train(const TrainOptions& options, std::FILE* console) {
   std::optional<ComponentTracker> components;
   if (options.track_components) components.emplace(session);
   if (options.explain) {
-    progress.Text(ExplainText(session.optimizer().engine(), recipe.optimizer));
+    progress.Text(ExplainText(session.optimizer().core(), recipe.optimizer));
     return {};
   }
   CheckOutput(out, options.export_file);
@@ -134,7 +134,7 @@ void PlanTraining(const PlanOptions& options, std::FILE* console) {
   CheckEvaluations(recipe);
   const Session session(recipe);
   const int threads = at::get_num_threads();
-  PrintPlan(session.optimizer().engine().Memory(), MeasureBandwidth(threads), threads, console);
+  PrintPlan(session.optimizer().core().Memory(), MeasureBandwidth(threads), threads, console);
 }
 
 }  // namespace kudari::lab

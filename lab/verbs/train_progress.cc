@@ -55,7 +55,7 @@ void TrainProgress::OnStep(const StepEvent& event) {
 
 void TrainProgress::OnEvaluation(const EvaluationEvent& event) {
   if (event.run.diverged) return;
-  progress_.Evaluation(Now(event.run));
+  progress_.ShowEvaluation(Now(event.run));
   if (doctor_ == nullptr) return;
   for (const Finding& f : doctor_->New()) {
     progress_.Text(fmt::format("doctor, at step {}: {}\n", event.run.steps, FindingLine(f)));
@@ -79,7 +79,7 @@ Status TrainProgress::Now(const RunState& run) const {
 
 std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunState& run) {
   const Recipe& recipe = session.recipe();
-  const MemoryPlan memory = session.optimizer().engine().Memory();
+  const MemoryPlan memory = session.optimizer().core().Memory();
   int64_t weight_bytes = 0, state_bytes = memory.averages;  // masters among the state
   for (const TensorBytes& t : memory.tensors) {
     weight_bytes += t.weights;

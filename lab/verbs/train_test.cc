@@ -12,7 +12,7 @@
 #include "lab/data/data.h"
 #include "lab/files/text_file.h"
 #include "lab/models/models.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/batches.h"
 #include "lab/train/objective.h"
 #include "lab/train/weights.h"

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "lab/measure/lr_find.h"
+#include "lab/measure/measure_sharpness.h"
 #include "lab/measure/scale_check.h"
-#include "lab/measure/sharpness.h"
 #include "lab/verbs/train.h"
 
 namespace kudari::lab {

@@ -9,7 +9,7 @@
 #include "tests/support/allocations.h"
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {
@@ -28,7 +28,7 @@ OptimizerSpec Recipe(const std::string& lines) { return ParseRecipe("[optimizer]
 
 /// The parameters as a view shows them.
 Params Viewed(Optimizer& optimizer, const Model& model) {
-  const auto view = optimizer.Evaluation();
+  const auto view = optimizer.EvaluationWeights();
   return model.params;
 }
 

@@ -55,7 +55,7 @@ struct Shift {
 /// The tensors of an optimiser and how they are stepped, as the passes of a step see them.
 struct StepView {
   std::span<const Tensor> tensors;
-  std::span<Slotted> slotted;  // beside tensors
+  std::span<TensorRecord> records;  // beside tensors
   std::span<const Cohort> cohorts;
   const Parallel& parallel;
   bool check;  // Precision::check
@@ -142,7 +142,8 @@ class Backend {
 
   /// Notes in a cohort, and in a tensor with its gradient bound, which code steps them.
   virtual void Choose(internal::Cohort& cohort) const = 0;
-  virtual void Choose(const internal::Cohort& cohort, bool check, internal::Slotted& s) const = 0;
+  virtual void Choose(const internal::Cohort& cohort, bool check,
+                      internal::TensorRecord& s) const = 0;
 
   /// The sum of squares of each piece's gradient, finite exactly if every element is.
   virtual void SumSquares(const internal::StepView& step, const internal::Work& work,
@@ -154,7 +155,7 @@ class Backend {
                          const internal::UnitForms& forms) = 0;
 
   /// Updates by rules without norms; first passes of rules with norms, whose sums go to
-  /// sums[piece * RuleEntry::kMostNorms ...]; both passes over tensors of at most kTogether
+  /// sums[piece * RuleEntry::kMostNorms ...]; both passes over tensors of at most kLargestPiece
   /// elements.
   virtual void FirstPass(const internal::StepView& step, const internal::Work& work,
                          std::span<double> sums) = 0;

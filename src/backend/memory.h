@@ -53,19 +53,19 @@ class StateMemory {
   };
 
   StateMemory(Backend& backend, const Needs& needs)
-      : arena_(backend, needs.bytes), lists_(new Slotted::Array[needs.arrays]) {}
+      : arena_(backend, needs.bytes), lists_(new TensorRecord::Array[needs.arrays]) {}
 
   Arena& arena() { return arena_; }
   /// The next `count` places for where arrays are.
-  Slotted::Array* TakeList(size_t count) {
-    Slotted::Array* const list = lists_.get() + taken_;
+  TensorRecord::Array* TakeList(size_t count) {
+    TensorRecord::Array* const list = lists_.get() + taken_;
     taken_ += count;
     return list;
   }
 
  private:
   Arena arena_;
-  std::unique_ptr<Slotted::Array[]> lists_;
+  std::unique_ptr<TensorRecord::Array[]> lists_;
   size_t taken_ = 0;
 };
 

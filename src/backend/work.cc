@@ -63,7 +63,7 @@ const float* Cohort::CoeffsAt(int64_t t, const TensorMemory& memory) const {
 }
 
 /// The coefficients of the second pass, from sums of squares.
-void Adapt(const Cohort& c, Slotted& s, const double* sums) {
+void Adapt(const Cohort& c, TensorRecord& s, const double* sums) {
   double norms[RuleEntry::kMostNorms], coeffs[RuleEntry::kMostCoeffs];
   for (size_t k = 0; k < c.rule.norms; ++k) norms[k] = std::sqrt(sums[k]);
   if (c.adapts) {

@@ -28,7 +28,7 @@ constexpr size_t BlocksOf(int64_t size) {
 
 // A tensor of a rule with norms up to this size is finished by one thread before the next, so that
 // the second pass finds it in the cache.
-inline constexpr int64_t kTogether = 8 * kBlock;
+inline constexpr int64_t kLargestPiece = 8 * kBlock;
 
 // Tensors of whole rules up to this size are stepped side by side, one thread each.
 inline constexpr int64_t kSideBySide = 1 << 18;
@@ -116,10 +116,10 @@ struct Extra {
 };
 
 /// How a tensor is stepped, and what it has. There may be millions.
-struct Slotted {
+struct TensorRecord {
   /// A state buffer, as in Coded.
   struct Array {
-    void *data, *more;
+    void *data, *companion;
   };
 
   uint32_t cohort;
@@ -152,7 +152,7 @@ struct Slotted {
   }
   Coded Weights() const { return {storage->weights, param, master, Key(0)}; }
   Coded State(size_t k) const {
-    return {storage->slots[k], arrays[k].data, arrays[k].more, Key(1 + k)};
+    return {storage->slots[k], arrays[k].data, arrays[k].companion, Key(1 + k)};
   }
   Coded Gradient() const { return {gradient_format, const_cast<void*>(gradient)}; }  // only read
 
@@ -163,7 +163,7 @@ struct Slotted {
 /// A piece of work: elements [begin, begin + size) of a tensor.
 struct Piece {
   uint32_t tensor;
-  int32_t size;  // at most kTogether
+  int32_t size;  // at most kLargestPiece
   int64_t begin;
   int64_t before;  // elements of all earlier pieces
 };
@@ -189,7 +189,7 @@ struct Work {
 };
 
 /// The coefficients of the second pass of a rule with norms, from the sums of squares of the first.
-void Adapt(const Cohort& c, Slotted& s, const double* sums);
+void Adapt(const Cohort& c, TensorRecord& s, const double* sums);
 
 /// The parameter as the model sees it, without its master.
 inline Coded Visible(const Coded& weights) {
@@ -206,7 +206,7 @@ inline Coded Visible(const Coded& weights) {
 }
 
 /// Whether a tensor's weights have more digits than the parameter.
-inline bool HasMaster(const Slotted& s) { return MoreBytes(s.storage->weights, 1) > 0; }
+inline bool HasMaster(const TensorRecord& s) { return CompanionBytes(s.storage->weights, 1) > 0; }
 
 /// Whether an array of a tensor with such a gradient is not float32.
 inline bool IsCoded(const Storage& storage, Format gradient) {

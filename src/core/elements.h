@@ -8,7 +8,7 @@
 #include <span>
 
 #include "kernels/codecs.h"
-#include "kernels/parallel.h"
+#include "kudari/parallel.h"
 #include "kudari/step.h"
 #include "kudari/tensor.h"
 

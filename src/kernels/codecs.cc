@@ -2,9 +2,7 @@
 
 #include <algorithm>
 
-// As in kernels.cc: only targets with fused multiply-add.
-#define HWY_DISABLED_TARGETS \
-  (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#include "kernels/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/codecs.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -35,7 +33,7 @@ void LoadBlocks(const Coded& from, size_t begin, size_t n, float* to) {
   const auto* const codes = static_cast<const uint8_t*>(from.data) + begin;
   const internal::DynamicTables& tables = internal::DynamicTablesOf(kFormat == Format::kDynamic8);
   ForBlocks(begin, n, [&](size_t block, size_t first, size_t size) HWY_ATTR {
-    const float scale = static_cast<const float*>(from.more)[block];
+    const float scale = static_cast<const float*>(from.companion)[block];
     ForVectors(size, [&](auto d, size_t i) HWY_ATTR {
       const uint8_t* const at = codes + first + i;
       const auto s = hn::Set(d, scale);
@@ -61,7 +59,7 @@ void StoreBlocks(const float* from, size_t begin, size_t n, const Coded& to) {
   ForBlocks(begin, n, [&](size_t block, size_t first, size_t size) HWY_ATTR {
     const float* const x = from + first;
     StoreBlock<kFormat>(x, size, MostBits<kFormat>(x, size), codes + first,
-                        static_cast<float*>(to.more) + block);
+                        static_cast<float*>(to.companion) + block);
   });
 }
 
@@ -84,22 +82,22 @@ void Load(const Coded& from, size_t begin, size_t n, float* to) {
       each([&](auto d, size_t i) HWY_ATTR { return LoadFloat16(d, halves + i); });
       break;
     case Format::kMasterFloat16: {
-      const auto* const masters = static_cast<const float*>(from.more) + begin;
+      const auto* const masters = static_cast<const float*>(from.companion) + begin;
       each([&](auto d, size_t i) HWY_ATTR { return LoadMaster(d, halves + i, masters + i); });
       break;
     }
     case Format::kSplit8: {
-      const auto* const low = static_cast<const int8_t*>(from.more) + begin;
+      const auto* const low = static_cast<const int8_t*>(from.companion) + begin;
       each([&](auto d, size_t i) HWY_ATTR { return LoadSplit8(d, halves + i, low + i); });
       break;
     }
     case Format::kSplit16: {
-      const auto* const low = static_cast<const int16_t*>(from.more) + begin;
+      const auto* const low = static_cast<const int16_t*>(from.companion) + begin;
       each([&](auto d, size_t i) HWY_ATTR { return LoadSplit16(d, halves + i, low + i); });
       break;
     }
     case Format::kKahan: {
-      const auto* const low = static_cast<const uint16_t*>(from.more) + begin;
+      const auto* const low = static_cast<const uint16_t*>(from.companion) + begin;
       each([&](auto d, size_t i) HWY_ATTR { return LoadKahan(d, halves + i, low + i); });
       break;
     }
@@ -142,7 +140,7 @@ void Store(const float* from, size_t begin, size_t n, const Coded& to) {
       each([&](auto d, size_t i, auto x) HWY_ATTR { StoreBFloat16(d, x, halves + i); });
       break;
     case Format::kMasterFloat16:
-      std::copy_n(from, n, static_cast<float*>(to.more) + begin);
+      std::copy_n(from, n, static_cast<float*>(to.companion) + begin);
       [[fallthrough]];
     case Format::kFloat16:
       each([&](auto d, size_t i, auto x) HWY_ATTR { StoreFloat16(d, x, halves + i); });
@@ -156,17 +154,17 @@ void Store(const float* from, size_t begin, size_t n, const Coded& to) {
                       HWY_ATTR { StoreFloat16Random(d, x, random, halves + i); });
       break;
     case Format::kSplit8: {
-      auto* const low = static_cast<int8_t*>(to.more) + begin;
+      auto* const low = static_cast<int8_t*>(to.companion) + begin;
       each([&](auto d, size_t i, auto x) HWY_ATTR { StoreSplit8(d, x, halves + i, low + i); });
       break;
     }
     case Format::kSplit16: {
-      auto* const low = static_cast<int16_t*>(to.more) + begin;
+      auto* const low = static_cast<int16_t*>(to.companion) + begin;
       each([&](auto d, size_t i, auto x) HWY_ATTR { StoreSplit16(d, x, halves + i, low + i); });
       break;
     }
     case Format::kKahan: {
-      auto* const low = static_cast<uint16_t*>(to.more) + begin;
+      auto* const low = static_cast<uint16_t*>(to.companion) + begin;
       each([&](auto d, size_t i, auto x) HWY_ATTR { StoreKahan(d, x, halves + i, low + i); });
       break;
     }

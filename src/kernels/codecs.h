@@ -44,13 +44,13 @@ inline constexpr size_t kCodeBlock = 256;
 struct Coded {
   Format format = Format::kFloat32;
   void* data = nullptr;
-  void* more = nullptr;
+  void* companion = nullptr;
   uint64_t key = 0;
 };
 
 /// Bytes of an element in `data`, and of `n` elements in `more`.
 size_t DataBytes(Format format);
-size_t MoreBytes(Format format, size_t n);
+size_t CompanionBytes(Format format, size_t n);
 
 /// Whether a format has blocks, and the code that stands for zero.
 bool IsBlocked(Format format);

@@ -97,24 +97,24 @@ void StoreOne(float x, size_t i, const Coded& to) {
       halves[i] = ToFloat16Random(x, RandomBits(to.key, i));
       break;
     case Format::kMasterFloat16:
-      static_cast<float*>(to.more)[i] = x;
+      static_cast<float*>(to.companion)[i] = x;
       halves[i] = ToFloat16(x);
       break;
     case Format::kSplit8: {
       const uint32_t bits = std::isnan(x) ? kQuietNaN : BitsOf(x);
       halves[i] = static_cast<uint16_t>((bits + 0x8080) >> 16);
-      static_cast<uint8_t*>(to.more)[i] = static_cast<uint8_t>((bits + 0x80) >> 8);
+      static_cast<uint8_t*>(to.companion)[i] = static_cast<uint8_t>((bits + 0x80) >> 8);
       break;
     }
     case Format::kSplit16: {
       const uint32_t bits = std::isnan(x) ? kQuietNaN : BitsOf(x);
       halves[i] = static_cast<uint16_t>((bits + 0x8000) >> 16);
-      static_cast<uint16_t*>(to.more)[i] = static_cast<uint16_t>(bits);
+      static_cast<uint16_t*>(to.companion)[i] = static_cast<uint16_t>(bits);
       break;
     }
     case Format::kKahan: {
       const float half = FromBFloat16(halves[i] = ToBFloat16(x));
-      static_cast<uint16_t*>(to.more)[i] = ToBFloat16(std::isfinite(half) ? x - half : 0);
+      static_cast<uint16_t*>(to.companion)[i] = ToBFloat16(std::isfinite(half) ? x - half : 0);
       break;
     }
     default:
@@ -180,7 +180,7 @@ float SplitSum(uint16_t half, uint32_t low) {
 float LoadOne(const Coded& from, size_t i) {
   const auto* const halves = static_cast<const uint16_t*>(from.data);
   const auto* const codes = static_cast<const uint8_t*>(from.data);
-  const auto scale = [&] { return static_cast<const float*>(from.more)[i / kCodeBlock]; };
+  const auto scale = [&] { return static_cast<const float*>(from.companion)[i / kCodeBlock]; };
   switch (from.format) {
     case Format::kFloat32:
       return static_cast<const float*>(from.data)[i];
@@ -191,21 +191,21 @@ float LoadOne(const Coded& from, size_t i) {
     case Format::kFloat16Random:
       return FromFloat16(halves[i]);
     case Format::kMasterFloat16: {
-      const float master = static_cast<const float*>(from.more)[i];
+      const float master = static_cast<const float*>(from.companion)[i];
       return ToFloat16(master) == halves[i] ? master : FromFloat16(halves[i]);
     }
     case Format::kSplit8: {
       // NOLINTNEXTLINE(bugprone-signed-char-misuse): it is a number
-      const int32_t low = static_cast<const int8_t*>(from.more)[i];
+      const int32_t low = static_cast<const int8_t*>(from.companion)[i];
       return SplitSum(halves[i], static_cast<uint32_t>(low) << 8);
     }
     case Format::kSplit16: {
-      const int32_t low = static_cast<const int16_t*>(from.more)[i];
+      const int32_t low = static_cast<const int16_t*>(from.companion)[i];
       return SplitSum(halves[i], static_cast<uint32_t>(low));
     }
     case Format::kKahan: {
       const float high = FromBFloat16(halves[i]);
-      const float low = FromBFloat16(static_cast<const uint16_t*>(from.more)[i]);
+      const float low = FromBFloat16(static_cast<const uint16_t*>(from.companion)[i]);
       // More than half a unit is what a weight lacked that has been written over.
       return high + (std::abs(low) <= std::abs(high) * 0x1p-8F ? low : 0);
     }
@@ -239,7 +239,7 @@ void Store(const float* from, size_t begin, size_t n, const Coded& to) {
   for (size_t i = 0; i < n; i += kCodeBlock) {
     StoreBlock(from + i, std::min(kCodeBlock, n - i), to.format,
                static_cast<uint8_t*>(to.data) + begin + i,
-               static_cast<float*>(to.more) + (begin + i) / kCodeBlock);
+               static_cast<float*>(to.companion) + (begin + i) / kCodeBlock);
   }
 }
 
@@ -288,7 +288,7 @@ size_t DataBytes(Format format) {
   return IsBlocked(format) ? sizeof(uint8_t) : sizeof(uint16_t);
 }
 
-size_t MoreBytes(Format format, size_t n) {
+size_t CompanionBytes(Format format, size_t n) {
   switch (format) {
     case Format::kMasterFloat16:
       return n * sizeof(float);

@@ -54,14 +54,14 @@ class Array {
  public:
   Array(Format format, size_t n, uint64_t key = 0)
       : data_(n * DataBytes(format)),
-        more_(MoreBytes(format, n)),
+        more_(CompanionBytes(format, n)),
         n_(n),
         coded_{format, data_.data(), more_.data(), key} {
     Random random(n);
     for (size_t i = 0; i < n * DataBytes(format); ++i) {
       data_.data()[i] = static_cast<uint8_t>(random.Bits());
     }
-    for (size_t i = 0; i < MoreBytes(format, n); ++i) {
+    for (size_t i = 0; i < CompanionBytes(format, n); ++i) {
       more_.data()[i] = static_cast<uint8_t>(random.Bits());
     }
   }
@@ -164,11 +164,11 @@ TEST(CodecsSizeTest, IsWhatTheFormatsSay) {
   ASSERT_EQ(sizes.size(), std::size(kFormats));
   for (size_t i = 0; i < sizes.size(); ++i) {
     EXPECT_EQ(DataBytes(kFormats[i]), sizes[i].first) << i;
-    EXPECT_EQ(MoreBytes(kFormats[i], n), sizes[i].second) << i;
+    EXPECT_EQ(CompanionBytes(kFormats[i], n), sizes[i].second) << i;
     EXPECT_EQ(IsBlocked(kFormats[i]), i >= 9) << i;
-    EXPECT_EQ(MoreBytes(kFormats[i], 0), 0U) << i;
+    EXPECT_EQ(CompanionBytes(kFormats[i], 0), 0U) << i;
   }
-  EXPECT_EQ(MoreBytes(Format::kLinear8, 256), 4U);
+  EXPECT_EQ(CompanionBytes(Format::kLinear8, 256), 4U);
 }
 
 // --- All targets alike ---------------------------------------------------------------------------
@@ -189,7 +189,7 @@ TEST_P(CodecsTest, StoresAndLoadsAreTheScalarOnesBitForBit) {
           a.Store(codecs(), x, begin);
           b.Store(ScalarCodecs(), x, begin);
           ASSERT_EQ(a.data(), b.data());
-          ASSERT_EQ(a.more(), b.more());
+          ASSERT_EQ(a.companion(), b.companion());
           ASSERT_EQ(Bits(a.Load(codecs(), begin, n)), Bits(b.Load(ScalarCodecs(), begin, n)));
         }
       }
@@ -221,7 +221,7 @@ TEST_P(CodecsTest, OnlyTheElementsAreWritten) {
     SCOPED_TRACE(static_cast<int>(format));
     const size_t n = 1000, begin = 256, size = IsBlocked(format) ? 512 : 77;
     Array array(format, n);
-    const auto data = array.data(), more = array.more();
+    const auto data = array.data(), more = array.companion();
     array.Store(codecs(), Spreads(random, format, size, 2), begin);
     const auto outside = [&](const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
       const size_t unit = b.size() / (b.size() < n ? 4 : n);  // scales: four of four bytes
@@ -232,7 +232,7 @@ TEST_P(CodecsTest, OnlyTheElementsAreWritten) {
       }
     };
     outside(array.data(), data);
-    if (!more.empty()) outside(array.more(), more);
+    if (!more.empty()) outside(array.companion(), more);
   }
 }
 
@@ -622,7 +622,7 @@ TEST_P(CodecsTest, KahanHasWhatOneBFloat16Lacks) {
   const auto z = odd.Load(codecs());
   EXPECT_THAT(std::vector(z.begin(), z.begin() + 2), ElementsAre(INFINITY, -INFINITY));
   EXPECT_TRUE(std::isnan(z[2]));
-  EXPECT_THAT(odd.more(), ::testing::Each(0));
+  EXPECT_THAT(odd.companion(), ::testing::Each(0));
 }
 
 // --- Blocks of 8 bits ----------------------------------------------------------------------------
@@ -840,7 +840,7 @@ TEST_P(CodecsTest, ZerosStayZerosToTheBit) {
         EXPECT_EQ(array.codes()[i], ZeroCode(format));
       }
       if (IsBlocked(format) && other == 0) {
-        EXPECT_THAT(array.more(), ::testing::Each(0));
+        EXPECT_THAT(array.companion(), ::testing::Each(0));
         EXPECT_THAT(array.data(), ::testing::Each(ZeroCode(format)));
       }
     }
@@ -934,7 +934,7 @@ TEST_P(CodecsTest, WhatIsNotFiniteChangesNothingElseInItsBlock) {
         a.Store(codecs(), x);
         b.Store(codecs(), without);
         EXPECT_EQ(a.data(), b.data());
-        EXPECT_EQ(a.more(), b.more());
+        EXPECT_EQ(a.companion(), b.companion());
         for (const size_t at : {0U, 13U, 39U})
           EXPECT_EQ(a.codes()[at] == ZeroCode(format), !counts);
       }

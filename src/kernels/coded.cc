@@ -11,11 +11,8 @@
 #include <utility>
 
 #include "kernels/kernels.h"
+#include "kernels/targets.h"
 #include "kudari/rules/all.h"
-
-// As in kernels.cc: only targets with fused multiply-add.
-#define HWY_DISABLED_TARGETS \
-  (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/coded.cc"
 #include "hwy/cache_control.h"
@@ -247,13 +244,13 @@ class Lane {
   HWY_INLINE void Begin(const Coded& array, size_t at, float* copy) {
     data_ = static_cast<char*>(array.data) + at * kDataBytes;
     if constexpr (kCodes) {
-      scale_ = static_cast<float*>(array.more) + at / kCodeBlock;
+      scale_ = static_cast<float*>(array.companion) + at / kCodeBlock;
       factor_ = hn::Set(D(), *scale_);
       most_ = hn::Zero(Words<D>());
       least_ = Word(~0U);
       copy_ = copy;
     } else if constexpr (kMoreBytes > 0) {
-      more_ = static_cast<char*>(array.more) + at * kMoreBytes;
+      more_ = static_cast<char*>(array.companion) + at * kMoreBytes;
     }
   }
 

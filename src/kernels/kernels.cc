@@ -9,13 +9,9 @@
 #include <string>
 #include <utility>
 
+#include "kernels/targets.h"
 #include "kudari/error.h"
 #include "kudari/rules/all.h"
-
-// Targets without fused multiply-add are not compiled: there the scalar code runs, which rounds as
-// the others do. Vectors of SVE cannot be members of a struct; such machines run NEON.
-#define HWY_DISABLED_TARGETS \
-  (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/kernels.cc"
 #include "hwy/cache_control.h"

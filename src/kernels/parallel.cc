@@ -1,4 +1,4 @@
-#include "kernels/parallel.h"
+#include "kudari/parallel.h"
 
 #include <pthread.h>
 
@@ -11,7 +11,7 @@
 #include <omp.h>
 #endif
 
-namespace kudari::internal {
+namespace kudari {
 namespace {
 
 // Whether this process is a child of one that may have had OpenMP threads. They are not in the
@@ -37,7 +37,7 @@ int Threads(const Parallel& parallel) {
 
 void RunParallel(const Parallel& parallel, int n, const std::function<void(int)>& f) {
   const auto part = [&f](int i) {
-    const FloatEnvironment environment;
+    const internal::FloatEnvironment environment;
     f(i);
   };
   if (n == 1) return part(0);
@@ -52,4 +52,4 @@ void RunParallel(const Parallel& parallel, int n, const std::function<void(int)>
   for (int i = 0; i < n; ++i) part(i);
 }
 
-}  // namespace kudari::internal
+}  // namespace kudari

@@ -1,4 +1,4 @@
-#include "kernels/parallel.h"
+#include "kudari/parallel.h"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>

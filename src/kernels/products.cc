@@ -4,9 +4,7 @@
 #include <cmath>
 #include <utility>
 
-// As in kernels.cc: only targets with fused multiply-add.
-#define HWY_DISABLED_TARGETS \
-  (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#include "kernels/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/products.cc"
 #include "hwy/cache_control.h"

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "kernels/kernels.h"
-#include "kernels/parallel.h"
+#include "kudari/parallel.h"
 #include "matrix/whole_rules.h"
 
 namespace kudari {
@@ -189,13 +189,12 @@ class Step {
   /// `backwards`: what one pass saw last may still be in the cache for the next.
   template <class F>
   void Share(int64_t panels, bool backwards, const F& f) {
-    const auto threads =
-        static_cast<int>(std::min<int64_t>(panels, internal::Threads(s_.parallel)));
+    const auto threads = static_cast<int>(std::min<int64_t>(panels, Threads(s_.parallel)));
     const auto work = [&](int worker) {
       const int64_t begin = panels * worker / threads, end = panels * (worker + 1) / threads;
       for (int64_t k = begin; k < end; ++k) f(backwards ? begin + end - 1 - k : k);
     };
-    internal::RunParallel(s_.parallel, threads, std::cref(work));
+    RunParallel(s_.parallel, threads, std::cref(work));
   }
 
   T Blended(T old, double now) const {

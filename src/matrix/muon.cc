@@ -8,9 +8,9 @@
 #include <type_traits>
 
 #include "kernels/kernels.h"
-#include "kernels/parallel.h"
 #include "kudari/error.h"
-#include "matrix/newton_schulz.h"
+#include "kudari/newton_schulz.h"
+#include "kudari/parallel.h"
 #include "matrix/whole_rules.h"
 
 namespace kudari {
@@ -46,10 +46,9 @@ double Scale(const Shape& s) {
 template <class F>
 void ForRanges(const Parallel& parallel, int64_t n, const F& f) {
   constexpr int64_t kLeast = 16384;
-  const auto threads =
-      static_cast<int>(std::clamp<int64_t>(n / kLeast, 1, internal::Threads(parallel)));
+  const auto threads = static_cast<int>(std::clamp<int64_t>(n / kLeast, 1, Threads(parallel)));
   const auto work = [&](int k) { f(n * k / threads, n * (k + 1) / threads); };
-  internal::RunParallel(parallel, threads, std::cref(work));
+  RunParallel(parallel, threads, std::cref(work));
 }
 
 /// b <- b + (1 - momentum) (g - b); out <- g + momentum (b - g). The difference is taken from the
@@ -77,16 +76,15 @@ void Blend(const WholeStep<T>& s, double momentum, int64_t n, T* out) {
 
 template <class R, class T>
 void Orthogonal(const R& rule, const WholeStep<T>& s, const Shape& shape, T* x) {
-  internal::NewtonSchulz iteration = kPolar<R> ? internal::kPolarExpress : internal::kKeller;
+  NewtonSchulz iteration = kPolar<R> ? kPolarExpress : kKeller;
   if constexpr (std::is_same_v<R, NorMuon>) {
     iteration.norm_epsilon = 1e-6;
     iteration.least_norm = 0;
   }
   iteration.iterations = static_cast<int>(std::lround(rule.ns_steps));
   const auto rows = static_cast<size_t>(shape.rows), cols = static_cast<size_t>(shape.cols);
-  internal::Orthogonalize<T>(iteration, x, rows, cols, x,
-                             {x + shape.Size(), internal::WorkspaceSize<T>(rows, cols)},
-                             s.parallel);
+  Orthogonalize<T>(iteration, x, rows, cols, x, {x + shape.Size(), WorkspaceSize<T>(rows, cols)},
+                   s.parallel);
 }
 
 /// p <- p - lr (decay p + scale o).
@@ -216,9 +214,8 @@ template <class R>
 static int64_t ScratchSize(const R& /*rule*/, std::span<const int64_t> dims) {
   const Shape shape(dims);
   const auto rows = static_cast<size_t>(shape.rows), cols = static_cast<size_t>(shape.cols);
-  const size_t workspace =
-      std::max({internal::WorkspaceSize<float>(rows, cols),
-                internal::WorkspaceSize<double>(rows, cols), std::max(rows, cols)});
+  const size_t workspace = std::max(
+      {WorkspaceSize<float>(rows, cols), WorkspaceSize<double>(rows, cols), std::max(rows, cols)});
   return shape.Size() + static_cast<int64_t>(workspace);
 }
 

@@ -1,4 +1,4 @@
-#include "matrix/newton_schulz.h"
+#include "kudari/newton_schulz.h"
 
 #include <algorithm>
 #include <atomic>
@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "kernels/kernels.h"
-#include "kernels/parallel.h"
 #include "kernels/products.h"
 #include "kudari/error.h"
+#include "kudari/parallel.h"
 
 // With R = X X^T an iteration is X <- Z X, Z = a I + b R + c R^2, and it takes R to Z R Z. All of
 // these are polynomials of one symmetric matrix, so they commute and half of each product is
@@ -273,18 +273,22 @@ void Iteration<T>::Finish(T* out) {
 }
 
 }  // namespace
+}  // namespace kudari::internal
+
+namespace kudari {
 
 template <class T>
 size_t WorkspaceSize(size_t rows, size_t cols) {
   const size_t shorter = std::min(rows, cols), longer = std::max(rows, cols);
-  return 2 * PanelElements<T>(shorter, longer) + PanelElements<T>(longer, shorter) +
-         4 * PanelElements<T>(shorter, shorter) + kAlign / sizeof(T);
+  return 2 * internal::PanelElements<T>(shorter, longer) +
+         internal::PanelElements<T>(longer, shorter) +
+         4 * internal::PanelElements<T>(shorter, shorter) + internal::kAlign / sizeof(T);
 }
 
 double NewtonSchulzFlops(int iterations, size_t rows, size_t cols) {
   const auto m = static_cast<double>(std::min(rows, cols));
   const auto n = static_cast<double>(std::max(rows, cols));
-  const int restart = Restart(rows, cols);
+  const int restart = internal::Restart(rows, cols);
   const int blocks = (iterations + restart - 1) / restart;
   // A block of k has R and Q X, and k + 3 (k - 1) products of the short side.
   return blocks * 3 * m * m * n + (4 * iterations - 3 * blocks) * m * m * m;
@@ -306,8 +310,8 @@ void Orthogonalize(const NewtonSchulz& iteration, const T* x, size_t rows, size_
   if (rows == 0 || cols == 0) return;
   void* begin = workspace.data();
   size_t bytes = workspace.size_bytes();
-  std::align(kAlign, bytes - kAlign, begin, bytes);
-  Iteration<T>(rows, cols, static_cast<T*>(begin), parallel).Run(iteration, x, out);
+  std::align(internal::kAlign, bytes - internal::kAlign, begin, bytes);
+  internal::Iteration<T>(rows, cols, static_cast<T*>(begin), parallel).Run(iteration, x, out);
 }
 
 template size_t WorkspaceSize<float>(size_t, size_t);
@@ -317,4 +321,4 @@ template void Orthogonalize(const NewtonSchulz&, const float*, size_t, size_t, f
 template void Orthogonalize(const NewtonSchulz&, const double*, size_t, size_t, double*,
                             std::span<double>, const Parallel&);
 
-}  // namespace kudari::internal
+}  // namespace kudari

@@ -1,4 +1,4 @@
-#include "matrix/newton_schulz.h"
+#include "kudari/newton_schulz.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -143,7 +143,8 @@ TEST_P(BackendTest, GivesTheSameBits) {
         far.UpdateHessian();
       }
       if (step == 1) {
-        const EvaluationView host_view = host.Evaluation(), far_view = far.Evaluation();
+        const EvaluationView host_view = host.EvaluationWeights(),
+                             far_view = far.EvaluationWeights();
         ASSERT_EQ(twins.Different(), "");
       }
       ASSERT_EQ(twins.Different(), "") << step;
@@ -219,7 +220,8 @@ TEST(Backend, StagesGiveTheSameBits) {
         ASSERT_EQ(FirstDifference(host.State(), far.State()), "") << k;
       }
       {
-        const EvaluationView host_view = host.Evaluation(), far_view = far.Evaluation();
+        const EvaluationView host_view = host.EvaluationWeights(),
+                             far_view = far.EvaluationWeights();
         EXPECT_EQ(host_view.Changed(), far_view.Changed());
         EXPECT_EQ(twins.Different(), "");
       }

@@ -345,6 +345,27 @@ OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa, std::optional<
   return scaled;
 }
 
+std::vector<std::pair<std::string, Schedule>> StageValues(const OptimizerSpec& spec) {
+  std::vector<std::pair<std::string, Schedule>> values;
+  internal::ForTables(
+      spec, [&](const std::string& prefix, const auto& config, const auto& options) {
+        using C = std::remove_cvref_t<decltype(config)>;
+        for (const internal::Option<C>& o : options) {
+          const auto* const schedule = std::get_if<Schedule C::*>(&o.member);
+          const auto* const optional = std::get_if<std::optional<Schedule> C::*>(&o.member);
+          if (schedule != nullptr) {
+            values.emplace_back(prefix + o.name, config.**schedule);
+          } else if (optional != nullptr && config.**optional) {
+            values.emplace_back(prefix + o.name, *(config.**optional));
+          } else if (o.role == Role::kSteps || o.role == Role::kDecay) {
+            values.emplace_back(prefix + o.name,
+                                ParseSchedule(internal::OptionText(o, config).value_or("0")));
+          }
+        }
+      });
+  return values;
+}
+
 std::vector<std::string> KeptByScaleBatch(const OptimizerSpec& spec, double kappa,
                                           std::optional<BatchRule> rule, const Registry& registry) {
   CheckKappa(kappa);

@@ -50,7 +50,7 @@ EvaluationView::~EvaluationView() = default;
 
 std::vector<size_t> EvaluationView::Changed() const { return saved_->tensors(); }
 
-EvaluationView Optimizer::Evaluation() {
+EvaluationView Optimizer::EvaluationWeights() {
   Impl& impl = *impl_;
   impl.CheckBetweenSteps("Evaluation");
   const Impl::Inside inside(impl);
@@ -62,7 +62,7 @@ EvaluationView Optimizer::Evaluation() {
     if (c.rule.scalar.evaluate != nullptr) impl.SetValues(c);
   }
   const auto by_rule = [&](size_t i) {
-    const internal::Slotted& s = impl.slotted[i];
+    const internal::TensorRecord& s = impl.records[i];
     return averages[i] == nullptr && s.step > 0 &&
            impl.cohorts[s.cohort].rule.scalar.evaluate != nullptr;
   };
@@ -71,7 +71,7 @@ EvaluationView Optimizer::Evaluation() {
       const Impl::Follower& f = impl.averagers[k];
       if (f.started) averages[i] = f.averager->Evaluated(i);
     }
-    const internal::Slotted& s = impl.slotted[i];
+    const internal::TensorRecord& s = impl.records[i];
     // The coefficients of the update to come; they move a copy of the tensor's memory.
     if (by_rule(i)) impl.cohorts[s.cohort].AddAge(s.step + 1, s.Memory());
   }
@@ -82,7 +82,7 @@ EvaluationView Optimizer::Evaluation() {
   std::vector<internal::ArrayPair> averaged;
   std::vector<internal::EvaluatedTensor> evaluated;
   for (size_t i = 0; i < count; ++i) {
-    const internal::Slotted& s = impl.slotted[i];
+    const internal::TensorRecord& s = impl.records[i];
     const Tensor& t = impl.tensor_list[i];
     // Masters stay: the view is of what the model sees.
     const internal::Coded visible = internal::Visible(t);

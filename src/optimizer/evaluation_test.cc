@@ -12,7 +12,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
 #include "tests/support/reference.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {
@@ -80,7 +80,7 @@ TEST(EvaluationTest, WithNothingToShowItShowsTheParameters) {
   optimizer.Step();
   const Params before = model.params;
   {
-    const auto view = optimizer.Evaluation();
+    const auto view = optimizer.EvaluationWeights();
     EXPECT_TRUE(SameBits(model.params, before));
   }
   EXPECT_TRUE(SameBits(model.params, before));
@@ -93,7 +93,7 @@ TEST(EvaluationTest, ShowsAveragesAndRestoresEveryBit) {
   Optimizer optimizer(model.tensors, spec);
   const Params start = model.params;
   {
-    const auto view = optimizer.Evaluation();  // before the first step there is no average
+    const auto view = optimizer.EvaluationWeights();  // before the first step there is no average
     EXPECT_TRUE(SameBits(model.params, start));
   }
   for (int step = 0; step < 3; ++step) optimizer.Step();
@@ -107,7 +107,7 @@ TEST(EvaluationTest, ShowsAveragesAndRestoresEveryBit) {
   };
   for (int repeat = 0; repeat < 2; ++repeat) {
     {
-      const auto view = optimizer.Evaluation();
+      const auto view = optimizer.EvaluationWeights();
       EXPECT_TRUE(SameBits(model.params, {average("a"), average("b"), {}}));
       EXPECT_FALSE(SameBits(model.params, trained));
     }
@@ -125,7 +125,7 @@ TEST(EvaluationTest, RestoresWhenAnExceptionPasses) {
   const Params trained = model.params;
   EXPECT_THROW(
       {
-        const auto view = optimizer.Evaluation();
+        const auto view = optimizer.EvaluationWeights();
         EXPECT_FALSE(SameBits(model.params, trained));
         throw std::runtime_error("no");
       },
@@ -145,7 +145,7 @@ TEST(EvaluationTest, TheLastAverageThatThereIsCounts) {
   std::vector<float> seen;
   for (int step = 0; step < 6; ++step) {
     optimizer.Step();
-    const auto view = optimizer.Evaluation();
+    const auto view = optimizer.EvaluationWeights();
     seen.push_back(model.params[0][0]);
   }
   EXPECT_EQ(seen, (std::vector<float>{0, 2, 2, 4, 4.5, 5}));
@@ -159,7 +159,7 @@ TEST(EvaluationTest, NothingAdvancesWhileAViewIsOpen) {
   optimizer.Step();
   const StateTree state = optimizer.State();
   {
-    const auto view = optimizer.Evaluation();
+    const auto view = optimizer.EvaluationWeights();
     const std::string why =
         ": an evaluation view is open, so the parameters are not those that are trained";
     EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }), "Step" + why);
@@ -171,7 +171,8 @@ TEST(EvaluationTest, NothingAdvancesWhileAViewIsOpen) {
     EXPECT_EQ(ErrorOf([&] { optimizer.Refresh(); }), "Refresh" + why);
     EXPECT_EQ(ErrorOf([&] { optimizer.SetSchedule(0, "lr", 0.5); }), "SetSchedule" + why);
     EXPECT_EQ(ErrorOf([&] { optimizer.UpdateHessian(); }), "UpdateHessian" + why);
-    EXPECT_EQ(ErrorOf([&] { static_cast<void>(optimizer.Evaluation()); }), "Evaluation" + why);
+    EXPECT_EQ(ErrorOf([&] { static_cast<void>(optimizer.EvaluationWeights()); }),
+              "Evaluation" + why);
     EXPECT_EQ(optimizer.steps(), 1);
   }
   optimizer.Step();
@@ -186,7 +187,7 @@ TEST(EvaluationTest, AViewMayMoveAndOutliveTheOptimiser) {
   optimizer->Step();
   optimizer->Step();
   const Params trained = model.params;
-  std::optional<EvaluationView> view(optimizer->Evaluation());
+  std::optional<EvaluationView> view(optimizer->EvaluationWeights());
   const Params shown = model.params;
   EXPECT_FALSE(SameBits(shown, trained));
   optimizer.reset();
@@ -207,7 +208,7 @@ TEST(EvaluationTest, ARuleMayHaveAPointOfItsOwn) {
     Reference reference(rule, {40000}, {model.params[0].begin(), model.params[0].end()}, {0.5});
     Params trained = model.params;
     {
-      const auto view = optimizer.Evaluation();  // the tensors have had no update
+      const auto view = optimizer.EvaluationWeights();  // the tensors have had no update
       EXPECT_TRUE(SameBits(model.params, trained));
     }
     for (int64_t step = 0; step < 4; ++step) {
@@ -218,7 +219,7 @@ TEST(EvaluationTest, ARuleMayHaveAPointOfItsOwn) {
       trained = model.params;
       const StateTree memory = testing::TensorState(optimizer, 0).At("memory");
       {
-        const auto view = optimizer.Evaluation();
+        const auto view = optimizer.EvaluationWeights();
         const auto expected = reference.Evaluated({0.5 * (1 - static_cast<double>(step + 1) / 10)});
         for (size_t i = 0; i < 40000; i += 97) {
           EXPECT_NEAR(model.params[0][i], expected[i], 2e-6) << step;
@@ -241,7 +242,7 @@ TEST(EvaluationTest, ScheduleFreeShowsTheMeanOfItsSteps) {
     model.NextGradient();
     optimizer.Step();
     const Params trained = model.params;
-    const auto view = optimizer.Evaluation();
+    const auto view = optimizer.EvaluationWeights();
     for (size_t i = 0; i < 5; ++i) {
       z[i] -= kLr * model.grads[0][i];
       sum[i] += z[i];
@@ -259,7 +260,7 @@ TEST(EvaluationTest, AnAverageComesBeforeTheRulesPoint) {
   Optimizer optimizer(model.tensors, spec, WithMean());
   optimizer.Step();
   const Params trained = model.params;
-  const auto view = optimizer.Evaluation();
+  const auto view = optimizer.EvaluationWeights();
   EXPECT_TRUE(SameBits(model.params, trained));
 }
 
@@ -278,7 +279,7 @@ TEST(EvaluationTest, PutsBackWithoutThePoolThatWasLent) {
   optimizer.Step();
   const Params trained = model.params;
   {
-    const auto view = optimizer.Evaluation();
+    const auto view = optimizer.EvaluationWeights();
     EXPECT_FALSE(SameBits(model.params, trained));
     *alive = false;
   }
@@ -292,7 +293,7 @@ TEST(EvaluationTest, AScheduleOutOfRangeLeavesNoView) {
   optimizer.Step();
   const Params trained = model.params;
   for (int repeat = 0; repeat < 2; ++repeat) {
-    EXPECT_THAT(ErrorOf([&] { static_cast<void>(optimizer.Evaluation()); }),
+    EXPECT_THAT(ErrorOf([&] { static_cast<void>(optimizer.EvaluationWeights()); }),
                 HasSubstr("mean: lr = then(0.5, 1, 2) at step 1 = 2 is outside [0, 1]"));
     EXPECT_TRUE(SameBits(model.params, trained));
   }

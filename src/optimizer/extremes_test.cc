@@ -13,7 +13,7 @@
 #include "tests/support/model.h"
 #include "tests/support/reference.h"
 #include "tests/support/rules.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {

@@ -88,7 +88,7 @@ std::vector<Action> ActionsFor(const OptimizerSpec& spec, const RuleEntry& rule)
       {"step after SetSchedule", Draw, step},
       {"Evaluation", Nothing,
        [](Run& run) {
-         const EvaluationView view = run.optimizer.Evaluation();
+         const EvaluationView view = run.optimizer.EvaluationWeights();
          run.viewed = run.task.Bytes();
        }},
       {"LoadState", Nothing, [](Run& run) { run.optimizer.LoadState(*run.saved); }, 5},

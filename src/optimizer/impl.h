@@ -28,7 +28,7 @@ namespace kudari {
 namespace internal {
 
 /// Adds what a tensor has since its first gradient to the memory that is to be allocated.
-void AddArrays(const Slotted& s, StateMemory::Needs& needs);
+void AddArrays(const TensorRecord& s, StateMemory::Needs& needs);
 
 /// The index of a cohort, which takes the place of one without users or is added, unless there is
 /// one like it.
@@ -36,8 +36,8 @@ uint32_t AddCohort(std::vector<Cohort>& cohorts, Cohort cohort);
 /// Makes `at` the index of a cohort that is added for it, in place of that of its former one.
 void MoveTo(std::vector<Cohort>& cohorts, uint32_t& at, Cohort cohort);
 
-/// What a step of a tensor with such a gradient reads and writes; `coded` as in Slotted.
-MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s,
+/// What a step of a tensor with such a gradient reads and writes; `coded` as in TensorRecord.
+MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const TensorRecord& s,
                           Format gradient, bool coded);
 
 }  // namespace internal
@@ -60,9 +60,9 @@ struct Optimizer::Impl final : Engine {
   OptimizerSpec spec;  // complete
   std::vector<internal::Cohort> cohorts;
   std::set<internal::Storage> storages;
-  std::vector<internal::Slotted> slotted;  // beside tensor_list
-  Backend* users_backend = nullptr;        // that the tensors name; null: host memory
-  std::shared_ptr<Backend> backend_;       // where all tensors live; the user's may not be owned
+  std::vector<internal::TensorRecord> records;  // beside tensor_list
+  Backend* users_backend = nullptr;             // that the tensors name; null: host memory
+  std::shared_ptr<Backend> backend_;  // where all tensors live; the user's may not be owned
   std::vector<internal::StateMemory> state_memory;
   std::vector<char> released;  // tensors that StepTensor has stepped in this step, or empty
 
@@ -75,7 +75,7 @@ struct Optimizer::Impl final : Engine {
   std::vector<double> all_sums;  // of the blocks of all tensors, if there are other processes
   internal::Work first, second;  // passes of rules element by element
   std::vector<double> measured;  // beside first: sums of a rule with norms
-  std::vector<size_t> united;    // tensors with work unit by unit
+  std::vector<size_t> by_unit;   // tensors with work unit by unit
   std::vector<size_t> one_by_one, side_by_side;  // tensors of whole rules
   std::vector<internal::Arena> scratch_arena;    // one or none
   std::vector<float*> scratch;                   // one a worker
@@ -102,7 +102,7 @@ struct Optimizer::Impl final : Engine {
 
   // Engine.
   std::span<const Tensor> tensors() const override { return tensor_list; }
-  TensorClass Class(size_t index) const override { return slotted[index].tensor_class; }
+  TensorClass Class(size_t index) const override { return records[index].tensor_class; }
   const Parallel& parallel() const override { return parallel_; }
   double loss_scale() const override { return loss_scale_; }
   int64_t steps() const override { return step_count; }
@@ -116,7 +116,7 @@ struct Optimizer::Impl final : Engine {
   void StoreWeights(size_t index, size_t begin, std::span<const float> values) override;
   double Value(size_t index, std::string_view option) const override;
   void ResetState(size_t index) override;
-  bool Owns(size_t index) const override { return slotted[index].owned; }
+  bool Owns(size_t index) const override { return records[index].owned; }
   Backend& backend() const override { return *backend_; }
   internal::Coded Weights(size_t index) const override;
   internal::Coded Slot(size_t index, std::string_view slot) const override;
@@ -129,7 +129,7 @@ struct Optimizer::Impl final : Engine {
   uint32_t CohortOf(int group, TensorClass tensor_class, Building& building);
   internal::Cohort WithSchedules(size_t index, std::vector<Schedule> schedules, int64_t step) const;
   void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
-  const internal::Storage* StorageOf(const Tensor& tensor, const internal::Slotted& s,
+  const internal::Storage* StorageOf(const Tensor& tensor, const internal::TensorRecord& s,
                                      std::vector<int64_t> sizes);
   void CheckSlotNames() const;
   void MakeSource();
@@ -160,11 +160,11 @@ struct Optimizer::Impl final : Engine {
   void DivideWork();
   void DivideBlocks();
   void AllocateState();
-  void PlaceState(internal::Slotted& s, internal::StateMemory& memory);
+  void PlaceState(internal::TensorRecord& s, internal::StateMemory& memory);
   void AllocateScratch();
-  void ClearSlot(internal::Slotted& s, size_t k);
-  void StartMaster(internal::Slotted& s);
-  int64_t CopiedSize(const internal::Slotted& s, internal::Format gradient) const;
+  void ClearSlot(internal::TensorRecord& s, size_t k);
+  void StartMaster(internal::TensorRecord& s);
+  int64_t CopiedSize(const internal::TensorRecord& s, internal::Format gradient) const;
   void SetKeys(size_t index);
 
   // A step tensor by tensor, release.cc.
@@ -182,7 +182,7 @@ struct Optimizer::Impl final : Engine {
   };
   Clips ClipsNow() const;
   internal::StepView View() {
-    return {tensor_list, slotted, cohorts, parallel_, spec.precision.check};
+    return {tensor_list, records, cohorts, parallel_, spec.precision.check};
   }
   double SumSquares();
   std::string_view FirstNonFinite() const;

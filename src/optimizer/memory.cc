@@ -1,13 +1,13 @@
 // What an optimiser takes, before it takes it.
 #include <algorithm>
 
-#include "kernels/parallel.h"
+#include "kudari/parallel.h"
 #include "optimizer/impl.h"
 #include "optimizer/spec_options.h"
 
 namespace kudari {
 
-using internal::Slotted;
+using internal::TensorRecord;
 
 int64_t MemoryPlan::Total() const {
   int64_t total = accumulated + averages + source + scratch;
@@ -20,12 +20,12 @@ int64_t MemoryPlan::Total() const {
 
 namespace internal {
 
-MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Slotted& s,
+MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const TensorRecord& s,
                           Format gradient, bool coded) {
   MemoryTraffic t = rule.Traffic(tensor.shape);
   const auto n = static_cast<size_t>(s.size);
   const auto read = [n](Format format) {
-    return static_cast<int64_t>(n * DataBytes(format) + MoreBytes(format, n));
+    return static_cast<int64_t>(n * DataBytes(format) + CompanionBytes(format, n));
   };
   const auto written = read;
   const Format weights = s.storage->weights;
@@ -73,26 +73,27 @@ MemoryPlan Optimizer::Memory() const {
   int64_t elements = 0, largest = 0, small = 0;
   for (size_t i = 0; i < impl.tensor_list.size(); ++i) {
     const Tensor& tensor = impl.tensor_list[i];
-    const RuleEntry& rule = impl.cohorts[impl.slotted[i].cohort].rule;
+    const RuleEntry& rule = impl.cohorts[impl.records[i].cohort].rule;
     // As after the first step.
-    const Slotted& s = impl.slotted[i];
+    const TensorRecord& s = impl.records[i];
     const internal::Format gradient =
         spec.accumulate > 1 ? internal::Format::kFloat32 : internal::FormatOf(tensor.GradType());
     const bool coded =
         internal::IsCoded(*s.storage, gradient) || impl.cohorts[s.cohort].penalize != nullptr;
 
     const auto n = static_cast<size_t>(s.size);
-    TensorBytes bytes{.name = tensor.name,
-                      .elements = s.size,
-                      .weights = s.size * Bytes(tensor.dtype),
-                      .gradient = s.size * Bytes(tensor.GradType()),
-                      .master = static_cast<int64_t>(internal::MoreBytes(s.storage->weights, n))};
+    TensorBytes bytes{
+        .name = tensor.name,
+        .elements = s.size,
+        .weights = s.size * Bytes(tensor.dtype),
+        .gradient = s.size * Bytes(tensor.GradType()),
+        .master = static_cast<int64_t>(internal::CompanionBytes(s.storage->weights, n))};
     for (size_t k = 0; k < s.storage->slots.size(); ++k) {
       const size_t size = s.SlotSize(k);
       const internal::Format format = s.storage->slots[k];
       bytes.state.emplace_back(rule.slots[k],
                                static_cast<int64_t>(size * internal::DataBytes(format) +
-                                                    internal::MoreBytes(format, size)));
+                                                    internal::CompanionBytes(format, size)));
     }
     elements += s.size;
     plan.accumulated += internal::Accumulation().bytes(spec, bytes.weights, bytes.elements);
@@ -115,7 +116,7 @@ MemoryPlan Optimizer::Memory() const {
     plan.averages += averager.copies(spec) * elements * kFloat;
   }
   if (small > 0 || largest > 0) {
-    const int64_t others = internal::Threads(impl.parallel_) - 1;
+    const int64_t others = Threads(impl.parallel_) - 1;
     plan.scratch = (std::max(small, largest) + others * small) * kFloat;
   }
   return plan;

@@ -84,7 +84,7 @@ Backend* BackendOf(std::span<const Tensor> tensors) {
 }  // namespace
 
 using internal::Cohort;
-using internal::Slotted;
+using internal::TensorRecord;
 
 /// What AddTensor knows of the tensors before.
 struct Optimizer::Impl::Building {
@@ -107,7 +107,7 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
   names.reserve(tensor_list.size());
   for (const Tensor& t : tensor_list) CheckTensor(t, names);
   Building building{registry, std::vector<bool>(spec.groups.size()), {}};
-  slotted.reserve(tensor_list.size());
+  records.reserve(tensor_list.size());
   for (const Tensor& t : tensor_list) AddTensor(t, building);
   for (size_t i = 0; i < building.matched.size(); ++i) {
     const std::string& match = spec.groups[i].match;
@@ -154,12 +154,12 @@ void Optimizer::Impl::AddTensor(const Tensor& t, Building& building) {
     throw Error("tensor \"" + t.name +
                 "\" has no rule: it is in no group, and the spec's own rule is missing");
   }
-  Slotted s{.cohort = CohortOf(group, tensor_class, building),
-            .tensor_class = tensor_class,
-            .storage = nullptr,
-            .size = t.Size(),
-            .clips = spec.agc.has_value(),
-            .centralizes = spec.centralize && t.shape.size() > 1 && UnitSize(t.shape) > 1};
+  TensorRecord s{.cohort = CohortOf(group, tensor_class, building),
+                 .tensor_class = tensor_class,
+                 .storage = nullptr,
+                 .size = t.Size(),
+                 .clips = spec.agc.has_value(),
+                 .centralizes = spec.centralize && t.shape.size() > 1 && UnitSize(t.shape) > 1};
   if (spec.agc) {
     for (const std::string& match : spec.agc->exclude) s.clips = s.clips && !Matches(match, t);
   }
@@ -182,11 +182,11 @@ void Optimizer::Impl::AddTensor(const Tensor& t, Building& building) {
       s.extra->memory[k] = c.rule.memory[k].second;
     }
   }
-  slotted.push_back(std::move(s));
+  records.push_back(std::move(s));
 }
 
 /// How the weights and the state of a tensor are stored; `sizes` as in Storage.
-const internal::Storage* Optimizer::Impl::StorageOf(const Tensor& t, const Slotted& s,
+const internal::Storage* Optimizer::Impl::StorageOf(const Tensor& t, const TensorRecord& s,
                                                     std::vector<int64_t> sizes) {
   using internal::Format;
   const Precision& precision = spec.precision;
@@ -342,7 +342,7 @@ void internal::MoveTo(std::vector<Cohort>& cohorts, uint32_t& at, Cohort cohort)
 /// The cohort of a tensor with other schedules, of which those that change are checked at `step`.
 Cohort Optimizer::Impl::WithSchedules(size_t index, std::vector<Schedule> schedules,
                                       int64_t step) const {
-  const Slotted& s = slotted[index];
+  const TensorRecord& s = records[index];
   Cohort cohort = cohorts[s.cohort];
   const std::string& rule = cohort.rule.name;
   std::string changed;
@@ -366,7 +366,7 @@ Cohort Optimizer::Impl::WithSchedules(size_t index, std::vector<Schedule> schedu
 
 void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
   CheckIndex(index);
-  Slotted& s = slotted[index];
+  TensorRecord& s = records[index];
   std::vector<Schedule> schedules = cohorts[s.cohort].schedules;
   schedules[cohorts[s.cohort].rule.OptionIndex(option)] = schedule;
   internal::MoveTo(cohorts, s.cohort, WithSchedules(index, std::move(schedules), step_count));
@@ -388,7 +388,7 @@ void Optimizer::Impl::Refresh() {
   CheckBetweenSteps("Refresh");
   const Inside refresh(*this);
   BindParameters();
-  for (Slotted& s : slotted) {
+  for (TensorRecord& s : records) {
     if (!s.has_state) continue;
     const auto& kinds = cohorts[s.cohort].rule.slot_kinds;
     for (size_t k = 0; k < kinds.size(); ++k) {
@@ -403,11 +403,11 @@ void Optimizer::Impl::Refresh() {
 }
 
 std::string_view Optimizer::Impl::Rule(size_t index) const {
-  return cohorts[slotted[index].cohort].rule.name;
+  return cohorts[records[index].cohort].rule.name;
 }
 
 size_t Optimizer::Impl::SlotSize(size_t index, std::string_view slot) const {
-  const Slotted& s = slotted[index];
+  const TensorRecord& s = records[index];
   const auto& slots = cohorts[s.cohort].rule.slots;
   const auto at = std::find(slots.begin(), slots.end(), slot);
   if (at == slots.end() || !s.has_state) return 0;
@@ -416,7 +416,7 @@ size_t Optimizer::Impl::SlotSize(size_t index, std::string_view slot) const {
 
 /// A slot that there is.
 internal::Coded Optimizer::Impl::Slot(size_t index, std::string_view slot) const {
-  const Slotted& s = slotted[index];
+  const TensorRecord& s = records[index];
   const auto& slots = cohorts[s.cohort].rule.slots;
   const auto at = std::find(slots.begin(), slots.end(), slot);
   return s.State(static_cast<size_t>(at - slots.begin()));
@@ -435,9 +435,9 @@ void Optimizer::Impl::StoreSlot(size_t index, std::string_view slot, size_t begi
 
 /// The weights where the tensor says they are now; without a master as long as there is no state.
 internal::Coded Optimizer::Impl::Weights(size_t index) const {
-  internal::Coded weights = slotted[index].Weights();
+  internal::Coded weights = records[index].Weights();
   weights.data = tensor_list[index].param;
-  return internal::Nearest(slotted[index].has_state ? weights : internal::Visible(weights));
+  return internal::Nearest(records[index].has_state ? weights : internal::Visible(weights));
 }
 
 void Optimizer::Impl::LoadWeights(size_t index, size_t begin, std::span<float> out) const {
@@ -449,19 +449,19 @@ void Optimizer::Impl::StoreWeights(size_t index, size_t begin, std::span<const f
 }
 
 void Optimizer::Impl::CheckIndex(size_t index) const {
-  if (index < slotted.size()) return;
+  if (index < records.size()) return;
   throw Error("tensor index " + std::to_string(index) + " is outside [0, " +
-              std::to_string(slotted.size()) + ")");
+              std::to_string(records.size()) + ")");
 }
 
 double Optimizer::Impl::Value(size_t index, std::string_view option) const {
   CheckIndex(index);
-  const Cohort& c = cohorts[slotted[index].cohort];
+  const Cohort& c = cohorts[records[index].cohort];
   return c.schedules[c.rule.OptionIndex(option)](step_count);
 }
 
 void Optimizer::Impl::ResetState(size_t index) {
-  Slotted& s = slotted[index];
+  TensorRecord& s = records[index];
   for (size_t k = 0; k < s.Slots(); ++k) ClearSlot(s, k);
   s.step = 0;
   const auto& memory = cohorts[s.cohort].rule.memory;
@@ -582,9 +582,9 @@ int64_t Optimizer::steps() const { return impl_->step_count; }
 std::vector<TensorPlan> Optimizer::Plan() const {
   std::vector<TensorPlan> plan;
   for (size_t i = 0; i < impl_->tensor_list.size(); ++i) {
-    const Cohort& c = impl_->cohorts[impl_->slotted[i].cohort];
+    const Cohort& c = impl_->cohorts[impl_->records[i].cohort];
     TensorPlan p{.name = impl_->tensor_list[i].name,
-                 .tensor_class = impl_->slotted[i].tensor_class,
+                 .tensor_class = impl_->records[i].tensor_class,
                  .group = c.group,
                  .rule = c.rule.name,
                  .options = {}};
@@ -602,7 +602,7 @@ double Optimizer::Value(size_t index, std::string_view option) const {
 
 const Schedule& Optimizer::ScheduleOf(size_t index, std::string_view option) const {
   impl_->CheckIndex(index);
-  const Cohort& c = impl_->cohorts[impl_->slotted[index].cohort];
+  const Cohort& c = impl_->cohorts[impl_->records[index].cohort];
   return c.schedules[c.rule.OptionIndex(option)];
 }
 

@@ -11,8 +11,9 @@
 #include "kudari/kudari.h"
 #include "tests/support/allocations.h"
 #include "tests/support/errors.h"
+#include "tests/support/model.h"
 #include "tests/support/random.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {
@@ -20,24 +21,8 @@ namespace {
 using ::testing::ElementsAre;
 using testing::ErrorOf;
 using ::testing::HasSubstr;
+using testing::Model;
 using testing::Random;
-
-/// Named tensors of given shapes, all with gradients.
-struct Model {
-  explicit Model(const std::vector<std::pair<std::string, std::vector<int64_t>>>& named) {
-    Random random(1);
-    for (const auto& [name, shape] : named) {
-      Tensor t{.name = name, .shape = shape};
-      params.push_back(random.Floats(static_cast<size_t>(t.Size())));
-      grads.push_back(random.Floats(params.back().size()));
-      t.param = params.back().data();
-      t.grad = grads.back().data();
-      tensors.push_back(std::move(t));
-    }
-  }
-  std::vector<std::vector<float>> params, grads;
-  std::vector<Tensor> tensors;
-};
 
 Model Vit() {
   return Model({{"pos_embed", {1, 4, 8}},
@@ -557,7 +542,7 @@ TEST(OptimizerTest, NothingThatChangesItCanBeCalledFromWithinAStep) {
       {"StepTensor", [&] { optimizer.StepTensor(0); }},
       {"FinishStep", [&] { optimizer.FinishStep(); }},
       {"UpdateHessian", [&] { optimizer.UpdateHessian(); }},
-      {"Evaluation", [&] { static_cast<void>(optimizer.Evaluation()); }},
+      {"Evaluation", [&] { static_cast<void>(optimizer.EvaluationWeights()); }},
       {"State", [&] { static_cast<void>(optimizer.State()); }},
       {"LoadState", [&] { optimizer.LoadState(state); }},
       {"Refresh", [&] { optimizer.Refresh(); }},
@@ -631,11 +616,11 @@ TEST(OptimizerTest, ParametersThatComeToOverlapAreNamedAndNothingIsChanged) {
   optimizer.Step();
   const std::vector<float> before = a;
   optimizer.tensors()[1].param = a.data();
-  const auto steps = {std::function<void()>([&] { optimizer.Step(); }), std::function<void()>([&] {
-                        optimizer.Step([](Pass) -> Evaluation { return 1.0; });
-                      }),
-                      std::function<void()>([&] { optimizer.StepTensor(1); }),
-                      std::function<void()>([&] { static_cast<void>(optimizer.Evaluation()); })};
+  const auto steps = {
+      std::function<void()>([&] { optimizer.Step(); }),
+      std::function<void()>([&] { optimizer.Step([](Pass) -> Evaluation { return 1.0; }); }),
+      std::function<void()>([&] { optimizer.StepTensor(1); }),
+      std::function<void()>([&] { static_cast<void>(optimizer.EvaluationWeights()); })};
   for (int twice = 0; twice < 2; ++twice) {
     for (const auto& step : steps) {
       EXPECT_THAT(ErrorOf(step), HasSubstr("tensors \"a\" and \"b\" overlap in memory"));

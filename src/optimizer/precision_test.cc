@@ -18,7 +18,7 @@
 #include "tests/support/random.h"
 #include "tests/support/rules.h"
 #include "tests/support/sanitized.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {
@@ -32,9 +32,9 @@ using testing::Random;
 const Codecs& Reference() { return internal::CodecsFor("scalar"); }
 
 /// Tensors in memory of a type of their own, beside what they hold in float32.
-class Model {
+class StoredModel {
  public:
-  Model(const std::vector<int64_t>& sizes, DType param, DType grad, uint64_t seed = 1)
+  StoredModel(const std::vector<int64_t>& sizes, DType param, DType grad, uint64_t seed = 1)
       : param_(param), grad_(grad) {
     Random random(seed);
     for (size_t i = 0; i < sizes.size(); ++i) {
@@ -101,7 +101,7 @@ class Model {
 };
 
 /// The weights as the rule sees them.
-std::vector<std::vector<float>> Weights(const Optimizer& optimizer, const Model& model) {
+std::vector<std::vector<float>> Weights(const Optimizer& optimizer, const StoredModel& model) {
   std::vector<std::vector<float>> weights = model.Params();
   for (size_t i = 0; i < weights.size(); ++i) {
     std::vector<float> master = optimizer.SlotValues(i, "master");
@@ -126,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(Registry, RulePrecisionTest, ::testing::ValuesIn(testin
 /// The weights after a few steps with clipping of every kind.
 std::vector<std::vector<float>> Stepped(const std::string& rule, DType param, DType grad,
                                         const Precision& precision, bool units) {
-  Model model({20000, 300, 1}, param, grad);
+  StoredModel model({20000, 300, 1}, param, grad);
   OptimizerSpec spec = SpecOf(rule, precision);
   spec.clip_norm = 0.5;
   if (units) {
@@ -177,7 +177,7 @@ TEST_P(RulePrecisionTest, NeitherThreadsNorInstructionSetsMatter) {
     const auto run = [&](int threads) {
       // With norms, a tensor so large that its passes are apart.
       const int64_t large = GetParam().norms > 0 ? 140000 : 17000;
-      Model model({large, 17, 5000}, DType::kBFloat16, DType::kBFloat16);
+      StoredModel model({large, 17, 5000}, DType::kBFloat16, DType::kBFloat16);
       OptimizerSpec spec = SpecOf(GetParam().name, precision);
       spec.clip_norm = 0.5;
       Optimizer optimizer(model.tensors, spec);
@@ -221,7 +221,7 @@ TEST_P(RulePrecisionTest, FusedUpdatesAreThoseThroughBuffersBitForBit) {
       SCOPED_TRACE(std::string(target) + ", " + std::string(Name(c.master)));
       const auto run = [&](bool check) {
         setenv("KUDARI_TARGET", std::string(target).c_str(), 1);
-        Model model({5000, 17, 4096}, c.type, c.type);
+        StoredModel model({5000, 17, 4096}, c.type, c.type);
         OptimizerSpec spec =
             SpecOf(GetParam().name, {.master = c.master, .state = c.state, .check = check});
         spec.clip_norm = 2.0;
@@ -271,21 +271,21 @@ TEST_P(RulePrecisionTest, ResumesWithTheSameBits) {
   for (const auto& [name, precision] : Lossy()) {
     SCOPED_TRACE(name);
     constexpr int kSteps = 6;
-    const auto take = [](Model& model, Optimizer& optimizer, int from, int to) {
+    const auto take = [](StoredModel& model, Optimizer& optimizer, int from, int to) {
       for (int step = from; step < to; ++step) {
         Random random(static_cast<uint64_t>(step));
         model.NextGradient(random);
         optimizer.Step();
       }
     };
-    Model straight({9000, 31}, DType::kBFloat16, DType::kBFloat16);
+    StoredModel straight({9000, 31}, DType::kBFloat16, DType::kBFloat16);
     Optimizer reference(straight.tensors, SpecOf(GetParam().name, precision));
     take(straight, reference, 0, kSteps);
     for (int at = 0; at < kSteps; ++at) {
-      Model first({9000, 31}, DType::kBFloat16, DType::kBFloat16);
+      StoredModel first({9000, 31}, DType::kBFloat16, DType::kBFloat16);
       Optimizer before(first.tensors, SpecOf(GetParam().name, precision));
       take(first, before, 0, at);
-      Model second({9000, 31}, DType::kBFloat16, DType::kBFloat16, 99);
+      StoredModel second({9000, 31}, DType::kBFloat16, DType::kBFloat16, 99);
       for (size_t i = 0; i < 2; ++i) {
         std::copy(first.bytes()[i].begin(), first.bytes()[i].end(), second.bytes()[i].begin());
       }
@@ -301,7 +301,7 @@ TEST_P(RulePrecisionTest, ResumesWithTheSameBits) {
 /// Mean squared distance to the target after some steps down a noisy quadratic of 8,192 elements.
 double Distance(const std::string& rule, const Precision& precision, DType type) {
   constexpr size_t kSize = 8192;
-  Model model({kSize}, type, type);
+  StoredModel model({kSize}, type, type);
   OptimizerSpec spec(rule);
   const RuleEntry& entry = Registry::Builtin().Find(rule);
   // Where rules move by the sign or by the norm, a small step is needed for a small distance.
@@ -347,7 +347,7 @@ TEST_P(RulePrecisionTest, StateOf8BitsGetsAsFarAsFloat32) {
 
 TEST(PrecisionTest, SevenBytesAParameter) {
   constexpr int64_t kSize = 1 << 20;
-  Model model({kSize}, DType::kBFloat16, DType::kBFloat16);
+  StoredModel model({kSize}, DType::kBFloat16, DType::kBFloat16);
   Optimizer optimizer(model.tensors,
                       SpecOf("adamw", {.master = Master::kSplit8, .state = StateFormat::kLinear8}));
   const Report report = optimizer.Step();
@@ -368,7 +368,7 @@ TEST(PrecisionTest, SevenBytesAParameter) {
 TEST(PrecisionTest, WhatBFloat16LosesTheMastersKeep) {
   // 1000 steps of 1e-3 from 1: ALGORITHMS of mixed precision say that bfloat16 alone stays at 1.
   const auto after = [](const Precision& precision) {
-    Model model({8}, DType::kBFloat16, DType::kFloat32);
+    StoredModel model({8}, DType::kBFloat16, DType::kFloat32);
     model.SetParam(0, std::vector<float>(8, 1));
     model.SetGradient(0, std::vector<float>(8, 1));
     OptimizerSpec spec = Sgd{.lr = 1e-3};
@@ -393,7 +393,7 @@ TEST(PrecisionTest, WhatBFloat16LosesTheMastersKeep) {
 
 TEST(PrecisionTest, RandomRoundingDependsOnSeedStepAndNameOnly) {
   const auto after = [](int64_t seed, const std::string& name, bool reversed) {
-    Model model({5000, 300}, DType::kBFloat16, DType::kBFloat16);
+    StoredModel model({5000, 300}, DType::kBFloat16, DType::kBFloat16);
     model.tensors[0].name = name;
     std::vector<Tensor> tensors = model.tensors;
     if (reversed) std::swap(tensors[0], tensors[1]);
@@ -415,7 +415,7 @@ TEST(PrecisionTest, RandomRoundingDependsOnSeedStepAndNameOnly) {
 
 TEST(PrecisionTest, StateIsRoundedAtRandomFromTheFirstStepOn) {
   const auto after = [](int64_t seed) {
-    Model model({5000}, DType::kFloat32, DType::kFloat32);
+    StoredModel model({5000}, DType::kFloat32, DType::kFloat32);
     OptimizerSpec spec =
         SpecOf("adamw",
                {.rounding = Rounding::kStochastic, .seed = seed, .state = StateFormat::kBFloat16});
@@ -430,7 +430,7 @@ TEST(PrecisionTest, StateIsRoundedAtRandomFromTheFirstStepOn) {
 }
 
 TEST(PrecisionTest, WhichStateIsCoded) {
-  Model model({4096, 4095, 8192}, DType::kFloat32, DType::kFloat32);
+  StoredModel model({4096, 4095, 8192}, DType::kFloat32, DType::kFloat32);
   model.tensors[2].tensor_class = TensorClass::kEmbedding;
   OptimizerSpec spec = SpecOf("adamw", {.state = StateFormat::kDynamic8,
                                         .slots = {{"exp_avg", StateFormat::kBFloat16}},
@@ -449,7 +449,7 @@ TEST(PrecisionTest, WhichStateIsCoded) {
 }
 
 TEST(PrecisionTest, BadInput) {
-  Model half({8}, DType::kFloat16, DType::kFloat16);
+  StoredModel half({8}, DType::kFloat16, DType::kFloat16);
   EXPECT_EQ(ErrorOf([&] { Optimizer(half.tensors, SpecOf("adamw", {.master = Master::kSplit8})); }),
             "precision.master = \"split8\" is for bfloat16; tensor \"t0\" is float16, which can "
             "have \"float32\"");
@@ -468,7 +468,7 @@ TEST(PrecisionTest, BadInput) {
 
 TEST(PrecisionTest, LoadStateRefusesWhatDoesNotFit) {
   const auto spec = SpecOf("adamw", {.master = Master::kSplit8, .state = StateFormat::kLinear8});
-  Model model({5000}, DType::kBFloat16, DType::kBFloat16);
+  StoredModel model({5000}, DType::kBFloat16, DType::kBFloat16);
   Optimizer optimizer(model.tensors, spec);
   Random random(1);
   model.NextGradient(random);
@@ -513,8 +513,8 @@ TEST(PrecisionTest, LoadStateRefusesWhatDoesNotFit) {
 
 TEST(PrecisionTest, StateOfAnotherFormatIsConverted) {
   // From a float32 optimiser's checkpoint to 8 bits and back: rounded once, within half a code.
-  Model full({8192}, DType::kBFloat16, DType::kBFloat16), coded = full;
-  for (Model* m : {&full, &coded}) {
+  StoredModel full({8192}, DType::kBFloat16, DType::kBFloat16), coded = full;
+  for (StoredModel* m : {&full, &coded}) {
     for (size_t i = 0; i < 1; ++i) m->tensors[i].param = m->bytes()[i].data();
   }
   Optimizer a(full.tensors, SpecOf("adamw", {.master = Master::kFloat32}));
@@ -548,7 +548,7 @@ TEST(PrecisionTest, StateOfAnotherFormatIsConverted) {
 
 TEST(PrecisionTest, TheCheckCountsWhatIsLost) {
   // Weights at 1 with steps of 2^-10 are lost, weights at 1/8 are not.
-  Model model({8192, 512}, DType::kBFloat16, DType::kFloat32);
+  StoredModel model({8192, 512}, DType::kBFloat16, DType::kFloat32);
   std::vector<float> p(8192, 1);
   std::fill(p.begin() + 6000, p.end(), 0.125F);
   model.SetParam(0, p);
@@ -573,7 +573,7 @@ TEST(PrecisionTest, TheCheckCountsWhatIsLost) {
 TEST(PrecisionTest, TheCheckFindsBlocksThatOneElementSaturates) {
   for (const StateFormat state :
        {StateFormat::kLinear8, StateFormat::kSoftsign8, StateFormat::kDynamic8}) {
-    Model model({8192}, DType::kFloat32, DType::kFloat32);
+    StoredModel model({8192}, DType::kFloat32, DType::kFloat32);
     OptimizerSpec spec = Momentum{.lr = 0.1};
     spec.precision = {.state = state, .check = true};
     Optimizer optimizer(model.tensors, spec);
@@ -588,7 +588,7 @@ TEST(PrecisionTest, TheCheckFindsBlocksThatOneElementSaturates) {
 }
 
 TEST(PrecisionTest, AnInfinityInA8BitBlockIsOneElementsMatter) {
-  Model model({4096}, DType::kFloat32, DType::kFloat32);
+  StoredModel model({4096}, DType::kFloat32, DType::kFloat32);
   OptimizerSpec spec = SpecOf("adamw", {.state = StateFormat::kLinear8});
   Optimizer optimizer(model.tensors, spec);
   std::vector<float> g(4096, 0.5F);
@@ -603,7 +603,7 @@ TEST(PrecisionTest, AveragersFollowTheMaster) {
   // A bfloat16 model with a full master: averages and Lookahead are those of the float32 model.
   for (const int which : {0, 1, 2, 3}) {
     const auto run = [which](DType type, Master master) {
-      Model model({5000, 33}, type, type);
+      StoredModel model({5000, 33}, type, type);
       OptimizerSpec spec = SpecOf("adamw", {.master = master});
       if (which == 0) spec.ema = EmaSpec{.decay = 0.5};
       if (which == 1) spec.swa = SwaSpec{};
@@ -618,7 +618,7 @@ TEST(PrecisionTest, AveragersFollowTheMaster) {
       const auto trained = model.Params();
       std::vector<std::vector<float>> shown;
       {
-        const auto view = optimizer.Evaluation();
+        const auto view = optimizer.EvaluationWeights();
         shown = model.Params();
       }
       EXPECT_EQ(model.Params(), trained);
@@ -633,7 +633,7 @@ TEST(PrecisionTest, AveragersFollowTheMaster) {
 
 TEST(PrecisionTest, ScheduleFreeWeightsAreShownRoundedAndComeBack) {
   const auto run = [](DType type, Master master) {
-    Model model({5000}, type, type);
+    StoredModel model({5000}, type, type);
     Optimizer optimizer(model.tensors, SpecOf("schedule_free_adamw", {.master = master}));
     Random random(4);
     for (int step = 0; step < 5; ++step) {
@@ -643,7 +643,7 @@ TEST(PrecisionTest, ScheduleFreeWeightsAreShownRoundedAndComeBack) {
     const auto trained = Weights(optimizer, model);
     std::vector<std::vector<float>> shown;
     {
-      const auto view = optimizer.Evaluation();
+      const auto view = optimizer.EvaluationWeights();
       shown = model.Params();
     }
     EXPECT_NE(shown, trained);
@@ -651,14 +651,14 @@ TEST(PrecisionTest, ScheduleFreeWeightsAreShownRoundedAndComeBack) {
     return shown[0];
   };
   std::vector<float> expected = run(DType::kFloat32, Master::kNone);
-  Model rounded({5000}, DType::kBFloat16, DType::kBFloat16);
+  StoredModel rounded({5000}, DType::kBFloat16, DType::kBFloat16);
   rounded.SetParam(0, expected);
   EXPECT_EQ(run(DType::kBFloat16, Master::kFloat32), rounded.Param(0));
 }
 
 TEST(PrecisionTest, TheShiftedPointIsWhatTheModelSees) {
   const auto run = [](DType type, Master master) {
-    Model model({600}, type, DType::kFloat32);
+    StoredModel model({600}, type, DType::kFloat32);
     OptimizerSpec spec = SpecOf("momentum", {.master = master});
     spec.source = "nesterov_lookahead";
     Optimizer optimizer(model.tensors, spec);
@@ -677,14 +677,14 @@ TEST(PrecisionTest, TheShiftedPointIsWhatTheModelSees) {
   const auto expected = run(DType::kFloat32, Master::kNone);
   const auto actual = run(DType::kBFloat16, Master::kFloat32);
   EXPECT_EQ(actual.second, expected.second);
-  Model rounded({600}, DType::kBFloat16, DType::kFloat32);
+  StoredModel rounded({600}, DType::kBFloat16, DType::kFloat32);
   rounded.SetParam(0, expected.first);
   EXPECT_EQ(actual.first, rounded.Param(0));
 }
 
 TEST(PrecisionTest, SixteenBitGradientsAccumulateInFloat32) {
   // 256 times 1 and then 256 times 2^-8: in bfloat16 the small ones would be lost.
-  Model model({700}, DType::kBFloat16, DType::kBFloat16);
+  StoredModel model({700}, DType::kBFloat16, DType::kBFloat16);
   model.SetParam(0, std::vector<float>(700, 0));
   OptimizerSpec spec = Sgd{.lr = 1};
   spec.accumulate = 512;
@@ -700,7 +700,7 @@ TEST(PrecisionTest, SixteenBitGradientsAccumulateInFloat32) {
 }
 
 TEST(PrecisionTest, MixedTypesInOneOptimiserAndNoAllocation) {
-  Model brain({9000}, DType::kBFloat16, DType::kBFloat16),
+  StoredModel brain({9000}, DType::kBFloat16, DType::kBFloat16),
       plain({9000}, DType::kFloat32, DType::kFloat32);
   plain.tensors[0].name = "plain";
   OptimizerSpec spec = SpecOf("lamb", {.master = Master::kSplit8, .state = StateFormat::kLinear8});

@@ -5,7 +5,6 @@
 #include "kudari/error.h"
 #include "kudari/presets.h"
 #include "kudari/stages.h"
-#include "optimizer/read_spec.h"
 #include "optimizer/spec_options.h"
 
 namespace kudari {
@@ -87,7 +86,7 @@ std::string RuleLines(const std::string& rule, const Options& options) {
 
 }  // namespace
 
-OptimizerSpec internal::ReadSpec(TableReader& root, const Registry& registry) {
+OptimizerSpec ReadSpec(internal::TableReader& root, const Registry& registry) {
   auto table = root.Table("optimizer");
   if (!table) root.Fail("optimizer", "the table [optimizer] is missing");
   TableReader& reader = *table;
@@ -125,7 +124,7 @@ OptimizerSpec ParseRecipe(std::string_view text, std::string_view source,
                           const Registry& registry) {
   const toml::table document = internal::ParseToml(text, source);
   TableReader root(document, "", source);
-  return internal::ReadSpec(root, registry);
+  return ReadSpec(root, registry);
 }
 
 OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {

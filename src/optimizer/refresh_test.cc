@@ -7,8 +7,8 @@
 #include "kudari/kudari.h"
 #include "tests/support/model.h"
 #include "tests/support/rules.h"
-#include "tests/support/state.h"
 #include "tests/support/task.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {
@@ -78,8 +78,8 @@ bool ExpectFresh(const OptimizerSpec& spec, DType type) {
     by_hand.Step(expected);
     untold.Step(stale);
     EXPECT_TRUE(task.Bytes() == by_hand.Bytes()) << step;
-    const EvaluationView a = optimizer.Evaluation(), b = expected.Evaluation(),
-                         c = stale.Evaluation();
+    const EvaluationView a = optimizer.EvaluationWeights(), b = expected.EvaluationWeights(),
+                         c = stale.EvaluationWeights();
     EXPECT_TRUE(task.Bytes() == by_hand.Bytes()) << step;
     differed = differed || task.Bytes() != untold.Bytes();
   }

@@ -45,10 +45,10 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
     for (const auto& scale : scales)
       report.factor *= scale->Factor(*norm * report.factor, step_count);
   }
-  SetValues(cohorts[slotted[index].cohort]);
+  SetValues(cohorts[records[index].cohort]);
   const Clips clips = ClipsNow();
-  if (tensor.grad == nullptr || !slotted[index].owned) return report;
-  if (slotted[index].param != tensor.param || tensor.backend != users_backend) BindParameters();
+  if (tensor.grad == nullptr || !records[index].owned) return report;
+  if (records[index].param != tensor.param || tensor.backend != users_backend) BindParameters();
   released.reserve(tensor_list.size());
 
   divided = false;  // the next step binds all gradients

@@ -10,7 +10,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
 #include "tests/support/rules.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {
@@ -112,7 +112,7 @@ TEST(ReleaseErrorsTest, StepsAreWhole) {
   const std::vector<std::pair<std::string, std::function<void()>>> calls = {
       {"Step", [&] { optimizer.Step(); }},
       {"UpdateHessian", [&] { optimizer.UpdateHessian(); }},
-      {"Evaluation", [&] { static_cast<void>(optimizer.Evaluation()); }},
+      {"Evaluation", [&] { static_cast<void>(optimizer.EvaluationWeights()); }},
       {"State", [&] { static_cast<void>(optimizer.State()); }},
       {"LoadState", [&] { optimizer.LoadState(state); }},
       {"Refresh", [&] { optimizer.Refresh(); }},

@@ -10,7 +10,7 @@
 
 #include "kudari/kudari.h"
 #include "tests/support/random.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {
@@ -19,8 +19,8 @@ using ::testing::HasSubstr;
 using testing::Random;
 
 /// Tensors with memory of their own.
-struct Model {
-  explicit Model(const std::vector<size_t>& sizes, uint64_t seed = 1) {
+struct RuleModel {
+  explicit RuleModel(const std::vector<size_t>& sizes, uint64_t seed = 1) {
     Random random(seed);
     for (const size_t n : sizes) {
       params.push_back(random.Floats(n));
@@ -114,7 +114,7 @@ TEST_P(RuleTest, EveryOptionIsCheckedAndTheMessageNamesIt) {
     if (o.high < kInfinity) bad.push_back(std::nextafter(o.high, kInfinity));
     ASSERT_FALSE(bad.empty()) << o.name << " has no range";
     for (const double value : bad) {
-      Model model({4});
+      RuleModel model({4});
       OptimizerSpec spec(GetParam().name, {{o.name, value}});
       try {
         Optimizer optimizer(model.Tensors(), spec);
@@ -129,7 +129,7 @@ TEST_P(RuleTest, EveryOptionIsCheckedAndTheMessageNamesIt) {
 
 TEST_P(ElementByElementTest, ASplitTensorGivesTheSameBits) {
   for (const size_t parts : {1U, 2U, 3U, 4U, 5U}) {
-    Model whole({50021}), split({});
+    RuleModel whole({50021}), split({});
     std::vector<size_t> cuts;
     for (size_t k = 0; k <= parts; ++k) cuts.push_back(50021 * k / parts);
     for (size_t k = 0; k < parts; ++k) {
@@ -154,7 +154,7 @@ TEST_P(ElementByElementTest, ASplitTensorGivesTheSameBits) {
 }
 
 TEST_P(RuleTest, OrderOfTensorsDoesNotMatter) {
-  Model a({7, 300, 40000}), b({});
+  RuleModel a({7, 300, 40000}), b({});
   b.params = {a.params[2], a.params[0], a.params[1]};
   b.grads = {a.grads[2], a.grads[0], a.grads[1]};
   Optimizer x(a.Tensors(), Spec()), y(b.Tensors(), Spec());
@@ -176,7 +176,7 @@ TEST_P(RuleTest, ThreadsDoNotMatter) {
   std::vector<std::vector<float>> expected;
   std::vector<double> norms;
   const auto run = [&](const Parallel& parallel) {
-    Model model(sizes);
+    RuleModel model(sizes);
     Optimizer optimizer(model.Tensors(), spec);
     optimizer.SetParallel(parallel);
     Random random(7);
@@ -200,7 +200,7 @@ TEST_P(RuleTest, TargetsDoNotMatter) {
   std::vector<std::vector<float>> expected;
   for (const std::string_view target : KernelTargets()) {
     setenv("KUDARI_TARGET", std::string(target).c_str(), 1);
-    Model model({1003, 64});
+    RuleModel model({1003, 64});
     OptimizerSpec spec = Spec();
     spec.clip_norm = 0.5;
     Optimizer optimizer(model.Tensors(), spec);
@@ -235,7 +235,7 @@ class Scaled : public Source {
 TEST_P(RuleTest, APowerOfTwoThatIsDividedOutChangesNoBit) {
   std::vector<std::vector<float>> expected;
   for (const float scale : {1.0F, 1024.0F, 0.125F}) {
-    Model model({1003});
+    RuleModel model({1003});
     Optimizer optimizer(model.Tensors(), Spec());
     optimizer.SetSource(std::make_unique<Scaled>(&model.grads, scale));
     Random random(9);
@@ -252,7 +252,7 @@ TEST_P(RuleTest, APowerOfTwoThatIsDividedOutChangesNoBit) {
 
 TEST_P(RuleTest, ResumesWithTheSameBitsAtEveryStep) {
   constexpr int kSteps = 8;
-  Model reference({200, 31});
+  RuleModel reference({200, 31});
   Optimizer straight(reference.Tensors(), Spec());
   Random random(10);
   std::vector<std::vector<std::vector<float>>> grads, params;
@@ -267,7 +267,7 @@ TEST_P(RuleTest, ResumesWithTheSameBitsAtEveryStep) {
     straight.Step();
   }
   for (size_t from = 0; from < kSteps; ++from) {
-    Model model({200, 31});
+    RuleModel model({200, 31});
     model.params = params[from];
     Optimizer resumed(model.Tensors(), Spec());
     resumed.LoadState(states[from]);
@@ -283,7 +283,7 @@ TEST_P(RuleTest, ResumesWithTheSameBitsAtEveryStep) {
 }
 
 TEST_P(RuleTest, AMissingGradientSkipsTheTensorAndAZeroGradientIsAStep) {
-  Model model({20, 20});
+  RuleModel model({20, 20});
   Optimizer optimizer(model.Tensors(), Spec());
   Random random(11);
   model.NextGradient(random);
@@ -304,7 +304,7 @@ TEST_P(RuleTest, AMissingGradientSkipsTheTensorAndAZeroGradientIsAStep) {
 }
 
 TEST_P(RuleTest, ANonFiniteGradientIsData) {
-  Model model({10});
+  RuleModel model({10});
   OptimizerSpec spec = Spec();
   spec.options.at("weight_decay") = 0.0;
   Optimizer optimizer(model.Tensors(), spec);
@@ -317,7 +317,7 @@ TEST_P(RuleTest, ANonFiniteGradientIsData) {
 }
 
 TEST_P(RuleTest, ZeroLearningRateChangesNoParameter) {
-  Model model({100});
+  RuleModel model({100});
   OptimizerSpec spec = Spec();
   spec.options.at("lr") = 0.0;
   Optimizer optimizer(model.Tensors(), spec);
@@ -332,7 +332,7 @@ TEST_P(RuleTest, ZeroLearningRateChangesNoParameter) {
 
 /// Parameters after 20 steps from the same start with the same gradients.
 std::vector<float> After20(const OptimizerSpec& spec) {
-  Model model({513});
+  RuleModel model({513});
   Optimizer optimizer(model.Tensors(), spec);
   Random random(13);
   for (int step = 0; step < 20; ++step) {
@@ -353,7 +353,7 @@ TEST(RulesTest, AdamAndAdamWAgreeWithoutWeightDecay) {
 }
 
 TEST(RulesTest, DampeningSparesTheFirstStep) {
-  Model model({1});
+  RuleModel model({1});
   model.params[0] = {0};
   Optimizer optimizer(model.Tensors(), Momentum{.lr = 1, .momentum = 0.5, .dampening = 0.75});
   model.grads[0] = {1};
@@ -364,7 +364,7 @@ TEST(RulesTest, DampeningSparesTheFirstStep) {
 }
 
 TEST(RulesTest, AdamsFirstStepHasTheSizeOfTheLearningRate) {
-  Model model({4});
+  RuleModel model({4});
   model.params[0] = {0, 0, 0, 0};
   Optimizer optimizer(model.Tensors(), Adam{.lr = 0.5});
   model.grads[0] = {1, -2, 1e-3F, 0};
@@ -376,7 +376,7 @@ TEST(RulesTest, AdamsFirstStepHasTheSizeOfTheLearningRate) {
 }
 
 TEST(RulesTest, SgdOnAQuadraticIsAGeometricSeries) {
-  Model model({1});
+  RuleModel model({1});
   model.params[0] = {1};
   Optimizer optimizer(model.Tensors(), Sgd{.lr = 0.25});
   for (int step = 0; step < 10; ++step) {
@@ -387,7 +387,7 @@ TEST(RulesTest, SgdOnAQuadraticIsAGeometricSeries) {
 }
 
 TEST(RulesTest, DecoupledDecayIsGeometricAndStaysOutOfTheMoments) {
-  Model model({1});
+  RuleModel model({1});
   model.params[0] = {1};
   Optimizer optimizer(model.Tensors(), AdamW{.lr = 0.5, .weight_decay = 0.5});
   for (int step = 0; step < 8; ++step) optimizer.Step();  // zero gradients
@@ -423,7 +423,7 @@ TEST(RulesTest, ARuleOfOnesOwnRunsBesideTheLibrarys) {
   Registry registry = Registry::Builtin();
   registry.Add(MakeEntry<Counting>());
   EXPECT_THROW(registry.Add(MakeEntry<Counting>()), Error);
-  Model model({40000, 3});
+  RuleModel model({40000, 3});
   OptimizerSpec spec = Sgd{};
   spec.groups = {{.match = "t0", .rule = "counting"}};
   EXPECT_THROW(Optimizer(model.Tensors(), spec), Error);  // not in the builtin registry
@@ -438,7 +438,7 @@ TEST(RulesTest, ARuleOfOnesOwnRunsBesideTheLibrarys) {
 
 TEST(RulesTest, CenteredRmspropStaysFiniteUnderConstantGradients) {
   // Where v and a^2 round apart: torch's parameters become NaN for one in forty of such gradients.
-  Model model({20000});
+  RuleModel model({20000});
   Random random(17);
   for (float& g : model.grads[0]) g = 5 + 5 * random.Float();
   for (const char* rule : {"rmsprop_centered", "rmsprop_centered_momentum"}) {
@@ -452,7 +452,7 @@ TEST(RulesTest, CenteredRmspropStaysFiniteUnderConstantGradients) {
 
 TEST(RulesTest, SignsAreThoseOfZerosAndNaNsToo) {
   // Lion with an empty momentum and lr = 1: p <- p - sign(g).
-  Model model({6});
+  RuleModel model({6});
   model.params[0] = {0, 0, 0, 0, 0, 0};
   model.grads[0] = {2, -3e-40F, 0, -0.0F, INFINITY, NAN};
   Optimizer optimizer(model.Tensors(), Lion{.lr = 1, .beta1 = 0});

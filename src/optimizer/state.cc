@@ -18,7 +18,7 @@ namespace kudari {
 using internal::Coded;
 using internal::Cohort;
 using internal::Format;
-using internal::Slotted;
+using internal::TensorRecord;
 
 namespace {
 
@@ -75,7 +75,7 @@ std::vector<std::byte> Copied(Backend& backend, const void* data, size_t bytes) 
 }
 
 StateTree Saved(Backend& backend, const Coded& array, const Place& place) {
-  const size_t n = place.size, more = internal::MoreBytes(array.format, n);
+  const size_t n = place.size, more = internal::CompanionBytes(array.format, n);
   const auto data = [&](ElementType type) {
     return StateArray{type, place.shape,
                       Copied(backend, array.data, n * internal::DataBytes(array.format))};
@@ -147,7 +147,7 @@ Coded Found(const StateVisitor& visitor, std::string_view name, const StateTree&
   for (const auto& [format, text] : kBlocked) {
     const StateTree* const member = found.Member("format");
     if (member == nullptr || *member != StateTree(std::string(text))) continue;
-    const size_t scales = internal::MoreBytes(format, place.size) / sizeof(float);
+    const size_t scales = internal::CompanionBytes(format, place.size) / sizeof(float);
     return {format, part("codes", ElementType::kUint8, place.shape),
             part("scales", ElementType::kFloat32, {static_cast<int64_t>(scales)})};
   }
@@ -157,7 +157,7 @@ Coded Found(const StateVisitor& visitor, std::string_view name, const StateTree&
 /// Writes what was found into an array of the optimiser: as it is if the format is the same, or
 /// rounded to the nearest.
 void Restore(Backend& backend, const Coded& from, const Coded& to, const Place& place) {
-  const size_t n = place.size, more = internal::MoreBytes(to.format, n);
+  const size_t n = place.size, more = internal::CompanionBytes(to.format, n);
   if (n == 0) return;
   const auto write = [&backend](const void* bytes, void* at, size_t size) {
     backend.Write({static_cast<const std::byte*>(bytes), size}, at);
@@ -196,17 +196,17 @@ void Optimizer::Impl::Visit(StateVisitor& visitor) {
   if (visitor.loading()) {
     BindParameters();  // masters are told apart from them
     loading = std::make_shared<Loading>();
-    loading->kinds.resize(slotted.size(), Loading::Kind::kLeft);
+    loading->kinds.resize(records.size(), Loading::Kind::kLeft);
     visitor.Then([this, loading] { Take(*loading); });  // before arrays are written
   }
   const int64_t step = visitor.Value("step", step_count, 0, kMostSteps);
   visitor.Tensors(tensor_list, [&](size_t i) { VisitTensor(i, visitor, loading.get(), step); });
   if (loading != nullptr) {
     internal::StateMemory::Needs needs;
-    for (size_t i = 0; i < slotted.size(); ++i) {
-      const bool left = loading->kinds[i] == Loading::Kind::kLeft && slotted[i].has_state;
+    for (size_t i = 0; i < records.size(); ++i) {
+      const bool left = loading->kinds[i] == Loading::Kind::kLeft && records[i].has_state;
       if (left || loading->kinds[i] == Loading::Kind::kState) {
-        internal::AddArrays(slotted[i], needs);
+        internal::AddArrays(records[i], needs);
       }
     }
     loading->memory.emplace_back(*backend_, needs);
@@ -217,7 +217,7 @@ void Optimizer::Impl::Visit(StateVisitor& visitor) {
 
 void Optimizer::Impl::VisitTensor(size_t index, StateVisitor& visitor, Loading* loading,
                                   int64_t step) {
-  Slotted& s = slotted[index];
+  TensorRecord& s = records[index];
   const RuleEntry& rule = cohorts[s.cohort].rule;
   const int64_t updates = visitor.Value("step", s.step, 0, kMostSteps);
   if (!rule.memory.empty()) {
@@ -238,7 +238,7 @@ void Optimizer::Impl::VisitTensor(size_t index, StateVisitor& visitor, Loading* 
 }
 
 void Optimizer::Impl::VisitSlots(size_t index, StateVisitor& visitor) {
-  const Slotted& s = slotted[index];
+  const TensorRecord& s = records[index];
   const std::vector<int64_t>& shape = tensor_list[index].shape;
   // `array` is where it is, once it is there.
   const auto visit = [&](std::string_view name, const Place& place, const auto& array) {
@@ -273,7 +273,7 @@ void Optimizer::Impl::VisitSlots(size_t index, StateVisitor& visitor) {
 
 void Optimizer::Impl::VisitSchedules(size_t index, StateVisitor& visitor, Loading* loading,
                                      int64_t step) {
-  const Cohort& c = cohorts[slotted[index].cohort];
+  const Cohort& c = cohorts[records[index].cohort];
   std::vector<Schedule> schedules = c.original;
   visitor.Node("schedules", [&] {
     for (size_t k = 0; k < schedules.size(); ++k) {
@@ -294,7 +294,7 @@ void Optimizer::Impl::VisitSchedules(size_t index, StateVisitor& visitor, Loadin
   if (loading == nullptr || visitor.leaving() || schedules == c.schedules) return;
   if (loading->cohorts.empty()) {
     loading->cohorts = cohorts;
-    for (const Slotted& s : slotted) loading->cohort_of.push_back(s.cohort);
+    for (const TensorRecord& s : records) loading->cohort_of.push_back(s.cohort);
   }
   try {
     internal::MoveTo(loading->cohorts, loading->cohort_of[index],
@@ -327,25 +327,26 @@ void Optimizer::Impl::Take(Loading& loading) {
   divided = false;  // the next step divides the work again
   if (!loading.cohorts.empty()) {
     cohorts.swap(loading.cohorts);
-    for (size_t i = 0; i < slotted.size(); ++i) slotted[i].cohort = loading.cohort_of[i];
+    for (size_t i = 0; i < records.size(); ++i) records[i].cohort = loading.cohort_of[i];
   }
-  for (size_t i = 0; i < slotted.size(); ++i) {
-    Slotted& s = slotted[i];
+  for (size_t i = 0; i < records.size(); ++i) {
+    TensorRecord& s = records[i];
     const bool left = loading.kinds[i] == Loading::Kind::kLeft;
     if (left ? !s.has_state : loading.kinds[i] == Loading::Kind::kFresh) {
       s.has_state = false;
       continue;
     }
     const void* const former_master = s.master;
-    const Slotted::Array* const former = s.arrays;
+    const TensorRecord::Array* const former = s.arrays;
     PlaceState(s, loading.memory.back());
     if (!left) continue;
     backend_->Copy(former_master, s.master,
-                   internal::MoreBytes(s.storage->weights, static_cast<size_t>(s.size)));
+                   internal::CompanionBytes(s.storage->weights, static_cast<size_t>(s.size)));
     for (size_t k = 0; k < s.Slots(); ++k) {
       const Format format = s.storage->slots[k];
       backend_->Copy(former[k].data, s.arrays[k].data, s.SlotSize(k) * internal::DataBytes(format));
-      backend_->Copy(former[k].more, s.arrays[k].more, internal::MoreBytes(format, s.SlotSize(k)));
+      backend_->Copy(former[k].more, s.arrays[k].more,
+                     internal::CompanionBytes(format, s.SlotSize(k)));
     }
   }
   state_memory = std::move(loading.memory);
@@ -361,7 +362,7 @@ void Optimizer::Visit(StateVisitor& visitor) { impl_->Visit(visitor); }
 
 std::vector<float> Optimizer::SlotValues(size_t index, std::string_view slot) const {
   impl_->CheckIndex(index);
-  const Slotted& s = impl_->slotted[index];
+  const TensorRecord& s = impl_->records[index];
   std::vector<float> values;
   if (slot == kMasterSlot && s.has_state && internal::HasMaster(s)) {
     values.resize(static_cast<size_t>(s.size));

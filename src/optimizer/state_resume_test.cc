@@ -13,8 +13,8 @@
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
 #include "tests/support/rules.h"
-#include "tests/support/state.h"
 #include "tests/support/task.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {

@@ -12,7 +12,7 @@ namespace kudari {
 using internal::Cohort;
 using internal::Format;
 using internal::Piece;
-using internal::Slotted;
+using internal::TensorRecord;
 using internal::Work;
 
 /// Evaluates the schedules; changes nothing else, so that a throw loses nothing.
@@ -58,7 +58,7 @@ double Optimizer::Impl::SumSquares() {
     std::ranges::fill(all_sums, 0.0);
     size_t block = 0, before = 0, tensor = 0;  // blocks of active tensors, of all, and whose
     for (const Piece& piece : blocks.pieces) {
-      for (; tensor < piece.tensor; ++tensor) before += internal::BlocksOf(slotted[tensor].size);
+      for (; tensor < piece.tensor; ++tensor) before += internal::BlocksOf(records[tensor].size);
       all_sums[before + static_cast<size_t>(piece.begin / internal::kBlock)] =
           partial_sums[block++];
     }
@@ -79,8 +79,8 @@ std::string_view Optimizer::Impl::FirstNonFinite() const {
     return {};
   }
   size_t block = 0;
-  for (size_t i = 0; i < slotted.size(); ++i) {
-    for (size_t k = 0; k < internal::BlocksOf(slotted[i].size); ++k) {
+  for (size_t i = 0; i < records.size(); ++i) {
+    for (size_t k = 0; k < internal::BlocksOf(records[i].size); ++k) {
       if (!std::isfinite(all_sums[block++])) return tensor_list[i].name;
     }
   }
@@ -90,9 +90,9 @@ std::string_view Optimizer::Impl::FirstNonFinite() const {
 void Optimizer::Impl::SetOwnership(const std::vector<bool>& owned,
                                    std::function<void(std::span<double>)> sum) {
   CheckBetweenSteps("SetOwnership");
-  if (owned.size() != slotted.size()) {
+  if (owned.size() != records.size()) {
     throw Error("SetOwnership: " + std::to_string(owned.size()) + " flags for " +
-                std::to_string(slotted.size()) + " tensors");
+                std::to_string(records.size()) + " tensors");
   }
   if (sum == nullptr) throw Error("SetOwnership: sum is empty");
   if (spec.source == "nesterov_lookahead") {
@@ -100,12 +100,12 @@ void Optimizer::Impl::SetOwnership(const std::vector<bool>& owned,
         "SetOwnership: source = \"nesterov_lookahead\" moves all weights by their momenta, and the "
         "owner of a tensor alone has its momentum");
   }
-  for (size_t i = 0; i < slotted.size(); ++i) {
-    if (!slotted[i].has_state) continue;
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (!records[i].has_state) continue;
     throw Error("SetOwnership: tensor \"" + tensor_list[i].name +
                 "\" has state already; say who owns it before the first step");
   }
-  for (size_t i = 0; i < slotted.size(); ++i) slotted[i].owned = owned[i];
+  for (size_t i = 0; i < records.size(); ++i) records[i].owned = owned[i];
   sum_over_processes = std::move(sum);
   divided = false;  // other tensors are active
   blocks.Clear();
@@ -115,13 +115,13 @@ void Optimizer::Impl::SetOwnership(const std::vector<bool>& owned,
 void Optimizer::Impl::AdaptLarge() {
   for (size_t i = 0; i < first.pieces.size();) {
     const size_t tensor = first.pieces[i].tensor;
-    Slotted& s = slotted[tensor];
+    TensorRecord& s = records[tensor];
     const Cohort& c = cohorts[s.cohort];
     double sums[RuleEntry::kMostNorms] = {};
     for (; i < first.pieces.size() && first.pieces[i].tensor == tensor; ++i) {
       for (size_t k = 0; k < c.rule.norms; ++k) sums[k] += measured[i * RuleEntry::kMostNorms + k];
     }
-    if (c.rule.norms > 0 && s.size > internal::kTogether) internal::Adapt(c, s, sums);
+    if (c.rule.norms > 0 && s.size > internal::kLargestPiece) internal::Adapt(c, s, sums);
   }
 }
 
@@ -129,7 +129,7 @@ void Optimizer::Impl::AdaptLarge() {
 void Optimizer::Impl::PrepareUpdate() {
   StartAveragers();
   for (const size_t i : active) {
-    const Slotted& s = slotted[i];
+    const TensorRecord& s = records[i];
     Cohort& c = cohorts[s.cohort];
     if (c.rule.whole == nullptr) c.AddAge(s.step + 1, s.Memory());
   }
@@ -139,7 +139,7 @@ void Optimizer::Impl::PrepareUpdate() {
 /// Updates the active tensors with the gradient times report.factor. It must not fail.
 void Optimizer::Impl::Update(Report& report, const Clips& clips) {
   for (const size_t i : active) {
-    Slotted& s = slotted[i];
+    TensorRecord& s = records[i];
     ++s.step;
     if (spec.precision.check)
       s.extra->numerics = {.tensor = tensor_list[i].name, .elements = s.size};
@@ -149,8 +149,8 @@ void Optimizer::Impl::Update(Report& report, const Clips& clips) {
     c.form = c.FormOf(static_cast<float>(report.factor), 0, static_cast<float>(clips.value));
   }
   const internal::StepView view = View();
-  if (!united.empty()) {
-    backend_->FormUnits(view, united,
+  if (!by_unit.empty()) {
+    backend_->FormUnits(view, by_unit,
                         {.factor = report.factor,
                          .clip_value = clips.value,
                          .clip_unit = clips.unit,
@@ -164,17 +164,17 @@ void Optimizer::Impl::Update(Report& report, const Clips& clips) {
   if (!one_by_one.empty()) backend_->StepOneByOne(view, one_by_one, scratch);
   if (!side_by_side.empty()) backend_->StepSideBySide(view, side_by_side, scratch);
   for (const size_t i : remembering) {
-    Slotted& s = slotted[i];
+    TensorRecord& s = records[i];
     s.extra->memory = cohorts[s.cohort].Find(s.step, s.extra->memory).after;
   }
   // There is room for both.
   numerics.clear();
   if (spec.precision.check) {
-    for (const size_t i : active) numerics.push_back(slotted[i].extra->numerics);
+    for (const size_t i : active) numerics.push_back(records[i].extra->numerics);
   }
   trust.clear();
   for (const size_t i : trusting) {
-    const TrustRatio& ratio = slotted[i].extra->trust;
+    const TrustRatio& ratio = records[i].extra->trust;
     trust.push_back({tensor_list[i].name, ratio.ratio, ratio.pinned});
   }
   report.numerics = numerics;
@@ -236,7 +236,7 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
   std::vector<internal::Coded> of(tensor_list.size());
   bool any = false;
   for (size_t i = 0; i < tensor_list.size(); ++i) {
-    const Slotted& s = slotted[i];
+    const TensorRecord& s = records[i];
     if (cohorts[s.cohort].rule.scalar.hessian == nullptr) continue;
     any = true;
     if (!s.owned) continue;
@@ -258,7 +258,7 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
     if (c.rule.scalar.hessian != nullptr) SetValues(c);
   }
   for (const Piece& piece : work.pieces) {
-    const Slotted& s = slotted[piece.tensor];
+    const TensorRecord& s = records[piece.tensor];
     cohorts[s.cohort].AddAge(s.step, s.Memory());
   }
   for (Cohort& c : cohorts) {

@@ -6,7 +6,7 @@
 #include "kudari/kudari.h"
 #include "tests/support/errors.h"
 #include "tests/support/random.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {

@@ -16,7 +16,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
 #include "tests/support/sanitized.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {

@@ -24,7 +24,7 @@
 #include "kudari/optimizer.h"
 #include "kudari/registry.h"
 #include "tests/support/reference.h"
-#include "tests/support/state.h"
+#include "tests/support/tensor_state.h"
 
 namespace kudari {
 namespace {

@@ -144,9 +144,9 @@ OptimizerSpec SpecOf(const std::string& rule, const json& options, const Precisi
 }
 
 // One tensor in memory of its own type, and its optimiser.
-class Model {
+class GoldenModel {
  public:
-  Model(const OptimizerSpec& spec, DType dtype, const Floats& initial)
+  GoldenModel(const OptimizerSpec& spec, DType dtype, const Floats& initial)
       : dtype_(dtype),
         param_(initial),
         grad_(initial.size()),
@@ -201,8 +201,8 @@ TEST(PrecisionGolden, MasterWeightsAreThoseOfFloat32Optimisers) {
       SCOPED_TRACE(c["oracle"].get<std::string>() + " and " + std::string(Name(master)));
       const bool adds_signs = c["rule"] == "lion";
       const size_t n = Float32(c["records"][0]["master"]).size();
-      Model model(SpecOf(c["rule"], c["options"], {.master = master}), DType::kBFloat16,
-                  Initial(n));
+      GoldenModel model(SpecOf(c["rule"], c["options"], {.master = master}), DType::kBFloat16,
+                        Initial(n));
       float largest = 1;
       int64_t step = 0;
       for (const json& record : c["records"]) {
@@ -257,8 +257,8 @@ TEST(PrecisionGolden, BFloat16StateAndParametersAreTorchsWithinAUnit) {
       SCOPED_TRACE("step " + std::to_string(step));
       const json &before = record["before"], &after = record["after"];
       const Floats initial = Wide(Digits<uint16_t>(before["param"]));
-      Model model(SpecOf("adamw", c["options"], {.state = StateFormat::kBFloat16}),
-                  DType::kBFloat16, initial);
+      GoldenModel model(SpecOf("adamw", c["options"], {.state = StateFormat::kBFloat16}),
+                        DType::kBFloat16, initial);
       StateTree state;
       state.Set("exp_avg", BFloat16Array(before["exp_avg"]));
       state.Set("exp_avg_sq", BFloat16Array(before["exp_avg_sq"]));
@@ -302,8 +302,8 @@ Floats LargeGradient(size_t n, bool narrow) {
 
 // Compares codes and scales, which `unit` makes of largest values. Codes may be neighbours where
 // rounding in float32 decides.
-void ExpectCodes(const Model& model, const std::string& slot, const json& expected, bool is_signed,
-                 double unit) {
+void ExpectCodes(const GoldenModel& model, const std::string& slot, const json& expected,
+                 bool is_signed, double unit) {
   SCOPED_TRACE(slot);
   const StateTree actual = model.State(slot);
   const auto actual_codes = actual.At("codes").Array().As<uint8_t>();
@@ -344,8 +344,8 @@ TEST(PrecisionGolden, Dynamic8IsBitsandbytesAndTorchao) {
     const int64_t updates = c["updates"];
     const bool narrow = c["dtype"] == "bfloat16";
     SCOPED_TRACE(c["oracle"].get<std::string>() + " after " + std::to_string(updates));
-    Model model(SpecOf("adamw", c["options"], {.state = StateFormat::kDynamic8}),
-                narrow ? DType::kBFloat16 : DType::kFloat32, Initial(n));
+    GoldenModel model(SpecOf("adamw", c["options"], {.state = StateFormat::kDynamic8}),
+                      narrow ? DType::kBFloat16 : DType::kFloat32, Initial(n));
     if (updates > 0) {
       StateTree state;
       state.Set("exp_avg",
@@ -381,8 +381,8 @@ TEST(PrecisionGolden, CompandedAndLinearCodesAreTheirFormulasIn64Bits) {
     for (float& s : scales2) s = static_cast<float>(std::sqrt(double{s}) / unit2);
     const Precision precision{.master = narrow ? Master::kSplit8 : Master::kNone,
                               .state = linear ? StateFormat::kLinear8 : StateFormat::kSoftsign8};
-    Model model(SpecOf("adamw", c["options"], precision),
-                narrow ? DType::kBFloat16 : DType::kFloat32, Initial(n));
+    GoldenModel model(SpecOf("adamw", c["options"], precision),
+                      narrow ? DType::kBFloat16 : DType::kFloat32, Initial(n));
     StateTree state;
     state.Set("exp_avg", Coded8(format, DrawCodes(kCodes1, n, -127, 127), scales1));
     state.Set("exp_avg_sq", Coded8("root8", DrawCodes(kCodes2, n, 64, 255), scales2));
@@ -416,18 +416,18 @@ TEST(PrecisionGolden, KahansCompensationKeepsToFloat32AsOptimisDoes) {
     const size_t n = Float32(c["records"][0]["float32"]).size();
     const Floats initial = Initial(n);
     const auto model_of = [&](Master master, StateFormat state) {
-      return Model(SpecOf(rule, c["options"], {.master = master, .state = state}), DType::kBFloat16,
-                   initial);
+      return GoldenModel(SpecOf(rule, c["options"], {.master = master, .state = state}),
+                         DType::kBFloat16, initial);
     };
-    Model kahan = model_of(Master::kKahan, StateFormat::kFloat32);
-    Model narrow = model_of(Master::kKahan, StateFormat::kBFloat16);
-    Model plain = model_of(Master::kNone, StateFormat::kFloat32);
+    GoldenModel kahan = model_of(Master::kKahan, StateFormat::kFloat32);
+    GoldenModel narrow = model_of(Master::kKahan, StateFormat::kBFloat16);
+    GoldenModel plain = model_of(Master::kNone, StateFormat::kFloat32);
     int64_t step = 0;
     for (const json& record : c["records"]) {
       while (step < record["step"]) {
         Floats g = Gradient(++step, n);
         for (float& x : g) x += 0x1p-8F;
-        for (Model* const m : {&kahan, &narrow, &plain}) m->Step(g);
+        for (GoldenModel* const m : {&kahan, &narrow, &plain}) m->Step(g);
       }
       SCOPED_TRACE(rule + ", step " + std::to_string(step));
       const Floats weights = Float32(record["float32"]);

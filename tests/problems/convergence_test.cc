@@ -245,7 +245,7 @@ double Solve(const Problem& problem, OptimizerSpec spec, double lr, int64_t step
     std::copy(estimate.begin(), estimate.end(), g.begin());
     optimizer.UpdateHessian();
   }
-  const auto view = optimizer.Evaluation();
+  const auto view = optimizer.EvaluationWeights();
   return evaluate().loss - problem.optimum;
 }
 

@@ -107,7 +107,8 @@ class FencedBackend final : public Backend {
   }
 
   void Choose(internal::Cohort& cohort) const override { cpu_.Choose(cohort); }
-  void Choose(const internal::Cohort& cohort, bool check, internal::Slotted& s) const override {
+  void Choose(const internal::Cohort& cohort, bool check,
+              internal::TensorRecord& s) const override {
     cpu_.Choose(cohort, check, s);
   }
 

@@ -17,7 +17,7 @@
 
 #include "kudari/safetensors.h"
 #include "lab/files/text_file.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/verbs/train.h"
 #include "tests/support/errors.h"
 #include "tests/support/printed.h"

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <new>
 
-#include "backend/cpu/coded.h"
+#include "backend/cpu/coded_blocks.h"
 
 namespace kudari {
 
@@ -53,7 +53,8 @@ void CpuBackend::Choose(internal::Cohort& cohort) const {
   }
 }
 
-void CpuBackend::Choose(const internal::Cohort& cohort, bool check, internal::Slotted& s) const {
+void CpuBackend::Choose(const internal::Cohort& cohort, bool check,
+                        internal::TensorRecord& s) const {
   s.fused = s.Unit() > 0 || cohort.penalized || check || !s.coded
                 ? nullptr
                 : internal::CodedKernel(kernels_.target, cohort.rule, s.storage->weights,

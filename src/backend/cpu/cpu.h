@@ -43,7 +43,7 @@ class CpuBackend final : public Backend {
                    internal::BlockSums& sums, const Parallel& parallel) override;
 
   void Choose(internal::Cohort& cohort) const override;
-  void Choose(const internal::Cohort& cohort, bool check, internal::Slotted& s) const override;
+  void Choose(const internal::Cohort& cohort, bool check, internal::TensorRecord& s) const override;
 
   void SumSquares(const internal::StepView& step, const internal::Work& work,
                   std::span<double> sums) override;
@@ -69,9 +69,10 @@ class CpuBackend final : public Backend {
                    size_t end, std::span<double> sums) const;
   void SecondPieces(const internal::StepView& step, const internal::Work& work, size_t begin,
                     size_t end) const;
-  void BothPasses(const internal::StepView& step, internal::Slotted& s, const float* coeffs) const;
+  void BothPasses(const internal::StepView& step, internal::TensorRecord& s,
+                  const float* coeffs) const;
   void FormUnit(const internal::StepView& step, const internal::UnitForms& forms,
-                internal::Slotted& s, int64_t unit) const;
+                internal::TensorRecord& s, int64_t unit) const;
   void StepWhole(const internal::StepView& step, size_t tensor, float* memory,
                  const Parallel& workers) const;
 

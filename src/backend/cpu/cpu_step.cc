@@ -5,10 +5,10 @@
 #include <functional>
 #include <utility>
 
-#include "backend/cpu/coded.h"
+#include "backend/cpu/coded_blocks.h"
 #include "backend/cpu/cpu.h"
 #include "core/elements.h"
-#include "kernels/parallel.h"
+#include "kudari/parallel.h"
 
 namespace kudari {
 namespace internal {
@@ -28,12 +28,12 @@ void FlushArray(const KernelSet& kernels, const Coded& array, int64_t begin, int
 /// Whether the tensor's state is flushed in this update. Moments of an element without gradients
 /// end as denormal numbers, which make each pass over them twice as long; looking every few
 /// updates, while the state is in the cache, costs next to nothing.
-bool FlushNow(const Slotted& s) {
+bool FlushNow(const TensorRecord& s) {
   constexpr int64_t kEvery = 64;
   return s.step % kEvery == 0;
 }
 
-void Flush(const KernelSet& kernels, const Slotted& s, int64_t begin, int64_t size) {
+void Flush(const KernelSet& kernels, const TensorRecord& s, int64_t begin, int64_t size) {
   if (!FlushNow(s)) return;
   for (size_t k = 0; k < s.Slots(); ++k) FlushArray(kernels, s.State(k), begin, size);
 }
@@ -48,7 +48,7 @@ struct Pointers {
   float* p;
 
   /// Of a tensor that is not coded.
-  void Point(const Slotted& s, int64_t begin) {
+  void Point(const TensorRecord& s, int64_t begin) {
     p = static_cast<float*>(s.param) + begin;
     const float* const g = static_cast<const float*>(s.gradient) + begin;
     Set(p, g, s.Slots(), [&](size_t k) { return static_cast<float*>(s.arrays[k].data) + begin; });
@@ -64,7 +64,7 @@ struct Pointers {
 /// Calls f(form, offset, count) for the parts of [begin, begin + n) that have one form, `offset`
 /// counted from begin.
 template <class F>
-void ForForms(const Slotted& s, const GradientForm<float>& form, int64_t begin, int64_t n,
+void ForForms(const TensorRecord& s, const GradientForm<float>& form, int64_t begin, int64_t n,
               const F& f) {
   const int64_t unit = s.Unit();
   if (unit == 0) return f(form, 0, n);
@@ -96,7 +96,7 @@ class SeenGradient {
 };
 
 /// The rule's update of a range in float32.
-void UpdateRange(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
+void UpdateRange(const Cohort& c, const TensorRecord& s, const float* coeffs, const Pointers& at,
                  int64_t begin, int64_t size, const GradientForm<float>& form,
                  const float* const* next) {
   ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
@@ -115,7 +115,7 @@ void UpdateRange(const Cohort& c, const Slotted& s, const float* coeffs, const P
 
 /// The first pass of a rule with norms over a range in float32; the squares are added to `lanes`.
 /// `touch`: the kernel is to fetch the state.
-void MeasureRange(const Cohort& c, const Slotted& s, const float* coeffs, const Pointers& at,
+void MeasureRange(const Cohort& c, const TensorRecord& s, const float* coeffs, const Pointers& at,
                   int64_t begin, int64_t size, const GradientForm<float>& form, bool touch,
                   const float* const* next, double* lanes) {
   ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
@@ -135,7 +135,7 @@ void MeasureRange(const Cohort& c, const Slotted& s, const float* coeffs, const 
 /// What every pass over a piece is given.
 struct PassOver {
   const Cohort& c;
-  Slotted& s;
+  TensorRecord& s;
   const float* coeffs;
   const Codecs& codecs;
   bool check;
@@ -144,7 +144,7 @@ struct PassOver {
 /// The rule's update of one piece of a coded tensor.
 void UpdateCoded(const PassOver& pass, int64_t begin, int64_t size) {
   const Cohort& c = pass.c;
-  Slotted& s = pass.s;
+  TensorRecord& s = pass.s;
   const float* const coeffs = pass.coeffs;
   const GradientForm<float>& form = c.form;
   if (s.fused != nullptr) {
@@ -181,7 +181,7 @@ inline void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin,
 void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
                   bool together, const float* const* next, double* sums) {
   const Cohort& c = pass.c;
-  Slotted& s = pass.s;
+  TensorRecord& s = pass.s;
   const float* const coeffs = pass.coeffs;
   const GradientForm<float>& form = c.form;
   double lanes[RuleEntry::kMostNorms][16] = {};
@@ -231,7 +231,7 @@ void Walk(const StepView& step, const Work& work, size_t begin, size_t end, bool
   const auto index = [&](size_t i) { return backwards ? end - 1 - i : begin + i; };
   const auto point = [&](size_t i, Pointers& to) {
     const Piece& piece = work.pieces[index(i)];
-    if (!step.slotted[piece.tensor].coded) to.Point(step.slotted[piece.tensor], piece.begin);
+    if (!step.records[piece.tensor].coded) to.Point(step.records[piece.tensor], piece.begin);
   };
   if (count > 0) point(0, sets[0]);
   for (size_t i = 0; i < count; ++i) {
@@ -241,8 +241,8 @@ void Walk(const StepView& step, const Work& work, size_t begin, size_t end, bool
       Pointers& next = sets[(i + 1) % 2];
       point(i + 1, next);
       // Another rule's may have fewer arrays.
-      const Slotted &now = step.slotted[piece.tensor],
-                    &then = step.slotted[work.pieces[index(i + 1)].tensor];
+      const TensorRecord &now = step.records[piece.tensor],
+                         &then = step.records[work.pieces[index(i + 1)].tensor];
       if (then.Slots() == now.Slots() && !then.coded && !now.coded) ahead = next.all;
     }
     f(index(i), piece, sets[i % 2], ahead);
@@ -259,8 +259,8 @@ using internal::ForPieces;
 using internal::PassOver;
 using internal::Piece;
 using internal::Pointers;
-using internal::Slotted;
 using internal::StepView;
+using internal::TensorRecord;
 using internal::UnitForms;
 using internal::Walk;
 using internal::Work;
@@ -270,7 +270,7 @@ void CpuBackend::SumSquares(const StepView& step, const Work& work, std::span<do
   ForPieces(step, work, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const Piece& b = work.pieces[i];
-      sums[i] = internal::SumOf(codecs_, kernels_.add_squares, step.slotted[b.tensor].Gradient(),
+      sums[i] = internal::SumOf(codecs_, kernels_.add_squares, step.records[b.tensor].Gradient(),
                                 b.begin, b.size);
     }
   });
@@ -285,7 +285,7 @@ double CpuBackend::SumSquares(const Coded& array, int64_t n) {
   return sum;
 }
 
-void CpuBackend::FormUnit(const StepView& step, const UnitForms& forms, Slotted& s,
+void CpuBackend::FormUnit(const StepView& step, const UnitForms& forms, TensorRecord& s,
                           int64_t unit) const {
   constexpr double kSmallestNorm = 1e-6;
   const int64_t begin = unit * s.Unit();
@@ -311,10 +311,10 @@ void CpuBackend::FormUnit(const StepView& step, const UnitForms& forms, Slotted&
 
 void CpuBackend::FormUnits(const StepView& step, std::span<const size_t> tensors,
                            const UnitForms& forms) {
-  const int threads = internal::Threads(step.parallel);
+  const int threads = Threads(step.parallel);
   const auto share = [&](int k) {
     for (const size_t i : tensors) {
-      Slotted& s = step.slotted[i];
+      TensorRecord& s = step.records[i];
       const auto count = static_cast<int64_t>(s.extra->units.size());
       // A tensor that is one unit goes to one of the threads.
       const auto turn = static_cast<int64_t>(i % static_cast<size_t>(threads));
@@ -323,21 +323,21 @@ void CpuBackend::FormUnits(const StepView& step, std::span<const size_t> tensors
       for (int64_t u = begin; u < end; ++u) FormUnit(step, forms, s, u);
     }
   };
-  internal::RunParallel(step.parallel, threads, std::cref(share));
+  RunParallel(step.parallel, threads, std::cref(share));
 }
 
 void CpuBackend::FirstPieces(const StepView& step, const Work& work, size_t begin, size_t end,
                              std::span<double> sums) const {
   Walk(step, work, begin, end, false,
        [&](size_t i, const Piece& piece, const Pointers& at, const float* const* next) {
-         Slotted& s = step.slotted[piece.tensor];
+         TensorRecord& s = step.records[piece.tensor];
          const Cohort& c = step.cohorts[s.cohort];
          const float* const coeffs = c.CoeffsAt(s.step, s.Memory());
          const PassOver pass{c, s, coeffs, codecs_, step.check};
          if (c.rule.norms == 0) {
            UpdatePiece(pass, at, piece.begin, piece.size, next);
            internal::Flush(kernels_, s, piece.begin, piece.size);
-         } else if (s.size > internal::kTogether) {
+         } else if (s.size > internal::kLargestPiece) {
            MeasurePiece(pass, at, piece.begin, piece.size, false, next,
                         sums.data() + i * RuleEntry::kMostNorms);
          } else {
@@ -356,7 +356,7 @@ void CpuBackend::SecondPieces(const StepView& step, const Work& work, size_t beg
                               size_t end) const {
   Walk(step, work, begin, end, true,
        [&](size_t /*i*/, const Piece& piece, const Pointers& at, const float* const* next) {
-         Slotted& s = step.slotted[piece.tensor];
+         TensorRecord& s = step.records[piece.tensor];
          const Cohort& c = step.cohorts[s.cohort];
          UpdatePiece({c, s, s.extra->adapted.data(), codecs_, step.check}, at, piece.begin,
                      piece.size, next);
@@ -369,7 +369,7 @@ void CpuBackend::SecondPass(const StepView& step, const Work& work) {
 }
 
 // Both passes of a rule with norms over one tensor.
-void CpuBackend::BothPasses(const StepView& step, Slotted& s, const float* coeffs) const {
+void CpuBackend::BothPasses(const StepView& step, TensorRecord& s, const float* coeffs) const {
   const Cohort& c = step.cohorts[s.cohort];
   double sums[RuleEntry::kMostNorms] = {};
   Pointers at;
@@ -393,15 +393,15 @@ void CpuBackend::BothPasses(const StepView& step, Slotted& s, const float* coeff
 void CpuBackend::StepWhole(const StepView& step, size_t tensor, float* memory,
                            const Parallel& workers) const {
   const Tensor& t = step.tensors[tensor];
-  Slotted& s = step.slotted[tensor];
+  TensorRecord& s = step.records[tensor];
   const Cohort& c = step.cohorts[s.cohort];
   // Copies begin behind the rule's own scratch memory, each at a cache line.
   float* next = memory + (c.rule.whole->ScratchSize(t.shape) + 15) / 16 * 16;
   const auto new_copy = [&next, &s] { return std::exchange(next, next + (s.size + 15) / 16 * 16); };
   const auto for_blocks = [&](const auto& f) {
     const int64_t blocks = (s.size + internal::kBlock - 1) / internal::kBlock;
-    const auto threads = static_cast<int>(
-        std::clamp<int64_t>(blocks, 1, static_cast<int64_t>(internal::Threads(workers))));
+    const auto threads =
+        static_cast<int>(std::clamp<int64_t>(blocks, 1, static_cast<int64_t>(Threads(workers))));
     const auto share = [&](int k) {
       const auto end =
           static_cast<size_t>(std::min(s.size, blocks * (k + 1) / threads * internal::kBlock));
@@ -410,7 +410,7 @@ void CpuBackend::StepWhole(const StepView& step, size_t tensor, float* memory,
         f(at, std::min(internal::kCodeBlock, end - at));
       }
     };
-    internal::RunParallel(workers, threads, std::cref(share));
+    RunParallel(workers, threads, std::cref(share));
   };
   const auto decoded = [&](const internal::Coded& array) {
     if (array.format == Format::kFloat32) return static_cast<float*>(array.data);
@@ -486,7 +486,7 @@ void CpuBackend::StepSideBySide(const StepView& step, std::span<const size_t> te
     }
   };
   const auto workers = std::min(scratch.size(), tensors.size());
-  internal::RunParallel(step.parallel, static_cast<int>(workers), std::cref(work));
+  RunParallel(step.parallel, static_cast<int>(workers), std::cref(work));
 }
 
 void CpuBackend::UpdateHessian(const StepView& step, const Work& work,
@@ -494,7 +494,7 @@ void CpuBackend::UpdateHessian(const StepView& step, const Work& work,
   ForPieces(step, work, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const Piece& piece = work.pieces[i];
-      Slotted& s = step.slotted[piece.tensor];
+      TensorRecord& s = step.records[piece.tensor];
       const Cohort& c = step.cohorts[s.cohort];
       const float* const coeffs = c.CoeffsAt(s.step, s.Memory());
       internal::ForBlocks(codecs_, s, estimates[piece.tensor], internal::Access::OfHessian(c.rule),
@@ -514,7 +514,7 @@ void CpuBackend::UpdateHessian(const StepView& step, const Work& work,
 void CpuBackend::Evaluate(const StepView& step,
                           std::span<const internal::EvaluatedTensor> tensors) {
   const auto evaluate = [&](size_t i, size_t begin, size_t end) {
-    Slotted& s = step.slotted[tensors[i].tensor];
+    TensorRecord& s = step.records[tensors[i].tensor];
     const Cohort& c = step.cohorts[s.cohort];
     const Coded& to = tensors[i].to;
     internal::ForBlocks(codecs_, s, {}, internal::Access::OfEvaluation(c.rule), false,
@@ -533,7 +533,7 @@ void CpuBackend::Evaluate(const StepView& step,
                         });
   };
   internal::ForRanges(
-      tensors.size(), [&](size_t i) { return step.slotted[tensors[i].tensor].size; }, step.parallel,
+      tensors.size(), [&](size_t i) { return step.records[tensors[i].tensor].size; }, step.parallel,
       evaluate);
 }
 

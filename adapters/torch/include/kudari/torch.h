@@ -27,7 +27,7 @@ using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 /// While it lives, parameters hold the weights to be evaluated; its destructor puts back those that
 /// are trained, bit for bit, into the memory that the parameters have then. A parameter that has
 /// got another shape, or has left the CPU, stays as it is. It may outlive the optimiser. See
-/// Optimizer::Evaluation.
+/// Optimizer::EvaluationWeights.
 class [[nodiscard]] EvaluationView {
  public:
   EvaluationView(EvaluationView&&) noexcept = default;
@@ -115,9 +115,9 @@ class Optimizer {
   void UpdateHessian(const std::vector<at::Tensor>& estimates);
 
   /// Puts the weights to be evaluated into the parameters, for as long as the view lives; see
-  /// kudari::Optimizer::Evaluation and, for models with batch norm, UpdateBatchNorm. Whatever is
-  /// done to the values of parameters that show other weights is undone when it ends.
-  EvaluationView Evaluation();
+  /// kudari::Optimizer::EvaluationWeights and, for models with batch norm, UpdateBatchNorm.
+  /// Whatever is done to the values of parameters that show other weights is undone when it ends.
+  EvaluationView EvaluationWeights();
 
   /// Says that the parameters were given other values in place; see kudari::Optimizer::Refresh. The
   /// optimiser notices by itself that their memory was replaced since its last step, as torch::load
@@ -134,13 +134,13 @@ class Optimizer {
   /// are now; throws Error as Step does if one has got another type or shape. Ask for it again
   /// after memory of parameters has been replaced. Its tensors have gradients during calls of this
   /// class alone, and LibTorch does not learn what its own calls write: step and evaluate here.
-  kudari::Optimizer& engine() {
+  kudari::Optimizer& core() {
     BindParameters();
-    return engine_;
+    return core_;
   }
-  const kudari::Optimizer& engine() const {
+  const kudari::Optimizer& core() const {
     BindParameters();
-    return engine_;
+    return core_;
   }
 
  private:
@@ -189,7 +189,7 @@ class Optimizer {
   mutable bool replaced_ = false;
   int64_t stepped_ = 0;          // the engine's count after the last step that was taken here
   bool source_at_work_ = false;  // it notes where weights are, to put them back
-  mutable kudari::Optimizer engine_;
+  mutable kudari::Optimizer core_;
 };
 
 /// While it lives, torch computes scaled_dot_product_attention in its plain form, in all threads:

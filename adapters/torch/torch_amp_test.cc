@@ -1,3 +1,5 @@
+#include "kudari/torch_amp.h"
+
 #include <ATen/autocast_mode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +11,6 @@
 #include <string>
 
 #include "kudari/kudari.h"
-#include "kudari/torch_amp.h"
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
@@ -331,7 +332,7 @@ TEST(TorchGradScalerTest, FindsAScaleThatFloat16Holds) {
       EXPECT_EQ(after[k].equal(before[k]), report.skipped);
     }
     skipped += report.skipped ? 1 : 0;
-    EXPECT_EQ(optimizer.engine().steps(), i + 1 - skipped);
+    EXPECT_EQ(optimizer.core().steps(), i + 1 - skipped);
   }
   EXPECT_GE(skipped, 2);
   EXPECT_LT(skipped, 15);

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <functional>
 
-#include "kernels/parallel.h"
 #include "kudari/error.h"
+#include "kudari/parallel.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
@@ -24,25 +24,25 @@ uint64_t RandomKey(int64_t seed, int64_t step, std::string_view name, uint64_t s
 /// Calls f(bytes) for what a tensor has since its first gradient, in its order in memory: what the
 /// master has, then the state.
 template <class F>
-void ForArrays(const internal::Slotted& s, const F& f) {
-  f(internal::MoreBytes(s.storage->weights, static_cast<size_t>(s.size)));
+void ForArrays(const internal::TensorRecord& s, const F& f) {
+  f(internal::CompanionBytes(s.storage->weights, static_cast<size_t>(s.size)));
   const std::vector<internal::Format>& slots = s.storage->slots;
   for (size_t k = 0; k < slots.size(); ++k) {
     f(s.SlotSize(k) * internal::DataBytes(slots[k]));
-    f(internal::MoreBytes(slots[k], s.SlotSize(k)));
+    f(internal::CompanionBytes(slots[k], s.SlotSize(k)));
   }
 }
 
 }  // namespace
 
-void internal::AddArrays(const Slotted& s, StateMemory::Needs& needs) {
+void internal::AddArrays(const TensorRecord& s, StateMemory::Needs& needs) {
   ForArrays(s, [&needs](size_t bytes) { Arena::Place(bytes, needs.bytes); });
   needs.arrays += s.storage->slots.size();
 }
 
 using internal::Cohort;
 using internal::Format;
-using internal::Slotted;
+using internal::TensorRecord;
 
 /// Notes where the parameters are. Throws Error, with nothing noted, if one is null or if two
 /// overlap; it looks only if one has moved.
@@ -50,7 +50,7 @@ void Optimizer::Impl::BindParameters() {
   bool moved = false;
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     const void* const param = tensor_list[i].param;
-    moved = moved || slotted[i].param != param || (param == nullptr && slotted[i].size > 0) ||
+    moved = moved || records[i].param != param || (param == nullptr && records[i].size > 0) ||
             tensor_list[i].backend != users_backend;
   }
   if (!moved) return;
@@ -61,7 +61,7 @@ void Optimizer::Impl::BindParameters() {
       throw Error("tensor \"" + t.name +
                   "\": its backend is another than when the optimiser was made");
     }
-    if (slotted[i].size == 0) continue;
+    if (records[i].size == 0) continue;
     if (t.param == nullptr) throw Error("tensor \"" + t.name + "\": param is null");
     order.push_back(static_cast<uint32_t>(i));
   }
@@ -71,17 +71,17 @@ void Optimizer::Impl::BindParameters() {
   if (!std::ranges::is_sorted(order, ordered)) std::ranges::sort(order, ordered);
   for (size_t k = 1; k < order.size(); ++k) {
     const Tensor &first = tensor_list[order[k - 1]], &second = tensor_list[order[k]];
-    const int64_t bytes = slotted[order[k - 1]].size * Bytes(first.dtype);
+    const int64_t bytes = records[order[k - 1]].size * Bytes(first.dtype);
     if (!before(begin(order[k]), begin(order[k - 1]) + bytes)) continue;
     throw Error("tensors \"" + first.name + "\" and \"" + second.name +
                 "\" overlap in memory; a parameter that has two names is given once");
   }
-  for (size_t i = 0; i < tensor_list.size(); ++i) slotted[i].param = tensor_list[i].param;
+  for (size_t i = 0; i < tensor_list.size(); ++i) records[i].param = tensor_list[i].param;
 }
 
 /// Notes a tensor's gradient; false if it is of another kind than before.
 bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType type) {
-  Slotted& s = slotted[index];
+  TensorRecord& s = records[index];
   const Format format = internal::FormatOf(type);
   const bool same = (s.gradient != nullptr) == (gradient != nullptr) && s.gradient_format == format;
   s.gradient = gradient;
@@ -97,13 +97,13 @@ void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
     const Tensor& t = tensor_list[i];
     const bool own = data.empty();
     same = BindGradient(i, own ? t.grad : data[i], own ? t.GradType() : DType::kFloat32) && same;
-    moved = moved || t.param != slotted[i].param || t.backend != users_backend;
+    moved = moved || t.param != records[i].param || t.backend != users_backend;
   }
   if (moved) BindParameters();
   if (!same) {
     active.clear();
     for (size_t i = 0; i < tensor_list.size(); ++i) {
-      if (slotted[i].gradient != nullptr && slotted[i].owned)
+      if (records[i].gradient != nullptr && records[i].owned)
         active.push_back(static_cast<uint32_t>(i));
     }
     Divide();
@@ -122,7 +122,7 @@ void Optimizer::Impl::DivideWork() {
   blocks.Clear();
   first.Clear();
   second.Clear();
-  united.clear();
+  by_unit.clear();
   one_by_one.clear();
   side_by_side.clear();
   remembering.clear();
@@ -130,19 +130,19 @@ void Optimizer::Impl::DivideWork() {
   traffic = {};
   gradient_bytes = 0;
   for (const size_t i : active) {
-    Slotted& s = slotted[i];
+    TensorRecord& s = records[i];
     const Cohort& c = cohorts[s.cohort];
     const RuleEntry& rule = c.rule;
     gradient_bytes += s.size * static_cast<int64_t>(internal::DataBytes(s.gradient_format));
     if (s.Unit() > 0) {
       s.extra->units.resize(static_cast<size_t>((s.size + s.Unit() - 1) / s.Unit()));
-      united.push_back(i);
+      by_unit.push_back(i);
     }
     if (rule.whole != nullptr && s.size > 0) {
       (s.size <= internal::kSideBySide ? side_by_side : one_by_one).push_back(i);
     } else if (rule.norms == 0 || s.size == 0) {
       first.AddBlocks(i, s.size);
-    } else if (s.size <= internal::kTogether) {
+    } else if (s.size <= internal::kLargestPiece) {
       first.Add(i, 0, s.size);
     } else {
       first.AddBlocks(i, s.size);
@@ -167,12 +167,12 @@ void Optimizer::Impl::DivideWork() {
 void Optimizer::Impl::DivideBlocks() {
   if (!blocks.pieces.empty()) return;
   size_t count = 0, all = 0;
-  for (const size_t i : active) count += internal::BlocksOf(slotted[i].size);
-  for (const Slotted& s : slotted) all += internal::BlocksOf(s.size);
+  for (const size_t i : active) count += internal::BlocksOf(records[i].size);
+  for (const TensorRecord& s : records) all += internal::BlocksOf(s.size);
   blocks.pieces.reserve(count);
   partial_sums.resize(count);
   if (sum_over_processes != nullptr) all_sums.resize(all);
-  for (const size_t i : active) blocks.AddBlocks(i, slotted[i].size);
+  for (const size_t i : active) blocks.AddBlocks(i, records[i].size);
 }
 
 /// State for the tensors that have a gradient for the first time, all in one allocation.
@@ -180,20 +180,20 @@ void Optimizer::Impl::AllocateState() {
   internal::StateMemory::Needs needs;
   bool any = false;
   for (const size_t i : active) {
-    if (slotted[i].has_state) continue;
-    internal::AddArrays(slotted[i], needs);
+    if (records[i].has_state) continue;
+    internal::AddArrays(records[i], needs);
     any = true;
   }
   if (!any) return;
   internal::StateMemory& memory = state_memory.emplace_back(*backend_, needs);
   for (const size_t i : active) {
-    if (!slotted[i].has_state) PlaceState(slotted[i], memory);
+    if (!records[i].has_state) PlaceState(records[i], memory);
   }
 }
 
 /// Gives a tensor its master and its state, as they are before the first update, in memory that has
 /// room for AddArrays.
-void Optimizer::Impl::PlaceState(Slotted& s, internal::StateMemory& memory) {
+void Optimizer::Impl::PlaceState(TensorRecord& s, internal::StateMemory& memory) {
   s.arrays = memory.TakeList(s.storage->slots.size());
   size_t index = 0;
   ForArrays(s, [&](size_t bytes) {
@@ -213,17 +213,17 @@ void Optimizer::Impl::PlaceState(Slotted& s, internal::StateMemory& memory) {
 }
 
 /// Makes a state buffer zero.
-void Optimizer::Impl::ClearSlot(Slotted& s, size_t k) {
+void Optimizer::Impl::ClearSlot(TensorRecord& s, size_t k) {
   const internal::Coded array = s.State(k);
   const size_t n = s.SlotSize(k);
   if (n == 0) return;
   backend_->Fill(array.data, internal::ZeroCode(array.format),
                  n * internal::DataBytes(array.format));
-  backend_->Fill(array.more, 0, internal::MoreBytes(array.format, n));
+  backend_->Fill(array.more, 0, internal::CompanionBytes(array.format, n));
 }
 
 /// Makes the master what the parameter is.
-void Optimizer::Impl::StartMaster(Slotted& s) {
+void Optimizer::Impl::StartMaster(TensorRecord& s) {
   if (s.master == nullptr) return;
   const internal::Coded weights = s.Weights();
   const internal::ArrayPair pair = {weights, internal::Visible(weights),
@@ -237,7 +237,7 @@ void Optimizer::Impl::AllocateScratch() {
   const auto most = [this](const std::vector<size_t>& tensors) {
     int64_t n = 0;
     for (const size_t i : tensors) {
-      const Slotted& s = slotted[i];
+      const TensorRecord& s = records[i];
       const auto& whole = *cohorts[s.cohort].rule.whole;
       n = std::max(n, whole.ScratchSize(tensor_list[i].shape) + CopiedSize(s, s.gradient_format));
     }
@@ -247,7 +247,7 @@ void Optimizer::Impl::AllocateScratch() {
   scratch.clear();
   scratch_arena.clear();
   if (side_by_side.empty() && one_by_one.empty()) return;
-  const auto workers = static_cast<size_t>(internal::Threads(parallel_));
+  const auto workers = static_cast<size_t>(Threads(parallel_));
   const size_t size = sizeof(float) * std::max<size_t>(16, small);
   const size_t size0 = std::max(size, sizeof(float) * large);
   size_t total = 0;
@@ -260,7 +260,7 @@ void Optimizer::Impl::AllocateScratch() {
 
 /// Floats that copies of a tensor of a whole rule need behind the rule's own scratch memory: of
 /// what is not float32, and of a gradient that is changed unit by unit or has a penalty added.
-int64_t Optimizer::Impl::CopiedSize(const Slotted& s, Format gradient) const {
+int64_t Optimizer::Impl::CopiedSize(const TensorRecord& s, Format gradient) const {
   const auto copied = [](Format format) { return format != Format::kFloat32; };
   const bool changed = s.Unit() > 0 || cohorts[s.cohort].penalized;
   const auto arrays = std::ranges::count_if(s.storage->slots, copied) +
@@ -270,7 +270,7 @@ int64_t Optimizer::Impl::CopiedSize(const Slotted& s, Format gradient) const {
 
 /// Gives the arrays of a tensor their keys of the step being taken.
 void Optimizer::Impl::SetKeys(size_t index) {
-  Slotted& s = slotted[index];
+  TensorRecord& s = records[index];
   for (size_t k = 0; k <= s.Slots(); ++k) {
     s.extra->keys[k] = RandomKey(spec.precision.seed, step_count, tensor_list[index].name, k);
   }

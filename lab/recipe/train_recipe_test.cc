@@ -1,4 +1,4 @@
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "lab/verbs/doctor.h"
+#include "lab/verbs/doctor_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

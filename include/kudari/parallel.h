@@ -1,11 +1,11 @@
-#ifndef KUDARI_KERNELS_PARALLEL_H_
-#define KUDARI_KERNELS_PARALLEL_H_
+#ifndef KUDARI_PARALLEL_H_
+#define KUDARI_PARALLEL_H_
 
 #include <functional>
 
 #include "kudari/step.h"
 
-namespace kudari::internal {
+namespace kudari {
 
 /// The number of workers that `parallel` asks for: at least 1.
 int Threads(const Parallel& parallel);
@@ -13,6 +13,6 @@ int Threads(const Parallel& parallel);
 /// Calls f(0) ... f(n - 1) on n workers, each in a FloatEnvironment.
 void RunParallel(const Parallel& parallel, int n, const std::function<void(int)>& f);
 
-}  // namespace kudari::internal
+}  // namespace kudari
 
-#endif  // KUDARI_KERNELS_PARALLEL_H_
+#endif  // KUDARI_PARALLEL_H_

@@ -1,6 +1,6 @@
 // Passes over arrays that are not all float32: they go through the L1 cache in blocks.
-#ifndef KUDARI_BACKEND_CPU_CODED_H_
-#define KUDARI_BACKEND_CPU_CODED_H_
+#ifndef KUDARI_BACKEND_CPU_CODED_BLOCKS_H_
+#define KUDARI_BACKEND_CPU_CODED_BLOCKS_H_
 
 #include <algorithm>
 #include <atomic>
@@ -122,7 +122,7 @@ inline void AddCounts(const Numerics& lost, Numerics& to) {
 /// float32, to buffers where memory holds something else. Stores what `access` says. `begin` is a
 /// multiple of kCodeBlock.
 template <class F>
-void ForBlocks(const Codecs& codecs, Slotted& s, const Coded& gradient, const Access& access,
+void ForBlocks(const Codecs& codecs, TensorRecord& s, const Coded& gradient, const Access& access,
                bool check, int64_t begin, int64_t size, const F& f) {
   Block block;
   float before[kCodeBlock];
@@ -167,4 +167,4 @@ void ForBlocks(const Codecs& codecs, Slotted& s, const Coded& gradient, const Ac
 
 }  // namespace kudari::internal
 
-#endif  // KUDARI_BACKEND_CPU_CODED_H_
+#endif  // KUDARI_BACKEND_CPU_CODED_BLOCKS_H_

@@ -1,6 +1,4 @@
 // Runs that end anywhere and go on from their state are runs that did not end.
-#include "kudari/state.h"
-
 #include <algorithm>
 #include <filesystem>
 #include <functional>
@@ -11,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kudari/state.h"
 #include "lab/train/components.h"
 #include "lab/train/early_stop.h"
 #include "lab/train/layer_norms.h"

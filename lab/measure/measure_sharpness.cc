@@ -1,4 +1,4 @@
-#include "lab/measure/sharpness.h"
+#include "lab/measure/measure_sharpness.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -18,7 +18,7 @@
 #include "lab/console/progress.h"
 #include "lab/draw/chart.h"
 #include "lab/measure/loss_surface.h"
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/batches.h"
 #include "lab/train/problem.h"
 

@@ -1,4 +1,4 @@
-#include "lab/verbs/schedule.h"
+#include "lab/verbs/schedule_table.h"
 
 #include <fmt/format.h>
 

@@ -1,3 +1,5 @@
+#include "kudari/torch_lr_range.h"
+
 #include <ATen/autocast_mode.h>
 
 #include <algorithm>
@@ -8,7 +10,6 @@
 
 #include "keep.h"
 #include "kudari/error.h"
-#include "kudari/torch_lr_range.h"
 
 namespace kudari::torch {
 
@@ -18,7 +19,7 @@ class Snapshot {
   Snapshot(Optimizer& optimizer, const FindOptions& options)
       : optimizer_(optimizer),
         scaler_(options.scaler),
-        state_(optimizer.engine().State()),
+        state_(optimizer.core().State()),
         replaced_(optimizer.replaced_) {
     for (const auto& [name, p] : optimizer.parameters_) {
       tensors_.emplace_back(p);
@@ -39,7 +40,7 @@ class Snapshot {
     for (size_t i = 0; i < gradients_.size(); ++i) {
       optimizer_.parameters_[i].second.mutable_grad() = gradients_[i];
     }
-    optimizer_.engine().LoadState(state_);
+    optimizer_.core().LoadState(state_);
     optimizer_.replaced_ = replaced_;
     if (scaler_ != nullptr) scaler_->LoadState(scaler_state_);
     for (auto& [generator, state] : generators_) generator.set_state(state);
@@ -127,9 +128,9 @@ std::vector<size_t> RampedParameters(const kudari::Optimizer& optimizer, const s
 }
 
 LrRange FindLearningRate(Optimizer& optimizer, const Closure& closure, const FindOptions& options) {
-  kudari::Optimizer& engine = optimizer.engine();
+  kudari::Optimizer& core = optimizer.core();
   const Schedule ramp = LrRampSchedule(options.range);
-  const std::vector<size_t> ramped = RampedParameters(engine, options.match);
+  const std::vector<size_t> ramped = RampedParameters(core, options.match);
   const std::vector<at::Tensor> parameters = optimizer.Parameters();
   const auto step = [&](Pass pass) {
     const kudari::Evaluation e = closure(pass);
@@ -141,7 +142,7 @@ LrRange FindLearningRate(Optimizer& optimizer, const Closure& closure, const Fin
   };
   // The test diverges in the end, which is no error here: a scaler skips such steps.
   std::optional<GradScaler> skips;
-  if (options.scaler == nullptr && engine.spec().nonfinite == NonFinite::kError) {
+  if (options.scaler == nullptr && core.spec().nonfinite == NonFinite::kError) {
     skips.emplace(GradScalerOptions{.init_scale = 1, .dynamic = false});
   }
   GradScaler* const scaler = skips ? &*skips : options.scaler;
@@ -149,7 +150,7 @@ LrRange FindLearningRate(Optimizer& optimizer, const Closure& closure, const Fin
   Snapshot before(optimizer, options);
   try {
     for (const size_t i : ramped) {
-      engine.SetSchedule(i, "lr", Then(ramp(0), engine.steps(), ramp));
+      core.SetSchedule(i, "lr", Then(ramp(0), core.steps(), ramp));
     }
     LrRange range = Run(optimizer, step, options, scaler);
     before.Restore();

@@ -1,4 +1,4 @@
-#include "lab/measure/sharpness.h"
+#include "lab/measure/measure_sharpness.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

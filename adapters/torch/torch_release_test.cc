@@ -1,3 +1,5 @@
+#include "kudari/torch_release.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
@@ -7,7 +9,6 @@
 #include <vector>
 
 #include "kudari/kudari.h"
-#include "kudari/torch_release.h"
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
@@ -69,7 +70,7 @@ TEST(GradientReleaseTest, IsTheStepWithAllGradients) {
       EXPECT_EQ(std::isnan(report.grad_norm), mode == Mode::kOnePass);
       EXPECT_EQ(std::isnan(expected.grad_norm), mode == Mode::kOnePass);
       EXPECT_EQ(GradientsInMemory(released), 0);
-      EXPECT_EQ(b.engine().steps(), step + 1);
+      EXPECT_EQ(b.core().steps(), step + 1);
     }
     ExpectSame(plain, released);
   }
@@ -122,7 +123,7 @@ TEST(GradientReleaseTest, ANonFiniteGradientSkipsTheWholeStep) {
   const Report report = release.Step([&] { return LossOf(model, 0) * INFINITY; });
   EXPECT_TRUE(report.skipped);
   EXPECT_EQ(report.first_nonfinite, "0.weight");
-  EXPECT_EQ(optimizer.engine().steps(), 0);
+  EXPECT_EQ(optimizer.core().steps(), 0);
   const auto after = Weights(model);
   for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(at::equal(before[i], after[i]));
   EXPECT_FALSE(release.Step([&] { return LossOf(model, 0); }).skipped);
@@ -134,9 +135,9 @@ TEST(GradientReleaseTest, AThrowInBackwardLeavesItUsable) {
   GradientRelease release(optimizer);
   EXPECT_THROW(release.Step([]() -> at::Tensor { throw std::runtime_error("no data"); }),
                std::runtime_error);
-  EXPECT_EQ(optimizer.engine().steps(), 0);
+  EXPECT_EQ(optimizer.core().steps(), 0);
   release.Step([&] { return LossOf(model, 0); });
-  EXPECT_EQ(optimizer.engine().steps(), 1);
+  EXPECT_EQ(optimizer.core().steps(), 1);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-#ifndef KUDARI_MATRIX_NEWTON_SCHULZ_H_
-#define KUDARI_MATRIX_NEWTON_SCHULZ_H_
+#ifndef KUDARI_NEWTON_SCHULZ_H_
+#define KUDARI_NEWTON_SCHULZ_H_
 
 #include <array>
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 #include "kudari/step.h"
 
-namespace kudari::internal {
+namespace kudari {
 
 /// One iteration X <- a X + b (X X^T) X + c (X X^T)^2 X, as {a, b, c}.
 using Quintic = std::array<double, 3>;
@@ -57,6 +57,6 @@ template <class T>
 void Orthogonalize(const NewtonSchulz& iteration, const T* x, size_t rows, size_t cols, T* out,
                    std::span<T> workspace, const Parallel& parallel);
 
-}  // namespace kudari::internal
+}  // namespace kudari
 
-#endif  // KUDARI_MATRIX_NEWTON_SCHULZ_H_
+#endif  // KUDARI_NEWTON_SCHULZ_H_

@@ -1,3 +1,5 @@
+#include "kudari/torch_lr_range.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,7 +13,6 @@
 #include "kudari/kudari.h"
 #include "kudari/torch.h"
 #include "kudari/torch_amp.h"
-#include "kudari/torch_lr_range.h"
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
@@ -116,9 +117,9 @@ struct Training {
     if (scaler) {
       bytes.Add(scaler->State());
     }
-    bytes.Add(optimizer.engine().State());
-    for (size_t i = 0; i < optimizer.engine().tensors().size(); ++i) {
-      bytes.Add(optimizer.engine().ScheduleOf(i, "lr").Text());
+    bytes.Add(optimizer.core().State());
+    for (size_t i = 0; i < optimizer.core().tensors().size(); ++i) {
+      bytes.Add(optimizer.core().ScheduleOf(i, "lr").Text());
     }
     return bytes.all();
   }
@@ -244,7 +245,7 @@ TEST(FindLearningRateTest, PutsBackOtherGenerators) {
 TEST(FindLearningRateTest, EachStepHasTheLearningRateOfItsPoint) {
   const Tensor w = ::torch::full({1}, 100.0, ::torch::requires_grad());
   Optimizer optimizer({{"w", w}}, Sgd{.lr = 3});
-  optimizer.engine().SetSchedule(0, "lr", 3 * Cosine(10));
+  optimizer.core().SetSchedule(0, "lr", 3 * Cosine(10));
   const std::function<Tensor()> closure = [&] {
     Tensor loss = w.sum();
     loss.backward();
@@ -267,7 +268,7 @@ TEST(FindLearningRateTest, EachStepHasTheLearningRateOfItsPoint) {
     }
   }
   EXPECT_EQ(w.item<double>(), start);
-  EXPECT_EQ(optimizer.engine().ScheduleOf(0, "lr"), 3 * Cosine(10));
+  EXPECT_EQ(optimizer.core().ScheduleOf(0, "lr"), 3 * Cosine(10));
 }
 
 struct TwoParameters {
@@ -403,7 +404,7 @@ TEST(FindLearningRateTest, BadInputIsNamed) {
               HasSubstr("\"haed.*\" matches no parameter; the first one is \"head.w\""));
   EXPECT_THAT(error({.range = {.start = -1}}), HasSubstr("start = -1 is outside (0, inf)"));
   {
-    const EvaluationView view = t.optimizer.Evaluation();
+    const EvaluationView view = t.optimizer.EvaluationWeights();
     EXPECT_THAT(error({}), HasSubstr("an evaluation view is open"));
   }
   EXPECT_EQ(t.Moves({}), std::pair(2.0, 2.0));
@@ -419,19 +420,19 @@ TEST(FindLearningRateTest, BadInputIsNamed) {
 TEST(SetScheduleTest, OneTensorAlone) {
   TwoParameters t(AdamW{.lr = 0.25});
   Optimizer& optimizer = t.optimizer;
-  kudari::Optimizer& engine = optimizer.engine();
-  engine.SetSchedule(1, "lr", 1e300 * Step(1, 1e5));  // leaves its range in two steps
-  EXPECT_EQ(engine.Value(1, "lr"), 1e300);
-  EXPECT_EQ(engine.Value(0, "lr"), 0.25);
-  EXPECT_EQ(engine.ScheduleOf(0, "lr"), Schedule(0.25));
-  engine.SetSchedule(1, "lr", 0.5);
+  kudari::Optimizer& core = optimizer.core();
+  core.SetSchedule(1, "lr", 1e300 * Step(1, 1e5));  // leaves its range in two steps
+  EXPECT_EQ(core.Value(1, "lr"), 1e300);
+  EXPECT_EQ(core.Value(0, "lr"), 0.25);
+  EXPECT_EQ(core.ScheduleOf(0, "lr"), Schedule(0.25));
+  core.SetSchedule(1, "lr", 0.5);
   for (int i = 0; i < 4; ++i) optimizer.Step(t.Closure());  // what is gone has no effect
   EXPECT_NEAR(t.w.item<double>(), -1, 0.05);
   EXPECT_NEAR(t.v.item<double>(), -2, 0.05);
-  EXPECT_THAT(ErrorOf([&] { engine.SetSchedule(1, "lr", -1); }), HasSubstr("lr = -1 is outside"));
-  EXPECT_THAT(ErrorOf([&] { engine.SetSchedule(1, "lrr", 1); }), HasSubstr("lr"));
-  EXPECT_THAT(ErrorOf([&] { engine.SetSchedule(2, "lr", 1); }), HasSubstr("2 is outside [0, 2)"));
-  EXPECT_EQ(engine.Value(1, "lr"), 0.5);
+  EXPECT_THAT(ErrorOf([&] { core.SetSchedule(1, "lr", -1); }), HasSubstr("lr = -1 is outside"));
+  EXPECT_THAT(ErrorOf([&] { core.SetSchedule(1, "lrr", 1); }), HasSubstr("lr"));
+  EXPECT_THAT(ErrorOf([&] { core.SetSchedule(2, "lr", 1); }), HasSubstr("2 is outside [0, 2)"));
+  EXPECT_EQ(core.Value(1, "lr"), 0.5);
 }
 
 }  // namespace

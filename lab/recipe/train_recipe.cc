@@ -1,4 +1,4 @@
-#include "lab/recipe/recipe.h"
+#include "lab/recipe/train_recipe.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -18,7 +18,6 @@
 #include "kudari/registry.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/read_recipe.h"
-#include "optimizer/read_spec.h"
 
 namespace kudari::lab {
 namespace {
@@ -424,7 +423,7 @@ Recipe ReadRecipe(const toml::table& document, std::string_view source,
   reader.Table("optimizer");
   reader.Finish();
   if (recipe.train.epochs == 0 && recipe.train.steps == 0) recipe.train.epochs = kDefaultEpochs;
-  recipe.optimizer = internal::ReadSpec(reader);
+  recipe.optimizer = ReadSpec(reader);
   return recipe;
 }
 

@@ -1,4 +1,4 @@
-#include "lab/verbs/doctor.h"
+#include "lab/verbs/doctor_report.h"
 
 #include <fmt/format.h>
 
@@ -13,7 +13,7 @@
 #include "lab/console/progress.h"
 #include "lab/draw/chart.h"
 #include "lab/logs/run_log.h"
-#include "lab/verbs/schedule.h"
+#include "lab/verbs/schedule_table.h"
 
 namespace kudari::lab {
 namespace {

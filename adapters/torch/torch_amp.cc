@@ -1,3 +1,5 @@
+#include "kudari/torch_amp.h"
+
 #include <ATen/autocast_mode.h>
 
 #include <set>
@@ -7,7 +9,6 @@
 #include <vector>
 
 #include "kudari/error.h"
-#include "kudari/torch_amp.h"
 #include "parameters.h"
 
 namespace kudari::torch {
@@ -69,7 +70,7 @@ void GradScaler::Unscale(Optimizer& optimizer) {
           "be lost; Step takes the gradients as they are and clips by the unscaled norm");
     }
     if (first_nonfinite.empty() && !g.isfinite().all().item<bool>()) {
-      first_nonfinite = optimizer.engine_.tensors()[i].name;
+      first_nonfinite = optimizer.core_.tensors()[i].name;
     }
   }
   // Each is to be multiplied once, whatever memory it shares; and all, or none.
@@ -81,7 +82,7 @@ void GradScaler::Unscale(Optimizer& optimizer) {
     if (!IsWritable(g) || !memory.insert(g.const_data_ptr()).second) g = InMemory(g).clone();
     gradients.push_back(g);
   }
-  scaler_.Unscaled(optimizer.engine_, first_nonfinite);
+  scaler_.Unscaled(optimizer.core_, first_nonfinite);
   for (at::Tensor& g : gradients) g.mul_(1 / scale());
 }
 

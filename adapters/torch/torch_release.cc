@@ -1,3 +1,5 @@
+#include "kudari/torch_release.h"
+
 #include <torch/csrc/autograd/variable.h>
 
 #include <cmath>
@@ -6,7 +8,6 @@
 #include <vector>
 
 #include "kudari/error.h"
-#include "kudari/torch_release.h"
 
 namespace kudari::torch {
 
@@ -22,14 +23,14 @@ struct GradientRelease::State {
   // Called by backward when a parameter's gradient is complete.
   void Arrived(size_t index) {
     if (doing == Doing::kNothing) return;  // somebody else's backward
-    kudari::Optimizer& engine = optimizer->engine_;
+    kudari::Optimizer& core = optimizer->core_;
     optimizer->CheckGradient(index);
     optimizer->BindGradient(index);
     const Bound bound{*optimizer, index};
     if (doing == Doing::kMeasuring) {
-      squares[index] = engine.GradientSquares(index);
+      squares[index] = core.GradientSquares(index);
     } else {
-      const Report one = engine.StepTensor(index, norm);
+      const Report one = core.StepTensor(index, norm);
       report.factor = one.factor;
       report.grad_norm = one.grad_norm;
       report.bytes_read += one.bytes_read;
@@ -43,8 +44,8 @@ struct GradientRelease::State {
   // Ends the step if one has begun.
   void Finish() {
     if (!stepped) return;
-    optimizer->engine_.FinishStep();
-    optimizer->stepped_ = optimizer->engine_.steps();
+    optimizer->core_.FinishStep();
+    optimizer->stepped_ = optimizer->core_.steps();
     if (optimizer->WroteAll()) optimizer->NoteStep(true);
   }
 
@@ -92,7 +93,7 @@ Report GradientRelease::Step(const std::function<at::Tensor()>& loss) {
   State& state = *state_;
   Optimizer& optimizer = *state.optimizer;
   optimizer.FollowParameters();
-  kudari::Optimizer& engine = optimizer.engine();
+  kudari::Optimizer& core = optimizer.core();
   for (const auto& [name, p] : optimizer.parameters_) {
     if (!p.grad().defined()) continue;
     throw Error("gradient release: parameter \"" + name +
@@ -118,13 +119,13 @@ Report GradientRelease::Step(const std::function<at::Tensor()>& loss) {
     double sum = 0;
     for (const double s : state.squares) sum += s;
     state.norm = state.report.grad_norm = std::sqrt(sum);
-    if (!std::isfinite(sum) && engine.spec().nonfinite != NonFinite::kPropagate) {
+    if (!std::isfinite(sum) && core.spec().nonfinite != NonFinite::kPropagate) {
       for (size_t i = 0; i < state.squares.size(); ++i) {
         if (std::isfinite(state.squares[i])) continue;
-        state.report.first_nonfinite = engine.tensors()[i].name;
+        state.report.first_nonfinite = core.tensors()[i].name;
         break;
       }
-      if (engine.spec().nonfinite == NonFinite::kError) {
+      if (core.spec().nonfinite == NonFinite::kError) {
         throw Error("the gradient of \"" + std::string(state.report.first_nonfinite) +
                     "\" is not finite");
       }
@@ -132,7 +133,7 @@ Report GradientRelease::Step(const std::function<at::Tensor()>& loss) {
       return state.report;
     }
   } else {
-    engine.CheckStepTensor();
+    core.CheckStepTensor();
   }
   try {
     state.report.loss = backward(State::Doing::kStepping);

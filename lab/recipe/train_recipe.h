@@ -1,5 +1,5 @@
-#ifndef KUDARI_LAB_RECIPE_RECIPE_H_
-#define KUDARI_LAB_RECIPE_RECIPE_H_
+#ifndef KUDARI_LAB_RECIPE_TRAIN_RECIPE_H_
+#define KUDARI_LAB_RECIPE_TRAIN_RECIPE_H_
 
 #include <cstdint>
 #include <filesystem>
@@ -116,4 +116,4 @@ std::vector<Description> DescribeRecipe(const LabRegistry& registry = LabRegistr
 
 }  // namespace kudari::lab
 
-#endif  // KUDARI_LAB_RECIPE_RECIPE_H_
+#endif  // KUDARI_LAB_RECIPE_TRAIN_RECIPE_H_
