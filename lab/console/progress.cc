@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <sstream>
 #include <string_view>
+#include <utility>
 
 #include "core/quoted.h"
 
@@ -103,6 +104,15 @@ std::string TextTable(std::vector<std::vector<std::string>> rows) {
     text += '\n';
   }
   return text;
+}
+
+std::string SizeText(double bytes) {
+  constexpr std::pair<double, const char*> kUnits[] = {
+      {0x1p40, "TiB"}, {0x1p30, "GiB"}, {0x1p20, "MiB"}, {0x1p10, "KiB"}};
+  for (const auto& [unit, name] : kUnits) {
+    if (bytes >= unit) return fmt::format("{:.2f} {}", bytes / unit, name);
+  }
+  return fmt::format("{:.0f} B", bytes);
 }
 
 std::string Percent(double share) { return fmt::format("{:.2f}%", 100 * share); }

@@ -29,6 +29,9 @@ std::string Wrapped(std::string_view text, size_t indent);
 /// "0:07", "12:30" or "1:05:00".
 std::string DurationText(double seconds);
 
+/// Bytes in the largest binary unit of which there is one: "488.28 MiB".
+std::string SizeText(double bytes);
+
 /// "12.34%".
 std::string Percent(double share);
 

@@ -85,5 +85,11 @@ TEST(Progress, WritesPlainLinesWhereThereIsNoTerminal) {
   EXPECT_EQ(text, "heading\n" + PlainLine(kStatus) + "\n");
 }
 
+TEST(ProgressTest, SizesAreInBinaryUnits) {
+  EXPECT_EQ(SizeText(1023), "1023 B");
+  EXPECT_EQ(SizeText(1536), "1.50 KiB");
+  EXPECT_EQ(SizeText(0x1p30 * 12), "12.00 GiB");
+}
+
 }  // namespace
 }  // namespace kudari::lab

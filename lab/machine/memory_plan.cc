@@ -8,19 +8,12 @@
 #include <vector>
 
 #include "kudari/parallel.h"
+#include "lab/console/progress.h"
 #include "lab/machine/roofline.h"
 #include "lab/machine/timing.h"
 
 namespace kudari::lab {
 namespace {
-
-std::string SizeText(double bytes) {
-  constexpr std::pair<double, const char*> kUnits[] = {{1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}};
-  for (const auto& [unit, name] : kUnits) {
-    if (bytes >= unit) return fmt::format("{:.2f} {}", bytes / unit, name);
-  }
-  return fmt::format("{:.0f} B", bytes);
-}
 
 std::string TimeText(double seconds) {
   if (seconds >= 1) return fmt::format("{:.2f} s", seconds);

@@ -384,15 +384,6 @@ void AddTuning(const toml::table& setting, double base_lr, Advice& advice) {
   });
 }
 
-std::string SizeText(double bytes) {
-  constexpr std::pair<double, const char*> kUnits[] = {
-      {0x1p40, "TiB"}, {0x1p30, "GiB"}, {0x1p20, "MiB"}, {0x1p10, "KiB"}};
-  for (const auto& [unit, name] : kUnits) {
-    if (bytes >= unit) return fmt::format("{:.2f} {}", bytes / unit, name);
-  }
-  return fmt::format("{:.0f} B", bytes);
-}
-
 std::string RungText(std::string_view title) {
   std::string text;
   ForTables(Data(), "rung", [&](const toml::table& rung) {
