@@ -31,11 +31,11 @@ ElementType ElementTypeOfTensor(const Tensor& tensor) {
   }
 }
 
+}  // namespace
+
 void VisitTensor(const std::string& name, const Tensor& tensor, StateVisitor& visitor) {
   visitor.Array(name, ElementTypeOfTensor(tensor), tensor.sizes().vec(), tensor.data_ptr());
 }
-
-}  // namespace
 
 void VisitModule(::torch::nn::Module& module, StateVisitor& visitor) {
   visitor.Node("parameters", [&] {

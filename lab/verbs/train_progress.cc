@@ -115,6 +115,11 @@ std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunSta
     rows.push_back({"validation loss", fmt::format("{:.4f}, lowest {:.4f}", run.validation.loss,
                                                    run.lowest_val_loss)});
   }
+  if (run.saved_step > 0 && run.saved_step < run.steps) {
+    rows.push_back({"weights saved", fmt::format("those after step {}, with the lowest validation "
+                                                 "loss (train.early_stopping)",
+                                                 run.saved_step)});
+  }
   if (session.plateau()) {
     rows.push_back({"plateau", fmt::format("learning rates are {:g} of the recipe's in the end",
                                            session.plateau()->value())});
