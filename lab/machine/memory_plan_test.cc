@@ -46,11 +46,10 @@ TEST(PlanTest, SaysWhatEachParameterTakes) {
   EXPECT_THAT(text, HasSubstr("gradients                             2.000      200.20 kB\n"));
   EXPECT_THAT(text, HasSubstr("state: exp_avg                        1.019      101.96 kB\n"));
   EXPECT_THAT(text, HasSubstr("state: exp_avg_sq                     1.019      101.96 kB\n"));
-  EXPECT_THAT(text, HasSubstr("all but activations                   7.037      704.43 kB\n"));
+  EXPECT_THAT(text, HasSubstr("total without activations             7.037      704.43 kB\n"));
   // 704.428 + 504.228 kB at 2 GB/s.
-  EXPECT_THAT(text,
-              HasSubstr("reads 704.43 kB and writes 504.23 kB: at least 604.3 us at 2.0 GB/s, "
-                        "which 2 threads measured here."));
+  EXPECT_THAT(text, HasSubstr("reads 704.43 kB and writes 504.23 kB: at least 604.3 us at 2.0 "
+                              "GB/s, measured here with 2 threads."));
   EXPECT_THAT(text, ::testing::Not(HasSubstr("scratch")));
 }
 

@@ -145,7 +145,7 @@ TEST(Registry, ToysAreReadListedAndWritten) {
   EXPECT_THAT(error("name = \"scald\""), HasSubstr("did you mean \"scaled\"?"));
   LabRegistry twice = WithToys();
   EXPECT_EQ(kudari::testing::ErrorOf([&] { twice.models.Add(DescribeScaled()); }),
-            "model.name = \"scaled\" is taken");
+            "model.name = \"scaled\" is already taken");
 }
 
 TEST(Registry, ToysAreTrained) {
