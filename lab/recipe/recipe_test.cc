@@ -222,7 +222,7 @@ TEST(Recipe, TextsAreUtf8) {
   OptimizerSpec spec("sgd");
   spec.groups.push_back({.match = "a\xff"});
   EXPECT_EQ(kudari::testing::ErrorOf([&] { kudari::ToToml(spec); }),
-            "\"a\\xff\" is not UTF-8, as recipes are");
+            "\"a\\xff\" is not UTF-8, which recipes must be");
 }
 
 // Names of keys are shown on one line, and not all of a long one.

@@ -61,7 +61,7 @@ TEST_F(DoctorCommandTest, SaysWhatItSees) {
   EXPECT_THAT(text, HasSubstr("█"));
   EXPECT_THAT(text, HasSubstr("^^^"));
   EXPECT_THAT(text, HasSubstr("step 100\n"));
-  EXPECT_THAT(text, HasSubstr("   advice: More weight decay (0.01 to 0.1)"));
+  EXPECT_THAT(text, HasSubstr("   advice: Use more weight decay (0.01 to 0.1)"));
   EXPECT_THAT(text, HasSubstr("   source: guide 4 and 6; notes 7.5.\n"));
 }
 
