@@ -316,8 +316,8 @@ void Bench(const BenchOptions& options, std::FILE* console) {
   rules.emplace_back("adamw+clip_norm", clipped);
 
   fmt::print(console,
-             "kernels {}, {} threads on this machine, medians of {} rounds, rule and reference in "
-             "turn\n\n{:<26} {:<10} {:>7} {:>9} {:>15} {:>7} {:>7} {:>6} {:<8} {:>9} {:>7} "
+             "kernels {}, {} threads on this machine, medians of {} rounds, rule and reference "
+             "alternating\n\n{:<26} {:<10} {:>7} {:>9} {:>15} {:>7} {:>7} {:>6} {:<8} {:>9} {:>7} "
              "{:>11}\n",
              KernelTarget(), std::thread::hardware_concurrency(), options.rounds, "rule", "shape",
              "threads", "ns/param", "min..max", "state B", "B/param", "GB/s", "ref", "ns/param",

@@ -112,8 +112,8 @@ MetricsFile::MetricsFile(const std::filesystem::path& path, int64_t size) : path
     const auto found = std::filesystem::file_size(path, error);
     if (error) throw Error(fmt::format("{}: {}", path_, error.message()));
     if (found < static_cast<uintmax_t>(size)) {
-      throw Error(fmt::format("{}: has {} bytes, fewer than the {} of the run that is to go on",
-                              path_, found, size));
+      throw Error(fmt::format("{}: has {} bytes, fewer than the {} of the run to resume", path_,
+                              found, size));
     }
     std::filesystem::resize_file(path, static_cast<uintmax_t>(size), error);
     if (error) throw Error(fmt::format("{}: {}", path_, error.message()));

@@ -79,15 +79,15 @@ void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE*
   };
   fmt::print(console, "{} parameters in {} tensors; {} of them in tensors of {} or more\n\n",
              elements, plan.tensors.size(), large, Precision::kSmallestCoded);
-  fmt::print(console, "{:<32} {:>10} {:>14}\n", "", "bytes each", "in all");
+  fmt::print(console, "{:<32} {:>10} {:>14}\n", "", "bytes each", "total");
   for (const auto& [name, bytes] : rows) {
     if (bytes > 0) print(name, bytes);
   }
-  print("all but activations", plan.Total());
+  print("total without activations", plan.Total());
   const auto traffic = static_cast<double>(plan.bytes_read + plan.bytes_written);
   fmt::print(console,
-             "\nA step of the optimiser reads {} and writes {}: at least {} at {:.1f} GB/s, which "
-             "{} measured here.\n",
+             "\nAn optimiser step reads {} and writes {}: at least {} at {:.1f} GB/s, measured "
+             "here with {}.\n",
              SizeText(static_cast<double>(plan.bytes_read)),
              SizeText(static_cast<double>(plan.bytes_written)), TimeText(traffic / bandwidth),
              bandwidth / 1e9, threads == 1 ? "1 thread" : fmt::format("{} threads", threads));

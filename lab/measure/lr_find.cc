@@ -44,7 +44,7 @@ LrRangeOptions RangeOf(const LrFindOptions& o) {
   const auto choice = [](const char* name, const std::string& value, std::string_view first,
                          std::string_view second) {
     if (value == first || value == second) return value == second;
-    throw Error(fmt::format("{} = \"{}\": {} or {}", name, value, first, second));
+    throw Error(fmt::format("{} = \"{}\" must be {} or {}", name, value, first, second));
   };
   return {
       .start = o.start,
@@ -101,7 +101,7 @@ std::string EndText(const LrRange& range) {
     case LrEnd::kDiverged:
       return fmt::format("diverged at {:.2e}", lr);
     case LrEnd::kNonFinite:
-      return fmt::format("the loss ceased to be finite after {:.2e}", lr);
+      return fmt::format("the loss was no longer finite after {:.2e}", lr);
     case LrEnd::kStopped:
       return fmt::format("stopped at {:.2e}", lr);
     case LrEnd::kRamp:
@@ -176,10 +176,10 @@ std::string Drawing(const std::vector<Test>& tests, const std::optional<LrRecomm
 std::string WarningText(LrWarning warning) {
   switch (warning) {
     case LrWarning::kTooShort:
-      return "too few steps to read a learning rate off them: raise --steps, or lower --start if "
-             "it diverged";
+      return "too few steps to suggest a learning rate: raise --steps, or lower --start if it "
+             "diverged";
     case LrWarning::kTooNoisy:
-      return "the loss falls by little more than its noise: larger batches, more --steps or a "
+      return "the loss falls by little more than its noise: use larger batches, more --steps or a "
              "larger --smooth";
     case LrWarning::kStillFalling:
       return "the loss was still falling when the test ended: raise --end";
@@ -193,7 +193,7 @@ std::string ReasonText(const LrRecommendation& choice, size_t tests) {
   std::string text(Name(choice.method));
   if (tests > 1) text += fmt::format(", the median of {} tests", tests);
   if (choice.reason == LrReason::kNoMinimum) text += "; the loss has no minimum to go by";
-  if (choice.reason == LrReason::kAgreesBest) text += ", which agree best about it";
+  if (choice.reason == LrReason::kAgreesBest) text += ", which agree best";
   return text;
 }
 
@@ -308,7 +308,7 @@ void Draw(const std::vector<Test>& tests, const std::vector<LrAgreement>& agreem
 void LrFind(const LrFindOptions& options, std::FILE* console) {
   Progress progress(console);
   LrRampSchedule(RangeOf(options));  // checks
-  if (options.seeds < 1) throw Error(fmt::format("--seeds = {}: at least 1", options.seeds));
+  if (options.seeds < 1) throw Error(fmt::format("--seeds = {} must be at least 1", options.seeds));
   CheckFiles(options);
   Recipe recipe = ReadTrainRecipe(options.recipe, options.sets);
 
@@ -328,16 +328,16 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
         place = FindLrPlace(core.Plan(), ramped, options.group);
         WithLearningRate(recipe, place, 1);  // throws if it cannot be put there
       }
-      progress.Text(fmt::format(
-          "{}: {} with {} parameters on {}, batches of {}{}; {}\nlearning rates from {:g} to {:g} "
-          "in "
-          "{} steps, of {} of {} parameter tensors\n",
-          name, seeded.model.name(), session.model().ParameterCount(), session.data().name,
-          seeded.train.batch_size,
-          seeded.optimizer.accumulate > 1 ? fmt::format(", {} a step", seeded.optimizer.accumulate)
-                                          : "",
-          OptimizerText(seeded.optimizer), options.start, options.end, options.steps, ramped.size(),
-          core.tensors().size()));
+      progress.Text(
+          fmt::format("{}: {} with {} parameters on {}, batches of {}{}; {}\nlearning rates from "
+                      "{:g} to {:g} in {} steps, for {} of {} parameter tensors\n",
+                      name, seeded.model.name(), session.model().ParameterCount(),
+                      session.data().name, seeded.train.batch_size,
+                      seeded.optimizer.accumulate > 1
+                          ? fmt::format(", {} per step", seeded.optimizer.accumulate)
+                          : "",
+                      OptimizerText(seeded.optimizer), options.start, options.end, options.steps,
+                      ramped.size(), core.tensors().size()));
     }
     const std::string what =
         options.seeds > 1 ? fmt::format("seed {}: ", seeded.train.seed) : std::string();
@@ -355,7 +355,7 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
   progress.Text(Drawing(tests, choice) + Table(tests, agreements) + "\n" + Warnings(tests));
   progress.Text(choice ? fmt::format("recommended: {:g} ({})\n", choice->lr,
                                      ReasonText(*choice, tests.size()))
-                       : std::string("nothing can be recommended\n"));
+                       : std::string("no learning rate can be recommended\n"));
 
   if (!options.json.empty()) {
     WriteFileAtomically(options.json,

@@ -62,17 +62,17 @@ class Work {
 
 void CheckFolder(const fs::path& run) {
   if (fs::is_directory(run)) return;
-  throw Error(fmt::format("{}: there is no such folder; it should be one that kudari train wrote",
-                          run.string()));
+  throw Error(
+      fmt::format("{}: there is no such folder; give one that kudari train wrote", run.string()));
 }
 
 void CheckOptions(const SharpnessOptions& o) {
   const auto at_least = [](const char* name, int64_t value, int64_t least) {
-    if (value < least) throw Error(fmt::format("{} = {}: at least {}", name, value, least));
+    if (value < least) throw Error(fmt::format("{} = {} must be at least {}", name, value, least));
   };
   const auto positive = [](const char* name, double value) {
     if (!(value > 0 && std::isfinite(value))) {
-      throw Error(fmt::format("{} = {}: above 0 and finite", name, value));
+      throw Error(fmt::format("{} = {} must be above 0 and finite", name, value));
     }
   };
   at_least("--samples", o.samples, 0);
@@ -82,9 +82,10 @@ void CheckOptions(const SharpnessOptions& o) {
   positive("--rho", o.rho);
   positive("--adaptive-rho", o.adaptive_rho);
   positive("--range", o.range);
-  if (o.slice != 1 && o.slice != 2) throw Error(fmt::format("--slice = {}: 1 or 2", o.slice));
+  if (o.slice != 1 && o.slice != 2)
+    throw Error(fmt::format("--slice = {} must be 1 or 2", o.slice));
   if (o.points != 0 && (o.points < 3 || o.points % 2 == 0)) {
-    throw Error(fmt::format("--points = {}: odd and at least 3", o.points));
+    throw Error(fmt::format("--points = {} must be odd and at least 3", o.points));
   }
   if (!o.with.empty() && o.slice != 1) throw Error("--with needs --slice 1");
   CheckFolder(o.run);
@@ -148,7 +149,7 @@ class Trained {
     if (!fault.missing.empty()) parts.emplace_back("fault.missing");
     if (!fault.zero.empty()) parts.emplace_back("fault.zero");
     if (parts.empty()) return "";
-    return fmt::format("the loss is without {}, which training had\n", fmt::join(parts, ", "));
+    return fmt::format("the loss leaves out {}, which training used\n", fmt::join(parts, ", "));
   }
   int64_t samples() const { return problem_.training().size(); }
 
@@ -280,8 +281,9 @@ std::string Table(const Trained& trained, const Measures& m, const SharpnessOpti
       {"smallest eigenvalue", Text(m.spectrum.smallest)},
       {"largest in magnitude", Text(m.spectrum.OfLargestMagnitude())},
       {"products with the Hessian",
-       fmt::format("{}, {}", m.spectrum.products,
-                   m.spectrum.converged ? "converged" : "not converged: bounds from within")},
+       fmt::format(
+           "{}, {}", m.spectrum.products,
+           m.spectrum.converged ? "converged" : "not converged: true ends lie further out")},
       {fmt::format("trace, {} draws", o.draws), Text(m.trace)}};
   if (std::isfinite(trained.score().accuracy)) {
     rows.insert(rows.begin() + 1, {"accuracy", Percent(trained.score().accuracy)});

@@ -39,7 +39,7 @@ const toml::table& Data() {
 }
 
 [[noreturn]] void Missing(const toml::table& table, std::string_view key) {
-  throw Error(fmt::format("advice.toml:{}: {}: missing, or of another type",
+  throw Error(fmt::format("advice.toml:{}: {}: missing or of the wrong type",
                           table.source().begin.line, key));
 }
 
@@ -358,8 +358,7 @@ void AddChoices(const toml::table& setting, Advice& advice) {
     advice.choices.push_back(
         {.what = what,
          .value = ValueOf(what, advice.recipe, advice),
-         .why =
-             (replaced ? "for want of memory, in place of " + rule + ": " : "") + Text(why, "text"),
+         .why = (replaced ? "to save memory, instead of " + rule + ": " : "") + Text(why, "text"),
          .source = Text(why, "source")});
   });
 }
@@ -396,7 +395,7 @@ std::string BytesText(const Prediction& p) {
   int64_t elements = 0;
   for (const TensorBytes& t : p.plan.tensors) elements += t.elements;
   const auto total = static_cast<double>(p.plan.Total());
-  return fmt::format("{} ({:.2f} bytes a parameter)", SizeText(total),
+  return fmt::format("{} ({:.2f} bytes per parameter)", SizeText(total),
                      total / static_cast<double>(elements));
 }
 
@@ -428,15 +427,15 @@ std::string MemoryText(const Advice& advice, const AdviseOptions& options) {
     int64_t gradients = 0;
     for (const TensorBytes& t : p.plan.tensors) gradients += t.gradient;
     text += Wrapped(
-        fmt::format("Nothing on the ladder fits. Releasing gradients as backward goes "
-                    "(kudari/torch_release.h) spares up to {}, without clipping by norm; beyond "
-                    "that take a smaller model, adapters of low rank, or more machines.",
+        fmt::format("Nothing on the ladder fits. Releasing gradients during backward "
+                    "(kudari/torch_release.h) saves up to {}, but excludes clipping by norm; "
+                    "beyond that use a smaller model, low-rank adapters or more machines.",
                     SizeText(static_cast<double>(gradients))),
         2);
   }
   text += Wrapped(
       fmt::format("If activations of {} samples do not fit: train.batch_size = {} with "
-                  "optimizer.accumulate = 2 is the same step but for batch norm [advanced 6].",
+                  "optimizer.accumulate = 2 is the same step except for batch norm [advanced 6].",
                   advice.recipe.train.batch_size,
                   std::max<int64_t>(1, advice.recipe.train.batch_size / 2)),
       2);
@@ -469,8 +468,8 @@ int64_t ParseBytes(std::string_view option, std::string_view text) {
 
 Advice GiveAdvice(const AdviseOptions& options) {
   if (options.task.empty()) {
-    throw Error(
-        fmt::format("--task: which? One of {}", fmt::join(AnswerNames(Question("task")), ", ")));
+    throw Error(fmt::format("--task is missing; give one of {}",
+                            fmt::join(AnswerNames(Question("task")), ", ")));
   }
   if (options.batch < 0) {
     throw Error(fmt::format("--batch = {} is outside [1, ...]", options.batch));
@@ -481,9 +480,9 @@ Advice GiveAdvice(const AdviseOptions& options) {
   std::optional<int64_t> params, samples;
   if (!options.params.empty()) params = ParseCount("--params", options.params);
   if (!options.samples.empty()) samples = ParseCount("--samples", options.samples);
-  if (!options.memory.empty() && !params) throw Error("--memory: needs --params, too");
+  if (!options.memory.empty() && !params) throw Error("--memory also needs --params");
   if (!options.activations.empty() && options.memory.empty()) {
-    throw Error("--activations: needs --memory, too");
+    throw Error("--activations also needs --memory");
   }
   int64_t available = 0;
   if (!options.memory.empty()) {
@@ -546,7 +545,7 @@ std::string PathText(const Advice& advice) {
   int number = 0;
   for (const ChartStep& step : advice.path) {
     text += fmt::format("{}. {} -> {}{} [{}]\n", ++number, step.question, step.answer,
-                        step.assumed ? " (nothing was said)" : "", step.source);
+                        step.assumed ? " (not given)" : "", step.source);
     if (!step.note.empty()) text += Wrapped(step.note, 3);
   }
   return text + fmt::format("=> {}\n\n", advice.title);
@@ -563,18 +562,19 @@ std::string AdviceText(const Advice& advice, const AdviseOptions& options, doubl
                       train.weights);
   for (const std::string& note : advice.notes) text += Wrapped(note, 4);
 
-  text += "\nMemory, activations aside\n" + MemoryText(advice, options);
+  text += "\nMemory, without activations\n" + MemoryText(advice, options);
   if (advice.prediction) {
     const MemoryPlan& plan = advice.prediction->plan;
     const auto moved = static_cast<double>(plan.bytes_read + plan.bytes_written);
     text += Wrapped(
-        fmt::format("A step of the optimiser moves {}: at least {:.3g} ms at {:.3g} GB/s, {}.",
-                    SizeText(moved), 1e3 * moved / bandwidth, bandwidth / 1e9,
-                    measured ? "as measured here" : "as stated"),
+        fmt::format(
+            "An optimiser step moves {}, which takes at least {:.3g} ms at {:.3g} GB/s, {}.",
+            SizeText(moved), 1e3 * moved / bandwidth, bandwidth / 1e9,
+            measured ? "as measured here" : "as given"),
         2);
   }
 
-  text += "\nTune, in this order\n";
+  text += "\nWhat to tune, in this order\n";
   int number = 0;
   for (const Tuning& t : advice.tuning) {
     text += fmt::format("  {}. {}: {}\n", ++number, t.what, t.range) +
@@ -582,10 +582,10 @@ std::string AdviceText(const Advice& advice, const AdviseOptions& options, doubl
   }
   text += "\nThe recipe\n" + Wrapped(advice.nearest + ".", 2);
   text += Wrapped(options.samples.empty()
-                      ? fmt::format("Its schedule has the {} steps of the lab's own data; with "
-                                    "--samples it has those of yours.",
+                      ? fmt::format("Its schedule covers the {} steps that the lab's own data "
+                                    "takes; give --samples for your data.",
                                     advice.steps)
-                      : fmt::format("Its schedule has the {} steps of your {} samples.",
+                      : fmt::format("Its schedule covers the {} steps that your {} samples take.",
                                     advice.steps, options.samples),
                   2);
   text += "\nSources\n";

@@ -101,9 +101,9 @@ std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec) {
   }
   rules.insert(rules.begin(), {"from", "parameters", "rule", "options"});
   return fmt::format("{}\n{}\n{}", TextTable(rows), TextTable(rules),
-                     "lr and decay (weight_decay) are those of the first step; the class decides "
-                     "about decay (no_decay),\nthe fallback and, for rules with a trust ratio, "
-                     "whether it is used (adapts).\n");
+                     "lr and decay (weight_decay) are those of the first step. The class "
+                     "determines whether decay applies\n(no_decay), the fallback and, for rules "
+                     "with a trust ratio, whether that is used (adapts).\n");
 }
 
 std::string OptimizerText(const OptimizerSpec& spec) {

@@ -9,10 +9,10 @@ void AddBench(CLI::App& app, Context& /*context*/) {
   const auto o = std::make_shared<BenchOptions>();
   CLI::App* const verb =
       app.add_subcommand("bench", "Time every rule against the memory bandwidth of this machine");
-  verb->add_option("--json", o->json, "Write the results to this file, too");
+  verb->add_option("--json", o->json, "Also write the results to this file");
   verb->add_option("--filter", o->filter,
                    "Time only cases that match this regular expression, such as adamw/64M/2");
-  verb->add_option("--rounds", o->rounds, "Rounds of each case, at least 7 [9]")
+  verb->add_option("--rounds", o->rounds, "Number of rounds per case, at least 7 [9]")
       ->check(CLI::Range(7, 1000));
   verb->callback([o] { Bench(*o, stdout); });
 }

@@ -113,13 +113,13 @@ std::string FindingText(const RunLog& log, const Finding& f, size_t number) {
   const auto paragraph = [&](std::string_view title, std::string_view body) {
     text += Wrapped(fmt::format("{}: {}.", title, body), 3);
   };
-  paragraph("seen", f.evidence);
+  paragraph("evidence", f.evidence);
   const std::string plot = PlotText(log, f);
   if (!plot.empty()) {
     text += fmt::format("\n   {}\n{}\n", CurveOf(log, f.verdict).name, Indented(plot, "   "));
   }
-  paragraph("do", info.action);
-  paragraph("from", info.source);
+  paragraph("advice", info.action);
+  paragraph("source", info.source);
   return text;
 }
 
@@ -191,7 +191,7 @@ void Doctor(const DoctorOptions& options, std::FILE* console) {
       fmt::format("{}: {}, {}, {}\n", options.run.string(), Counted(log.steps.size(), "step"),
                   Counted(log.evaluations.size(), "evaluation"),
                   Counted(log.layers.size(), "measurement") + " of layers");
-  if (findings.empty()) text += "nothing wrong that can be seen in this log\n";
+  if (findings.empty()) text += "nothing wrong found in this log\n";
   for (size_t i = 0; i < findings.size(); ++i) {
     text += "\n" + FindingText(log, findings[i], i + 1);
   }

@@ -8,11 +8,13 @@ namespace kudari::lab {
 void AddScale(CLI::App& app, Context& context) {
   const auto o = std::make_shared<ScaleOptions>();
   const auto check = std::make_shared<bool>(false);
-  CLI::App* const verb = app.add_subcommand("scale", "Carry a recipe over to another batch size");
-  verb->add_option("recipe", o->recipe, "TOML file")->required();
-  verb->add_option("--batch", o->batch, "Samples of a step, over all ranks")->required();
-  verb->add_option("--rule", o->rule, "linear, sqrt, adam_sde or none [what suits the optimiser]");
-  verb->add_option("--accumulate", o->accumulate, "Gradients accumulated in a step [as before]");
+  CLI::App* const verb = app.add_subcommand("scale", "Adapt a recipe to another batch size");
+  verb->add_option("recipe", o->recipe, "Recipe, a TOML file")->required();
+  verb->add_option("--batch", o->batch, "Number of samples per step, over all ranks")->required();
+  verb->add_option("--rule", o->rule,
+                   "Scaling rule: linear, sqrt, adam_sde or none [by optimiser]");
+  verb->add_option("--accumulate", o->accumulate,
+                   "Number of gradients accumulated per step [unchanged]");
   verb->add_option("--ranks", o->ranks, "Number of processes that share a step [1]");
   verb->add_option("--from-ranks", o->from_ranks,
                    "Number of processes that the recipe was made for [1]");
@@ -20,9 +22,9 @@ void AddScale(CLI::App& app, Context& context) {
       ->allow_extra_args(false);
   verb->add_option("--write", o->write, "Write the new recipe to this file");
   verb->add_option("--svg", o->svg,
-                   "Draw the learning rate over the batch size to this file, .svg or .png");
+                   "Draw the learning rate against the batch size to this file, .svg or .png");
   verb->add_flag("--check", *check, "Train both recipes for a few epochs and compare them");
-  verb->add_option("--check-epochs", o->check_epochs, "Number of these epochs [3]")
+  verb->add_option("--check-epochs", o->check_epochs, "Number of epochs of --check [3]")
       ->check(CLI::Range(1, 1000000));
   verb->callback([&context, o, check] {
     const Training* const training = *check ? &context.NeedTraining("scale --check") : nullptr;

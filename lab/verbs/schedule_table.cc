@@ -92,7 +92,7 @@ void PrintValues(const ScheduleOptions& options, const Schedule& schedule,
 
 void PrintReport(const ScheduleOptions& options, const Schedule& schedule,
                  std::span<const double> values, std::FILE* console) {
-  fmt::print(console, "{}\n{} steps: {} at first, {} at last", schedule.Text(), options.steps,
+  fmt::print(console, "{}\n{} steps: first {}, last {}", schedule.Text(), options.steps,
              Number(values.front()), Number(values.back()));
   if (const auto extremes = Extremes(values)) {
     const auto [low, high] = *extremes;

@@ -10,15 +10,18 @@ void AddSchedule(CLI::App& app, Context& /*context*/) {
   const auto o = std::make_shared<ScheduleOptions>();
   const auto examples = std::make_shared<bool>(false);
   CLI::App* const verb = app.add_subcommand("schedule", "Print a schedule's values and its curve");
-  CLI::Option* const text = verb->add_option("text", o->text, "The schedule");
-  CLI::Option* const steps = verb->add_option("--steps", o->steps, "Steps of the training");
-  verb->add_option("--every", o->every,
-                   "Steps between lines of the table [round ones, and where curves join]");
+  CLI::Option* const text =
+      verb->add_option("text", o->text, "Schedule, such as \"0.1 * cosine(900)\"");
+  CLI::Option* const steps =
+      verb->add_option("--steps", o->steps, "Number of steps of the training");
+  verb->add_option(
+      "--every", o->every,
+      "Number of steps between rows of the table [round steps, and those where the curve bends]");
   CLI::Option* const csv = verb->add_flag("--csv", o->csv, "Print all values as CSV");
   verb->add_flag("--json", o->json, "Print all values as JSON")->excludes(csv);
   CLI::Option* const svg =
       verb->add_option("--svg", o->file, "Draw the curve to this file, .svg or .png");
-  verb->add_flag("--examples", *examples, "Draw an example of every schedule, and nothing else")
+  verb->add_flag("--examples", *examples, "Only draw an example of every schedule")
       ->needs(svg)
       ->excludes(text);
   verb->callback([o, examples, text, steps] {

@@ -39,8 +39,8 @@ void TrainProgress::OnStart(const StartEvent& event) {
   const Session& session = event.session;
   const RunState& run = event.run;
   progress_.Text(
-      fmt::format("{}: {} with {} parameters on {} ({})\n"
-                  "{} steps, {} an epoch, batches of {}, {} thread{}; results in {}\n",
+      fmt::format("{}: {} with {} parameters on {} ({})\n{} steps, {} per epoch, batches of {}, {} "
+                  "thread{}; results in {}\n",
                   name_, session.recipe().model.name(), session.model().ParameterCount(),
                   session.data().name, SamplesText(session), run.planned_steps, run.steps_per_epoch,
                   session.recipe().train.batch_size, at::get_num_threads(),
@@ -121,7 +121,7 @@ std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunSta
                                                  run.saved_step)});
   }
   if (session.plateau()) {
-    rows.push_back({"plateau", fmt::format("learning rates are {:g} of the recipe's in the end",
+    rows.push_back({"plateau", fmt::format("learning rates ended at {:g} of the recipe's",
                                            session.plateau()->value())});
   }
   if (std::isfinite(run.validation.accuracy)) {

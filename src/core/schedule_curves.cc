@@ -299,22 +299,26 @@ P ShapeParameter(Shape most, Shape default_value, std::string_view doc) {
   return {Kind::kShape, "shape", 0, static_cast<double>(most), static_cast<double>(default_value),
           doc};
 }
-P Anneal() { return ShapeParameter(Shape::kCosine, Shape::kCosine, "of the ways between"); }
-P Pct(double default_value) { return Number("pct", 0, 1, default_value, "part of steps going up"); }
+P Anneal() {
+  return ShapeParameter(Shape::kCosine, Shape::kCosine, "shape of the curve in between");
+}
+P Pct(double default_value) {
+  return Number("pct", 0, 1, default_value, "share of the steps that rise");
+}
 P Unbounded(std::string_view name, std::optional<double> default_value, std::string_view doc) {
   return Number(name, -kInfinity, kInfinity, default_value, doc);
 }
 
 std::vector<P> OneCycleParameters() {
   return {StepsFrom(1, "steps", "length of training"), Pct(0.3),
-          Number("div", 1, kInfinity, 25, "peak over first value"),
-          Number("final_div", 1, kInfinity, 1e4, "first over last value"), Anneal()};
+          Number("div", 1, kInfinity, 25, "peak divided by the first value"),
+          Number("final_div", 1, kInfinity, 1e4, "first value divided by the last"), Anneal()};
 }
 
 std::vector<P> OneCycleMomentumParameters(double pct) {
   return {StepsFrom(1, "steps", "length of training"), Pct(pct),
-          Unbounded("base", 0.85, "where the learning rate is highest"),
-          Unbounded("top", 0.95, "at both ends"), Anneal()};
+          Unbounded("base", 0.85, "value where the learning rate is highest"),
+          Unbounded("top", 0.95, "value at both ends"), Anneal()};
 }
 
 std::vector<P> WithoutLast(std::vector<P> parameters) {
@@ -323,14 +327,14 @@ std::vector<P> WithoutLast(std::vector<P> parameters) {
 }
 
 std::vector<P> TriangleParameters() {
-  return {StepsFrom(0, "up", "steps from base to peak"),
-          StepsFrom(0, "down", "steps from peak to base"), Unbounded("base", 0, "value at s = 0"),
-          Unbounded("peak", 1, "value of the first peak")};
+  return {StepsFrom(0, "up", "number of steps from base to peak"),
+          StepsFrom(0, "down", "number of steps from peak to base"),
+          Unbounded("base", 0, "value at s = 0"), Unbounded("peak", 1, "value of the first peak")};
 }
 
 std::vector<P> ExpRangeParameters() {
   std::vector<P> parameters = TriangleParameters();
-  parameters.insert(parameters.begin(), Factor(1, {}, "", "factor of a step"));
+  parameters.insert(parameters.begin(), Factor(1, {}, "", "factor per step"));
   return parameters;
 }
 
@@ -363,15 +367,15 @@ const std::vector<Curve>& Curves() {
        .value = &Warmup,
        .parameters = {Length()}},
       {.name = "warmup",
-       .summary =
-           "Linear warm-up to 1 from a given value; start 0 is that of Hugging Face and timm",
+       .summary = "Linear warm-up to 1 from a given value; start = 0 is the warm-up of Hugging "
+                  "Face and timm",
        .formula = "start + (1 - start) s / steps while s < steps, then 1",
        .torch = "LinearLR(start_factor = start, total_iters = steps)",
        .example = "warmup(20, 0.25)",
        .value = &WarmupFrom,
        .parameters = {Length(), Number("start", 0, 1, {}, "value at s = 0")}},
       {.name = "ramp",
-       .summary = "A straight line between any two values, as nanochat's for Muon's momentum",
+       .summary = "A straight line between any two values, as nanochat uses for Muon's momentum",
        .formula = "first + (last - first) s / steps while s < steps, then last",
        .example = "ramp(60, 0.85, 0.95)",
        .value = &Ramp,
@@ -388,12 +392,12 @@ const std::vector<Curve>& Curves() {
        .summary = "Half a cosine from 1 to last, then last",
        .formula = "last + (1 - last) (1 + cos(pi s / steps)) / 2 while s < steps, then last",
        .paper = kSgdr,
-       .torch = "CosineAnnealingLR(T_max = steps) until T_max, after which that rises again",
+       .torch = "CosineAnnealingLR(T_max = steps) until T_max, after which torch's rises again",
        .example = "cosine(80, 0.1)",
        .value = &Cosine,
        .parameters = {Length(), Last()}},
       {.name = "cosine_periodic",
-       .summary = "A cosine between 1 and last that goes on and on",
+       .summary = "A cosine between 1 and last that repeats without end",
        .formula = "last + (1 - last) (1 + cos(pi s / steps)) / 2",
        .torch = "CosineAnnealingLR(T_max = steps), in closed form",
        .example = "cosine_periodic(25, 0.1)",
@@ -410,17 +414,19 @@ const std::vector<Curve>& Curves() {
        .example = "sgdr(14, 2, 0.8)",
        .value = &Sgdr,
        .parameters = {StepsFrom(1, "steps", "length of the first cycle"),
-                      Number("mult", 1, kInfinity, 1, "length of a cycle over that before"),
-                      Number("decay", 0, 1, 1, "height of a cycle over that before"),
+                      Number("mult", 1, kInfinity, 1,
+                             "length of a cycle relative to the one before"),
+                      Number("decay", 0, 1, 1, "height of a cycle relative to the one before"),
                       Number("last", 0, kInfinity, 0, "value that each cycle goes to"),
-                      {Kind::kCount, "cycles", 0, kMostSteps, 0, "their number; 0: without end"}}},
+                      {Kind::kCount, "cycles", 0, kMostSteps, 0,
+                       "number of cycles; 0: unlimited"}}},
       {.name = "polynomial",
-       .summary = "A power of the part that is left, from 1 to last, then last",
+       .summary = "A power of the share of steps left, from 1 to last, then last",
        .formula = "last + (1 - last) (1 - s / steps)^power while s < steps, then last",
        .torch = "PolynomialLR(total_iters = steps, power), which has no last",
        .example = "polynomial(80, 2, 0.1)",
        .value = &Polynomial,
-       .parameters = {Length(), Number("power", 0, kInfinity, 1, "1 is linear"), Last()}},
+       .parameters = {Length(), Number("power", 0, kInfinity, 1, "exponent; 1 is linear"), Last()}},
       {.name = "step",
        .summary = "A drop by the factor gamma after each interval of equal length",
        .formula = "gamma^floor(s / steps)",
@@ -430,13 +436,14 @@ const std::vector<Curve>& Curves() {
        .parameters = {StepsFrom(1, "steps", "length of one level"),
                       Factor(kInfinity, 0.1, "steps", "factor")}},
       {.name = "multistep",
-       .summary = "A drop by the factor gamma at each milestone; one that is repeated counts again",
+       .summary = "A drop by the factor gamma at each milestone; a repeated milestone counts again",
        .formula = "gamma^(number of milestones <= s)",
        .torch = "MultiStepLR(milestones, gamma)",
        .example = "multistep([30, 60, 90], 0.5)",
        .value = &MultiStep,
-       .parameters = {{Kind::kStepList, "milestones", 0, kMostSteps, {}, "first steps of levels"},
-                      Number("gamma", 0, kInfinity, 0.1, "factor")}},
+       .parameters =
+           {{Kind::kStepList, "milestones", 0, kMostSteps, {}, "first step of each level"},
+            Number("gamma", 0, kInfinity, 0.1, "factor")}},
       {.name = "exponential",
        .summary = "A smooth decay by the factor gamma over each interval of equal length",
        .formula = "gamma^(s / steps)",
@@ -444,35 +451,38 @@ const std::vector<Curve>& Curves() {
        .example = "exponential(0.97)",
        .value = &Exponential,
        .parameters = {Factor(kInfinity, {}, "steps", "factor"),
-                      {Kind::kSteps, "steps", 1, kMostSteps, 1, "that one factor takes"}}},
+                      {Kind::kSteps, "steps", 1, kMostSteps, 1, "number of steps per factor"}}},
       {.name = "exp_decay",
        .summary = "Exponential decay by its rate",
        .formula = "exp(-rate s)",
        .torch = "ExponentialLR(gamma = exp(-rate))",
        .example = "exp_decay(0.03)",
        .value = &ExpDecay,
-       .parameters = {Rate("", "of a step")}},
+       .parameters = {Rate("", "rate per step")}},
       {.name = "inverse_time",
        .summary = "Inverse time decay",
        .formula = "1 / (1 + rate s / steps)",
        .example = "inverse_time(0.1)",
        .value = &InverseTime,
-       .parameters = {Rate("steps", "of decay"),
-                      {Kind::kSteps, "steps", 1, kMostSteps, 1, "that the rate is for"}}},
+       .parameters = {Rate("steps", "rate of decay"),
+                      {Kind::kSteps, "steps", 1, kMostSteps, 1,
+                       "number of steps that the rate is for"}}},
       {.name = "inverse_time_staircase",
        .summary = "Inverse time decay that drops once in each interval of equal length",
        .formula = "1 / (1 + rate floor(s / steps))",
        .example = "inverse_time_staircase(0.5, 20)",
        .value = &InverseTimeStaircase,
-       .parameters = {Rate("steps", "of decay"), StepsFrom(1, "steps", "length of one level")}},
+       .parameters = {Rate("steps", "rate of decay"),
+                      StepsFrom(1, "steps", "length of one level")}},
       {.name = "inverse_sqrt",
        .summary =
-           "Inverse square root decay after a plateau; after steps of warm-up, Hugging Face's",
+           "Inverse square root decay after a plateau; after a warm-up, that of Hugging Face",
        .formula = "sqrt(steps / max(s, steps))",
        .paper = "Raffel et al., T5, arXiv:1910.10683",
        .example = "inverse_sqrt(10)",
        .value = &InverseSqrt,
-       .parameters = {{Kind::kSteps, "steps", 1, kMostSteps, 1, "before the decay"}}},
+       .parameters = {{Kind::kSteps, "steps", 1, kMostSteps, 1,
+                       "number of steps before the decay"}}},
       {.name = "noam",
        .summary =
            "The Transformer's own: linear warm-up, then inverse square root; not relative to 1",
@@ -480,18 +490,19 @@ const std::vector<Curve>& Curves() {
        .paper = "Vaswani et al., Attention Is All You Need, arXiv:1706.03762",
        .example = "noam(16, 20)",
        .value = &Noam,
-       .parameters = {{Kind::kWidth, "width", 1, kMostSteps, {}, "of the model"},
-                      StepsFrom(0, "warmup", "steps; the peak is at s = warmup - 1")}},
+       .parameters = {{Kind::kWidth, "width", 1, kMostSteps, {}, "width of the model"},
+                      StepsFrom(0, "warmup", "number of steps; the peak is at s = warmup - 1")}},
       {.name = "rsqrt",
-       .summary = "Inverse square root decay with a time scale, which begins at once",
+       .summary = "Inverse square root decay with a time scale, starting at once",
        .formula = "1 / sqrt(1 + (s + shift) / timescale)",
        .paper = "Zhai et al., Scaling Vision Transformers, arXiv:2106.04560",
        .example = "rsqrt(10)",
        .value = &Rsqrt,
-       .parameters = {StepsFrom(1, "timescale", "steps until the square has halved"),
-                      {Kind::kSteps, "shift", 0, kMostSteps, 0, "steps that are taken for done"}}},
+       .parameters = {StepsFrom(1, "timescale", "number of steps until the square has halved"),
+                      {Kind::kSteps, "shift", 0, kMostSteps, 0,
+                       "number of steps counted as already taken"}}},
       {.name = "trapezoid",
-       .summary = "Warm-up, constant, linear warm-down, each a part of training, as in nanochat",
+       .summary = "Warm-up, constant, linear warm-down, each a share of training, as in nanochat",
        .formula = "W = round(warmup steps), D = round(warmdown steps), halves to even\n"
                   "(s + 1) / W while s < W, 1 while s <= steps - D,\n"
                   "p + (1 - p) last with p = (steps - s) / D while s < steps, then last",
@@ -499,8 +510,9 @@ const std::vector<Curve>& Curves() {
        .example = "trapezoid(100, 0.1, 0.4, 0.1)",
        .value = &Trapezoid,
        .parameters = {Length("length of training"),
-                      Number("warmup", 0, 1, 0, "part that warms up; wins if they overlap"),
-                      Number("warmdown", 0, 1, 0.2, "part that warms down"), Last()}},
+                      Number("warmup", 0, 1, 0,
+                             "share of the steps that warm up; takes precedence in an overlap"),
+                      Number("warmdown", 0, 1, 0.2, "share of the steps that warm down"), Last()}},
       {.name = "wsd",
        .summary = "Warm-up, stable, decay in one of four shapes",
        .formula = "(s + 1) / warmup while s < warmup, 1 while s < steps - decay; then with\n"
@@ -512,20 +524,21 @@ const std::vector<Curve>& Curves() {
        .paper = "Hu et al., MiniCPM, arXiv:2404.06395; Hagele et al., arXiv:2405.18392",
        .example = "wsd(100, 10, 40, 0.1, sqrt)",
        .value = &Wsd,
-       .parameters = {Length("length of training"), StepsFrom(0, "warmup", "steps"),
-                      StepsFrom(0, "decay", "steps"), Last(),
-                      ShapeParameter(Shape::kExponential, Shape::kLinear, "of the decay")},
+       .parameters = {Length("length of training"), StepsFrom(0, "warmup", "number of steps"),
+                      StepsFrom(0, "decay", "number of steps"), Last(),
+                      ShapeParameter(Shape::kExponential, Shape::kLinear, "shape of the decay")},
        .conflict = &WsdConflict},
       {.name = "onecycle",
-       .summary = "Up to 1 and down to nearly nothing over all of training; what follows is last",
+       .summary = "One cycle over the whole training: up to 1, down to nearly nothing, then last",
        .formula = "1 / div -> 1 at s = pct steps - 1 -> 1 / (div final_div) at s = steps - 1",
        .paper = kSuper,
-       .torch = "OneCycleLR, but that divides by zero if pct steps = 1 and rises at s = steps",
+       .torch = "OneCycleLR, except that torch's divides by zero if pct steps = 1 and rises at s = "
+                "steps",
        .example = "onecycle(100)",
        .value = &OneCycle,
        .parameters = OneCycleParameters()},
       {.name = "onecycle_momentum",
-       .summary = "The momentum that belongs to onecycle",
+       .summary = "The momentum to go with onecycle",
        .formula = "top -> base at s = pct steps - 1 -> top at s = steps - 1",
        .paper = kSuper,
        .torch = "the momentum, or beta1, that OneCycleLR sets",
@@ -533,16 +546,16 @@ const std::vector<Curve>& Curves() {
        .value = &OneCycleMomentum,
        .parameters = OneCycleMomentumParameters(0.3)},
       {.name = "onecycle3",
-       .summary = "One cycle in three phases: up, as long down, then to nearly nothing",
+       .summary = "One cycle in three phases: up, down in as many steps, then to nearly nothing",
        .formula = "1 / div -> 1 at s = pct steps - 1 -> 1 / div at s = 2 pct steps - 2\n"
                   "-> 1 / (div final_div) at s = steps - 1",
        .paper = kSuper,
-       .torch = "OneCycleLR(three_phase = True), but for what onecycle says",
+       .torch = "OneCycleLR(three_phase = True), with the exceptions of onecycle",
        .example = "onecycle3(100)",
        .value = &OneCycle3,
        .parameters = OneCycleParameters()},
       {.name = "onecycle3_momentum",
-       .summary = "The momentum that belongs to onecycle3",
+       .summary = "The momentum to go with onecycle3",
        .formula = "top -> base at s = pct steps - 1 -> top at s = 2 pct steps - 2, then top",
        .paper = kSuper,
        .torch = "the momentum, or beta1, that OneCycleLR(three_phase = True) sets",
@@ -550,33 +563,33 @@ const std::vector<Curve>& Curves() {
        .value = &OneCycle3Momentum,
        .parameters = OneCycleMomentumParameters(0.3)},
       {.name = "onecycle_fastai",
-       .summary = "One cycle as fastai's fit_one_cycle has it, by halves of cosines",
+       .summary = "One cycle as in fastai's fit_one_cycle, by half cosines",
        .formula = "1 / div -> 1 at s = pct steps -> 1 / div_final at s = steps, then that",
        .paper = kFastai,
        .torch = "differs from OneCycleLR in pct, in the ends of the phases and in the last value",
        .example = "onecycle_fastai(100)",
        .value = &OneCycleFastai,
        .parameters = {StepsFrom(1, "steps", "length of training"), Pct(0.25),
-                      Number("div", 1, kInfinity, 25, "peak over first value"),
-                      Number("div_final", 1, kInfinity, 1e5, "peak over last value")}},
+                      Number("div", 1, kInfinity, 25, "peak divided by the first value"),
+                      Number("div_final", 1, kInfinity, 1e5, "peak divided by the last value")}},
       {.name = "onecycle_fastai_momentum",
-       .summary = "The momentum that belongs to onecycle_fastai",
+       .summary = "The momentum to go with onecycle_fastai",
        .formula = "top -> base at s = pct steps -> top at s = steps, then that",
        .paper = kFastai,
        .example = "onecycle_fastai_momentum(100)",
        .value = &OneCycleFastaiMomentum,
        .parameters = WithoutLast(OneCycleMomentumParameters(0.25))},
       {.name = "triangular",
-       .summary = "A triangle again and again; base above peak turns it over, for momentum",
+       .summary = "A repeated triangle; base above peak turns it upside down, for momentum",
        .formula = "base + (peak - base) x, x = 0 at s = 0, 1 at s = up, 0 at s = up + down, ...",
        .paper = kClr,
-       .torch = "CyclicLR(step_size_up = up, step_size_down = down); its momentum has 0.9, 0.8",
+       .torch = "CyclicLR(step_size_up = up, step_size_down = down); its momentum uses 0.9, 0.8",
        .example = "triangular(15, 25, 0.1)",
        .value = &Triangular,
        .parameters = TriangleParameters(),
        .conflict = &TriangleConflict},
       {.name = "triangular2",
-       .summary = "A triangle again and again, each half as high as that before",
+       .summary = "A repeated triangle, each half as high as the one before",
        .formula = "base + (peak - base) x / 2^c, x as in triangular, c whole cycles before s",
        .paper = kClr,
        .torch = "CyclicLR(mode = 'triangular2')",
@@ -585,7 +598,7 @@ const std::vector<Curve>& Curves() {
        .parameters = TriangleParameters(),
        .conflict = &TriangleConflict},
       {.name = "exp_range",
-       .summary = "A triangle again and again under an exponential decay",
+       .summary = "A repeated triangle under an exponential decay",
        .formula = "base + (peak - base) x gamma^s, x as in triangular",
        .paper = kClr,
        .torch = "CyclicLR(mode = 'exp_range', gamma)",

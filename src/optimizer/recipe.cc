@@ -159,7 +159,8 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
   if (spec.precision.master != Master::kNone && spec.precision.rounding == Rounding::kStochastic &&
       spec.precision.state != StateFormat::kBFloat16) {
     throw Error("precision.rounding = \"stochastic\" has nothing to round: precision.master = \"" +
-                std::string(Name(spec.precision.master)) + "\" keeps what parameters lack");
+                std::string(Name(spec.precision.master)) +
+                "\" keeps the digits that parameters lack");
   }
   return full;
 }

@@ -285,7 +285,7 @@ void Optimizer::Impl::VisitSchedules(size_t index, StateVisitor& visitor, Loadin
             try {
               schedules[k] = ParseSchedule(found.Text());
             } catch (const Error& e) {
-              visitor.Fail(option, std::string("is no schedule: ") + e.what());
+              visitor.Fail(option, std::string("is not a schedule: ") + e.what());
             }
             return [] {};
           });
@@ -300,7 +300,7 @@ void Optimizer::Impl::VisitSchedules(size_t index, StateVisitor& visitor, Loadin
     internal::MoveTo(loading->cohorts, loading->cohort_of[index],
                      WithSchedules(index, std::move(schedules), step));
   } catch (const Error& e) {
-    visitor.Fail("schedules", std::string("cannot be taken: ") + e.what());
+    visitor.Fail("schedules", std::string("cannot be used: ") + e.what());
   }
 }
 

@@ -60,7 +60,7 @@ struct AdafactorTorch {
       "Shazeer & Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, "
       "arXiv:1804.04235";
   static constexpr std::string_view kUse =
-      "Going on with what torch's Adafactor began; adafactor otherwise.";
+      "Resuming runs of torch's Adafactor; otherwise use adafactor.";
   static constexpr std::string_view kTorch =
       "Adafactor: the same. Its default of eps1 depends on the type; here it is that of float32.";
   static constexpr bool kDecoupledDecay = true;

@@ -24,7 +24,7 @@ struct Adam {
       "Kingma & Ba, Adam: A Method for Stochastic Optimization, arXiv:1412.6980";
   static constexpr std::string_view kUse =
       "A first try on anything new. Generative adversarial networks take beta1 = 0.5 and lr 2e-4; "
-      "reinforcement learning eps 1e-5 and clip_norm = 0.5.";
+      "reinforcement learning takes eps = 1e-5 and clip_norm = 0.5.";
   static constexpr std::string_view kTorch = "Adam: the same.";
   static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::string_view kLargeBatch = "lamb";

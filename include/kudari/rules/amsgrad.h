@@ -15,7 +15,7 @@ struct AmsGrad {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 
   static constexpr std::string_view kName = "amsgrad";
-  static constexpr std::string_view kSummary = "Adam whose steps never grow again";
+  static constexpr std::string_view kSummary = "Adam whose second moment never decreases";
   static constexpr std::string_view kFormula =
       "g <- g + weight_decay p\n"
       "m <- m + (1 - beta1) (g - m)\n"
@@ -26,7 +26,7 @@ struct AmsGrad {
       "Reddi, Kale & Kumar, On the Convergence of Adam and Beyond, arXiv:1904.09237";
   static constexpr std::string_view kUse =
       "Where Adam circles around a solution because rare large gradients are forgotten too soon. "
-      "Four bytes a parameter more than adam.";
+      "Four more bytes per parameter than adam.";
   static constexpr std::string_view kTorch = "Adam(amsgrad=True): the same.";
   static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {

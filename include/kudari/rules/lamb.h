@@ -18,7 +18,7 @@ struct Lamb {
 
   static constexpr std::string_view kName = "lamb";
   static constexpr std::string_view kSummary =
-      "Adam with steps as long as the parameter, tensor by tensor";
+      "Adam with steps in proportion to each tensor's norm";
   static constexpr std::string_view kFormula =
       "m <- m + (1 - beta1) (g - m)\n"
       "v <- v + (1 - beta2) (g^2 - v)\n"

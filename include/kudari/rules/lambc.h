@@ -23,7 +23,7 @@ struct LambC {
       "You et al., arXiv:1904.00962; Fong, Chen & Chen, Improving Layer-wise Adaptive Rate Methods "
       "using Trust Ratio Clipping, arXiv:2011.13584";
   static constexpr std::string_view kUse =
-      "As lamb, where its first steps are unstable because norms of parameters are large.";
+      "As lamb, where its first steps are unstable because parameter norms are large.";
   static constexpr std::string_view kTorch = "None.";
   static constexpr std::array kFields = {
       Field<LambC>{"lr", &LambC::lr, 0, kInfinity, "step size"},

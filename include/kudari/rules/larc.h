@@ -17,7 +17,7 @@ struct Larc {
 
   static constexpr std::string_view kName = "larc";
   static constexpr std::string_view kSummary =
-      "Momentum whose rate LARS may lower, tensor by tensor";
+      "Momentum whose learning rate LARS can only lower, tensor by tensor";
   static constexpr std::string_view kFormula =
       "ratio = trust norm(p) / (norm(g) + weight_decay norm(p)), 1 if a norm is 0\n"
       "b <- momentum b + min(1, ratio / lr) (g + weight_decay p)\n"
@@ -26,7 +26,7 @@ struct Larc {
       "You, Gitman & Ginsburg, Large Batch Training of Convolutional Networks, arXiv:1708.03888; "
       "apex.parallel.LARC";
   static constexpr std::string_view kUse =
-      "As lars, where lr is known and only its excesses are to be held back.";
+      "As lars, where lr is known and only excessive steps should be limited.";
   static constexpr std::string_view kTorch = "None.";
   static constexpr BatchRule kBatchRule = BatchRule::kLinear;
   static constexpr std::array kFields = {
@@ -35,7 +35,7 @@ struct Larc {
       Field<Larc>{"weight_decay", &Larc::weight_decay, 0, kInfinity,
                   "coupled: added to the gradient"},
       Field<Larc>{"trust", &Larc::trust, 0, kInfinity,
-                  "how long a step may be beside the tensor's norm"},
+                  "length of a step relative to the tensor's norm"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
   static constexpr size_t kNorms = 2;

@@ -17,7 +17,7 @@ struct Lars {
 
   static constexpr std::string_view kName = "lars";
   static constexpr std::string_view kSummary =
-      "Momentum with steps in proportion to the parameter, tensor by tensor";
+      "Momentum with steps in proportion to each tensor's norm";
   static constexpr std::string_view kFormula =
       "ratio = trust norm(p) / (norm(g) + weight_decay norm(p)), 1 if a norm is 0\n"
       "b <- momentum b + lr ratio (g + weight_decay p)\n"
@@ -35,7 +35,7 @@ struct Lars {
       Field<Lars>{"weight_decay", &Lars::weight_decay, 0, kInfinity,
                   "coupled: added to the gradient"},
       Field<Lars>{"trust", &Lars::trust, 0, kInfinity,
-                  "how long a step may be beside the tensor's norm"},
+                  "length of a step relative to the tensor's norm"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
   static constexpr size_t kNorms = 2;

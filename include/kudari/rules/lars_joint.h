@@ -32,7 +32,7 @@ struct LarsJoint {
       Field<LarsJoint>{"weight_decay", &LarsJoint::weight_decay, 0, kInfinity,
                        "coupled: added to the gradient"},
       Field<LarsJoint>{"trust", &LarsJoint::trust, 0, kInfinity,
-                       "how long a step may be beside the tensor's norm"},
+                       "length of a step relative to the tensor's norm"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
   static constexpr size_t kNorms = 2;

@@ -38,7 +38,7 @@ struct Muon {
                   Role::kDecay},
       Field<Muon>{"weight_decay", &Muon::weight_decay, 0, kInfinity,
                   "decoupled: lr weight_decay p is subtracted from p"},
-      Field<Muon>{"ns_steps", &Muon::ns_steps, 1, 100, "iterations, an integer"},
+      Field<Muon>{"ns_steps", &Muon::ns_steps, 1, 100, "number of iterations, an integer"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
@@ -67,7 +67,8 @@ struct MuonMatchRms {
                           "decay of the mean gradient b", Role::kDecay},
       Field<MuonMatchRms>{"weight_decay", &MuonMatchRms::weight_decay, 0, kInfinity,
                           "decoupled: lr weight_decay p is subtracted from p"},
-      Field<MuonMatchRms>{"ns_steps", &MuonMatchRms::ns_steps, 1, 100, "iterations, an integer"},
+      Field<MuonMatchRms>{"ns_steps", &MuonMatchRms::ns_steps, 1, 100,
+                          "number of iterations, an integer"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
@@ -95,7 +96,8 @@ struct MuonRmsToRms {
                           "decay of the mean gradient b", Role::kDecay},
       Field<MuonRmsToRms>{"weight_decay", &MuonRmsToRms::weight_decay, 0, kInfinity,
                           "decoupled: lr weight_decay p is subtracted from p"},
-      Field<MuonRmsToRms>{"ns_steps", &MuonRmsToRms::ns_steps, 1, 100, "iterations, an integer"},
+      Field<MuonRmsToRms>{"ns_steps", &MuonRmsToRms::ns_steps, 1, 100,
+                          "number of iterations, an integer"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
@@ -108,10 +110,9 @@ struct MuonPolarExpress {
   static constexpr std::string_view kName = "muon_polar_express";
   static constexpr std::string_view kSummary = "Muon with the Polar Express iterations";
   static constexpr std::string_view kFormula =
-      "b <- b + (1 - momentum) (g - b)\n"
-      "o = PE(g + momentum (b - g)), of shape r x c\n"
-      "p <- p - lr (weight_decay p + sqrt(max(1, r / c)) o)\n"
-      "PE(x): x <- x / max(1.01 norm(x), 1e-7), then iterations with coefficients of their own";
+      "b <- b + (1 - momentum) (g - b)\no = PE(g + momentum (b - g)), of shape r x c\np <- p - lr "
+      "(weight_decay p + sqrt(max(1, r / c)) o)\nPE(x): x <- x / max(1.01 norm(x), 1e-7), then "
+      "iterations that each have their own coefficients";
   static constexpr std::string_view kPaper =
       "Amsel et al., The Polar Express: Optimal Matrix Sign Methods and Their Application to the "
       "Muon Algorithm, arXiv:2505.16932";
@@ -125,7 +126,7 @@ struct MuonPolarExpress {
       Field<MuonPolarExpress>{"weight_decay", &MuonPolarExpress::weight_decay, 0, kInfinity,
                               "decoupled: lr weight_decay p is subtracted from p"},
       Field<MuonPolarExpress>{"ns_steps", &MuonPolarExpress::ns_steps, 1, 100,
-                              "iterations, an integer; the last coefficients repeat"},
+                              "number of iterations, an integer; the last coefficients repeat"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
@@ -151,7 +152,7 @@ struct NorMuon {
       "Li et al., NorMuon: Making Muon More Efficient and Scalable, arXiv:2510.05491; "
       "as combined in nanochat, 2026";
   static constexpr std::string_view kUse =
-      "Hidden matrices of language models; what the preset nanochat has.";
+      "Hidden matrices of language models; used by the preset nanochat.";
   static constexpr std::string_view kTorch = "torch has none.";
   static constexpr std::array kFields = {
       Field<NorMuon>{"lr", &NorMuon::lr, 0, kInfinity, "step size"},
@@ -162,7 +163,7 @@ struct NorMuon {
       Field<NorMuon>{"weight_decay", &NorMuon::weight_decay, 0, kInfinity,
                      "decoupled, where update and parameter have the same sign"},
       Field<NorMuon>{"ns_steps", &NorMuon::ns_steps, 1, 100,
-                     "iterations, an integer; the last coefficients repeat"},
+                     "number of iterations, an integer; the last coefficients repeat"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"},
                                         Slot{"second_momentum_buffer", SlotKind::kSquare}};

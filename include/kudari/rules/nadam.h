@@ -27,7 +27,7 @@ struct NAdam {
   static constexpr std::string_view kPaper =
       "Dozat, Incorporating Nesterov Momentum into Adam, ICLR 2016 workshop";
   static constexpr std::string_view kUse =
-      "As adam; sometimes a little faster, since the gradient at hand counts at once.";
+      "As adam; sometimes a little faster, since the current gradient counts at once.";
   static constexpr std::string_view kTorch =
       "NAdam: the same, with weight decay coupled, its default; torch keeps the product in "
       "float32.";

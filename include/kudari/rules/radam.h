@@ -28,7 +28,7 @@ struct RAdam {
   static constexpr std::string_view kPaper =
       "Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, arXiv:1908.03265";
   static constexpr std::string_view kUse =
-      "In place of adam with a warm-up. Gradients of large norm make the first five steps long: "
+      "Instead of adam with a warm-up. Gradients of large norm make the first five steps long: "
       "clip them.";
   static constexpr std::string_view kTorch =
       "RAdam: the same, with weight decay coupled, its default.";

@@ -22,7 +22,7 @@ struct Rmsprop {
   static constexpr std::string_view kPaper =
       "Tieleman & Hinton, Lecture 6.5, COURSERA: Neural Networks for Machine Learning, 2012";
   static constexpr std::string_view kUse =
-      "Recurrent networks and reinforcement learning, whose gradients change in size while "
+      "Recurrent networks and reinforcement learning, whose gradients change in size during "
       "training. Adam is the usual choice today.";
   static constexpr std::string_view kTorch = "RMSprop: the same.";
   static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;

@@ -28,8 +28,8 @@ struct RmspropCentered {
       "As rmsprop, to go faster where the gradient is steady. A gradient that does not change at "
       "all makes steps of lr g / eps: raise eps.";
   static constexpr std::string_view kTorch =
-      "RMSprop(centered=True): the same, but for the variance, which torch lets round below zero: "
-      "its parameters then become NaN.";
+      "RMSprop(centered=True): the same except for the variance, which torch lets round below "
+      "zero: its parameters then become NaN.";
   static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {
       Field<RmspropCentered>{"lr", &RmspropCentered::lr, 0, kInfinity, "step size"},

@@ -49,7 +49,7 @@ struct ScheduleFreeAdamW {
       Field<ScheduleFreeAdamW>{"r", &ScheduleFreeAdamW::r, 0, kInfinity,
                                "power of t in the weights of the average"},
       Field<ScheduleFreeAdamW>{"weight_lr_power", &ScheduleFreeAdamW::weight_lr_power, 0, kInfinity,
-                               "power of the learning rate in them"},
+                               "power of the learning rate in those weights"},
   };
   static constexpr std::array kState = {Slot{"z_minus_y", SlotKind::kOffset},
                                         Slot{"exp_avg_sq", SlotKind::kSquare}};

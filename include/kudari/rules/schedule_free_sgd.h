@@ -41,7 +41,7 @@ struct ScheduleFreeSgd {
       Field<ScheduleFreeSgd>{"r", &ScheduleFreeSgd::r, 0, kInfinity,
                              "power of t in the weights of the average"},
       Field<ScheduleFreeSgd>{"weight_lr_power", &ScheduleFreeSgd::weight_lr_power, 0, kInfinity,
-                             "power of the learning rate in them"},
+                             "power of the learning rate in those weights"},
   };
   static constexpr std::array kState = {Slot{"z_minus_y", SlotKind::kOffset}};
   static constexpr std::array kMemory = {Memory{"lr_max", 0}, Memory{"weight_sum", 0}};

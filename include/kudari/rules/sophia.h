@@ -29,17 +29,17 @@ struct Sophia {
       "Pre-training, arXiv:2305.14342";
   static constexpr std::string_view kUse =
       "Pre-training of language models; lr slightly below that of adamw. Set batch_size to the "
-      "samples (tokens) that the estimate is the mean of, and rho so that a tenth to a half of the "
-      "elements are not clipped.";
+      "number of samples (tokens) that the estimate averages, and rho so that a tenth to a half of "
+      "the elements are not clipped.";
   static constexpr std::string_view kTorch = "None.";
   static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<Sophia>{"lr", &Sophia::lr, 0, kInfinity, "step size"},
       Field<Sophia>{"beta1", &Sophia::beta1, 0, kBelow1, "decay of the first moment", Role::kDecay},
       Field<Sophia>{"beta2", &Sophia::beta2, 0, kBelow1, "decay of the curvature", Role::kDecay},
-      Field<Sophia>{"rho", &Sophia::rho, 0, kInfinity, "share of the curvature that counts"},
+      Field<Sophia>{"rho", &Sophia::rho, 0, kInfinity, "factor on the curvature"},
       Field<Sophia>{"batch_size", &Sophia::batch_size, 0, kInfinity,
-                    "samples that the estimate is the mean of", Role::kCounts},
+                    "number of samples that the estimate averages", Role::kCounts},
       Field<Sophia>{"weight_decay", &Sophia::weight_decay, 0, kInfinity,
                     "decoupled: lr weight_decay p is subtracted from p"},
       Field<Sophia>{"eps", &Sophia::eps, 0, kInfinity, "added to the curvature"},

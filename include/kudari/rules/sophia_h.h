@@ -37,7 +37,7 @@ struct SophiaH {
       Field<SophiaH>{"beta1", &SophiaH::beta1, 0, kBelow1, "decay of the first moment",
                      Role::kDecay},
       Field<SophiaH>{"beta2", &SophiaH::beta2, 0, kBelow1, "decay of the curvature", Role::kDecay},
-      Field<SophiaH>{"gamma", &SophiaH::gamma, 0, kInfinity, "share of the curvature that counts"},
+      Field<SophiaH>{"gamma", &SophiaH::gamma, 0, kInfinity, "factor on the curvature"},
       Field<SophiaH>{"eps", &SophiaH::eps, 0, kInfinity, "smallest curvature"},
       Field<SophiaH>{"weight_decay", &SophiaH::weight_decay, 0, kInfinity,
                      "decoupled: lr weight_decay p is subtracted from p"},
