@@ -7,8 +7,8 @@
 namespace kudari {
 
 /// Writes a file completely or not at all: it appears under its name only when it is complete, and
-/// a failure leaves the former one. A link is followed, and an existing file keeps its permissions.
-/// Throws Error for what the system reports.
+/// a failure leaves the previous file in place. A symbolic link is followed, and an existing file
+/// keeps its permissions. Throws Error for failures reported by the system.
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view contents);
 
 }  // namespace kudari
