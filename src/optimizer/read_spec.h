@@ -7,8 +7,8 @@
 
 namespace kudari::internal {
 
-/// The spec that the table [optimizer] of a document describes, as ParseRecipe reads it; `root` is
-/// the reader of the document. Throws Error as ParseRecipe.
+/// Reads the spec from the [optimizer] table of a document; `root` is the reader of the document.
+/// Throws the same errors as ParseRecipe.
 OptimizerSpec ReadSpec(TableReader& root, const Registry& registry = Registry::Builtin());
 
 }  // namespace kudari::internal
