@@ -52,6 +52,7 @@ struct MemoryPlan {
   /// The number of bytes that one step reads and writes.
   int64_t bytes_read = 0, bytes_written = 0;
 
+  /// All memory in bytes: everything above except the bytes read and written.
   int64_t Total() const;
 };
 
@@ -225,13 +226,13 @@ class Optimizer {
 
   /// Shares the work of a step between processes that hold the same tensors. This optimiser steps
   /// only the tensors that it owns; `owned` has one flag per tensor. The others have no state,
-  /// average or update here, and their gradients may be null; whether no process has a gradient for
-  /// a tensor is decided by its owner alone. `sum` adds the values over all processes, in place; it
-  /// is called once per step if something needs the norm. Each value is nonzero in at most one
-  /// process, so the norm has the same bits as in a single process. If `sum` throws, everything
-  /// stays as it was. Sharpness-aware sources need every gradient in every process. Throws Error if
-  /// the number of flags is not the number of tensors, if `sum` is empty, if a tensor already has
-  /// state, or for the source nesterov_lookahead.
+  /// average or update here, and their gradients may be null. A null gradient at the owner of a
+  /// tensor means that no process has a gradient for it. `sum` adds the values over all processes,
+  /// in place; it is called once per step if something needs the norm. Each value is nonzero in at
+  /// most one process, so the norm has the same bits as in a single process. If `sum` throws,
+  /// everything stays as it was. Sharpness-aware sources need every gradient in every process.
+  /// Throws Error if the number of flags is not the number of tensors, if `sum` is empty, if a
+  /// tensor already has state, or for the source nesterov_lookahead.
   void SetOwnership(const std::vector<bool>& owned, std::function<void(std::span<double>)> sum);
 
  private:

@@ -101,12 +101,14 @@ class WholeRule {
 
 /// A rule as the engine uses it: its description, its coefficients and its compiled passes.
 struct RuleEntry {
+  /// One hyper-parameter; see Field.
   struct Option {
     std::string name;
     double default_value, low, high;
     std::string doc;
     Role role = Role::kValue;
   };
+  // Upper limits for any rule.
   static constexpr size_t kMostSlots = 8;
   static constexpr size_t kMostCoeffs = 32;
   static constexpr size_t kMostNorms = 4;
@@ -163,6 +165,7 @@ class Registry {
   void Add(RuleEntry entry);
   /// Returns the rule with that name; throws Error suggesting the nearest name if there is none.
   const RuleEntry& Find(std::string_view name) const;
+  /// All rules, in the order in which they were added.
   const std::vector<RuleEntry>& rules() const { return rules_; }
 
  private:

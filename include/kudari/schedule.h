@@ -46,6 +46,7 @@ class Schedule {
   /// The product of the numeric factors, if there are any: 2e-3 for 2e-3 * warmup(100).
   std::optional<double> LeadingNumber() const;
 
+  /// Whether the canonical texts are equal.
   friend bool operator==(const Schedule& a, const Schedule& b) { return a.text_ == b.text_; }
 
   /// One factor of the product; defined in schedule.cc.

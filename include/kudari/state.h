@@ -132,6 +132,7 @@ class StateTree {
     if constexpr (std::is_same_v<T, StateArray>) CheckArray();
   }
 
+  /// Whether this is a node rather than an array or a scalar.
   bool IsNode() const { return std::holds_alternative<Members>(value_); }
   const Value& value() const { return value_; }
 

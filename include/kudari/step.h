@@ -82,6 +82,7 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual std::span<const Tensor> tensors() const = 0;
+  /// The class of a tensor.
   virtual TensorClass Class(size_t index) const = 0;
   virtual const Parallel& parallel() const = 0;
   /// The number of steps taken.
