@@ -92,9 +92,10 @@ RunFolder RunFolder::New(const fs::path& path) {
 void CheckNoLink(const fs::path& file) {
   std::error_code ignored;
   if (!fs::is_symlink(file, ignored)) return;
-  throw Error(fmt::format("{}: is a symbolic link, and nothing is written through links in the "
-                          "folder of a run",
-                          file.string()));
+  throw Error(
+      fmt::format("{}: is a symbolic link, and nothing is written through links in the "
+                  "folder of a run",
+                  file.string()));
 }
 
 void WriteRunFile(const fs::path& file, std::string_view contents) {

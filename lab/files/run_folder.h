@@ -11,8 +11,8 @@ namespace kudari::lab {
 class RunFolder {
  public:
   /// Makes `path`, with the folders above it, if it is not there; other files in it are left alone.
-  /// Throws Error if it holds the files of a run, unless `force` says to delete these, or if another
-  /// process holds it.
+  /// Throws Error if it holds the files of a run, unless `force` says to delete these, or if
+  /// another process holds it.
   static RunFolder At(const std::filesystem::path& path, bool force);
   /// Makes a new folder: `path` or, if that exists, the first of path-2, path-3, ... that does not.
   static RunFolder New(const std::filesystem::path& path);
@@ -30,8 +30,8 @@ class RunFolder {
   int lock_;  // a descriptor of the folder
 };
 
-/// Replaces a file of a run's folder by these contents, atomically. Throws Error if it is a symbolic
-/// link, since whoever made that decides what is overwritten, or if it cannot be written.
+/// Replaces a file of a run's folder by these contents, atomically. Throws Error if it is a
+/// symbolic link, since whoever made that decides what is overwritten, or if it cannot be written.
 void WriteRunFile(const std::filesystem::path& file, std::string_view contents);
 
 /// Throws Error if `file` is a symbolic link.

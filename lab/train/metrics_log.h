@@ -18,8 +18,9 @@ namespace kudari::lab {
 class MetricsLog : public TrainObserver {
  public:
   /// `warn` is called once, with the reason, if a line cannot be written.
-  explicit MetricsLog(std::filesystem::path path,
-                      std::function<void(const std::string&)> warn = [](const std::string&) {})
+  explicit MetricsLog(
+      std::filesystem::path path,
+      std::function<void(const std::string&)> warn = [](const std::string&) {})
       : path_(std::move(path)), warn_(std::move(warn)) {}
 
   /// Whether all lines so far were written.

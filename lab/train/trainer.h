@@ -81,7 +81,7 @@ class Trainer {
   std::vector<TrainObserver*> observers_;
   Clock::time_point start_;
   std::optional<BestWeights> best_;  // if the recipe stops early
-  int64_t evaluated_ = 0;  // the step after which an evaluation was made last
+  int64_t evaluated_ = 0;            // the step after which an evaluation was made last
   // Sums over the samples since the last evaluation, and the mean loss of those before it.
   double interval_loss_ = 0, interval_samples_ = 0;
   double former_mean_loss_ = std::numeric_limits<double>::quiet_NaN();

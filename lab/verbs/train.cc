@@ -51,7 +51,8 @@ class InterruptScope {
   InterruptScope& operator=(const InterruptScope&) = delete;
 
  private:
-  struct sigaction interrupt_ {}, terminate_{};
+  struct sigaction interrupt_ {
+  }, terminate_{};
 };
 
 // What can be known beforehand is better said before an hour of training than after it.

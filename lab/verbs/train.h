@@ -13,7 +13,7 @@ namespace kudari::lab {
 /// What `kudari train` is asked for.
 struct TrainOptions {
   std::filesystem::path recipe = {};
-  std::vector<std::string> sets = {};      ///< changes to the recipe, "key=value"
+  std::vector<std::string> sets = {};  ///< changes to the recipe, "key=value"
   /// Folder of the results; empty: runs/NAME with the recipe's name or, if there is one already and
   /// unless `force`, the first of runs/NAME-2, runs/NAME-3, ... that is not there.
   std::filesystem::path out = {};
@@ -34,9 +34,9 @@ struct TrainResult : RunState {
 /// Trains as a recipe says; writes metrics.jsonl, recipe.toml and, at the end, model.safetensors
 /// into the folder of results, where no other file is touched. Progress and a summary go to
 /// `console`. Until it returns, the first SIGINT or SIGTERM ends training after the current step,
-/// with everything written, and the second one kills the process. Throws Error for bad input, before
-/// any file is touched, if the folder holds a run or is another process's, and for what the system
-/// reports.
+/// with everything written, and the second one kills the process. Throws Error for bad input,
+/// before any file is touched, if the folder holds a run or is another process's, and for what the
+/// system reports.
 TrainResult Train(const TrainOptions& options, std::FILE* console);
 
 /// What `kudari plan` is asked for.

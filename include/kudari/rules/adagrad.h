@@ -8,7 +8,7 @@
 namespace kudari {
 
 /// Adagrad (Duchi et al., 2011, the diagonal form) with coupled weight decay, as torch's Adagrad:
-/// epsilon stands outside the root.
+/// epsilon is added outside the root.
 struct Adagrad {
   double lr = 1e-2, lr_decay = 0, eps = 1e-10, weight_decay = 0, initial_accumulator_value = 0;
 

@@ -7,8 +7,8 @@
 
 namespace kudari {
 
-/// Adagrad (Duchi et al., 2011, the diagonal form) with epsilon inside the root, as textbooks and
-/// Keras have it: a gradient below sqrt(eps) then moves its parameter less than others.
+/// Adagrad (Duchi et al., 2011, the diagonal form) with epsilon inside the root, as in textbooks
+/// and Keras: gradients below sqrt(eps) then move their parameters less than others do.
 struct AdagradInside {
   double lr = 1e-2, lr_decay = 0, eps = 1e-7, weight_decay = 0, initial_accumulator_value = 0;
 

@@ -9,7 +9,7 @@
 namespace kudari {
 
 /// Adam (Kingma & Ba, arXiv:1412.6980, Algorithm 1) with coupled weight decay, as torch's Adam:
-/// epsilon stands outside the root and is added after bias correction.
+/// epsilon is added outside the root, after bias correction.
 struct Adam {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 

@@ -8,9 +8,9 @@
 
 namespace kudari {
 
-/// Adam divided by the largest second moment so far (Reddi et al., arXiv:1904.09237), with coupled
-/// weight decay, as torch's Adam(amsgrad=True): the maximum is over moments without bias
-/// correction, which is applied to it afterwards; the paper corrects nothing.
+/// AMSGrad: Adam divided by the root of the largest second moment so far (Reddi et al.,
+/// arXiv:1904.09237), with coupled weight decay, as torch's Adam(amsgrad=True). The maximum is
+/// taken over uncorrected moments and then bias-corrected; the paper corrects nothing.
 struct AmsGrad {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 

@@ -7,11 +7,11 @@
 
 namespace kudari {
 
-/// LARC, LARS with clipping, of NVIDIA's apex: momentum, with the learning rate outside the buffer,
-/// whose rate for a tensor is lr or what LARS would take, whichever is smaller. As timm's
-/// Lars(trust_clip=True), a tensor whose parameter or gradient is zero has lr itself; apex does not
-/// decay it at that step either. Needs lr > 0 to scale anything. Bias and norm tensors are by
-/// default neither adapted nor decayed.
+/// LARC, LARS with clipping, from NVIDIA's apex: momentum with the learning rate outside the
+/// buffer, where the rate of a tensor is the smaller of lr and the rate that LARS would use. As in
+/// timm's Lars(trust_clip=True), a tensor whose parameter or gradient is zero uses lr, or 1 if lr
+/// is larger; apex also skips its decay at that step. Scaling requires lr > 0. By default, bias and
+/// norm tensors are neither adapted nor decayed.
 struct Larc {
   double lr = 0.1, momentum = 0.9, weight_decay = 1e-4, trust = 0.02;
 
@@ -51,7 +51,7 @@ struct Larc {
     c.inner = Ratio(norms).ratio;
     return c;
   }
-  /// In parts of lr.
+  /// The trust ratio relative to lr.
   TrustRatio Ratio(std::span<const double> norms) const {
     const TrustRatio r = Lars::Ratio(norms, norms[1] + weight_decay * norms[0], trust);
     return r.ratio < lr ? TrustRatio{r.ratio / lr, r.pinned} : TrustRatio{1, true};

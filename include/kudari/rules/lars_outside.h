@@ -7,8 +7,8 @@
 
 namespace kudari {
 
-/// LARS (see lars.h) with the learning rate outside the buffer, as torch's SGD has it and timm's
-/// Lars: the same while lr is constant; after a drop of lr, old steps shrink too.
+/// LARS (see lars.h) with the learning rate outside the buffer, as in torch's SGD and timm's Lars.
+/// It is the same while lr is constant; after a drop of lr, past steps shrink too.
 struct LarsOutside {
   double lr = 0.1, momentum = 0.9, weight_decay = 1e-4, trust = 1e-3;
 

@@ -5,9 +5,9 @@
 
 namespace kudari {
 
-/// Lion (Chen et al., arXiv:2302.06675, Algorithm 2) with decoupled weight decay, as the authors'
-/// code: the sign is taken of a blend of the gradient with the momentum before this step, and the
-/// momentum then takes the gradient up with another blend. The sign of zero is zero.
+/// Lion (Chen et al., arXiv:2302.06675, Algorithm 2) with decoupled weight decay, as in the
+/// authors' code: the step is the sign of a blend of the gradient with the momentum before this
+/// step, and the momentum is then updated with another blend. The sign of zero is zero.
 struct Lion {
   double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;
 

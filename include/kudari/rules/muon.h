@@ -5,9 +5,10 @@
 
 namespace kudari {
 
-/// Muon (Jordan et al., 2024): momentum whose singular values Newton-Schulz iterations bring near
-/// one, for hidden matrices. A convolution is a matrix of its filters. Tensors of fewer than two
-/// dimensions need another rule, see OptimizerSpec::fallback; so do embeddings and the head.
+/// Muon (Jordan et al., 2024) for hidden matrices: momentum whose singular values are brought close
+/// to one by Newton-Schulz iterations. A convolution counts as a matrix of its filters. Tensors of
+/// fewer than two dimensions need another rule, see OptimizerSpec::fallback; so do embeddings and
+/// the head.
 ///
 ///     OptimizerSpec spec = Muon{.lr = 0.02};
 ///     spec.fallback = {.rule = "adamw", .options = {{"lr", 3e-4}}};
@@ -44,7 +45,7 @@ struct Muon {
 };
 
 /// Muon with steps as long as AdamW's usually are (Liu et al., arXiv:2502.16982), so that learning
-/// rate and weight decay carry over: torch's adjust_lr_fn = "match_rms_adamw".
+/// rate and weight decay carry over, as with torch's adjust_lr_fn = "match_rms_adamw".
 struct MuonMatchRms {
   double lr = 1e-3, momentum = 0.95, weight_decay = 0.1, ns_steps = 5;
 
@@ -73,7 +74,7 @@ struct MuonMatchRms {
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
 
-/// Muon with steps of unit operator norm between root mean squares (Pethick et al., Scion,
+/// Muon with steps of unit operator norm with respect to root mean squares (Pethick et al., Scion,
 /// arXiv:2502.07529).
 struct MuonRmsToRms {
   double lr = 0.02, momentum = 0.95, weight_decay = 0, ns_steps = 5;
@@ -102,8 +103,8 @@ struct MuonRmsToRms {
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
 
-/// Muon with the iterations of the Polar Express (Amsel et al., arXiv:2505.16932), which come
-/// nearer to orthogonal.
+/// Muon with the Polar Express iterations (Amsel et al., arXiv:2505.16932), whose results are
+/// closer to orthogonal.
 struct MuonPolarExpress {
   double lr = 0.02, momentum = 0.95, weight_decay = 0, ns_steps = 5;
 
@@ -131,10 +132,10 @@ struct MuonPolarExpress {
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
 
-/// Muon as nanochat has it since 2026: equilibrated rows (arXiv:2603.28254), the Polar Express, a
-/// Frobenius norm set to that of an orthogonal matrix (arXiv:2602.21545), a second moment for each
-/// row of a tall and each column of a wide matrix (NorMuon, arXiv:2510.05491), and weight decay
-/// only where it goes the update's way.
+/// Muon as in nanochat since 2026: rows are equilibrated (arXiv:2603.28254), orthogonalised by the
+/// Polar Express, and scaled to the Frobenius norm of an orthogonal matrix (arXiv:2602.21545).
+/// There is a second moment for each row of a tall and each column of a wide matrix (NorMuon,
+/// arXiv:2510.05491), and weight decay applies only where it has the direction of the update.
 struct NorMuon {
   double lr = 0.02, momentum = 0.95, beta2 = 0.9, weight_decay = 0, ns_steps = 5;
 

@@ -8,9 +8,9 @@
 namespace kudari {
 
 /// RMSprop divided by the standard deviation of the gradient instead of its root mean square, as
-/// torch's RMSprop(centered=True), except that the variance is not let below zero: v and a^2 round
-/// apart, and torch may take the root of a negative number once the gradient has hardly changed for
-/// a thousand steps (a hundred with alpha = 0.9).
+/// torch's RMSprop(centered=True), except that the variance is bounded below by zero. v and a^2 are
+/// rounded differently, and torch may take the root of a negative number once the gradient has
+/// hardly changed for a thousand steps (a hundred with alpha = 0.9).
 struct RmspropCentered {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0;
 

@@ -7,9 +7,9 @@
 
 namespace kudari {
 
-/// Centered RMSprop with heavy-ball momentum, which is how Graves (arXiv:1308.0850) introduced it.
-/// As torch's RMSprop(centered=True, momentum=0.9), but the variance is not let below zero: see
-/// rmsprop_centered.h.
+/// Centred RMSprop with heavy-ball momentum, the form that Graves (arXiv:1308.0850) introduced. As
+/// torch's RMSprop(centered=True, momentum=0.9), except that the variance is bounded below by zero;
+/// see rmsprop_centered.h.
 struct RmspropCenteredMomentum {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, momentum = 0.9, weight_decay = 0;
 

@@ -7,12 +7,12 @@
 
 namespace kudari {
 
-/// Sophia-G (Liu et al., arXiv:2305.14342) with decoupled weight decay, as the authors' code: steps
-/// of the momentum divided by a running estimate of the Hessian's diagonal, at most lr long. Every
-/// ten steps or so Optimizer::UpdateHessian is to be given the Gauss-Newton-Bartlett estimate: the
-/// gradient, mean over the batch, of the loss with labels drawn from the model's own output. It is
-/// squared here, and batch_size times that is the diagonal. Until the first estimate every step is
-/// lr sign(m).
+/// Sophia-G (Liu et al., arXiv:2305.14342) with decoupled weight decay, as in the authors' code:
+/// the step is the momentum divided by a running estimate of the Hessian's diagonal, with each
+/// element clipped to lr. About every ten steps, Optimizer::UpdateHessian needs the Gauss-Newton-
+/// Bartlett estimate: the gradient, averaged over the batch, of the loss with labels drawn from the
+/// model's own output. It is squared here; batch_size times the square estimates the diagonal.
+/// Until the first estimate every step is lr sign(m).
 struct Sophia {
   double lr = 1e-4, beta1 = 0.965, beta2 = 0.99, rho = 0.04, batch_size = 5120, weight_decay = 0.1,
          eps = 1e-15;

@@ -8,11 +8,11 @@
 
 namespace kudari {
 
-/// Sophia-H (Liu et al., arXiv:2305.14342, Algorithm 3) with decoupled weight decay, with the first
-/// moment's bias corrected, as optax' sophia has it. Every ten steps or so Optimizer::UpdateHessian
-/// is to be given Hutchinson's estimate of the Hessian's diagonal: u times (H u), element by
-/// element, for a random u of signs. Where the running estimate is negative, or there is none yet,
-/// the step is lr sign(m).
+/// Sophia-H (Liu et al., arXiv:2305.14342, Algorithm 3) with decoupled weight decay and a
+/// bias-corrected first moment, as in optax' sophia. About every ten steps,
+/// Optimizer::UpdateHessian needs Hutchinson's estimate of the Hessian's diagonal: u times (H u),
+/// element by element, for a vector u of random signs. Where the running estimate is negative or
+/// does not exist yet, the step is lr sign(m).
 struct SophiaH {
   double lr = 1e-4, beta1 = 0.965, beta2 = 0.99, gamma = 0.01, eps = 1e-8, weight_decay = 1e-4;
 
