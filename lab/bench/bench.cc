@@ -13,7 +13,6 @@
 #include <thread>
 
 #include "kudari/error.h"
-#include "kudari/files.h"
 #include "kudari/optimizer.h"
 #include "kudari/parallel.h"
 #include "kudari/rules/sgd.h"
@@ -21,6 +20,8 @@
 #include "lab/bench/bench_precision.h"
 #include "lab/bench/bench_sharpness.h"
 #include "lab/console/json_text.h"
+#include "lab/console/usage_error.h"
+#include "lab/files/output_file.h"
 #include "lab/machine/roofline.h"
 #include "lab/machine/timing.h"
 
@@ -304,7 +305,7 @@ void Bench(const BenchOptions& options, std::FILE* console) {
   try {
     filter = std::regex(options.filter);
   } catch (const std::regex_error& e) {
-    throw Error("--filter \"" + options.filter + "\": " + e.what());
+    throw UsageError("--filter \"" + options.filter + "\": " + e.what());
   }
   // Every rule as it is, and the dearest with clipping, which costs one more read of the gradient.
   std::vector<std::pair<std::string, OptimizerSpec>> rules;
@@ -344,10 +345,10 @@ void Bench(const BenchOptions& options, std::FILE* console) {
   BenchSharpness(filter, options.rounds, console, results);
   BenchMatrix(filter, options.rounds, console, results);
   if (!matched && results.size() == rule_cases) {
-    throw Error("--filter \"" + options.filter +
-                "\" matches no case; cases are like adamw/64M/2 and ns/768x768/1");
+    throw UsageError("--filter \"" + options.filter +
+                     "\" matches no case; cases are like adamw/64M/2 and ns/768x768/1");
   }
-  if (!options.json.empty()) WriteFileAtomically(options.json, JsonText(results, 2) + "\n");
+  if (!options.json.empty()) WriteOutput(options.json, JsonText(results, 2) + "\n");
 }
 
 }  // namespace kudari::lab

@@ -13,6 +13,7 @@
 
 #include "kudari/error.h"
 #include "kudari/files.h"
+#include "lab/console/usage_error.h"
 
 namespace kudari::lab {
 namespace {
@@ -23,7 +24,7 @@ namespace fs = std::filesystem;
 constexpr std::array kRunFiles = {"metrics.jsonl", "recipe.toml", "model.safetensors"};
 
 [[noreturn]] void Fail(const fs::path& path, const std::error_code& error) {
-  throw Error(fmt::format("--out {}: {}", path.string(), error.message()));
+  throw UsageError(fmt::format("--out {}: {}", path.string(), error.message()));
 }
 
 bool Exists(const fs::path& file) {
@@ -39,7 +40,7 @@ int Lock(const fs::path& path) {
   const int error = errno;
   close(folder);
   if (error != EWOULDBLOCK) return -1;
-  throw Error(fmt::format("--out {}: another process is writing a run there", path.string()));
+  throw UsageError(fmt::format("--out {}: another process is writing a run there", path.string()));
 }
 
 }  // namespace
@@ -56,7 +57,7 @@ RunFolder::~RunFolder() {
 RunFolder RunFolder::At(const fs::path& path, bool force) {
   std::error_code error;
   if (Exists(path) && !fs::is_directory(path, error)) {
-    throw Error(fmt::format("--out {}: is not a folder", path.string()));
+    throw UsageError(fmt::format("--out {}: is not a folder", path.string()));
   }
   fs::create_directories(path, error);
   if (error) Fail(path, error);
@@ -65,7 +66,7 @@ RunFolder RunFolder::At(const fs::path& path, bool force) {
     const fs::path file = path / name;
     if (!Exists(file)) continue;
     if (!force) {
-      throw Error(
+      throw UsageError(
           fmt::format("--out {}: holds a run already ({}); give another folder, or --force to "
                       "delete that run",
                       path.string(), name));

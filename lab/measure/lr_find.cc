@@ -18,7 +18,9 @@
 #include "kudari/torch_lr_range.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
+#include "lab/files/output_file.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/explain.h"
 #include "lab/recipe/recipe_lr.h"
@@ -308,9 +310,10 @@ void Draw(const std::vector<Test>& tests, const std::vector<LrAgreement>& agreem
 void LrFind(const LrFindOptions& options, std::FILE* console) {
   Progress progress(console);
   LrRampSchedule(RangeOf(options));  // checks
-  if (options.seeds < 1) throw Error(fmt::format("--seeds = {} must be at least 1", options.seeds));
+  if (options.seeds < 1)
+    throw UsageError(fmt::format("--seeds = {} must be at least 1", options.seeds));
   CheckFiles(options);
-  Recipe recipe = ReadTrainRecipe(options.recipe, options.sets);
+  Recipe recipe = ReadTrainRecipe(options.recipe, options.sets, options.unsets);
 
   std::vector<Test> tests;
   LrPlace place;
@@ -358,12 +361,12 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
                        : std::string("no learning rate can be recommended\n"));
 
   if (!options.json.empty()) {
-    WriteFileAtomically(options.json,
-                        JsonText(ToJson(options, tests, agreements, choice, parameters), 1) + "\n");
+    WriteOutput(options.json,
+                JsonText(ToJson(options, tests, agreements, choice, parameters), 1) + "\n");
   }
   if (!options.svg.empty()) Draw(tests, agreements, name, options.svg);
   if (!options.write.empty()) {
-    if (!choice) throw Error("--write: there is no learning rate to write");
+    if (!choice) throw UsageError("--write: there is no learning rate to write");
     const Recipe changed = WithLearningRate(recipe, place, choice->lr);
     WriteFileAtomically(options.write, RewriteRecipe(ReadTextFile(options.recipe), place, changed));
     progress.Text(fmt::format("written: {}, {}\n", options.write.string(), place.Key()));

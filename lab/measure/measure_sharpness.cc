@@ -16,7 +16,9 @@
 #include "kudari/files.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
+#include "lab/files/output_file.h"
 #include "lab/measure/loss_surface.h"
 #include "lab/recipe/train_recipe.h"
 #include "lab/train/batches.h"
@@ -83,11 +85,11 @@ void CheckOptions(const SharpnessOptions& o) {
   positive("--adaptive-rho", o.adaptive_rho);
   positive("--range", o.range);
   if (o.slice != 1 && o.slice != 2)
-    throw Error(fmt::format("--slice = {} must be 1 or 2", o.slice));
+    throw UsageError(fmt::format("--slice = {} must be 1 or 2", o.slice));
   if (o.points != 0 && (o.points < 3 || o.points % 2 == 0)) {
-    throw Error(fmt::format("--points = {} must be odd and at least 3", o.points));
+    throw UsageError(fmt::format("--points = {} must be odd and at least 3", o.points));
   }
-  if (!o.with.empty() && o.slice != 1) throw Error("--with needs --slice 1");
+  if (!o.with.empty() && o.slice != 1) throw UsageError("--with needs --slice 1");
   CheckFolder(o.run);
   if (!o.with.empty()) CheckFolder(o.with);
 }
@@ -436,7 +438,7 @@ void MeasureSharpness(const SharpnessOptions& options, std::FILE* console) {
   const Measures measures = Measure(trained, options, progress);
   progress.Text(Table(trained, measures, options));
   if (!options.json.empty()) {
-    WriteFileAtomically(options.json, JsonText(ToJson(trained, measures, options), 2) + "\n");
+    WriteOutput(options.json, JsonText(ToJson(trained, measures, options), 2) + "\n");
   }
 }
 
@@ -448,7 +450,7 @@ void SliceLoss(const SharpnessOptions& options, std::FILE* console) {
   progress.Text(trained.Heading());
   std::error_code error;
   fs::create_directories(out, error);
-  if (error) throw Error(fmt::format("--out {}: {}", out.string(), error.message()));
+  if (error) throw UsageError(fmt::format("--out {}: {}", out.string(), error.message()));
   const fs::path base = out / fmt::format("slice{}", options.slice);
   if (options.slice == 1) {
     SliceLine(trained, options, base, progress);

@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
 #include <utility>
@@ -18,7 +19,10 @@
 #include "kudari/error.h"
 #include "kudari/files.h"
 #include "kudari/recipe.h"
+#include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
+#include "lab/files/output_file.h"
 #include "lab/machine/memory_plan.h"
 #include "lab/recipe/read_recipe.h"
 #include "lab/recipe/recipe_lr.h"
@@ -163,8 +167,8 @@ const toml::table& AnswerTo(const toml::table& question, const AdviseOptions& op
     if (TextOr(a, "is", TextOr(a, "name", "")) == wanted) found = &a;
   });
   if (found == nullptr) {
-    throw Error(fmt::format("--{}: unknown {} \"{}\"{}", by, by, wanted,
-                            internal::Suggest(wanted, AnswerNames(question))));
+    throw UsageError(fmt::format("--{}: unknown {} \"{}\"{}", by, by, wanted,
+                                 internal::Suggest(wanted, AnswerNames(question))));
   }
   return *found;
 }
@@ -468,21 +472,21 @@ int64_t ParseBytes(std::string_view option, std::string_view text) {
 
 Advice GiveAdvice(const AdviseOptions& options) {
   if (options.task.empty()) {
-    throw Error(fmt::format("--task is missing; give one of {}",
-                            fmt::join(AnswerNames(Question("task")), ", ")));
+    throw UsageError(fmt::format("--task is missing; give one of {}",
+                                 fmt::join(AnswerNames(Question("task")), ", ")));
   }
   if (options.batch < 0) {
-    throw Error(fmt::format("--batch = {} is outside [1, ...]", options.batch));
+    throw UsageError(fmt::format("--batch = {} is outside [1, ...]", options.batch));
   }
   if (options.epochs < 0) {
-    throw Error(fmt::format("--epochs = {} is outside [1, ...]", options.epochs));
+    throw UsageError(fmt::format("--epochs = {} is outside [1, ...]", options.epochs));
   }
   std::optional<int64_t> params, samples;
   if (!options.params.empty()) params = ParseCount("--params", options.params);
   if (!options.samples.empty()) samples = ParseCount("--samples", options.samples);
-  if (!options.memory.empty() && !params) throw Error("--memory also needs --params");
+  if (!options.memory.empty() && !params) throw UsageError("--memory also needs --params");
   if (!options.activations.empty() && options.memory.empty()) {
-    throw Error("--activations also needs --memory");
+    throw UsageError("--activations also needs --memory");
   }
   int64_t available = 0;
   if (!options.memory.empty()) {
@@ -493,8 +497,8 @@ Advice GiveAdvice(const AdviseOptions& options) {
                                     : ParseBytes("--activations", options.activations);
     available = memory - activations;
     if (available <= 0) {
-      throw Error(fmt::format("--activations {} leaves nothing of --memory {}", options.activations,
-                              options.memory));
+      throw UsageError(fmt::format("--activations {} leaves nothing of --memory {}",
+                                   options.activations, options.memory));
     }
   }
 
@@ -595,6 +599,37 @@ std::string AdviceText(const Advice& advice, const AdviseOptions& options, doubl
   return text;
 }
 
+std::string AdviceJson(const Advice& advice) {
+  using Json = nlohmann::ordered_json;
+  Json json = {{"title", advice.title},    {"path", Json::array()}, {"choices", Json::array()},
+               {"tuning", Json::array()},  {"notes", advice.notes}, {"steps", advice.steps},
+               {"nearest", advice.nearest}};
+  for (const ChartStep& s : advice.path) {
+    json["path"].push_back({{"question", s.question},
+                            {"answer", s.answer},
+                            {"assumed", s.assumed},
+                            {"source", s.source}});
+  }
+  for (const Choice& c : advice.choices) {
+    json["choices"].push_back(
+        {{"what", c.what}, {"value", c.value}, {"why", c.why}, {"source", c.source}});
+  }
+  for (const Tuning& t : advice.tuning) {
+    json["tuning"].push_back(
+        {{"what", t.what}, {"range", t.range}, {"why", t.why}, {"source", t.source}});
+  }
+  if (advice.prediction) {
+    const MemoryPlan& plan = advice.prediction->plan;
+    json["memory"] = {{"rung", advice.prediction->rung},
+                      {"total_bytes", plan.Total()},
+                      {"available_bytes", advice.prediction->available},
+                      {"fits", advice.prediction->fits},
+                      {"bytes_per_step", plan.bytes_read + plan.bytes_written}};
+  }
+  json["recipe"] = ToToml(advice.recipe);
+  return JsonText(json, 2) + "\n";
+}
+
 void Advise(const AdviseOptions& options, std::FILE* console) {
   const Advice advice = GiveAdvice(options);
   double bandwidth = 1;
@@ -607,6 +642,7 @@ void Advise(const AdviseOptions& options, std::FILE* console) {
   }
   if (options.explain) std::fputs(PathText(advice).c_str(), console);
   std::fputs(AdviceText(advice, options, bandwidth, measured).c_str(), console);
+  if (!options.json.empty()) WriteOutput(options.json, AdviceJson(advice));
   if (!options.write.empty()) {
     WriteFileAtomically(options.write,
                         fmt::format("# {}. Written by kudari advise: {}.\n\n{}", advice.title,

@@ -117,6 +117,14 @@ std::string OptimizerText(const OptimizerSpec& spec) {
     if (!group.rule.empty() && group.rule != spec.rule) add(group.rule, group.options);
   }
   if (spec.source != "plain") parts.push_back("source " + spec.source);
+  if (spec.accumulate > 1) parts.push_back(fmt::format("accumulate {}", spec.accumulate));
+  if (spec.clip_norm) parts.push_back("clip_norm " + spec.clip_norm->Text());
+  if (spec.clip_value) parts.push_back("clip_value " + spec.clip_value->Text());
+  if (spec.agc) parts.push_back("agc " + spec.agc->clip.Text());
+  if (spec.centralize) parts.emplace_back("centralize");
+  if (spec.lookahead) parts.emplace_back("lookahead");
+  if (spec.ema) parts.emplace_back("ema");
+  if (spec.swa) parts.emplace_back("swa");
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 

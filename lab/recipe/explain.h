@@ -16,8 +16,8 @@ double OptionOf(const TensorPlan& plan, std::string_view name);
 /// rule. `spec` is what the optimiser was made from.
 std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec);
 
-/// The rule and its learning rate, those of groups with rules of their own, and the source unless
-/// it is plain, on one line.
+/// One line: the rule and its learning rate, those of groups with rules of their own, and the
+/// source, accumulation, clipping and averagers that the spec asks for.
 std::string OptimizerText(const OptimizerSpec& spec);
 
 }  // namespace kudari::lab

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -18,8 +19,11 @@
 #include "kudari/files.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
+#include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
+#include "lab/files/output_file.h"
 
 namespace kudari::lab {
 namespace {
@@ -351,7 +355,7 @@ Scaling ScaleRecipe(const Recipe& recipe, const ScaleOptions& options) {
   s.old_batch = recipe.train.batch_size * recipe.optimizer.accumulate * options.from_ranks;
   s.new_batch = options.batch;
   if (options.batch % (accumulate * options.ranks) != 0) {
-    throw Error(
+    throw UsageError(
         fmt::format("--batch {} is not a multiple of {}, accumulate {} times {} rank{}: choose "
                     "another --batch, --accumulate or --ranks",
                     options.batch, accumulate * options.ranks, accumulate, options.ranks,
@@ -406,13 +410,29 @@ std::string ScalingText(const Scaling& s) {
   return text;
 }
 
+std::string ScalingJson(const Scaling& s) {
+  nlohmann::ordered_json json = {{"old_batch", s.old_batch},
+                                 {"new_batch", s.new_batch},
+                                 {"kappa", s.kappa},
+                                 {"rule", s.rule},
+                                 {"reason", s.reason},
+                                 {"notes", s.notes},
+                                 {"changes", nlohmann::ordered_json::array()}};
+  for (const Row& r : Rows(s)) {
+    json["changes"].push_back({{"name", r.name}, {"before", r.before}, {"after", r.after}});
+  }
+  json["recipe"] = ToToml(s.after);
+  return JsonText(json, 2) + "\n";
+}
+
 Scaling Scale(const ScaleOptions& options, std::FILE* console) {
   if (!options.svg.empty()) CheckChartFile(options.svg);
-  Scaling s = ScaleRecipe(ReadTrainRecipe(options.recipe, options.sets), options);
+  Scaling s = ScaleRecipe(ReadTrainRecipe(options.recipe, options.sets, options.unsets), options);
   std::fputs(ScalingText(s).c_str(), console);
+  if (!options.json.empty()) WriteOutput(options.json, ScalingJson(s));
   if (!options.svg.empty()) {
     const auto lr = s.before.optimizer.options.find("lr");
-    if (lr == s.before.optimizer.options.end()) throw Error("--svg: the optimiser has no lr");
+    if (lr == s.before.optimizer.options.end()) throw UsageError("--svg: the optimiser has no lr");
     const double peak = Peak(lr->second);
     LineChart chart{.title = "Learning rate by batch size",
                     .x_label = "samples per step",

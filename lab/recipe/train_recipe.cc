@@ -16,6 +16,7 @@
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
+#include "lab/console/usage_error.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/read_recipe.h"
 
@@ -361,33 +362,56 @@ toml::table ParseValue(std::string_view value) {
   return toml::table{{"value", std::string(value)}};
 }
 
+// The node of that name in a table, or of that index in a list; null if there is none.
+toml::node* Inside(toml::node& node, std::string_view part) {
+  if (toml::table* const table = node.as_table()) return table->get(part);
+  toml::array* const list = node.as_array();
+  size_t index = 0;
+  const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
+  if (list == nullptr || error != std::errc() || end != part.data() + part.size()) return nullptr;
+  return list->get(index);
+}
+
 // Makes the change of one "key=value".
 void ApplySet(std::string_view set, toml::table& root) {
   const size_t equals = set.find('=');
   if (equals == std::string_view::npos || equals == 0) {
-    throw Error(fmt::format("--set {}: must be key=value, such as train.epochs=3", set));
+    throw UsageError(fmt::format("--set {}: must be key=value, such as train.epochs=3", set));
   }
-  if (!internal::IsUtf8(set)) throw Error(fmt::format("--set {}: is not UTF-8", set));
+  if (!internal::IsUtf8(set)) throw UsageError(fmt::format("--set {}: is not UTF-8", set));
   const toml::table parsed = ParseValue(set.substr(equals + 1));
   std::string_view path = set.substr(0, equals);
   toml::node* at = &root;
   while (true) {
     const std::string_view part = TakeComponent(path);
-    if (toml::table* table = at->as_table()) {
-      if (path.empty()) {
-        table->insert_or_assign(part, *parsed.get("value"));
-        return;
-      }
-      at = &table->insert(part, toml::table{}).first->second;
+    toml::table* const table = at->as_table();
+    if (table != nullptr && path.empty()) {
+      table->insert_or_assign(part, *parsed.get("value"));
+      return;
+    }
+    at = table != nullptr ? &table->insert(part, toml::table{}).first->second : Inside(*at, part);
+    if (at == nullptr || (table == nullptr && path.empty())) {
+      throw UsageError(fmt::format("--set {}: there is no \"{}\" to set", set, part));
+    }
+  }
+}
+
+// Removes a key.
+void ApplyUnset(std::string_view key, toml::table& root) {
+  std::string_view path = key;
+  toml::node* at = &root;
+  while (true) {
+    const std::string_view part = TakeComponent(path);
+    if (Inside(*at, part) == nullptr) {
+      throw UsageError(fmt::format("--unset {}: the recipe has no \"{}\"", key, part));
+    }
+    if (!path.empty()) {
+      at = Inside(*at, part);
+    } else if (toml::table* const table = at->as_table()) {
+      table->erase(part);
+      return;
     } else {
-      toml::array* list = at->as_array();
-      size_t index = 0;
-      const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
-      if (list == nullptr || error != std::errc() || end != part.data() + part.size() ||
-          index >= list->size() || path.empty()) {
-        throw Error(fmt::format("--set {}: there is no \"{}\" to set", set, part));
-      }
-      at = list->get(index);
+      throw UsageError(fmt::format("--unset {}: an element of a list cannot be removed", key));
     }
   }
 }
@@ -432,14 +456,17 @@ Recipe ReadRecipe(const toml::table& document, std::string_view source,
 }
 
 Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
-                        const std::vector<std::string>& sets, const LabRegistry& registry) {
+                        const std::vector<std::string>& sets, const LabRegistry& registry,
+                        const std::vector<std::string>& unsets) {
   toml::table document = internal::ParseToml(toml, source);
+  for (const std::string& key : unsets) ApplyUnset(key, document);
   for (const std::string& set : sets) ApplySet(set, document);
   return ReadRecipe(document, source, registry);
 }
 
-Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets) {
-  return ParseTrainRecipe(ReadTextFile(file), file.string(), sets);
+Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets,
+                       const std::vector<std::string>& unsets) {
+  return ParseTrainRecipe(ReadTextFile(file), file.string(), sets, LabRegistry::Builtin(), unsets);
 }
 
 std::string ToToml(const Recipe& recipe) {

@@ -1,14 +1,15 @@
 #include <memory>
 
+#include "lab/files/output_file.h"
 #include "lab/verbs/doctor_report.h"
+#include "lab/verbs/verb.h"
 #include "lab/verbs/verbs.h"
 
 namespace kudari::lab {
 
 void AddDoctor(CLI::App& app, Context& /*context*/) {
   const auto o = std::make_shared<DoctorOptions>();
-  CLI::App* const verb =
-      app.add_subcommand("doctor", "Diagnose a training run: say what is wrong with it");
+  Verb verb(app, "doctor", "Diagnose a training run: say what is wrong with it");
   verb->add_option(
           "run", o->run,
           "Folder written by kudari train, or a log: JSON lines, CSV or TensorBoard event files")
@@ -21,9 +22,9 @@ void AddDoctor(CLI::App& app, Context& /*context*/) {
   verb->add_option("--planned-steps", o->planned_steps,
                    "Number of steps planned for the run, for the log of a run that has not ended")
       ->check(CLI::PositiveNumber);
-  verb->add_option("--json", o->json, "Write the findings to this file");
-  verb->add_option("--svg", o->svg, "Draw the curves to this file, .svg or .png");
-  verb->callback([o] { Doctor(*o, stdout); });
+  verb.Json(o->json, "the findings");
+  verb.Output("--svg", o->svg, "Draw the curves to this file, .svg or .png");
+  verb.Run([o] { Doctor(*o, ConsoleBeside(o->json)); });
 }
 
 }  // namespace kudari::lab

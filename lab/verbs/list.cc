@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "core/suggest.h"
@@ -14,6 +15,7 @@
 #include "kudari/stages.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/files/output_file.h"
 #include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
@@ -21,7 +23,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kWidth = 100;
 constexpr size_t kTitle = 34;  // of the list's first column
 
 // Where state and traffic depend on the shape, they are given for this one.
@@ -128,27 +129,6 @@ std::vector<std::pair<std::string, std::string>> Remarks(const Description& d) {
   return remarks;
 }
 
-// Breaks text into lines; those after the first begin with `indent` spaces, which the first is
-// taken to have in front of it.
-std::string Wrapped(std::string_view text, size_t indent) {
-  std::string lines;
-  size_t column = indent;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find(' '), text.size());
-    if (column > indent && column + 1 + end > kWidth) {
-      lines += "\n" + std::string(indent, ' ');
-      column = indent;
-    } else if (column > indent) {
-      lines += ' ';
-      ++column;
-    }
-    lines += text.substr(0, end);
-    column += end;
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
 void Print(const Description& d, std::FILE* console) {
   fmt::print(console, "{} ({}): {}\n", Title(d), d.kind, d.summary);
   if (!d.formula.empty()) {
@@ -166,7 +146,7 @@ void Print(const Description& d, std::FILE* console) {
   const auto remarks = Remarks(d);
   if (!remarks.empty()) fmt::print(console, "\n");
   for (const auto& [heading, text] : remarks) {
-    fmt::print(console, "  {:<8} {}\n", heading, Wrapped(text, 11));
+    fmt::print(console, "  {:<8} {}", heading, Wrapped(text, 11).substr(11));
   }
 }
 
@@ -175,6 +155,24 @@ void PrintAll(const std::vector<Description>& all, std::FILE* console) {
     if (&d != &all.front()) fmt::print(console, "\n");
     Print(d, console);
   }
+}
+
+// The things of that name. Throws Error with the nearest name if there are none.
+std::vector<Description> Named(std::string_view name) {
+  std::vector<Description> found;
+  std::vector<std::string> names;
+  for (Description& d : DescribeLab()) {
+    names.push_back(d.name);
+    if (d.name == name) found.push_back(std::move(d));
+  }
+  if (!found.empty()) return found;
+  throw Error(fmt::format("nothing is named \"{}\"{}", name, internal::Suggest(name, names)));
+}
+
+void WriteJson(const std::vector<Description>& all, const std::filesystem::path& file) {
+  Json list = Json::array();
+  for (const Description& d : all) list.push_back(ToJson(d));
+  WriteOutput(file, JsonText(list, 2) + "\n");
 }
 
 // Text in Markdown as it is.
@@ -214,13 +212,7 @@ std::string Section(const Description& d) {
 
 }  // namespace
 
-void List(bool json, std::FILE* console) {
-  if (json) {
-    Json list = Json::array();
-    for (const Description& d : DescribeAll()) list.push_back(ToJson(d));
-    fmt::print(console, "{}\n", JsonText(list, 2));
-    return;
-  }
+void List(std::FILE* console) {
   std::string kind;
   for (const Description& d : DescribeLab()) {
     if (d.kind != kind) {
@@ -239,19 +231,12 @@ void List(bool json, std::FILE* console) {
   fmt::print(console, "\nkudari describe NAME shows one of these in full.\n");
 }
 
-void DescribeByName(std::string_view name, std::FILE* console) {
-  std::vector<std::string> names;
-  bool found = false;
-  for (const Description& d : DescribeLab()) {
-    names.push_back(d.name);
-    if (d.name != name) continue;
-    if (found) fmt::print(console, "\n");
-    Print(d, console);
-    found = true;
-  }
-  if (!found) {
-    throw Error(fmt::format("nothing is named \"{}\"{}", name, internal::Suggest(name, names)));
-  }
+void ListJson(const std::filesystem::path& file) { WriteJson(DescribeAll(), file); }
+
+void DescribeByName(std::string_view name, std::FILE* console) { PrintAll(Named(name), console); }
+
+void DescribeJson(std::string_view name, bool schedules, const std::filesystem::path& file) {
+  WriteJson(!name.empty() ? Named(name) : schedules ? DescribeSchedules() : DescribeLab(), file);
 }
 
 void DescribeEverything(std::FILE* console) { PrintAll(DescribeLab(), console); }

@@ -1,7 +1,9 @@
 #include <memory>
 
-#include "kudari/error.h"
+#include "lab/console/usage_error.h"
+#include "lab/files/output_file.h"
 #include "lab/verbs/schedule_table.h"
+#include "lab/verbs/verb.h"
 #include "lab/verbs/verbs.h"
 
 namespace kudari::lab {
@@ -9,7 +11,7 @@ namespace kudari::lab {
 void AddSchedule(CLI::App& app, Context& /*context*/) {
   const auto o = std::make_shared<ScheduleOptions>();
   const auto examples = std::make_shared<bool>(false);
-  CLI::App* const verb = app.add_subcommand("schedule", "Print a schedule's values and its curve");
+  Verb verb(app, "schedule", "Print a schedule's values and its curve");
   CLI::Option* const text =
       verb->add_option("text", o->text, "Schedule, such as \"0.1 * cosine(900)\"");
   CLI::Option* const steps =
@@ -18,19 +20,20 @@ void AddSchedule(CLI::App& app, Context& /*context*/) {
       "--every", o->every,
       "Number of steps between rows of the table [round steps, and those where the curve bends]");
   CLI::Option* const csv = verb->add_flag("--csv", o->csv, "Print all values as CSV");
-  verb->add_flag("--json", o->json, "Print all values as JSON")->excludes(csv);
+  verb.Json(o->json, "all values")->excludes(csv);
   CLI::Option* const svg =
-      verb->add_option("--svg", o->file, "Draw the curve to this file, .svg or .png");
+      verb.Output("--svg", o->file, "Draw the curve to this file, .svg or .png");
   verb->add_flag("--examples", *examples, "Only draw an example of every schedule")
       ->needs(svg)
       ->excludes(text);
-  verb->callback([o, examples, text, steps] {
+  verb.Run([o, examples, text, steps] {
     if (*examples) {
       DrawEverySchedule(o->file);
     } else if (text->count() == 0 || steps->count() == 0) {
-      throw Error("schedule: give a text and --steps, as in \"0.1 * cosine(900)\" --steps 1000");
+      throw UsageError(
+          "schedule: give a text and --steps, as in \"0.1 * cosine(900)\" --steps 1000");
     } else {
-      ShowSchedule(*o, stdout);
+      ShowSchedule(*o, ConsoleBeside(o->json));
     }
   });
 }

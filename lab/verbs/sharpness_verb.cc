@@ -1,13 +1,14 @@
 #include <memory>
 
+#include "lab/files/output_file.h"
+#include "lab/verbs/verb.h"
 #include "lab/verbs/verbs.h"
 
 namespace kudari::lab {
 
 void AddSharpness(CLI::App& app, Context& context) {
   const auto o = std::make_shared<SharpnessOptions>();
-  CLI::App* const verb =
-      app.add_subcommand("sharpness", "Measure how sharp the minimum is in which a run ended");
+  Verb verb(app, "sharpness", "Measure how sharp the minimum is in which a run ended");
   verb->add_option("run", o->run, "Folder written by kudari train")->required();
   verb->add_option("--samples", o->samples,
                    "Number of training samples, counted from the first; 0: all [1024]");
@@ -18,8 +19,7 @@ void AddSharpness(CLI::App& app, Context& context) {
   verb->add_option("--draws", o->draws,
                    "Number of random directions, and of random sign vectors [20]");
   verb->add_option("--seed", o->seed, "Seed of the random directions and signs [1]");
-  CLI::Option* const json =
-      verb->add_option("--json", o->json, "Also write the measures to this file");
+  CLI::Option* const json = verb.Json(o->json, "the measures");
   CLI::Option* const slice = verb->add_option(
       "--slice", o->slice,
       "Number of random directions, 1 or 2, along which to draw the loss instead of measuring");
@@ -34,9 +34,9 @@ void AddSharpness(CLI::App& app, Context& context) {
   verb->add_option("--range", o->range,
                    "Length of each direction in units of the filters' norms [1]")
       ->needs(slice);
-  verb->callback([&context, o, slice] {
+  verb.Run([&context, o, slice] {
     const Training& training = context.NeedTraining("sharpness");
-    (slice->count() > 0 ? training.slice : training.sharpness)(*o, stdout);
+    (slice->count() > 0 ? training.slice : training.sharpness)(*o, ConsoleBeside(o->json));
   });
 }
 

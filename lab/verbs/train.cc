@@ -4,12 +4,17 @@
 #include <fmt/ranges.h>
 
 #include <csignal>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "kudari/error.h"
+#include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
+#include "lab/files/output_file.h"
 #include "lab/files/run_folder.h"
 #include "lab/machine/memory_plan.h"
 #include "lab/recipe/explain.h"
@@ -59,14 +64,19 @@ class InterruptScope {
 void CheckExport(const fs::path& export_file) {
   const fs::path folder = export_file.parent_path();
   if (!folder.empty() && !fs::is_directory(folder)) {
-    throw Error(
+    throw UsageError(
         fmt::format("--export {}: there is no folder {}", export_file.string(), folder.string()));
   }
 }
 
-std::string DoctorText(const LiveDoctor& doctor, const fs::path& out) {
+std::vector<std::string_view> VerdictsOf(const LiveDoctor& doctor) {
   std::vector<std::string_view> verdicts;
   for (const Finding& f : doctor.AtTheEnd()) verdicts.push_back(InfoOf(f).name);
+  return verdicts;
+}
+
+std::string DoctorText(const LiveDoctor& doctor, const fs::path& out) {
+  const std::vector<std::string_view> verdicts = VerdictsOf(doctor);
   if (verdicts.empty()) return "nothing wrong";
   return fmt::format("{}; kudari doctor {}", fmt::join(verdicts, ", "), out.string());
 }
@@ -76,7 +86,7 @@ std::string DoctorText(const LiveDoctor& doctor, const fs::path& out) {
 TrainResult Train(const TrainOptions& options, std::FILE* console) {
   Progress progress(console);
   const std::string name = options.recipe.stem().string();
-  Trainer trainer(ReadTrainRecipe(options.recipe, options.sets));
+  Trainer trainer(ReadTrainRecipe(options.recipe, options.sets, options.unsets));
   Session& session = trainer.session();
   const Recipe& recipe = session.recipe();
   std::optional<ComponentTracker> components;
@@ -131,6 +141,12 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
   }
   rows.push_back({"written", fmt::format("{}", fmt::join(files, " "))});
   progress.Text("\n" + TextTable(rows));
+  if (!options.json.empty()) {
+    nlohmann::ordered_json json = SummaryJson(session, run);
+    json["files"] = files;
+    if (doctor) json["verdicts"] = VerdictsOf(*doctor);
+    WriteOutput(options.json, JsonText(json, 2) + "\n");
+  }
   TrainResult result{run};
   if (run.diverged || !metrics.complete()) result.exit_code = 1;
   if (caught != 0) result.exit_code = 128 + caught;
@@ -138,11 +154,14 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
 }
 
 void PlanTraining(const PlanOptions& options, std::FILE* console) {
-  const Recipe recipe = ReadTrainRecipe(options.recipe, options.sets);
+  const Recipe recipe = ReadTrainRecipe(options.recipe, options.sets, options.unsets);
   CheckEvaluations(recipe);
   const Session session(recipe);
   const int threads = at::get_num_threads();
-  PrintPlan(session.optimizer().core().Memory(), MeasureBandwidth(threads), threads, console);
+  const MemoryPlan plan = session.optimizer().core().Memory();
+  const double bandwidth = MeasureBandwidth(threads);
+  PrintPlan(plan, bandwidth, threads, console);
+  if (!options.json.empty()) WriteOutput(options.json, PlanJson(plan, bandwidth, threads));
 }
 
 }  // namespace kudari::lab

@@ -13,7 +13,10 @@ namespace kudari::lab {
 /// What `kudari train` is asked for.
 struct TrainOptions {
   std::filesystem::path recipe = {};
-  std::vector<std::string> sets = {};  ///< changes to the recipe, "key=value"
+  std::vector<std::string> sets = {};    ///< changes to the recipe, "key=value"
+  std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first
+  std::filesystem::path json =
+      {};  ///< file for the summary as JSON, "-" for standard output; empty: none
   /// Folder of the results; empty: runs/NAME with the recipe's name or, if there is one already and
   /// unless `force`, the first of runs/NAME-2, runs/NAME-3, ... that is not there.
   std::filesystem::path out = {};
@@ -42,7 +45,10 @@ TrainResult Train(const TrainOptions& options, std::FILE* console);
 /// What `kudari plan` is asked for.
 struct PlanOptions {
   std::filesystem::path recipe = {};
-  std::vector<std::string> sets = {};  ///< changes to the recipe, "key=value"
+  std::vector<std::string> sets = {};    ///< changes to the recipe, "key=value"
+  std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first
+  std::filesystem::path json =
+      {};  ///< file for the plan as JSON, "-" for standard output; empty: none
 };
 
 /// Prints what training as a recipe says takes in memory, activations excluded, and how long a step

@@ -77,6 +77,32 @@ Status TrainProgress::Now(const RunState& run) const {
                           static_cast<double>(run.steps)};
 }
 
+nlohmann::ordered_json SummaryJson(Session& session, const RunState& run) {
+  const Recipe& recipe = session.recipe();
+  const auto score = [](const Score& s) {
+    return nlohmann::ordered_json{{"loss", s.loss}, {"accuracy", s.accuracy}};
+  };
+  return {{"model", recipe.model.name()},
+          {"parameters", session.model().ParameterCount()},
+          {"data", session.data().name},
+          {"optimizer", OptimizerText(recipe.optimizer)},
+          {"steps", run.steps},
+          {"planned_steps", run.planned_steps},
+          {"epoch", run.epoch},
+          {"skipped", run.skipped},
+          {"gradients", run.gradients},
+          {"samples", run.samples},
+          {"seconds", run.seconds},
+          {"stopped", run.stopped},
+          {"diverged", run.diverged},
+          {"saved_step", run.saved_step},
+          {"loss", run.loss},
+          {"validation", score(run.validation)},
+          {"lowest_validation_loss", run.lowest_val_loss},
+          {"best_validation_accuracy", run.best_val_accuracy},
+          {"test", score(run.test)}};
+}
+
 std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunState& run) {
   const Recipe& recipe = session.recipe();
   const MemoryPlan memory = session.optimizer().core().Memory();
