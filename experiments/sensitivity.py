@@ -70,8 +70,8 @@ def main():
     lines = [
         "# What k, alpha and rho do", "",
         "Written by `python3 experiments/sensitivity.py`: the perceptron of "
-        "[label-noise.md](label-noise.md) on MNIST with two fifths of the labels wrong. Of rho = 0.2, k = 5 "
-        "and alpha = 0.3, one changes at a time. Test accuracy, %, mean over seeds 1 to 5 and its 95 % "
+        "[label-noise.md](label-noise.md) on MNIST with two fifths of the labels wrong. One of rho = 0.2, k = 5 "
+        "and alpha = 0.3 changes at a time. Test accuracy, %, mean over seeds 1 to 5 and its 95 % "
         "confidence interval. k = 1 is SAM for both methods, alpha = 0 is SAM-k.", "",
         "- *k*: LookSAM keeps SAM's accuracy up to k = 10, where SAM-k has lost most of it. In the "
         "paper's figure 4 it is up to 5.",

@@ -252,8 +252,8 @@ def main():
         "its decay of a weight is divided by the size of that weight's gradients. Independent "
         "decay is AdamW's in other units.", "",
         "## L1", "",
-        "SGD with momentum 0.9 at learning rate 0.1, Adam at 0.003. With subgradients, weights do not "
-        "end at zero but near it, and the lower the last learning rates are, the nearer.", "",
+        "SGD with momentum 0.9 at learning rate 0.1, Adam at 0.003. Subgradients bring weights near zero "
+        "but not to it; lower final learning rates bring them nearer.", "",
         *lasso(runs_of)]
     (DOCS / "weight-decay.md").write_text("\n".join(lines[:-1]) + "\n")
     print(f"written {DOCS / 'weight-decay.md'}")

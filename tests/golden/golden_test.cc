@@ -554,7 +554,7 @@ steps, and of the float32 engine from that reference after 500 steps, in units o
 allow 1e-12 of each value, and ULPs in proportion to the root of the steps; golden_test.cc explains why
 some rules need more. `tests/golden/DEVIATIONS.md` lists the errors found in oracles.
 
-`make_golden.py` writes the trajectories; golden_test, beside it, wrote this page, with
+`make_golden.py` writes the trajectories; golden_test, in the same folder, wrote this page, with
 `KUDARI_ORACLES=docs/oracles.md` in its environment.
 
 | rule | oracle | agrees | 50 steps | 500 steps | float ULPs |
