@@ -26,7 +26,8 @@ class TableReader;
 ///     lr = 1e-3
 ///
 /// `preset = "ranger"` starts from a preset (kudari/presets.h). The other keys override its values,
-/// tables are merged key by key, and groups are appended to its groups.
+/// tables are merged key by key, and groups are appended to its groups. A `rule` other than the
+/// preset's is an error.
 ///
 /// Throws Error naming `source` (such as a file name), the line, the key and the range and, for an
 /// unknown key or name, the nearest known one.

@@ -13,12 +13,12 @@
 #include <vector>
 
 #include "kudari/error.h"
-#include "kudari/files.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
 #include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
 #include "lab/files/output_file.h"
+#include "lab/files/run_folder.h"
 #include "lab/measure/loss_surface.h"
 #include "lab/recipe/train_recipe.h"
 #include "lab/train/batches.h"
@@ -396,7 +396,7 @@ void SliceLine(const Trained& trained, const SharpnessOptions& options, const fs
       csv += fmt::format(",{},{}", scores[i].loss, scores[i].accuracy);
     }
   }
-  WriteFileAtomically(base.string() + ".csv", csv + "\n");
+  WriteRunFile(base.string() + ".csv", csv + "\n");
   DrawChart(chart, base.string() + ".svg");
 }
 
@@ -424,7 +424,7 @@ void SlicePlane(const Trained& trained, const SharpnessOptions& options, const f
       work.Done();
     }
   }
-  WriteFileAtomically(base.string() + ".csv", csv);
+  WriteRunFile(base.string() + ".csv", csv);
   DrawChart(chart, base.string() + ".svg");
 }
 
@@ -446,12 +446,19 @@ void SliceLoss(const SharpnessOptions& options, std::FILE* console) {
   CheckOptions(options);
   Progress progress(console);
   const fs::path out = options.out.empty() ? options.run : options.out;
+  const fs::path base = out / fmt::format("slice{}", options.slice);
+  for (const char* const extension : {".csv", ".svg"}) {
+    const fs::path file = base.string() + extension;
+    CheckNoLink(file);
+    if (options.force || !fs::exists(file)) continue;
+    throw UsageError(fmt::format("--slice {}: {} exists already; --force overwrites it",
+                                 options.slice, file.string()));
+  }
   const Trained trained(options.run, options.samples);
   progress.Text(trained.Heading());
   std::error_code error;
   fs::create_directories(out, error);
   if (error) throw UsageError(fmt::format("--out {}: {}", out.string(), error.message()));
-  const fs::path base = out / fmt::format("slice{}", options.slice);
   if (options.slice == 1) {
     SliceLine(trained, options, base, progress);
   } else {

@@ -34,6 +34,7 @@ void AddSharpness(CLI::App& app, Context& context) {
   verb->add_option("--range", o->range,
                    "Length of each direction in units of the filters' norms [1]")
       ->needs(slice);
+  verb.Force(o->force, "Overwrite files that exist");
   verb.Run([&context, o, slice] {
     const Training& training = context.NeedTraining("sharpness");
     (slice->count() > 0 ? training.slice : training.sharpness)(*o, ConsoleBeside(o->json));

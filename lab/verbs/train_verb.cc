@@ -14,7 +14,7 @@ void AddTrain(CLI::App& app, Context& context) {
   verb.Changes(o->sets, o->unsets);
   verb->add_option("--out", o->out,
                    "Folder for the results [runs/<recipe>, or a new one beside it]");
-  verb->add_flag("--force", o->force, "Delete the run that the folder holds, and overwrite files");
+  verb.Force(o->force, "Delete the run that the folder holds, and overwrite files");
   verb.Json(o->json, "the summary");
   verb.Output("--export", o->export_file, "Also write the final weights to this file");
   verb->add_flag("--explain", o->explain, "Print how each parameter is treated, and stop");

@@ -35,9 +35,14 @@ CLI::Option* Verb::Json(std::filesystem::path& file, const std::string& what) {
       ->type_name("[FILE]");
 }
 
+void Verb::Force(bool& force, const std::string& description) {
+  app_->add_flag("--force", force, description);
+  outputs_->force = &force;
+}
+
 void Verb::Run(std::function<void()> run) {
-  if (!outputs_->files.empty() && app_->get_option_no_throw("--force") == nullptr) {
-    app_->add_flag("--force", outputs_->force, "Overwrite files that exist");
+  if (!outputs_->files.empty() && outputs_->force == nullptr) {
+    Force(outputs_->overwrite, "Overwrite files that exist");
   }
   app_->callback([outputs = outputs_, run = std::move(run)] {
     outputs->Check();
@@ -46,7 +51,7 @@ void Verb::Run(std::function<void()> run) {
 }
 
 void Verb::Outputs::Check() const {
-  if (force) return;
+  if (force != nullptr && *force) return;
   for (const auto& [name, file] : files) {
     std::error_code ignored;
     // Devices and pipes are nothing that could be lost.

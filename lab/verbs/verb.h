@@ -30,13 +30,16 @@ class Verb {
                       const std::string& description);
   /// --json, alone or with "-" for standard output, or with a file.
   CLI::Option* Json(std::filesystem::path& file, const std::string& what);
+  /// --force for a command that does more with it than to overwrite files.
+  void Force(bool& force, const std::string& description);
   /// What the command does. All options have been added before.
   void Run(std::function<void()> run);
 
  private:
   struct Outputs {
     std::vector<std::pair<std::string, const std::filesystem::path*>> files;
-    bool force = false;
+    bool overwrite = false;
+    const bool* force = nullptr;  // the command's own, or null for `overwrite`
 
     /// Throws UsageError if one of them exists.
     void Check() const;

@@ -1,6 +1,7 @@
 #include "kudari/recipe.h"
 
 #include "core/option_table.h"
+#include "core/quoted.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/presets.h"
@@ -94,6 +95,13 @@ OptimizerSpec ReadSpec(internal::TableReader& root, const Registry& registry) {
   OptimizerSpec spec;
   if (const auto preset = reader.Choice("preset", PresetNames())) {
     spec = Preset(*preset, registry);
+    // Either could be what was meant: a preset may have been set on a recipe that has a rule.
+    const auto rule = reader.Choice("rule", RuleNames(registry));
+    if (rule && !spec.rule.empty() && *rule != spec.rule) {
+      reader.Fail("rule", internal::Quoted(*rule) + " contradicts preset = " +
+                              internal::Quoted(*preset) + ", whose rule is " +
+                              internal::Quoted(spec.rule) + "; remove one of the two");
+    }
   }
   ReadRule(reader, registry, spec.rule, spec.options);
   ReadOptions(reader, TreatmentOptions(), spec);
