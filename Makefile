@@ -10,6 +10,7 @@
 #   make bench-parity  trains in 7 bytes per parameter and in float32 on CIFAR-10; writes docs/parity.md
 #   make docs    writes docs/rules.md and docs/schedules.md, the pages of all rules and schedules
 #   make mnist   downloads MNIST into .data/mnist
+#   make cifar10 downloads CIFAR-10 into .data/cifar10
 #   make clean   removes the builds; .venv and .data stay
 #
 # tools/setup lists the environment variables that it reads, for example KUDARI_TORCH=OFF.
@@ -17,10 +18,10 @@
 MAKEFLAGS += --no-print-directory
 JOBS := $(shell nproc)
 
-.PHONY: run test program build check bench bench-train bench-parity docs setup mnist clean FORCE
+.PHONY: run test program build check bench bench-train bench-parity docs setup mnist cifar10 clean FORCE
 
 run: program
-	@build/release/kudari train recipes/digits-vit.toml --out runs/digits-vit
+	@build/release/kudari train recipes/digits-vit.toml
 
 test: build
 	@ctest --preset release --parallel $(JOBS)
@@ -56,8 +57,8 @@ docs: program
 
 setup: build/setup.cmake
 
-mnist:
-	@tools/mnist
+mnist cifar10:
+	@tools/data $@
 
 clean:
 	@rm -rf build

@@ -19,6 +19,8 @@ namespace {
 
 constexpr size_t kBarWidth = 24, kBriefBarWidth = 8;
 constexpr int kUsualWidth = 80;
+// A row of the table of evaluations, which fits the usual width.
+constexpr const char* kRow = "{:<8} {:<14} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7}\n";
 
 bool IsTerminal(std::FILE* out) {
   const char* term = std::getenv("TERM");
@@ -142,6 +144,20 @@ std::string PlainLine(const Status& status) {
   return fmt::format("{}", fmt::join(Fields(status, false), "  "));
 }
 
+std::string TableHeading() {
+  return fmt::format(kRow, "epoch", "step", "loss", "val loss", "val acc", "lr", "samples/s",
+                     "left");
+}
+
+std::string TableRow(const Status& s) {
+  const auto known = [](double x, std::string text) { return std::isfinite(x) ? text : "-"; };
+  return fmt::format(
+      kRow, fmt::format("{}/{}", s.epoch, s.epochs), fmt::format("{}/{}", s.step, s.steps),
+      fmt::format("{:.4f}", s.loss), known(s.val_loss, fmt::format("{:.4f}", s.val_loss)),
+      known(s.val_accuracy, Percent(s.val_accuracy)), known(s.lr, fmt::format("{:.2e}", s.lr)),
+      fmt::format("{:.0f}", s.samples_per_second), DurationText(s.seconds_left));
+}
+
 Progress::Progress(std::FILE* out)
     : out_(out), terminal_(IsTerminal(out)), color_(WantsColor()), shown_(Clock::now()) {}
 
@@ -150,7 +166,13 @@ void Progress::Step(const Status& status) {
   if (Clock::now() - shown_ >= milliseconds(terminal_ ? 100 : 10000)) Show(status);
 }
 
-void Progress::ShowEvaluation(const Status& status) { Show(status); }
+void Progress::ShowEvaluation(const Status& status) {
+  // One table for the whole run, above the line that keeps changing.
+  Text((table_begun_ ? "" : TableHeading()) + TableRow(status));
+  table_begun_ = true;
+  if (terminal_) Show(status);
+  shown_ = Clock::now();
+}
 
 void Progress::Text(const std::string& text) {
   Write((line_open_ ? "\r\x1b[K" : "") + internal::Printable(text));

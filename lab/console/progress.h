@@ -41,8 +41,14 @@ std::string StatusLine(const Status& status, int width);
 /// The same without a bar and of any width.
 std::string PlainLine(const Status& status);
 
-/// Shows a run's status: on a terminal one line that keeps changing; otherwise, and on a terminal
-/// that cannot move its cursor, plain lines without escape codes.
+/// The heading of the table of evaluations, and a row of it: a line each, of at most 79 columns
+/// unless numbers are large.
+std::string TableHeading();
+std::string TableRow(const Status& status);
+
+/// Shows a run: a table of its evaluations and, on a terminal, below it one line that keeps
+/// changing; otherwise, and on a terminal that cannot move its cursor, plain lines without escape
+/// codes.
 class Progress {
  public:
   explicit Progress(std::FILE* out);
@@ -50,7 +56,7 @@ class Progress {
   /// After every step: redraws at most ten times a second, or prints a line if ten seconds passed
   /// without one.
   void Step(const Status& status);
-  /// After every evaluation: always redraws or prints a line.
+  /// After every evaluation: adds a row to a table that stays on the screen.
   void ShowEvaluation(const Status& status);
   /// Prints text of its own lines, which stay; it should end with a newline.
   void Text(const std::string& text);
@@ -63,7 +69,8 @@ class Progress {
 
   std::FILE* out_;
   bool terminal_, color_;
-  bool line_open_ = false;  // the changing line is on the screen
+  bool line_open_ = false;    // the changing line is on the screen
+  bool table_begun_ = false;  // the heading of the table of evaluations is
   Clock::time_point shown_;
 };
 

@@ -2,8 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pty.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <memory>
 
@@ -78,17 +81,48 @@ TEST(Progress, WritesPlainLinesWhereThereIsNoTerminal) {
   progress.Text("heading\n");
   progress.Step(kStatus);  // too soon for a line of its own
   progress.ShowEvaluation(kStatus);
+  Status unknown = kStatus;
+  unknown.val_accuracy = unknown.val_loss = std::numeric_limits<double>::quiet_NaN();
+  progress.ShowEvaluation(unknown);
   std::string text(1000, '\0');
   std::rewind(file);
   text.resize(std::fread(text.data(), 1, text.size(), file));
   std::fclose(file);
-  EXPECT_EQ(text, "heading\n" + PlainLine(kStatus) + "\n");
+  EXPECT_EQ(text,
+            "heading\n"
+            "epoch    step               loss val loss  val acc       lr samples/s    left\n"
+            "15/30    255/510          0.2500   0.1250   97.50% 1.00e-03      4000    1:15\n"
+            "15/30    255/510          0.2500        -        - 1.00e-03      4000    1:15\n");
 }
 
 TEST(ProgressTest, SizesAreInBinaryUnits) {
   EXPECT_EQ(SizeText(1023), "1023 B");
   EXPECT_EQ(SizeText(1536), "1.50 KiB");
   EXPECT_EQ(SizeText(0x1p30 * 12), "12.00 GiB");
+}
+
+TEST(ProgressTest, OnATerminalTheTableStaysAndTheBarIsBelow) {
+  int primary = -1, secondary = -1;
+  ASSERT_EQ(openpty(&primary, &secondary, nullptr, nullptr, nullptr), 0);
+  setenv("TERM", "xterm", 1);
+  setenv("NO_COLOR", "1", 1);
+  std::FILE* const terminal = fdopen(secondary, "w");
+  {
+    Progress progress(terminal);
+    progress.ShowEvaluation(kStatus);
+    progress.ShowEvaluation(kStatus);
+    progress.Text("done\n");
+  }
+  std::string shown(4096, '\0');
+  shown.resize(static_cast<size_t>(read(primary, shown.data(), shown.size())));
+  std::fclose(terminal);
+  close(primary);
+  std::string row = TableRow(kStatus);
+  row.insert(row.size() - 1, "\r");  // as the terminal's driver does
+  const std::string bar = "\r" + StatusLine(kStatus, 79) + "\x1b[K", clear = "\r\x1b[K";
+  std::string heading = TableHeading();
+  heading.insert(heading.size() - 1, "\r");
+  EXPECT_EQ(shown, heading + row + bar + clear + row + bar + clear + "done\r\n");
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 
 namespace kudari::lab {
 
-/// An Error about the arguments of a command, whose message begins with the option. The program ends
-/// with 2 for it, and with 1 for other errors.
+/// An Error about the arguments of a command, whose message begins with the option. The program
+/// ends with 2 for it, and with 1 for other errors.
 class UsageError : public Error {
  public:
   using Error::Error;

@@ -341,10 +341,10 @@ TEST_F(DataTest, MnistIsFoundInTheUsualFolders) {
   fs::create_directories(folder_ / "here");
   fs::current_path(folder_ / "here");
   EXPECT_EQ(ErrorOf([] { LoadData("mnist", "", 1, 0); }),
-            "data: no train-images-idx3-ubyte, plain, .gz or .xz, in ../shared/data, "
-            "../shared/data/mnist, .data, .data/mnist; set data.path in the recipe, or "
-            "KUDARI_DATA, to the folder that holds it");
-  for (const char* folder : {"shared/data/mnist", "here/.data/mnist", "variable/mnist"}) {
+            "data: no train-images-idx3-ubyte, plain, .gz or .xz, in .data, "
+            ".data/mnist; download it with make mnist, or set data.path in the recipe or "
+            "KUDARI_DATA to the folder that holds it");
+  for (const char* folder : {"here/.data/mnist", "variable/mnist"}) {
     WriteMnist(folder);
     if (folder == std::string("variable/mnist")) {
       setenv("KUDARI_DATA", (folder_ / "variable").c_str(), 1);
@@ -354,7 +354,7 @@ TEST_F(DataTest, MnistIsFoundInTheUsualFolders) {
   }
   unsetenv("KUDARI_DATA");
   // A path of the user's is not replaced by another place.
-  WriteMnist("shared/data/mnist");
+  WriteMnist("here/.data/mnist");
   EXPECT_THAT(ErrorOf([] { LoadData("mnist", "nowhere", 1, 0); }),
               HasSubstr(" in nowhere, nowhere/mnist; "));
 }

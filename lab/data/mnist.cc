@@ -77,7 +77,8 @@ Dataset LoadMnist(const DataConfig& config, uint64_t seed) {
   const fs::path path = config.path;
   const double validation = config.validation;
   CheckShare(validation, 1);
-  const fs::path folder = FindFolder(path, "train-images-idx3-ubyte", {"mnist"});
+  const fs::path folder =
+      FindFolder(path, "train-images-idx3-ubyte", {"mnist"}, "download it with make mnist");
   Dataset data{.name = "mnist", .shape = {}, .classes = 10};
   data.train = ReadMnist(folder, "train", data.shape);
   data.test = ReadMnist(folder, "t10k", data.shape);

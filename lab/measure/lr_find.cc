@@ -23,6 +23,7 @@
 #include "lab/files/output_file.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/explain.h"
+#include "lab/recipe/edit_recipe.h"
 #include "lab/recipe/recipe_lr.h"
 #include "lab/recipe/train_recipe.h"
 #include "lab/train/session.h"
@@ -368,7 +369,7 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
   if (!options.write.empty()) {
     if (!choice) throw UsageError("--write: there is no learning rate to write");
     const Recipe changed = WithLearningRate(recipe, place, choice->lr);
-    WriteFileAtomically(options.write, RewriteRecipe(ReadTextFile(options.recipe), place, changed));
+    WriteFileAtomically(options.write, EditRecipe(ReadTextFile(options.recipe), changed));
     progress.Text(fmt::format("written: {}, {}\n", options.write.string(), place.Key()));
   }
 }

@@ -1,12 +1,9 @@
 #include "lab/recipe/recipe_lr.h"
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
-#include <optional>
 #include <set>
-#include <sstream>
 #include <utility>
 
 #include "kudari/error.h"
@@ -28,49 +25,6 @@ Options& OptionsAt(OptimizerSpec& spec, const LrPlace& place) {
       break;
   }
   return spec.options;
-}
-
-// As it is written in TOML.
-std::string ValueText(const Schedule& schedule) {
-  return schedule.IsConstant() ? schedule.Text() : fmt::format("\"{}\"", schedule.Text());
-}
-
-// The offset of a position in the text, both counted from 1; columns count characters of UTF-8.
-size_t Offset(std::string_view text, const toml::source_position& at) {
-  size_t i = 0;
-  for (toml::source_index line = 1; line < at.line; ++line) i = text.find('\n', i) + 1;
-  for (toml::source_index column = 1; column < at.column; ++column) {
-    do {
-      ++i;
-    } while (i < text.size() && (static_cast<unsigned char>(text[i]) & 0xC0U) == 0x80U);
-  }
-  return std::min(i, text.size());
-}
-
-// `text` with the value at the place changed, nothing if it is not clear how.
-std::optional<std::string> Edit(std::string_view text, const LrPlace& place,
-                                const std::string& value) {
-  std::string edited(text);
-  if (place.kind == LrPlace::kNewGroup) {
-    std::ostringstream match;
-    match << toml::value<std::string>(place.match);
-    return fmt::format("{}{}\n[[optimizer.group]]\nmatch = {}\nlr = {}\n", edited,
-                       text.ends_with('\n') ? "" : "\n", match.str(), value);
-  }
-  const toml::table root = toml::parse(text);
-  auto table = root["optimizer"];
-  if (place.kind == LrPlace::kGroup) table = table["group"][place.group];
-  if (place.kind == LrPlace::kFallback) table = table["fallback"];
-  if (!table.is_table()) return std::nullopt;
-  if (const toml::node* const lr = table["lr"].node()) {
-    const size_t begin = Offset(text, lr->source().begin), end = Offset(text, lr->source().end);
-    return edited.replace(begin, end - begin, value);
-  }
-  // On a line of its own below the table's header.
-  const size_t header = Offset(text, table.node()->source().begin);
-  const size_t line = text.find('\n', header);
-  if (line == std::string_view::npos) return std::nullopt;
-  return edited.insert(line + 1, fmt::format("lr = {}\n", value));
 }
 
 }  // namespace
@@ -143,25 +97,6 @@ Recipe WithLearningRate(const Recipe& recipe, const LrPlace& place, double lr) {
   Schedule& value = OptionsAt(spec, place).at("lr");
   value = WithLeadingFactor(value, lr);
   return changed;
-}
-
-std::string RewriteRecipe(std::string_view text, const LrPlace& place, const Recipe& changed) {
-  OptimizerSpec spec = changed.optimizer;
-  LrPlace at = place;
-  if (at.kind == LrPlace::kNewGroup) {  // by now the last of the groups
-    at = {.kind = LrPlace::kGroup, .group = spec.groups.size() - 1};
-  }
-  try {
-    const std::string value = ValueText(OptionsAt(spec, at).at("lr"));
-    if (const auto edited = Edit(text, place, value)) {
-      Recipe read = ParseTrainRecipe(*edited, "recipe");
-      read.optimizer = Complete(read.optimizer);
-      if (read == changed) return *edited;
-    }
-  } catch (const Error&) {
-    // What cannot be read cannot be what is wanted.
-  }
-  return ToToml(changed);
 }
 
 }  // namespace kudari::lab

@@ -3,7 +3,6 @@
 
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "kudari/optimizer.h"
@@ -37,10 +36,6 @@ LrPlace FindLrPlace(std::span<const TensorPlan> plan, std::span<const size_t> pa
 /// `recipe` with the learning rate at `place`, and of groups that have optimizer.lr if it is that;
 /// complete. Throws Error as WithLeadingFactor.
 Recipe WithLearningRate(const Recipe& recipe, const LrPlace& place, double lr);
-
-/// The text of a file with `changed`, a recipe that WithLearningRate made of `text`: `text` itself
-/// with the one value changed, comments kept, or else everything spelled out.
-std::string RewriteRecipe(std::string_view text, const LrPlace& place, const Recipe& changed);
 
 }  // namespace kudari::lab
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kudari/recipe.h"
+#include "lab/recipe/edit_recipe.h"
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
@@ -48,7 +49,7 @@ steps = 10
 )toml";
 
 std::string Rewritten(const std::string& text, const LrPlace& place, double lr) {
-  return RewriteRecipe(text, place, WithLearningRate(ParseTrainRecipe(text, "test"), place, lr));
+  return EditRecipe(text, WithLearningRate(ParseTrainRecipe(text, "test"), place, lr));
 }
 
 std::string Replaced(std::string text, const std::string& from, const std::string& to) {
@@ -67,7 +68,7 @@ TEST(RecipeLrTest, OneValueOfTheTextChanges) {
   const std::string added =
       Rewritten(kRecipe, {.kind = LrPlace::kNewGroup, .match = "*.\"bias\""}, 0.01);
   EXPECT_EQ(added, std::string(kRecipe) +
-                       "\n[[optimizer.group]]\nmatch = '*.\"bias\"'\nlr = "
+                       "\n[[optimizer.group]]\nmatch = \"*.\\\"bias\\\"\"\nlr = "
                        "\"0.01 * warmup(100)\"\n");
 }
 
@@ -81,26 +82,43 @@ TEST(RecipeLrTest, OtherWaysToWriteIt) {
   EXPECT_EQ(Rewritten("optimizer.rule = \"sgd\"\noptimizer.lr = 1\n", {}, 0.01),
             "optimizer.rule = \"sgd\"\noptimizer.lr = 0.01\n");
   EXPECT_EQ(Rewritten("[optimizer]\nrule = \"sgd\"\n", {}, 0.01),
-            "[optimizer]\nlr = 0.01\nrule = \"sgd\"\n");
+            "[optimizer]\nrule = \"sgd\"\nlr = 0.01\n");
   const std::string fallback =
       "[optimizer]\nrule = \"muon\"\nfallback = {rule = \"adamw\", lr = 1}\n";
   EXPECT_EQ(Rewritten(fallback, {.kind = LrPlace::kFallback}, 0.5),
             Replaced(fallback, "lr = 1", "lr = 0.5"));
 }
 
+TEST(EditRecipeTest, CommentsAreKeptWhateverChanges) {
+  const std::string text =
+      "# mine\n[optimizer]\nrule = \"adamw\"  # decoupled\nlr = 1e-3 # found\n"
+      "sharpness = {rho = 0.1}\nsource = \"sam\"\n[train]\nsteps = 10 # few\n";
+  const std::vector<std::string> sets = {
+      "train.seed=7",    "optimizer.weight_decay=0.25", "optimizer.sharpness.k=3", "train.steps=20",
+      "data.samples=50", "optimizer.ema.decay=0.5"};
+  Recipe changed = ParseTrainRecipe(text, "test", sets);
+  changed.optimizer = Complete(changed.optimizer);
+  const std::string edited = EditRecipe(text, changed);
+  Recipe read = ParseTrainRecipe(edited, "test");
+  read.optimizer = Complete(read.optimizer);
+  EXPECT_EQ(read, changed);
+  for (const char* const part : {"# mine\n[optimizer]\nrule = \"adamw\"  # decoupled\n",
+                                 "lr = 1e-3 # found\n", "steps = 20 # few\n", "\nseed = 7\n",
+                                 "\nweight_decay = 0.25\n", "\n[data]\nsamples = 50\n"}) {
+    EXPECT_THAT(edited, HasSubstr(part));
+  }
+}
+
 // What an edit of the text cannot do is spelled out; either way the recipe is the one wanted.
-TEST(RecipeLrTest, ChangesBySetsAreSpelledOut) {
-  const std::vector<std::string> sets = {"train.seed=7", "optimizer.weight_decay=0.25"};
-  const Recipe changed = WithLearningRate(ParseTrainRecipe(kRecipe, "test", sets), LrPlace{}, 0.01);
-  const std::string text = RewriteRecipe(kRecipe, {}, changed);
+TEST(EditRecipeTest, WhatCannotBeEditedIsSpelledOut) {
+  Recipe changed = ParseTrainRecipe("[optimizer]\nrule = \"sgd\"\n", "test");
+  changed.optimizer = Complete(changed.optimizer);
+  const std::string text =
+      EditRecipe("[optimizer]\nrule = \"adamw\"\nbetas = 3 # no such key\n", changed);
   EXPECT_THAT(text, StartsWith("[model]"));
   Recipe read = ParseTrainRecipe(text, "test");
   read.optimizer = Complete(read.optimizer);
   EXPECT_EQ(read, changed);
-  EXPECT_EQ(read.train.seed, 7);
-  EXPECT_EQ(read.optimizer.options.at("lr").Text(), "0.01 * warmup(100)");
-  EXPECT_EQ(read.optimizer.groups[0].options.at("lr").Text(), "1e-04");
-  EXPECT_EQ(read.optimizer.groups[1].options.at("lr").Text(), "0.01 * warmup(100)");
 }
 
 TEST(RecipeLrTest, PlaceOfParameters) {

@@ -24,6 +24,8 @@
 #include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
 #include "lab/files/output_file.h"
+#include "lab/files/text_file.h"
+#include "lab/recipe/edit_recipe.h"
 
 namespace kudari::lab {
 namespace {
@@ -453,7 +455,7 @@ Scaling Scale(const ScaleOptions& options, std::FILE* console) {
     fmt::print(console, "\nwritten {}\n", internal::Printable(options.svg.string()));
   }
   if (!options.write.empty()) {
-    WriteFileAtomically(options.write, ToToml(s.after));
+    WriteFileAtomically(options.write, EditRecipe(ReadTextFile(options.recipe), s.after));
     fmt::print(console, "\nwritten {}\n", internal::Printable(options.write.string()));
   }
   return s;

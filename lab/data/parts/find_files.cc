@@ -34,10 +34,10 @@ std::string AsList(const std::vector<fs::path>& paths) {
 }
 
 fs::path FindFolder(const fs::path& path, const std::string& file,
-                    const std::vector<std::string>& subfolders) {
+                    const std::vector<std::string>& subfolders, const std::string& how) {
   std::vector<fs::path> roots = {path};
   if (path.empty()) {
-    roots = {"../shared/data", ".data"};
+    roots = {".data"};
     if (const std::string variable = DataVariable(); !variable.empty()) {
       roots.insert(roots.begin(), variable);
     }
@@ -50,8 +50,8 @@ fs::path FindFolder(const fs::path& path, const std::string& file,
   for (const fs::path& folder : looked) {
     if (FindIn(folder, file)) return folder;
   }
-  throw Error("data: no " + file + ", plain, .gz or .xz, in " + AsList(looked) +
-              "; set data.path in the recipe, or KUDARI_DATA, to the folder that holds it");
+  throw Error("data: no " + file + ", plain, .gz or .xz, in " + AsList(looked) + "; " + how +
+              ", or set data.path in the recipe or KUDARI_DATA to the folder that holds it");
 }
 
 }  // namespace kudari::lab

@@ -26,9 +26,11 @@ std::string DataVariable();
 std::string AsList(const std::vector<std::filesystem::path>& paths);
 
 /// The first folder that holds `file`: the user's `path` or one of its subfolders, or if it is
-/// empty $KUDARI_DATA and the usual places. Throws Error saying where it looked and what to do.
+/// empty $KUDARI_DATA and .data. Throws Error saying where it looked and `how` to get it, such as
+/// "download it with make mnist".
 std::filesystem::path FindFolder(const std::filesystem::path& path, const std::string& file,
-                                 const std::vector<std::string>& subfolders);
+                                 const std::vector<std::string>& subfolders,
+                                 const std::string& how);
 
 }  // namespace kudari::lab
 
