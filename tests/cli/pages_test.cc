@@ -1,0 +1,134 @@
+// The commands that README.md and docs show, and what the pages say that they print.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <regex>
+#include <sstream>
+
+#include "lab/files/text_file.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Shown {
+  std::string command;             // a line for a shell
+  std::vector<std::string> lines;  // of its output; "..." stands for any number of lines
+};
+
+// Indented blocks of a page: "    $ kudari ..." with the lines below it, and lines that begin with
+// kudari and show no output.
+std::vector<Shown> CommandsOf(const std::string& page) {
+  std::vector<Shown> commands;
+  std::istringstream text(ReadTextFile(fs::path(KUDARI_SOURCE_DIR) / page));
+  bool inside = false;
+  for (std::string line; std::getline(text, line);) {
+    if (line.starts_with("    $ ") || line.starts_with("    kudari ")) {
+      const bool prompt = line[4] == '$';
+      commands.push_back({line.substr(prompt ? 6 : 4), {}});
+      if (!prompt) commands.back().lines = {"..."};
+      inside = prompt;
+    } else if (!line.empty() && !line.starts_with("    ")) {
+      inside = false;
+    } else if (inside) {
+      commands.back().lines.push_back(line.empty() ? "" : line.substr(4));
+    }
+  }
+  for (Shown& c : commands) {
+    while (!c.lines.empty() && c.lines.back().empty()) c.lines.pop_back();
+  }
+  return commands;
+}
+
+std::string OutputOf(const std::string& command, const fs::path& folder, int& status) {
+  const std::string line = "cd '" + folder.string() + "' && PATH='" +
+                           fs::path(KUDARI_PROGRAM).parent_path().string() + "':$PATH && (" +
+                           command + ") 2>&1";
+  std::string text;
+  std::FILE* const pipe = popen(line.c_str(), "r");
+  if (pipe == nullptr) throw std::runtime_error("popen failed");
+  char buffer[4096];
+  for (size_t n = 0; (n = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) text.append(buffer, n);
+  status = pclose(pipe);
+  return text;
+}
+
+// What is compared of a line. Numbers that training comes to depend on LibTorch and the processor,
+// and so do the curves that are drawn of them.
+std::string Compared(const std::string& line, bool trained) {
+  std::string text = line;
+  if (trained) {
+    static const std::regex kCurve("^ *[-+0-9.e]* *\\|.*$|^ *\\^+.*$");
+    static const std::regex kNumber("[-+]?[0-9][0-9.]*(e[-+]?[0-9]+)?%?");
+    static const std::regex kSpace(" +");
+    text = std::regex_replace(text, kCurve, "|");
+    text = std::regex_replace(text, kNumber, "#");
+    text = std::regex_replace(text, kSpace, " ");
+  }
+  while (text.ends_with(' ')) text.pop_back();
+  return text;
+}
+
+// Whether the lines match from here on.
+bool Match(const std::vector<std::string>& shown, size_t i, const std::vector<std::string>& real,
+           size_t k) {
+  for (; i < shown.size(); ++i, ++k) {
+    if (shown[i].find_first_not_of(" .") == std::string::npos && shown[i].ends_with("...")) {
+      for (size_t next = k; next <= real.size(); ++next) {
+        if (Match(shown, i + 1, real, next)) return true;
+      }
+      return false;
+    }
+    if (k == real.size()) return false;
+    const size_t rest = shown[i].find("...");
+    if (rest == std::string::npos ? shown[i] != real[k]
+                                  : !real[k].starts_with(shown[i].substr(0, rest))) {
+      return false;
+    }
+  }
+  return k == real.size();
+}
+
+// Commands that need a file of the user's, or minutes.
+bool IsLeftOut(const std::string& command) {
+  return command.find("R.toml") != std::string::npos || command.starts_with("kudari bench") ||
+         command.starts_with("kudari sharpness");
+}
+
+TEST(PagesTest, CommandsPrintWhatThePagesShow) {
+  const fs::path folder =
+      fs::path(::testing::TempDir()) / ("pages_test-" + std::to_string(getpid()));
+  fs::create_directories(folder);
+  fs::create_directory_symlink(fs::path(KUDARI_SOURCE_DIR) / "recipes", folder / "recipes");
+  int commands = 0;
+  for (const char* const page : {"README.md", "docs/lab.md", "docs/commands.md"}) {
+    for (const Shown& c : CommandsOf(page)) {
+      static const std::regex kTrains(
+          "^kudari (train|plan|lr-find|sharpness|doctor runs)|--check|replay");
+      const bool trains = std::regex_search(c.command, kTrains);
+#ifndef KUDARI_WITH_TORCH
+      if (trains) continue;  // needs LibTorch
+#endif
+      if (IsLeftOut(c.command)) continue;
+      SCOPED_TRACE(std::string(page) + ": " + c.command);
+      int status = 0;
+      std::istringstream output(OutputOf(c.command, folder, status));
+      EXPECT_EQ(status, 0) << output.str();
+      std::vector<std::string> real, shown;
+      for (std::string line; std::getline(output, line);) real.push_back(Compared(line, trains));
+      while (!real.empty() && real.back().empty()) real.pop_back();
+      for (const std::string& line : c.lines) shown.push_back(Compared(line, trains));
+      EXPECT_TRUE(Match(shown, 0, real, 0)) << output.str();
+      ++commands;
+    }
+  }
+  fs::remove_all(folder);
+  EXPECT_GE(commands, 20);
+}
+
+}  // namespace
+}  // namespace kudari::lab
