@@ -189,7 +189,7 @@ TEST_P(CodecsTest, StoresAndLoadsAreTheScalarOnesBitForBit) {
           a.Store(codecs(), x, begin);
           b.Store(ScalarCodecs(), x, begin);
           ASSERT_EQ(a.data(), b.data());
-          ASSERT_EQ(a.companion(), b.companion());
+          ASSERT_EQ(a.more(), b.more());
           ASSERT_EQ(Bits(a.Load(codecs(), begin, n)), Bits(b.Load(ScalarCodecs(), begin, n)));
         }
       }
@@ -221,7 +221,7 @@ TEST_P(CodecsTest, OnlyTheElementsAreWritten) {
     SCOPED_TRACE(static_cast<int>(format));
     const size_t n = 1000, begin = 256, size = IsBlocked(format) ? 512 : 77;
     Array array(format, n);
-    const auto data = array.data(), more = array.companion();
+    const auto data = array.data(), more = array.more();
     array.Store(codecs(), Spreads(random, format, size, 2), begin);
     const auto outside = [&](const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
       const size_t unit = b.size() / (b.size() < n ? 4 : n);  // scales: four of four bytes
@@ -232,7 +232,7 @@ TEST_P(CodecsTest, OnlyTheElementsAreWritten) {
       }
     };
     outside(array.data(), data);
-    if (!more.empty()) outside(array.companion(), more);
+    if (!more.empty()) outside(array.more(), more);
   }
 }
 
@@ -622,7 +622,7 @@ TEST_P(CodecsTest, KahanHasWhatOneBFloat16Lacks) {
   const auto z = odd.Load(codecs());
   EXPECT_THAT(std::vector(z.begin(), z.begin() + 2), ElementsAre(INFINITY, -INFINITY));
   EXPECT_TRUE(std::isnan(z[2]));
-  EXPECT_THAT(odd.companion(), ::testing::Each(0));
+  EXPECT_THAT(odd.more(), ::testing::Each(0));
 }
 
 // --- Blocks of 8 bits ----------------------------------------------------------------------------
@@ -840,7 +840,7 @@ TEST_P(CodecsTest, ZerosStayZerosToTheBit) {
         EXPECT_EQ(array.codes()[i], ZeroCode(format));
       }
       if (IsBlocked(format) && other == 0) {
-        EXPECT_THAT(array.companion(), ::testing::Each(0));
+        EXPECT_THAT(array.more(), ::testing::Each(0));
         EXPECT_THAT(array.data(), ::testing::Each(ZeroCode(format)));
       }
     }
@@ -934,7 +934,7 @@ TEST_P(CodecsTest, WhatIsNotFiniteChangesNothingElseInItsBlock) {
         a.Store(codecs(), x);
         b.Store(codecs(), without);
         EXPECT_EQ(a.data(), b.data());
-        EXPECT_EQ(a.companion(), b.companion());
+        EXPECT_EQ(a.more(), b.more());
         for (const size_t at : {0U, 13U, 39U})
           EXPECT_EQ(a.codes()[at] == ZeroCode(format), !counts);
       }
