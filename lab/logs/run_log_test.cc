@@ -279,7 +279,7 @@ TEST_F(RunLogTest, CsvErrorsSayWhereAndWhat) {
               HasSubstr("a.csv: row 3: loss = \"abc\" is not a number"));
   EXPECT_EQ(ParseRunLog("when,loss\nmonday,2\n", "a.csv").steps.size(), 1U);  // not asked for
   EXPECT_THAT(ParseError("step,loss\n1,2\n2\n3,4\n", "a.csv"),
-              HasSubstr("a.csv: row 3 has 1 cells, but the header 2"));
+              HasSubstr("a.csv: row 3 has 1 cells, but the header has 2"));
   EXPECT_THAT(ParseError("step,loss\n1,2\n\"2\"x,3\n", "a.csv"), HasSubstr("row 3 is damaged"));
   EXPECT_THAT(ParseError("step,loss\n1,2\n1.5,3\n", "a.csv"),
               HasSubstr("row 3: step = 1.5 must be a whole number of at least 0"));

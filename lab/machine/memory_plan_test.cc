@@ -41,12 +41,12 @@ TEST(PlanTest, SaysWhatEachParameterTakes) {
   const std::string text = Printed(optimizer.Memory(), 2e9, 2);
   EXPECT_THAT(text, HasSubstr("100100 parameters in 2 tensors; 100000 of them in tensors of 4096"));
   // 2, 1 and 2 bytes, and 100,000 + 4 * 391 + 400 of each moment.
-  EXPECT_THAT(text, HasSubstr("weights                               2.000      195.51 KiB\n"));
+  EXPECT_THAT(text, HasSubstr("weights                               2.000     195.51 KiB\n"));
   EXPECT_THAT(text, HasSubstr("master                                1.000      97.75 KiB\n"));
-  EXPECT_THAT(text, HasSubstr("gradients                             2.000      195.51 KiB\n"));
+  EXPECT_THAT(text, HasSubstr("gradients                             2.000     195.51 KiB\n"));
   EXPECT_THAT(text, HasSubstr("state: exp_avg                        1.019      99.57 KiB\n"));
   EXPECT_THAT(text, HasSubstr("state: exp_avg_sq                     1.019      99.57 KiB\n"));
-  EXPECT_THAT(text, HasSubstr("total without activations             7.037      687.92 KiB\n"));
+  EXPECT_THAT(text, HasSubstr("total without activations             7.037     687.92 KiB\n"));
   // 704,428 + 504,228 bytes at 2 GB/s.
   EXPECT_THAT(text, HasSubstr("reads 687.92 KiB and writes 492.41 KiB: at least 604.3 us at 2.0 "
                               "GB/s, measured here with 2 threads."));

@@ -95,6 +95,7 @@ TEST_P(SharpnessGoldenTest, TrainingIsTheOracles) {
     TrainOptions options;
     options.recipe = dir / "r.toml";
     options.out = dir;
+    options.force = true;
     options.sets = OptimizerOf(c);
     options.sets.push_back("data.path=" + (kGoldens / "data.safetensors").string());
     options.sets.push_back("train.init=" + (kGoldens / "init.safetensors").string());

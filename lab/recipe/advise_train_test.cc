@@ -58,6 +58,7 @@ TEST_F(AdviseTrainTest, EveryPathTrainsAStep) {
       train.recipe = dir_ / "r.toml";
       train.sets = Small(recipe);
       train.out = dir_ / "out";
+      train.force = true;
       const RunState result = Train(train, console_.get());
       EXPECT_EQ(result.steps, 1) << text;
       EXPECT_EQ(result.skipped, 0) << text;

@@ -100,7 +100,7 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
        .member = &T::threads,
        .least = 0,
        .most = 1024,
-       .doc = "number of threads; 0: one per core"},
+       .doc = "number of threads; 0: one for a small model, otherwise one per core"},
       {.name = "loss",
        .member = &T::loss,
        .choices = {"auto", "cross_entropy", "mse"},

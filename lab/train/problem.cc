@@ -11,14 +11,21 @@ namespace {
 // The model before its first step, but for the type of its weights.
 std::shared_ptr<Model> FreshModel(const Recipe& recipe, const Dataset& data) {
   const TrainConfig& train = recipe.train;
-  if (train.threads > 0) at::set_num_threads(static_cast<int>(train.threads));
   ::torch::manual_seed(static_cast<uint64_t>(train.seed));
   std::shared_ptr<Model> model = MakeModel(recipe.model, data.shape, data.Outputs());
+  static const int kAll = at::get_num_threads();
+  at::set_num_threads(ThreadsFor(train, model->ParameterCount(), kAll));
   SpoilWeights(recipe.fault, *model);
   return model;
 }
 
 }  // namespace
+
+int ThreadsFor(const TrainConfig& train, int64_t parameters, int all) {
+  constexpr int64_t kWorthwhile = int64_t{1} << 22;  // products of a linear model in a step
+  if (train.threads > 0) return static_cast<int>(train.threads);
+  return parameters < kWorthwhile / train.batch_size ? 1 : all;
+}
 
 Problem::Problem(Recipe recipe)
     : recipe_(std::move(recipe)),

@@ -198,5 +198,18 @@ TEST_F(SessionTest, StatisticsStayThoseOfPlainPasses) {
   EXPECT_EQ(model("sam"), model("plain"));
 }
 
+TEST_F(SessionTest, SmallModelsTakeOneThread) {
+  const Session small(ReadRecipe({"train.threads=0"}));
+  EXPECT_EQ(at::get_num_threads(), 1);
+  const Session asked(ReadRecipe({"train.threads=3"}));
+  EXPECT_EQ(at::get_num_threads(), 3);
+  TrainConfig train;
+  train.batch_size = 64;
+  EXPECT_EQ(ThreadsFor(train, 26'122, 8), 1);
+  EXPECT_EQ(ThreadsFor(train, 1'000'000, 8), 8);
+  train.threads = 2;
+  EXPECT_EQ(ThreadsFor(train, 1'000'000, 8), 2);
+}
+
 }  // namespace
 }  // namespace kudari::lab

@@ -61,8 +61,8 @@ TEST(ListTest, JsonHasEveryField) {
   EXPECT_EQ(nlohmann::json::parse(ReadTextFile(file))[0]["name"], "adamw");
   DescribeJson("", true, file);
   EXPECT_EQ(nlohmann::json::parse(ReadTextFile(file)).size(), DescribeSchedules().size());
-  EXPECT_THAT(testing::ErrorOf([&] { DescribeJson("adamv", false, file); }),
-              HasSubstr("nothing is named \"adamv\"; did you mean \"adamw\"?"));
+  EXPECT_THAT(testing::ErrorOf([&] { DescribeJson("adamww", false, file); }),
+              HasSubstr("nothing is named \"adamww\"; did you mean \"adamw\"?"));
   std::filesystem::remove(file);
   for (const auto& d : list) {
     if (d["name"] != "adamw") continue;

@@ -5,7 +5,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -33,9 +32,6 @@ constexpr std::array kVerbs = {&AddTrain,  &AddPlan,     &AddLrFind,   &AddSharp
 
 /// Executes kudari-train, which is installed and built beside this program.
 void HandOver(char** argv, const std::string& command) {
-  // Threads that wait for others sleep: if they span, those would wait for a processor on a machine
-  // that has other work. It is read when OpenMP is loaded.
-  setenv("OMP_WAIT_POLICY", "passive", 0);
   std::error_code unknown;
   fs::path self = fs::read_symlink("/proc/self/exe", unknown);
   if (unknown) self = argv[0];

@@ -47,7 +47,7 @@ std::vector<Shown> CommandsOf(const std::string& page) {
 std::string OutputOf(const std::string& command, const fs::path& folder, int& status) {
   const std::string line = "cd '" + folder.string() + "' && PATH='" +
                            fs::path(KUDARI_PROGRAM).parent_path().string() + "':$PATH && (" +
-                           command + ") 2>&1";
+                           command + "\n) 2>&1";
   std::string text;
   std::FILE* const pipe = popen(line.c_str(), "r");
   if (pipe == nullptr) throw std::runtime_error("popen failed");
