@@ -83,8 +83,9 @@ void CheckOptions(const SharpnessOptions& o) {
   positive("--adaptive-rho", o.adaptive_rho);
   positive("--range", o.range);
   if (o.slice != 1 && o.slice != 2) throw Error(fmt::format("--slice = {}: 1 or 2", o.slice));
-  if (o.points != 0 && (o.points < 3 || o.points % 2 == 0)) {
-    throw Error(fmt::format("--points = {}: odd and at least 3", o.points));
+  constexpr int64_t kMostPoints = 10'001;
+  if (o.points != 0 && (o.points < 3 || o.points > kMostPoints || o.points % 2 == 0)) {
+    throw Error(fmt::format("--points = {}: odd and in [3, {}]", o.points, kMostPoints));
   }
   if (!o.with.empty() && o.slice != 1) throw Error("--with needs --slice 1");
   CheckFolder(o.run);

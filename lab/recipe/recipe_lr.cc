@@ -9,6 +9,7 @@
 #include <sstream>
 #include <utility>
 
+#include "core/toml_table.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 
@@ -57,7 +58,7 @@ std::optional<std::string> Edit(std::string_view text, const LrPlace& place,
     return fmt::format("{}{}\n[[optimizer.group]]\nmatch = {}\nlr = {}\n", edited,
                        text.ends_with('\n') ? "" : "\n", match.str(), value);
   }
-  const toml::table root = toml::parse(text);
+  const toml::table root = internal::ParseToml(text, "recipe");
   auto table = root["optimizer"];
   if (place.kind == LrPlace::kGroup) table = table["group"][place.group];
   if (place.kind == LrPlace::kFallback) table = table["fallback"];

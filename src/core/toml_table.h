@@ -15,7 +15,8 @@
 
 namespace kudari::internal {
 
-/// Parses TOML; throws Error "source:line:column: what".
+/// Parses TOML of at most 1 MiB, in which dots of keys, lists and tables are nested at most 100
+/// levels deep; throws Error "source:line:column: what".
 toml::table ParseToml(std::string_view text, std::string_view source);
 
 /// Reads the keys of one table, each at most once by the caller, with errors that name the source,
