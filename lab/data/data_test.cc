@@ -387,7 +387,7 @@ TEST_F(DataTest, DamagedMnistIsNamed) {
   const std::string huge = BigEndian(0x803) + std::string(12, '\xff');
   EXPECT_EQ(message(huge, y), images +
                                   ": has dimension 4294967295, but must have at least one and at "
-                                  "most 2^30 values");
+                                  "most 2^28 values");
   EXPECT_THAT(message(IdxImages(0, 3, 2), y), HasSubstr("has dimension 0"));
   fs::remove(labels);
   EXPECT_EQ(ErrorOf([&] { LoadData("mnist", folder_, 1, 0.1); }),

@@ -4,6 +4,7 @@
 #include "lab/data/data.h"
 #include "lab/data/parts/find_files.h"
 #include "lab/data/parts/splits.h"
+#include "lab/files/text_file.h"
 #include "lab/files/unpack.h"
 
 namespace kudari::lab {
@@ -34,9 +35,9 @@ Idx ReadIdx(const fs::path& path, size_t dimensions) {
   uint64_t size = 1;
   for (size_t d = 0; d < dimensions; ++d) {
     const uint32_t n = BigEndian(idx.bytes, 4 * (d + 1));
-    if (n == 0 || size > kLargestFile / n) {
+    if (n == 0 || size > kMostRead / n) {
       throw Error(path.string() + ": has dimension " + std::to_string(n) +
-                  ", but must have at least one and at most 2^30 values");
+                  ", but must have at least one and at most 2^28 values");
     }
     idx.shape.push_back(n);
     size *= n;

@@ -6,8 +6,9 @@
 
 namespace kudari::lab {
 
-/// The contents of a file, unpacked if it is named .gz or .xz. Throws Error naming the file if it
-/// cannot be read, is damaged or truncated, or has more than 1 GiB.
+/// The contents of a regular file, unpacked if it is named .gz or .xz. Throws Error naming the file
+/// if it cannot be read, is damaged or truncated, has or unpacks to more than kMostRead bytes, or
+/// asks for more than 256 MiB of memory to be unpacked.
 std::string ReadUnpacked(const std::filesystem::path& path);
 
 }  // namespace kudari::lab

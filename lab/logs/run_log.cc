@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <functional>
+#include <map>
 #include <set>
 #include <span>
 #include <utility>
@@ -79,11 +81,6 @@ std::string Plain(std::string_view name) {
   return plain;
 }
 
-bool Matches(std::string_view pattern, std::string_view plain) {
-  if (!pattern.ends_with('*')) return plain == pattern;
-  return plain.starts_with(pattern.substr(0, pattern.size() - 1));
-}
-
 std::string Titles(const LogTable& table) {
   const std::string_view kind = table.has_steps ? "tags" : "columns";
   if (table.columns.empty()) return fmt::format("it has no {}", kind);
@@ -111,9 +108,8 @@ std::string Joined(const std::string& folder, const std::string& name) {
 // Puts folders into the names of tags, but for that of the run itself if only one has a loss.
 void NameByRuns(LogTable& table, const std::string& path, bool loss_is_given) {
   const auto is_loss = [](const std::string& name) {
-    const std::string plain = Plain(name);
-    return std::ranges::any_of(FieldOf("loss").columns,
-                               [&](std::string_view p) { return Matches(p, plain); });
+    const auto& columns = FieldOf("loss").columns;
+    return std::ranges::find(columns, Plain(name)) != columns.end();
   };
   std::set<std::string> runs;
   for (const Column& c : table.columns) {
@@ -142,9 +138,12 @@ class Reader {
   RunLog Read();
 
  private:
+  void NoteNames();
+  std::vector<size_t> Named(std::string_view pattern) const;
   const Column* Find(const Field& field) const;
   std::vector<Cell> CellsOf(std::string_view field);
   void CheckResumed(const std::vector<Cell>& losses, const Cell& cell, const Column& loss);
+  void FindRedone();
   bool Redone(const Cell& cell, const Column& column) const;
   int64_t StepOf(const Cell& cell) const;
   void CountSteps(const Column& loss);
@@ -153,10 +152,32 @@ class Reader {
   LogTable table_;
   std::string path_;
   const RunLogOptions& options_;
-  std::vector<int64_t> step_of_row_;  // -1: none
-  std::vector<Cell> resumed_;         // losses that are behind the ones before them
-  std::string resumed_run_;           // whose they are
+  std::multimap<std::string, size_t, std::less<>> names_;  // columns by what Plain makes of them
+  std::vector<int64_t> step_of_row_;                       // -1: none
+  // Losses that are behind the ones before them, in the order of files and rows, with the lowest
+  // step from there on.
+  std::vector<Cell> resumed_;
+  std::string resumed_run_;  // whose they are
 };
+
+void Reader::NoteNames() {
+  for (size_t i = 0; i < table_.columns.size(); ++i) {
+    names_.emplace(Plain(table_.columns[i].name), i);
+  }
+}
+
+// Columns that match, in the order of the log.
+std::vector<size_t> Reader::Named(std::string_view pattern) const {
+  const bool begins = pattern.ends_with('*');
+  if (begins) pattern.remove_suffix(1);
+  std::vector<size_t> found;
+  for (auto at = names_.lower_bound(pattern); at != names_.end(); ++at) {
+    if (begins ? !at->first.starts_with(pattern) : at->first != pattern) break;
+    found.push_back(at->second);
+  }
+  std::ranges::sort(found);
+  return found;
+}
 
 // Null if there is none.
 const Column* Reader::Find(const Field& field) const {
@@ -168,19 +189,15 @@ const Column* Reader::Find(const Field& field) const {
                             internal::Quoted(given->second), field.name, Titles(table_)));
   }
   for (const std::string_view pattern : field.columns) {
-    std::vector<std::string> names;
-    const Column* first = nullptr;
-    for (const Column& c : table_.columns) {
-      if (!Matches(pattern, Plain(c.name))) continue;
-      if (first == nullptr) first = &c;
-      names.push_back(c.name);
-    }
+    const std::vector<size_t> found = Named(pattern);
     // Of many learning rates the first is that of the first group.
-    if (names.size() > 1 && !pattern.ends_with('*')) {
+    if (found.size() > 1 && !pattern.ends_with('*')) {
+      std::vector<std::string> names;
+      for (const size_t i : found) names.push_back(table_.columns[i].name);
       throw Error(fmt::format("{}: {} could be any of {}; choose one, as in {}={}", path_,
                               field.name, internal::QuotedList(names), field.name, names[0]));
     }
-    if (first != nullptr) return first;
+    if (!found.empty()) return &table_.columns[found[0]];
   }
   return nullptr;
 }
@@ -250,6 +267,7 @@ std::vector<Cell> Reader::CellsOf(std::string_view field) {
     }
     Append(cell, cells);
   }
+  if (field == "loss") FindRedone();
   return cells;
 }
 
@@ -266,12 +284,19 @@ void Reader::CheckResumed(const std::vector<Cell>& losses, const Cell& cell, con
   resumed_run_ = loss.run;
 }
 
+// Gives all that resumed the run the lowest step at which it was resumed from there on.
+void Reader::FindRedone() {
+  for (size_t i = resumed_.size(); i-- > 1;) {
+    resumed_[i - 1].step = std::min(resumed_[i - 1].step, resumed_[i].step);
+  }
+}
+
 // Whether what was logged here was done again. Only files of one run are in the order of time.
 bool Reader::Redone(const Cell& cell, const Column& column) const {
-  return std::ranges::any_of(resumed_, [&](const Cell& r) {
-    return column.run == resumed_run_ && cell.step >= r.step &&
-           std::pair(cell.file, cell.row) < std::pair(r.file, r.row);
-  });
+  if (column.run != resumed_run_) return false;
+  const auto place = [](const Cell& c) { return std::pair(c.file, c.row); };
+  const auto after = std::ranges::upper_bound(resumed_, place(cell), {}, place);
+  return after != resumed_.end() && cell.step >= after->step;
 }
 
 // As the epochs of the log have it, 0 if they do not: of logs that do not have every step, about.
@@ -313,6 +338,7 @@ RunLog Reader::Read() {
     throw Error(fmt::format("steps_per_epoch = {} is outside [0, inf)", options_.steps_per_epoch));
   }
   if (table_.has_steps) NameByRuns(table_, path_, options_.columns.contains("loss"));
+  NoteNames();
   const Column* const loss_column = Find(FieldOf("loss"));
   if (loss_column == nullptr) {
     throw Error(
@@ -329,6 +355,7 @@ RunLog Reader::Read() {
              micro_grad_norm = CellsOf("micro_grad_norm"), loss_scale = CellsOf("loss_scale"),
              lost = CellsOf("lost"), skipped = CellsOf("skipped");
   RunLog log{.planned_steps = table_.planned_steps};
+  log.steps.reserve(loss.size());
   for (const Cell& c : loss) {
     log.steps.push_back({.step = c.step + shift,
                          .loss = c.value,
@@ -340,10 +367,12 @@ RunLog Reader::Read() {
                          .lost = ValueAt(lost, c.step, false, kNotMeasured)});
   }
   const auto val_loss = CellsOf("val_loss"), val_accuracy = CellsOf("val_accuracy");
-  std::set<int64_t> evaluated;
+  std::vector<int64_t> evaluated;
   for (const auto* cells : {&val_loss, &val_accuracy}) {
-    for (const Cell& c : *cells) evaluated.insert(c.step);
+    for (const Cell& c : *cells) evaluated.push_back(c.step);
   }
+  std::ranges::sort(evaluated);
+  evaluated.erase(std::ranges::unique(evaluated).begin(), evaluated.end());
   for (const int64_t step : evaluated) {
     log.evaluations.push_back({.step = step + shift,
                                .loss = ValueAt(val_loss, step, false, kNotMeasured),

@@ -42,9 +42,13 @@ const std::vector<std::string>& RunLogFields();
 /// behind the one before is that of a run that was resumed: what had been logged from there on is
 /// dropped. What a run that is being written has left unfinished at the end is not read.
 ///
-/// Throws Error naming file and line, row or record: for what is damaged; for a loss that begins
-/// again at its first step or before, as where steps are counted again in each epoch; for a folder
-/// with several runs; and, listing the columns, if there is no loss or more than one.
+/// A file has at most 256 MiB, unpacked, and a log at most as many rows, columns and numbers as
+/// LogTable says. What is read takes time in proportion to its size, and at most about 3 GiB.
+///
+/// Throws Error naming file and line, row or record: for what is damaged or beyond these limits;
+/// for a loss that begins again at its first step or before, as where steps are counted again in
+/// each epoch; for a folder with several runs; and, listing the columns, if there is no loss or
+/// more than one.
 RunLog ReadRunLog(const std::filesystem::path& path, const RunLogOptions& options = {});
 
 /// The same from the contents of a file; its name, which tells the format, is used in messages.

@@ -88,9 +88,10 @@ std::optional<double> ScalarTensor(pbf_reader message) {
   return std::nullopt;
 }
 
-// Of a Summary.Value.
-void AddScalar(pbf_reader message, std::vector<ScalarEvent>& events) {
-  ScalarEvent scalar;
+using Take = std::function<void(const ScalarEvent&)>;
+
+// Of a Summary.Value; `scalar` has its step and record.
+void TakeScalar(pbf_reader message, ScalarEvent scalar, const Take& take) {
   std::optional<double> number;
   while (message.next()) {
     switch (message.tag_and_type()) {
@@ -109,32 +110,21 @@ void AddScalar(pbf_reader message, std::vector<ScalarEvent>& events) {
   }
   if (!number) return;
   scalar.value = *number;
-  events.push_back(std::move(scalar));
+  take(scalar);
 }
 
-void AddScalars(std::string_view record, size_t number, std::vector<ScalarEvent>& events) {
-  const size_t first = events.size();
+void TakeScalars(std::string_view record, uint32_t number, const Take& take) {
+  const pbf_reader message(record.data(), record.size());
   int64_t step = 0;  // which the format leaves out if it is 0
-  pbf_reader message(record.data(), record.size());
-  while (message.next()) {
-    switch (message.tag_and_type()) {
-      case tag_and_type(event::kStep, pbf_wire_type::varint):
-        step = message.get_int64();
-        break;
-      case tag_and_type(event::kSummary, pbf_wire_type::length_delimited): {
-        pbf_reader values = message.get_message();
-        while (values.next(summary::kValue, pbf_wire_type::length_delimited)) {
-          AddScalar(values.get_message(), events);
-        }
-        break;
-      }
-      default:
-        message.skip();
+  pbf_reader steps = message;
+  while (steps.next(event::kStep, pbf_wire_type::varint)) step = steps.get_int64();
+  pbf_reader summaries = message;
+  while (summaries.next(event::kSummary, pbf_wire_type::length_delimited)) {
+    pbf_reader values = summaries.get_message();
+    while (values.next(summary::kValue, pbf_wire_type::length_delimited)) {
+      TakeScalar(values.get_message(), {.tag = {}, .step = step, .value = 0, .record = number},
+                 take);
     }
-  }
-  for (size_t i = first; i < events.size(); ++i) {
-    events[i].step = step;
-    events[i].record = number;
   }
 }
 
@@ -159,11 +149,10 @@ uint32_t Crc32c(std::string_view bytes) {
   return ~crc;
 }
 
-std::vector<ScalarEvent> ReadScalarEvents(std::string_view bytes, std::string_view name) {
+void ReadScalarEvents(std::string_view bytes, std::string_view name, const Take& take) {
   // A record: its length, the checksum of that, its bytes, their checksum.
   constexpr size_t kLength = 8, kChecksum = 4;
-  std::vector<ScalarEvent> events;
-  for (size_t number = 1; bytes.size() >= kLength + kChecksum; ++number) {
+  for (uint32_t number = 1; bytes.size() >= kLength + kChecksum; ++number) {
     const auto check = [&](size_t at, size_t size) {
       const auto stored = Decoded<uint32_t>(bytes.substr(at + size, kChecksum));
       if (stored == Masked(Crc32c(bytes.substr(at, size)))) return;
@@ -176,13 +165,12 @@ std::vector<ScalarEvent> ReadScalarEvents(std::string_view bytes, std::string_vi
     if (bytes.size() < kFrame || size > bytes.size() - kFrame) break;
     check(kLength + kChecksum, size);
     try {
-      AddScalars(bytes.substr(kLength + kChecksum, size), number, events);
+      TakeScalars(bytes.substr(kLength + kChecksum, size), number, take);
     } catch (const protozero::exception& e) {
       throw Error(fmt::format("{}: record {} is not an event: {}", name, number, e.what()));
     }
     bytes.remove_prefix(kFrame + size);
   }
-  return events;
 }
 
 }  // namespace kudari::lab

@@ -1,11 +1,10 @@
 #ifndef KUDARI_LAB_LOGS_RUN_LOG_EVENTS_H_
 #define KUDARI_LAB_LOGS_RUN_LOG_EVENTS_H_
 
-#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace kudari::lab {
 
@@ -14,13 +13,14 @@ struct ScalarEvent {
   std::string tag;
   int64_t step = 0;
   double value = 0;
-  size_t record = 0;  ///< in the file, from 1
+  uint32_t record = 0;  ///< in the file, from 1
 };
 
-/// The scalars of an event file, in its order: simple values, and float or double tensors of one
-/// element. Other events are passed over, and so is a last record that is not complete yet. Throws
-/// Error naming file and record for what is damaged, as its checksums tell.
-std::vector<ScalarEvent> ReadScalarEvents(std::string_view bytes, std::string_view name);
+/// Gives `take` the scalars of an event file, in its order: simple values, and float or double
+/// tensors of one element. Other events are passed over, and so is a last record that is not
+/// complete yet. Throws Error naming file and record for what is damaged, as its checksums tell.
+void ReadScalarEvents(std::string_view bytes, std::string_view name,
+                      const std::function<void(const ScalarEvent&)>& take);
 
 /// The checksum of TFRecords: CRC-32C (Castagnoli).
 uint32_t Crc32c(std::string_view bytes);

@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
-#include <cmath>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
+#include "core/quoted.h"
 #include "kudari/error.h"
 #include "lab/files/unpack.h"
 #include "lab/logs/run_log_events.h"
@@ -18,17 +20,24 @@ namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kFormats =
     "metrics.jsonl (or other JSON lines), a .csv file with a header, trainer_state.json of Hugging "
     "Face's Trainer, or TensorBoard's events.out.tfevents files";
+
+// Without the byte order mark that some programs begin a file with.
+std::string_view WithoutMark(std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  return text;
+}
 
 // ---- JSON ----
 
 // Python writes NaN, Infinity and -Infinity into JSON, which has no such numbers.
 std::string WithoutNans(std::string_view text) {
   std::string out;
+  out.reserve(text.size());
   bool quoted = false;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '"') quoted = !quoted;
@@ -46,167 +55,324 @@ std::string WithoutNans(std::string_view text) {
   return out;
 }
 
-// Nothing if it is not JSON.
-std::optional<Json> ParseJson(std::string_view text) {
-  Json json = Json::parse(WithoutNans(text), nullptr, false);
-  if (json.is_discarded()) return std::nullopt;
-  return json;
-}
+// Follows the parser through a JSON text and takes what its rows have, in the order of the text:
+// the numbers of an object, and those of objects in it as "object/key". A NaN is written as null:
+// not measured. Nothing is kept of what is nested deeper, or is neither.
+class RowReader : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  // Rows are the objects inside of these brackets: "" for a text that is one row, "{[" for a text
+  // that has a list of them.
+  RowReader(std::string_view around, LogTable& table) : around_(around), table_(table) {}
 
-// Of null, which is what a NaN is written as: not measured. Nothing if it is something else.
-std::optional<double> NumberOf(const Json& json) {
-  if (json.is_null()) return kNotMeasured;
-  if (json.is_boolean()) return json.get<bool>() ? 1 : 0;
-  if (json.is_number()) return json.get<double>();
-  return std::nullopt;
-}
+  // Whether the text is JSON.
+  bool Read(std::string_view text) { return nlohmann::json::sax_parse(WithoutNans(text), this); }
 
-// The numbers of an object, and those of objects in it as "object/key".
-void AddNumbers(const Json& object, size_t row, LogTable& table, const std::string& prefix = {}) {
-  for (const auto& [key, value] : object.items()) {
-    if (const auto number = NumberOf(value)) {
-      table.At(prefix + key).cells.push_back({.value = *number, .row = row});
-    } else if (value.is_object() && prefix.empty()) {
-      AddNumbers(value, row, table, key + "/");
-    }
+  bool null() override { return Number(kNotMeasured); }
+  bool boolean(bool value) override {
+    if (InLayer("pinned")) layers_->tensors.back().pinned = value;
+    return Number(value ? 1 : 0);
   }
-}
-
-// "layers" of a line that `kudari train` wrote.
-void AddLayers(const Json& line, LogTable& table) {
-  const auto layers = line.find("layers");
-  const auto step = line.find("step");
-  if (layers == line.end() || !layers->is_object()) return;
-  if (step == line.end() || !step->is_number_integer()) return;
-  LayersLog log{.step = step->get<int64_t>()};
-  for (const auto& [name, norms] : layers->items()) {
-    if (!norms.is_object()) continue;
-    LayerLog& layer = log.tensors.emplace_back();
-    layer.name = name;
-    const std::pair<const char*, double LayerLog::*> numbers[] = {{"grad", &LayerLog::grad},
-                                                                  {"weight", &LayerLog::weight},
-                                                                  {"update", &LayerLog::update},
-                                                                  {"trust", &LayerLog::trust}};
-    for (const auto& [key, member] : numbers) {
-      const auto value = norms.find(key);
-      if (value != norms.end()) layer.*member = NumberOf(*value).value_or(kNotMeasured);
-    }
-    const auto pinned = norms.find("pinned");
-    layer.pinned = pinned != norms.end() && pinned->is_boolean() && pinned->get<bool>();
+  bool number_integer(int64_t value) override { return Integer(value); }
+  bool number_unsigned(uint64_t value) override { return Integer(value); }
+  bool number_float(double value, const std::string& /*text*/) override { return Number(value); }
+  bool binary(binary_t& /*value*/) override { return Element(false); }
+  bool string(std::string& value) override {
+    std::string& name = table_.first_nonfinite;
+    if (level_ == 1 && Key(1) == "first_nonfinite" && name.empty()) name = value;
+    return Element(false);
   }
-  table.layers.push_back(std::move(log));
-}
+  bool key(std::string& value) override {
+    if (deeper_ > 0) return true;
+    table_.CheckName(value);
+    keys_[open_.size() - 1] = value;
+    return true;
+  }
+  bool start_object(size_t /*size*/) override {
+    Element(true);
+    Open('{');
+    if (level_ == 1) {
+      step_.reset();
+      layers_.reset();
+    } else if (level_ == 2 && Key(1) == "layers") {
+      layers_.emplace();
+    } else if (level_ == 3 && Key(1) == "layers") {
+      table_.Count(4);
+      layers_->tensors.push_back({.name = Key(2)});
+    }
+    return true;
+  }
+  bool end_object() override {
+    if (level_ == 1 && layers_ && step_) {
+      layers_->step = *step_;
+      table_.layers.push_back(*std::move(layers_));
+    }
+    return Close();
+  }
+  bool start_array(size_t /*size*/) override {
+    Element(false);
+    return Open('[');
+  }
+  bool end_array() override { return Close(); }
+  bool parse_error(size_t /*position*/, const std::string& /*token*/,
+                   const nlohmann::json::exception& /*error*/) override {
+    return false;
+  }
+
+ protected:
+  // The brackets that are open, the first few of them.
+  const std::string& open() const { return open_; }
+  // The last key of the object behind the first `index` brackets.
+  const std::string& KeyAt(size_t index) const { return keys_[index]; }
+
+  // Called for whatever begins, an object or something else, in the brackets that are open.
+  virtual void OnElement(bool /*object*/) {}
+  virtual void OnInteger(int64_t /*value*/) {}
+  // Whether rows may be in the brackets that are open.
+  virtual bool HasRows() const { return true; }
+
+ private:
+  static constexpr size_t kLevels = 3;  // of a row, of an object in it, and of one in that
+
+  const std::string& Key(size_t level) const { return keys_[around_.size() + level - 1]; }
+
+  bool InLayer(std::string_view key) const {
+    return level_ == 3 && Key(1) == "layers" && Key(3) == key;
+  }
+
+  bool Element(bool object) {
+    if (deeper_ == 0) OnElement(object);
+    return true;
+  }
+
+  template <class T>
+  bool Integer(T value) {
+    if (deeper_ == 0) OnInteger(static_cast<int64_t>(value));
+    if (level_ == 1 && Key(1) == "step") step_ = static_cast<int64_t>(value);
+    return Number(static_cast<double>(value));
+  }
+
+  bool Number(double value) {
+    Element(false);
+    if (level_ == 1) {
+      Add(Key(1), value);
+    } else if (level_ == 2) {
+      Add(Key(1) + "/" + Key(2), value);
+    }
+    const std::pair<const char*, double LayerLog::*> norms[] = {{"grad", &LayerLog::grad},
+                                                                {"weight", &LayerLog::weight},
+                                                                {"update", &LayerLog::update},
+                                                                {"trust", &LayerLog::trust}};
+    for (const auto& [name, member] : norms) {
+      if (InLayer(name)) layers_->tensors.back().*member = value;
+    }
+    return true;
+  }
+
+  void Add(const std::string& name, double value) {
+    table_.Add({.value = value, .row = table_.rows}, table_.At(name));
+  }
+
+  bool Open(char bracket) {
+    if (deeper_ > 0 || open_.size() == keys_.size()) {
+      ++deeper_;
+    } else {
+      open_ += bracket;
+    }
+    FindLevel();
+    return true;
+  }
+
+  bool Close() {
+    if (deeper_ > 0) {
+      --deeper_;
+    } else {
+      open_.pop_back();
+    }
+    FindLevel();
+    return true;
+  }
+
+  void FindLevel() {
+    level_ = 0;
+    if (deeper_ > 0 || !open_.starts_with(around_) || !HasRows()) return;
+    const std::string_view inside = std::string_view(open_).substr(around_.size());
+    if (inside.find('[') == std::string_view::npos) level_ = inside.size();
+  }
+
+  const std::string_view around_;
+  LogTable& table_;
+  std::string open_;
+  size_t deeper_ = 0;  // brackets that are open behind those
+  std::array<std::string, 2 + kLevels> keys_;
+  size_t level_ = 0;  // objects that are open from the row on; 0: the parser is elsewhere
+  std::optional<int64_t> step_;      // of the row
+  std::optional<LayersLog> layers_;  // of the row
+};
 
 LogTable ParseLines(std::string_view text, std::string_view name) {
-  LogTable table{.files = {std::string(name)}, .row_name = "line"};
+  text = WithoutMark(text);
+  LogTable table("line");
+  table.files.emplace_back(name);
+  RowReader reader("", table);
   while (!text.empty()) {
     const size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    const size_t row = ++table.rows;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const auto json = ParseJson(line);
-    if (!json || !json->is_object()) {
-      if (end == std::string_view::npos) break;  // still being written
-      throw Error(fmt::format("{}: line {} is not a JSON object", name, row));
+    table.AddRow();
+    const size_t begin = line.find_first_not_of(" \t\r");
+    if (begin == std::string_view::npos) continue;
+    const bool object = line[begin] == '{';
+    if (end == std::string_view::npos && !(object && nlohmann::json::accept(WithoutNans(line)))) {
+      break;  // still being written
     }
-    AddNumbers(*json, row, table);
-    AddLayers(*json, table);
-    const auto nonfinite = json->find("first_nonfinite");
-    if (nonfinite != json->end() && nonfinite->is_string() && table.first_nonfinite.empty()) {
-      table.first_nonfinite = nonfinite->get<std::string>();
-    }
+    if (object && reader.Read(line)) continue;
+    throw Error(fmt::format("{}: line {} is not a JSON object", name, table.rows));
   }
   return table;
 }
 
+// trainer_state.json: an object with a list of rows.
+class StateReader : public RowReader {
+ public:
+  StateReader(std::string_view name, LogTable& table)
+      : RowReader("{[", table), name_(name), table_(table) {}
+
+  bool found() const { return found_; }  // whether there is the list
+
+  bool start_array(size_t size) override {
+    found_ = found_ || (open() == "{" && HasRows());
+    return RowReader::start_array(size);
+  }
+
+ protected:
+  bool HasRows() const override { return KeyAt(0) == "log_history"; }
+  void OnElement(bool object) override {
+    if (open() != "{[" || !HasRows()) return;
+    table_.AddRow();
+    if (object) return;
+    throw Error(fmt::format("{}: entry {} of log_history is not an object", name_, table_.rows));
+  }
+  void OnInteger(int64_t value) override {
+    if (open() == "{" && KeyAt(0) == "max_steps")
+      table_.planned_steps = std::max<int64_t>(0, value);
+  }
+
+ private:
+  std::string_view name_;
+  LogTable& table_;
+  bool found_ = false;
+};
+
 LogTable ParseTrainerState(std::string_view text, std::string_view name) {
-  LogTable table{.files = {std::string(name)}, .row_name = "entry"};
-  const auto json = ParseJson(text);
-  if (!json) throw Error(fmt::format("{}: is not JSON, or truncated", name));
-  const auto history = json->is_object() ? json->find("log_history") : json->end();
-  if (!json->is_object() || history == json->end() || !history->is_array()) {
+  LogTable table("entry");
+  table.files.emplace_back(name);
+  StateReader reader(name, table);
+  if (!reader.Read(text)) throw Error(fmt::format("{}: is not JSON, or truncated", name));
+  if (!reader.found()) {
     throw Error(fmt::format(
         "{}: has no list \"log_history\", as trainer_state.json of Hugging Face's Trainer has it",
         name));
-  }
-  for (const Json& entry : *history) {
-    ++table.rows;
-    if (!entry.is_object()) {
-      throw Error(fmt::format("{}: entry {} of log_history is not an object", name, table.rows));
-    }
-    AddNumbers(entry, table.rows, table);
-  }
-  const auto most = json->find("max_steps");
-  if (most != json->end() && most->is_number_integer()) {
-    table.planned_steps = std::max<int64_t>(0, most->get<int64_t>());
   }
   return table;
 }
 
 // ---- CSV ----
 
-struct CsvRows {
-  std::vector<std::vector<std::string>> rows = {{}};
-  bool last_ended = false;  // by a line feed
+// Takes fields and rows as the parser comes to them. It is called by C, which no exception may
+// pass: what is thrown is kept for the caller of the parser.
+class CsvReader {
+ public:
+  CsvReader(std::string_view name, LogTable& table) : name_(name), table_(table) {}
+
+  static void OnField(void* bytes, size_t size, void* to) {
+    static_cast<CsvReader*>(to)->Guard([=](CsvReader& reader) {
+      reader.Field(size == 0 ? "" : std::string_view(static_cast<const char*>(bytes), size));
+    });
+  }
+  static void OnEnd(int by, void* to) {
+    static_cast<CsvReader*>(to)->Guard([by](CsvReader& reader) { reader.EndRow(by >= 0); });
+  }
+  void Rethrow() const {
+    if (thrown_ != nullptr) std::rethrow_exception(thrown_);
+  }
+  // That the parser is in.
+  uint32_t row() const { return table_.rows + (fields_ == 0 ? 1 : 0); }
+
+ private:
+  template <class F>
+  void Guard(const F& f) {
+    if (thrown_ != nullptr) return;
+    try {
+      f(*this);
+    } catch (...) {
+      thrown_ = std::current_exception();
+    }
+  }
+
+  void Field(std::string_view field) {
+    if (fields_ == 0) table_.AddRow();
+    const size_t k = fields_++;
+    if (table_.rows == 1) {
+      table_.AddColumn(field);
+      return;
+    }
+    if (k >= table_.columns.size() || field.empty()) return;
+    Column& column = table_.columns[k];
+    double value = 0;
+    const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
+    if (error == std::errc() && end == field.data() + field.size()) {
+      table_.Add({.value = value, .row = table_.rows}, column);
+    } else if (column.bad_row == 0) {
+      column.bad = field;
+      column.bad_row = table_.rows;
+    }
+  }
+
+  void EndRow(bool by_line_feed) {
+    const size_t fields = std::exchange(fields_, 0);
+    if (fields == table_.columns.size()) return;
+    if (by_line_feed) {
+      throw Error(fmt::format("{}: row {} has {} cells, but the header has {}", name_, table_.rows,
+                              fields, table_.columns.size()));
+    }
+    // Still being written.
+    for (Column& column : table_.columns) {
+      if (!column.cells.empty() && column.cells.back().row == table_.rows) column.cells.pop_back();
+      if (column.bad_row == table_.rows) column.bad_row = 0;
+    }
+  }
+
+  std::string_view name_;
+  LogTable& table_;
+  size_t fields_ = 0;  // of the row so far
+  std::exception_ptr thrown_;
 };
 
-void TakeField(void* bytes, size_t size, void* to) {
-  static_cast<CsvRows*>(to)->rows.back().emplace_back(static_cast<const char*>(bytes), size);
-}
-
-void EndRow(int by, void* to) {
-  static_cast<CsvRows*>(to)->rows.emplace_back();
-  static_cast<CsvRows*>(to)->last_ended = by >= 0;
-}
-
-CsvRows ReadCsv(std::string_view text, std::string_view name) {
+LogTable ParseCsv(std::string_view text, std::string_view name) {
+  constexpr size_t kPart = size_t{1} << 16;
+  text = WithoutMark(text);
+  LogTable table("row");
+  table.files.emplace_back(name);
   struct Parser {
     csv_parser state;
     ~Parser() { csv_free(&state); }
   } parser;
   csv_init(&parser.state, CSV_STRICT);
-  CsvRows csv;
-  if (csv_parse(&parser.state, text.data(), text.size(), &TakeField, &EndRow, &csv) !=
-      text.size()) {
-    throw Error(fmt::format("{}: row {} is damaged: {}", name, csv.rows.size(),
-                            csv_strerror(csv_error(&parser.state))));
-  }
-  csv_fini(&parser.state, &TakeField, &EndRow, &csv);
-  csv.rows.pop_back();  // which the last end has begun
-  return csv;
-}
-
-LogTable ParseCsv(std::string_view text, std::string_view name) {
-  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  LogTable table{.files = {std::string(name)}, .row_name = "row"};
-  const CsvRows csv = ReadCsv(text, name);
-  if (csv.rows.empty()) throw Error(fmt::format("{}: is empty; it must have a header", name));
-  const std::vector<std::string>& header = csv.rows[0];
-  for (const std::string& title : header) table.columns.push_back({.name = title});
-  table.rows = csv.rows.size();
-  for (size_t r = 1; r < csv.rows.size(); ++r) {
-    const std::vector<std::string>& row = csv.rows[r];
-    if (row.size() != header.size()) {
-      if (r + 1 == csv.rows.size() && !csv.last_ended) break;  // still being written
-      throw Error(fmt::format("{}: row {} has {} cells, but the header has {}", name, r + 1,
-                              row.size(), header.size()));
-    }
-    for (size_t k = 0; k < row.size(); ++k) {
-      const std::string_view cell = row[k];
-      if (cell.empty()) continue;
-      double value = 0;
-      const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-      Column& column = table.columns[k];
-      if (error == std::errc() && end == cell.data() + cell.size()) {
-        column.cells.push_back({.value = value, .row = r + 1});
-      } else if (column.bad_row == 0) {
-        column.bad = cell;
-        column.bad_row = r + 1;
-      }
+  CsvReader reader(name, table);
+  while (!text.empty()) {
+    const std::string_view part = text.substr(0, kPart);
+    text.remove_prefix(part.size());
+    const size_t parsed = csv_parse(&parser.state, part.data(), part.size(), &CsvReader::OnField,
+                                    &CsvReader::OnEnd, &reader);
+    reader.Rethrow();
+    if (parsed != part.size()) {
+      throw Error(fmt::format("{}: row {} is damaged: {}", name, reader.row(),
+                              csv_strerror(csv_error(&parser.state))));
     }
   }
+  csv_fini(&parser.state, &CsvReader::OnField, &CsvReader::OnEnd, &reader);
+  reader.Rethrow();
+  if (table.rows == 0) throw Error(fmt::format("{}: is empty; it must have a header", name));
   return table;
 }
 
@@ -214,15 +380,15 @@ LogTable ParseCsv(std::string_view text, std::string_view name) {
 
 void AddEvents(std::string_view bytes, const std::string& name, std::string_view run,
                LogTable& table) {
-  const size_t file = table.files.size();
+  const auto file = static_cast<uint32_t>(table.files.size());
   table.files.push_back(name);
-  for (const ScalarEvent& e : ReadScalarEvents(bytes, name)) {
-    table.At(e.tag, run)
-        .cells.push_back({.step = e.step, .value = e.value, .row = e.record, .file = file});
-  }
+  ReadScalarEvents(bytes, name, [&](const ScalarEvent& e) {
+    table.Add({.step = e.step, .value = e.value, .row = e.record, .file = file},
+              table.At(e.tag, run));
+  });
 }
 
-LogTable EventTable() { return {.files = {}, .row_name = "record", .has_steps = true}; }
+LogTable EventTable() { return LogTable("record", true); }
 
 bool IsEventFile(const std::string& name) { return name.find("tfevents") != std::string::npos; }
 
@@ -241,14 +407,61 @@ std::vector<fs::path> EventFiles(const fs::path& folder) {
 
 }  // namespace
 
+void LogTable::AddRow() {
+  if (rows == kMostRows) {
+    throw Error(fmt::format("{}: has more than {} rows, the most that are read of a log",
+                            files.back(), kMostRows));
+  }
+  ++rows;
+}
+
+Column& LogTable::AddColumn(std::string_view name, std::string_view run) {
+  if (columns.size() == kMostColumns) {
+    throw Error(fmt::format("{}: has more than {} columns, the most that are read of a log",
+                            files.back(), kMostColumns));
+  }
+  CheckName(name);
+  return columns.emplace_back(Column{.name = std::string(name), .run = std::string(run)});
+}
+
 Column& LogTable::At(std::string_view name, std::string_view run) {
   // Rows mostly have the same keys in the same order.
-  for (size_t i = 0; i < columns.size(); ++i) {
-    last = (last + 1) % columns.size();
-    if (columns[last].name == name && columns[last].run == run) return columns[last];
+  last_ = last_ + 1 < columns.size() ? last_ + 1 : 0;
+  if (!columns.empty() && columns[last_].name == name && columns[last_].run == run) {
+    return columns[last_];
   }
-  last = columns.size();
-  return columns.emplace_back(Column{.name = std::string(name), .run = std::string(run)});
+  const auto [at, is_new] =
+      index_.try_emplace({std::string(name), std::string(run)}, columns.size());
+  last_ = at->second;
+  return is_new ? AddColumn(name, run) : columns[last_];
+}
+
+void LogTable::Count(size_t numbers) {
+  numbers_ += numbers;
+  if (numbers_ <= kMostNumbers) return;
+  throw Error(fmt::format("{}: has more than {} numbers, the most that are read of a log",
+                          files.back(), kMostNumbers));
+}
+
+void LogTable::CheckName(std::string_view name) const {
+  if (name.size() <= kMostName) return;
+  throw Error(fmt::format("{}: the name {} has {} bytes, which is outside [0, {}]", files.back(),
+                          internal::Quoted(name), name.size(), kMostName));
+}
+
+void LogTable::Add(const Cell& cell, Column& column) {
+  std::vector<Cell>& cells = column.cells;
+  if (!cells.empty() && cells.back().row == cell.row && cells.back().file == cell.file) {
+    cells.back() = cell;
+    return;
+  }
+  Count(1);
+  if (cells.size() == kMostRows) {
+    throw Error(fmt::format("{}: {} has more than {} numbers, the most that are read of a {}",
+                            files.back(), internal::Quoted(column.name), kMostRows,
+                            has_steps ? "tag" : "column"));
+  }
+  cells.push_back(cell);
 }
 
 std::string LogTable::Where(const Cell& cell) const {

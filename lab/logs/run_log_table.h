@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kudari/doctor.h"
@@ -16,7 +18,7 @@ namespace kudari::lab {
 struct Cell {
   int64_t step = 0;  ///< of event files; that of other logs is in a column
   double value = kNotMeasured;
-  size_t row = 0, file = 0;
+  uint32_t row = 0, file = 0;
 };
 
 /// A column of a CSV file, a key of JSON objects or a tag of event files, in the log's order.
@@ -25,25 +27,51 @@ struct Column {
   std::string run = {};  ///< of event files: their folder below the one that is read
   std::vector<Cell> cells = {};
   std::string bad = {};  ///< the first cell that is no number, and where it is
-  size_t bad_row = 0;
+  uint32_t bad_row = 0;
 };
 
-/// A log of any format.
-struct LogTable {
-  std::vector<std::string> files;  ///< names
-  std::string row_name;            ///< as "line"
-  bool has_steps = false;          ///< in its cells
-  size_t rows = 0;                 ///< numbered up to this one
+/// A log of any format. What is added throws Error where there would be more than is read of one.
+class LogTable {
+ public:
+  /// Rows that a log may have, and numbers that a column may have.
+  static constexpr size_t kMostRows = size_t{1} << 23;
+  /// Numbers in all, of which a layer has four.
+  static constexpr size_t kMostNumbers = size_t{1} << 25;
+  /// Columns, and bytes of the name of one.
+  static constexpr size_t kMostColumns = size_t{1} << 18, kMostName = 512;
+
+  /// `the_row_name` is what a row is called, as "line".
+  explicit LogTable(std::string_view the_row_name, bool the_has_steps = false)
+      : row_name(the_row_name), has_steps(the_has_steps) {}
+
+  std::vector<std::string> files = {};  ///< names
+  std::string row_name;
+  bool has_steps;     ///< in its cells
+  uint32_t rows = 0;  ///< numbered up to this one
   std::vector<Column> columns = {};
   std::vector<LayersLog> layers = {};
   std::string first_nonfinite = {};
   int64_t planned_steps = 0;  ///< 0: not known
-  size_t last = 0;            ///< index of the column that At found last
 
+  /// Begins the next row.
+  void AddRow();
+  /// Makes a column, which may have the name of another.
+  Column& AddColumn(std::string_view name, std::string_view run = {});
   /// The column of a name, which is made if there is none yet.
   Column& At(std::string_view name, std::string_view run = {});
+  /// Adds a number, in place of the one that the column has of the same row.
+  void Add(const Cell& cell, Column& column);
+  /// Counts numbers that are not in a column.
+  void Count(size_t numbers);
+  /// Throws Error if a column cannot have the name.
+  void CheckName(std::string_view name) const;
   /// "FILE: line 3".
   std::string Where(const Cell& cell) const;
+
+ private:
+  std::map<std::pair<std::string, std::string>, size_t> index_;  // of columns that At has made
+  size_t last_ = 0;                                              // which At found last
+  size_t numbers_ = 0;                                           // counted
 };
 
 /// The log in the contents of a file, in the format that the name tells. Throws Error naming file

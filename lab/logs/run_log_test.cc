@@ -342,6 +342,12 @@ TEST_F(RunLogTest, TrainerState) {
 
 // ---- TensorBoard ----
 
+std::vector<ScalarEvent> EventsOf(std::string_view bytes, std::string_view name) {
+  std::vector<ScalarEvent> events;
+  ReadScalarEvents(bytes, name, [&events](const ScalarEvent& e) { events.push_back(e); });
+  return events;
+}
+
 // Cells and columns are shown on one line, and not all of a long one or of many.
 TEST_F(RunLogTest, NamesOfOthersAreShownSafely) {
   const auto message = [&](const std::string& csv) {
@@ -445,11 +451,11 @@ TEST_F(RunLogTest, AResumedRunsSecondFileReplacesTheEndOfTheFirst) {
 TEST_F(RunLogTest, EventsTruncatedOrDamagedAnywhere) {
   const std::string name = "events.out.tfevents.1";
   const std::string bytes = ReadTextFile(kEvents + "/torch/events.out.tfevents.1700000000");
-  const std::vector<ScalarEvent> whole = ReadScalarEvents(bytes, name);
+  const std::vector<ScalarEvent> whole = EventsOf(bytes, name);
   ASSERT_EQ(whole.size(), 22U);
   size_t before = 0;
   for (size_t size = 0; size < bytes.size(); ++size) {
-    const auto events = ReadScalarEvents(std::string_view(bytes).substr(0, size), name);
+    const auto events = EventsOf(std::string_view(bytes).substr(0, size), name);
     ASSERT_LE(before, events.size()) << size;
     ASSERT_LT(events.size(), whole.size()) << size;
     before = events.size();
@@ -459,7 +465,7 @@ TEST_F(RunLogTest, EventsTruncatedOrDamagedAnywhere) {
     for (const int flip : {1, 0x80, 0xFF}) {
       std::string damaged = bytes;
       damaged[at] = static_cast<char>(damaged[at] ^ flip);
-      const std::string message = ErrorOf([&] { ReadScalarEvents(damaged, name); });
+      const std::string message = ErrorOf([&] { EventsOf(damaged, name); });
       EXPECT_THAT(message, HasSubstr(name + ": record ")) << at;
       EXPECT_THAT(message, HasSubstr(" is damaged: its ")) << at;
     }
@@ -470,18 +476,18 @@ TEST_F(RunLogTest, RecordsThatAreNoEvents) {
   const std::string name = "events.out.tfevents.1";
   // Whole records, as their checksums tell, of any content. An event of step 3 with a summary:
   std::string event("\x10\x03\x2a\x0d\x0a\x0b\x0a\x04loss\x15\x00\x00\x20\x41", 17);
-  const auto events = ReadScalarEvents(Record(event), name);
+  const auto events = EventsOf(Record(event), name);
   ASSERT_EQ(events.size(), 1U);
   EXPECT_EQ(events[0].tag, "loss");
   EXPECT_EQ(events[0].step, 3);
   EXPECT_EQ(events[0].value, 10);
-  EXPECT_THAT(ErrorOf([&] { ReadScalarEvents(Record(event.substr(0, 12)), name); }),
+  EXPECT_THAT(ErrorOf([&] { EventsOf(Record(event.substr(0, 12)), name); }),
               HasSubstr(name + ": record 1 is not an event: "));
   for (size_t at = 0; at < event.size(); ++at) {
     for (int byte = 0; byte < 256; ++byte) {
       std::string other = event;
       other[at] = static_cast<char>(byte);
-      const std::string message = ErrorOf([&] { ReadScalarEvents(Record(other), name); });
+      const std::string message = ErrorOf([&] { EventsOf(Record(other), name); });
       EXPECT_THAT(message, ::testing::AnyOf("no error", HasSubstr("record 1 is not an event")));
     }
   }
@@ -490,8 +496,8 @@ TEST_F(RunLogTest, RecordsThatAreNoEvents) {
     std::string value =
         "\x0a\x04loss\x42" + std::string(1, static_cast<char>(proto.size())) + proto;
     std::string summary = "\x0a" + std::string(1, static_cast<char>(value.size())) + value;
-    return ReadScalarEvents(
-        Record("\x2a" + std::string(1, static_cast<char>(summary.size())) + summary), name);
+    return EventsOf(Record("\x2a" + std::string(1, static_cast<char>(summary.size())) + summary),
+                    name);
   };
   const std::string half("\0\0\0\0\0\0\xe0\x3f", 8);
   EXPECT_EQ(tensor("\x08\x02\x22\x08" + half).at(0).value, 0.5);

@@ -173,7 +173,8 @@ TEST_F(LrFindTest, BadInputIsNamed) {
   EXPECT_THAT(error([](O& o) { o.smooth = 1; }), HasSubstr("smooth = 1 is outside [0, 1)"));
   EXPECT_THAT(error([](O& o) { o.ramp = "log"; }),
               HasSubstr("--ramp = \"log\" must be exp or linear"));
-  EXPECT_THAT(error([](O& o) { o.stop = "last"; }), HasSubstr("--stop = \"last\" must be best or first"));
+  EXPECT_THAT(error([](O& o) { o.stop = "last"; }),
+              HasSubstr("--stop = \"last\" must be best or first"));
   EXPECT_THAT(error([](O& o) { o.seeds = 0; }), HasSubstr("--seeds = 0 must be at least 1"));
   EXPECT_THAT(error([](O& o) { o.svg = "x.jpg"; }),
               HasSubstr("x.jpg: a picture must be named .svg or .png"));

@@ -86,8 +86,10 @@ void CheckOptions(const SharpnessOptions& o) {
   positive("--range", o.range);
   if (o.slice != 1 && o.slice != 2)
     throw UsageError(fmt::format("--slice = {} must be 1 or 2", o.slice));
-  if (o.points != 0 && (o.points < 3 || o.points % 2 == 0)) {
-    throw UsageError(fmt::format("--points = {} must be odd and at least 3", o.points));
+  constexpr int64_t kMostPoints = 10'001;
+  if (o.points != 0 && (o.points < 3 || o.points > kMostPoints || o.points % 2 == 0)) {
+    throw UsageError(
+        fmt::format("--points = {} must be odd and in [3, {}]", o.points, kMostPoints));
   }
   if (!o.with.empty() && o.slice != 1) throw UsageError("--with needs --slice 1");
   CheckFolder(o.run);

@@ -341,7 +341,7 @@ TEST_F(QuadraticTest, ErrorsSayWhatIsWrong) {
   EXPECT_EQ(message([](auto& o) { o.samples = -1; }), "--samples = -1 must be at least 0");
   EXPECT_EQ(message([](auto& o) { o.seed = -1; }), "--seed = -1 must be at least 0");
   EXPECT_EQ(message([](auto& o) { o.slice = 3; }), "--slice = 3 must be 1 or 2");
-  EXPECT_EQ(message([](auto& o) { o.points = 10; }), "--points = 10 must be odd and at least 3");
+  EXPECT_EQ(message([](auto& o) { o.points = 10; }), "--points = 10 must be odd and in [3, 10001]");
   EXPECT_EQ(message([](auto& o) {
               o.slice = 2;
               o.with = o.run;

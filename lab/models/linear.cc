@@ -34,7 +34,9 @@ class LinearModel : public Model {
 
 std::shared_ptr<Model> BuildLinear(const ModelConfig& /*config*/, const std::vector<int64_t>& shape,
                                    int64_t outputs) {
-  return std::make_shared<LinearModel>(Product(shape), outputs);
+  const int64_t inputs = Product(shape);
+  CheckParameters(static_cast<double>(inputs) * static_cast<double>(outputs));
+  return std::make_shared<LinearModel>(inputs, outputs);
 }
 #endif  // KUDARI_LAB_TORCH
 

@@ -25,7 +25,7 @@ const internal::OptionTable<MlpOptions>& MlpTable() {
       {.name = "hidden",
        .member = &O::hidden,
        .least = 1,
-       .most = 1'000'000'000,
+       .most = 1'000'000,
        .doc = "width of each hidden layer"},
       {.name = "norm",
        .member = internal::WordOf<&O::batch_norm>(),
@@ -91,11 +91,28 @@ class Mlp : public Model {
   nn::Linear head_{nullptr};
 };
 
+void CheckMlp(const MlpOptions& config, int64_t in, int64_t out) {
+  constexpr size_t kMostLayers = 1000;
+  if (config.hidden.size() > kMostLayers) {
+    throw Error(fmt::format("model.hidden has {} layers, which is outside [0, {}]",
+                            config.hidden.size(), kMostLayers));
+  }
+  double parameters = 0;
+  for (const int64_t width : config.hidden) {
+    parameters += static_cast<double>(in) * static_cast<double>(width);
+    in = width;
+  }
+  CheckParameters(parameters + static_cast<double>(in) * static_cast<double>(out));
+}
+
 }  // namespace
 
 std::shared_ptr<Model> BuildMlp(const ModelConfig& config, const std::vector<int64_t>& shape,
                                 int64_t outputs) {
-  return std::make_shared<Mlp>(ValuesOf<MlpOptions>(config.options), Product(shape), outputs);
+  const auto& options = ValuesOf<MlpOptions>(config.options);
+  const int64_t inputs = Product(shape);
+  CheckMlp(options, inputs, outputs);
+  return std::make_shared<Mlp>(options, inputs, outputs);
 }
 #endif  // KUDARI_LAB_TORCH
 

@@ -161,6 +161,20 @@ TEST(Models, ParameterCounts) {
   EXPECT_EQ(MakeModel(mlp, {6}, 3)->ParameterCount(), (6 * 5 + 5) + (5 * 4 + 4) + (4 * 3 + 3));
 }
 
+TEST(Models, MoreParametersThanAnyMemoryHoldsAreRefusedBeforehand) {
+  EXPECT_EQ(MessageOf(ModelNamed("vit", "dim = 65536\ndepth = 1000\npatch = 1"), {1, 4, 4}),
+            "model: has about 5.2e+13 parameters, which is outside [0, 1e+10]");
+  EXPECT_THAT(MessageOf(ModelNamed("mlp", "hidden = [1000000, 1000000]"), {6}),
+              HasSubstr("model: has about 1e+12 parameters"));
+  EXPECT_THAT(MessageOf(ResNet(2000, 4096), {3, 32, 32}), HasSubstr("model: has about 2.1e+12"));
+  EXPECT_THAT(MessageOf(ModelNamed("linear"), {2'000'000'000}),
+              HasSubstr("model: has about 2e+10 parameters"));
+  std::string widths = "1";
+  for (int i = 0; i < 1000; ++i) widths += ", 1";
+  EXPECT_EQ(MessageOf(ModelNamed("mlp", "hidden = [" + widths + "]"), {6}),
+            "model.hidden has 1001 layers, which is outside [0, 1000]");
+}
+
 // The paper says 0.27M of 20 layers; shortcuts have none. With 16, 32 and 64 channels, of weights
 // of convolutions and pairs of batch norm:
 //   conv1, bn1         9*3*16 + 2*16 = 464

@@ -23,12 +23,12 @@ const internal::OptionTable<ResnetOptions>& ResnetTable() {
       {.name = "depth",
        .member = &O::depth,
        .least = 1,
-       .most = 1'000'000'000,
+       .most = 2000,
        .doc = "number of layers, 6 n + 2 for three stages of n residual blocks"},
       {.name = "width",
        .member = &O::width,
        .least = 1,
-       .most = 1'000'000'000,
+       .most = 4096,
        .doc = "number of channels in the first stage; the second and third have two and four times "
               "as many"},
   };
@@ -140,6 +140,9 @@ void CheckResNet(const ResnetOptions& config, const std::vector<int64_t>& shape)
         fmt::format("model.name = \"resnet\" needs images of at least {0} x {0}, not {1} x {2}",
                     kLeastSide, shape[1], shape[2]));
   }
+  // Two convolutions a block, of three stages with width, 2 width and 4 width channels.
+  const auto width = static_cast<double>(config.width);
+  CheckParameters(static_cast<double>(config.depth / 6) * 2 * 9 * width * width * (1 + 4 + 16));
 }
 
 }  // namespace

@@ -25,27 +25,23 @@ const internal::OptionTable<VitOptions>& VitTable() {
       {.name = "patch",
        .member = &O::patch,
        .least = 1,
-       .most = 1'000'000'000,
+       .most = 4096,
        .doc = "side of the square patches that become tokens; must divide the image"},
-      {.name = "dim",
-       .member = &O::dim,
-       .least = 1,
-       .most = 1'000'000'000,
-       .doc = "width of a token"},
+      {.name = "dim", .member = &O::dim, .least = 1, .most = 65536, .doc = "width of a token"},
       {.name = "depth",
        .member = &O::depth,
        .least = 1,
-       .most = 1'000'000'000,
+       .most = 1000,
        .doc = "number of transformer blocks"},
       {.name = "heads",
        .member = &O::heads,
        .least = 1,
-       .most = 1'000'000'000,
+       .most = 1024,
        .doc = "number of attention heads per block; must divide dim"},
       {.name = "mlp_ratio",
        .member = &O::mlp_ratio,
        .least = 1,
-       .most = 1'000'000'000,
+       .most = 64,
        .doc = "hidden width of a block's MLP, in units of dim"},
       {.name = "pool",
        .member = internal::WordOf<&O::class_token>(),
@@ -180,6 +176,10 @@ void CheckVit(const VitOptions& config, const std::vector<int64_t>& shape) {
     throw Error(
         fmt::format("model.heads = {} does not divide model.dim = {}", config.heads, config.dim));
   }
+  const auto dim = static_cast<double>(config.dim);
+  CheckParameters(static_cast<double>(config.depth) * dim * dim *
+                      static_cast<double>(4 + 2 * config.mlp_ratio) +
+                  dim * static_cast<double>(Product(shape)));
 }
 
 }  // namespace

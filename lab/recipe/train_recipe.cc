@@ -354,9 +354,9 @@ std::string_view TakeComponent(std::string_view& path) {
 // Parses a value as TOML; what is none is text.
 toml::table ParseValue(std::string_view value) {
   try {
-    toml::table parsed = toml::parse(fmt::format("value = {}", value));
+    toml::table parsed = internal::ParseToml(fmt::format("value = {}", value), "--set");
     if (parsed.size() == 1) return parsed;
-  } catch (const toml::parse_error&) {
+  } catch (const Error&) {
     // A schedule, a name or a path.
   }
   return toml::table{{"value", std::string(value)}};
@@ -374,6 +374,7 @@ toml::node* Inside(toml::node& node, std::string_view part) {
 
 // Makes the change of one "key=value".
 void ApplySet(std::string_view set, toml::table& root) {
+  constexpr auto kMostParts = std::ptrdiff_t{100};
   const size_t equals = set.find('=');
   if (equals == std::string_view::npos || equals == 0) {
     throw UsageError(fmt::format("--set {}: must be key=value, such as train.epochs=3", set));
@@ -381,6 +382,11 @@ void ApplySet(std::string_view set, toml::table& root) {
   if (!internal::IsUtf8(set)) throw UsageError(fmt::format("--set {}: is not UTF-8", set));
   const toml::table parsed = ParseValue(set.substr(equals + 1));
   std::string_view path = set.substr(0, equals);
+  const std::ptrdiff_t parts = 1 + std::ranges::count(path, '.');
+  if (parts > kMostParts) {
+    throw Error(fmt::format("--set {}: its key has {} parts, which is outside [1, {}]",
+                            internal::OneLine(set), parts, kMostParts));
+  }
   toml::node* at = &root;
   while (true) {
     const std::string_view part = TakeComponent(path);

@@ -215,6 +215,31 @@ TEST(Recipe, SetErrorsNameTheKey) {
   EXPECT_EQ(MessageOf(text, {"optimizer.group.1.lr=3"}),
             "--set optimizer.group.1.lr=3: there is no \"1\" to set");
   EXPECT_THAT(MessageOf(text, {"train.seed=one"}), HasSubstr("train.seed: must be an integer"));
+  std::string deep = "a";
+  for (int i = 1; i < 100; ++i) deep += ".a";
+  EXPECT_THAT(MessageOf(text, {deep + "=1"}), HasSubstr("r.toml: a: unknown key"));
+  EXPECT_THAT(MessageOf(text, {deep + ".a=1"}),
+              HasSubstr("its key has 101 parts, which is outside"));
+  for (int i = 0; i < 60'000; ++i) deep += ".a";  // as long as the system lets an argument be
+  EXPECT_THAT(MessageOf(text, {deep + "=1"}),
+              HasSubstr("...: its key has 60100 parts, which is outside [1, 100]"));
+  EXPECT_THAT(MessageOf(text, {"train.seed={" + deep + "=1}"}),
+              HasSubstr("train.seed: must be an integer"));
+}
+
+TEST(Recipe, SizesOfModelsHaveLimits) {
+  const auto message = [](const std::string& model, const std::string& option) {
+    return kudari::testing::ErrorOf([&] { ModelNamed(model, option); });
+  };
+  EXPECT_THAT(message("vit", "depth = 1000000000"),
+              HasSubstr("model.depth: 1000000000 is outside [1, 1000]"));
+  EXPECT_THAT(message("vit", "dim = 65537"), HasSubstr("model.dim: 65537 is outside [1, 65536]"));
+  EXPECT_THAT(message("vit", "heads = 1025"), HasSubstr("is outside [1, 1024]"));
+  EXPECT_THAT(message("vit", "mlp_ratio = 65"), HasSubstr("is outside [1, 64]"));
+  EXPECT_THAT(message("vit", "patch = 4097"), HasSubstr("is outside [1, 4096]"));
+  EXPECT_THAT(message("resnet", "depth = 2001"), HasSubstr("is outside [1, 2000]"));
+  EXPECT_THAT(message("resnet", "width = 4097"), HasSubstr("is outside [1, 4096]"));
+  EXPECT_THAT(message("mlp", "hidden = [8, 1000001]"), HasSubstr("is outside [1, 1000000]"));
 }
 
 TEST(Recipe, TextsAreUtf8) {
@@ -250,11 +275,11 @@ TEST(Recipe, MoreThanMemoryIsAnError) {
   std::ofstream(file) << kRecipe;
   std::filesystem::resize_file(file, uintmax_t{1} << 40);
   EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadTrainRecipe(file); }),
-            file.string() + ": is larger than 1 GiB");
+            file.string() + ": has 1099511627776 bytes, which is outside [0, 268435456]");
   const std::filesystem::path packed = std::filesystem::path(file).replace_extension("gz");
   std::filesystem::rename(file, packed);
   EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadUnpacked(packed); }),
-            packed.string() + ": is larger than 1 GiB");
+            packed.string() + ": has 1099511627776 bytes, which is outside [0, 268435456]");
   std::filesystem::remove(packed);
 }
 

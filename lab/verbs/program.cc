@@ -124,7 +124,8 @@ int Run(int argc, char** argv, const Training* training) {
 int RunProgram(int argc, char** argv, const Training* training) {
   int code = 1;
   try {
-    code = Run(argc, argv, training);
+    const auto run = [&] { return Run(argc, argv, training); };
+    code = training != nullptr ? training->without_traces(run) : run();
   } catch (const std::bad_alloc&) {
     std::fflush(stdout);
     std::fputs("kudari: there is not enough memory for that\n", stderr);

@@ -36,6 +36,8 @@ std::vector<Parameter> ReadParameters(const std::filesystem::path& path) {
   return parameters;
 }
 
+constexpr int64_t kMostSteps = int64_t{1} << 53;
+
 /// Gradients by step, each a list of (index of the parameter, values).
 using Gradients = std::map<int64_t, std::vector<std::pair<size_t, std::span<const float>>>>;
 
@@ -51,8 +53,8 @@ Gradients SortGradients(const SafeTensorsFile& file, const std::filesystem::path
     int64_t step = 0;
     const char* const end = t.name.data() + t.name.size();
     const auto [slash, error] = std::from_chars(t.name.data(), end, step);
-    if (error != std::errc() || slash == end || *slash != '/' || step < 1) {
-      fail("its name must be <step>/<parameter> with a step of at least 1");
+    if (error != std::errc() || slash == end || *slash != '/' || step < 1 || step > kMostSteps) {
+      fail("its name must be <step>/<parameter> with a step in [1, 2^53]");
     }
     const auto at = index.find(std::string_view(slash + 1, end));
     if (at == index.end()) fail("no parameter has that name");
@@ -81,21 +83,19 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
     tensors.push_back({.name = p.name, .shape = p.shape, .param = p.values.data()});
   }
   Optimizer optimizer(std::move(tensors), spec);
-  const int64_t last = gradients.rbegin()->first;
-  int64_t skipped = 0;
-  for (int64_t step = 1; step <= last; ++step) {
-    for (Tensor& t : optimizer.tensors()) t.grad = nullptr;
-    if (const auto at = gradients.find(step); at != gradients.end()) {
-      for (const auto& [i, values] : at->second) optimizer.tensors()[i].grad = values.data();
-    }
-    if (!gradients.contains(step)) {
-      // No step of the optimiser's, but one of the loop: the count that schedules follow goes on.
+  int64_t last = 0, skipped = 0;
+  for (const auto& [step, values_of] : gradients) {
+    if (step > last + 1) {
+      // Steps without a gradient are none of the optimiser's, but of the loop: the count that
+      // schedules follow goes on, over all of them at once.
       StateTree state = optimizer.State();
-      state.Set("step", optimizer.steps() + 1);
+      state.Set("step", optimizer.steps() + step - 1 - last);
       optimizer.LoadState(state);
-    } else if (optimizer.Step().skipped) {
-      ++skipped;
     }
+    for (Tensor& t : optimizer.tensors()) t.grad = nullptr;
+    for (const auto& [i, values] : values_of) optimizer.tensors()[i].grad = values.data();
+    skipped += optimizer.Step().skipped ? 1 : 0;
+    last = step;
   }
 
   std::vector<SafeTensor> out;

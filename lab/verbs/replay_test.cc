@@ -6,16 +6,19 @@
 
 #include <filesystem>
 #include <fstream>
+#include <memory>
 
 #include "kudari/error.h"
 #include "kudari/optimizer.h"
 #include "kudari/safetensors.h"
+#include "tests/support/errors.h"
 
 namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::HasSubstr;
+using kudari::testing::ErrorOf;
+using ::testing::HasSubstr;
 
 constexpr int kSteps = 3;
 
@@ -44,11 +47,12 @@ struct Problem {
 };
 
 // A folder of its own with a problem's files.
-class ReplayTest : public testing::Test {
+class ReplayTest : public ::testing::Test {
  protected:
   ReplayTest() {
-    const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
-    dir_ = fs::path(testing::TempDir()) / ("replay_test-" + std::to_string(getpid()) + "-" + test);
+    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    dir_ =
+        fs::path(::testing::TempDir()) / ("replay_test-" + std::to_string(getpid()) + "-" + test);
     fs::create_directories(dir_);
   }
   ~ReplayTest() override { fs::remove_all(dir_); }
@@ -114,16 +118,46 @@ TEST_F(ReplayTest, IsTheEngineForEveryRule) {
     size_t buffers = 0;
     for (size_t i = 0; i < params.size(); ++i) {
       const std::string& name = optimizer.tensors()[i].name;
-      EXPECT_THAT(out.Floats(name), testing::ElementsAreArray(params[i]));
+      EXPECT_THAT(out.Floats(name), ::testing::ElementsAreArray(params[i]));
       EXPECT_NE(params[i], problem.params[i]);
       for (const std::string& slot : rule.slots) {
         const std::vector<float> values = optimizer.SlotValues(i, slot);
         if (values.empty()) continue;
         ++buffers;
-        EXPECT_THAT(state.Floats(name + "/" + slot), testing::ElementsAreArray(values));
+        EXPECT_THAT(state.Floats(name + "/" + slot), ::testing::ElementsAreArray(values));
       }
     }
     EXPECT_EQ(state.tensors().size(), buffers);
+  }
+}
+
+// Steps without gradients count for the schedule, however many there are, and take no time.
+TEST_F(ReplayTest, StepsWithoutGradientsArePassedAtOnce) {
+  std::ofstream(dir_ / "r.toml") << "[optimizer]\nrule = \"sgd\"\n"
+                                    "lr = \"multistep([3, 1000000000000000], 0.5)\"\n";
+  const std::vector<float> one = {1};
+  WriteSafeTensors(dir_ / "p", {{{"w", {1}, one}}});
+  const auto replay = [&](const std::vector<std::string>& steps) {
+    std::vector<SafeTensor> grads;
+    for (const std::string& step : steps)
+      grads.emplace_back(step + "/w", std::vector<int64_t>{1}, one);
+    WriteSafeTensors(dir_ / "g", grads);
+    const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::tmpfile(), &std::fclose);
+    Replay({dir_ / "r.toml", dir_ / "p", dir_ / "g", dir_ / "o", {}}, console.get());
+    return SafeTensorsFile(dir_ / "o").Floats("w")[0];
+  };
+  EXPECT_EQ(replay({"1"}), 0);
+  EXPECT_EQ(replay({"1", "2", "3", "4", "5"}), 1 - 3 - 0.5F - 0.5F);
+  EXPECT_EQ(replay({"3", "5"}), 1 - 1 - 0.5F);
+  EXPECT_EQ(replay({"2", "9007199254740992"}), 1 - 1 - 0.25F);
+  EXPECT_EQ(replay({"1000000000000001", "4"}), 1 - 0.5F - 0.25F);
+  const std::string grads = (dir_ / "g").string();
+  for (const char* step : {"0", "-1", "9007199254740993", "9223372036854775808", "x"}) {
+    EXPECT_EQ(ErrorOf([&] {
+                replay({"1", step});
+              }),
+              grads + ": tensor \"" + step +
+                  "/w\": its name must be <step>/<parameter> with a step in [1, 2^53]");
   }
 }
 

@@ -1,9 +1,11 @@
 #include "lab/verbs/train.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <fstream>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,6 +18,8 @@
 #include "lab/train/batches.h"
 #include "lab/train/objective.h"
 #include "lab/train/weights.h"
+#include "lab/verbs/torch_error.h"
+#include "tests/support/errors.h"
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
@@ -337,6 +341,22 @@ TEST(Recipes, AreAllValid) {
     ++count;
   }
   EXPECT_GE(count, 10);
+}
+
+TEST(WithoutTracesTest, ErrorsOfTorchAreOneLine) {
+  EXPECT_EQ(WithoutTraces([] { return 3; }), 3);
+  EXPECT_EQ(kudari::testing::ErrorOf(
+                [] { WithoutTraces([]() -> int { TORCH_CHECK(false, "what is wrong"); }); }),
+            "what is wrong");
+  const auto mismatch = [] {
+    at::matmul(at::ones({2, 3}), at::ones({2, 3}));
+    return 0;
+  };
+  const std::string message = kudari::testing::ErrorOf([&] { WithoutTraces(mismatch); });
+  EXPECT_THAT(message, HasSubstr("shapes cannot be multiplied"));
+  EXPECT_EQ(std::ranges::count(message, '\n'), 0) << message;
+  const auto too_large = [] { return static_cast<int>(at::empty({int64_t{1} << 50}).size(0)); };
+  EXPECT_THROW(WithoutTraces(too_large), std::bad_alloc);
 }
 
 }  // namespace

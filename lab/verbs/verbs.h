@@ -10,6 +10,7 @@
 #include "lab/measure/lr_find.h"
 #include "lab/measure/measure_sharpness.h"
 #include "lab/measure/scale_check.h"
+#include "lab/verbs/torch_error.h"
 #include "lab/verbs/train.h"
 
 namespace kudari::lab {
@@ -23,6 +24,7 @@ struct Training {
   decltype(&MeasureSharpness) sharpness;
   decltype(&SliceLoss) slice;
   decltype(&CheckScaling) check_scaling;
+  decltype(&WithoutTraces) without_traces;
 };
 
 /// What a command is given beside its options.

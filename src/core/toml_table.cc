@@ -16,9 +16,81 @@ std::string RangeText(int64_t low, int64_t high) {
   return "[" + std::to_string(low) + ", " + top + "]";
 }
 
+// Where the string ends that begins with the quote at `begin`: behind its last quote, or where the
+// line or the text ends first.
+size_t EndOfString(std::string_view text, size_t begin) {
+  const char quote = text[begin];
+  const std::string three(3, quote);
+  const bool multi_line = text.substr(begin).starts_with(three);
+  const auto ends = [&](size_t i) {
+    return multi_line ? text.substr(i).starts_with(three) : text[i] == quote || text[i] == '\n';
+  };
+  size_t i = begin + (multi_line ? 3 : 1);
+  while (i < text.size() && !ends(i)) i += quote == '"' && text[i] == '\\' ? 2 : 1;
+  // Two quotes of the string may stand before the three that end it.
+  const size_t most = std::min(i + (multi_line ? 5 : 1), text.size());
+  while (i < most && text[i] == quote) ++i;
+  return std::min(i, text.size());
+}
+
+// "source:line:column" of what follows the text.
+std::string PlaceAfter(std::string_view text, std::string_view source) {
+  const auto is_begin = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; };
+  const std::string_view line = text.substr(text.rfind('\n') + 1);
+  return std::string(source) + ":" + std::to_string(1 + std::ranges::count(text, '\n')) + ":" +
+         std::to_string(1 + std::ranges::count_if(line, is_begin));
+}
+
+// Throws Error where dots of keys, lists and tables are nested deeper than in any recipe: the
+// parser and the destructors of what it makes call themselves for each level, and the stack has an
+// end.
+void CheckDepth(std::string_view text, std::string_view source) {
+  constexpr size_t kMostLevels = 100;
+  std::vector<size_t> open = {0};  // the levels of the brackets that are open
+  size_t level = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    switch (text[i]) {
+      case '"':
+      case '\'':
+        i = EndOfString(text, i) - 1;
+        break;
+      case '#':
+        i = std::min(text.find('\n', i), text.size()) - 1;
+        break;
+      case '.':  // each part of a key is a table in the one before
+        ++level;
+        break;
+      case '[':
+      case '{':
+        open.push_back(++level);
+        break;
+      case ']':
+      case '}':
+        if (open.size() > 1) open.pop_back();
+        level = open.back();
+        break;
+      case ',':
+      case '\n':
+        level = open.back();
+        break;
+      default:
+        break;
+    }
+    if (level <= kMostLevels) continue;
+    throw Error(PlaceAfter(text.substr(0, i), source) + ": is nested more than " +
+                std::to_string(kMostLevels) + " levels deep by dots of keys, lists and tables");
+  }
+}
+
 }  // namespace
 
 toml::table ParseToml(std::string_view text, std::string_view source) {
+  constexpr size_t kMostText = size_t{1} << 20;
+  if (text.size() > kMostText) {
+    throw Error(std::string(source) + ": has " + std::to_string(text.size()) +
+                " bytes, which is outside [0, 1048576]");
+  }
+  CheckDepth(text, source);
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& e) {

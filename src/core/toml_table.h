@@ -15,7 +15,8 @@
 
 namespace kudari::internal {
 
-/// Parses TOML. Throws Error "source:line:column: what".
+/// Parses TOML of at most 1 MiB, in which dotted keys, lists and tables are nested at most 100
+/// levels deep. Throws Error "source:line:column: what".
 toml::table ParseToml(std::string_view text, std::string_view source);
 
 /// Reads the keys of one table, each at most once, with errors that name the source, the line, the

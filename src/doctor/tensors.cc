@@ -136,15 +136,20 @@ void FindUpdateRatios(const View& run, Findings& found) {
     }
     if (ratios.size() < 2) continue;
     logs.push_back(&log);
-    for (size_t i = 0; i < ratios.size(); ++i) {
-      std::vector<double> others;
-      for (size_t j = 0; j < ratios.size(); ++j) {
-        if (j != i) others.push_back(ratios[j].second);
-      }
-      Ratios& r = by_name[ratios[i].first];
-      r.absolute.push_back(ratios[i].second);
-      r.to_others.push_back(ratios[i].second / Median(others));
-      r.to_fastest.push_back(ratios[i].second / Quantile(others, 1));
+    std::vector<double> ordered;
+    for (const auto& [name, ratio] : ratios) ordered.push_back(ratio);
+    std::sort(ordered.begin(), ordered.end());
+    const size_t others = ordered.size() - 1;
+    for (const auto& [name, ratio] : ratios) {
+      // That of the others before which `rank` of them are.
+      const auto own = std::lower_bound(ordered.begin(), ordered.end(), ratio) - ordered.begin();
+      const auto other = [&](size_t rank) {
+        return ordered[rank < static_cast<size_t>(own) ? rank : rank + 1];
+      };
+      Ratios& r = by_name[name];
+      r.absolute.push_back(ratio);
+      r.to_others.push_back(ratio / other(others / 2));
+      r.to_fastest.push_back(ratio / other(others - 1));
     }
   }
   if (logs.size() < kLeastLogs) return;

@@ -1,24 +1,76 @@
 #include "doctor/view.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <utility>
 
 #include "kudari/error.h"
 #include "kudari/tensor.h"
 
 namespace kudari::internal {
+namespace {
+
+// Some of a list of values in order: each operation takes as many steps as its size has bits. It is
+// a Fenwick tree, whose entry k counts those of as many values up to the k-th as the lowest bit of
+// k says.
+class Chosen {
+ public:
+  // NaNs are left out.
+  explicit Chosen(std::vector<double> values) : values_(std::move(values)) {
+    std::erase_if(values_, [](double x) { return std::isnan(x); });
+    std::sort(values_.begin(), values_.end());
+    values_.erase(std::unique(values_.begin(), values_.end()), values_.end());
+    counts_.resize(values_.size() + 1);
+  }
+
+  size_t size() const { return size_; }
+  void Add(double x) {
+    Change(x, 1);
+    ++size_;
+  }
+  void Remove(double x) {
+    Change(x, -1);
+    --size_;
+  }
+
+  // The value before which `rank` of those chosen are; there must be more.
+  double At(size_t rank) const {
+    size_t below = 0;  // values that are passed
+    for (size_t step = std::bit_floor(values_.size()); step > 0; step /= 2) {
+      if (below + step >= counts_.size() || counts_[below + step] > rank) continue;
+      below += step;
+      rank -= counts_[below];
+    }
+    return values_[below];
+  }
+
+ private:
+  void Change(double x, int by) {
+    const auto at = std::lower_bound(values_.begin(), values_.end(), x) - values_.begin();
+    for (size_t k = static_cast<size_t>(at) + 1; k < counts_.size(); k += k & (~k + 1)) {
+      counts_[k] += static_cast<size_t>(by);
+    }
+  }
+
+  std::vector<double> values_;
+  std::vector<size_t> counts_;
+  size_t size_ = 0;
+};
+
+}  // namespace
 
 std::vector<double> RunningMedian(const std::vector<double>& y, size_t half) {
-  std::vector<double> window, medians(y.size(), kNotMeasured);  // the window in order
-  const auto place = [&](double x) { return std::lower_bound(window.begin(), window.end(), x); };
+  Chosen window(y);
+  std::vector<double> medians(y.size(), kNotMeasured);
   for (size_t end = 0, i = 0; i < y.size(); ++i) {
     for (; end < std::min(y.size(), i + half + 1); ++end) {
-      if (!std::isnan(y[end])) window.insert(place(y[end]), y[end]);
+      if (!std::isnan(y[end])) window.Add(y[end]);
     }
-    if (i > half && !std::isnan(y[i - half - 1])) window.erase(place(y[i - half - 1]));
-    if (!window.empty()) medians[i] = window[window.size() / 2];
+    if (i > half && !std::isnan(y[i - half - 1])) window.Remove(y[i - half - 1]);
+    if (window.size() > 0) medians[i] = window.At(window.size() / 2);
   }
   return medians;
 }

@@ -31,13 +31,24 @@ void ThrowSystem(const std::string& what, int error) {
   throw Error(what + ": " + std::generic_category().message(error));
 }
 
-void ReadFully(int fd, const std::string& file, void* to, size_t size) {
+InputFile::InputFile(const std::filesystem::path& path)
+    : shown_(path.string()),
+      // Without O_NONBLOCK a pipe would be waited for until somebody writes into it.
+      fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) {
+  if (!fd_.valid()) ThrowSystem(shown_ + ": cannot be opened", errno);
+  struct stat info = {};
+  if (fstat(fd_.get(), &info) != 0) ThrowSystem(shown_ + ": cannot be read", errno);
+  if (!S_ISREG(info.st_mode)) throw Error(shown_ + ": is not a regular file");
+  size_ = static_cast<uint64_t>(info.st_size);
+}
+
+void InputFile::Read(void* to, size_t size) {
   auto* at = static_cast<char*>(to);
   while (size > 0) {
-    const ssize_t n = read(fd, at, std::min(size, kMaxTransfer));
+    const ssize_t n = read(fd_.get(), at, std::min(size, kMaxTransfer));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) ThrowSystem(file + ": cannot be read", errno);
-    if (n == 0) throw Error(file + ": became shorter while it was read");
+    if (n < 0) ThrowSystem(shown_ + ": cannot be read", errno);
+    if (n == 0) throw Error(shown_ + ": became shorter while it was read");
     at += n;
     size -= static_cast<size_t>(n);
   }
@@ -120,6 +131,17 @@ void AtomicFile::Remove() {
 }
 
 }  // namespace internal
+
+std::string ReadFile(const std::filesystem::path& path, uint64_t most) {
+  internal::InputFile in(path);
+  if (in.size() > most) {
+    throw Error(path.string() + ": has " + std::to_string(in.size()) +
+                " bytes, which is outside [0, " + std::to_string(most) + "]");
+  }
+  std::string contents(in.size(), '\0');
+  in.Read(contents.data(), contents.size());
+  return contents;
+}
 
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view contents) {
   internal::AtomicFile out(path);

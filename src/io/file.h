@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -33,9 +34,23 @@ class Descriptor {
   int fd_;
 };
 
-/// Reads `size` bytes; `file` names the file in messages. Throws Error if reading fails or the file
-/// ends early.
-void ReadFully(int fd, const std::string& file, void* to, size_t size);
+/// A regular file that is read. Folders, devices and pipes are refused: opening or reading one may
+/// never end.
+class InputFile {
+ public:
+  /// Throws Error naming the file.
+  explicit InputFile(const std::filesystem::path& path);
+
+  /// Bytes that it had when it was opened.
+  uint64_t size() const { return size_; }
+  /// Reads the next `size` bytes. Throws Error if that fails or there are fewer.
+  void Read(void* to, size_t size);
+
+ private:
+  std::string shown_;
+  Descriptor fd_;
+  uint64_t size_ = 0;
+};
 
 /// A file that replaces `path` when it is committed and leaves no trace if it is not.
 class AtomicFile {

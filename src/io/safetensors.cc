@@ -1,12 +1,7 @@
 #include "kudari/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -15,9 +10,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
-#include <system_error>
 #include <utility>
 
+#include "core/element_count.h"
 #include "core/quoted.h"
 #include "core/suggest.h"
 #include "io/file.h"
@@ -28,10 +23,8 @@
 namespace kudari {
 
 using internal::AtomicFile;
-using internal::Descriptor;
+using internal::InputFile;
 using internal::Quoted;
-using internal::ReadFully;
-using internal::ThrowSystem;
 
 namespace {
 
@@ -48,16 +41,11 @@ std::string ListText(const std::vector<T>& values) {
   return internal::ShapeText<T>(values);
 }
 
-// The number of bytes of a tensor; false if it does not fit into an int64.
+// The number of bytes of a tensor; false if it is too large.
 bool ByteSize(std::span<const int64_t> shape, ElementType type, uint64_t& size) {
-  int64_t product = 1;
-  for (const int64_t n : shape) {
-    if (n < 0 || __builtin_mul_overflow(product, n, &product)) return false;
-  }
-  int64_t bytes = 0;
-  if (__builtin_mul_overflow(product, Bytes(type), &bytes)) return false;
-  size = static_cast<uint64_t>(bytes);
-  return true;
+  const std::optional<int64_t> elements = internal::ElementCount(shape);
+  if (elements) size = static_cast<uint64_t>(*elements * Bytes(type));
+  return elements.has_value();
 }
 
 // A sparse file can be larger than all memory.
@@ -232,13 +220,8 @@ int64_t SafeTensor::Size() const {
 }
 
 SafeTensorsFile::SafeTensorsFile(const std::filesystem::path& path) : file_(path.string()) {
-  const Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) ThrowSystem(file_ + ": cannot be opened", errno);
-  struct stat info = {};
-  if (fstat(fd.get(), &info) != 0) ThrowSystem(file_ + ": cannot be read", errno);
-  if (!S_ISREG(info.st_mode)) throw Error(file_ + ": is not a regular file");
-  Load(static_cast<uint64_t>(info.st_size),
-       [&](void* to, size_t size) { ReadFully(fd.get(), file_, to, size); });
+  InputFile in(path);
+  Load(in.size(), [&in](void* to, size_t size) { in.Read(to, size); });
 }
 
 SafeTensorsFile::SafeTensorsFile(std::span<const std::byte> bytes, std::string_view name)

@@ -388,8 +388,13 @@ TEST_F(SafeTensorsTest, RejectsSizesThatOverflow) {
   EXPECT_THAT(message("F64", "[2305843009213693952]"), HasSubstr("is too large"));
   EXPECT_THAT(message("U8", "[9223372036854775807, 9223372036854775807, 0]"),
               HasSubstr("is too large"));
-  EXPECT_THAT(message("U8", "[9223372036854775807]"), HasSubstr("do not hold"));
-  EXPECT_EQ(message("U8", "[0, 9223372036854775807, 9223372036854775807]"), "no error");
+  EXPECT_THAT(message("U8", "[72057594037927937]"), HasSubstr("is too large"));
+  EXPECT_THAT(message("U8", "[72057594037927936]"), HasSubstr("do not hold"));
+  // So do products that leave out a zero.
+  EXPECT_THAT(message("U8", "[0, 9223372036854775807, 9223372036854775807]"),
+              HasSubstr("is too large"));
+  EXPECT_THAT(message("U8", "[4611686018427387904, 4, 0]"), HasSubstr("is too large"));
+  EXPECT_EQ(message("U8", "[0, 72057594037927936]"), "no error");
 }
 
 std::string SmallFile() {
@@ -439,6 +444,27 @@ TEST_F(SafeTensorsTest, ReadingNamesFileAndReason) {
             missing.string() + ": cannot be opened: No such file or directory");
   EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{folder_}; }),
             folder_.string() + ": is not a regular file");
+}
+
+TEST_F(SafeTensorsTest, WhatIsReadIsARegularFile) {
+  const fs::path pipe = folder_ / "pipe", link = folder_ / "link";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  fs::create_symlink(pipe, link);
+  for (const fs::path& path : {pipe, link, fs::path("/dev/zero"), fs::path("/dev/null"), folder_}) {
+    EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{path}; }), path.string() + ": is not a regular file");
+    EXPECT_EQ(ErrorOf([&] { ReadFile(path, 10); }), path.string() + ": is not a regular file");
+  }
+  EXPECT_EQ(ErrorOf([&] { ReadFile(folder_ / "none", 10); }),
+            (folder_ / "none").string() + ": cannot be opened: No such file or directory");
+  fs::remove(link);
+  const fs::path file = folder_ / "file";
+  WriteFileAtomically(file, std::string_view("a\0b", 3));
+  fs::create_symlink(file, link);
+  EXPECT_EQ(ReadFile(link, 3), std::string_view("a\0b", 3));
+  EXPECT_EQ(ErrorOf([&] { ReadFile(file, 2); }),
+            file.string() + ": has 3 bytes, which is outside [0, 2]");
+  WriteFileAtomically(file, "");
+  EXPECT_EQ(ReadFile(file, 0), "");
 }
 
 TEST_F(SafeTensorsTest, EveryTypeIsReadAsItWasWritten) {

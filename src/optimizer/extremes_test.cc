@@ -89,6 +89,36 @@ TEST_P(Extremes, FiniteGradientsNeverMakeANan) {
   }
 }
 
+// Whatever its other dimensions are, an empty tensor takes no memory, and a step leaves it alone.
+TEST_P(Extremes, EmptyTensorsHaveNoState) {
+  constexpr int64_t kLarge = int64_t{1} << 50;
+  for (const std::vector<int64_t>& shape : std::vector<std::vector<int64_t>>{
+           {0}, {0, kLarge}, {kLarge, 0}, {8, kLarge, 0}, {0, kLarge, 8}, {kLarge, 0, 8}}) {
+    if (shape.size() == 1 && GetParam().name.find("muon") != std::string::npos) continue;
+    for (const auto& [storage, precision] : Storages()) {
+      SCOPED_TRACE(storage + ", " + std::to_string(shape[0]) + " ...");
+      float none = 0;
+      OptimizerSpec spec(GetParam().name);
+      spec.precision = precision;
+      spec.agc = AdaptiveClip{};
+      spec.centralize = true;
+      Optimizer optimizer({{.name = "e", .shape = shape, .param = &none, .grad = &none}}, spec);
+      EXPECT_EQ(optimizer.Memory().Total(), 0);
+      EXPECT_EQ(optimizer.Memory().bytes_read, 0);
+      optimizer.Step();
+      if (GetParam().scalar.hessian != nullptr) optimizer.UpdateHessian();
+      for (const std::string& slot : GetParam().slots) {
+        EXPECT_EQ(optimizer.SlotValues(0, slot).size(), 0u) << slot;
+      }
+      if (Has("lr")) optimizer.SetSchedule(0, "lr", 0.5);
+      const StateTree state = optimizer.State();
+      optimizer.LoadState(state);
+      optimizer.Step();
+      EXPECT_EQ(optimizer.steps(), 2);
+    }
+  }
+}
+
 // An infinite gradient is no finite one: it reaches its weight, and that one alone.
 TEST_P(Extremes, AnInfiniteGradientReachesItsWeight) {
   if (GetParam().whole != nullptr || GetParam().norms > 0) return;  // it reaches the whole tensor

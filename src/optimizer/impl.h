@@ -129,6 +129,7 @@ struct Optimizer::Impl final : Engine {
   uint32_t CohortOf(int group, TensorClass tensor_class, Building& building);
   internal::Cohort WithSchedules(size_t index, std::vector<Schedule> schedules, int64_t step) const;
   void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
+  static std::vector<int64_t> SlotSizes(const internal::Cohort& cohort, const Tensor& t);
   const internal::Storage* StorageOf(const Tensor& tensor, const internal::TensorRecord& s,
                                      std::vector<int64_t> sizes);
   void CheckSlotNames() const;

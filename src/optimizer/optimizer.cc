@@ -6,12 +6,14 @@
 #include <utility>
 
 #include "backend/cpu/cpu.h"
+#include "core/element_count.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/stages.h"
 #include "optimizer/impl.h"
 #include "optimizer/spec_options.h"
+#include "state/shape_text.h"
 
 namespace kudari {
 namespace {
@@ -23,15 +25,15 @@ void CheckTensor(const Tensor& t, std::unordered_set<std::string_view>& names) {
   };
   add(t.name);
   for (const std::string& alias : t.aliases) add(alias);
-  int64_t size = 1;
   for (const int64_t d : t.shape) {
-    if (d < 0) {
-      throw Error("tensor \"" + t.name + "\": dimension " + std::to_string(d) +
-                  " is outside [0, ...]");
-    }
-    if (__builtin_mul_overflow(size, d, &size)) {
-      throw Error("tensor \"" + t.name + "\": its shape has more than 2^63 elements");
-    }
+    if (d >= 0) continue;
+    throw Error("tensor \"" + t.name + "\": dimension " + std::to_string(d) +
+                " is outside [0, ...]");
+  }
+  if (!internal::ElementCount(t.shape)) {
+    throw Error("tensor \"" + t.name + "\": the dimensions of its shape " +
+                internal::ShapeText<int64_t>(t.shape) +
+                " that are not zero make more than 2^56 elements");
   }
 }
 
@@ -166,15 +168,7 @@ void Optimizer::Impl::AddTensor(const Tensor& t, Building& building) {
   const int64_t unit = (s.clips || s.centralizes) && s.size > 0 ? UnitSize(t.shape) : 0;
   Cohort& c = cohorts[s.cohort];
   ++c.users;
-  std::vector<int64_t> sizes;
-  if (c.rule.whole != nullptr) {
-    try {
-      sizes = c.rule.whole->SlotSizes(c.values.data(), t.shape);
-    } catch (const Error& e) {
-      throw Error(c.rule.name + ": tensor \"" + t.name + "\" " + e.what());
-    }
-  }
-  s.storage = StorageOf(t, s, std::move(sizes));
+  s.storage = StorageOf(t, s, SlotSizes(c, t));
   if (unit > 0 || c.rule.norms > 0 || !c.rule.memory.empty() || spec.precision.check ||
       spec.precision.rounding == Rounding::kStochastic) {
     s.extra = std::make_unique<internal::Extra>(internal::Extra{.unit = unit});
@@ -183,6 +177,19 @@ void Optimizer::Impl::AddTensor(const Tensor& t, Building& building) {
     }
   }
   records.push_back(std::move(s));
+}
+
+/// What Storage has of the sizes of the state. An empty tensor has none of it, whatever its other
+/// dimensions would ask for.
+std::vector<int64_t> Optimizer::Impl::SlotSizes(const Cohort& cohort, const Tensor& t) {
+  if (cohort.rule.whole == nullptr) return {};
+  try {
+    std::vector<int64_t> sizes = cohort.rule.whole->SlotSizes(cohort.values.data(), t.shape);
+    if (t.Size() == 0) std::fill(sizes.begin(), sizes.end(), 0);
+    return sizes;
+  } catch (const Error& e) {
+    throw Error(cohort.rule.name + ": tensor \"" + t.name + "\" " + e.what());
+  }
 }
 
 /// How the weights and the state of a tensor are stored; `sizes` as in Storage.
@@ -355,9 +362,7 @@ Cohort Optimizer::Impl::WithSchedules(size_t index, std::vector<Schedule> schedu
   }
   cohort.schedules = std::move(schedules);
   if (spec.decay == Decay::kIndependent) CheckDecoupled(cohort);
-  if (cohort.rule.whole != nullptr &&
-      cohort.rule.whole->SlotSizes(cohort.values.data(), tensor_list[index].shape) !=
-          s.storage->sizes) {
+  if (SlotSizes(cohort, tensor_list[index]) != s.storage->sizes) {
     throw Error("SetSchedule: " + rule + ": " + changed + " determines the size of the state");
   }
   cohort.SetConstant();

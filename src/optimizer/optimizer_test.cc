@@ -53,8 +53,15 @@ TEST(OptimizerTest, BadTensorsAreNamed) {
   EXPECT_THAT(make({{.name = "w", .shape = {3}}}), HasSubstr("\"w\": param is null"));
   EXPECT_THAT(make({{.name = "w", .shape = {2, -1}, .param = &x}}),
               HasSubstr("\"w\": dimension -1 is outside [0"));
-  EXPECT_THAT(make({{.name = "w", .shape = {int64_t{1} << 40, int64_t{1} << 40}, .param = &x}}),
-              HasSubstr("more than 2^63 elements"));
+  // A product in which a zero comes in time would be 0, and one in which it comes late overflows.
+  constexpr int64_t kLarge = int64_t{1} << 62;
+  for (const std::vector<int64_t>& shape : std::vector<std::vector<int64_t>>{
+           {kLarge, 4}, {kLarge, 4, 0}, {0, kLarge, 4}, {kLarge, 0, 4}, {kLarge}, {0, kLarge}}) {
+    EXPECT_THAT(
+        make({{.name = "w", .shape = shape, .param = &x}}),
+        AllOf(HasSubstr("tensor \"w\": the dimensions of its shape [" + std::to_string(shape[0])),
+              HasSubstr("that are not zero make more than 2^56 elements")));
+  }
 }
 
 TEST(OptimizerTest, BadSpecsAreNamed) {

@@ -98,9 +98,9 @@ OptimizerSpec ReadSpec(internal::TableReader& root, const Registry& registry) {
     // Either could be what was meant: a preset may have been set on a recipe that has a rule.
     const auto rule = reader.Choice("rule", RuleNames(registry));
     if (rule && !spec.rule.empty() && *rule != spec.rule) {
-      reader.Fail("rule", internal::Quoted(*rule) + " contradicts preset = " +
-                              internal::Quoted(*preset) + ", whose rule is " +
-                              internal::Quoted(spec.rule) + "; remove one of the two");
+      reader.Fail("rule",
+                  internal::Quoted(*rule) + " contradicts preset = " + internal::Quoted(*preset) +
+                      ", whose rule is " + internal::Quoted(spec.rule) + "; remove one of the two");
     }
   }
   ReadRule(reader, registry, spec.rule, spec.options);

@@ -98,6 +98,10 @@ TEST(StateTree, SaysWhatIsWrong) {
               StateTree(StateArray{ElementType::kInt16, {-1}, {}});
             }),
             "state: an array has 0 bytes, which does not match I16 [-1]");
+  EXPECT_THAT(ErrorOf([] {
+                StateTree(StateArray{ElementType::kInt16, {0, INT64_MAX, 2}, {}});
+              }),
+              ::testing::HasSubstr("which does not match I16 [0, 9223372036854775807, 2]"));
 }
 
 TEST(StateTree, ComparesBits) {

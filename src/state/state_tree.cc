@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <optional>
 
+#include "core/element_count.h"
 #include "core/quoted.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
@@ -21,12 +23,8 @@ void StateArray::CheckType(ElementType expected) const {
 
 void StateTree::CheckArray() const {
   const auto& array = std::get<StateArray>(value_);
-  int64_t bytes = Bytes(array.type);
-  bool fits = true;
-  for (const int64_t n : array.shape) {
-    fits = fits && n >= 0 && !__builtin_mul_overflow(bytes, n, &bytes);
-  }
-  if (fits && static_cast<uint64_t>(bytes) == array.bytes.size()) return;
+  const std::optional<int64_t> count = internal::ElementCount(array.shape);
+  if (count && static_cast<uint64_t>(*count * Bytes(array.type)) == array.bytes.size()) return;
   throw Error("state: an array has " + std::to_string(array.bytes.size()) +
               " bytes, which does not match " + Kind());
 }

@@ -27,7 +27,7 @@ std::vector<Shown> CommandsOf(const std::string& page) {
   std::istringstream text(ReadTextFile(fs::path(KUDARI_SOURCE_DIR) / page));
   bool inside = false;
   for (std::string line; std::getline(text, line);) {
-    if (line.starts_with("    $ ") || line.starts_with("    kudari ")) {
+    if (line.starts_with("    $ ") || (!inside && line.starts_with("    kudari "))) {
       const bool prompt = line[4] == '$';
       commands.push_back({line.substr(prompt ? 6 : 4), {}});
       if (!prompt) commands.back().lines = {"..."};

@@ -1,5 +1,7 @@
 #include "tests/support/allocations.h"
 
+#include <malloc.h>
+
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -7,6 +9,7 @@
 namespace {
 
 std::atomic<int64_t> allocations = 0, live = 0;
+std::atomic<int64_t> bytes = 0, peak = 0;
 std::atomic<int64_t> countdown = 0;  // calls until one fails; not positive: none will
 
 void* Allocate(std::size_t n, std::size_t alignment) {
@@ -17,11 +20,15 @@ void* Allocate(std::size_t n, std::size_t alignment) {
                       : std::aligned_alloc(alignment, (n + alignment) / alignment * alignment);
   if (p == nullptr) throw std::bad_alloc();
   ++live;
+  const int64_t now = bytes += static_cast<int64_t>(malloc_usable_size(p));
+  int64_t most = peak;
+  while (now > most && !peak.compare_exchange_weak(most, now)) continue;
   return p;
 }
 
 void Free(void* p) {
   if (p != nullptr) --live;
+  bytes -= static_cast<int64_t>(malloc_usable_size(p));
   std::free(p);
 }
 
@@ -42,6 +49,9 @@ namespace kudari::testing {
 
 int64_t Allocations() { return allocations; }
 int64_t LiveAllocations() { return live; }
+
+PeakMemory::PeakMemory() : before_(bytes) { peak = before_; }
+int64_t PeakMemory::Bytes() const { return peak - before_; }
 
 FailingAllocation::FailingAllocation(int64_t n) { countdown = n; }
 FailingAllocation::~FailingAllocation() { countdown = 0; }

@@ -13,6 +13,18 @@ int64_t Allocations();
 /// How many of them have not been freed.
 int64_t LiveAllocations();
 
+/// The most bytes that the program has had from operator new at one time, since it began to look.
+class PeakMemory {
+ public:
+  PeakMemory();
+
+  /// So far, without what there was before.
+  int64_t Bytes() const;
+
+ private:
+  int64_t before_;
+};
+
 /// While it lives, the n-th call of operator new, counted from 1, throws std::bad_alloc.
 class FailingAllocation {
  public:

@@ -1,16 +1,12 @@
 #ifndef KUDARI_LAB_DATA_PARTS_FIND_FILES_H_
 #define KUDARI_LAB_DATA_PARTS_FIND_FILES_H_
 
-#include <cstddef>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace kudari::lab {
-
-/// Unpacked files are at most that long: no data set known here comes near.
-inline constexpr size_t kLargestFile = size_t{1} << 30;
 
 /// `folder`/`name`, plain, .gz or .xz, if one of them is there.
 std::optional<std::filesystem::path> FindIn(const std::filesystem::path& folder,

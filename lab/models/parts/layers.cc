@@ -37,6 +37,13 @@ void CheckBatch(bool training, const at::Tensor& x) {
       "channel");
 }
 
+void CheckParameters(double parameters) {
+  constexpr double kMost = 1e10;
+  if (parameters <= kMost) return;
+  throw Error(fmt::format("model: has about {:.2g} parameters, which is outside [0, {:.0e}]",
+                          parameters, kMost));
+}
+
 void CheckImages(const std::string& model, const std::vector<int64_t>& shape) {
   if (shape.size() == 3) return;
   throw Error(fmt::format(

@@ -22,6 +22,10 @@ int64_t Product(const std::vector<int64_t>& shape);
 /// variances of a batch norm NaN.
 void CheckBatch(bool training, const at::Tensor& x);
 
+/// Throws Error if a model that is about to be built has more parameters, about, than fit into any
+/// memory that the lab is for: more than 10^10.
+void CheckParameters(double parameters);
+
 /// Throws Error unless the shape is that of an image, [channels, height, width]; `model` is the
 /// name of the model that needs one.
 void CheckImages(const std::string& model, const std::vector<int64_t>& shape);
