@@ -2,7 +2,6 @@
 #ifndef KUDARI_LAB_VERBS_VERBS_H_
 #define KUDARI_LAB_VERBS_VERBS_H_
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>
 #include <string>
@@ -12,6 +11,7 @@
 #include "lab/measure/scale_check.h"
 #include "lab/verbs/torch_error.h"
 #include "lab/verbs/train.h"
+#include "lab/verbs/verb.h"
 
 namespace kudari::lab {
 

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lab/files/text_file.h"
-#include "tests/cli/program.h"
+#include "tests/cli/process.h"
 
 namespace kudari::lab {
 namespace {

@@ -12,7 +12,7 @@
 
 #include "kudari/safetensors.h"
 #include "lab/files/text_file.h"
-#include "tests/cli/program.h"
+#include "tests/cli/process.h"
 
 namespace kudari::lab {
 namespace {

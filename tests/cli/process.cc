@@ -1,4 +1,4 @@
-#include "tests/cli/program.h"
+#include "tests/cli/process.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -1,5 +1,5 @@
-#ifndef KUDARI_TESTS_CLI_PROGRAM_H_
-#define KUDARI_TESTS_CLI_PROGRAM_H_
+#ifndef KUDARI_TESTS_CLI_PROCESS_H_
+#define KUDARI_TESTS_CLI_PROCESS_H_
 
 #include <sys/types.h>
 
@@ -52,4 +52,4 @@ std::vector<std::string> Commands();
 
 }  // namespace kudari::testing
 
-#endif  // KUDARI_TESTS_CLI_PROGRAM_H_
+#endif  // KUDARI_TESTS_CLI_PROCESS_H_
