@@ -203,7 +203,7 @@ void Optimizer::Impl::PlaceState(TensorRecord& s, internal::StateMemory& memory)
     } else if (index % 2 == 1) {
       s.arrays[index / 2].data = array;
     } else {
-      s.arrays[index / 2 - 1].more = array;
+      s.arrays[index / 2 - 1].companion = array;
     }
     ++index;
   });
@@ -219,7 +219,7 @@ void Optimizer::Impl::ClearSlot(TensorRecord& s, size_t k) {
   if (n == 0) return;
   backend_->Fill(array.data, internal::ZeroCode(array.format),
                  n * internal::DataBytes(array.format));
-  backend_->Fill(array.more, 0, internal::CompanionBytes(array.format, n));
+  backend_->Fill(array.companion, 0, internal::CompanionBytes(array.format, n));
 }
 
 /// Makes the master what the parameter is.

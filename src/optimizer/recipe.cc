@@ -104,12 +104,12 @@ OptimizerSpec ReadSpec(internal::TableReader& root, const Registry& registry) {
     }
   }
   ReadRule(reader, registry, spec.rule, spec.options);
-  ReadOptions(reader, TreatmentOptions(), spec);
+  ReadOptions(reader, internal::TreatmentOptions(), spec);
   if (auto fallback = reader.Table("fallback")) {
     spec.fallback = ReadFallback(*fallback, registry, spec.fallback.value_or(Fallback()));
   }
-  ReadOptions(reader, StageOptions(), spec);
-  if (reader.Has("sharpness") && !FindSource(spec.source).sharpness) {
+  ReadOptions(reader, internal::StageOptions(), spec);
+  if (reader.Has("sharpness") && !internal::FindSource(spec.source).sharpness) {
     reader.Fail("sharpness", "is for sharpness-aware sources; source is \"" + spec.source + "\"");
   }
   for (TableReader& item : reader.Tables("classify")) {
