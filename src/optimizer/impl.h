@@ -75,7 +75,7 @@ struct Optimizer::Impl final : Engine {
   std::vector<double> all_sums;  // sums of the blocks of all tensors, with several processes
   internal::Work first, second;  // passes of elementwise rules
   std::vector<double> measured;  // sums of rules with norms, parallel to `first`
-  std::vector<size_t> united;    // tensors with per-unit work
+  std::vector<size_t> by_unit;   // tensors with per-unit work
   std::vector<size_t> one_by_one, side_by_side;  // tensors of whole rules
   std::vector<internal::Arena> scratch_arena;    // one or none
   std::vector<float*> scratch;                   // one per worker
