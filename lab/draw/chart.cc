@@ -155,41 +155,293 @@ void CheckChartFile(const fs::path& file) {
 
 namespace {
 
-// What draws the lines; `name` tells the data of charts in one picture apart.
-std::string LinesScript(const LineChart& chart, const std::string& name) {
-  std::string script = Texts(chart.title, chart.x_label, chart.y_label);
-  script += "set grid lc rgb '#d8d8d8'\nset key top center\n";
-  if (chart.log_x) script += "set logscale x\nset format x '%.0e'\n";
-  if (chart.log_y) script += "set logscale y\n";
-  std::vector<std::string> plots;
-  bool something = false;
-  for (size_t i = 0; i < chart.series.size(); ++i) {
-    const Series& s = chart.series[i];
+struct Range {
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+
+  void Add(double x) {
+    low = std::min(low, x);
+    high = std::max(high, x);
+  }
+};
+
+bool IsDrawn(const LineChart& chart, double x, double y) {
+  return std::isfinite(x) && std::isfinite(y) && (!chart.log_x || x > 0) && (!chart.log_y || y > 0);
+}
+
+// Adds what the chart draws. Throws Error for numbers that do not fit together.
+void AddRanges(const LineChart& chart, Range& xs, Range& ys) {
+  for (const Series& s : chart.series) {
     if (s.x.size() != s.y.size()) {
       throw Error(fmt::format("chart \"{}\", series \"{}\": {} values of x and {} of y",
                               chart.title, s.label, s.x.size(), s.y.size()));
     }
+    for (size_t k = 0; k < s.x.size(); ++k) {
+      if (!IsDrawn(chart, s.x[k], s.y[k])) continue;
+      xs.Add(s.x[k]);
+      ys.Add(s.y[k]);
+    }
+  }
+  if (ys.high < ys.low) {
+    throw Error(fmt::format("chart \"{}\": there is nothing to draw", chart.title));
+  }
+}
+
+// Whether most points of a are points of b.
+bool Covers(const Series& b, const Series& a) {
+  constexpr double kNear = 1e-9;
+  size_t common = 0;
+  for (size_t k = 0; k < a.x.size(); ++k) {
+    const auto at = std::find(b.x.begin(), b.x.end(), a.x[k]);
+    if (at == b.x.end()) continue;
+    const double y = b.y[static_cast<size_t>(at - b.x.begin())];
+    common += std::abs(y - a.y[k]) <= kNear * std::abs(y) ? 1 : 0;
+  }
+  return 2 * common > a.x.size();
+}
+
+// What draws the lines; `name` tells the data of charts in one picture apart.
+std::string LinesScript(const LineChart& chart, const std::string& name) {
+  // Filled circle, square, triangle, inverted triangle, diamond, pentagon.
+  constexpr std::array kShapes = {7, 5, 9, 11, 13, 15};
+  std::string script = Texts(chart.title, chart.x_label, chart.y_label);
+  script += "set grid lt 1 lc rgb '#e4e4e4'\n";
+  std::vector<std::string> plots;
+  for (size_t i = 0; i < chart.series.size(); ++i) {
+    const Series& s = chart.series[i];
     script += fmt::format("${}{} << END\n", name, i);
     for (size_t k = 0; k < s.x.size(); ++k) {
-      const bool drawn = std::isfinite(s.x[k]) && std::isfinite(s.y[k]) &&
-                         (!chart.log_x || s.x[k] > 0) && (!chart.log_y || s.y[k] > 0);
-      something = something || drawn;
-      script += drawn ? fmt::format("{} {}\n", s.x[k], s.y[k]) : std::string("\n");
+      script += IsDrawn(chart, s.x[k], s.y[k]) ? fmt::format("{} {}\n", s.x[k], s.y[k])
+                                               : std::string("\n");
     }
     script += "END\n";
-    plots.push_back(fmt::format("${}{} using 1:2 with {} lw 2 lc rgb '{}' dt {} {}", name, i,
-                                chart.points ? "linespoints pt 7 ps 0.4" : "lines",
-                                kColors[i % kColors.size()], i / kColors.size() + 1,
-                                s.label.empty() ? "notitle" : "title " + Quoted(s.label)));
+    const auto covers = [&s](const Series& later) { return Covers(later, s); };
+    const bool covered = std::any_of(chart.series.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                                     chart.series.end(), covers);
+    plots.push_back(fmt::format(
+        "${}{} using 1:2 with {} lw {} lc rgb '{}' dt {} {}", name, i,
+        chart.points ? fmt::format("linespoints pt {} ps 0.5", kShapes[i % kShapes.size()])
+                     : "lines",
+        covered ? 7 : 2, kColors[i % kColors.size()], i / kColors.size() + 1,
+        s.label.empty() ? "notitle" : "title " + Quoted(s.label)));
   }
-  if (!something) throw Error(fmt::format("chart \"{}\": there is nothing to draw", chart.title));
   return script + fmt::format("plot {}\n", fmt::join(plots, ", "));
+}
+
+// 10, 0.001 or 3e-05 without an exponent where that is short, else as a power of ten.
+std::string TickText(double x) {
+  constexpr std::array kRaised = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
+  const double power = std::floor(std::log10(x) + 1e-9);
+  if (power >= -4 && power < 6) return fmt::format("{:.10g}", x);
+  std::string text = fmt::format("10{}", power < 0 ? "⁻" : "");
+  for (const char digit : std::to_string(std::lround(std::abs(power)))) {
+    text += kRaised[static_cast<size_t>(digit - '0')];
+  }
+  const double factor = x / std::pow(10, power);
+  return std::abs(factor - 1) < 1e-6 ? text : fmt::format("{:.3g}·{}", factor, text);
+}
+
+// A logarithmic axis with ticks at round numbers, or at those given.
+std::string LogAxis(char axis, Range range, std::vector<double> ticks) {
+  constexpr double kBeyond = 1 + 1e-9;  // the ends have ticks, too
+  if (ticks.empty()) ticks = Levels(range.low / kBeyond, range.high * kBeyond, true);
+  std::vector<std::string> texts;
+  for (const double x : ticks) texts.push_back(fmt::format("'{}' {}", TickText(x), x));
+  return fmt::format("set logscale {0}\nset {0}tics ({1})\n", axis, fmt::join(texts, ", "));
+}
+
+// A picture in pixels: its size, and where its charts lie from left to right.
+struct Frame {
+  int width = 800, height = 600;
+  double left = 100, right = 776;
+
+  double Up(double from_top) const { return 1 - from_top / height; }
+};
+
+constexpr double kLetter = 8.6, kLine = 22;  // of the font, in pixels
+
+// Where x lies on the picture.
+double PixelOf(double x, const Frame& frame, const Range& xs, bool logarithmic) {
+  const double share = logarithmic ? std::log(x / xs.low) / std::log(xs.high / xs.low)
+                                   : (x - xs.low) / (xs.high - xs.low);
+  return frame.left + share * (frame.right - frame.left);
+}
+
+// A label of marks at one place, and the line of text above the chart that it gets.
+struct Label {
+  std::string text;
+  double from = 0, to = 0;            // of the mark
+  double begin = 0, end = 0;          // of the text, in pixels
+  bool strong = false, after = true;  // it stands to the right of its mark
+  size_t row = 0;
+};
+
+// Labels of marks in rows, such that neither another label nor the line from another mark to its
+// label crosses one. All labels are to one side of their marks. A line goes up to its own label
+// only, so it is enough that a label is higher than those whose marks it lies over.
+std::vector<Label> PlaceLabels(const LineChart& chart, const Frame& frame, const Range& xs) {
+  constexpr double kGap = 6, kSame = 2;
+  std::vector<Label> labels;
+  const auto pixel = [&](double x) { return PixelOf(x, frame, xs, chart.log_x); };
+  std::vector<Mark> marks = chart.marks;
+  std::stable_sort(marks.begin(), marks.end(),
+                   [](const Mark& a, const Mark& b) { return a.from < b.from; });
+  for (const Mark& m : marks) {
+    const bool joined = !labels.empty() && m.from == m.to &&
+                        labels.back().from == labels.back().to &&
+                        pixel(m.from) - pixel(labels.back().from) < kSame;
+    if (joined) {
+      labels.back().text += ", " + m.label;
+      labels.back().strong = labels.back().strong || m.strong;
+    } else {
+      labels.push_back({.text = m.label, .from = m.from, .to = m.to, .strong = m.strong});
+    }
+  }
+  const auto width = [](const Label& l) { return kLetter * static_cast<double>(l.text.size()); };
+  const bool after = std::all_of(labels.begin(), labels.end(), [&](const Label& l) {
+    return pixel(l.from) + kGap + width(l) < frame.width;
+  });
+  if (after) std::reverse(labels.begin(), labels.end());
+  for (size_t i = 0; i < labels.size(); ++i) {
+    Label& l = labels[i];
+    l.after = after;
+    const double x = pixel(after ? l.from : l.to);
+    l.begin = after ? x + kGap : std::max(0.0, x - kGap - width(l));
+    l.end = l.begin + width(l);
+    for (size_t k = 0; k < i; ++k) {
+      const double other = pixel(after ? labels[k].from : labels[k].to);
+      const bool below = after ? other < l.end + kGap : other > l.begin - kGap;
+      if (below || labels[k].from != labels[k].to) l.row = std::max(l.row, labels[k].row + 1);
+    }
+  }
+  return labels;
+}
+
+// The marks of a chart between two heights; `rows` is the height of the lowest row of labels, from
+// the top of the picture, and 0 for a chart without labels.
+std::string MarksScript(const std::vector<Label>& labels, const Frame& frame, double rows) {
+  // None of the first two colours, which lines have.
+  constexpr std::array kBars = {"#cc79a7", "#e69f00", "#56b4e9", "#009e73"};
+  std::string script = "unset arrow\nunset label\nunset object\n";
+  size_t bars = 0;
+  for (const Label& l : labels) {
+    const double middle = rows - kLine * static_cast<double>(l.row);
+    const bool bar = l.from != l.to;
+    const std::string color = bar ? kBars[bars++ % kBars.size()] : l.strong ? "#b00020" : "#606060";
+    const double top = frame.Up(middle + (bar ? kLine / 2 : 0));
+    if (bar) {
+      script += fmt::format(
+          "set object rectangle from first {}, graph 0 to first {}, graph 1 behind fc rgb '{}' "
+          "fillstyle transparent solid 0.15 noborder\n",
+          l.from, l.to, color);
+    } else {
+      script += fmt::format(
+          "set arrow from first {0}, graph 0 to first {0}, {1} nohead lw {2} dt {3} "
+          "lc rgb '{4}'\n",
+          l.from, rows == 0 ? std::string("graph 1") : fmt::format("screen {}", top),
+          l.strong ? 2.5 : 1.5, l.strong ? 1 : 2, color);
+    }
+    if (rows == 0) continue;
+    if (bar) {
+      script += fmt::format(
+          "set arrow from first {}, screen {} to first {}, screen {} nohead lw 5 "
+          "lc rgb '{}'\n",
+          l.from, top, l.to, top, color);
+    }
+    script +=
+        fmt::format("set label {} at screen {}, screen {} {} tc rgb '{}'\n", Quoted(l.text),
+                    (l.after ? l.begin : l.end) / frame.width, frame.Up(middle - (bar ? 2 : 0)),
+                    l.after ? "left" : "right", bar ? "#202020" : color);
+  }
+  return script;
 }
 
 }  // namespace
 
-void DrawChart(const LineChart& chart, const fs::path& file) {
-  WriteFileAtomically(file, RunGnuplot(Start(file) + LinesScript(chart, "s")));
+void DrawChart(const LineChart& chart, const fs::path& file) { DrawPanels({chart}, file); }
+
+void DrawPanels(const std::vector<LineChart>& charts, const fs::path& file) {
+  constexpr double kTitle = 44, kFirst = 360, kOther = 150, kGap = 22, kAxis = 56, kLegend = 44;
+  Range xs;
+  std::vector<Range> ys(charts.size());
+  for (size_t i = 0; i < charts.size(); ++i) AddRanges(charts[i], xs, ys[i]);
+  const LineChart& first = charts.front();
+  for (const Mark& m : first.marks) {
+    xs.Add(m.from);
+    xs.Add(m.to);
+  }
+  if (xs.low == xs.high)
+    xs = first.log_x ? Range{xs.low / 2, xs.high * 2} : Range{xs.low - 1, xs.high + 1};
+
+  std::vector<std::string> notes;
+  for (size_t i = 0; i < charts.size(); ++i) {
+    if (!charts[i].y_most || ys[i].high <= *charts[i].y_most) continue;
+    notes.push_back(fmt::format("The {} is cut off at {:.3g}; it reaches {:.3g}", charts[i].y_label,
+                                *charts[i].y_most, ys[i].high));
+    ys[i].high = *charts[i].y_most;
+    ys[i].low = std::min(ys[i].low, ys[i].high);
+  }
+
+  Frame frame;
+  const std::vector<Label> labels = PlaceLabels(first, frame, xs);
+  size_t rows = 0;
+  for (const Label& l : labels) rows = std::max(rows, l.row + 1);
+  const double notes_end = kTitle + kLine * static_cast<double>(notes.size());
+  const double top = notes_end + kLine * static_cast<double>(rows) + (rows > 0 ? 6 : 0);
+  const double others = static_cast<double>(charts.size() - 1);
+  const bool legend = std::any_of(charts.begin(), charts.end(), [](const LineChart& c) {
+    return std::any_of(c.series.begin(), c.series.end(),
+                       [](const Series& s) { return !s.label.empty(); });
+  });
+  frame.height =
+      static_cast<int>(top + kFirst + others * (kOther + kGap) + kAxis + (legend ? kLegend : 0));
+
+  std::string script = Start(file, frame.width, frame.height);
+  script += fmt::format("set multiplot\nset lmargin at screen {}\nset rmargin at screen {}\n",
+                        frame.left / frame.width, frame.right / frame.width);
+  script += fmt::format("set key at screen 0.5, screen {} center bottom horizontal\n",
+                        8.0 / frame.height);
+  double begin = top;
+  for (size_t i = 0; i < charts.size(); ++i) {
+    const bool last = i + 1 == charts.size();
+    LineChart chart = charts[i];
+    const double end = begin + (i == 0 ? kFirst : kOther);
+    script += fmt::format("set tmargin at screen {}\nset bmargin at screen {}\n", frame.Up(begin),
+                          frame.Up(end));
+    script += MarksScript(labels, frame, i == 0 ? top - kLine / 2 - 6 : 0);
+    if (i == 0) {
+      for (size_t k = 0; k < notes.size(); ++k) {
+        script += fmt::format("set label {} at screen 0.5, screen {} center tc rgb '#606060'\n",
+                              Quoted(notes[k]),
+                              frame.Up(kTitle + kLine * (static_cast<double>(k) + 0.2)));
+      }
+      script += fmt::format("set label {} at screen 0.5, screen {} center\n", Quoted(first.title),
+                            frame.Up(kTitle / 2));
+    }
+    // gnuplot would put it beside the ticks, here and there, and leaves it out if they are long.
+    script += fmt::format("set label {} at screen 0.02, screen {} center rotate by 90\n",
+                          Quoted(chart.y_label), frame.Up((begin + end) / 2));
+    chart.title.clear();
+    chart.y_label.clear();
+    if (!last) chart.x_label.clear();
+    script += fmt::format("set xrange [{}:{}]\n", xs.low, xs.high);
+    if (chart.y_most) script += fmt::format("set yrange [*:{}]\n", ys[i].high);
+    // gnuplot puts many ticks of one text around a value that never changes.
+    if (ys[i].low == ys[i].high) {
+      const double margin = ys[i].low == 0 ? 1 : std::abs(ys[i].low) / 2;
+      script += fmt::format("set yrange [{}:{}]\n", ys[i].low - margin, ys[i].high + margin);
+    }
+    script += "unset logscale\nset xtics auto\nset ytics auto\n";
+    if (chart.log_x) script += LogAxis('x', xs, chart.x_ticks);
+    if (chart.log_y) {
+      constexpr double kMargin = 1.2;
+      script += fmt::format("set yrange [{}:{}]\n", ys[i].low / kMargin, ys[i].high * kMargin) +
+                LogAxis('y', ys[i], {});
+    }
+    script += last ? "set format x '%g'\n" : "set format x ''\n";
+    script += LinesScript(chart, fmt::format("p{}s", i)) + "set yrange [*:*]\n";
+    begin = end + kGap;
+  }
+  WriteFileAtomically(file, RunGnuplot(script + "unset multiplot\n"));
 }
 
 void DrawCharts(const std::vector<LineChart>& charts, int columns, const fs::path& file) {
@@ -202,16 +454,11 @@ void DrawCharts(const std::vector<LineChart>& charts, int columns, const fs::pat
                            rows, columns);
   for (size_t i = 0; i < charts.size(); ++i) {
     // Only the extremes are marked: there is no room for more.
-    double low = std::numeric_limits<double>::infinity(), high = -low;
-    for (const Series& s : charts[i].series) {
-      for (const double y : s.y) {
-        if (!std::isfinite(y)) continue;
-        low = std::min(low, y);
-        high = std::max(high, y);
-      }
-    }
-    script += fmt::format("set ytics ('{0:.3g}' {0}, '{1:.3g}' {1})\n", low, high) +
-              LinesScript(charts[i], fmt::format("c{}s", i));
+    Range xs, ys;
+    AddRanges(charts[i], xs, ys);
+    script +=
+        fmt::format("set ytics ('{0:.3g}' {0}, '{1:.3g}' {1})\nunset key\n", ys.low, ys.high) +
+        LinesScript(charts[i], fmt::format("c{}s", i));
   }
   WriteFileAtomically(file, RunGnuplot(script + "unset multiplot\n"));
 }
