@@ -277,7 +277,8 @@ struct Label {
 
 // Labels of marks in rows, such that neither another label nor the line from another mark to its
 // label crosses one. All labels are to one side of their marks. A line goes up to its own label
-// only, so it is enough that a label is higher than those whose marks it lies over.
+// only, so it is enough that a label is higher than those whose marks it lies over. Ranges, and
+// labels that fit on neither side, have rows of their own.
 std::vector<Label> PlaceLabels(const LineChart& chart, const Frame& frame, const Range& xs) {
   constexpr double kGap = 6, kSame = 2;
   std::vector<Label> labels;
@@ -300,6 +301,9 @@ std::vector<Label> PlaceLabels(const LineChart& chart, const Frame& frame, const
   const bool after = std::all_of(labels.begin(), labels.end(), [&](const Label& l) {
     return pixel(l.from) + kGap + width(l) < frame.width;
   });
+  const bool before = std::all_of(labels.begin(), labels.end(), [&](const Label& l) {
+    return pixel(l.to) - kGap - width(l) > 0;
+  });
   if (after) std::reverse(labels.begin(), labels.end());
   for (size_t i = 0; i < labels.size(); ++i) {
     Label& l = labels[i];
@@ -310,10 +314,33 @@ std::vector<Label> PlaceLabels(const LineChart& chart, const Frame& frame, const
     for (size_t k = 0; k < i; ++k) {
       const double other = pixel(after ? labels[k].from : labels[k].to);
       const bool below = after ? other < l.end + kGap : other > l.begin - kGap;
-      if (below || labels[k].from != labels[k].to) l.row = std::max(l.row, labels[k].row + 1);
+      const bool alone = labels[k].from != labels[k].to || (!after && !before);
+      if (below || alone) l.row = std::max(l.row, labels[k].row + 1);
     }
   }
   return labels;
+}
+
+// The legend below the charts, which is one for all of them.
+struct Legend {
+  size_t columns = 1;
+  double height = 0;  // in pixels
+};
+
+Legend LegendOf(const std::vector<LineChart>& charts, const Frame& frame) {
+  constexpr double kSample = 70, kMargin = 24;  // of each entry, around all of them
+  size_t entries = 0, longest = 0;
+  for (const LineChart& chart : charts) {
+    for (const Series& s : chart.series) {
+      entries += s.label.empty() ? 0 : 1;
+      longest = std::max(longest, s.label.size());
+    }
+  }
+  if (entries == 0) return {};
+  const double entry = kSample + kLetter * static_cast<double>(longest);
+  const size_t columns = std::clamp<size_t>(static_cast<size_t>(frame.width / entry), 1, entries);
+  const size_t rows = (entries + columns - 1) / columns;
+  return {columns, kMargin + kLine * static_cast<double>(rows)};
 }
 
 // The marks of a chart between two heights; `rows` is the height of the lowest row of labels, from
@@ -360,7 +387,7 @@ std::string MarksScript(const std::vector<Label>& labels, const Frame& frame, do
 void DrawChart(const LineChart& chart, const fs::path& file) { DrawPanels({chart}, file); }
 
 void DrawPanels(const std::vector<LineChart>& charts, const fs::path& file) {
-  constexpr double kTitle = 44, kFirst = 360, kOther = 150, kGap = 22, kAxis = 56, kLegend = 44;
+  constexpr double kTitle = 44, kFirst = 360, kOther = 150, kGap = 22, kAxis = 56;
   Range xs;
   std::vector<Range> ys(charts.size());
   for (size_t i = 0; i < charts.size(); ++i) AddRanges(charts[i], xs, ys[i]);
@@ -388,18 +415,14 @@ void DrawPanels(const std::vector<LineChart>& charts, const fs::path& file) {
   const double notes_end = kTitle + kLine * static_cast<double>(notes.size());
   const double top = notes_end + kLine * static_cast<double>(rows) + (rows > 0 ? 6 : 0);
   const double others = static_cast<double>(charts.size() - 1);
-  const bool legend = std::any_of(charts.begin(), charts.end(), [](const LineChart& c) {
-    return std::any_of(c.series.begin(), c.series.end(),
-                       [](const Series& s) { return !s.label.empty(); });
-  });
-  frame.height =
-      static_cast<int>(top + kFirst + others * (kOther + kGap) + kAxis + (legend ? kLegend : 0));
+  const Legend legend = LegendOf(charts, frame);
+  frame.height = static_cast<int>(top + kFirst + others * (kOther + kGap) + kAxis + legend.height);
 
   std::string script = Start(file, frame.width, frame.height);
   script += fmt::format("set multiplot\nset lmargin at screen {}\nset rmargin at screen {}\n",
                         frame.left / frame.width, frame.right / frame.width);
-  script += fmt::format("set key at screen 0.5, screen {} center bottom horizontal\n",
-                        8.0 / frame.height);
+  script += fmt::format("set key at screen 0.5, screen {} center bottom horizontal maxcols {}\n",
+                        8.0 / frame.height, legend.columns);
   double begin = top;
   for (size_t i = 0; i < charts.size(); ++i) {
     const bool last = i + 1 == charts.size();

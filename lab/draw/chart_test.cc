@@ -149,6 +149,17 @@ TEST_F(ChartTest, TheLegendIsBelowThePlot) {
   EXPECT_GT(PlaceOf(svg, "sam").y, axis);
 }
 
+TEST_F(ChartTest, ALongLegendHasRows) {
+  LineChart chart = Lines();
+  chart.series[0].label = "a label that is as long as the path of a run may be, or longer";
+  chart.series[1].label = "another label that is as long as the path of a run may be";
+  DrawChart(chart, dir_ / "l.svg");
+  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  const double first = PlaceOf(svg, chart.series[0].label).y;
+  EXPECT_GT(PlaceOf(svg, chart.series[1].label).y, first + 10);
+  EXPECT_GT(first, PlaceOf(svg, "across &lt;1 &amp; 2>").y + 10);
+}
+
 TEST_F(ChartTest, LabelsOfMarksAvoidEachOther) {
   LineChart chart = Lines();
   chart.marks = {{.label = "the first of them", .from = 0.5, .to = 0.5},
@@ -176,6 +187,18 @@ TEST_F(ChartTest, LabelsAtTheRightEndToTheLeftOfTheirMarks) {
   const std::string svg = ReadTextFile(dir_ / "l.svg");
   EXPECT_NE(svg.find("text-anchor=\"end\""), svg.npos);
   EXPECT_LT(PlaceOf(svg, "another").y, PlaceOf(svg, "a mark whose label is long").y);
+}
+
+TEST_F(ChartTest, LabelsThatFitOnNeitherSideHaveRows) {
+  LineChart chart = Lines();
+  chart.marks = {{.label = "a mark whose label is long", .from = 0.05, .to = 0.05},
+                 {.label = "in the middle", .from = 1, .to = 1},
+                 {.label = "another mark whose label is long", .from = 1.9, .to = 1.9}};
+  DrawChart(chart, dir_ / "l.svg");
+  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  const double middle = PlaceOf(svg, "in the middle").y;
+  EXPECT_GT(std::abs(PlaceOf(svg, "a mark whose label is long").y - middle), 15);
+  EXPECT_GT(std::abs(PlaceOf(svg, "another mark whose label is long").y - middle), 15);
 }
 
 TEST_F(ChartTest, RangesHaveRowsOfTheirOwn) {
