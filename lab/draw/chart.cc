@@ -14,6 +14,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <unordered_map>
 
 #include "kudari/error.h"
 #include "kudari/files.h"
@@ -124,25 +125,34 @@ std::string Texts(const std::string& title, const std::string& x_label,
                      Quoted(y_label));
 }
 
-// Round numbers between low and high: steps of 1, 2 or 5 times a power of ten; logarithmic ones are
-// digits times powers of ten, fewer of them the more powers there are.
-std::vector<double> Levels(double low, double high, bool logarithmic) {
+// 2, 5 or 10 times a power of ten.
+double RoundStep(double rough) {
+  const double power = std::pow(10, std::floor(std::log10(rough)));
+  return power * (rough < 2 * power ? 2 : rough < 5 * power ? 5 : 10);
+}
+
+// Round numbers between low and high, about `most` at most: steps of 1, 2 or 5 times a power of
+// ten; logarithmic ones are digits times powers of ten, fewer of them the more powers there are.
+std::vector<double> Levels(double low, double high, bool logarithmic, double most) {
   std::vector<double> levels;
+  const auto outside = [&](double level) { return level <= low || level >= high; };
   const double decades = logarithmic ? std::log10(high / low) : 0;
   if (decades > 1) {
-    std::vector<double> digits = {1};
-    if (decades < 6) digits = {1, 2, 5};
-    if (decades < 2) digits = {1, 1.5, 2, 3, 4, 5, 7};
-    for (double power = std::floor(std::log10(low)); power <= std::log10(high); ++power) {
-      for (const double digit : digits) levels.push_back(digit * std::pow(10, power));
+    const std::vector<std::vector<double>> choices = {
+        {1, 1.5, 2, 3, 4, 5, 7}, {1, 2, 5}, {1, 3}, {1}};
+    for (const std::vector<double>& digits : choices) {
+      levels.clear();
+      for (double power = std::floor(std::log10(low)); power <= std::log10(high); ++power) {
+        for (const double digit : digits) levels.push_back(digit * std::pow(10, power));
+      }
+      std::erase_if(levels, outside);
+      if (static_cast<double>(levels.size()) <= most) break;
     }
   } else if (high > low) {
-    const double rough = (high - low) / kContours;
-    const double power = std::pow(10, std::floor(std::log10(rough)));
-    const double step = power * (rough < 2 * power ? 2 : rough < 5 * power ? 5 : 10);
+    const double step = RoundStep((high - low) / most);
     for (double k = std::floor(low / step); k * step <= high; ++k) levels.push_back(k * step);
+    std::erase_if(levels, outside);
   }
-  std::erase_if(levels, [&](double level) { return level <= low || level >= high; });
   return levels;
 }
 
@@ -186,17 +196,18 @@ void AddRanges(const LineChart& chart, Range& xs, Range& ys) {
   }
 }
 
-// Whether most points of a are points of b.
+// Whether b passes through more than one point of a.
 bool Covers(const Series& b, const Series& a) {
   constexpr double kNear = 1e-9;
+  std::unordered_map<double, double> values;
+  for (size_t k = 0; k < b.x.size(); ++k) values.emplace(b.x[k], b.y[k]);
   size_t common = 0;
   for (size_t k = 0; k < a.x.size(); ++k) {
-    const auto at = std::find(b.x.begin(), b.x.end(), a.x[k]);
-    if (at == b.x.end()) continue;
-    const double y = b.y[static_cast<size_t>(at - b.x.begin())];
-    common += std::abs(y - a.y[k]) <= kNear * std::abs(y) ? 1 : 0;
+    const auto at = values.find(a.x[k]);
+    if (at == values.end()) continue;
+    common += std::abs(at->second - a.y[k]) <= kNear * std::abs(at->second) ? 1 : 0;
   }
-  return 2 * common > a.x.size();
+  return common > 1;
 }
 
 // What draws the lines; `name` tells the data of charts in one picture apart.
@@ -227,25 +238,31 @@ std::string LinesScript(const LineChart& chart, const std::string& name) {
   return script + fmt::format("plot {}\n", fmt::join(plots, ", "));
 }
 
-// 10, 0.001 or 3e-05 without an exponent where that is short, else as a power of ten.
-std::string TickText(double x) {
+// A power of ten times a factor, such as 3·10⁻⁵.
+std::string PowerText(double x) {
   constexpr std::array kRaised = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
-  const double power = std::floor(std::log10(x) + 1e-9);
-  if (power >= -4 && power < 6) return fmt::format("{:.10g}", x);
-  std::string text = fmt::format("10{}", power < 0 ? "⁻" : "");
-  for (const char digit : std::to_string(std::lround(std::abs(power)))) {
+  const long power = std::lround(std::floor(std::log10(x) + 1e-9));
+  if (std::abs(power) < 2) return fmt::format("{:.10g}", x);
+  std::string text = power < 0 ? "10⁻" : "10";
+  for (const char digit : std::to_string(std::abs(power))) {
     text += kRaised[static_cast<size_t>(digit - '0')];
   }
   const double factor = x / std::pow(10, power);
   return std::abs(factor - 1) < 1e-6 ? text : fmt::format("{:.3g}·{}", factor, text);
 }
 
-// A logarithmic axis with ticks at round numbers, or at those given.
-std::string LogAxis(char axis, Range range, std::vector<double> ticks) {
+// A logarithmic axis with ticks at those given, or at about `most` round numbers: plain ones, or
+// powers of ten where some of them would be long.
+std::string LogAxis(char axis, Range range, std::vector<double> ticks, double most) {
   constexpr double kBeyond = 1 + 1e-9;  // the ends have ticks, too
-  if (ticks.empty()) ticks = Levels(range.low / kBeyond, range.high * kBeyond, true);
+  if (ticks.empty()) ticks = Levels(range.low / kBeyond, range.high * kBeyond, true, most);
+  constexpr double kSmall = 1e-4, kLarge = 1e6;
+  const auto is_plain = [](double x) { return x >= kSmall && x < kLarge; };
+  const bool plain = std::all_of(ticks.begin(), ticks.end(), is_plain);
   std::vector<std::string> texts;
-  for (const double x : ticks) texts.push_back(fmt::format("'{}' {}", TickText(x), x));
+  for (const double x : ticks) {
+    texts.push_back(fmt::format("'{}' {}", plain ? fmt::format("{:.10g}", x) : PowerText(x), x));
+  }
   return fmt::format("set logscale {0}\nset {0}tics ({1})\n", axis, fmt::join(texts, ", "));
 }
 
@@ -387,7 +404,7 @@ std::string MarksScript(const std::vector<Label>& labels, const Frame& frame, do
 void DrawChart(const LineChart& chart, const fs::path& file) { DrawPanels({chart}, file); }
 
 void DrawPanels(const std::vector<LineChart>& charts, const fs::path& file) {
-  constexpr double kTitle = 44, kFirst = 360, kOther = 150, kGap = 22, kAxis = 56;
+  constexpr double kTitle = 44, kFirst = 360, kOther = 150, kGap = 22, kAxis = 56, kMostTicks = 12;
   Range xs;
   std::vector<Range> ys(charts.size());
   for (size_t i = 0; i < charts.size(); ++i) AddRanges(charts[i], xs, ys[i]);
@@ -448,17 +465,22 @@ void DrawPanels(const std::vector<LineChart>& charts, const fs::path& file) {
     if (!last) chart.x_label.clear();
     script += fmt::format("set xrange [{}:{}]\n", xs.low, xs.high);
     if (chart.y_most) script += fmt::format("set yrange [*:{}]\n", ys[i].high);
+    script += "unset logscale\nset xtics auto\n";
+    if (chart.log_x) script += LogAxis('x', xs, chart.x_ticks, kMostTicks);
     // gnuplot puts many ticks of one text around a value that never changes.
-    if (ys[i].low == ys[i].high) {
-      const double margin = ys[i].low == 0 ? 1 : std::abs(ys[i].low) / 2;
-      script += fmt::format("set yrange [{}:{}]\n", ys[i].low - margin, ys[i].high + margin);
-    }
-    script += "unset logscale\nset xtics auto\nset ytics auto\n";
-    if (chart.log_x) script += LogAxis('x', xs, chart.x_ticks);
+    const bool changes = ys[i].low < ys[i].high;
+    const double margin = changes ? 0 : ys[i].low == 0 ? 1 : std::abs(ys[i].low) / 2;
+    const double ticks = (end - begin) / kLine * 0.7;
     if (chart.log_y) {
-      constexpr double kMargin = 1.2;
-      script += fmt::format("set yrange [{}:{}]\n", ys[i].low / kMargin, ys[i].high * kMargin) +
-                LogAxis('y', ys[i], {});
+      constexpr double kAround = 1.2;
+      script += fmt::format("set yrange [{}:{}]\n", ys[i].low / kAround, ys[i].high * kAround) +
+                LogAxis('y', ys[i], {}, ticks);
+    } else {
+      if (!changes) {
+        script += fmt::format("set yrange [{}:{}]\n", ys[i].low - margin, ys[i].high + margin);
+      }
+      script +=
+          fmt::format("set ytics {}\n", RoundStep((ys[i].high - ys[i].low + 2 * margin) / ticks));
     }
     script += last ? "set format x '%g'\n" : "set format x ''\n";
     script += LinesScript(chart, fmt::format("p{}s", i)) + "set yrange [*:*]\n";
@@ -499,7 +521,7 @@ void DrawChart(const ContourChart& chart, const fs::path& file) {
     throw Error(fmt::format("chart \"{}\": there is nothing to draw", chart.title));
   }
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
-  const std::vector<double> levels = Levels(*low, *high, chart.log_z);
+  const std::vector<double> levels = Levels(*low, *high, chart.log_z, kContours);
 
   std::string script = Start(file) + Texts(chart.title, chart.x_label, chart.y_label);
   script += fmt::format(
