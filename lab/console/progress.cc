@@ -108,6 +108,10 @@ std::string TextTable(std::vector<std::vector<std::string>> rows) {
   return text;
 }
 
+std::string Counted(int64_t number, std::string_view what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
+}
+
 std::string SizeText(double bytes) {
   constexpr std::pair<double, const char*> kUnits[] = {
       {0x1p40, "TiB"}, {0x1p30, "GiB"}, {0x1p20, "MiB"}, {0x1p10, "KiB"}};

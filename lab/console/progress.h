@@ -26,6 +26,9 @@ std::string TextTable(std::vector<std::vector<std::string>> rows);
 /// Words in lines of at most 100 columns, each with the indentation in front.
 std::string Wrapped(std::string_view text, size_t indent);
 
+/// A number and what it counts: "1 step", "3 steps".
+std::string Counted(int64_t number, std::string_view what);
+
 /// "0:07", "12:30" or "1:05:00".
 std::string DurationText(double seconds);
 

@@ -95,6 +95,12 @@ TEST(Progress, WritesPlainLinesWhereThereIsNoTerminal) {
             "15/30    255/510          0.2500        -        - 1.00e-03      4000    1:15\n");
 }
 
+TEST(Progress, NumbersAreCounted) {
+  EXPECT_EQ(Counted(0, "step"), "0 steps");
+  EXPECT_EQ(Counted(1, "step"), "1 step");
+  EXPECT_EQ(Counted(12, "sample"), "12 samples");
+}
+
 TEST(ProgressTest, SizesAreInBinaryUnits) {
   EXPECT_EQ(SizeText(1023), "1023 B");
   EXPECT_EQ(SizeText(1536), "1.50 KiB");

@@ -9,15 +9,22 @@
 #include <cstdlib>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
+#include "tests/support/svg.h"
 
 namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
+using kudari::testing::PlaceOf;
+using kudari::testing::TextsOf;
+using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::StartsWith;
 
@@ -32,6 +39,12 @@ class ChartTest : public ::testing::Test {
   ~ChartTest() override {
     setenv("PATH", path_.c_str(), 1);
     fs::remove_all(dir_);
+  }
+
+  // What stands in a chart.
+  std::vector<std::string> TextsIn(const LineChart& chart) const {
+    DrawChart(chart, dir_ / "texts.svg");
+    return TextsOf(ReadTextFile(dir_ / "texts.svg"));
   }
 
   template <class Chart>
@@ -102,13 +115,145 @@ TEST_F(ChartTest, LogarithmicAxesShowDecades) {
   LineChart chart = Lines();
   chart.log_y = true;
   chart.series[0].y = {1, 1e3, 1e6};
-  DrawChart(chart, dir_ / "l.svg");
-  const std::string log = ReadTextFile(dir_ / "l.svg");
+  EXPECT_THAT(TextsIn(chart), IsSupersetOf({"1", "10", "10²", "10³", "10⁴", "10⁵", "10⁶"}));
   chart.log_y = false;
+  EXPECT_THAT(TextsIn(chart), Not(Contains("10³")));
+  chart.series[0].y = {1, 1e3, 1e5};
+  chart.log_y = true;
+  EXPECT_THAT(TextsIn(chart), IsSupersetOf({"1", "10", "100", "1000", "10000", "100000"}));
+  chart.series[0].y = {1e-7, 3e-7, 9e-7};
+  chart.series[1].y = {5e-7, 3e-7, 2e-7};
+  EXPECT_THAT(TextsIn(chart), IsSupersetOf({"10⁻⁷", "2·10⁻⁷", "5·10⁻⁷"}));
+}
+
+TEST_F(ChartTest, TicksAreWhereTheyAreWanted) {
+  LineChart chart = Lines();
+  for (Series& s : chart.series) s.x = {32, 64, 128};
+  chart.log_x = true;
+  EXPECT_THAT(TextsIn(chart), AllOf(Contains("100"), Not(Contains("32"))));
+  chart.x_ticks = {32, 64, 128};
+  EXPECT_THAT(TextsIn(chart), AllOf(IsSupersetOf({"32", "64", "128"}), Not(Contains("100"))));
+}
+
+TEST_F(ChartTest, AValueThatNeverChangesHasTicksThatDiffer) {
+  LineChart chart = Lines();
+  chart.series = {{"", {0, 1, 2}, {0.001, 0.001, 0.001}}};
+  std::vector<std::string> texts = TextsIn(chart);
+  std::sort(texts.begin(), texts.end());
+  EXPECT_EQ(std::adjacent_find(texts.begin(), texts.end()), texts.end());
+}
+
+TEST_F(ChartTest, TheLegendIsBelowThePlot) {
+  DrawChart(Lines(), dir_ / "l.svg");
+  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  const double axis = PlaceOf(svg, "across &lt;1 &amp; 2>").y;
+  EXPECT_GT(PlaceOf(svg, "sgd\u2019s").y, axis);
+  EXPECT_GT(PlaceOf(svg, "sam").y, axis);
+}
+
+TEST_F(ChartTest, ALongLegendHasRows) {
+  LineChart chart = Lines();
+  chart.series[0].label = "a label that is as long as the path of a run may be, or longer";
+  chart.series[1].label = "another label that is as long as the path of a run may be";
   DrawChart(chart, dir_ / "l.svg");
-  const std::string plain = ReadTextFile(dir_ / "l.svg");
-  EXPECT_THAT(log, HasSubstr("> 1000<"));
-  EXPECT_THAT(plain, Not(HasSubstr("> 1000<")));
+  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  const double first = PlaceOf(svg, chart.series[0].label).y;
+  EXPECT_GT(PlaceOf(svg, chart.series[1].label).y, first + 10);
+  EXPECT_GT(first, PlaceOf(svg, "across &lt;1 &amp; 2>").y + 10);
+}
+
+TEST_F(ChartTest, LabelsOfMarksAvoidEachOther) {
+  LineChart chart = Lines();
+  chart.marks = {{.label = "the first of them", .from = 0.5, .to = 0.5},
+                 {.label = "the second one", .from = 0.6, .to = 0.6},
+                 {.label = "at the same place", .from = 0.6, .to = 0.6, .strong = true},
+                 {.label = "far away", .from = 1.5, .to = 1.5}};
+  DrawChart(chart, dir_ / "l.svg");
+  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  const kudari::testing::Place first = PlaceOf(svg, "the first of them");
+  const kudari::testing::Place second = PlaceOf(svg, "the second one, at the same place");
+  const kudari::testing::Place third = PlaceOf(svg, "far away");
+  // The label of the left one is over the other, and where there is room there is one row.
+  EXPECT_LT(first.x, second.x);
+  EXPECT_LT(first.y, second.y - 15);
+  EXPECT_EQ(second.y, third.y);
+  // All of them are above the plot.
+  EXPECT_LT(third.y, PlaceOf(svg, "3").y);
+}
+
+TEST_F(ChartTest, LabelsAtTheRightEndToTheLeftOfTheirMarks) {
+  LineChart chart = Lines();
+  chart.marks = {{.label = "a mark whose label is long", .from = 1.9, .to = 1.9},
+                 {.label = "another", .from = 2, .to = 2}};
+  DrawChart(chart, dir_ / "l.svg");
+  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  EXPECT_NE(svg.find("text-anchor=\"end\""), svg.npos);
+  EXPECT_LT(PlaceOf(svg, "another").y, PlaceOf(svg, "a mark whose label is long").y);
+}
+
+TEST_F(ChartTest, LabelsThatFitOnNeitherSideHaveRows) {
+  LineChart chart = Lines();
+  chart.marks = {{.label = "a mark whose label is long", .from = 0.05, .to = 0.05},
+                 {.label = "in the middle", .from = 1, .to = 1},
+                 {.label = "another mark whose label is long", .from = 1.9, .to = 1.9}};
+  DrawChart(chart, dir_ / "l.svg");
+  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  const double middle = PlaceOf(svg, "in the middle").y;
+  EXPECT_GT(std::abs(PlaceOf(svg, "a mark whose label is long").y - middle), 15);
+  EXPECT_GT(std::abs(PlaceOf(svg, "another mark whose label is long").y - middle), 15);
+}
+
+TEST_F(ChartTest, RangesHaveRowsOfTheirOwn) {
+  LineChart chart = Lines();
+  chart.marks = {{.label = "all", .from = 0, .to = 2}, {.label = "end", .from = 1, .to = 2}};
+  DrawChart(chart, dir_ / "l.svg");
+  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  EXPECT_GT(std::abs(PlaceOf(svg, "all").y - PlaceOf(svg, "end").y), 15);
+  EXPECT_THAT(svg, HasSubstr("fill-opacity"));
+}
+
+// A line that another covers shows at both sides of it.
+TEST_F(ChartTest, CoveredLinesAreWider) {
+  LineChart chart = Lines();
+  const auto wide = [&] {
+    DrawChart(chart, dir_ / "l.svg");
+    return ReadTextFile(dir_ / "l.svg").find("stroke-width=\"7.00\"") != std::string::npos;
+  };
+  EXPECT_FALSE(wide());
+  chart.series[1].y = chart.series[0].y;
+  EXPECT_TRUE(wide());
+  // A part of it is enough, a common point is not.
+  chart.series[1].y.back() = 7;
+  EXPECT_TRUE(wide());
+  chart.series[1].y.front() = 7;
+  EXPECT_FALSE(wide());
+}
+
+TEST_F(ChartTest, WhatIsCutOffIsSaid) {
+  const std::string note = "The up is cut off at 2.5; it reaches 3";
+  LineChart chart = Lines();
+  chart.y_most = 10;
+  EXPECT_THAT(TextsIn(chart), Not(Contains(HasSubstr("cut off"))));
+  chart.y_most = 2.5;
+  EXPECT_THAT(TextsIn(chart), Contains(note));
+}
+
+TEST_F(ChartTest, PanelsShareTheAxis) {
+  LineChart upper = Lines(), lower = Lines();
+  lower.series = {{"", {0, 4}, {25, 75}}};
+  lower.y_label = "another";
+  DrawPanels({upper, lower}, dir_ / "l.svg");
+  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  const std::vector<std::string> texts = TextsOf(svg);
+  for (const char* const text : {"Two_runs of {x}", "across &lt;1 &amp; 2>", "up", "another"}) {
+    EXPECT_EQ(std::count(texts.begin(), texts.end(), text), 1) << text;
+  }
+  EXPECT_GT(PlaceOf(svg, "4").y, PlaceOf(svg, "40").y) << "the axis of both is at the bottom";
+  lower.series[0].y = {std::nan(""), std::nan("")};
+  EXPECT_THAT(kudari::testing::ErrorOf([&] {
+                DrawPanels({upper, lower}, dir_ / "n.svg");
+              }),
+              HasSubstr("there is nothing to draw"));
 }
 
 TEST_F(ChartTest, WhatIsNotFiniteIsAGap) {

@@ -282,26 +282,31 @@ Json ToJson(const LrFindOptions& o, const std::vector<Test>& tests,
           {"tests", runs}};
 }
 
+// The smoothed losses of all tests, with what they suggest marked and the recommendation most.
 void Draw(const std::vector<Test>& tests, const std::vector<LrAgreement>& agreements,
-          const std::string& title, const fs::path& file) {
-  LineChart chart{.title = title,
+          const std::optional<LrRecommendation>& choice, const std::string& title,
+          const fs::path& file) {
+  LineChart chart{.title = fmt::format("Learning-rate range test of {}", title),
                   .x_label = "learning rate",
                   .y_label = "smoothed loss",
                   .log_x = true,
-                  .series = {}};
-  const Window w = WindowOf(tests);
+                  .points = false,
+                  .y_most = WindowOf(tests).high};
   for (const Test& test : tests) {
     Series& s = chart.series.emplace_back();
     s.label = fmt::format("seed {}", test.seed);
     for (const LrPoint& p : test.range.points) {
       s.x.push_back(p.lr);
-      s.y.push_back(p.smoothed <= w.high ? p.smoothed : std::numeric_limits<double>::quiet_NaN());
+      s.y.push_back(p.smoothed);
     }
   }
   for (const LrAgreement& a : agreements) {
-    chart.series.push_back({.label = fmt::format("{} {:.3g}", Name(a.method), a.median),
-                            .x = {a.median, a.median},
-                            .y = {w.low, w.high}});
+    const bool best = choice && choice->method == a.method;
+    chart.marks.push_back(
+        {.label = fmt::format("{}{} {:.3g}", best ? "recommended: " : "", Name(a.method), a.median),
+         .from = a.median,
+         .to = a.median,
+         .strong = best});
   }
   DrawChart(chart, file);
 }
@@ -365,7 +370,7 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
     WriteOutput(options.json,
                 JsonText(ToJson(options, tests, agreements, choice, parameters), 1) + "\n");
   }
-  if (!options.svg.empty()) Draw(tests, agreements, name, options.svg);
+  if (!options.svg.empty()) Draw(tests, agreements, choice, name, options.svg);
   if (!options.write.empty()) {
     if (!choice) throw UsageError("--write: there is no learning rate to write");
     const Recipe changed = WithLearningRate(recipe, place, choice->lr);

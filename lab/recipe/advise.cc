@@ -14,7 +14,6 @@
 
 #include "core/quoted.h"
 #include "core/suggest.h"
-#include "core/toml_table.h"
 #include "kudari/batch_scaling.h"
 #include "kudari/error.h"
 #include "kudari/files.h"
@@ -24,69 +23,19 @@
 #include "lab/console/usage_error.h"
 #include "lab/files/output_file.h"
 #include "lab/machine/memory_plan.h"
+#include "lab/recipe/advice_chart.h"
+#include "lab/recipe/advice_data.h"
 #include "lab/recipe/read_recipe.h"
 #include "lab/recipe/recipe_lr.h"
 
 namespace kudari::lab {
-
-// Written by CMake from advice.toml.
-extern const std::string_view kAdviceToml;
-
 namespace {
 
 using internal::NumberText;
 
-// advice.toml, in which every error is a programmer's.
-const toml::table& Data() {
-  static const toml::table data = internal::ParseToml(kAdviceToml, "advice.toml");
-  return data;
-}
-
-[[noreturn]] void Missing(const toml::table& table, std::string_view key) {
-  throw Error(fmt::format("advice.toml:{}: {}: missing or of the wrong type",
-                          table.source().begin.line, key));
-}
-
-const toml::table& TableAt(const toml::table& table, std::string_view key) {
-  const toml::node* const node = table.get(key);
-  if (node == nullptr || !node->is_table()) Missing(table, key);
-  return *node->as_table();
-}
-
-const toml::array& ArrayAt(const toml::table& table, std::string_view key) {
-  const toml::node* const node = table.get(key);
-  if (node == nullptr || !node->is_array()) Missing(table, key);
-  return *node->as_array();
-}
-
-std::string Text(const toml::table& table, std::string_view key) {
-  const auto text = table[key].value<std::string>();
-  if (!text) Missing(table, key);
-  return *text;
-}
-
-std::string TextOr(const toml::table& table, std::string_view key, std::string_view other) {
-  return table[key].value_or(std::string(other));
-}
-
-double Number(const toml::table& table, std::string_view key) {
-  const auto number = table[key].value<double>();
-  if (!number) Missing(table, key);
-  return *number;
-}
-
-// Calls f(table) for each table of a list.
-template <class F>
-void ForTables(const toml::table& table, std::string_view key, const F& f) {
-  for (const toml::node& node : ArrayAt(table, key)) {
-    if (!node.is_table()) Missing(table, key);
-    f(*node.as_table());
-  }
-}
-
+// Whether the list with that key has the name; without a list every name is meant.
 bool Lists(const toml::table& table, std::string_view key, std::string_view name) {
-  const toml::node* const node = table.get(key);
-  if (node == nullptr) return true;
+  if (!table.contains(key)) return true;
   const toml::array& list = ArrayAt(table, key);
   return std::any_of(list.begin(), list.end(),
                      [name](const toml::node& n) { return n.value<std::string>() == name; });
@@ -129,40 +78,24 @@ int64_t ParseWithUnit(std::string_view option, std::string_view text, std::span<
 struct Walk {
   std::vector<ChartStep> path;
   std::string setting, change;
+  bool by_batch = false;  // it asked for the batch
 };
-
-const toml::table& Question(std::string_view id) {
-  const toml::table* found = nullptr;
-  ForTables(Data(), "question", [&](const toml::table& q) {
-    if (Text(q, "id") == id) found = &q;
-  });
-  if (found == nullptr) throw Error(fmt::format("advice.toml: no question \"{}\"", id));
-  return *found;
-}
-
-std::vector<std::string> AnswerNames(const toml::table& question) {
-  std::vector<std::string> names;
-  ForTables(question, "answer", [&](const toml::table& a) {
-    if (a.contains("is")) names.push_back(Text(a, "is"));
-  });
-  return names;
-}
 
 const toml::table& AnswerTo(const toml::table& question, const AdviseOptions& options,
                             bool& assumed) {
-  const std::string by = Text(question, "by");
+  const std::string by = TextAt(question, "by");
   const toml::table* found = nullptr;
   std::string wanted;
   if (by == "task") wanted = options.task;
   if (by == "priority") wanted = options.priority;
   if (by == "batch" && options.batch > 0) {
     ForTables(question, "answer", [&](const toml::table& a) {
-      if (static_cast<double>(options.batch) >= Number(a, "from")) found = &a;
+      if (static_cast<double>(options.batch) >= NumberAt(a, "from")) found = &a;
     });
     return *found;
   }
   assumed = wanted.empty();
-  if (assumed) wanted = Text(question, "unknown");
+  if (assumed) wanted = TextAt(question, "unknown");
   ForTables(question, "answer", [&](const toml::table& a) {
     if (TextOr(a, "is", TextOr(a, "name", "")) == wanted) found = &a;
   });
@@ -176,22 +109,17 @@ const toml::table& AnswerTo(const toml::table& question, const AdviseOptions& op
 Walk WalkChart(const AdviseOptions& options) {
   Walk walk;
   for (std::string next = "task"; !next.empty();) {
-    const toml::table& question = Question(next);
+    const toml::table& question = ChartQuestion(next);
     bool assumed = false;
     const toml::table& answer = AnswerTo(question, options, assumed);
-    walk.path.push_back({.question = Text(question, "ask"),
-                         .answer = Text(answer, "says"),
+    walk.path.push_back({.question = TextAt(question, "ask"),
+                         .answer = TextAt(answer, "says"),
                          .assumed = assumed,
-                         .source = Text(question, "source"),
+                         .source = TextAt(question, "source"),
                          .note = TextOr(question, "note", "")});
-    if (answer.contains("take")) {
-      walk.setting = Text(answer, "take");
-      constexpr std::string_view kTask = "$task";
-      if (walk.setting.starts_with(kTask)) {
-        walk.setting.replace(0, kTask.size(), options.task);
-      }
-    }
-    if (answer.contains("change")) walk.change = Text(answer, "change");
+    if (answer.contains("take")) walk.setting = SettingTaken(answer, options.task);
+    if (answer.contains("change")) walk.change = TextAt(answer, "change");
+    walk.by_batch = walk.by_batch || TextAt(question, "by") == "batch";
     next = TextOr(answer, "next", "");
   }
   return walk;
@@ -199,13 +127,13 @@ Walk WalkChart(const AdviseOptions& options) {
 
 // The setting's learning rate for that number of parameters.
 double BaseLr(const toml::table& setting, std::optional<int64_t> params) {
-  double lr = Number(setting, "lr");
+  double lr = NumberAt(setting, "lr");
   if (setting.contains("lr_by_params") && params) {
     bool found = false;
     ForTables(setting, "lr_by_params", [&](const toml::table& row) {
-      if (found || static_cast<double>(*params) > Number(row, "to")) return;
+      if (found || static_cast<double>(*params) > NumberAt(row, "to")) return;
       found = true;
-      lr = Number(row, "lr");
+      lr = NumberAt(row, "lr");
     });
   }
   return lr;
@@ -213,27 +141,31 @@ double BaseLr(const toml::table& setting, std::optional<int64_t> params) {
 
 // The same for that number of samples of a step.
 double LearningRate(const toml::table& setting, double batch, double base) {
-  if (!setting.contains("lr_batch")) return base;
   const toml::array& range = ArrayAt(setting, "lr_batch");
   const double nearest = std::clamp(batch, range[0].value_or(1.0), range[1].value_or(1.0));
-  const double lr = ScaleLr(ParseBatchRule(Text(setting, "lr_scaling")), base, batch / nearest);
-  return ThreeDigits(lr);
+  const double followed = std::min(batch, setting["lr_until"].value_or(batch));
+  const BatchRule rule = ParseBatchRule(TextAt(setting, "lr_scaling"));
+  return ThreeDigits(ScaleLr(rule, base, followed / nearest));
+}
+
+// How long the warm-up of a run is, in whole steps.
+int64_t WarmupOf(const toml::table& setting, int64_t steps) {
+  return std::lround(NumberAt(setting, "warmup") * static_cast<double>(steps));
 }
 
 std::string LrText(const toml::table& setting, double lr, int64_t steps) {
-  const auto warmup =
-      static_cast<int64_t>(std::lround(Number(setting, "warmup") * static_cast<double>(steps)));
-  const std::string decay = Text(setting, "decay");
+  const int64_t warmup = WarmupOf(setting, steps);
+  const std::string decay = TextAt(setting, "decay");
   std::string text = NumberText(lr);
   if (decay == "step") {
     const auto every =
-        static_cast<int64_t>(std::lround(Number(setting, "every") * static_cast<double>(steps)));
+        static_cast<int64_t>(std::lround(NumberAt(setting, "every") * static_cast<double>(steps)));
     if (warmup > 0) text += fmt::format(" * warmup({})", warmup);
     return text + fmt::format(" * step({}, 0.1)", std::max<int64_t>(1, every));
   }
   std::string after;
   if (decay != "none") {
-    after = fmt::format("{}({}, {})", decay, steps - warmup, NumberText(Number(setting, "last")));
+    after = fmt::format("{}({}, {})", decay, steps - warmup, NumberText(NumberAt(setting, "last")));
   }
   if (warmup == 0) return after.empty() ? text : text + " * " + after;
   if (after.empty()) return text + fmt::format(" * warmup({})", warmup);
@@ -263,7 +195,7 @@ Recipe ToRecipe(const Draft& draft) {
 // The draft on a rung of the memory ladder; nothing if the rung is not for its rule.
 std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting, const Draft& draft,
                             int64_t steps) {
-  if (!Lists(rung, "rules", Text(draft.optimizer, "rule"))) return std::nullopt;
+  if (!Lists(rung, "rules", TextAt(draft.optimizer, "rule"))) return std::nullopt;
   Draft lower = draft;
   if (rung.contains("optimizer")) {
     // Only what is not the rule's own stays.
@@ -275,7 +207,7 @@ std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
     }
   }
   if (rung.contains("lr_factor")) {
-    lower.lr = ThreeDigits(draft.lr * Number(rung, "lr_factor"));
+    lower.lr = ThreeDigits(draft.lr * NumberAt(rung, "lr_factor"));
     lower.lr_text = LrText(setting, lower.lr, steps);
   }
   if (rung.contains("precision")) {
@@ -318,12 +250,12 @@ void ChooseRung(const toml::table& setting, size_t first, std::optional<int64_t>
                 int64_t available, const Draft& draft, Advice& advice) {
   size_t index = 0;
   std::optional<Prediction> last;
-  ForTables(Data(), "rung", [&](const toml::table& rung) {
+  ForTables(AdviceData(), "rung", [&](const toml::table& rung) {
     if (index++ < first || (last && last->fits)) return;
     const std::optional<Draft> lower = OnRung(rung, setting, draft, advice.steps);
     if (!lower) return;
     if (last) advice.rungs_above.push_back(*last);
-    advice.rung = Text(rung, "title");
+    advice.rung = TextAt(rung, "title");
     advice.recipe = ToRecipe(*lower);
     last = Prediction{.rung = advice.rung, .plan = {}, .available = available};
     if (params) last->plan = PlanFor(advice.recipe, *params);
@@ -332,8 +264,25 @@ void ChooseRung(const toml::table& setting, size_t first, std::optional<int64_t>
   if (params) advice.prediction = std::move(last);
 }
 
+// The warm-up in steps, and what share of the run that is where rounding makes it another than the
+// setting's.
+std::string WarmupText(const toml::table& setting, int64_t steps) {
+  constexpr double kNoticeable = 0.05;
+  const double wanted = NumberAt(setting, "warmup");
+  if (wanted == 0) return "none";
+  const int64_t warmup = WarmupOf(setting, steps);
+  const double share = static_cast<double>(warmup) / static_cast<double>(steps);
+  if (std::abs(share / wanted - 1) < kNoticeable) {
+    return fmt::format("{} of {}", Counted(warmup, "step"), steps);
+  }
+  const std::string length = fmt::format("{:g} % of {}", 100 * wanted, Counted(steps, "step"));
+  if (warmup == 0) return fmt::format("none: {} is less than half a step", length);
+  return fmt::format("{}: {}, rounded to whole steps", Counted(warmup, "step"), length);
+}
+
 // The value of what a reason is about, in the recipe; "" for what has none.
-std::string ValueOf(const std::string& what, const Recipe& recipe, const Advice& advice) {
+std::string ValueOf(const std::string& what, const toml::table& setting, const Recipe& recipe,
+                    const Advice& advice) {
   const OptimizerSpec& spec = recipe.optimizer;
   const auto option = [&spec](const std::string& name) {
     const auto at = spec.options.find(name);
@@ -343,35 +292,32 @@ std::string ValueOf(const std::string& what, const Recipe& recipe, const Advice&
   if (what == "rule") return spec.rule;
   if (what == "betas") return option("beta1") + ", " + option("beta2");
   if (what == "schedule") return option("lr");
-  if (what == "warm-up") {
-    const auto steps = WarmupSteps(spec.options.at("lr"));
-    return steps ? fmt::format("{} steps of {}", *steps, advice.steps) : "none";
-  }
+  if (what == "warm-up") return WarmupText(setting, advice.steps);
   if (what == "clipping") return spec.clip_norm ? "clip_norm " + spec.clip_norm->Text() : "none";
   if (what == "batch") return std::to_string(recipe.train.batch_size);
-  if (what == "epochs") return std::to_string(recipe.train.epochs);
+  if (what == "epochs") return std::to_string(advice.epochs);
   if (what == "lr") return spec.options.at("lr").Factors().front().Text();
   return option(what);
 }
 
 void AddChoices(const toml::table& setting, Advice& advice) {
-  const std::string rule = Text(TableAt(setting, "optimizer"), "rule");
+  const std::string rule = TextAt(TableAt(setting, "optimizer"), "rule");
   ForTables(setting, "why", [&](const toml::table& why) {
-    const std::string what = Text(why, "what");
+    const std::string what = TextAt(why, "what");
     const bool replaced = what == "rule" && rule != advice.recipe.optimizer.rule;
     advice.choices.push_back(
         {.what = what,
-         .value = ValueOf(what, advice.recipe, advice),
-         .why = (replaced ? "to save memory, instead of " + rule + ": " : "") + Text(why, "text"),
-         .source = Text(why, "source")});
+         .value = ValueOf(what, setting, advice.recipe, advice),
+         .why = (replaced ? "to save memory, instead of " + rule + ": " : "") + TextAt(why, "text"),
+         .source = TextAt(why, "source")});
   });
 }
 
 // `base_lr` is what the setting's range of learning rates is for.
 void AddTuning(const toml::table& setting, double base_lr, Advice& advice) {
-  ForTables(Data(), "tune", [&](const toml::table& tune) {
+  ForTables(AdviceData(), "tune", [&](const toml::table& tune) {
     if (!Lists(tune, "rules", advice.recipe.optimizer.rule)) return;
-    std::string range = Text(tune, "range");
+    std::string range = TextAt(tune, "range");
     if (range == "$lr_range") {
       const toml::array& lr = ArrayAt(setting, "lr_range");
       const Schedule& lr_now = advice.recipe.optimizer.options.at("lr");
@@ -380,17 +326,18 @@ void AddTuning(const toml::table& setting, double base_lr, Advice& advice) {
       // Where the batch or the rung moved the learning rate, its range moves, too.
       range = fmt::format("{:.2g} to {:.2g}", low * factor, high * factor);
     }
-    advice.tuning.push_back({.what = Text(tune, "what"),
+    advice.tuning.push_back({.what = TextAt(tune, "what"),
                              .range = std::move(range),
-                             .why = Text(tune, "text"),
-                             .source = Text(tune, "source")});
+                             .why = TextAt(tune, "text"),
+                             .source = TextAt(tune, "source")});
   });
 }
 
 std::string RungText(std::string_view title) {
   std::string text;
-  ForTables(Data(), "rung", [&](const toml::table& rung) {
-    if (Text(rung, "title") == title) text = Text(rung, "text") + " [" + Text(rung, "source") + "]";
+  ForTables(AdviceData(), "rung", [&](const toml::table& rung) {
+    if (TextAt(rung, "title") == title)
+      text = TextAt(rung, "text") + " [" + TextAt(rung, "source") + "]";
   });
   return text;
 }
@@ -414,7 +361,7 @@ std::string MemoryText(const Advice& advice, const AdviseOptions& options) {
   std::string text;
   if (p.available > 0) {
     const std::string taken = options.activations.empty()
-                                  ? Text(TableAt(Data(), "memory"), "activations_text")
+                                  ? TextAt(TableAt(AdviceData(), "memory"), "activations_text")
                                   : "activations take " + options.activations + " of it";
     text += Wrapped(fmt::format("Of {}, {} are for weights, gradients and state: {}.",
                                 options.memory, SizeText(static_cast<double>(p.available)), taken),
@@ -437,12 +384,14 @@ std::string MemoryText(const Advice& advice, const AdviseOptions& options) {
                     SizeText(static_cast<double>(gradients))),
         2);
   }
-  text += Wrapped(
-      fmt::format("If activations of {} samples do not fit: train.batch_size = {} with "
-                  "optimizer.accumulate = 2 is the same step except for batch norm [advanced 6].",
-                  advice.recipe.train.batch_size,
-                  std::max<int64_t>(1, advice.recipe.train.batch_size / 2)),
-      2);
+  const int64_t batch = advice.recipe.train.batch_size;
+  if (batch % 2 == 0) {
+    text += Wrapped(
+        fmt::format("If activations of {} samples do not fit: train.batch_size = {} with "
+                    "optimizer.accumulate = 2 is the same step except for batch norm [advanced 6].",
+                    batch, batch / 2),
+        2);
+  }
   return text;
 }
 
@@ -473,7 +422,7 @@ int64_t ParseBytes(std::string_view option, std::string_view text) {
 Advice GiveAdvice(const AdviseOptions& options) {
   if (options.task.empty()) {
     throw UsageError(fmt::format("--task is missing; give one of {}",
-                                 fmt::join(AnswerNames(Question("task")), ", ")));
+                                 fmt::join(AnswerNames(ChartQuestion("task")), ", ")));
   }
   if (options.batch < 0) {
     throw UsageError(fmt::format("--batch = {} is outside [1, ...]", options.batch));
@@ -491,10 +440,11 @@ Advice GiveAdvice(const AdviseOptions& options) {
   int64_t available = 0;
   if (!options.memory.empty()) {
     const int64_t memory = ParseBytes("--memory", options.memory);
-    const int64_t activations = options.activations.empty()
-                                    ? std::llround(static_cast<double>(memory) *
-                                                   Number(TableAt(Data(), "memory"), "activations"))
-                                    : ParseBytes("--activations", options.activations);
+    const int64_t activations =
+        options.activations.empty()
+            ? std::llround(static_cast<double>(memory) *
+                           NumberAt(TableAt(AdviceData(), "memory"), "activations"))
+            : ParseBytes("--activations", options.activations);
     available = memory - activations;
     if (available <= 0) {
       throw UsageError(fmt::format("--activations {} leaves nothing of --memory {}",
@@ -503,25 +453,27 @@ Advice GiveAdvice(const AdviseOptions& options) {
   }
 
   const Walk walk = WalkChart(options);
-  const toml::table& setting = TableAt(TableAt(Data(), "setting"), walk.setting);
+  const toml::table& setting = TableAt(TableAt(AdviceData(), "setting"), walk.setting);
   Advice advice;
-  advice.title = Text(setting, "title");
+  advice.title = TextAt(setting, "title");
   advice.path = walk.path;
   advice.setting = walk.setting;
-  advice.nearest = Text(setting, "nearest");
+  advice.nearest = TextAt(setting, "nearest");
 
-  const toml::table& lab = TableAt(Data(), "lab");
-  const int64_t batch = options.batch > 0 ? options.batch : std::llround(Number(setting, "batch"));
+  const toml::table& lab = TableAt(AdviceData(), "lab");
+  const int64_t batch =
+      options.batch > 0 ? options.batch : std::llround(NumberAt(setting, "batch"));
   const int64_t epochs =
-      options.epochs > 0 ? options.epochs : std::llround(Number(setting, "epochs"));
-  const int64_t trained = samples.value_or(std::llround(Number(lab, "samples")));
+      options.epochs > 0 ? options.epochs : std::llround(NumberAt(setting, "epochs"));
+  const int64_t trained = samples.value_or(std::llround(NumberAt(lab, "samples")));
+  advice.epochs = epochs;
   advice.steps = (trained + batch - 1) / batch * epochs;
 
   Draft draft;
   draft.optimizer = TableAt(setting, "optimizer");
   draft.train = toml::table{{"batch_size", batch}, {"epochs", epochs}};
   draft.model = TableAt(setting, "model");
-  draft.data = toml::table{{"name", Text(lab, "data")}};
+  draft.data = toml::table{{"name", TextAt(lab, "data")}};
   // The steps of the user's data, not of the lab's.
   if (samples) draft.train = toml::table{{"batch_size", batch}, {"steps", advice.steps}};
   const double base_lr = BaseLr(setting, params);
@@ -529,17 +481,24 @@ Advice GiveAdvice(const AdviseOptions& options) {
   draft.lr_text = LrText(setting, draft.lr, advice.steps);
   size_t first_rung = 0;
   if (!walk.change.empty()) {
-    const toml::table& change = TableAt(TableAt(Data(), "change"), walk.change);
+    const toml::table& change = TableAt(TableAt(AdviceData(), "change"), walk.change);
     MergeAt(change, "optimizer", draft.optimizer);
     MergeAt(change, "train", draft.train);
     if (change.contains("ladder")) {
-      first_rung = static_cast<size_t>(Number(change, "ladder"));
+      first_rung = static_cast<size_t>(NumberAt(change, "ladder"));
     }
-    advice.notes.push_back(Text(change, "title") + ": " + Text(change, "text") + " [" +
-                           Text(change, "source") + "]");
+    advice.notes.push_back(TextAt(change, "title") + ": " + TextAt(change, "text") + " [" +
+                           TextAt(change, "source") + "]");
   }
   ChooseRung(setting, first_rung, params, available, draft, advice);
   AddChoices(setting, advice);
+  if (const toml::table& large = TableAt(AdviceData(), "large");
+      !walk.by_batch && static_cast<double>(batch) >= NumberAt(large, "from")) {
+    advice.choices.push_back({.what = "large batch",
+                              .value = Counted(batch, "sample"),
+                              .why = TextAt(large, "text"),
+                              .source = TextAt(large, "source")});
+  }
   AddTuning(setting, base_lr, advice);
   return advice;
 }
@@ -552,7 +511,7 @@ std::string PathText(const Advice& advice) {
                         step.assumed ? " (not given)" : "", step.source);
     if (!step.note.empty()) text += Wrapped(step.note, 3);
   }
-  return text + fmt::format("=> {}\n\n", advice.title);
+  return text + fmt::format("=> {}\n", advice.title);
 }
 
 std::string AdviceText(const Advice& advice, const AdviseOptions& options, double bandwidth,
@@ -586,17 +545,13 @@ std::string AdviceText(const Advice& advice, const AdviseOptions& options, doubl
   }
   text += "\nThe recipe\n" + Wrapped(advice.nearest + ".", 2);
   text += Wrapped(options.samples.empty()
-                      ? fmt::format("Its schedule covers the {} steps that the lab's own data "
-                                    "takes; give --samples for your data.",
-                                    advice.steps)
-                      : fmt::format("Its schedule covers the {} steps that your {} samples take.",
-                                    advice.steps, options.samples),
+                      ? fmt::format("Its schedule covers the {} that the lab's own data makes; "
+                                    "give --samples for your data.",
+                                    Counted(advice.steps, "step"))
+                      : fmt::format("Its schedule covers the {} that your {} samples make.",
+                                    Counted(advice.steps, "step"), options.samples),
                   2);
-  text += "\nSources\n";
-  ForTables(Data(), "cited", [&](const toml::table& cited) {
-    text += Wrapped(Text(cited, "name") + ": " + Text(cited, "is"), 2);
-  });
-  return text;
+  return text + "\n" + CitedText();
 }
 
 std::string AdviceJson(const Advice& advice) {
@@ -626,11 +581,21 @@ std::string AdviceJson(const Advice& advice) {
                       {"fits", advice.prediction->fits},
                       {"bytes_per_step", plan.bytes_read + plan.bytes_written}};
   }
+  ForTables(AdviceData(), "cited", [&json](const toml::table& cited) {
+    json["sources"][TextAt(cited, "name")] = TextAt(cited, "is");
+  });
   json["recipe"] = ToToml(advice.recipe);
   return JsonText(json, 2) + "\n";
 }
 
 void Advise(const AdviseOptions& options, std::FILE* console) {
+  std::vector<std::string> pages;
+  if (options.chart) pages.push_back(ChartText());
+  if (options.table) pages.push_back(QuickReference());
+  if (!pages.empty() && options.task.empty() && options.json.empty() && options.write.empty()) {
+    fmt::print(console, "{}", fmt::join(pages, "\n"));
+    return;
+  }
   const Advice advice = GiveAdvice(options);
   double bandwidth = 1;
   const bool measured = options.bandwidth.empty();
@@ -640,7 +605,8 @@ void Advise(const AdviseOptions& options, std::FILE* console) {
     bandwidth =
         MeasureBandwidth(std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
   }
-  if (options.explain) std::fputs(PathText(advice).c_str(), console);
+  if (options.explain) pages.push_back(PathText(advice));
+  for (const std::string& page : pages) fmt::print(console, "{}\n", page);
   std::fputs(AdviceText(advice, options, bandwidth, measured).c_str(), console);
   if (!options.json.empty()) WriteOutput(options.json, AdviceJson(advice));
   if (!options.write.empty()) {
@@ -653,19 +619,19 @@ void Advise(const AdviseOptions& options, std::FILE* console) {
 
 std::vector<AdviseOptions> EveryPath() {
   std::vector<AdviseOptions> paths;
-  for (const std::string& task : AnswerNames(Question("task"))) {
+  for (const std::string& task : AnswerNames(ChartQuestion("task"))) {
     std::vector<int64_t> batches = {0};
     std::vector<std::string> priorities = {""};
     std::string next;
-    ForTables(Question("task"), "answer", [&](const toml::table& a) {
-      if (Text(a, "is") == task) next = TextOr(a, "next", "");
+    ForTables(ChartQuestion("task"), "answer", [&](const toml::table& a) {
+      if (TextAt(a, "is") == task) next = TextOr(a, "next", "");
     });
     while (!next.empty()) {
-      const toml::table& question = Question(next);
+      const toml::table& question = ChartQuestion(next);
       next.clear();
       ForTables(question, "answer", [&](const toml::table& a) {
-        if (Text(question, "by") == "batch") batches.push_back(std::llround(Number(a, "from")));
-        if (Text(question, "by") == "priority") priorities.push_back(Text(a, "is"));
+        if (TextAt(question, "by") == "batch") batches.push_back(std::llround(NumberAt(a, "from")));
+        if (TextAt(question, "by") == "priority") priorities.push_back(TextAt(a, "is"));
         next = TextOr(a, "next", next);
       });
     }

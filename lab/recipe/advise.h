@@ -17,15 +17,16 @@ namespace kudari::lab {
 /// What `kudari advise` is asked for, as on the command line.
 struct AdviseOptions {
   std::string task = {};
-  int64_t batch = 0;             ///< samples of a step; 0: what suits the task
-  std::string params = {};       ///< number of parameters, "124M"; empty: unknown
-  std::string memory = {};       ///< for weights, gradients, state and activations, "16GiB"
-  std::string activations = {};  ///< how much of it these take; empty: a share of it
-  std::string samples = {};      ///< of the training data, "1.28M"; empty: the lab's own data
-  int64_t epochs = 0;            ///< 0: what suits the task
-  std::string priority = {};     ///< "accuracy", "memory" or "speed"; empty: none
-  std::string bandwidth = {};    ///< bytes a second, "40GB"; empty: measured here
-  bool explain = false;          ///< walk through the chart
+  int64_t batch = 0;                  ///< samples of a step; 0: what suits the task
+  std::string params = {};            ///< number of parameters, "124M"; empty: unknown
+  std::string memory = {};            ///< for weights, gradients, state and activations, "16GiB"
+  std::string activations = {};       ///< how much of it these take; empty: a share of it
+  std::string samples = {};           ///< of the training data, "1.28M"; empty: the lab's own data
+  int64_t epochs = 0;                 ///< 0: what suits the task
+  std::string priority = {};          ///< "accuracy", "memory" or "speed"; empty: none
+  std::string bandwidth = {};         ///< bytes a second, "40GB"; empty: measured here
+  bool explain = false;               ///< walk through the chart
+  bool chart = false, table = false;  ///< the whole chart, and the table of all settings
   std::filesystem::path json =
       {};  ///< file for the advice as JSON, "-" for standard output; empty: none
   std::filesystem::path write = {};  ///< where the recipe goes; empty: nowhere
@@ -77,7 +78,7 @@ struct Advice {
   std::optional<Prediction> prediction;  ///< if the number of parameters is known
   std::vector<Prediction> rungs_above;   ///< those that did not fit
   Recipe recipe;
-  int64_t steps = 0;  ///< of the whole run
+  int64_t epochs = 0, steps = 0;  ///< of the whole run
 };
 
 /// The advice for a request. Throws Error naming the option for unknown names, with the nearest
@@ -88,14 +89,16 @@ Advice GiveAdvice(const AdviseOptions& options);
 std::string AdviceText(const Advice& advice, const AdviseOptions& options, double bandwidth,
                        bool measured);
 
-/// The advice as JSON, with the path through the chart and the recipe as text.
+/// The advice as JSON, with the path through the chart, the recipe as text and the sources by their
+/// short names.
 std::string AdviceJson(const Advice& advice);
 
 /// The chart as it was walked.
 std::string PathText(const Advice& advice);
 
-/// Prints PathText if asked for, AdviceText, and writes the recipe. Throws Error for bad input,
-/// before any file is touched.
+/// Prints ChartText, QuickReference and PathText if asked for, then AdviceText, and writes the
+/// recipe; without a task, the chart and the table alone. Throws Error for bad input, before any
+/// file is touched.
 void Advise(const AdviseOptions& options, std::FILE* console);
 
 /// A request for every path through the chart, without memory.

@@ -4,16 +4,20 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "kudari/error.h"
 #include "kudari/files.h"
 #include "kudari/recipe.h"
 #include "lab/files/text_file.h"
+#include "lab/recipe/advice_chart.h"
 #include "tests/support/errors.h"
+#include "tests/support/printed.h"
 
 namespace kudari::lab {
 namespace {
@@ -54,8 +58,9 @@ TEST(Advise, CountsAndBytes) {
 TEST(Advise, UnknownNamesAndNumbersAreErrors) {
   const auto error = [](AdviseOptions options) { return ErrorOf([&] { GiveAdvice(options); }); };
   AdviseOptions options;
-  EXPECT_EQ(error(options),
-            "--task is missing; give one of cnn, detection, transformer, finetune, gan, rl, other");
+  EXPECT_EQ(
+      error(options),
+      "--task is missing; give one of cnn, detection, transformer, vit, finetune, gan, rl, other");
   options.task = "transformers";
   EXPECT_EQ(error(options), "--task: unknown task \"transformers\"; did you mean \"transformer\"?");
   options.task = "gan";
@@ -72,7 +77,7 @@ TEST(Advise, UnknownNamesAndNumbersAreErrors) {
   EXPECT_EQ(error(options), "--activations 2GiB leaves nothing of --memory 1GiB");
 }
 
-// The six tables of the guide, its chart, and its summary's large batches.
+// The six settings by task of the guide, its ViT, its chart, and its summary's large batches.
 TEST(Advise, HasTheGuidesNumbers) {
   const Advice cnn = GiveAdvice({.task = "cnn"});
   EXPECT_EQ(cnn.recipe.optimizer.rule, "momentum");
@@ -100,6 +105,17 @@ TEST(Advise, HasTheGuidesNumbers) {
     EXPECT_GE(lr, 1e-4) << params;
     EXPECT_LE(lr, 5e-4) << params;
   }
+
+  const Advice vit = GiveAdvice({.task = "vit", .samples = "1.28M"});
+  EXPECT_EQ(vit.recipe.optimizer.rule, "adamw");
+  EXPECT_EQ(vit.recipe.train.steps, 5000 * 300);
+  EXPECT_THAT(vit.choices,
+              ::testing::Contains(::testing::AllOf(::testing::Field(&Choice::what, "epochs"),
+                                                   ::testing::Field(&Choice::value, "300"))));
+  EXPECT_EQ(vit.recipe.optimizer.options.at("lr").Text(),
+            "0.001 * then(warmup(25000), 25000, cosine(1475000, 0.01))");
+  EXPECT_EQ(Value(vit, "beta2"), 0.999);
+  EXPECT_EQ(Value(vit, "weight_decay"), 0.3);
 
   const Advice finetune = GiveAdvice({.task = "finetune"});
   EXPECT_EQ(finetune.recipe.optimizer.rule, "adamw");
@@ -131,6 +147,8 @@ TEST(Advise, HasTheGuidesNumbers) {
   EXPECT_EQ(rule("cnn", 1024), "lars");
   EXPECT_EQ(rule("transformer", 1023), "adamw");
   EXPECT_EQ(rule("transformer", 1024), "lamb");
+  EXPECT_EQ(rule("vit", 1023), "adamw");
+  EXPECT_EQ(rule("vit", 1024), "lamb");
   EXPECT_EQ(rule("finetune", 4096), "adamw");
 }
 
@@ -145,6 +163,167 @@ TEST(Advise, LearningRateFollowsTheBatch) {
   EXPECT_EQ(lr("cnn", 4096), "1.6");
   // LAMB's table: 5e-3 / 2^1.5 at 4096.
   EXPECT_EQ(lr("transformer", 4096), "0.00177");
+  // Adam's and AdamW's follow the root.
+  EXPECT_EQ(lr("transformer", 256), "3e-04");
+  EXPECT_EQ(lr("transformer", 64), "0.00015");
+  EXPECT_EQ(lr("transformer", 1), "1.87e-05");
+  EXPECT_EQ(lr("transformer", 1023), "6e-04");
+  EXPECT_EQ(lr("vit", 64), "5e-04");
+  EXPECT_EQ(lr("other", 1024), "0.002");
+  EXPECT_EQ(lr("other", 65536), "0.002");
+  EXPECT_EQ(lr("finetune", 16), "2e-05");
+  EXPECT_EQ(lr("finetune", 8), "1.41e-05");
+  EXPECT_EQ(lr("finetune", 128), "4e-05");
+}
+
+// From one batch to the next no rate falls or jumps: sqrt(2) is the most that a step from 1 to 2
+// can change it, beside the rounding to three digits.
+TEST(Advise, LearningRateIsContinuousInTheBatch) {
+  for (const std::string task : {"transformer", "vit", "finetune", "gan", "rl", "other"}) {
+    const bool asks = task == "transformer" || task == "vit";  // for the batch: then LAMB
+    double last = 0;
+    for (int64_t batch = 1; batch <= (asks ? 1023 : 1100); ++batch) {
+      const double lr = std::stod(Leading(GiveAdvice({.task = task, .batch = batch})));
+      if (last > 0) {
+        const double most = std::sqrt(static_cast<double>(batch) / static_cast<double>(batch - 1));
+        EXPECT_GE(lr, last) << task << " " << batch;
+        EXPECT_LE(lr, last * most * 1.01) << task << " " << batch;
+      }
+      last = lr;
+    }
+  }
+}
+
+// Every task has a word on large batches: a setting of their own, or a remark.
+TEST(Advise, LargeBatchesAreRemarkedOn) {
+  for (const std::string task :
+       {"cnn", "detection", "transformer", "vit", "finetune", "gan", "rl", "other"}) {
+    for (const int64_t batch : {512, 65536}) {
+      const AdviseOptions options{.task = task, .batch = batch};
+      const Advice advice = GiveAdvice(options);
+      const std::string text = AdviceText(advice, options, 1e10, false);
+      const bool said = advice.setting.ends_with("-large") ||
+                        text.find("A batch of 1024 samples or more is a large one") != text.npos;
+      EXPECT_EQ(said, batch == 65536) << task;
+    }
+  }
+}
+
+TEST(Advise, WarmupsOfShortRunsAreWhatTheyAre) {
+  const auto warmup = [](const AdviseOptions& options) {
+    const Advice advice = GiveAdvice(options);
+    for (const Choice& c : advice.choices) {
+      if (c.what == "warm-up") return c.value;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(warmup({.task = "transformer", .batch = 64}), "51 steps of 510");
+  EXPECT_EQ(warmup({.task = "transformer", .batch = 10, .samples = "100", .epochs = 1}),
+            "1 step of 10");
+  EXPECT_EQ(warmup({.task = "transformer", .batch = 10, .samples = "120", .epochs = 1}),
+            "1 step: 10 % of 12 steps, rounded to whole steps");
+  EXPECT_EQ(warmup({.task = "transformer", .batch = 10, .samples = "10", .epochs = 1}),
+            "none: 10 % of 1 step is less than half a step");
+  EXPECT_EQ(warmup({.task = "gan"}), "none");
+}
+
+// Whoever reads the advice, as text or as JSON, learns what the short names of sources stand for.
+TEST(Advise, SourcesAreNamed) {
+  const AdviseOptions options{.task = "vit"};
+  const Advice advice = GiveAdvice(options);
+  const std::string text = AdviceText(advice, options, 1e10, false);
+  EXPECT_THAT(text,
+              HasSubstr("guide: Optimizer Selection Guide and Best Practices (notebook 116)"));
+  const auto json = nlohmann::json::parse(AdviceJson(advice));
+  for (const char* const name : {"guide", "advanced", "notes", "playbook"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("\n  ") + name + ": "));
+    EXPECT_FALSE(json["sources"][name].empty()) << name;
+  }
+  // Every source is one of them or can be found by itself.
+  for (const Choice& c : advice.choices) {
+    EXPECT_THAT(c.source, ::testing::ContainsRegex("^(guide|advanced|notes|playbook|arXiv:)"));
+  }
+}
+
+// A title names the rule that the setting answers with.
+TEST(Advise, TitlesAreTrue) {
+  const std::map<std::string, std::string> names = {{"momentum", "SGD with momentum"},
+                                                    {"lars", "LARS"},
+                                                    {"adamw", "AdamW"},
+                                                    {"lamb", "LAMB"},
+                                                    {"adam", "Adam "}};
+  for (const AdviseOptions& options : EveryPath()) {
+    const Advice advice = GiveAdvice({.task = options.task, .batch = options.batch});
+    EXPECT_THAT(advice.title, HasSubstr(names.at(advice.recipe.optimizer.rule)));
+  }
+}
+
+TEST(Advise, ChartHasEveryPath) {
+  const std::string chart = ChartText();
+  EXPECT_THAT(chart,
+              ::testing::StartsWith(
+                  "Which task? [guide 1]\n"
+                  "├─ cnn: images, a convolutional network\n"
+                  "│  How many samples does a step use? [guide 1, 3.3 and 7]\n"
+                  "│  ├─ below 1024: small to medium => Images: SGD with momentum; then (A)\n"
+                  "│  └─ from 1024 on: large => Images with a large batch: LARS; then (A)\n"
+                  "├─ detection: "));
+  EXPECT_THAT(chart, HasSubstr("\n(A) What matters most? [guide 7, advanced 8]\n"
+                               "├─ none: nothing in particular\n"
+                               "├─ accuracy: accuracy on new data => sharpness-aware gradients\n"));
+  EXPECT_THAT(chart, HasSubstr("\n├─ gan: a generator against a discriminator\n"
+                               "│  => GANs: Adam for both players; then (B)\n"));
+  EXPECT_THAT(chart, HasSubstr("\n(B) What matters most? [guide 7]\n"));
+  EXPECT_THAT(chart,
+              HasSubstr("guide: Optimizer Selection Guide and Best Practices (notebook 116)"));
+  for (const AdviseOptions& options : EveryPath()) {
+    const Advice advice = GiveAdvice(options);
+    EXPECT_THAT(chart, HasSubstr("=> " + advice.title));
+    for (const ChartStep& step : advice.path) {
+      EXPECT_THAT(chart, HasSubstr(step.question + " [" + step.source + "]\n"));
+      EXPECT_THAT(chart, HasSubstr(step.answer));
+    }
+  }
+}
+
+TEST(Advise, TableFitsAScreenAndHasTheGuidesRows) {
+  const std::string table = QuickReference();
+  for (const char* const row :
+       {"\ncnn, small batch          momentum   0.1             128 to 256  linear   a tenth at "
+        "each",
+        "\ncnn, large batch          lars       0.1             256         linear   warm-up is a "
+        "must",
+        "\ntransformer, small batch  adamw      1e-04 to 5e-04  256         sqrt     warm-up is a "
+        "must",
+        "\ntransformer, large batch  lamb       0.000625        512         sqrt     warm-up is a "
+        "must",
+        "\nfinetune                  adamw      2e-05           16 to 32    sqrt     a tenth of",
+        "\ngan                       adam       2e-04           64 to 128   sqrt     beta1 0.5",
+        "\nrl                        adam       3e-04           64          sqrt     clip_norm 0.5",
+        "\nother                     adamw      0.001           256         sqrt     the default",
+        "\naccuracy  SAM beside the rule, two gradients a step; not for gan and rl\n"}) {
+    EXPECT_THAT(table, HasSubstr(row));
+  }
+  size_t lines = 0;
+  for (size_t begin = 0; begin < table.size(); ++lines) {
+    const size_t end = table.find('\n', begin);
+    EXPECT_LE(end - begin, 100U) << table.substr(begin, end - begin);
+    begin = end + 1;
+  }
+  EXPECT_LE(lines, 45U);
+}
+
+// Without a task the chart and the table are all there is to print; with one they come first.
+TEST(Advise, ChartAndTableNeedNoTask) {
+  const auto printed = [](const AdviseOptions& options) {
+    return kudari::testing::Printed([&](std::FILE* console) { Advise(options, console); });
+  };
+  EXPECT_EQ(printed({.chart = true}), ChartText());
+  EXPECT_EQ(printed({.chart = true, .table = true}), ChartText() + "\n" + QuickReference());
+  EXPECT_THAT(printed({.task = "gan", .table = true}),
+              ::testing::StartsWith(QuickReference() + "\nGANs: Adam for both players\n"));
+  EXPECT_THAT(ErrorOf([] { Advise({.chart = true, .json = "-"}, stderr); }),
+              HasSubstr("--task is missing"));
 }
 
 TEST(Advise, StepsAreThoseOfTheSamples) {
@@ -157,7 +336,7 @@ TEST(Advise, StepsAreThoseOfTheSamples) {
   EXPECT_EQ(GiveAdvice({.task = "finetune", .batch = 10, .samples = "95", .epochs = 5})
                 .recipe.optimizer.options.at("lr")
                 .Text(),
-            "2e-05 * then(warmup(5), 5, linear(45, 0))");
+            "1.58e-05 * then(warmup(5), 5, linear(45, 0))");
 }
 
 // The first rung that fits; bytes a parameter of a million, as docs/performance.md has them.
@@ -233,12 +412,14 @@ TEST(Advise, EveryPathGivesARecipeThatReadsBack) {
       EXPECT_EQ(advice.tuning.front().what, "lr");
     }
   }
-  EXPECT_THAT(settings, ElementsAre("cnn", "cnn-large", "detection", "detection-large", "finetune",
-                                    "gan", "other", "rl", "transformer", "transformer-large"));
+  EXPECT_THAT(settings,
+              ElementsAre("cnn", "cnn-large", "detection", "detection-large", "finetune", "gan",
+                          "other", "rl", "transformer", "transformer-large", "vit"));
   // Batch unknown, small and large, priority unknown and each of four.
   EXPECT_EQ(paths, (std::map<std::string, int>{{"cnn", 15},
                                                {"detection", 15},
                                                {"transformer", 15},
+                                               {"vit", 15},
                                                {"finetune", 5},
                                                {"gan", 5},
                                                {"rl", 5},
@@ -268,19 +449,25 @@ TEST(Advise, Snapshots) {
         .memory = "16GiB",
         .priority = "accuracy"}},
       {"transformer-large", {.task = "transformer", .batch = 8192}},
+      {"vit", {.task = "vit", .params = "86M", .samples = "1.28M"}},
       {"gan", {.task = "gan", .priority = "memory"}},
       {"other", {.task = "other", .params = "1M", .memory = "4MB"}},
+      {"other-large", {.task = "other", .batch = 65536}},
   };
-  for (const auto& [name, options] : cases) {
-    const Advice advice = GiveAdvice(options);
-    const std::string text = PathText(advice) + AdviceText(advice, options, 40e9, false);
-    const auto file = std::filesystem::path(KUDARI_SOURCE_DIR) / "lab/recipe/advice_snapshots" /
-                      (std::string(name) + ".txt");
+  const auto check = [](const std::string& name, const std::string& text) {
+    const auto file =
+        std::filesystem::path(KUDARI_SOURCE_DIR) / "lab/recipe/advice_snapshots" / (name + ".txt");
     if (std::getenv("KUDARI_UPDATE_SNAPSHOTS") != nullptr) {
       std::filesystem::create_directories(file.parent_path());
       WriteFileAtomically(file, text);
     }
     EXPECT_EQ(ReadTextFile(file), text) << name;
+  };
+  check("chart", ChartText());
+  check("table", QuickReference());
+  for (const auto& [name, options] : cases) {
+    const Advice advice = GiveAdvice(options);
+    check(name, PathText(advice) + "\n" + AdviceText(advice, options, 40e9, false));
   }
 }
 

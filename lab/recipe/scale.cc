@@ -48,15 +48,18 @@ std::optional<double> Constant(const OptimizerSpec& spec, const std::string& nam
   return at->second(0);
 }
 
-// Beyond the batches for which the guide has its rules.
+// Beyond the batches for which the guide scales a learning rate.
 void AddLargeBatchNote(const Scaling& s, std::vector<std::string>& notes) {
   constexpr int64_t kLarge = 1024;
   const std::string& rule = s.before.optimizer.rule;
   if (s.new_batch <= kLarge || s.kappa <= 1 || rule.empty()) return;
   const std::string& other = Registry::Builtin().Find(rule).large_batch;
   if (other.empty()) return;
-  notes.push_back(fmt::format("beyond {} samples the guide (section 3.3) uses {} instead of {}.",
-                              kLarge, other, rule));
+  notes.push_back(
+      fmt::format("beyond {} samples use {} instead of {} (Optimizer Selection Guide and Best "
+                  "Practices, section "
+                  "3.3).",
+                  kLarge, other, rule));
 }
 
 void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, bool lr_grows,
@@ -67,8 +70,9 @@ void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, boo
   if (!warmup && lr_grows) {
     notes.emplace_back(
         "warm-up: a larger learning rate needs one, and there is none. Put warmup(STEPS) into lr: "
-        "the first five epochs (Goyal et al., arXiv:1706.02677), or 1 to 5 % of all steps (guide, "
-        "section 6.2).");
+        "the first five epochs (Goyal et al., arXiv:1706.02677), or 1 to 5 % of all steps "
+        "(Optimisation "
+        "Methods, 2025, section 6.2).");
   }
   if (!warmup) return;
   std::string note =
@@ -175,8 +179,11 @@ void AddOtherNotes(const Recipe& before, const Recipe& after, double kappa,
   }
   notes.emplace_back(
       "Scaling rules carry a tuned setting over to a similar batch size; linear scaling has its "
-      "limits (guide, section 3.3), and most hyper-parameters should be tuned again for another "
-      "batch size (tuning playbook, \"Changing the batch size\").");
+      "limits (Optimizer Selection Guide and Best Practices, section 3.3), and most "
+      "hyper-parameters "
+      "should be tuned again for another batch size (Godbole et al., Deep Learning Tuning "
+      "Playbook, "
+      "\"Changing the batch size requires re-tuning most hyperparameters\").");
 }
 
 // Batches from a quarter of the old one to beyond the new one, by factors of two, both among them.
@@ -438,9 +445,10 @@ Scaling Scale(const ScaleOptions& options, std::FILE* console) {
     const double peak = Peak(lr->second);
     LineChart chart{.title = "Learning rate by batch size",
                     .x_label = "samples per step",
-                    .y_label = "largest lr",
+                    .y_label = "largest learning rate",
                     .log_x = true,
-                    .log_y = true};
+                    .log_y = true,
+                    .x_ticks = BatchLadder(s)};
     for (const BatchRule rule : {BatchRule::kLinear, BatchRule::kSqrt, BatchRule::kAdamSde}) {
       Series series{.label = std::string(Name(rule))};
       for (const double batch : BatchLadder(s)) {
@@ -450,6 +458,10 @@ Scaling Scale(const ScaleOptions& options, std::FILE* console) {
         series.y.push_back(ScaleLr(rule, peak, kappa));
       }
       if (series.x.size() > 1) chart.series.push_back(std::move(series));
+    }
+    for (const auto& [label, batch] : {std::pair{"before", s.old_batch}, {"after", s.new_batch}}) {
+      const auto at = static_cast<double>(batch);
+      chart.marks.push_back({.label = fmt::format("{} {}", label, batch), .from = at, .to = at});
     }
     DrawChart(chart, options.svg);
     fmt::print(console, "\nwritten {}\n", internal::Printable(options.svg.string()));

@@ -4,20 +4,25 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <iterator>
 
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
+#include "tests/support/svg.h"
 
 namespace kudari::lab {
 namespace {
 
 using kudari::testing::ErrorOf;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
 using ::testing::Not;
 
 constexpr std::string_view kVit = R"toml([model]
@@ -127,10 +132,11 @@ TEST(Scale, NotesFollowTheRecipe) {
   EXPECT_THAT(vit, Not(HasSubstr("batch norm")));
   EXPECT_THAT(vit, Not(HasSubstr("Check it")));
   EXPECT_THAT(vit, HasSubstr("beta1 0.6, beta2 0.996, eps 5e-09  <- after"));
-  EXPECT_THAT(vit, Not(HasSubstr("guide (section 3.3) uses")));
+  EXPECT_THAT(vit, Not(HasSubstr("beyond 1024 samples")));
   EXPECT_THAT(
-      ScalingText(Scaled(kCnn, {.batch = 2048})),
-      HasSubstr("beyond 1024 samples the guide (section 3.3) uses lars instead of momentum"));
+      Scaled(kCnn, {.batch = 2048}).notes,
+      Contains("beyond 1024 samples use lars instead of momentum (Optimizer Selection Guide "
+               "and Best Practices, section 3.3)."));
   const std::string smaller = ScalingText(Scaled(kCnn, {.batch = 16}));
   EXPECT_THAT(smaller, Not(HasSubstr("warm-up")));
   const std::string asked = ScalingText(Scaled(kCnn, {.batch = 64, .rule = "sqrt"}));
@@ -165,6 +171,36 @@ TEST(Scale, NotesNameWhatIsKept) {
                     {.batch = 512}),
               AllOf(HasSubstr("group.0.lr: its schedule cannot be scaled exactly in whole steps"),
                     ::testing::ContainsRegex("group.0.l1 +linear\\(8, 0\\) +linear\\(1, 0\\)")));
+}
+
+// The warm-up's share is from another document than the batch rules.
+TEST(Scale, SourcesAreNamed) {
+  const std::string text = ScalingText(Scaled(kCnn, {.batch = 1024}));
+  std::string words;
+  for (const char c : text) words += c == '\n' ? ' ' : c;
+  std::string joined;
+  std::unique_copy(words.begin(), words.end(), std::back_inserter(joined),
+                   [](char a, char b) { return a == ' ' && b == ' '; });
+  EXPECT_THAT(joined, HasSubstr("1 to 5 % of all steps (Optimisation Methods, 2025, section 6.2)"));
+  EXPECT_THAT(joined, HasSubstr("(Optimizer Selection Guide and Best Practices, section 3.3)"));
+  EXPECT_THAT(joined, Not(HasSubstr("guide (")));
+  EXPECT_THAT(joined, Not(HasSubstr("(guide")));
+}
+
+// adam_sde has the learning rate of sqrt: its line does not hide the other.
+TEST(Scale, DrawsTheRules) {
+  const auto dir =
+      std::filesystem::path(::testing::TempDir()) / ("scale_svg-" + std::to_string(getpid()));
+  std::filesystem::create_directories(dir);
+  std::ofstream(dir / "r.toml") << kVit;
+  const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::tmpfile(), &std::fclose);
+  Scale({.recipe = dir / "r.toml", .batch = 256, .svg = dir / "s.svg"}, console.get());
+  const std::string svg = ReadTextFile(dir / "s.svg");
+  EXPECT_THAT(kudari::testing::TextsOf(svg),
+              IsSupersetOf({"linear", "sqrt", "adam_sde", "32", "64", "512", "before 64",
+                            "after 256", "0.001", "0.01"}));
+  EXPECT_NE(svg.find("stroke-width=\"7.00\""), svg.npos);
+  std::filesystem::remove_all(dir);
 }
 
 TEST(Scale, WritesARecipeThatReadsBack) {

@@ -11,7 +11,7 @@ void AddAdvise(CLI::App& app, Context& /*context*/) {
   const auto o = std::make_shared<AdviseOptions>();
   Verb verb(app, "advise", "Recommend an optimiser and its settings, with reasons");
   verb->add_option("--task", o->task,
-                   "Kind of task: cnn, detection, transformer, finetune, gan, rl or other");
+                   "Kind of task: cnn, detection, transformer, vit, finetune, gan, rl or other");
   verb->add_option("--batch", o->batch, "Number of samples per step [by task]")
       ->check(CLI::PositiveNumber);
   verb->add_option("--params", o->params, "Number of parameters of the model, such as 124M");
@@ -25,6 +25,8 @@ void AddAdvise(CLI::App& app, Context& /*context*/) {
   verb->add_option("--bandwidth", o->bandwidth,
                    "Memory bandwidth in bytes per second, such as 40GB [measured]");
   verb->add_flag("--explain", o->explain, "First print the path through the decision chart");
+  verb->add_flag("--chart", o->chart, "Print the whole decision chart; needs no --task");
+  verb->add_flag("--table", o->table, "Print a table of all settings; needs no --task");
   verb.Output("--write", o->write, "Write the recommended recipe to this file");
   verb.Json(o->json, "the advice");
   verb.Run([o] { Advise(*o, ConsoleBeside(o->json)); });

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/quoted.h"
@@ -26,6 +27,7 @@ struct Curve {
   std::string name;
   std::vector<int64_t> steps = {};
   std::vector<double> values = {};
+  bool is_loss = false;
 };
 
 Curve StepCurve(const RunLog& log, std::string name, double StepLog::*member) {
@@ -37,10 +39,14 @@ Curve StepCurve(const RunLog& log, std::string name, double StepLog::*member) {
   return curve;
 }
 
-Curve LossCurve(const RunLog& log) { return StepCurve(log, "loss", &StepLog::loss); }
+Curve LossCurve(const RunLog& log) {
+  Curve curve = StepCurve(log, "loss", &StepLog::loss);
+  curve.is_loss = true;
+  return curve;
+}
 
 Curve ValidationCurve(const RunLog& log) {
-  Curve curve{.name = "validation loss"};
+  Curve curve{.name = "validation loss", .is_loss = true};
   for (const EvaluationLog& e : log.evaluations) {
     curve.steps.push_back(e.step);
     curve.values.push_back(e.loss);
@@ -63,22 +69,24 @@ Curve CurveOf(const RunLog& log, Verdict verdict) {
   }
 }
 
-// A loss that blows up would hide all that came before.
-void Cap(std::vector<double>& values) {
+// The highest value that is shown: a loss that blows up would hide all that came before.
+double MostShown(const Curve& curve) {
   constexpr double kMost = 1.2;
-  const auto first =
-      std::find_if(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
-  if (first == values.end()) return;
-  const double most = kMost * std::abs(*first);
-  for (double& x : values) {
-    if (x > most) x = most;
-  }
+  const auto first = std::find_if(curve.values.begin(), curve.values.end(),
+                                  [](double x) { return std::isfinite(x); });
+  if (!curve.is_loss || first == curve.values.end()) return std::numeric_limits<double>::infinity();
+  return kMost * std::abs(*first);
 }
 
 // The curve in block characters, and below it a line under the steps of the finding.
 std::string PlotText(const RunLog& log, const Finding& finding) {
   Curve curve = CurveOf(log, finding.verdict);
-  Cap(curve.values);
+  const double most = MostShown(curve);
+  double highest = 0;
+  for (double& x : curve.values) {
+    highest = std::max(highest, x);
+    if (x > most) x = most;
+  }
   if (curve.values.size() < 2) return "";
   std::string chart = BlockChart(curve.values, kColumns, kRows);
   chart.erase(chart.find_last_of('\n', chart.size() - 2) + 1);  // its axis counts from 0
@@ -92,8 +100,10 @@ std::string PlotText(const RunLog& log, const Finding& finding) {
   };
   const size_t begin = column(finding.first_step), end = column(finding.last_step);
   chart += std::string(margin + 1 + begin, ' ') + std::string(end - begin + 1, '^') + "\n";
-  return fmt::format("{}{:>{}}{:<{}}{:>{}}\n", chart, "", margin + 1, curve.steps.front(),
-                     kColumns / 2, fmt::format("step {}", curve.steps.back()), kColumns / 2);
+  const std::string cut =
+      highest > most ? fmt::format("cut off at {:.3g}; it reaches {:.3g}\n", most, highest) : "";
+  return fmt::format("{}{:>{}}{:<{}}{:>{}}\n{}", chart, "", margin + 1, curve.steps.front(),
+                     kColumns / 2, fmt::format("step {}", curve.steps.back()), kColumns / 2, cut);
 }
 
 std::string Indented(const std::string& text, const std::string& indent) {
@@ -140,29 +150,33 @@ Series SeriesOf(const Curve& curve, std::string label) {
   return series;
 }
 
+// The losses and, below them, learning rates and gradient norms if the log has any; each finding as
+// a range over all of them.
 void Draw(const RunLog& log, std::span<const Finding> findings, const std::string& title,
           const std::filesystem::path& file) {
-  LineChart chart{.title = title, .x_label = "step", .y_label = "loss", .points = false};
-  Curve loss = LossCurve(log), validation = ValidationCurve(log);
-  Cap(loss.values);
-  Cap(validation.values);
-  chart.series.push_back(SeriesOf(loss, "training"));
-  if (!validation.steps.empty()) chart.series.push_back(SeriesOf(validation, "validation"));
-  // Each finding as a bar above the curves.
-  double top = 0;
-  for (const Series& s : chart.series) {
-    for (const double y : s.y) {
-      if (std::isfinite(y)) top = std::max(top, y);
-    }
+  const auto panel = [](const std::string& name, const std::vector<Series>& series) {
+    return LineChart{.x_label = "step", .y_label = name, .points = false, .series = series};
+  };
+  const Curve loss = LossCurve(log), validation = ValidationCurve(log);
+  std::vector<LineChart> panels = {panel("loss", {SeriesOf(loss, "training loss")})};
+  panels[0].title = title;
+  panels[0].y_most = MostShown(loss);
+  if (!validation.steps.empty()) panels[0].series.push_back(SeriesOf(validation, validation.name));
+  for (const Finding& f : findings) {
+    panels[0].marks.push_back({.label = std::string(InfoOf(f).name),
+                               .from = static_cast<double>(f.first_step),
+                               .to = static_cast<double>(f.last_step)});
   }
-  for (size_t i = 0; i < findings.size(); ++i) {
-    const double y = top * (1.06 + 0.06 * static_cast<double>(i));
-    chart.series.push_back({.label = std::string(InfoOf(findings[i]).name),
-                            .x = {static_cast<double>(findings[i].first_step),
-                                  static_cast<double>(findings[i].last_step)},
-                            .y = {y, y}});
-  }
-  DrawChart(chart, file);
+  const auto add = [&](const Curve& curve, bool log_y) {
+    const auto drawn = [&](double x) { return std::isfinite(x) && (!log_y || x > 0); };
+    if (std::none_of(curve.values.begin(), curve.values.end(), drawn)) return;
+    panels.push_back(panel(curve.name, {SeriesOf(curve, "")}));
+    panels.back().log_y = log_y;
+  };
+  add(StepCurve(log, "learning rate", &StepLog::lr), false);
+  // A norm that explodes for a moment would hide the others.
+  add(StepCurve(log, "gradient norm", &StepLog::grad_norm), true);
+  DrawPanels(panels, file);
 }
 
 RunLogOptions LogOptions(const DoctorOptions& options) {
@@ -178,10 +192,6 @@ RunLogOptions LogOptions(const DoctorOptions& options) {
   return log;
 }
 
-std::string Counted(size_t n, std::string_view what) {
-  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
-}
-
 }  // namespace
 
 void Doctor(const DoctorOptions& options, std::FILE* console) {
@@ -190,9 +200,9 @@ void Doctor(const DoctorOptions& options, std::FILE* console) {
   if (options.planned_steps > 0) log.planned_steps = options.planned_steps;
   const std::vector<Finding> findings = Diagnose(log);
   std::string text =
-      fmt::format("{}: {}, {}, {}\n", options.run.string(), Counted(log.steps.size(), "step"),
-                  Counted(log.evaluations.size(), "evaluation"),
-                  Counted(log.layers.size(), "measurement") + " of layers");
+      fmt::format("{}: {}, {}, {}\n", options.run.string(), Counted(std::ssize(log.steps), "step"),
+                  Counted(std::ssize(log.evaluations), "evaluation"),
+                  Counted(std::ssize(log.layers), "measurement") + " of layers");
   if (findings.empty()) text += "nothing wrong found in this log\n";
   for (size_t i = 0; i < findings.size(); ++i) {
     text += "\n" + FindingText(log, findings[i], i + 1);

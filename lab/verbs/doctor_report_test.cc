@@ -13,13 +13,18 @@
 #include "kudari/error.h"
 #include "lab/files/text_file.h"
 #include "tests/support/printed.h"
+#include "tests/support/svg.h"
 
 namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
 using ::testing::Not;
+using testing::TextsOf;
 
 class DoctorCommandTest : public ::testing::Test {
  protected:
@@ -62,7 +67,8 @@ TEST_F(DoctorCommandTest, SaysWhatItSees) {
   EXPECT_THAT(text, HasSubstr("^^^"));
   EXPECT_THAT(text, HasSubstr("step 100\n"));
   EXPECT_THAT(text, HasSubstr("   advice: Use more weight decay (0.01 to 0.1)"));
-  EXPECT_THAT(text, HasSubstr("   source: guide 4 and 6; notes 7.5.\n"));
+  EXPECT_THAT(text, HasSubstr("   source: Optimizer Selection Guide and Best Practices, sections 4 "
+                              "and 6; Optimisation Methods\n   (2025), section 7.5.\n"));
 }
 
 TEST_F(DoctorCommandTest, IsSilentOnASoundRun) {
@@ -93,7 +99,36 @@ TEST_F(DoctorCommandTest, WritesJsonAndAPicture) {
   ASSERT_EQ(json["findings"].size(), 1u);
   EXPECT_EQ(json["findings"][0]["verdict"], "overfitting");
   EXPECT_EQ(json["findings"][0]["first_step"], 40);
-  EXPECT_THAT(ReadTextFile(folder_ / "d.svg"), HasSubstr("overfitting"));
+  EXPECT_THAT(TextsOf(ReadTextFile(folder_ / "d.svg")),
+              AllOf(IsSupersetOf({"overfitting", "training loss", "validation loss", "loss",
+                                  "learning rate", "step"}),
+                    Not(Contains("gradient norm")), Not(Contains(HasSubstr("cut off")))));
+}
+
+TEST_F(DoctorCommandTest, PicturesHaveWhatIsLogged) {
+  std::ofstream(folder_ / "log.csv") << "loss,grad_norm\n2,1\n1,2\n40,3\n1,4\n";
+  Print({.run = folder_ / "log.csv", .svg = folder_ / "d.svg"});
+  EXPECT_THAT(TextsOf(ReadTextFile(folder_ / "d.svg")),
+              AllOf(IsSupersetOf({"gradient norm", "The loss is cut off at 2.4; it reaches 40"}),
+                    Not(Contains("learning rate")), Not(Contains("validation loss"))));
+}
+
+// A warm-up begins far below the rate's peak.
+TEST_F(DoctorCommandTest, RatesAreNotCutOff) {
+  std::ofstream log(folder_ / "log.csv");
+  log << "step,loss,lr\n";
+  for (int s = 1; s <= 100; ++s) {
+    log << s << ',' << 1 + std::exp(-s / 20.0) << ','
+        << (s <= 10   ? s * 1e-3
+            : s <= 40 ? 0.01
+                      : 1e-5)
+        << '\n';
+  }
+  log.close();
+  const std::string text = Print({.run = folder_ / "log.csv"});
+  EXPECT_THAT(text, HasSubstr("1. schedule_ended_early"));
+  EXPECT_THAT(text, HasSubstr("\n   0.01 |"));
+  EXPECT_THAT(text, Not(HasSubstr("cut off")));
 }
 
 // What came before would be a line at the bottom.
@@ -102,6 +137,7 @@ TEST_F(DoctorCommandTest, PlotsEndABitAboveTheFirstLoss) {
   const std::string text = Print({.run = folder_ / "log.csv"});
   EXPECT_THAT(text, HasSubstr("1. diverged"));
   EXPECT_THAT(text, HasSubstr("\n   2.4 |"));
+  EXPECT_THAT(text, HasSubstr("\n   cut off at 2.4; it reaches 3e+09\n"));
 }
 
 TEST_F(DoctorCommandTest, MapsColumns) {

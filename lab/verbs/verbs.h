@@ -12,6 +12,7 @@
 #include "lab/verbs/torch_error.h"
 #include "lab/verbs/train.h"
 #include "lab/verbs/verb.h"
+#include "lab/verbs/verb.h"
 
 namespace kudari::lab {
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "doctor/view.h"
 
@@ -31,19 +32,119 @@ Rise LargestRise(const View& run, size_t begin) {
   return rise;
 }
 
-// The highest single loss in the part of the run in which warm-up should be.
+// The scatter of the losses around entry `at`. Once most samples are easy the noise of small
+// batches is skewed: what counts then is the scatter above the smoothed curve.
+double ScatterAround(const View& run, size_t at) {
+  constexpr double kEasy = 0.5, kSkewed = 1.5;
+  const size_t half = run.size / 20, begin = at - std::min(at, half);
+  std::vector<double> above;
+  for (size_t i = begin; i < std::min(run.size, at + half + 1); ++i) {
+    if (run.loss[i] > run.smooth[i]) above.push_back(1.48 * (run.loss[i] - run.smooth[i]));
+  }
+  const double scatter = run.scatter[at], upper = Median(std::move(above));
+  const bool skewed = upper > kSkewed * scatter && run.smooth[at] < kEasy * run.initial;
+  return skewed ? upper : scatter;
+}
+
+// The highest single loss in the part of the run in which warm-up should be, and how high the
+// losses after it are: all but one in a hundred.
 struct Peak {
   double height = 0;
   size_t at = 0;
+  double later = 0;
+
+  /// Whether later losses are so high as well that it is the noise of small batches.
+  bool IsNoise() const {
+    constexpr double kTimes = 3;
+    return later > 1 && height < kTimes * later;
+  }
 };
 
 Peak EarlyPeak(const View& run) {
   constexpr size_t kPart = 6;
+  const size_t end = run.size / kPart;
   Peak peak;
-  for (size_t i = 1; i < run.size / kPart; ++i) {
+  for (size_t i = 1; i < end; ++i) {
     if (run.loss[i] / run.initial > peak.height) peak = {run.loss[i] / run.initial, i};
   }
+  const auto after = run.loss.begin() + static_cast<std::ptrdiff_t>(end);
+  peak.later = Quantile({after, run.loss.end()}, 0.99) / run.initial;
   return peak;
+}
+
+// Means of at most `most` blocks of consecutive losses, less the straight line that fits them best.
+std::vector<double> Detrended(const View& run, size_t most) {
+  const size_t block = (run.size + most - 1) / most, n = run.size / block;
+  std::vector<double> means(n);
+  for (size_t b = 0; b < n; ++b) {
+    double sum = 0, count = 0;
+    for (size_t i = b * block; i < (b + 1) * block; ++i) {
+      if (std::isnan(run.loss[i])) continue;
+      sum += run.loss[i];
+      ++count;
+    }
+    means[b] = count > 0 ? sum / count : run.smooth[b * block];
+  }
+  const double middle = static_cast<double>(n - 1) / 2;
+  double mean = 0, slope = 0, squares = 0;
+  for (size_t b = 0; b < n; ++b) {
+    const double x = static_cast<double>(b) - middle;
+    mean += means[b] / static_cast<double>(n);
+    slope += means[b] * x;
+    squares += x * x;
+  }
+  for (size_t b = 0; b < n; ++b) {
+    means[b] -= mean + slope / squares * (static_cast<double>(b) - middle);
+  }
+  return means;
+}
+
+// The sine that explains most of the loss around its trend.
+struct Wave {
+  double height = 0;  // from its lowest to its highest point, relative to the first loss
+  double share = 0;   // of the variance of the loss
+  size_t cycles = 0;  // in the whole run
+  double chance = 1;  // that noise has a wave as strong
+};
+
+// Among sines of at least four cycles and of at least four blocks a cycle.
+Wave StrongestWave(const View& run) {
+  constexpr size_t kBlocks = 400, kLeastCycles = 4, kLeastBlocks = 4;
+  constexpr double kTurn = 2 * std::numbers::pi;
+  const std::vector<double> y = Detrended(run, kBlocks);
+  const auto n = static_cast<double>(y.size());
+  double variance = 0;
+  for (const double x : y) variance += x * x / n;
+  Wave wave;
+  for (size_t k = kLeastCycles; kLeastBlocks * k <= y.size(); ++k) {
+    double cosine = 0, sine = 0;
+    for (size_t b = 0; b < y.size(); ++b) {
+      const double angle = kTurn * static_cast<double>(k * b) / n;
+      cosine += 2 * y[b] * std::cos(angle) / n;
+      sine += 2 * y[b] * std::sin(angle) / n;
+    }
+    const double amplitude = std::hypot(cosine, sine);
+    const double share = amplitude * amplitude / 2 / variance;
+    if (share > wave.share) wave = {2 * amplitude / run.initial, share, k};
+  }
+  // The share of one sine in white noise has the distribution Beta(1, (n - 3) / 2).
+  const double sines = n / kLeastBlocks - kLeastCycles + 1;
+  wave.chance = sines * std::pow(1 - wave.share, (n - 3) / 2);
+  return wave;
+}
+
+// Whether the wave repeats what the data or the schedule repeat: an epoch holds whole cycles of it,
+// or the learning rate rises again after the first tenth.
+bool IsOfDataOrSchedule(const View& run, const Wave& wave) {
+  for (size_t i = run.size / 10 + 1; i < run.size; ++i) {
+    if (run.Rate(i) > run.Rate(i - 1)) return true;
+  }
+  if (run.log.steps_per_epoch == 0) return false;
+  const auto steps = static_cast<double>(run.Step(run.size - 1) - run.Step(0) + 1);
+  const double epochs = steps / static_cast<double>(run.log.steps_per_epoch);
+  const auto cycles = static_cast<double>(wave.cycles);
+  const double whole = std::round(cycles / epochs);
+  return whole >= 1 && std::abs(cycles - whole * epochs) <= 1;
 }
 
 }  // namespace
@@ -88,15 +189,16 @@ void FindDivergence(const View& run, Findings& found) {
 
 void FindLearningRate(const View& run, Findings& found) {
   if (run.size < kLeastSteps) return;
-  // Too high: the smoothed loss rises by more than noise, or training never recovers from its
-  // start.
+  // Too high: the smoothed loss rises by more than noise, training never recovers from its start,
+  // or the loss goes up and down as a sine does.
   constexpr double kRise = 0.12, kSureRise = 0.4;
-  constexpr double kStuckPeak = 1.5, kStuck = 0.3;
+  constexpr double kWave = 0.3, kChance = 1e-4;
+  constexpr double kStuckPeak = 1.5, kStuck = 0.3, kStuckInNoise = 0.75;
   const size_t start = run.size / 10;
   constexpr double kSigmas = 7;  // five of the difference of two medians, the largest of many
   const Rise rise = LargestRise(run, start);
-  const double noise =
-      kSigmas * run.error * std::max(run.scatter[rise.low], run.scatter[rise.high]) / run.initial;
+  const double noise = kSigmas * run.error / run.initial *
+                       std::max(run.scatter[rise.low], ScatterAround(run, rise.high));
   const Peak peak = EarlyPeak(run);
   const double end = run.last / run.initial;
   if (rise.height > std::max(kRise, noise)) {
@@ -105,11 +207,19 @@ void FindLearningRate(const View& run, Findings& found) {
                      "the smoothed loss rose from " + Brief(run.smooth[rise.low]) + " to " +
                          Brief(run.smooth[rise.high]) + ", by " + Percent(rise.height) +
                          " of the first loss"});
-  } else if (peak.height > kStuckPeak && end > kStuck && run.LastRate() > 0.5) {
+  } else if (std::max(peak.height, peak.later) > kStuckPeak &&
+             end > (peak.IsNoise() ? kStuckInNoise : kStuck) && run.LastRate() > 0.5) {
     found.push_back({Verdict::kLrTooHigh, Confidence(peak.height, 1, 4), run.Step(0),
                      run.Step(run.size - 1),
                      "the loss jumped to " + Brief(run.loss[peak.at]) + " at step " +
                          std::to_string(run.Step(peak.at)) + " and is still " + Brief(run.last)});
+  } else if (const Wave wave = StrongestWave(run); wave.height > kRise && wave.share > kWave &&
+                                                   wave.chance < kChance &&
+                                                   !IsOfDataOrSchedule(run, wave)) {
+    found.push_back({Verdict::kLrTooHigh, Confidence(wave.height, kRise, kSureRise), run.Step(0),
+                     run.Step(run.size - 1),
+                     "the loss went up and down " + std::to_string(wave.cycles) +
+                         " times, each time by " + Percent(wave.height) + " of the first loss"});
   }
 
   // Weights that change by less than the first ratio a step hardly move; those that change by more
@@ -120,26 +230,32 @@ void FindLearningRate(const View& run, Findings& found) {
 
   // Without enough warm-up: a jump at the start, at a learning rate that training bears later.
   constexpr double kPeak = 1.045, kSurePeak = 1.3, kRateThere = 0.5, kPeakSigmas = 2;
-  const double above = kPeakSigmas * Median(run.scatter) / run.initial;
-  if (!crawls && peak.height > std::max(kPeak, 1 + above) && run.Rate(peak.at) >= kRateThere) {
+  const double scatter = Median(run.scatter) / run.initial;
+  if (!crawls && !peak.IsNoise() && peak.height > std::max(kPeak, 1 + kPeakSigmas * scatter) &&
+      run.Rate(peak.at) >= kRateThere) {
     found.push_back({Verdict::kWarmupTooShort, Confidence(peak.height, kPeak, kSurePeak),
                      run.Step(0), run.Step(peak.at),
                      "the loss jumped to " + Brief(run.loss[peak.at]) + ", " + Brief(peak.height) +
                          " times the first, at step " + std::to_string(run.Step(peak.at)) +
-                         ", when the learning rate was " + Brief(100 * run.Rate(peak.at)) +
-                         " % of its peak"});
+                         (run.RateKnown(peak.at) ? ", when the learning rate was " +
+                                                       Percent(run.Rate(peak.at)) + " of its peak"
+                                                 : std::string())});
   }
 
-  // Too low: the run ends where it began, without ever having been unstable.
-  constexpr double kHardly = 0.85, kSureHardly = 0.97, kCalm = 0.05;
+  // Too low: the run ends where it began, or the loss falls little and as slowly at first as at the
+  // end, without ever having been unstable.
+  constexpr double kHardly = 0.85, kSureHardly = 0.97, kCalm = 0.05, kCalmSigmas = 4;
+  constexpr double kLittle = 0.7, kSteady = 0.4;
   double lowest = 1;
   for (const double x : run.smooth) {
     if (!std::isnan(x)) lowest = std::min(lowest, x / run.initial);
   }
   constexpr double kProportional = 0.6;
-  const bool slow =
-      crawls || (peak.height < 1 + kCalm && !(ratio > kFast) && run.EarlyPart() < kProportional);
-  if (run.over && lowest > kHardly && slow && rise.height < kCalm) {
+  const double early = run.EarlyPart();
+  const bool calm = peak.height < 1 + std::max(kCalm, kCalmSigmas * scatter);
+  const bool slow = crawls || (calm && !(ratio > kFast) && early < kProportional);
+  const bool hardly = lowest > kHardly || (lowest > kLittle && early < kSteady);
+  if (run.over && hardly && slow && rise.height < kCalm) {
     found.push_back({Verdict::kLrTooLow, Confidence(lowest, kHardly, kSureHardly), run.Step(0),
                      run.Step(run.size - 1),
                      "the loss fell by " + Percent(1 - lowest) + " in " + std::to_string(run.size) +
@@ -178,8 +294,10 @@ void FindStalls(const View& run, Findings& found) {
     found.push_back({Verdict::kPlateau, 0.5 + 0.5 * (1 - std::abs(fall) / kFlat), run.Step(half),
                      run.Step(run.size - 1),
                      "in the second half the loss went from " + Brief(before) + " to " +
-                         Brief(after) + " at " + Percent(run.LastRate()) +
-                         " of the highest learning rate"});
+                         Brief(after) +
+                         (run.RateKnown(run.size - 1)
+                              ? " at " + Percent(run.LastRate()) + " of the highest learning rate"
+                              : std::string())});
   }
 }
 

@@ -13,55 +13,71 @@ namespace {
 
 using enum Verdict;
 
-// Sources: "guide" is Optimizer Selection Guide and Best Practices and "advanced" the chapter
-// before it, "notes" are notes on optimisation methods (2025), all by section; "playbook" is
-// Godbole, Dahl, Gilmer, Shallue & Nado, Deep Learning Tuning Playbook, by heading.
+// The Guide is notebook 116, Advanced Optimization Techniques notebook 115; Optimisation Methods is
+// of November 2025, in Japanese; the Playbook is by Godbole, Dahl, Gilmer, Shallue & Nado.
 constexpr std::array kVerdicts = {
     VerdictInfo{kDiverged, "diverged", "training diverged",
                 "Divide the learning rate by 10; clip the gradient's norm (1.0); lengthen the "
                 "warm-up; look for inf, nan and log(0) in data and loss; check loss scaling",
-                "guide 4 and 6; notes 7.5", "loss"},
+                "Optimizer Selection Guide and Best Practices, sections 4 and 6; Optimisation "
+                "Methods (2025), section 7.5",
+                "loss"},
     VerdictInfo{kLrTooHigh, "lr_too_high", "the learning rate is too high: the loss oscillates",
                 "Divide the learning rate by 10, or find one with kudari lr-find; clip the "
                 "gradient's norm; enlarge the batch",
-                "guide 4; notes 7.5; playbook, Optimization failures", "loss"},
+                "Optimizer Selection Guide and Best Practices, section 4; Optimisation Methods "
+                "(2025), section 7.5; Deep Learning Tuning Playbook, Optimization failures",
+                "loss"},
     VerdictInfo{kLrTooLow, "lr_too_low", "the learning rate is too low",
                 "Multiply the learning rate by 10, or find one with kudari lr-find; check "
                 "initialisation and the loss",
-                "guide 4 and 6; notes 7.5", "loss"},
+                "Optimizer Selection Guide and Best Practices, sections 4 and 6; Optimisation "
+                "Methods (2025), section 7.5",
+                "loss"},
     VerdictInfo{
         kWarmupTooShort, "warmup_too_short", "the warm-up is missing or too short",
         "Warm up over 5 to 10 % of the steps: find the learning rate at which training becomes "
         "unstable and approach it over ten times as many steps; or clip the gradient's norm",
-        "guide 3.3 and 4; playbook, Learning rate warmup", "loss"},
-    VerdictInfo{kPlateau, "plateau", "the loss has stopped falling while the learning rate is high",
+        "Optimizer Selection Guide and Best Practices, sections 3.3 and 4; Deep Learning Tuning "
+        "Playbook, Learning rate warmup",
+        "loss"},
+    VerdictInfo{kPlateau, "plateau", "the loss has stopped falling too early",
                 "Decay the learning rate (by a cosine, or to a tenth when the loss stalls: "
                 "train.plateau_factor); then check the model's capacity",
-                "guide 4 and 6; notes 7.5", "loss, better with lr"},
+                "Optimizer Selection Guide and Best Practices, sections 4 and 6; Optimisation "
+                "Methods (2025), section 7.5",
+                "loss, better with lr"},
     VerdictInfo{kScheduleEndedEarly, "schedule_ended_early",
                 "the schedule has ended long before the training",
                 "Make the schedule as long as the run, or stop when it ends",
-                "guide 5; playbook, Choosing the initial configuration", "loss, lr"},
+                "Deep Learning Tuning Playbook, Choosing the initial configuration", "loss, lr"},
     VerdictInfo{kOverfitting, "overfitting", "the model overfits",
                 "Use more weight decay (0.01 to 0.1), dropout and augmentation; stop at the lowest "
                 "validation loss; use a smaller model; check that both data sets are alike",
-                "guide 4 and 6; notes 7.5", "loss, val_loss"},
+                "Optimizer Selection Guide and Best Practices, sections 4 and 6; Optimisation "
+                "Methods (2025), section 7.5",
+                "loss, val_loss"},
     VerdictInfo{kUnderfitting, "underfitting", "the model underfits",
                 "Use a larger model; less weight decay, dropout and label smoothing; train longer",
-                "guide 4", "loss, lr"},
+                "Optimizer Selection Guide and Best Practices, section 4", "loss, lr"},
     VerdictInfo{kDataProblem, "data_problem", "some of the data is bad",
-                "Check the samples of those batches: labels, scale, encoding; shuffle", "guide 6",
+                "Check the samples of those batches: labels, scale, encoding; shuffle",
+                "Optimizer Selection Guide and Best Practices, section 6",
                 "loss of every step, epochs"},
     VerdictInfo{kVanishingGradients, "vanishing_gradients", "gradients vanish towards the input",
                 "Check the initial weights; add norm layers or shortcuts; try other activations",
-                "guide 4; notes 1", "layers"},
+                "Optimizer Selection Guide and Best Practices, section 4; Optimisation Methods "
+                "(2025), section 1.3",
+                "layers"},
     VerdictInfo{kExplodingGradients, "exploding_gradients", "gradients explode towards the input",
                 "Check the initial weights; add norm layers; clip the gradient's norm",
-                "guide 6; notes 1 and 7.4", "layers"},
+                "Optimizer Selection Guide and Best Practices, section 6; Optimisation Methods "
+                "(2025), sections 1.3 and 7.4",
+                "layers"},
     VerdictInfo{kDeadTensors, "dead_tensors", "tensors get no gradient",
                 "Look for a detach(), a frozen part or a branch that is not used, and for units "
                 "that are zero for every sample; take frozen tensors out of the optimiser",
-                "guide 6", "layers"},
+                "Optimizer Selection Guide and Best Practices, section 6", "layers"},
     VerdictInfo{
         kUpdateRatio, "update_ratio", "tensors change much faster or slower than the others",
         "Check the groups' learning rates; a step usually changes weights by about a thousandth",
@@ -73,15 +89,15 @@ constexpr std::array kVerdicts = {
     VerdictInfo{kAccumulationSum, "accumulation_sum",
                 "accumulated gradients are summed, not averaged",
                 "Divide the loss by the number of accumulated batches",
-                "advanced, gradient accumulation", "micro_grad_norm"},
+                "Advanced Optimization Techniques, section 6", "micro_grad_norm"},
     VerdictInfo{kLossScaleThrash, "loss_scale_thrash", "the loss scale overflows again and again",
                 "Use a dynamic scale with a growth interval of 2000, a lower static scale or "
                 "bfloat16; look for activations beyond 65504",
-                "guide 6", "skipped"},
+                "Optimizer Selection Guide and Best Practices, section 6", "skipped"},
     VerdictInfo{kUpdatesLost, "updates_lost", "updates are rounded away",
                 "Keep a master copy of the weights (optimizer.precision.master), round "
                 "stochastically, or raise the learning rate",
-                "Micikevicius et al., arXiv:1710.03740, 3.1", "lost"},
+                "Micikevicius et al., arXiv:1710.03740, section 3.1", "lost"},
 };
 
 // A cause makes its usual consequences no news.

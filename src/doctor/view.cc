@@ -132,10 +132,9 @@ size_t View::Before(int64_t step) const {
   return static_cast<size_t>(end - log.steps.begin());
 }
 
-double View::Rate(size_t i) const {
-  const double lr = log.steps[i].lr;
-  return peak_lr > 0 && std::isfinite(lr) ? lr / peak_lr : 1;
-}
+bool View::RateKnown(size_t i) const { return peak_lr > 0 && std::isfinite(log.steps[i].lr); }
+
+double View::Rate(size_t i) const { return RateKnown(i) ? log.steps[i].lr / peak_lr : 1; }
 
 double View::Level(size_t begin, size_t end) const {
   return Median({loss.begin() + static_cast<std::ptrdiff_t>(begin),

@@ -30,7 +30,9 @@ class View {
   int64_t Step(size_t i) const { return log.steps[i].step; }
   /// The number of entries up to and including a step.
   size_t Before(int64_t step) const;
-  /// The learning rate relative to the highest; 1 where rates are unknown.
+  /// Whether the log has the learning rate of an entry.
+  bool RateKnown(size_t i) const;
+  /// The learning rate relative to the highest; 1 where it is unknown.
   double Rate(size_t i) const;
   /// The last learning rate relative to the highest.
   double LastRate() const { return Rate(size - 1); }

@@ -143,11 +143,22 @@ TEST_F(CliTest, AFullDiskIsAnError) {
                                              {"schedule", "cosine(9)", "--steps", "10", "--json"},
                                              {"doctor", Path("metrics.csv")},
                                              {"advise", "--task", "cnn"},
+                                             {"advise", "--chart", "--table"},
                                              {"scale", kRecipe, "--batch", "256"}}) {
     const Outcome outcome = Kudari(arguments, {.output = "/dev/full"});
     EXPECT_EQ(outcome.code, 1) << arguments[0];
     EXPECT_THAT(outcome.error, HasSubstr("No space left on device")) << arguments[0];
   }
+}
+
+TEST_F(CliTest, TheChartAndTheTableNeedNoTask) {
+  const Outcome both = Kudari({"advise", "--chart", "--table"});
+  EXPECT_EQ(both.code, 0) << both.error;
+  EXPECT_EQ(both.out, Kudari({"advise", "--chart"}).out + "\n" + Kudari({"advise", "--table"}).out);
+  EXPECT_THAT(both.out, StartsWith("Which task? ["));
+  const Outcome json = Kudari({"advise", "--chart", "--json"});
+  EXPECT_EQ(json.code, 2);
+  EXPECT_THAT(json.error, StartsWith("kudari: --task is missing"));
 }
 
 TEST_F(CliTest, KeysCanBeRemoved) {
