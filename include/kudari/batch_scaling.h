@@ -38,12 +38,12 @@ int64_t ScaleSteps(int64_t steps, double kappa);
 /// The schedule with every number of steps in it scaled so, and the rates for a step (gamma of
 /// exponential and exp_range, rate of exp_decay and inverse_time, ...) so that the values at the
 /// same samples are what they were; noam, whose height follows from its steps, gets the width that
-/// keeps it. Rounded numbers of steps may leave a difference, see ScheduleError. Throws Error if
-/// they do not go together.
+/// keeps it. Lengths relative to the run stay. Rounded numbers of steps may leave a difference, see
+/// ScheduleError. Throws Error if they do not go together.
 Schedule ScaleSteps(const Schedule& schedule, double kappa);
 /// How far `after` is from `before` at the same samples, over the first `steps` steps of `after`:
 /// the largest distance of after(s) from the values of `before` between kappa (s - 1) and kappa (s
-/// + 1), over the largest magnitude of `before`.
+/// + 1), over the largest magnitude of `before`. Throws Error unless both are resolved.
 double ScheduleError(const Schedule& before, const Schedule& after, double kappa, int64_t steps);
 
 /// A rule, and why it is the one.

@@ -1,6 +1,7 @@
 #include "lab/recipe/advise.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -216,24 +217,25 @@ double LearningRate(const toml::table& setting, double batch, double base) {
   return ThreeDigits(lr);
 }
 
-std::string LrText(const toml::table& setting, double lr, int64_t steps) {
-  const auto warmup =
-      static_cast<int64_t>(std::lround(Number(setting, "warmup") * static_cast<double>(steps)));
+// A share of the run as a schedule has it, to a tenth of a percent.
+std::string Share(double share) { return NumberText(std::round(share * 1000) / 10) + "%"; }
+
+std::string LrText(const toml::table& setting, double lr) {
+  const double warmup = Number(setting, "warmup");
   const std::string decay = Text(setting, "decay");
   std::string text = NumberText(lr);
-  if (decay == "step") {
-    const auto every =
-        static_cast<int64_t>(std::lround(Number(setting, "every") * static_cast<double>(steps)));
-    if (warmup > 0) text += fmt::format(" * warmup({})", warmup);
-    return text + fmt::format(" * step({}, 0.1)", std::max<int64_t>(1, every));
+  const std::string rise = warmup > 0 ? fmt::format("warmup({})", Share(warmup)) : "";
+  if (decay == "none" || decay == "step") {
+    if (!rise.empty()) text += " * " + rise;
+    if (decay == "none") return text;
+    const double every = Number(setting, "every");
+    std::vector<std::string> drops;
+    for (double at = every; at < 0.999; at += every) drops.push_back(Share(at));
+    return text + fmt::format(" * multistep([{}], 0.1)", fmt::join(drops, ", "));
   }
-  std::string after;
-  if (decay != "none") {
-    after = fmt::format("{}({}, {})", decay, steps - warmup, NumberText(Number(setting, "last")));
-  }
-  if (warmup == 0) return after.empty() ? text : text + " * " + after;
-  if (after.empty()) return text + fmt::format(" * warmup({})", warmup);
-  return text + fmt::format(" * then(warmup({}), {}, {})", warmup, warmup, after);
+  const std::string fall = fmt::format("{}(end, {})", decay, NumberText(Number(setting, "last")));
+  if (rise.empty()) return text + " * " + fall;
+  return text + fmt::format(" * then({}, {}, {})", rise, Share(warmup), fall);
 }
 
 // The parts of a recipe, each a table.
@@ -257,8 +259,8 @@ Recipe ToRecipe(const Draft& draft) {
 }
 
 // The draft on a rung of the memory ladder; nothing if the rung is not for its rule.
-std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting, const Draft& draft,
-                            int64_t steps) {
+std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
+                            const Draft& draft) {
   if (!Lists(rung, "rules", Text(draft.optimizer, "rule"))) return std::nullopt;
   Draft lower = draft;
   if (rung.contains("optimizer")) {
@@ -272,7 +274,7 @@ std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
   }
   if (rung.contains("lr_factor")) {
     lower.lr = ThreeDigits(draft.lr * Number(rung, "lr_factor"));
-    lower.lr_text = LrText(setting, lower.lr, steps);
+    lower.lr_text = LrText(setting, lower.lr);
   }
   if (rung.contains("precision")) {
     lower.optimizer.insert_or_assign("precision", TableAt(rung, "precision"));
@@ -283,7 +285,7 @@ std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
 
 // The memory that a model with that number of parameters takes: square matrices, and a vector of
 // what is left. Its memory is planned and never had: tensors lie one after the other at addresses
-// that nothing reads.
+// that nothing reads. How long the run is does not matter to it.
 MemoryPlan PlanFor(const Recipe& recipe, int64_t params) {
   constexpr int64_t kMatrices = 64;
   uintptr_t nowhere = 1 << 20;
@@ -306,7 +308,7 @@ MemoryPlan PlanFor(const Recipe& recipe, int64_t params) {
     add(fmt::format("layer{}.weight", i), {side, side});
   }
   if (const int64_t rest = params - kMatrices * side * side; rest > 0) add("rest.bias", {rest});
-  return Optimizer(std::move(tensors), recipe.optimizer).Memory();
+  return Optimizer(std::move(tensors), Resolve(recipe.optimizer, {.steps = 1})).Memory();
 }
 
 // Steps down the ladder until it fits.
@@ -316,7 +318,7 @@ void ChooseRung(const toml::table& setting, size_t first, std::optional<int64_t>
   std::optional<Prediction> last;
   ForTables(Data(), "rung", [&](const toml::table& rung) {
     if (index++ < first || (last && last->fits)) return;
-    const std::optional<Draft> lower = OnRung(rung, setting, draft, advice.steps);
+    const std::optional<Draft> lower = OnRung(rung, setting, draft);
     if (!lower) return;
     if (last) advice.rungs_above.push_back(*last);
     advice.rung = Text(rung, "title");
@@ -340,7 +342,7 @@ std::string ValueOf(const std::string& what, const Recipe& recipe, const Advice&
   if (what == "betas") return option("beta1") + ", " + option("beta2");
   if (what == "schedule") return option("lr");
   if (what == "warm-up") {
-    const auto steps = WarmupSteps(spec.options.at("lr"));
+    const auto steps = WarmupSteps(spec.options.at("lr").Resolve({.steps = advice.steps}));
     return steps ? fmt::format("{} steps of {}", *steps, advice.steps) : "none";
   }
   if (what == "clipping") return spec.clip_norm ? "clip_norm " + spec.clip_norm->Text() : "none";
@@ -523,7 +525,7 @@ Advice GiveAdvice(const AdviseOptions& options) {
   if (samples) draft.train = toml::table{{"batch_size", batch}, {"steps", advice.steps}};
   const double base_lr = BaseLr(setting, params);
   draft.lr = LearningRate(setting, static_cast<double>(batch), base_lr);
-  draft.lr_text = LrText(setting, draft.lr, advice.steps);
+  draft.lr_text = LrText(setting, draft.lr);
   size_t first_rung = 0;
   if (!walk.change.empty()) {
     const toml::table& change = TableAt(TableAt(Data(), "change"), walk.change);
@@ -581,13 +583,14 @@ std::string AdviceText(const Advice& advice, const AdviseOptions& options, doubl
             Wrapped(t.why + " [" + t.source + "]", 5);
   }
   text += "\nThe recipe\n" + Wrapped(advice.nearest + ".", 2);
-  text += Wrapped(options.samples.empty()
-                      ? fmt::format("Its schedule has the {} steps of the lab's own data; with "
-                                    "--samples it has those of yours.",
-                                    advice.steps)
-                      : fmt::format("Its schedule has the {} steps of your {} samples.",
-                                    advice.steps, options.samples),
-                  2);
+  text +=
+      Wrapped(options.samples.empty()
+                  ? fmt::format("Its schedule follows the run, {} steps on the lab's own data; "
+                                "with --samples these are those of yours.",
+                                advice.steps)
+                  : fmt::format("Its schedule follows the run, the {} steps of your {} samples.",
+                                advice.steps, options.samples),
+              2);
   text += "\nSources\n";
   ForTables(Data(), "cited", [&](const toml::table& cited) {
     text += Wrapped(Text(cited, "name") + ": " + Text(cited, "is"), 2);

@@ -77,8 +77,8 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
   for (Parameter& p : parameters) {
     tensors.push_back({.name = p.name, .shape = p.shape, .param = p.values.data()});
   }
-  Optimizer optimizer(std::move(tensors), spec);
   const int64_t last = gradients.rbegin()->first;
+  Optimizer optimizer(std::move(tensors), Resolve(spec, {.steps = last}));
   int64_t skipped = 0;
   for (int64_t step = 1; step <= last; ++step) {
     for (Tensor& t : optimizer.tensors()) t.grad = nullptr;

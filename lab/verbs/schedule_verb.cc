@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "kudari/error.h"
+#include "kudari/schedule.h"
 #include "lab/verbs/schedule_table.h"
 #include "lab/verbs/verbs.h"
 
@@ -12,6 +13,8 @@ void AddSchedule(CLI::App& app, Context& /*context*/) {
   CLI::App* const verb = app.add_subcommand("schedule", "Print a schedule's values and its curve");
   CLI::Option* const text = verb->add_option("text", o->text, "The schedule");
   CLI::Option* const steps = verb->add_option("--steps", o->steps, "Steps of the training");
+  verb->add_option("--steps-per-epoch", o->steps_per_epoch,
+                   "Steps of an epoch, for lengths such as 30ep");
   verb->add_option("--every", o->every,
                    "Steps between lines of the table [round ones, and where curves join]");
   CLI::Option* const csv = verb->add_flag("--csv", o->csv, "Print all values as CSV");
@@ -24,11 +27,13 @@ void AddSchedule(CLI::App& app, Context& /*context*/) {
   verb->callback([o, examples, text, steps] {
     if (*examples) {
       DrawEverySchedule(o->file);
-    } else if (text->count() == 0 || steps->count() == 0) {
-      throw Error("schedule: give a text and --steps, as in \"0.1 * cosine(900)\" --steps 1000");
-    } else {
-      ShowSchedule(*o, stdout);
+      return;
     }
+    if (text->count() > 0) ParseSchedule(o->text);  // what is wrong with it comes first
+    if (text->count() == 0 || steps->count() == 0) {
+      throw Error("schedule: give a text and --steps, as in \"0.1 * cosine(900)\" --steps 1000");
+    }
+    ShowSchedule(*o, stdout);
   });
 }
 

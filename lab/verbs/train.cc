@@ -11,6 +11,7 @@
 
 #include "kudari/error.h"
 #include "kudari/files.h"
+#include "kudari/recipe.h"
 #include "lab/console/progress.h"
 #include "lab/machine/memory_plan.h"
 #include "lab/recipe/explain.h"
@@ -81,7 +82,9 @@ RunState Train(const TrainOptions& options, std::FILE* console) {
   std::optional<ComponentTracker> components;
   if (options.track_components) components.emplace(session);
   if (options.explain) {
-    progress.Text(ExplainText(session.optimizer().core(), recipe.optimizer));
+    progress.Text(
+        ExplainText(session.optimizer().core(), Resolve(recipe.optimizer, session.length())));
+    progress.Text(ScheduleLines(recipe.optimizer, session.length()));
     return {};
   }
   CheckOutput(out, options.export_file);
@@ -134,6 +137,7 @@ void PlanTraining(const PlanOptions& options, std::FILE* console) {
   CheckEvaluations(recipe);
   const Session session(recipe);
   const int threads = at::get_num_threads();
+  fmt::print(console, "{}", ScheduleLines(recipe.optimizer, session.length()));
   PrintPlan(session.optimizer().core().Memory(), MeasureBandwidth(threads), threads, console);
 }
 
