@@ -1,18 +1,18 @@
-# The front door. Each target does its own set-up and is quick when nothing changed:
+# The entry point. Each target does its own set-up and is quick when nothing has changed:
 #
 #   make run     trains a small vision transformer on handwritten digits, into runs/digits-vit
 #   make test    builds and runs all tests
 #   make program builds build/release/kudari alone
 #   make build   builds everything: the program, the libraries, tests and benchmarks
 #   make check   format, layers, lint, headers, consumers, sanitizers, fuzzing: what CI runs
-#   make bench   times the optimisers and their peers
-#   make bench-train  trains with every rule on handwritten digits, into docs/digits.md
-#   make bench-parity  trains in 7 bytes a parameter and in float32 on CIFAR-10, into docs/parity.md
+#   make bench   times the optimisers and those of other libraries
+#   make bench-train  trains with every rule on handwritten digits; writes docs/digits.md
+#   make bench-parity  trains in 7 bytes per parameter and in float32 on CIFAR-10; writes docs/parity.md
 #   make docs    writes docs/rules.md and docs/schedules.md, the pages of all rules and schedules
-#   make mnist   fetches MNIST into .data/mnist
-#   make clean   removes what was built; .venv and .data stay
+#   make mnist   downloads MNIST into .data/mnist
+#   make clean   removes the builds; .venv and .data stay
 #
-# tools/setup says what may be set in the environment, KUDARI_TORCH=OFF for instance.
+# tools/setup lists the environment variables that it reads, for example KUDARI_TORCH=OFF.
 
 MAKEFLAGS += --no-print-directory
 JOBS := $(shell nproc)
@@ -62,7 +62,7 @@ mnist:
 clean:
 	@rm -rf build
 
-# tools/setup leaves the file alone if nothing changed; then nothing is configured again either.
+# tools/setup does not touch the file if nothing has changed; then nothing is reconfigured either.
 build/setup.cmake: FORCE
 	@tools/setup
 

@@ -89,17 +89,17 @@ MEASURES = ("training loss", "validation loss", "test loss", "test accuracy, %")
 INTRODUCTION = """# Seven bytes a parameter against float32
 
 {task} AdamW, learning rate 1e-3 with warm-up and cosine, weight decay 0.1, clipping at 1; nothing
-is tuned for either. So short a training on so few images is far from what the data allows; it shows
-whether the formats change the course of training, not how good the model can get.
+is tuned for either. Such a short training on so few images is far from the best that the data allows; it shows
+whether the formats change the course of training, not how good the model can become.
 
 - *float32*: weights, gradients, state and arithmetic in float32.
 - *7 bytes*: weights and gradients in bfloat16, 8 more bits of each weight (`master = "split8"`), both
   moments in 8 bits (`state` as the name says), forward and backward under bfloat16 autocast. Layer
-  norms, and the state of tensors under 4,096 elements, stay float32, hence the bytes of the last
-  column: weights, gradients and what the optimiser keeps.
+  norms, and the state of tensors under 4,096 elements, stay float32, hence the bytes in the last
+  column: weights, gradients and the optimiser's state.
 
-A seed decides about the split, the initial weights and the order of the images, the same for all.
-The training loss is the mean over the last epoch, in which every image comes once.
+A seed determines the split, the initial weights and the order of the images, which are the same for all
+variants. The training loss is the mean over the last epoch, in which every image occurs once.
 """
 
 
@@ -160,8 +160,8 @@ def report(task, runs, variants):
         rows.append([variant] + [f"{statistics.mean(c):.4f} ± {statistics.stdev(c):.4f}"
                                  for c in map(list, columns)])
     text += table(["optimiser", *MEASURES], rows)
-    text += ("\n## Verdict\n\nThe mean difference to float32 over pairs of the same seed, its standard "
-             "error, and the standard\ndeviation of float32 over the seeds, which it is held against:\n\n")
+    text += ("\n## Verdict\n\nThe mean difference from float32 over pairs of the same seed, its standard "
+             "error, and, for comparison, the\nstandard deviation of float32 over the seeds:\n\n")
     rows, sentences = [], []
     for variant in variants[1:]:
         more, outside = verdict(runs, variant)

@@ -39,14 +39,14 @@ HEADER = f"""# Every rule on handwritten digits
 
 Written by `make bench-train`: a perceptron with two hidden layers of 128 on scikit-learn's 1,797
 digits of 8 x 8 pixels, 40 epochs of batches of 64, means over the seeds {SEEDS[0]} to {SEEDS[-1]}
-(the range in brackets). The options are those of `bench/train_rules.toml`, everything else is a
+(the range in brackets). The options are those of `bench/train_rules.toml`; everything else is the
 rule's default. A learning rate that is a plain number is multiplied by `{SCHEDULE}`.
 Biases and norms do not decay. Accuracy is that of the weights to be evaluated, which are averages
-if the optimiser keeps some. Seconds are those of a whole run on one thread of whatever machine this
-was, most of them the model's own; state is what the optimiser keeps for a parameter.
+if the optimiser keeps any. Seconds are for a whole run on one thread of an unspecified machine, most of them
+spent in the model; state is what the optimiser keeps per parameter.
 
 The learning rates were chosen by hand from a few: this table shows that every rule trains, not
-which is best. A test image more or less is 0.28 %.
+which is best. One test image is 0.28 %.
 
 | optimiser | options | test accuracy | test loss | seconds | state, bytes a parameter |
 | --- | --- | --- | --- | --: | --: |

@@ -99,11 +99,12 @@ def main():
         "# How fast the parts of SAM's gradient change", "",
         "Written by `python3 experiments/components.py`. The LookSAM paper's figure 2 says that g_v, "
         "the part of the perturbed gradient g_s that is orthogonal to the gradient, changes less over "
-        "five steps than g_h, the part along it, and g_s, so that it can be reused. Here models are "
-        f"trained with SAM; means over the run and over seeds {', '.join(map(str, SEEDS))}. `change` is "
-        "the norm of the difference between a part and the same part five steps before, `relative` "
-        "that over the former norm, `cosine` that between the two. The best of three is bold. The last "
-        "column is norm(g_v) / norm(g_h), which says which alpha is natural.", "",
+        "five steps than g_h, the part along it, and than g_s, so that it can be reused. Here models are "
+        "trained with SAM, and the figures are means over the run and over seeds "
+        f"{', '.join(map(str, SEEDS))}. `change` is the norm of the difference between a part and the same "
+        "part five steps earlier, `relative` is that divided by the earlier norm, and `cosine` is the cosine "
+        "between the two. The best of each three is bold. The last column is norm(g_v) / norm(g_h), which "
+        "indicates a natural alpha.", "",
         "![change over five steps](components.svg)", "",
         "| model | | " + " | ".join(f"{kind} {part}" for kind in ("change", "relative", "cosine")
                                     for part in PARTS) + " | g_v / g_h |",

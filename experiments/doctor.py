@@ -190,7 +190,7 @@ def page(options):
         ["| part | runs | macro F1 | healthy runs without a verdict |", "|---|---:|---:|---:|",
          *summary, "", "The held-out half, verdict by verdict:", "",
          "| verdict | runs | precision | recall | F1 |", "|---|---:|---:|---:|---:|", *verdicts, "",
-         "Its confusion table, of the surest verdict of each run (columns are numbered as rows are):",
+         "Its confusion table, by the most confident verdict of each run (columns are numbered like the rows):",
          "", *confusion(names, examined["held_out"]), "", "Its mistakes:", "",
          *mistakes_of(examined["held_out"]), "", "Mistakes on unseen recipes:", "",
          *mistakes_of(examined["unseen"]), ""])

@@ -154,19 +154,19 @@ def main():
         "# Are SAM's minima flatter?", "",
         "Written by `python3 experiments/flatness.py`.", "", "## On surfaces", "",
         "SGD (rho = 0) and SAM, 1,000 steps with a cosine schedule from each of 400 starts on a grid; "
-        "every gradient has Gaussian noise of this deviation added, the same in both passes of a "
-        "step. Medians over the starts: loss at the end, the larger eigenvalue of the Hessian there, "
-        "and how much the loss rises at most within 0.05; then how many of 100 ends are on ground "
-        "that curves upwards at all, and in the narrow valley.", "",
-        "- *ripples*: (x - 1)^2 + 10 sin(5x)^2 along both axes. **Its valleys are all as narrow**: "
-        "the curvature is 502, give or take 0.4 %, at each. So there is nothing flatter "
-        "for SAM to find, and with a radius near half a ripple (0.31) the gradient that it looks up "
-        "is that of the next slope: it climbs, and rests on *maxima*. rho must be small against what "
-        "the valleys are wide.",
-        "- *valleys*: two valleys as deep as each other, of curvature 100 and 2.8. With noisy "
-        "gradients fewer ends are in the narrow one the larger rho is, though some of those that left "
+        "Gaussian noise, with the standard deviation in the table, is added to every gradient, the same in both "
+        "passes of a step. Medians over the starts: loss at the end, the larger eigenvalue of the Hessian there, "
+        "and the largest rise of the loss within 0.05; then the percentages of ends where the surface "
+        "curves upwards, in the narrow valley and in the wide one.", "",
+        "- *ripples*: (x - 1)^2 + 10 sin(5x)^2 along both axes. **Its valleys are all equally narrow**: "
+        "each has a curvature of 502, give or take 0.4 %. So there is nothing flatter "
+        "for SAM to find, and with a radius near half a ripple (0.31) it takes the gradient of the next "
+        "slope: it climbs, and rests on *maxima*. rho must be small compared with the width of the "
+        "valleys.",
+        "- *valleys*: two valleys of the same depth, of curvature 100 and 2.8. With noisy "
+        "gradients, the larger rho is, the fewer ends are in the narrow one, though some of those that left "
         "it are still on the ridge between the two. Without noise SGD stays on its side, and SAM with a "
-        "radius as long as the narrow valley is wide ends on the ridge (0.3) or beyond (0.5).", "",
+        "radius as long as the width of the narrow valley ends on the ridge (0.3) or beyond (0.5).", "",
         "![where SGD and SAM end](flatness-surfaces.svg)", "",
         "| surface | noise | rho | loss | curvature | rise | curving upwards, % | narrow, % | wide, % |",
         "|---|---|---|---|---|---|---|---|---|", *surface_rows(runs), "", "## In networks", "",
@@ -176,7 +176,7 @@ def main():
         "along the gradient; ascent: by ten steps within that ball; average: along random "
         "directions; adaptive: ASAM's, rho = 0.5; the Hessian's largest eigenvalue; its trace. "
         "Slices are along one random filter-normalised direction, seed 1. **By every measure SAM and "
-        "LookSAM end flatter**, also where that does nothing for the test accuracy, as in the "
+        "LookSAM end in flatter minima**, even where that does not change the test accuracy, as in the "
         "transformer.", "",
         "| network | method | test accuracy, % | loss | "
         + " | ".join(title for title, _, _ in MEASURES.values()) + " |",

@@ -53,15 +53,15 @@ class Task:
 
 
 CIFAR = ("on 10,000 images of CIFAR-10 without augmentation: {} epochs of batches of 128 over 9,000; "
-         "the other 1,000 choose rho and alpha (seeds 101 and 102). {}, warm-up and cosine schedule. "
-         "Accuracy is of the final weights on the 10,000 test images")
+         "rho and alpha are chosen on the other 1,000 (seeds 101 and 102). {}, warm-up and cosine schedule. "
+         "Accuracy is that of the final weights on the 10,000 test images")
 TASKS = {
     "mnist": Task(
         page="label-noise.md", title="LookSAM where labels are wrong",
-        what="a perceptron (784-128-128-10) on 6,000 MNIST digits of which two fifths have a wrong "
-             "label: 15 epochs of batches of 128, SGD with momentum, cosine schedule. 6,000 digits "
-             "with right labels, set apart before, choose rho and alpha (seeds 101 and 102). "
-             "Accuracy is of the final weights on the 10,000 test digits, whose labels are right",
+        what="a perceptron (784-128-128-10) on 6,000 MNIST digits, two fifths of them with a wrong "
+             "label: 15 epochs of batches of 128, SGD with momentum, cosine schedule. rho and alpha are "
+             "chosen on 6,000 other digits with correct labels (seeds 101 and 102). "
+             "Accuracy is that of the final weights on the 10,000 test digits, whose labels are correct",
         base="SGD", data="mnist", rate=0.05, schedule="cosine(705)", epochs=15, timed_epochs=15,
         recipe="""[model]
 name = "mlp"
@@ -162,7 +162,7 @@ def page(name, task, chosen, means, runs, ratios):
     lines = [
         f"# {task.title}", "",
         f"Written by `python3 experiments/looksam.py {name}`: {task.what}: mean over seeds 1 to 5 and its "
-        "95 % confidence interval (Student's t). The last column is the difference to "
+        "95 % confidence interval (Student's t). The last column is the difference from "
         f"{task.base}, seed by seed.", "",
         f"Chosen: rho = {rho}, alpha = {alpha}; rho = {layer_rho} by layers.", "",
         f"![test accuracy by method]({task.picture()})", "",
@@ -176,8 +176,8 @@ def page(name, task, chosen, means, runs, ratios):
     lines += [
         "", f"Training time, SAM over LookSAM-5, {PAIRS} pairs of runs in turn (epochs: "
         f"{task.timed_epochs}): median **{statistics.median(ratios):.2f}** ({min(ratios):.2f} to "
-        f"{max(ratios):.2f}); the paper's is 1.50, that of the gradients alone 1.667.", "",
-        "## What was chosen from", "", "Mean validation accuracy, %.", ""]
+        f"{max(ratios):.2f}); the paper reports 1.50, and the gradients alone would give 1.667.", "",
+        "## Candidates for rho and alpha", "", "Mean validation accuracy, %.", ""]
     for what, of in means.items():
         lines.append(f"- {what}: " + ", ".join(f"{k}: {v:.2f}" for k, v in of.items()))
     lines += ["", "## Every run", "", "Test accuracy, %, of seeds 1 to 5.", ""]

@@ -57,23 +57,23 @@ RECIPES = {
 
 PAGE = """# Does the range test find the learning rate?
 
-Written by `python3 experiments/lr_find.py`. Each recipe had `kudari lr-find --seeds {tests}`, and was \
-trained with 12 learning rates from {low} to {high}, half a decade apart, and with the one that was \
-recommended, all with warm-up over 20 steps and a cosine. Accuracies are of the final weights, in \
-per cent, the mean of those on the validation and the test data, neither of which chooses anything, over \
-{seeds} seeds; a run that diverged counts as 0. The best of the 12 is \
-chosen by those very accuracies, so the comparison flatters the grid, which took 12 times as long.
+Written by `python3 experiments/lr_find.py`. For each recipe `kudari lr-find --seeds {tests}` recommended a \
+learning rate. The recipe was then trained with 12 learning rates from {low} to {high}, half a decade apart, and \
+with the recommended one, all with warm-up over 20 steps and a cosine. Accuracies are those of the final weights, \
+in per cent: the mean of those on the validation and the test data, neither of which was used to choose anything, \
+over {seeds} seeds; a run that diverged counts as 0. The best of the 12 is \
+chosen by these same accuracies, so the comparison favours the grid, which took 12 times as long.
 
 **{reached} of {count}** recommendations train to within 1 % of the best of the grid.
 
 {results}
 
-"At" is the best rate of the grid, "within 1 %" those that come as near to it as is allowed.
+"At" is the best rate of the grid; "within 1 %" is the range of the rates whose accuracy is that close to it.
 
-## What each method says
+## What each method suggests
 
-Medians over the seeds, and in brackets how far apart the seeds are, highest over lowest; "!" marks what \
-lies outside the rates that train to within 1 %.
+Medians over the seeds, and in brackets the ratio of the highest to the lowest over the seeds; "!" marks \
+medians outside the range of rates that train to within 1 %.
 
 {methods}
 """

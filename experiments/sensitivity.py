@@ -69,16 +69,16 @@ def main():
                           for panel, lines in tests.items()})
     lines = [
         "# What k, alpha and rho do", "",
-        "Written by `python3 experiments/sensitivity.py`: the perceptron on MNIST with two fifths of "
-        "the labels wrong of [label-noise.md](label-noise.md). One of rho = 0.2, k = 5, alpha = 0.3 "
-        "changes at a time. Test accuracy, %, mean over seeds 1 to 5 and its 95 % confidence "
-        "interval. k = 1 is SAM for both methods, alpha = 0 is SAM-k.", "",
-        "- *k*: LookSAM keeps SAM's accuracy up to k = 10, where SAM-k has lost most of it. The paper's "
-        "figure 4 says up to 5.",
-        "- *alpha*: a broad best between 0.3 and 0.5, below the paper's 0.7 (its table 6), and narrower "
+        "Written by `python3 experiments/sensitivity.py`: the perceptron of "
+        "[label-noise.md](label-noise.md) on MNIST with two fifths of the labels wrong. One of rho = 0.2, k = 5 "
+        "and alpha = 0.3 changes at a time. Test accuracy, %, mean over seeds 1 to 5 and its 95 % "
+        "confidence interval. k = 1 is SAM for both methods, alpha = 0 is SAM-k.", "",
+        "- *k*: LookSAM keeps SAM's accuracy up to k = 10, where SAM-k has lost most of it. In the "
+        "paper's figure 4 it is up to 5.",
+        "- *alpha*: a broad optimum between 0.3 and 0.5, below the paper's 0.7 (its table 6), and narrower "
         "for a larger k; the direction's length is alpha times the gradient's, whatever rho is. A "
         "random direction of that length does nothing.",
-        "- *rho* (table 7): SAM needs one that is chosen; LookSAM's hardly matters, since it is only "
+        "- *rho* (table 7): SAM's must be tuned; LookSAM's hardly matters, because it only determines "
         "where g_v is measured.", "",
         "![test accuracy over k, alpha and rho](sensitivity.svg)", ""]
     for panel, methods in tests.items():

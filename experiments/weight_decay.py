@@ -209,52 +209,51 @@ def main():
     draw(runs_of.folder, grids)
     lines = [
         "# L2 in Adam, decoupled and independent weight decay, and L1", "",
-        "Written by `python3 experiments/weight_decay.py`: a perceptron (64-128-128-10) on digits of "
-        "which two fifths have a wrong label, 40 epochs of batches of 64, cosine schedule. Without "
-        "regularisation it learns the wrong labels by heart, at any but the lowest learning rates. "
-        "Test labels are right. Means over seeds 1 to 3, which also decide about the split, and their "
+        "Written by `python3 experiments/weight_decay.py`: a perceptron (64-128-128-10) on digits, two "
+        "fifths of them with a wrong label, 40 epochs of batches of 64, cosine schedule. Without "
+        "regularisation it memorises the wrong labels at all but the lowest learning rates. "
+        "Test labels are correct. Means over seeds 1 to 3, which also determine the split, and their "
         "95 % confidence intervals; strengths are chosen by validation accuracy, seed by seed.", "",
-        "| name | in a recipe | what a step takes from p beside the gradient's |",
+        "| name | in a recipe | what a step subtracts from p, beyond the gradient's part |",
         "|---|---|---|",
-        "| Adam with L2 | `rule = \"adam\"`, `l2 = x` or `weight_decay = x` | nothing: x p is a part "
-        "of the gradient, of both moments |",
+        "| Adam with L2 | `rule = \"adam\"`, `l2 = x` or `weight_decay = x` | nothing: x p is part "
+        "of the gradient, and so of both moments |",
         "| AdamW | `rule = \"adamw\"`, `weight_decay = x` | lr x p |",
         "| independent | `rule = \"adamw\"`, `weight_decay = x`, `decay = \"independent\"` | "
         "lr / base x p, where base is the number in front of lr's schedule |", "",
         "Loshchilov & Hutter (arXiv:1711.05101, figure 2) found that the best decay depends on the "
-        "learning rate for L2 in Adam and hardly for decoupled decay, which in their form is the "
-        "independent one.", "",
+        "learning rate for L2 in Adam, and hardly for decoupled decay, which in their paper is the "
+        "independent form.", "",
         "![test accuracy over learning rate and strength](weight-decay.svg)", "",
-        "Test accuracy, %, of one strength at one learning rate; rings: the best for that rate.", "",
+        "Test accuracy, %, for each strength and learning rate; rings mark the best strength for each rate.", "",
         "## Does the best strength depend on the learning rate?", "",
-        f"The slope is that of log(best strength) over log(learning rate) from {HELD[0]:g} on, where it "
-        "is the decay that holds the accuracy; strengths are a factor of about 3 apart. The rest is "
+        f"The slope is that of log(best strength) over log(learning rate) from {HELD[0]:g} on, where the "
+        "accuracy depends on the decay; strengths are a factor of about 3 apart. The other columns are "
         f"test accuracy, %, mean over all rates from {RATES[0]:g} to {RATES[-1]:g}.", "",
         *decoupling(grids),
-        "- **Of AdamW as torch and Kudari have it, lr x p, the best strength is the same** at learning "
-        "rates a hundred times apart: tuned once, it costs nothing at the others.",
-        "- **The independent decay's is in proportion to the learning rate**, the opposite of what the "
-        "paper says of this form. Trained until the wrong labels are learnt, weights come to where "
-        "decay and updates balance: lr x p = lr u has no lr in it, and lr / base x p = lr u has. "
-        "Where training ends long before that, it may be otherwise: see below.",
+        "- **With AdamW as in torch and Kudari, lr x p, the best strength is the same** at learning "
+        "rates a hundred times apart: a strength tuned once costs nothing at the others.",
+        "- **With independent decay the best strength is proportional to the learning rate**, the opposite "
+        "of what the paper says about this form. When trained until the wrong labels are learnt, weights "
+        "reach the point where decay and updates balance: lr x p = lr u does not depend on lr, but "
+        "lr / base x p = lr u does. If training ends long before that, the result may differ: see below.",
         "- **L2 in Adam does nearly as well here as AdamW**, and its best strength hardly depends on "
-        "the learning rate, against the paper. What it costs is at most half a point, which is less "
-        "than seeds differ by.", "",
-        f"The same with {SHORT} epochs in place of {EPOCHS}, which are too few to learn the wrong labels "
-        "by heart:", "",
+        "the learning rate, contrary to the paper. It costs at most half a point, which is less "
+        "than the differences between seeds.", "",
+        f"The same with {SHORT} epochs instead of {EPOCHS}, too few to memorise the wrong labels:", "",
         *decoupling(short),
         "Then decay matters little: tuned at one rate alone, none of the three loses much at the "
-        "others, and which strength is the best is decided by fractions of a point, hence the wide "
-        "intervals. The paper's difference does not show here either.", "",
+        "others, and fractions of a point decide which strength is best, hence the wide intervals. The "
+        "difference reported in the paper does not appear here either.", "",
         "## What is decayed", "",
         f"2-norms of the matrices at the end, at learning rate {CENTRE:g} and the best strength.", "",
         *norms(grids, plain),
         "At the same accuracy L2 in Adam leaves a larger head and a smaller second layer than AdamW: "
-        "what it takes from a weight is divided by the size of that weight's gradients. Independent "
-        "decay is AdamW's, in other units.", "",
+        "its decay of a weight is divided by the size of that weight's gradients. Independent "
+        "decay is AdamW's in other units.", "",
         "## L1", "",
-        "SGD with momentum 0.9 at learning rate 0.1, Adam at 0.003. Subgradients do not end at zero "
-        "but near it, the nearer the lower the last learning rates are.", "",
+        "SGD with momentum 0.9 at learning rate 0.1, Adam at 0.003. Subgradients bring weights near zero "
+        "but not to it; lower final learning rates bring them nearer.", "",
         *lasso(runs_of)]
     (DOCS / "weight-decay.md").write_text("\n".join(lines[:-1]) + "\n")
     print(f"written {DOCS / 'weight-decay.md'}")

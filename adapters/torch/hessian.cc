@@ -64,8 +64,8 @@ std::vector<at::Tensor> GaussNewtonBartlett(const std::vector<at::Tensor>& param
   CheckDependent(scores, "GaussNewtonBartlett: the logits do");
   if (scores.dim() < 2 || scores.numel() == 0) {
     throw Error(c10::str("GaussNewtonBartlett: the logits have the shape ", scores.sizes(),
-                         "; it must be [samples, classes], with more dimensions before them or "
-                         "none, and none of them 0"));
+                         "; it must be [samples, classes], with or without more dimensions in "
+                         "front, and none may be 0"));
   }
   scores = scores.reshape({-1, scores.size(-1)});
   const at::Tensor loss =

@@ -7,7 +7,7 @@
 
 namespace kudari::torch {
 
-/// A tensor with the memory that it has now and the values in it. Restore puts both back.
+/// Keeps a tensor's current memory and the values in it. Restore brings both back.
 class KeptTensor {
  public:
   explicit KeptTensor(const at::Tensor& tensor)
@@ -23,8 +23,8 @@ class KeptTensor {
   at::Tensor tensor_, memory_, values_;
 };
 
-/// Puts back, at its end, the state of torch's own generator for the CPU, if asked, and buffers of
-/// a module such as the running statistics of batch norm.
+/// On destruction, restores the state of torch's default CPU generator, if asked to, and the values
+/// of buffers such as the running statistics of batch norm.
 class Keep {
  public:
   Keep(bool random, const std::vector<at::Tensor>& buffers) {

@@ -132,8 +132,8 @@ DType CheckParameter(const at::Tensor& p, std::string_view name) {
       CheckTensor(p, "parameter", name, {DType::kFloat32, DType::kBFloat16, DType::kFloat16}, true);
   if (p.is_leaf()) return type;
   throw Error(c10::str("parameter \"", name,
-                       "\" is not a leaf of the graph: backward leaves no gradient in what an "
-                       "operation has made; give the tensor that it was made from"));
+                       "\" is not a leaf of the graph: backward leaves no gradient in the result "
+                       "of an operation; give the tensor that it was computed from"));
 }
 
 at::Tensor InMemory(const at::Tensor& t) {

@@ -51,7 +51,7 @@ struct Pair {
 };
 
 constexpr const char* kFewer =
-    "parameter \"w\" has got the shape [2, 2]; the optimizer was made for [2, 4]";
+    "parameter \"w\" now has the shape [2, 2]; the optimizer was made for [2, 4]";
 
 TEST(ReplacedMemoryTest, OtherSizesAreNamedBeforeAnythingChanges) {
   const std::vector<std::pair<std::vector<int64_t>, std::string>> shapes = {
@@ -60,7 +60,7 @@ TEST(ReplacedMemoryTest, OtherSizesAreNamedBeforeAnythingChanges) {
     Pair pair;
     pair.Replace(shape);
     EXPECT_EQ(ErrorOf([&] { pair.optimizer.Step(); }),
-              "parameter \"w\" has got the shape " + text + "; the optimizer was made for [2, 4]");
+              "parameter \"w\" now has the shape " + text + "; the optimizer was made for [2, 4]");
     EXPECT_TRUE(pair.Untouched());
     // With memory of the right shape all goes on.
     pair.Replace({2, 4});
@@ -150,8 +150,8 @@ TEST(ReplacedMemoryTest, SourcesPutWeightsBackBeforeTheError) {
         };
         if (source == "nesterov_lookahead" && bad == Pass::kPerturbed) continue;  // has none
         EXPECT_EQ(ErrorOf([&] { pair.optimizer.Step(closure); }),
-                  fits ? "parameter \"w\" was given other memory in a closure of source \"" +
-                             source + "\", which puts weights back; replace it between steps"
+                  fits ? "parameter \"w\" was given new memory in a closure of source \"" + source +
+                             "\", which puts weights back; replace it between steps"
                        : kFewer);
         EXPECT_TRUE(pair.Untouched());
         EXPECT_TRUE(former.equal(at::ones({2, 4})));
@@ -315,7 +315,7 @@ TEST(EngineTest, HasNoGradientAfterAReleaseThatThrows) {
                   return x;
                 });
               }),
-              HasSubstr("has been stepped already"));
+              HasSubstr("has already been stepped"));
   EXPECT_TRUE(GradientsOf(pair.optimizer.core()).empty());
 }
 
@@ -399,7 +399,7 @@ TEST(TiedWeightsTest, AreTiedHoweverTheyAreGiven) {
   EXPECT_EQ(ErrorOf([&] {
               Optimizer(NamedParameters{{"x", w}, {"x", w}}, Sgd{});
             }),
-            "tensor name \"x\" appears twice");
+            "duplicate tensor name \"x\"");
 }
 
 TEST(TiedWeightsTest, ArePerturbedAndReleasedOnce) {
@@ -605,7 +605,7 @@ TEST(FrozenTest, WhatTheEngineCannotHoldIsLeftOut) {
   const Tensor before = model.last.detach().clone();
   EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }),
             "parameter \"scale\", of type Double, has a gradient; it was frozen when the optimizer "
-            "was made, which left it out");
+            "was made and therefore left out");
   EXPECT_TRUE(model.last.equal(before));
   optimizer.ZeroGrad();
   EXPECT_FALSE(model.scale.grad().defined());
@@ -618,8 +618,8 @@ TEST(FrozenTest, WhatIsTrainedMustBeALeafAsItLiesInMemory) {
   };
   const Tensor w = Ones({2});
   EXPECT_EQ(error(w * 2),
-            "parameter \"w\" is not a leaf of the graph: backward leaves no gradient in what an "
-            "operation has made; give the tensor that it was made from");
+            "parameter \"w\" is not a leaf of the graph: backward leaves no gradient in the result "
+            "of an operation; give the tensor that it was computed from");
   EXPECT_EQ(error(w), "no error");
   Tensor negated = at::imag(at::complex(at::ones({2, 2}), at::ones({2, 2})).conj());
   ASSERT_TRUE(negated.is_neg());

@@ -85,8 +85,8 @@ TEST(ProgramTest, AnAdversarialPairIsLoadedAfterItsOptimizersWereMade) {
   ::torch::load(generator, other_file);
   const auto loaded = Copies(*generator), judge = Copies(*discriminator);
   EXPECT_EQ(ErrorOf([&] { g.Step(); }),
-            "parameter \"0.weight\" has got the shape [8, 5, 4, 4]; the optimizer was made for "
-            "[8, 6, 4, 4]");
+            "parameter \"0.weight\" now has the shape [8, 5, 4, 4]; the optimizer was made for [8, "
+            "6, 4, 4]");
   const auto after = Copies(*generator);
   for (size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(after[i].equal(loaded[i])) << i;
 }

@@ -110,24 +110,25 @@ bool Optimizer::BindParameters() const {
     const auto& [name, p] = parameters_[i];
     const Tensor& t = core_.tensors()[i];
     if (CheckParameter(p, name) != t.dtype) {
-      throw Error("parameter \"" + name + "\" has become " + at::toString(p.scalar_type()) +
+      throw Error("parameter \"" + name + "\" is now " + at::toString(p.scalar_type()) +
                   "; the optimizer was made for " + std::string(Name(t.dtype)));
     }
     if (p.sizes() != at::IntArrayRef(t.shape)) {
-      throw Error(c10::str("parameter \"", name, "\" has got the shape ", p.sizes(),
+      throw Error(c10::str("parameter \"", name, "\" now has the shape ", p.sizes(),
                            "; the optimizer was made for ", at::IntArrayRef(t.shape)));
     }
     if (p.data_ptr() != t.param) moved = &parameters_[i];
   }
   for (const auto& [name, p] : left_out_) {
     if (!p.grad().defined()) continue;
-    throw Error("parameter \"" + name + "\", of type " + at::toString(p.scalar_type()) +
-                ", has a gradient; it was frozen when the optimizer was made, which left it out");
+    throw Error(
+        "parameter \"" + name + "\", of type " + at::toString(p.scalar_type()) +
+        ", has a gradient; it was frozen when the optimizer was made and therefore left out");
   }
   if (moved == nullptr) return replaced_;
   if (source_at_work_) {
     throw Error("parameter \"" + moved->first +
-                "\" was given other memory in a closure of source \"" + core_.spec().source +
+                "\" was given new memory in a closure of source \"" + core_.spec().source +
                 "\", which puts weights back; replace it between steps");
   }
   for (size_t i = 0; i < parameters_.size(); ++i) {

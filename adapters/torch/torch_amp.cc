@@ -64,10 +64,9 @@ void GradScaler::Unscale(Optimizer& optimizer) {
     const at::Tensor& g = p.grad();
     if (!g.defined()) continue;
     if (g.scalar_type() == at::kHalf) {
-      throw Error(
-          "Unscale: the gradient of parameter \"" + name +
-          "\" is float16, which the scale keeps from vanishing: without it small ones would "
-          "be lost; Step takes the gradients as they are and clips by the unscaled norm");
+      throw Error("Unscale: the gradient of parameter \"" + name +
+                  "\" is float16: without the scale its small values would be lost; Step takes "
+                  "scaled gradients and clips by the unscaled norm");
     }
     if (first_nonfinite.empty() && !g.isfinite().all().item<bool>()) {
       first_nonfinite = optimizer.core_.tensors()[i].name;

@@ -143,14 +143,14 @@ TEST(TorchGradScalerTest, UnscaleLeavesTheGradientsForAll) {
   one.SetGradient(8, 16);
   scaler.Unscale(one.optimizer);
   EXPECT_TRUE(one.w.grad().equal(at::tensor({1.0, 2.0}, at::kFloat)));
-  EXPECT_THAT(ErrorOf([&] { scaler.Unscale(one.optimizer); }), HasSubstr("unscaled already"));
+  EXPECT_THAT(ErrorOf([&] { scaler.Unscale(one.optimizer); }), HasSubstr("already unscaled"));
   EXPECT_TRUE(one.w.grad().equal(at::tensor({1.0, 2.0}, at::kFloat)));
   one.w.mutable_grad().add_(1);
   const Report report = scaler.Step(one.optimizer);
   EXPECT_FALSE(report.skipped);
   EXPECT_EQ(report.loss_scale, 8);
   EXPECT_TRUE(one.w.equal(at::tensor({-1.0, -1.5}, at::kFloat)));
-  EXPECT_THAT(ErrorOf([&] { scaler.Unscale(one.optimizer); }), HasSubstr("stepped already"));
+  EXPECT_THAT(ErrorOf([&] { scaler.Unscale(one.optimizer); }), HasSubstr("already been stepped"));
   scaler.Update();
 
   // As torch: what was not finite is skipped, even if it has been put right.

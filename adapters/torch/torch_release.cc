@@ -75,7 +75,7 @@ GradientRelease::GradientRelease(Optimizer& optimizer, Mode mode)
   for (const auto& [name, p] : optimizer.parameters_) {
     if (::torch::autograd::impl::post_acc_grad_hooks(p) == nullptr) continue;
     throw Error("gradient release: parameter \"" + name +
-                "\" has a hook already that is called when its gradient is there");
+                "\" already has a hook that is called when its gradient is ready");
   }
   for (size_t i = 0; i < optimizer.parameters_.size(); ++i) {
     ::torch::autograd::impl::set_post_acc_grad_hooks(optimizer.parameters_[i].second,

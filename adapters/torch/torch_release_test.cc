@@ -101,7 +101,7 @@ TEST(GradientReleaseTest, RefusesWhatNeedsAllGradients) {
     EXPECT_THAT(ErrorOf([&] { release.Step([&] { return LossOf(model, 0); }); }),
                 HasSubstr("clipping by norm needs the norm of all gradients"));
     EXPECT_THAT(ErrorOf([&] { const GradientRelease twice(optimizer); }),
-                HasSubstr("has a hook already"));
+                HasSubstr("already has a hook"));
   }
   const auto after = Weights(model);
   for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(at::equal(before[i], after[i]));

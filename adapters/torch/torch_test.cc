@@ -322,7 +322,7 @@ TEST(TorchTest, SixteenBitGradientsItCannotTakeAreNamed) {
   w.mutable_grad().reset();
   w.set_data(w.detach().to(at::kFloat));
   EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }),
-            "parameter \"w\" has become Float; the optimizer was made for bfloat16");
+            "parameter \"w\" is now Float; the optimizer was made for bfloat16");
 }
 
 TEST(TorchTest, ParametersItCannotStepAreNamed) {

@@ -8,57 +8,59 @@
 
 namespace kudari {
 
-// What reacts to a metric, such as the validation loss after each epoch, and so has state; what
-// depends on the step alone is a Schedule.
+// Controllers react to a metric, such as the validation loss after each epoch, and therefore have
+// state. Anything that depends on the step number alone is a Schedule.
 
-/// What makes a metric better than the best so far: lower, or higher, by more than a threshold,
-/// which is a part of the best's magnitude or a difference. The first number is better than
-/// nothing; a NaN is never better.
+/// When a metric counts as better than the best so far: it must be lower (or higher, with
+/// `maximize`) by more than a threshold, which is absolute or relative to the magnitude of the
+/// best. The first metric that is a number counts as better; a NaN never does.
 struct Improvement {
   bool maximize = false;
   double threshold = 0;  ///< in [0, inf)
   bool relative = false;
 
-  /// Throws Error if the threshold is out of its range.
+  /// Throws Error if the threshold is out of range.
   void Check() const;
+  /// Whether `metric` is better than `best`; an unset `best` means no metric so far.
   bool Better(double metric, const std::optional<double>& best) const;
 };
 
-/// How ReduceOnPlateau works; the defaults are torch's.
+/// Options of ReduceOnPlateau; the defaults are torch's.
 struct ReduceOnPlateauOptions {
   double factor = 0.1;  ///< in [0, 1)
   Improvement improvement = {.threshold = 1e-4, .relative = true};
-  int64_t patience = 10;  ///< bad metrics in a row before the rate is reduced; at least 0
-  int64_t cooldown = 0;   ///< metrics after a reduction that are not counted as bad; at least 0
-  double lowest = 0;      ///< the value never falls below; torch's min_lr
-  double eps = 1e-8;      ///< a reduction by no more is not made; at least 0
+  int64_t patience = 10;  ///< bad metrics in a row that are tolerated; at least 0
+  int64_t cooldown = 0;   ///< metrics after a reduction that do not count as bad; at least 0
+  double lowest = 0;      ///< lower bound of the value; torch's min_lr
+  double eps = 1e-8;      ///< a reduction by this much or less is skipped; at least 0
 };
 
-/// Reduces a value, such as a learning rate or a factor of one, when a metric stops getting better:
-/// at the (patience + 1)-th bad metric in a row. torch's ReduceLROnPlateau, but for the relative
-/// threshold of a negative metric, which has the wrong sign there.
+/// Reduces a value, such as a learning rate or a factor of one, when a metric stops improving, at
+/// the (patience + 1)-th bad metric in a row. It behaves as torch's ReduceLROnPlateau, except for
+/// the relative threshold of a negative metric, which has the wrong sign in torch.
 ///
 ///     kudari::ReduceOnPlateau plateau(1.0, {.patience = 3});
 ///     ...                                   // after each epoch:
 ///     factor = plateau.Observe(validation_loss);
 class ReduceOnPlateau {
  public:
-  /// `value` is where to start. Throws Error if it is not finite or an option is out of its range.
+  /// Starts from `value`. Throws Error if it is not finite or an option is out of range.
   explicit ReduceOnPlateau(double value, const ReduceOnPlateauOptions& options = {});
 
-  /// Takes a metric, of which NaN is a bad one, and returns the value from here on.
+  /// Takes the next metric and returns the value to use from now on. A NaN counts as a bad metric.
   double Observe(double metric);
 
+  /// The current value.
   double value() const { return value_; }
-  /// The best metric, if there was a number.
+  /// The best metric so far; unset if none was a number.
   const std::optional<double>& best() const { return best_; }
-  /// Metrics in a row that were not better, and those that remain of the cooldown.
+  /// The number of bad metrics in a row, and the number of metrics left in the cooldown.
   int64_t bad() const { return bad_; }
   int64_t cooldown() const { return cooldown_; }
   const ReduceOnPlateauOptions& options() const { return options_; }
 
-  /// The four above, by their names; loading throws Error, with nothing changed, if one is out of
-  /// its range.
+  /// Visits `value`, `best`, `bad` and `cooldown`. Loading throws Error, with nothing changed, if
+  /// one is out of range.
   void Visit(StateVisitor& visitor);
 
  private:
@@ -68,28 +70,28 @@ class ReduceOnPlateau {
   int64_t bad_ = 0, cooldown_ = 0;
 };
 
-/// How EarlyStopping works.
+/// Options of EarlyStopping.
 struct EarlyStoppingOptions {
   int64_t patience = 10;  ///< bad metrics in a row after which to stop; at least 1
   Improvement improvement = {};
 };
 
-/// Says when to stop: after `patience` metrics in a row that were not better, as Keras does.
+/// Says when to stop, as Keras does: after `patience` metrics in a row that were not better.
 class EarlyStopping {
  public:
-  /// Throws Error if an option is out of its range.
+  /// Throws Error if an option is out of range.
   explicit EarlyStopping(const EarlyStoppingOptions& options = {});
 
-  /// Takes a metric, of which NaN is a bad one, and returns whether to stop.
+  /// Takes the next metric and returns whether to stop. A NaN counts as a bad metric.
   bool Observe(double metric);
 
-  /// The best metric, if there was a number.
+  /// The best metric so far; unset if none was a number.
   const std::optional<double>& best() const { return best_; }
-  /// Metrics in a row that were not better.
+  /// The number of bad metrics in a row.
   int64_t bad() const { return bad_; }
   const EarlyStoppingOptions& options() const { return options_; }
 
-  /// `best` and `bad`; loading throws Error, with nothing changed, if one is out of its range.
+  /// Visits `best` and `bad`. Loading throws Error, with nothing changed, if one is out of range.
   void Visit(StateVisitor& visitor);
 
  private:

@@ -11,24 +11,26 @@
 
 namespace kudari {
 
-/// One step of a training run as it was logged; what is not known is kNotMeasured.
+/// One step of a training run as logged. Unknown values are kNotMeasured.
 struct StepLog {
-  int64_t step = 0;            ///< counted from 1, rising from entry to entry
-  double loss = kNotMeasured;  ///< not finite: it was not; steps of unknown loss are left out
+  int64_t step = 0;  ///< counted from 1, rising from entry to entry
+  /// Not finite: the loss of the step was not finite. Leave out steps whose loss is unknown.
+  double loss = kNotMeasured;
   double lr = kNotMeasured;
-  double grad_norm = kNotMeasured;  ///< of the plain loss, before clipping
-  /// Norm of the gradient of the first batch that was accumulated in the step.
+  double grad_norm = kNotMeasured;  ///< norm of the gradient of the plain loss, before clipping
+  /// Norm of the gradient of the first accumulated micro-batch of the step.
   double micro_grad_norm = kNotMeasured;
-  bool skipped = false;  ///< the gradient was not finite, so nothing was changed
+  bool skipped = false;  ///< whether the step was skipped because its gradient was not finite
   double loss_scale = 1;
-  double lost = kNotMeasured;  ///< share of weights that were to change and, rounded, did not
+  double lost = kNotMeasured;  ///< share of the weights that should have changed but did not,
+                               ///< because of rounding
 
   friend bool operator==(const StepLog&, const StepLog&) = default;
 };
 
-/// An evaluation on data that is not trained on.
+/// An evaluation on held-out data.
 struct EvaluationLog {
-  int64_t step = 0;  ///< that it came after
+  int64_t step = 0;  ///< the training step after which it was made
   double loss = kNotMeasured, accuracy = kNotMeasured;
 
   friend bool operator==(const EvaluationLog&, const EvaluationLog&) = default;
@@ -37,18 +39,18 @@ struct EvaluationLog {
 /// Norms of one tensor in one step.
 struct LayerLog {
   std::string name;
-  double grad = kNotMeasured;    ///< not measured: it had no gradient, or one that is not finite
-  double weight = kNotMeasured;  ///< before the step
-  double update = kNotMeasured;  ///< of what the step changed
-  /// What a rule with a trust ratio multiplied the tensor's step with, and whether that is a bound
-  /// or a value for want of a ratio, rather than a ratio.
+  double grad = kNotMeasured;    ///< gradient; not measured if there was none or it was not finite
+  double weight = kNotMeasured;  ///< weights before the step
+  double update = kNotMeasured;  ///< change made by the step
+  /// The factor by which a rule with a trust ratio multiplied the step of the tensor, and whether
+  /// it is a bound or a substitute for an undefined ratio rather than a ratio.
   double trust = kNotMeasured;
   bool pinned = false;
 
   friend bool operator==(const LayerLog&, const LayerLog&) = default;
 };
 
-/// Norms of all tensors, from the input of the model to its output, in one step.
+/// Norms of all tensors in one step, ordered from the model's input to its output.
 struct LayersLog {
   int64_t step = 0;
   std::vector<LayerLog> tensors = {};
@@ -56,19 +58,19 @@ struct LayersLog {
   friend bool operator==(const LayersLog&, const LayersLog&) = default;
 };
 
-/// What is known of a training run: all of it, or as much as has happened.
+/// What is known about a training run, complete or so far.
 struct RunLog {
   std::vector<StepLog> steps = {};
   std::vector<EvaluationLog> evaluations = {};
   std::vector<LayersLog> layers = {};
-  int64_t steps_per_epoch = 0;       ///< 0: not known
-  int64_t planned_steps = 0;         ///< 0: not known; else the run is over when it has as many
-  std::string first_nonfinite = {};  ///< tensor whose gradient was not finite first, if known
+  int64_t steps_per_epoch = 0;  ///< 0: unknown
+  int64_t planned_steps = 0;    ///< 0: unknown; otherwise the run is over once it has that many
+  std::string first_nonfinite = {};  ///< the first tensor whose gradient was not finite, if known
 
   friend bool operator==(const RunLog&, const RunLog&) = default;
 };
 
-/// What can be wrong with a run.
+/// The problems that Diagnose can report.
 enum class Verdict {
   kDiverged,
   kLrTooHigh,
@@ -89,39 +91,40 @@ enum class Verdict {
   kUpdatesLost,
 };
 
-/// What is said of a verdict whatever the run.
+/// The part of a verdict that does not depend on the run.
 struct VerdictInfo {
   Verdict verdict;
-  std::string_view name;     ///< as "lr_too_high"
+  std::string_view name;     ///< for example "lr_too_high"
   std::string_view meaning;  ///< a clause: "the learning rate is too high"
-  std::string_view action;   ///< what to do, best first
-  std::string_view source;   ///< where the advice is from
-  std::string_view needs;    ///< what a log must have for the verdict to be possible
+  std::string_view action;   ///< what to do, best option first
+  std::string_view source;   ///< the source of the advice
+  std::string_view needs;    ///< what a log must contain for the verdict to be possible
 };
 
 /// All verdicts, in the order of the enumeration.
 std::span<const VerdictInfo> Verdicts();
 
-/// Throws Error with the nearest name if there is no verdict of that name.
+/// Returns the verdict with that name; throws Error suggesting the nearest name if there is none.
 const VerdictInfo& FindVerdict(std::string_view name);
 
-/// Something that is wrong, and why one should think so.
+/// A problem that was found, with the evidence for it.
 struct Finding {
   Verdict verdict;
-  double confidence = 0;  ///< in (0, 1]: how far the numbers are past the limit that was crossed
-  int64_t first_step = 0, last_step = 0;  ///< where it is seen, both included
+  double confidence = 0;  ///< in (0, 1]: how far the numbers exceed the limit that was crossed
+  int64_t first_step = 0, last_step = 0;  ///< the range where it shows, both included
   std::string evidence;                   ///< a sentence with numbers
-  std::vector<std::string> tensors = {};  ///< that are concerned, the worst first
+  std::vector<std::string> tensors = {};  ///< the tensors concerned, the worst first
 };
 
-/// What is said of a finding's verdict.
+/// The general information about a finding's verdict.
 const VerdictInfo& InfoOf(const Finding& finding);
 
-/// Reads a training run as an experienced engineer would: what is wrong, the surest finding first;
-/// nothing for a healthy run, or one too short to tell. What is not in the log is not judged.
-/// Limits were set on the development half of a labelled suite, see docs/doctor.md; they are
-/// relative to the first loss, so of losses that are not all positive only that they cease to be
-/// finite is seen. Throws Error if steps do not rise.
+/// Reads a training run as an experienced engineer would and returns what is wrong, most certain
+/// finding first. The result is empty for a healthy run and for one that is too short to judge;
+/// whatever the log lacks is not judged. The limits were tuned on the development half of a
+/// labelled suite, see docs/doctor.md. They are relative to the first loss, so if the losses are
+/// not all positive, only a loss that stops being finite is detected. Throws Error if the steps do
+/// not increase.
 ///
 ///     kudari::RunLog log;
 ///     ...                                 // each step: log.steps.push_back({.step = step, ...});

@@ -6,13 +6,12 @@
 
 namespace kudari {
 
-/// What the library throws for bad input: construction, recipes, names, shapes and files. The
-/// message names the field, the value and the range. A throw leaves every object and file as it
-/// was.
+/// The exception for bad input to construction, recipes, names, shapes and files. The message names
+/// the field, the value and the range. A throw leaves every object and file as it was.
 class Error : public std::runtime_error {
  public:
-  /// The message may have names of others in it: control characters and bytes that are not UTF-8
-  /// become \x1b and the like, and of one of more than 4,000 bytes the middle is left out.
+  /// The message may quote untrusted names: control characters and bytes that are not UTF-8 are
+  /// escaped as \x1b and the like, and the middle of a message longer than 4,000 bytes is left out.
   explicit Error(std::string_view message);
 };
 

@@ -7,8 +7,9 @@
 namespace kudari {
 
 /// Writes a file completely or not at all: it appears under its name only when it is complete, and
-/// a failure leaves the former one. A link is followed, and an existing file keeps its permissions.
-/// Throws Error for what the system reports.
+/// a failure leaves the previous file in place, unless only syncing the folder fails. A symbolic
+/// link is followed, and an existing file keeps its permissions. Throws Error if the path exists
+/// and is not a regular file, and for failures reported by the system.
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view contents);
 
 }  // namespace kudari

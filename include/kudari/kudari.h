@@ -1,7 +1,7 @@
 #ifndef KUDARI_KUDARI_H_
 #define KUDARI_KUDARI_H_
 
-// Everything that most programs need.
+// Includes everything that most programs need.
 #include "kudari/batch_scaling.h"
 #include "kudari/controllers.h"
 #include "kudari/doctor.h"

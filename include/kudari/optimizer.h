@@ -20,7 +20,8 @@
 
 namespace kudari {
 
-/// Groups of a TensorPlan that are none of the spec's groups: the spec itself, and its fallback.
+/// Values of TensorPlan::group for tensors without a group: those with the spec's own rule, and
+/// those with its fallback.
 inline constexpr int kNoGroup = -1, kFallbackGroup = -2;
 
 /// How one tensor is treated.
@@ -29,41 +30,42 @@ struct TensorPlan {
   TensorClass tensor_class;
   int group;  ///< index in OptimizerSpec::groups, or kNoGroup or kFallbackGroup
   std::string rule;
-  std::vector<std::pair<std::string, double>> options;  ///< at the current step
+  std::vector<std::pair<std::string, double>> options;  ///< values at the next step
 };
 
-/// Bytes that a tensor takes.
+/// The memory of one tensor, in bytes.
 struct TensorBytes {
   std::string name = {};
   int64_t elements = 0;
-  int64_t weights = 0, gradient = 0;  ///< the caller's
+  int64_t weights = 0, gradient = 0;  ///< owned by the caller
   int64_t master = 0;
-  std::vector<std::pair<std::string, int64_t>> state = {};  ///< by slot, scales included
+  std::vector<std::pair<std::string, int64_t>> state = {};  ///< by slot name, including scales
 };
 
-/// Bytes that an optimiser and its tensors take, activations excluded.
+/// The memory of an optimiser and its tensors, in bytes, excluding activations.
 struct MemoryPlan {
   std::vector<TensorBytes> tensors = {};
   int64_t accumulated = 0;  ///< sums of gradients in float32
-  int64_t averages = 0;     ///< copies that the spec's averagers keep
-  int64_t source = 0;       ///< weights that the source puts back, and gradients that it keeps
+  int64_t averages = 0;     ///< copies kept by the spec's averagers
+  int64_t source = 0;       ///< weights that the source restores, and gradients that it keeps
   int64_t scratch = 0;      ///< scratch memory of rules that step whole tensors
-  /// Bytes that one step reads and writes.
+  /// The number of bytes that one step reads and writes.
   int64_t bytes_read = 0, bytes_written = 0;
 
+  /// All memory in bytes: everything above except the bytes read and written.
   int64_t Total() const;
 };
 
-/// While it lives, parameters hold the weights to be evaluated; its destructor puts back those that
-/// are trained, bit for bit. It may outlive the optimiser, but not the memory of the parameters.
-/// See Optimizer::EvaluationWeights.
+/// While it lives, the parameters hold the weights to evaluate. Its destructor restores the trained
+/// weights bit for bit. It may outlive the optimiser, but not the memory of the parameters. See
+/// Optimizer::EvaluationWeights.
 class [[nodiscard]] EvaluationView {
  public:
   EvaluationView(EvaluationView&&) noexcept;
   EvaluationView& operator=(EvaluationView&&) = delete;
   ~EvaluationView();
 
-  /// Indices of the tensors that hold other weights now, in ascending order.
+  /// Indices of the tensors that currently hold other weights, in ascending order.
   std::vector<size_t> Changed() const;
 
  private:
@@ -77,8 +79,8 @@ class [[nodiscard]] EvaluationView {
 /// Applies rules to tensors in one pass over memory. The new parameters and state have the same
 /// bits on every instruction set and for any number of threads, except for the payload of NaNs. It
 /// is not thread-safe: calls must come from one thread at a time. A call that throws changes
-/// nothing, even if memory runs out. A call that would change the optimiser throws Error if it is
-/// made during a step, by an oracle, a stage or a pool of threads.
+/// nothing, even if memory runs out. A call that would change the optimiser throws Error if an
+/// oracle, a stage or a thread pool makes it during a step.
 ///
 ///     std::vector<float> w(n), dw(n);
 ///     kudari::Optimizer optimizer({{.name = "w", .shape = {n}, .param = w.data(),
@@ -88,9 +90,9 @@ class [[nodiscard]] EvaluationView {
 ///     optimizer.Step();
 class Optimizer {
  public:
-  /// Throws Error if a name is empty or appears twice, a pointer is null, parameters overlap in
-  /// memory, a size is negative, a rule or option is unknown, or a value is out of range. Rules are
-  /// copied from the registry.
+  /// Throws Error if a name is empty or duplicated, a pointer is null, parameters overlap in
+  /// memory, a size is negative, a rule or option is unknown, or a value is out of range. The rules
+  /// are copied from the registry.
   Optimizer(std::vector<Tensor> tensors, const OptimizerSpec& spec,
             const Registry& registry = Registry::Builtin());
   ~Optimizer();
@@ -98,55 +100,54 @@ class Optimizer {
   Optimizer& operator=(Optimizer&&) noexcept;
 
   /// Steps with the gradients that the tensors point to. Throws Error, with nothing changed, if no
-  /// tensor has one, if parameters overlap, if a schedule leaves its option's range, or if the
-  /// gradient is not finite and the policy is kError; allocates nothing after the first step of
+  /// tensor has a gradient, parameters overlap, a schedule leaves its option's range, or the
+  /// gradient is not finite and the policy is kError. Allocates nothing after the first step of
   /// every tensor.
   Report Step();
 
-  /// Lets the source make the gradient with `oracle`, then steps. What the oracle throws passes
-  /// through, with nothing changed. If the oracle has no data, or empty batches alone, the report
-  /// says skipped and has no loss. Throws Error, too, if the oracle gives a number of samples that
-  /// is outside [0, inf).
+  /// Lets the source compute the gradient with `oracle`, then steps. Exceptions of the oracle pass
+  /// through, with nothing changed. If the oracle has no data or only empty batches, the report is
+  /// marked as skipped and has no loss. Also throws Error if the oracle returns a number of samples
+  /// outside [0, inf).
   Report Step(const Oracle& oracle);
 
-  /// The same steps with gradients that are those of loss * loss_scale. Dividing by it costs no
-  /// pass of its own: norms, clipping and Report::grad_norm are of the unscaled gradient. A
-  /// gradient that is not finite skips the step, with nothing changed, whatever the spec's
-  /// NonFinite policy. The oracle returns the plain loss. Throws Error if loss_scale is not
-  /// positive or it or its inverse is not finite, or if no tensor has a gradient. GradScaler finds
-  /// the scale.
+  /// As Step, with gradients of loss * loss_scale. Unscaling needs no pass of its own: norms,
+  /// clipping and Report::grad_norm use the unscaled gradient. A gradient that is not finite skips
+  /// the step, with nothing changed, whatever the spec's NonFinite policy. The oracle returns the
+  /// plain loss. Throws Error if loss_scale is not positive, if it or its inverse is not finite, or
+  /// if no tensor has a gradient. GradScaler chooses the scale.
   Report StepScaled(double loss_scale);
   Report StepScaled(double loss_scale, const Oracle& oracle);
 
-  /// Gradient release: steps one tensor with its gradient, which may be freed then. The step that
-  /// it is a part of ends with FinishStep; each tensor is stepped once, or not at all if it has no
-  /// gradient. So no two gradients have to be in memory together. Throws Error if the spec needs
-  /// every gradient until the step (accumulation, a source), and if it needs the norm of all (
-  /// clip_norm, measure_norm, a nonfinite policy) unless that is given: `norm` is the root of the
-  /// sum of GradientSquares over all tensors, from a pass before with the same gradients. Until
-  /// FinishStep everything that needs a whole step throws Error: Step, UpdateHessian, Evaluation,
+  /// Gradient release: steps one tensor with its gradient, which may be freed afterwards, so that
+  /// no two gradients have to be in memory at once. FinishStep ends the step; until then each
+  /// tensor is stepped once, or not at all if it has no gradient. Throws Error if the spec needs
+  /// all gradients at once (accumulation, a source), or if it needs the global norm (clip_norm,
+  /// measure_norm, a nonfinite policy) and `norm` is not given: the root of the sum of
+  /// GradientSquares over all tensors, from an earlier pass with the same gradients. Until
+  /// FinishStep, every call that needs a whole step throws Error: Step, UpdateHessian, Evaluation,
   /// State, LoadState, Refresh, SetSchedule, AddScale and AddAverager.
   Report StepTensor(size_t index, std::optional<double> norm = std::nullopt);
   /// Throws Error if StepTensor would throw without a norm at the start of a step.
   void CheckStepTensor() const;
-  /// The sum of the squares of a tensor's gradient; 0 if it has none.
+  /// The sum of squares of a tensor's gradient; 0 if it has none.
   double GradientSquares(size_t index) const;
-  /// Ends the step of the tensors that StepTensor has stepped: the step count moves, and averagers
-  /// follow. Throws Error if there were none, or none that had a gradient.
+  /// Ends the step of the tensors that StepTensor has stepped: advances the step count and updates
+  /// the averagers. Throws Error if no tensor was stepped, or none that had a gradient.
   void FinishStep();
 
-  /// Takes estimates of the diagonal of the loss's Hessian into the state of rules that use one
-  /// (sophia, sophia_h), as each rule says what the estimate is: one array for each tensor, null
-  /// for none; empty: the tensors' gradients are the estimates. Call it every k steps, after Step.
-  /// Throws Error, with nothing changed, if no tensor's rule uses an estimate, or if one that has
-  /// an estimate has had no step.
+  /// Updates the state of rules that use the Hessian's diagonal (sophia, sophia_h) with estimates
+  /// of it, of the kind that each rule describes. `estimates` holds one array per tensor, null for
+  /// none; if it is empty, the tensors' gradients are the estimates. Call it every k steps, after
+  /// Step. Throws Error, with nothing changed, if no tensor's rule uses an estimate, or if a tensor
+  /// with an estimate has had no step.
   void UpdateHessian(std::span<const float* const> estimates = {});
 
-  /// Puts the weights to be evaluated into the parameters, for as long as the view lives: those of
-  /// the last averager that has some, or else those of rules that say what to evaluate
-  /// (schedule-free ones), or else what is there. Until then Step, StepTensor, UpdateHessian,
-  /// State, LoadState, Refresh, SetSchedule and another view throw Error. Batch-norm statistics are
-  /// the caller's: they belong to the trained weights.
+  /// Puts the weights to evaluate into the parameters for as long as the view lives: those of the
+  /// last averager that has any, otherwise those of rules with their own evaluation point
+  /// (schedule-free rules), otherwise the current ones. While the view lives, Step, StepTensor,
+  /// UpdateHessian, State, LoadState, Refresh, SetSchedule and a second view throw Error. The
+  /// caller has to handle batch-norm statistics, which belong to the trained weights.
   ///
   ///     {
   ///       const auto view = optimizer.EvaluationWeights();
@@ -154,65 +155,64 @@ class Optimizer {
   ///     }
   EvaluationView EvaluationWeights();
 
-  /// The specification that it was made from, with every option spelled out.
+  /// The specification of this optimiser, with every option spelled out.
   const OptimizerSpec& spec() const;
 
-  /// The tensors in the order given. `param` and `grad` may be pointed elsewhere between steps and
-  /// inside an oracle; parameters must not overlap.
+  /// The tensors in the order given. `param` and `grad` may be redirected between steps and inside
+  /// an oracle; parameters must not overlap.
   std::span<Tensor> tensors();
   std::span<const Tensor> tensors() const;
 
-  /// Steps taken, skipped ones not counted.
+  /// The number of steps taken, not counting skipped ones.
   int64_t steps() const;
 
   /// How each tensor is treated, with the option values of the next step.
   std::vector<TensorPlan> Plan() const;
 
-  /// The value that an option has at the next step for the tensor at `index`. Throws Error if its
-  /// rule has no such option.
+  /// The value of an option at the next step for the tensor at `index`. Throws Error if its rule
+  /// has no such option.
   double Value(size_t index, std::string_view option) const;
 
-  /// The schedule of an option of the tensor at `index`. Throws Error as Value.
+  /// The schedule of an option for the tensor at `index`. Throws Error as Value does.
   const Schedule& ScheduleOf(size_t index, std::string_view option) const;
 
-  /// Replaces that schedule from the next step on, for this tensor alone; spec() stays what the
-  /// optimiser was made from. Throws Error, with nothing changed, if the rule has no such option,
-  /// if the value of the next step is out of range, or if the option decides about the size of the
-  /// state.
+  /// Replaces that schedule from the next step on, for this tensor only; spec() does not change.
+  /// Throws Error, with nothing changed, if the rule has no such option, if its value at the next
+  /// step is out of range, or if the option determines the size of the state.
   void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
 
-  /// The memory that everything takes once each tensor has had a gradient.
+  /// The memory in use once each tensor has had a gradient.
   MemoryPlan Memory() const;
 
-  /// The state: what resuming needs beside the spec and the parameters.
+  /// The state: everything that resuming needs in addition to the spec and the parameters.
   ///
-  ///     step                          steps taken
-  ///     tensors/NAME/step             updates that the tensor has had
-  ///     tensors/NAME/slots/SLOT       from its first gradient on: what memory holds, F32, BF16, or
+  ///     step                          number of steps taken
+  ///     tensors/NAME/step             number of updates of the tensor
+  ///     tensors/NAME/slots/SLOT       from its first gradient on: the stored values, F32, BF16, or
   ///                                   a node with `format`, `codes` and `scales`
   ///     tensors/NAME/slots/master     F32, or a node with the `weights` that the model sees and
-  ///                                   the `rest`, U8 or U16 of a split master, BF16 of Kahan's
+  ///                                   the `rest`, U8 or U16 for a split master, BF16 for Kahan's
   ///     tensors/NAME/memory/...       the doubles that the rule keeps for the tensor
-  ///     tensors/NAME/schedules/...    the text of schedules that SetSchedule has replaced
-  ///     averagers/NAME/...            `started`, and what the averager keeps
-  ///     source/...                    what the source keeps
+  ///     tensors/NAME/schedules/...    the text of schedules set by SetSchedule
+  ///     averagers/NAME/...            `started`, and the state of the averager
+  ///     source/...                    the state of the source
   StateTree State() const;
   /// Replaces the state. Tensors are matched by any of their names, and slots in another format are
-  /// converted. Throws Error, with nothing changed, that names what is missing, unknown, or of
-  /// another type or shape; see LoadMode.
+  /// converted. Throws Error, with nothing changed, naming any member that is missing, unknown, or
+  /// of the wrong type or shape; see LoadMode.
   LoadReport LoadState(const StateTree& state, LoadMode mode = LoadMode::kStrict);
-  /// What State and LoadState show and load, for objects that an optimiser is a part of.
+  /// Visits what State and LoadState show and load, for objects that contain an optimiser.
   void Visit(StateVisitor& visitor);
 
-  /// A state buffer of the tensor at `index` as float32, by the rule's name of it, or the weights
-  /// of its "master". Empty if there is none of that name, or no update has been.
+  /// A state buffer of the tensor at `index` as float32, by the rule's name for it, or the weights
+  /// of its "master". Empty if there is no such buffer or the tensor has had no update.
   std::vector<float> SlotValues(size_t index, std::string_view slot) const;
 
-  /// Says that the parameters were given other values, as when a model was loaded into them:
-  /// everything that is kept of the former ones begins with those that memory holds now (masters,
-  /// Lookahead's slow weights and momentum, the averages of Ema and Swa, the direction that LookSAM
-  /// reuses, the offset of schedule-free rules). Moments and step counts stay. If memory runs out
-  /// some of it may have started over; call it again.
+  /// Tells the optimiser that the parameters were given other values, for example by loading a
+  /// model. Everything derived from the old values is re-initialised from the current ones:
+  /// masters, Lookahead's slow weights and momentum, the averages of Ema and Swa, the direction
+  /// that LookSAM reuses, and the offset of schedule-free rules. Moments and step counts are kept.
+  /// If memory runs out, part of this may already have happened; call it again.
   void Refresh();
 
   /// Replaces the source of the spec.
@@ -224,15 +224,15 @@ class Optimizer {
   /// Sets how work is spread over threads.
   void SetParallel(Parallel parallel);
 
-  /// For processes that hold the same tensors and share the work of a step: this optimiser steps
-  /// only the tensors that it owns, of which `owned` has a flag each. The others have no state, no
-  /// average and no update here; their gradients may be null, and what null says of a tensor that
-  /// is owned, that no process has a gradient, is said by its owner alone. `sum` adds the values
-  /// over all processes, in place, and is called once a step if something wants the norm; each
-  /// value is another number than 0 in at most one process, so the norm has the bits that one
-  /// process would come to. What `sum` throws leaves everything as it was. Sharpness-aware sources
-  /// need every gradient in every process. Throws Error if there are not as many flags as tensors,
-  /// if `sum` is empty, once a tensor has state, or for the source nesterov_lookahead.
+  /// Shares the work of a step between processes that hold the same tensors. This optimiser steps
+  /// only the tensors that it owns; `owned` has one flag per tensor. The others have no state,
+  /// average or update here, and their gradients may be null. A null gradient at the owner of a
+  /// tensor means that no process has a gradient for it. `sum` adds the values over all processes,
+  /// in place; it is called once per step if something needs the norm. Each value is nonzero in at
+  /// most one process, so the norm has the same bits as in a single process. If `sum` throws,
+  /// everything stays as it was. Sharpness-aware sources need every gradient in every process.
+  /// Throws Error if the number of flags is not the number of tensors, if `sum` is empty, if a
+  /// tensor already has state, or for the source nesterov_lookahead.
   void SetOwnership(const std::vector<bool>& owned, std::function<void(std::span<double>)> sum);
 
  private:
@@ -240,12 +240,12 @@ class Optimizer {
   std::unique_ptr<Impl> impl_;
 };
 
-/// The instruction sets that kernels run on: "avx512", "avx2", "neon" and "scalar".
-/// The best that this machine supports is used, or what the environment variable KUDARI_TARGET
-/// names; an optimiser's constructor throws Error if that is unknown or unsupported.
-/// KUDARI_PREFETCH sets how many floats ahead kernels prefetch, which changes their speed alone.
+/// The instruction set that kernels run on: "avx512", "avx2", "neon" or "scalar". It is the best
+/// that this machine supports, or the one named by the environment variable KUDARI_TARGET; if that
+/// is unknown or unsupported, an optimiser's constructor throws Error. KUDARI_PREFETCH sets how
+/// many floats ahead kernels prefetch, which affects only their speed.
 std::string_view KernelTarget();
-/// Those that this machine supports, best first; the last is always "scalar".
+/// The instruction sets that this machine supports, best first; the last is always "scalar".
 std::vector<std::string_view> KernelTargets();
 
 }  // namespace kudari

@@ -11,8 +11,9 @@
 
 namespace kudari {
 
-/// The specification of that name; a recipe's `preset = "ranger"` starts from it, and other keys of
-/// the recipe replace its values. Throws Error with the nearest name.
+/// Returns the preset with that name. `preset = "ranger"` in a recipe starts from it, and the other
+/// keys of the recipe override its values. Throws Error suggesting the nearest name if there is
+/// none.
 ///
 ///     OptimizerSpec spec = Preset("ranger");
 ///     spec.options["lr"] = 1e-3;
@@ -21,7 +22,7 @@ OptimizerSpec Preset(std::string_view name, const Registry& registry = Registry:
 /// The names of all presets.
 std::vector<std::string> PresetNames();
 
-/// Every preset in words; `formula` is its recipe.
+/// Descriptions of all presets; `formula` holds the recipe.
 std::vector<Description> DescribePresets();
 
 }  // namespace kudari

@@ -6,10 +6,10 @@
 
 namespace kudari {
 
-/// The text of a range of values, "[0, 1)" and the like.
+/// A range as text, such as "[0, 1)".
 std::string RangeText(double low, double high);
 
-/// Throws Error "where = value is outside [low, high]" if it is, or if value is a NaN.
+/// Throws Error "where = value is outside [low, high]" if the value is outside or a NaN.
 void CheckRange(std::string_view where, double value, double low, double high);
 
 }  // namespace kudari

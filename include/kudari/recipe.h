@@ -15,8 +15,7 @@ namespace internal {
 class TableReader;
 }
 
-/// Reads the [optimizer] table of a recipe in TOML; other tables are left to whoever they belong
-/// to.
+/// Reads the [optimizer] table of a recipe in TOML and ignores all other tables.
 ///
 ///     [optimizer]
 ///     rule = "adamw"
@@ -28,24 +27,26 @@ class TableReader;
 ///     match = "head.*"
 ///     lr = 1e-3
 ///
-/// `preset = "ranger"` starts from a preset (kudari/presets.h); the other keys replace its values,
-/// tables key by key, and groups are added to its groups.
+/// `preset = "ranger"` starts from a preset (kudari/presets.h). The other keys override its values,
+/// tables are merged key by key, and groups are appended to its groups. A `rule` other than the
+/// preset's is an error.
 ///
-/// Throws Error naming `source` (a file name, say), the line, the key, the range and, for an
+/// Throws Error naming `source` (such as a file name), the line, the key and the range and, for an
 /// unknown key or name, the nearest known one.
 OptimizerSpec ParseRecipe(std::string_view text, std::string_view source = "recipe",
                           const Registry& registry = Registry::Builtin());
 
-/// The same of a document that has been parsed already; `root` is the reader of the whole document
-/// (src/core/toml_table.h). Keys outside [optimizer] are left to the caller.
+/// Reads the [optimizer] table of a document that is already parsed. `root` reads the whole
+/// document (src/core/toml_table.h); keys outside [optimizer] are left to the caller. Throws the
+/// same errors as ParseRecipe.
 OptimizerSpec ReadSpec(internal::TableReader& root, const Registry& registry = Registry::Builtin());
 
-/// The [optimizer] table with every default spelled out: ParseRecipe(ToToml(Complete(spec))) is
-/// Complete(spec).
+/// Writes the [optimizer] table with every default spelled out. It round-trips:
+/// ParseRecipe(ToToml(Complete(spec))) equals Complete(spec).
 std::string ToToml(const OptimizerSpec& spec);
 
-/// `spec` with every option of every rule filled in. Throws Error as ParseRecipe, but looks at no
-/// value of schedules that are relative to a run.
+/// Returns `spec` with every option of every rule filled in. Throws the same errors as ParseRecipe,
+/// but does not check the values of schedules that are relative to a run.
 OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry = Registry::Builtin());
 
 /// `spec` for a run of that length: every schedule of its rules, groups, fallback and stages as

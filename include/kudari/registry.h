@@ -26,84 +26,89 @@ namespace internal {
 struct KernelSet;
 }
 
-/// How the gradient that a rule sees comes out of the one in memory: factor * g + shift, clamped to
-/// [-limit, limit] (a NaN stays).
+/// How the gradient that a rule sees is computed from the stored one: factor * g + shift, clamped
+/// to [-limit, limit]. A NaN stays a NaN.
 template <class T>
 struct GradientForm {
   T factor = 1;
   T shift = 0;
   T limit = std::numeric_limits<T>::infinity();
-  /// Whether an infinity becomes a NaN instead of the limit, which then is no wish of the caller's.
+  /// Whether an infinity becomes a NaN rather than `limit`, for limits that the caller did not ask
+  /// for.
   bool infinity_is_nan = false;
 
   T operator()(T g) const {
     const T x = Fma(factor, g, shift);
+    /// The gradient that the rule sees for a stored gradient g.
     const T y = x > limit ? limit : x < -limit ? -limit : x;
     return infinity_is_nan ? Fma(T(0), x, y) : y;
   }
 };
 
-/// A pass over n elements: coefficients as At gave them; state has one pointer a slot. What a pass
-/// reads and writes depends on its kind.
+/// A pass over n elements. `coeffs` are the coefficients that At returned, and `state` has one
+/// pointer per slot. What a pass reads and writes depends on its kind.
 template <class T>
 using PassFn = void (*)(const T* coeffs, const GradientForm<T>& form, T* p, const T* g,
                         T* const* state, size_t n);
-/// A pass that also adds the squares of what the rule wants norms of to sums[kind * 16 + i % 16],
-/// i < n.
+/// A pass that also adds, for each i < n, the square of element i's contribution to the k-th norm
+/// to sums[k * 16 + i % 16].
 template <class T>
 using MeasureFn = void (*)(const T* coeffs, const GradientForm<T>& form, const T* p, const T* g,
                            T* const* state, size_t n, double* sums);
 
-/// A rule's passes over plain numbers: the reference of every kernel. Those that it does not have
-/// are null.
+/// A rule's scalar passes: the reference for every kernel. Passes that the rule lacks are null.
 template <class T>
 struct ScalarPasses {
   PassFn<T> update = nullptr;
-  MeasureFn<T> measure = nullptr;  ///< rules with norms
+  MeasureFn<T> measure = nullptr;  ///< for rules with norms
   PassFn<T> hessian = nullptr;     ///< takes the estimate as g; p is null
   PassFn<T> evaluate = nullptr;    ///< changes p; g is null
 };
 
-/// What a WholeRule is given: one tensor and its step.
+/// The arguments of a WholeRule step: one tensor and its update.
 template <class T>
 struct WholeStep {
   std::span<const int64_t> shape;
-  const double* values;  ///< of the options, in the rule's order
-  int64_t t;             ///< the tensor's t-th update, from 1
+  const double* values;  ///< option values, in the rule's order
+  int64_t t;             ///< number of this update of the tensor, from 1
   T* p;
   const T* g;
   GradientForm<T> form;
-  T* const* state;  ///< null for a slot of size 0
-  T* scratch;       ///< ScratchSize elements, cache-aligned, of any content
+  T* const* state;  ///< one pointer per slot; null for a slot of size 0
+  T* scratch;       ///< ScratchSize elements, cache-aligned, with arbitrary content
   const Parallel& parallel;
-  const internal::KernelSet& kernels;  ///< of the instruction set in use
+  const internal::KernelSet& kernels;  ///< kernels of the instruction set in use
 };
 
-/// A rule that steps a tensor as a whole, such as Muon: it knows the shape, and its state may have
-/// other sizes than the parameter.
+/// A rule that steps a tensor as a whole, such as Muon. It knows the shape, and the sizes of its
+/// state buffers may differ from the parameter's.
 class WholeRule {
  public:
   virtual ~WholeRule() = default;
   /// The size of each slot for a tensor of that shape. Throws Error if the rule cannot step such a
-  /// tensor; the message begins with what is wrong, since the caller names rule and tensor.
+  /// tensor; the caller prefixes the names of rule and tensor, so the message begins with the
+  /// problem.
   virtual std::vector<int64_t> SlotSizes(const double* values,
                                          std::span<const int64_t> shape) const = 0;
-  /// Elements of scratch memory that a step needs.
+  /// The number of scratch elements that a step needs.
   virtual int64_t ScratchSize(std::span<const int64_t> shape) const = 0;
-  /// Of a step in float32.
+  /// The memory traffic of a step in float32.
   virtual MemoryTraffic Traffic(std::span<const int64_t> shape) const = 0;
+  /// Steps the tensor.
   virtual void Step(const WholeStep<float>& step) const = 0;
   virtual void Step(const WholeStep<double>& step) const = 0;
 };
 
 /// A rule as the engine uses it: its description, its coefficients and its compiled passes.
 struct RuleEntry {
+  /// One hyper-parameter; see Field.
   struct Option {
     std::string name;
     double default_value, low, high;
     std::string doc;
     Role role = Role::kValue;
   };
+  // Upper limits for any rule.
   static constexpr size_t kMostSlots = 8;
   static constexpr size_t kMostCoeffs = 32;
   static constexpr size_t kMostNorms = 4;
@@ -112,60 +117,62 @@ struct RuleEntry {
   std::string name, summary, formula, paper, use, torch;
   std::vector<Option> options;
   std::vector<std::string> slots;    ///< at most kMostSlots
-  std::vector<SlotKind> slot_kinds;  ///< beside slots
+  std::vector<SlotKind> slot_kinds;  ///< parallel to `slots`
   std::vector<std::pair<std::string, double>>
-      memory;                               ///< names, initial values; at most kMostMemory
-  bool decoupled_decay = false;             ///< whether lr weight_decay p is taken from p itself
-  bool squares_gradient = false;            ///< so that magnitudes above kMostSquared count as that
-  BatchRule batch_rule = BatchRule::kSqrt;  ///< that is known to suit it; kSqrt also if none is
-  std::string large_batch = {};  ///< the rule that is advised in its place for large batches, or ""
-  HessianEstimate hessian = HessianEstimate::kNone;  ///< for which it has a slot
+      memory;                     ///< names and initial values; at most kMostMemory
+  bool decoupled_decay = false;   ///< whether the decay subtracts exactly lr weight_decay p from p
+  bool squares_gradient = false;  ///< so that finite magnitudes count as kMostSquared at most
+  /// The batch rule known to suit the rule; kSqrt also if none is known.
+  BatchRule batch_rule = BatchRule::kSqrt;
+  std::string large_batch = {};  ///< the rule recommended instead for large batches, or ""
+  HessianEstimate hessian = HessianEstimate::kNone;  ///< the kind it has a slot for
   size_t coeff_count = 0;
-  /// Writes coeff_count coefficients of a tensor's t-th update, t >= 1, and moves its memory on;
-  /// `values` in the order of `options`.
+  /// Writes the coeff_count coefficients of a tensor's t-th update, t >= 1, and advances its
+  /// memory; `values` are in the order of `options`.
   void (*coeffs)(const double* values, int64_t t, double* memory, double* out) = nullptr;
-  size_t norms = 0;  ///< that the rule needs of every tensor, at most kMostNorms
+  size_t norms = 0;  ///< number of norms that the rule needs of every tensor, at most kMostNorms
   StatePass state_pass = StatePass::kUpdate;  ///< for rules with norms
   bool adapts_vectors = true;                 ///< for rules with norms
-  /// The coefficients of the second pass.
+  /// Writes the coefficients of the second pass.
   void (*adapt)(const double* values, int64_t t, const double* norms, double* out) = nullptr;
-  /// What the second pass's step is multiplied with; null for a rule that has no such ratio.
+  /// The factor of the second pass's step; null for a rule without a trust ratio.
   TrustRatio (*trust)(const double* values, const double* norms) = nullptr;
   ScalarPasses<float> scalar;
   ScalarPasses<double> scalar64;
-  /// Index in the library's table of SIMD kernels; -1: only the scalar passes exist.
+  /// Index in the library's table of SIMD kernels; -1: the rule has scalar passes only.
   int kernel = -1;
-  /// Null for rules that work element by element. Otherwise there are no coefficients and passes.
+  /// Null for rules that work element by element. Otherwise the rule has no coefficients or passes.
   std::shared_ptr<const WholeRule> whole = {};
 
-  /// Index of an option; throws Error with the nearest name.
+  /// The index of an option. Throws Error suggesting the nearest name if there is none.
   size_t OptionIndex(std::string_view option) const;
-  /// How many slots, from the first on, an update writes.
+  /// The number of slots, counted from the first, that an update writes.
   size_t StoredSlots() const { return slots.size() - (scalar.hessian != nullptr ? 1 : 0); }
-  /// Of a step in float32 of a tensor of that shape.
+  /// The memory traffic of a step in float32 for a tensor of that shape.
   MemoryTraffic Traffic(std::span<const int64_t> shape) const;
 };
 
-/// Rules by name. A value: copy Builtin() and add rules of your own.
+/// A set of rules by name. It is a value: copy Builtin() and add your own rules.
 ///
 ///     Registry registry = Registry::Builtin();
 ///     registry.Add(MakeEntry<MyRule>());
 class Registry {
  public:
-  /// The rules of rules/all.h.
+  /// The registry of the rules in rules/all.h.
   static const Registry& Builtin();
 
-  /// Throws Error if the name is taken.
+  /// Adds a rule. Throws Error if its name is taken.
   void Add(RuleEntry entry);
-  /// Throws Error with the nearest name.
+  /// Returns the rule with that name; throws Error suggesting the nearest name if there is none.
   const RuleEntry& Find(std::string_view name) const;
+  /// All rules, in the order in which they were added.
   const std::vector<RuleEntry>& rules() const { return rules_; }
 
  private:
   std::vector<RuleEntry> rules_;
 };
 
-/// A rule in words.
+/// A readable description of a rule.
 Description Describe(const RuleEntry& rule);
 
 namespace internal {
@@ -189,7 +196,7 @@ inline constexpr bool kHasEvaluation = requires {
   R::kEvaluation;
 };
 
-/// How many slots, from the first on, an update writes.
+/// The number of slots, counted from the first, that an update writes.
 template <class R>
 inline constexpr size_t kStoredSlots = R::kState.size() - (kHasHessian<R> ? 1 : 0);
 
@@ -200,7 +207,7 @@ constexpr bool StateInMeasure() {
   return false;
 }
 
-/// Whether the rule squares its gradients: magnitudes above kMostSquared then count as that.
+/// Whether the rule squares its gradients, so that magnitudes above kMostSquared are reduced to it.
 template <class R>
 constexpr bool SquaresGradient() {
   if constexpr (requires { R::kSquaresGradient; }) return R::kSquaresGradient;
@@ -210,7 +217,7 @@ constexpr bool SquaresGradient() {
   return false;
 }
 
-/// A constant, so that the compiler sees which member is set.
+/// A constant, so that the compiler knows which member is set.
 template <class R, size_t I>
 inline constexpr auto kMember = R::kFields[I].member;
 
@@ -231,12 +238,12 @@ C CoeffsOf(const T* raw) {
   return std::bit_cast<C>(copy);
 }
 
-/// A rule's passes over plain numbers of type T.
+/// A rule's scalar passes for numbers of type T.
 template <class T, class R>
 struct Scalar {
   using C = typename R::template Coeffs<T>;
 
-  /// Calls f(element, the values of the slots there ...).
+  /// Calls f(i, values of the slots at element i...) for each element i < n.
   template <class F>
   static void ForEach(T* const* state, size_t n, const F& f) {
     const auto each = [&]<size_t... I>(std::index_sequence<I...>) {
@@ -295,7 +302,8 @@ struct Scalar {
   }
 };
 
-/// The coefficients are made where they are read: copies of other widths wait for each other.
+/// Coefficients are constructed where they will be read, because copies of different widths wait
+/// for each other.
 template <class R>
 void RuleCoeffs(const double* values, int64_t t, double* memory, double* out) {
   using C = typename R::template Coeffs<double>;
@@ -319,7 +327,7 @@ TrustRatio RatioOf(const double* values, const double* norms) {
   return RuleOf<R>(values).Ratio(std::span<const double>(norms, kNormsOf<R>));
 }
 
-/// The description part of an entry.
+/// The descriptive part of an entry.
 template <class R>
 RuleEntry DescribedEntry() {
   static_assert(R::kState.size() <= RuleEntry::kMostSlots);
@@ -362,7 +370,7 @@ MemoryTraffic TrafficOf(std::span<const int64_t> shape) {
   return Traffic(R(), shape);
 }
 
-/// The functions that R's namespace has for it, behind the interface.
+/// Implements WholeRule with the functions in R's namespace.
 template <class R>
 class Whole : public WholeRule {
  public:
@@ -382,8 +390,9 @@ class Whole : public WholeRule {
 
 }  // namespace internal
 
-/// An entry for a rule of your own, which runs as scalar code. Its functions must be templates over
-/// float and double in the rule's own namespace, with kudari's Fma, Sqrt and so on.
+/// Makes the registry entry for a rule of your own, which runs as scalar code. Its functions must
+/// be templates over float and double in the rule's own namespace and use kudari's Fma, Sqrt and so
+/// on.
 template <class R>
 RuleEntry MakeEntry() {
   static_assert(internal::kNormsOf<R> <= RuleEntry::kMostNorms);
@@ -412,15 +421,15 @@ RuleEntry MakeEntry() {
   return e;
 }
 
-/// An entry for a rule that steps whole tensors. R has the description of any rule, and in its
-/// namespace there are
+/// Makes the registry entry for a rule that steps whole tensors. R has the description of any rule,
+/// and its namespace provides the following functions
 ///
 ///     std::vector<int64_t> SlotSizes(const R&, std::span<const int64_t> shape);
 ///     int64_t ScratchSize(const R&, std::span<const int64_t> shape);
 ///     MemoryTraffic Traffic(const R&, std::span<const int64_t> shape);
 ///     void StepWhole(const R&, const WholeStep<T>&);   // for float and double
 ///
-/// as WholeRule says.
+/// with the meaning of the members of WholeRule.
 template <class R>
 RuleEntry MakeWholeEntry() {
   RuleEntry e = internal::DescribedEntry<R>();

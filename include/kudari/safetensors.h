@@ -15,49 +15,53 @@
 
 namespace kudari {
 
-/// A tensor in a safetensors file, or one to write.
+/// A tensor in a safetensors file, or one to be written.
+/// A tensor of any dtype over existing bytes.
 struct SafeTensor {
   SafeTensor(std::string name, std::string_view dtype, std::vector<int64_t> shape,
              std::span<const std::byte> bytes)
       : name(std::move(name)), dtype(dtype), shape(std::move(shape)), bytes(bytes) {}
-  /// One of float32.
+  /// A float32 tensor.
   SafeTensor(std::string name, std::vector<int64_t> shape, std::span<const float> values)
       : SafeTensor(std::move(name), "F32", std::move(shape), std::as_bytes(values)) {}
 
   std::string name;
-  std::string dtype;  ///< as the format writes it: "F32", "I64", ...; see ElementType
+  std::string dtype;  ///< as the format spells it: "F32", "I64", ...; see ElementType
   std::vector<int64_t> shape;
-  /// Row-major, little-endian. Of a file they are aligned for the dtype and live as long as it.
+  /// Row-major, little-endian. The bytes of a tensor in a file are aligned for its dtype and live
+  /// as long as the file object.
   std::span<const std::byte> bytes;
 
   /// Number of elements.
   int64_t Size() const;
 };
 
-/// A safetensors file, read whole. The header is checked completely: its length (at most 100 MB and
-/// within the file), valid JSON without duplicate keys, known dtypes, sizes that do not overflow,
-/// and ranges that cover the data exactly, without overlap or holes. Movable, not copyable.
+/// A safetensors file, read completely. The header is validated in full: its length (at most 100 MB
+/// and within the file), valid JSON without duplicate keys, known dtypes, sizes that do not
+/// overflow, and ranges that cover the data exactly, without overlaps or gaps. Movable, not
+/// copyable.
 class SafeTensorsFile {
  public:
   /// Throws Error naming the file and what is wrong with it.
   explicit SafeTensorsFile(const std::filesystem::path& path);
-  /// The same over bytes in memory, which are copied; `name` stands for the file in messages.
+  /// Parses a copy of bytes in memory; `name` stands for the file in messages.
   SafeTensorsFile(std::span<const std::byte> bytes, std::string_view name);
 
-  /// In the order of the data.
+  /// The tensors in the order of their data.
   const std::vector<SafeTensor>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  /// Whether the file has a tensor of that name.
   bool Contains(std::string_view name) const;
-  /// Throws Error naming the file and the nearest name.
+  /// Returns a tensor. Throws Error naming the file and the nearest name if there is none.
   const SafeTensor& Find(std::string_view name) const;
-  /// The values of a float32 tensor; throws Error if it is of another dtype.
+  /// The values of a float32 tensor. Throws Error for another dtype.
   std::span<const float> Floats(std::string_view name) const;
   /// The values of a tensor of any integer type or BOOL, or of a float32 tensor that holds only
-  /// integers; throws Error for another dtype and for a value that is not an int64.
+  /// integers. Throws Error for another dtype and for a value outside int64.
   std::vector<int64_t> Integers(std::string_view name) const;
 
  private:
-  // Gives the next bytes of the file.
+  // Reads the next bytes of the file.
   using Reader = std::function<void(void* to, size_t size)>;
   void Load(uint64_t file_size, const Reader& read);
   void Align(uint64_t data_size);
@@ -69,11 +73,13 @@ class SafeTensorsFile {
   std::map<std::string, size_t, std::less<>> index_;
 };
 
-/// Writes a safetensors file, tensors in the order given, data aligned to 64 bytes. It appears
-/// under its name only when it is complete: it is written beside it, synced and renamed, and a
-/// failure leaves what was there. A link is followed, and an existing file keeps its permissions.
-/// Throws Error for a name that appears twice, is empty or is "__metadata__", for an unknown dtype,
-/// for a size that does not fit the shape, and for what the system reports.
+/// Writes a safetensors file with the tensors in the order given and the data aligned to 64 bytes.
+/// The file appears under its name only when it is complete: a temporary file beside it is written,
+/// synced and renamed, and a failure leaves the previous file in place. A symbolic link is
+/// followed, and an existing file keeps its permissions. Throws Error for a name that is
+/// duplicated, empty or
+/// "__metadata__", for an unknown dtype, for a size that does not match the shape, and for failures
+/// reported by the system.
 void WriteSafeTensors(const std::filesystem::path& path, std::span<const SafeTensor> tensors,
                       const std::map<std::string, std::string>& metadata = {});
 

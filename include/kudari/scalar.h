@@ -5,7 +5,8 @@
 
 namespace kudari {
 
-// The vocabulary of update rules over plain numbers; kernels/lanes-inl.h has it over SIMD vectors.
+// The operations that update rules are written in, for plain numbers; kernels/lanes-inl.h defines
+// them for SIMD vectors.
 
 /// a * b + c, rounded once.
 template <class T>
@@ -13,52 +14,53 @@ T Fma(T a, T b, T c) {
   return std::fma(a, b, c);
 }
 
-/// The correctly rounded root.
+/// The correctly rounded square root.
 template <class T>
 T Sqrt(T a) {
   return std::sqrt(a);
 }
 
-/// The larger; a if they are equal or if one is a NaN.
+/// The larger of the two; a if they are equal or one is a NaN.
 template <class T>
 T Max(T a, T b) {
   return a < b ? b : a;
 }
 
-/// The smaller; a if they are equal or if one is a NaN.
+/// The smaller of the two; a if they are equal or one is a NaN.
 template <class T>
 T Min(T a, T b) {
   return b < a ? b : a;
 }
 
-/// The magnitude.
+/// The absolute value.
 template <class T>
 T Abs(T a) {
   return std::abs(a);
 }
 
-/// 1 or -1; a zero or a NaN stays as it is.
+/// 1 or -1; zeros and NaNs are returned unchanged.
 template <class T>
 T Sign(T a) {
   return a > 0 ? T(1) : a < 0 ? T(-1) : a;
 }
 
-/// share * x + rest, rounded once; a share of 0 takes nothing from an x that is not finite either.
+/// share * x + rest, rounded once. With a share of 0, an x that is not finite contributes nothing.
 template <class T>
 T AddShare(T share, T x, T rest) {
   return Fma(share, share != 0 ? x : T(0), rest);
 }
 
-/// The next value of an exponential mean: decay old + (1 - decay) x, with share = MeanShare(decay).
-/// For decays below a half it is no correction of the former mean, which would cancel: a decay of 0
-/// gives x. Finite if both are less than half of the largest number.
+/// The next value of an exponential mean, decay old + (1 - decay) x, with share = MeanShare(decay).
+/// For decays below one half the old mean is not updated by a difference, which would cancel: a
+/// decay of 0 gives exactly x. The result is finite if both magnitudes are below half of the
+/// largest number.
 template <class T>
 T Mean(T share, T x, T old) {
   if (share > 0) return Fma(share, x - old, old);
   return Fma(-share, old, (1 + share) * x);
 }
 
-/// The same of squares: decay old + (1 - decay) x^2.
+/// The next value of an exponential mean of squares: decay old + (1 - decay) x^2.
 template <class T>
 T MeanSquare(T share, T x, T old) {
   if (share > 0) return Fma(share, Fma(x, x, -old), old);

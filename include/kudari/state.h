@@ -20,10 +20,10 @@
 
 namespace kudari {
 
-/// Types of the elements of an array, those of the safetensors format.
+/// The element types of arrays, which are those of the safetensors format.
 enum class ElementType : uint8_t {
   kBool,
-  kUint8,  ///< also bytes, and codes of 8-bit formats
+  kUint8,  ///< also for bytes and the codes of 8-bit formats
   kInt8,
   kFloat8E5m2,
   kFloat8E4m3,
@@ -39,16 +39,16 @@ enum class ElementType : uint8_t {
   kFloat64
 };
 
-/// As safetensors writes it: "BOOL", "U8", "F32" ...
+/// The name that safetensors uses: "BOOL", "U8", "F32" ...
 std::string_view Name(ElementType type);
-/// Bytes of an element.
+/// The number of bytes of an element.
 int64_t Bytes(ElementType type);
-/// The type of that name; nothing if there is none.
+/// The type with that name; nothing if there is none.
 std::optional<ElementType> FindElementType(std::string_view name);
-/// The type of a parameter's or a gradient's elements.
+/// The element type of a parameter or gradient with that storage type.
 ElementType ElementTypeOf(DType dtype);
 
-/// The type of the elements of a C++ array; std::byte is kUint8.
+/// The element type of a C++ array; std::byte maps to kUint8.
 template <class T>
 constexpr ElementType ElementTypeOf() {
   if constexpr (std::is_same_v<T, float>) {
@@ -68,24 +68,24 @@ constexpr ElementType ElementTypeOf() {
   }
 }
 
-/// An array by value: row-major, little-endian.
+/// An array by value, row-major and little-endian.
 struct StateArray {
   ElementType type = ElementType::kFloat32;
   std::vector<int64_t> shape = {};  ///< {} is one element
   std::vector<std::byte> bytes = {};
 
-  /// A copy of `values` in that shape.
+  /// A copy of `values` with that shape.
   template <class T>
   static StateArray Of(std::span<const T> values, std::vector<int64_t> shape) {
     const auto bytes = std::as_bytes(values);
     return {ElementTypeOf<T>(), std::move(shape), {bytes.begin(), bytes.end()}};
   }
-  /// The same in one dimension.
+  /// A one-dimensional copy of `values`.
   template <class T>
   static StateArray Of(std::span<const T> values) {
     return Of(values, {static_cast<int64_t>(values.size())});
   }
-  /// The elements; throws Error if they have another type.
+  /// The elements. Throws Error if they have another type.
   template <class T>
   std::span<const T> As() const {
     CheckType(ElementTypeOf<T>());
@@ -103,22 +103,22 @@ struct StateArray {
   void CheckType(ElementType expected) const;
 };
 
-/// What a StateTree holds where it is no node.
+/// The types that a StateTree holds at its leaves.
 template <class T>
 concept StateValue =
     std::is_same_v<T, StateArray> || std::is_same_v<T, int64_t> || std::is_same_v<T, uint64_t> ||
     std::is_same_v<T, double> || std::is_same_v<T, bool> || std::is_same_v<T, std::string>;
 
-/// The state of an object as a value: a node whose members have names and are nodes again, or
-/// typed arrays and scalars.
+/// The state of an object as a value: a tree of named nodes whose leaves are typed arrays and
+/// scalars.
 ///
 ///     kudari::StateTree state = optimizer.State();
 ///     state.At("step").Int();                                  // 12
 ///     state.At("tensors/fc.weight/slots/exp_avg").Floats();    // a span
 ///     state.Set("tensors/fc.weight/step", int64_t{0});
 ///
-/// A path is the names from the root with a slash between them; in a name, "~1" stands for a slash
-/// and "~0" for a tilde, as in JSON pointers.
+/// A path is made of the names from the root, separated by slashes. In a name, "~1" stands for a
+/// slash and "~0" for a tilde, as in JSON pointers.
 class StateTree {
  public:
   using Members = std::map<std::string, StateTree, std::less<>>;
@@ -126,16 +126,17 @@ class StateTree {
 
   /// A node without members.
   StateTree() = default;
-  /// An array or a scalar; throws Error if the bytes of an array are not those of its shape.
+  /// An array or a scalar. Throws Error if the bytes of an array do not match its shape.
   template <StateValue T>
   StateTree(T value) : value_(std::move(value)) {  // NOLINT(google-explicit-constructor): it is one
     if constexpr (std::is_same_v<T, StateArray>) CheckArray();
   }
 
+  /// Whether this is a node rather than an array or a scalar.
   bool IsNode() const { return std::holds_alternative<Members>(value_); }
   const Value& value() const { return value_; }
 
-  /// What stands here; throws Error if it is something else.
+  /// The value of this node as the type in question. Throws Error if it has another type.
   const Members& members() const;
   int64_t Int() const;
   uint64_t Uint() const;
@@ -144,31 +145,33 @@ class StateTree {
   const std::string& Text() const;
   const StateArray& Array() const;
   StateArray& Array();
-  /// The elements of an array of float32.
+  /// The elements of a float32 array.
   std::span<const float> Floats() const { return Array().As<float>(); }
   std::span<float> Floats() { return Array().As<float>(); }
 
-  /// What stands at a path; null if there is nothing.
+  /// The value at a path; null if there is none.
   const StateTree* Find(std::string_view path) const;
-  /// The same, but throws Error naming the path and the nearest name.
+  /// The value at a path. Throws Error naming the path and the nearest name if there is none.
   const StateTree& At(std::string_view path) const;
   StateTree& At(std::string_view path);
-  /// Puts a value at a path, with the nodes above it. Throws Error if one of these is no node.
+  /// Sets the value at a path and creates the nodes above it. Throws Error if one of these exists
+  /// but is not a node.
   void Set(std::string_view path, StateTree value);
-  /// Removes what stands at a path; false if there is nothing.
+  /// Removes the value at a path; returns false if there is none.
   bool Erase(std::string_view path);
 
-  /// The member of that name itself, whatever characters it has; null if there is none.
+  /// The member with exactly that name, whatever characters it has; null if there is none.
   const StateTree* Member(std::string_view name) const;
-  /// Adds a member to a node. Throws Error if it has one of that name or this is no node.
+  /// Adds a member to a node. Throws Error if the name is taken or this is not a node.
   StateTree& Add(std::string_view name, StateTree value);
 
-  /// The paths of all arrays and scalars, in the order of the names.
+  /// The paths of all arrays and scalars, ordered by name.
   std::vector<std::string> Paths() const;
-  /// What it is, without the values: "node", "F32 [2, 3]", "int64", "double", "string" ...
+  /// The kind of this value, without its contents: "node", "F32 [2, 3]", "int64", "double",
+  /// "string" ...
   std::string Kind() const;
 
-  /// Equal to the bit: a NaN equals itself, and 0 is not -0.
+  /// Compares bit by bit: a NaN equals itself, and 0 is not -0.
   friend bool operator==(const StateTree& a, const StateTree& b);
 
  private:
@@ -177,32 +180,31 @@ class StateTree {
   Value value_;
 };
 
-/// A name as a component of a path.
+/// A name escaped for use as a path component.
 std::string PathComponent(std::string_view name);
-/// The names that a path is made of.
+/// The unescaped names in a path.
 std::vector<std::string> SplitPath(std::string_view path);
 
-/// The first difference between two states, with its path and what each has there; empty if they
-/// are equal.
+/// The first difference between two states, with its path and both values; empty if they are equal.
 std::string FirstDifference(const StateTree& a, const StateTree& b);
 
-/// What loading does about members that are missing or unknown.
+/// How loading treats members that are missing or unknown.
 enum class LoadMode {
   kStrict,  ///< both are errors
-  kLenient  ///< a node that is missing, such as an averager or a tensor that was added, leaves what
-            ///< the object has as it is; what is unknown is ignored. The report names both. A value
-            ///< that is missing from a node that is there is an error, as is a wrong type or shape.
+  kLenient  ///< a missing node, such as an added averager or tensor, leaves the object's own values
+            ///< as they are; unknown members are ignored. The report lists both. A value missing
+            ///< from a node that is present is an error, as is a wrong type or shape.
 };
 
-/// What a lenient load found; empty after a strict one.
+/// The findings of a lenient load; empty after a strict one.
 struct LoadReport {
-  std::vector<std::string> missing = {};  ///< paths of nodes; what they are of stays as it was
-  std::vector<std::string> unknown = {};  ///< paths of the state that the object has nothing for
+  std::vector<std::string> missing = {};  ///< paths of nodes; the object kept its own values there
+  std::vector<std::string> unknown = {};  ///< paths in the state that the object has no member for
 
   friend bool operator==(const LoadReport&, const LoadReport&) = default;
 };
 
-/// What an object shows its state to, member by member, in its one method
+/// The visitor that an object shows its state to, member by member, in its one method
 ///
 ///     void Visit(StateVisitor& visitor) {
 ///       visitor.Value("step", step_, 0);
@@ -210,24 +212,27 @@ struct LoadReport {
 ///       visitor.Node("scaler", scaler_);
 ///     }
 ///
-/// Saving, loading, listing and comparing follow: StateOf(object) copies the members, and
-/// LoadInto(object, state) checks that everything is there and fits before it writes the first one.
-/// So members still have their former values while Visit runs for loading; Then says what is to be
-/// done once they have the new ones. What is visited has to stay where it is until then.
+/// Saving, loading, listing and comparing all follow from this method: StateOf(object) copies the
+/// members, and LoadInto(object, state) checks that everything is present and fits before it writes
+/// the first member. Members therefore still have their old values while Visit runs for loading;
+/// use Then for work that needs the new ones. Visited members must stay at their addresses until
+/// then.
 class StateVisitor {
  public:
-  /// Copies what is visited into `to`, an empty node.
+  /// Saves: copies visited members into `to`, an empty node.
   explicit StateVisitor(StateTree& to);
-  /// Checks what is visited against `from`, which must live until Finish.
+  /// Loads: checks visited members against `from`, which must live until Finish.
   StateVisitor(const StateTree& from, LoadMode mode);
-  /// Writes what was visited; throws Error, with nothing written, if the state has unknown members
-  /// and loading is strict. Does nothing more than that, and allocates nothing, once it writes.
+  /// Writes the visited members. Throws Error, with nothing written, if the state has unknown
+  /// members and loading is strict. Once it starts writing, it allocates nothing and cannot fail.
   LoadReport Finish();
 
+  /// Whether this visitor loads rather than saves.
   bool loading() const { return to_ == nullptr; }
 
-  /// A scalar. Returns what it is to be: the value itself, or the one that is being loaded. Throws
-  /// Error if that is outside [low, high]; a NaN is in no range but the default.
+  /// Visits a scalar and returns its future value: the value itself when saving, the loaded one
+  /// when loading. Throws Error if the loaded one is outside [low, high]; a NaN is only within the
+  /// default range.
   int64_t Value(std::string_view name, int64_t& value,
                 int64_t low = std::numeric_limits<int64_t>::min(),
                 int64_t high = std::numeric_limits<int64_t>::max());
@@ -236,64 +241,64 @@ class StateVisitor {
   double Value(std::string_view name, double& value, double low, double high);
   bool Value(std::string_view name, bool& value);
   void Value(std::string_view name, std::string& value);
-  /// A number that may be missing, in a state as well. Loading throws Error for a NaN.
+  /// A number that may be unset, in which case the state lacks it. Loading throws Error for a NaN.
   void Value(std::string_view name, std::optional<double>& value);
 
-  /// An array in memory that stays where it is, of exactly that type and shape.
+  /// An array of exactly that type and shape, in memory that stays where it is.
   void Array(std::string_view name, ElementType type, const std::vector<int64_t>& shape,
              void* data);
   template <class T>
   void Array(std::string_view name, std::span<T> values, const std::vector<int64_t>& shape) {
     Array(name, ElementTypeOf<T>(), shape, values.data());
   }
-  /// The same in one dimension.
+  /// A one-dimensional array.
   template <class T>
   void Array(std::string_view name, std::span<T> values) {
     Array(name, values, {static_cast<int64_t>(values.size())});
   }
-  /// A vector, which loading gives that shape.
+  /// A vector, which loading resizes to that shape.
   template <class T>
   void Array(std::string_view name, std::vector<T>& values, const std::vector<int64_t>& shape) {
     Vector(name, values, &shape);
   }
-  /// A vector of any length.
+  /// A one-dimensional vector of any length.
   template <class T>
   void Array(std::string_view name, std::vector<T>& values) {
     Vector(name, values, nullptr);
   }
 
-  /// A node, whose members `members` visits.
+  /// A node whose members are visited by `members`.
   void Node(std::string_view name, const std::function<void()>& members);
-  /// A node with the state of an object that has a Visit of its own.
+  /// A node with the state of an object that has a Visit method.
   template <class T>
   requires requires(T& object, StateVisitor& visitor) { object.Visit(visitor); }
   void Node(std::string_view name, T& object) {
     Node(name, [&] { object.Visit(*this); });
   }
-  /// A node "tensors" with a node for each tensor, whose members `members` visits by its index.
-  /// Saving names it as the tensor; loading takes any of the tensor's names.
+  /// A node "tensors" with a node for each tensor, whose members are visited by `members(index)`.
+  /// Saving uses the tensor's name; loading accepts any of its names.
   void Tensors(std::span<const Tensor> tensors, const std::function<void(size_t)>& members);
-  /// Whether to visit a member that a state need not have: saving if it is `present`, loading if
-  /// the state has it.
+  /// Whether to visit a member that is optional in a state: when saving, if it is `present`; when
+  /// loading, if the state has it.
   bool Optional(std::string_view name, bool present) const {
     return loading() ? Found(name) != nullptr : present;
   }
 
-  /// A member of a form of its own: `save` makes it, and `load` checks what was found, throwing
-  /// Error if it does not fit, and returns what writes it, which must not throw. `kind` is what
-  /// messages say that one that is missing must be.
+  /// A member with a custom representation. `save` makes it. `load` checks what was found, throwing
+  /// Error if it does not fit, and returns the function that writes it, which must not throw.
+  /// `kind` describes the expected value in the message for a missing member.
   void Custom(std::string_view name, const std::function<StateTree()>& save,
               const std::function<std::function<void()>(const StateTree& found)>& load,
               std::string_view kind = {});
-  /// When loading, `done` is called once what was visited before it has been written; it must not
-  /// throw. It is not called for a node that stays as it is.
+  /// When loading, `done` is called once the members visited before it have been written; it must
+  /// not throw. It is not called for a node that stays as it is.
   void Then(std::function<void()> done);
 
-  /// When loading: the member of that name in the present node of the state. Null if there is none,
-  /// and when saving.
+  /// When loading: the member with that name in the current node of the state, or null if there is
+  /// none. Null when saving.
   const StateTree* Found(std::string_view name) const;
-  /// When loading leniently: whether the state lacks the present node, so that what it is of stays
-  /// as it is.
+  /// When loading leniently: whether the state lacks the current node, so that its part of the
+  /// object stays as it is.
   bool leaving() const { return loading() && frames_.back().from == nullptr; }
   /// Throws Error "state: "path/name" what".
   [[noreturn]] void Fail(std::string_view name, const std::string& what) const;
@@ -311,7 +316,7 @@ class StateVisitor {
     size_t size;
   };
 
-  // Of one dimension and any length without a shape.
+  // Without a shape: one dimension of any length.
   template <class T>
   void Vector(std::string_view name, std::vector<T>& values, const std::vector<int64_t>* shape) {
     if (!loading()) {
@@ -338,11 +343,11 @@ class StateVisitor {
   template <class T>
   T Scalar(std::string_view name, T& value, std::string_view kind);
 
-  StateTree* to_ = nullptr;  // the present node when saving
+  StateTree* to_ = nullptr;  // the current node when saving
   LoadMode mode_ = LoadMode::kStrict;
   LoadReport report_;
   std::vector<Frame> frames_;
-  std::vector<const StateTree*> seen_;  // members of the present nodes that were visited
+  std::vector<const StateTree*> seen_;  // visited members of the open nodes
   std::vector<Copy> copies_;
   std::vector<std::function<void()>> writes_;
 };
@@ -352,12 +357,12 @@ template <class T>
 StateTree StateOf(const T& object) {
   StateTree state;
   StateVisitor visitor(state);
-  const_cast<T&>(object).Visit(visitor);  // which only reads when it saves
+  const_cast<T&>(object).Visit(visitor);  // which only reads when saving
   return state;
 }
 
-/// Replaces the state of such an object. Throws Error, with nothing changed, that names the path of
-/// the first member that is missing, unknown, or of another type or shape, and what it should be.
+/// Replaces the state of such an object. Throws Error, with nothing changed, naming the path of the
+/// first member that is missing, unknown, or of the wrong type or shape, and what it should be.
 template <class T>
 LoadReport LoadInto(T& object, const StateTree& state, LoadMode mode = LoadMode::kStrict) {
   StateVisitor visitor(state, mode);

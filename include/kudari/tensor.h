@@ -9,81 +9,84 @@
 
 namespace kudari {
 
-/// Memory that tensors live in, with the arithmetic that reaches it; see src/backend/backend.h.
+/// The memory that tensors live in, with the operations on it; see src/backend/backend.h.
 class Backend;
 
-/// Storage type of a parameter or a gradient.
+/// The storage type of a parameter or a gradient.
 enum class DType { kFloat32, kBFloat16, kFloat16 };
 
-/// "float32", "bfloat16" or "float16".
+/// The name of a storage type: "float32", "bfloat16" or "float16".
 std::string_view Name(DType dtype);
 
-/// Bytes of an element.
+/// The number of bytes of an element.
 int64_t Bytes(DType dtype);
 
-/// What a parameter is for, which decides about weight decay and which rule suits it.
+/// The purpose of a parameter, which determines its weight decay and which rule suits it.
 enum class TensorClass { kMatrix, kConvolution, kEmbedding, kHead, kNorm, kBias };
 
-/// A parameter: contiguous memory that the caller owns and keeps alive, with its gradient.
+/// A parameter with its gradient: contiguous memory that the caller owns and keeps alive.
 ///
 ///     std::vector<float> w(6), dw(6);
 ///     Tensor t{.name = "layer.weight", .shape = {2, 3}, .param = w.data(), .grad = dw.data()};
 struct Tensor {
-  std::string name = {};            ///< unique among the tensors of an optimiser, not empty
-  std::vector<int64_t> shape = {};  ///< {} is one element
-  DType dtype = DType::kFloat32;    ///< of the parameter; see Precision for 16 bits
+  std::string name = {};            ///< not empty, unique among the tensors of an optimiser
+  std::vector<int64_t> shape = {};  ///< {} means one element
+  DType dtype = DType::kFloat32;    ///< of the parameter; see Precision for 16-bit types
   void* param = nullptr;
-  /// Read, never written. Null means that the tensor has no gradient: it is skipped completely. A
-  /// gradient of zeros is a real step.
+  /// Only read. Null: the tensor has no gradient and is skipped completely. A gradient of zeros is
+  /// a real step.
   const void* grad = nullptr;
-  /// Unset: that of the parameter.
+  /// Unset: the same as the parameter's.
   std::optional<DType> grad_dtype = std::nullopt;
-  /// Unset: Classify decides.
+  /// Unset: determined by Classify.
   std::optional<TensorClass> tensor_class = std::nullopt;
-  /// Further names of the same memory, as of tied weights: whatever matches names matches any of
-  /// these, too, and a state may have any of them.
+  /// Further names of the same memory, such as those of tied weights. Patterns match a tensor by
+  /// any of its names, and a state may use any of them.
   std::vector<std::string> aliases = {};
-  /// Where param and grad are, which the caller keeps alive; null: in the host's memory. All
+  /// The backend that holds `param` and `grad`, kept alive by the caller; null: host memory. All
   /// tensors of an optimiser live on one backend.
   Backend* backend = nullptr;
 
-  /// Number of elements.
+  /// The number of elements.
   int64_t Size() const;
-  /// Storage type of the gradient.
+  /// The storage type of the gradient.
   DType GradType() const { return grad_dtype.value_or(dtype); }
 };
 
-/// The class that shape and name suggest. What counts is the parameter's own name or, where that is
-/// weight, weight_v and the like, the name of the layer that holds it, the component before;
-/// numbers in lists of layers are passed over. The first that fits:
+/// Guesses the class of a parameter from its name and shape. The part of the name that counts is
+/// the parameter's own name or, if that is weight, weight_v and the like, the name of the layer
+/// that holds it, which is the component before; numbers in lists of layers are ignored. The first
+/// match decides:
 ///
-/// - bias: the name has the word bias (bias_ih_l0, relative_position_bias_table);
-/// - norm, of at most one dimension above 1: a name with norm, ln, bn, gn or grn, and weight_g;
-/// - head, the weight of a layer: a name that ends in head, classifier or logits, anything inside
-///   of such a layer at the top of the model, and a layer at the top that is called fc, output,
+/// - bias: the name contains the word bias (bias_ih_l0, relative_position_bias_table);
+/// - norm: at most one dimension is above 1, and the name contains norm, ln, bn, gn or grn, or is
+///   weight_g;
+/// - head: the weight of a layer whose name ends in head, classifier or logits, or that is inside
+///   such a layer at the top of the model, or of a layer at the top that is called fc, output,
 ///   proj_out, embed_out, decoder, score or head_dist;
-/// - embedding, a layer's weight of two dimensions or a parameter by itself: a name with embed,
-///   emb, wte or wpe, or that ends in token; the layer "shared" at the top of the model;
-/// - norm: any other tensor of at most one dimension, and a parameter by itself of which at most
-///   one dimension is above 1 (a layer_scale of 96 x 1 x 1);
+/// - embedding: a layer's weight of two dimensions, or a parameter by itself, whose name contains
+///   embed, emb, wte or wpe or ends in token; also the layer "shared" at the top of the model;
+/// - norm: any other tensor of at most one dimension, and a parameter by itself with at most one
+///   dimension above 1 (a layer_scale of 96 x 1 x 1);
 /// - matrix if there are two dimensions, convolution if there are more.
 ///
-/// Where that is wrong, Tensor::tensor_class or OptimizerSpec::classes says what is right.
+/// Tensor::tensor_class or OptimizerSpec::classes overrides a wrong guess.
 TensorClass Classify(std::string_view name, const std::vector<int64_t>& shape);
 
-/// Why Classify says what it says, in words: the part of the name that decided, or the shape.
+/// The reason for Classify's answer: the part of the name that decided, or the shape.
 std::string ClassReason(std::string_view name, const std::vector<int64_t>& shape);
 
-/// "matrix", "convolution", "embedding", "head", "norm" or "bias".
+/// The name of a class: "matrix", "convolution", "embedding", "head", "norm" or "bias".
 std::string_view Name(TensorClass c);
 
-/// The class of that name; throws Error with the nearest one.
+/// The class with that name; throws Error suggesting the nearest name if there is none.
 TensorClass ParseTensorClass(std::string_view name);
 
-/// Whether `name` matches a pattern in which * stands for any characters and ? for one.
+/// Whether `name` matches a pattern in which * stands for any sequence of characters and ? for one
+/// character.
 bool Glob(std::string_view pattern, std::string_view name);
 
-/// Whether the name of a tensor, or one of its aliases, matches such a pattern.
+/// Whether the tensor's name or one of its aliases matches such a pattern.
 bool Matches(std::string_view pattern, const Tensor& tensor);
 
 }  // namespace kudari

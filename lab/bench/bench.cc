@@ -13,7 +13,6 @@
 #include <thread>
 
 #include "kudari/error.h"
-#include "kudari/files.h"
 #include "kudari/optimizer.h"
 #include "kudari/parallel.h"
 #include "kudari/rules/sgd.h"
@@ -21,6 +20,8 @@
 #include "lab/bench/bench_precision.h"
 #include "lab/bench/bench_sharpness.h"
 #include "lab/console/json_text.h"
+#include "lab/console/usage_error.h"
+#include "lab/files/output_file.h"
 #include "lab/machine/roofline.h"
 #include "lab/machine/timing.h"
 
@@ -304,7 +305,7 @@ void Bench(const BenchOptions& options, std::FILE* console) {
   try {
     filter = std::regex(options.filter);
   } catch (const std::regex_error& e) {
-    throw Error("--filter \"" + options.filter + "\": " + e.what());
+    throw UsageError("--filter \"" + options.filter + "\": " + e.what());
   }
   // Every rule as it is, and the dearest with clipping, which costs one more read of the gradient.
   std::vector<std::pair<std::string, OptimizerSpec>> rules;
@@ -316,8 +317,8 @@ void Bench(const BenchOptions& options, std::FILE* console) {
   rules.emplace_back("adamw+clip_norm", clipped);
 
   fmt::print(console,
-             "kernels {}, {} threads on this machine, medians of {} rounds, rule and reference in "
-             "turn\n\n{:<26} {:<10} {:>7} {:>9} {:>15} {:>7} {:>7} {:>6} {:<8} {:>9} {:>7} "
+             "kernels {}, {} threads on this machine, medians of {} rounds, rule and reference "
+             "alternating\n\n{:<26} {:<10} {:>7} {:>9} {:>15} {:>7} {:>7} {:>6} {:<8} {:>9} {:>7} "
              "{:>11}\n",
              KernelTarget(), std::thread::hardware_concurrency(), options.rounds, "rule", "shape",
              "threads", "ns/param", "min..max", "state B", "B/param", "GB/s", "ref", "ns/param",
@@ -344,10 +345,10 @@ void Bench(const BenchOptions& options, std::FILE* console) {
   BenchSharpness(filter, options.rounds, console, results);
   BenchMatrix(filter, options.rounds, console, results);
   if (!matched && results.size() == rule_cases) {
-    throw Error("--filter \"" + options.filter +
-                "\" matches no case; cases are like adamw/64M/2 and ns/768x768/1");
+    throw UsageError("--filter \"" + options.filter +
+                     "\" matches no case; cases are like adamw/64M/2 and ns/768x768/1");
   }
-  if (!options.json.empty()) WriteFileAtomically(options.json, JsonText(results, 2) + "\n");
+  if (!options.json.empty()) WriteOutput(options.json, JsonText(results, 2) + "\n");
 }
 
 }  // namespace kudari::lab

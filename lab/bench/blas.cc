@@ -63,7 +63,7 @@ Blas LoadBlas() {
   const auto corename = Symbol<Text>(library, "openblas_get_corename");
   if (config != nullptr && corename != nullptr) {
     blas.name += fmt::format(" ({}; core type {}, {})", config(), corename(),
-                             choose ? "which we asked for" : "which it chose or was given");
+                             choose ? "as requested" : "its own choice or the environment's");
   }
   return blas;
 }

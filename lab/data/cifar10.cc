@@ -16,7 +16,7 @@ void AppendBatch(const fs::path& path, Split& split) {
   const std::string bytes = ReadUnpacked(path);
   if (bytes.empty() || bytes.size() % kRecord != 0) {
     throw Error(path.string() + ": has " + std::to_string(bytes.size()) +
-                " bytes, which is not a number of records of " + std::to_string(kRecord));
+                " bytes, which is not a multiple of the record size, " + std::to_string(kRecord));
   }
   // Once a batch: to reserve for every record would copy all of the samples each time.
   split.x.reserve(split.x.size() + bytes.size() - bytes.size() / kRecord);

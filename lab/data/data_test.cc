@@ -428,9 +428,9 @@ TEST_F(DataTest, DamagedCifarIsNamed) {
   const std::string batch = CifarBatch(10), path = (folder_ / "data_batch_3.bin").string();
   EXPECT_EQ(message("data_batch_3.bin", batch), "no error");
   EXPECT_EQ(message("data_batch_3.bin", batch + "1"),
-            path + ": has 30731 bytes, which is not a number of records of 3073");
+            path + ": has 30731 bytes, which is not a multiple of the record size, 3073");
   EXPECT_EQ(message("data_batch_3.bin", ""),
-            path + ": has 0 bytes, which is not a number of records of 3073");
+            path + ": has 0 bytes, which is not a multiple of the record size, 3073");
   EXPECT_EQ(message("data_batch_3.bin", "\xc8" + batch.substr(1)),
             path + ": sample 0 has label 200, but must have one from 0 to 9");
   const std::string packed = Xz(batch);
@@ -576,7 +576,7 @@ TEST_F(SafeTensorsDataTest, BadTensorsAreNamed) {
       test_y{"test/y", "I64", "[1]", Raw<int64_t>({0})};
   EXPECT_EQ(Message({train_x, train_y, test_x, test_y}), "no error");
   EXPECT_EQ(ErrorOf([] { LoadData("safetensors", "", 1, 0); }),
-            "data.path is missing: the safetensors file of the data");
+            "data.path is missing: it must name a safetensors file");
   EXPECT_EQ(Message({train_x, train_y, test_x, {"test/labels", "I64", "[1]", Raw<int64_t>({0})}}),
             "has no tensor \"test/y\"; did you mean \"test/x\"?");
   EXPECT_THAT(
@@ -586,7 +586,7 @@ TEST_F(SafeTensorsDataTest, BadTensorsAreNamed) {
   EXPECT_EQ(Message({{"train/x", "F64", "[3,1]", Raw<double>({1, 2, 3})}, train_y, test_x, test_y}),
             "tensor \"train/x\" is F64, but must be F32");
   EXPECT_EQ(Message({train_x, train_y, {"test/x", "F32", "[1,3]", Raw<float>({7, 8, 9})}, test_y}),
-            "the samples of \"test/x\" have another shape than those of \"train/x\"");
+            "the samples of \"test/x\" do not have the shape of those of \"train/x\"");
   EXPECT_EQ(Message({train_x, {"train/y", "I64", "[2]", Raw<int64_t>({0, 1})}, test_x, test_y}),
             "tensor \"train/y\" must have 3 rows, as \"train/x\" has");
   EXPECT_EQ(Message({train_x, train_y, test_x, {"test/y", "I64", "[1]", Raw<int64_t>({-1})}}),
@@ -609,7 +609,7 @@ TEST_F(SafeTensorsDataTest, BadTensorsAreNamed) {
                      {"train/y", "F32", "[3,1]", Raw<float>({1, 2, 0})},
                      test_x,
                      {"test/y", "F32", "[1,2]", Raw<float>({1, 2})}}),
-            "tensor \"test/y\" has 2 values a sample, but must have 1");
+            "tensor \"test/y\" has 2 values per sample, but must have 1");
 }
 
 // 90 training samples of the classes 0 to 9 whose x is their number, and others.

@@ -87,9 +87,10 @@ Dataset LoadDigits(const DataConfig& config, uint64_t seed) {
 }  // namespace
 
 DataEntry DescribeDigits() {
-  return {.name = "digits",
-          .doc = "8x8 images of handwritten digits, in ten classes; a fifth is for the test",
-          .load = &LoadDigits};
+  return {
+      .name = "digits",
+      .doc = "8x8 images of handwritten digits, in ten classes; a fifth of them form the test set",
+      .load = &LoadDigits};
 }
 
 }  // namespace kudari::lab

@@ -53,7 +53,7 @@ Split ReadPart(const fs::path& path, const SafeTensorsFile& file, const std::str
   if (data.shape.empty()) data.shape = shape;
   if (shape != data.shape) {
     throw Error(path.string() + ": the samples of \"" + x_name +
-                "\" have another shape than those of \"train/x\"");
+                "\" do not have the shape of those of \"train/x\"");
   }
   if (y.shape.empty() || y.shape[0] != x.shape[0]) {
     throw Error(path.string() + ": tensor \"" + y_name + "\" must have " +
@@ -78,7 +78,7 @@ Split ReadPart(const fs::path& path, const SafeTensorsFile& file, const std::str
     if (data.target_size == 0) data.target_size = size;
     if (size == 0 || size != data.target_size) {
       throw Error(path.string() + ": tensor \"" + y_name + "\" has " + std::to_string(size) +
-                  " values a sample, but must have " +
+                  " values per sample, but must have " +
                   (data.target_size == 0 ? "at least 1" : std::to_string(data.target_size)));
     }
   }
@@ -89,7 +89,7 @@ Dataset LoadTensorFile(const DataConfig& config, uint64_t seed) {
   const fs::path path = config.path;
   const double validation = config.validation;
   CheckShare(validation, 1);
-  if (path.empty()) throw Error("data.path is missing: the safetensors file of the data");
+  if (path.empty()) throw Error("data.path is missing: it must name a safetensors file");
   const SafeTensorsFile file(path);
   std::vector<std::pair<std::string, Split Dataset::*>> parts = {{"train", &Dataset::train},
                                                                  {"test", &Dataset::test}};

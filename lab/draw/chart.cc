@@ -34,7 +34,8 @@ using File = std::unique_ptr<std::FILE, decltype(&std::fclose)>;
 
 File TemporaryFile() {
   File file(std::tmpfile(), &std::fclose);
-  if (file == nullptr) throw Error(fmt::format("a temporary file: {}", std::strerror(errno)));
+  if (file == nullptr)
+    throw Error(fmt::format("cannot write a temporary file: {}", std::strerror(errno)));
   return file;
 }
 
@@ -54,7 +55,7 @@ std::string RunGnuplot(const std::string& script) {
   const File in = TemporaryFile(), out = TemporaryFile(), err = TemporaryFile();
   if (std::fwrite(script.data(), 1, script.size(), in.get()) != script.size() ||
       std::fflush(in.get()) != 0) {
-    throw Error(fmt::format("a temporary file: {}", std::strerror(errno)));
+    throw Error(fmt::format("cannot write a temporary file: {}", std::strerror(errno)));
   }
   std::rewind(in.get());
   posix_spawn_file_actions_t files;
@@ -149,7 +150,7 @@ std::vector<double> Levels(double low, double high, bool logarithmic) {
 
 void CheckChartFile(const fs::path& file) {
   if (file.extension() == ".svg" || file.extension() == ".png") return;
-  throw Error(fmt::format("{}: pictures are .svg or .png", file.string()));
+  throw Error(fmt::format("{}: a picture must be named .svg or .png", file.string()));
 }
 
 namespace {

@@ -93,7 +93,8 @@ TEST_F(ChartTest, TheEndingChoosesTheFormat) {
   for (const char* name : {"l.png", "b.png"}) {
     EXPECT_THAT(ReadTextFile(dir_ / name), StartsWith("\x89PNG"));
   }
-  EXPECT_THAT(MessageOf(Lines(), "l.pdf"), HasSubstr("l.pdf: pictures are .svg or .png"));
+  EXPECT_THAT(MessageOf(Lines(), "l.pdf"),
+              HasSubstr("l.pdf: a picture must be named .svg or .png"));
   EXPECT_FALSE(fs::exists(dir_ / "l.pdf"));
 }
 

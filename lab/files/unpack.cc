@@ -39,7 +39,8 @@ void Grow(std::string& out, size_t used, const fs::path& path) {
 std::string Gunzip(const std::string& packed, const fs::path& path) {
   z_stream stream = {};
   constexpr int kGzipOnly = 16 + MAX_WBITS;
-  if (inflateInit2(&stream, kGzipOnly) != Z_OK) throw Error(path.string() + ": zlib has no memory");
+  if (inflateInit2(&stream, kGzipOnly) != Z_OK)
+    throw Error(path.string() + ": zlib is out of memory");
   struct End {
     z_stream* stream;
     ~End() { inflateEnd(stream); }
@@ -70,7 +71,7 @@ std::string Gunzip(const std::string& packed, const fs::path& path) {
 std::string Unxz(const std::string& packed, const fs::path& path) {
   lzma_stream stream = LZMA_STREAM_INIT;
   if (lzma_stream_decoder(&stream, UINT64_MAX, LZMA_CONCATENATED) != LZMA_OK) {
-    throw Error(path.string() + ": liblzma has no memory");
+    throw Error(path.string() + ": liblzma is out of memory");
   }
   struct End {
     lzma_stream* stream;

@@ -1,5 +1,6 @@
 #include "lab/logs/metrics.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -111,13 +112,15 @@ MetricsFile::MetricsFile(const std::filesystem::path& path, int64_t size) : path
     const auto found = std::filesystem::file_size(path, error);
     if (error) throw Error(fmt::format("{}: {}", path_, error.message()));
     if (found < static_cast<uintmax_t>(size)) {
-      throw Error(fmt::format("{}: has {} bytes, fewer than the {} of the run that is to go on",
-                              path_, found, size));
+      throw Error(fmt::format("{}: has {} bytes, fewer than the {} of the run to resume", path_,
+                              found, size));
     }
     std::filesystem::resize_file(path, static_cast<uintmax_t>(size), error);
     if (error) throw Error(fmt::format("{}: {}", path_, error.message()));
   }
-  file_.reset(std::fopen(path_.c_str(), size > 0 ? "ab" : "wb"));
+  const int flags = size > 0 ? O_APPEND : O_CREAT | O_TRUNC;
+  const int fd = open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | flags, 0666);
+  if (fd >= 0) file_.reset(fdopen(fd, "wb"));
   if (file_ == nullptr) throw Error(fmt::format("{}: {}", path_, std::strerror(errno)));
   std::setvbuf(file_.get(), nullptr, _IOLBF, BUFSIZ);
 }

@@ -164,7 +164,7 @@ const Column* Reader::Find(const Field& field) const {
       given != options_.columns.end()) {
     const auto found = std::ranges::find(table_.columns, given->second, &Column::name);
     if (found != table_.columns.end()) return &*found;
-    throw Error(fmt::format("{}: has no {}, which {} is to be; {}", path_,
+    throw Error(fmt::format("{}: has no {}, which was given as {}; {}", path_,
                             internal::Quoted(given->second), field.name, Titles(table_)));
   }
   for (const std::string_view pattern : field.columns) {
@@ -177,8 +177,8 @@ const Column* Reader::Find(const Field& field) const {
     }
     // Of many learning rates the first is that of the first group.
     if (names.size() > 1 && !pattern.ends_with('*')) {
-      throw Error(fmt::format("{}: {} may be any of {}; say which, as in {}={}", path_, field.name,
-                              internal::QuotedList(names), field.name, names[0]));
+      throw Error(fmt::format("{}: {} could be any of {}; choose one, as in {}={}", path_,
+                              field.name, internal::QuotedList(names), field.name, names[0]));
     }
     if (first != nullptr) return first;
   }
@@ -257,10 +257,10 @@ std::vector<Cell> Reader::CellsOf(std::string_view field) {
 void Reader::CheckResumed(const std::vector<Cell>& losses, const Cell& cell, const Column& loss) {
   if (losses.empty() || cell.step >= losses.back().step) return;
   if (cell.step <= losses.front().step) {
-    throw Error(fmt::format(
-        "{}: {} starts over, step {} after {}; steps must be of one run and rise over all of its "
-        "epochs",
-        table_.Where(cell), loss.name, cell.step, losses.back().step));
+    throw Error(
+        fmt::format("{}: {} starts over, with step {} after {}; steps must come from one run and "
+                    "increase over all its epochs",
+                    table_.Where(cell), loss.name, cell.step, losses.back().step));
   }
   resumed_.push_back(cell);
   resumed_run_ = loss.run;
@@ -316,8 +316,8 @@ RunLog Reader::Read() {
   const Column* const loss_column = Find(FieldOf("loss"));
   if (loss_column == nullptr) {
     throw Error(
-        fmt::format("{}: has no loss, which is usually called \"loss\" or \"train/loss\"; "
-                    "{}. Say which it is, as in loss=NAME",
+        fmt::format("{}: has no loss, which is usually called \"loss\" or \"train/loss\"; {}. Name "
+                    "it, as in loss=NAME",
                     path_, Titles(table_)));
   }
   if (!table_.has_steps) CountSteps(*loss_column);

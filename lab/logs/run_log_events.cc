@@ -167,9 +167,8 @@ std::vector<ScalarEvent> ReadScalarEvents(std::string_view bytes, std::string_vi
     const auto check = [&](size_t at, size_t size) {
       const auto stored = Decoded<uint32_t>(bytes.substr(at + size, kChecksum));
       if (stored == Masked(Crc32c(bytes.substr(at, size)))) return;
-      throw Error(
-          fmt::format("{}: record {} is damaged: its {} has another checksum than is stored", name,
-                      number, at == 0 ? "length" : "content"));
+      throw Error(fmt::format("{}: record {} is damaged: its {} does not match the stored checksum",
+                              name, number, at == 0 ? "length" : "content"));
     };
     check(0, kLength);
     const auto size = Decoded<uint64_t>(bytes.substr(0, kLength));

@@ -190,8 +190,8 @@ LogTable ParseCsv(std::string_view text, std::string_view name) {
     const std::vector<std::string>& row = csv.rows[r];
     if (row.size() != header.size()) {
       if (r + 1 == csv.rows.size() && !csv.last_ended) break;  // still being written
-      throw Error(fmt::format("{}: row {} has {} cells, but the header {}", name, r + 1, row.size(),
-                              header.size()));
+      throw Error(fmt::format("{}: row {} has {} cells, but the header has {}", name, r + 1,
+                              row.size(), header.size()));
     }
     for (size_t k = 0; k < row.size(); ++k) {
       const std::string_view cell = row[k];
@@ -268,7 +268,7 @@ LogTable ParseLogTable(std::string_view contents, std::string_view name) {
   if (inner.extension() == ".jsonl") return ParseLines(contents, name);
   if (inner.extension() == ".json") return ParseTrainerState(contents, name);
   if (inner.extension() == ".csv") return ParseCsv(contents, name);
-  throw Error(fmt::format("{}: is not a log that is known by its name: {}", name, kFormats));
+  throw Error(fmt::format("{}: is not named like a log; known are {}", name, kFormats));
 }
 
 LogTable ReadLogTable(const std::filesystem::path& path) {
@@ -292,7 +292,8 @@ LogTable ReadLogTable(const std::filesystem::path& path) {
   for (const char* name : {"trainer_state.json", "metrics.csv"}) {
     if (const auto file = file_of(name)) return ReadLogTable(*file);
   }
-  throw Error(fmt::format("{}: has no log of a training run: {}", path.string(), kFormats));
+  throw Error(
+      fmt::format("{}: has no log of a training run; known are {}", path.string(), kFormats));
 }
 
 }  // namespace kudari::lab

@@ -271,7 +271,7 @@ TEST_F(RunLogTest, AResumedRunReplacesWhatItDoesAgain) {
   EXPECT_EQ(log.evaluations[0].loss, 2);
   // Steps that are counted again in each epoch are no resumed run.
   EXPECT_THAT(ParseError("epoch,iter,loss\n1,1,3\n1,2,2\n2,1,1\n", "log.csv"),
-              HasSubstr("log.csv: row 4: loss starts over, step 1 after 2"));
+              HasSubstr("log.csv: row 4: loss starts over, with step 1 after 2"));
 }
 
 TEST_F(RunLogTest, CsvErrorsSayWhereAndWhat) {
@@ -288,7 +288,7 @@ TEST_F(RunLogTest, CsvErrorsSayWhereAndWhat) {
               HasSubstr("a.csv: has no loss, which is usually called \"loss\" or \"train/loss\"; "
                         "its columns are \"step\", \"cost\", \"lr\""));
   EXPECT_THAT(ParseError("step,loss,Loss\n1,2,3\n", "a.csv"),
-              HasSubstr("loss may be any of \"loss\", \"Loss\"; say which"));
+              HasSubstr("loss could be any of \"loss\", \"Loss\"; choose one"));
   EXPECT_THAT(ParseError("step,loss\n", "a.csv"), HasSubstr("\"loss\" is empty"));
   EXPECT_THAT(ParseError("", "a.csv"), HasSubstr("a.csv: is empty; it must have a header"));
   EXPECT_THAT(ParseError("step,loss\n1,x\n2,y\n", "a.csv"), HasSubstr("row 2: loss = \"x\""));
@@ -309,8 +309,9 @@ TEST_F(RunLogTest, ColumnsMayBeGiven) {
   EXPECT_THAT(Losses(log), ElementsAre(2, 3));
   EXPECT_EQ(log.evaluations[1].accuracy, 0.75);
   EXPECT_EQ(log.steps_per_epoch, 9);
-  EXPECT_THAT(ParseError(text, "a.csv", {.columns = {{"loss", "costs"}}}),
-              HasSubstr("has no \"costs\", which loss is to be; its columns are \"n\", \"cost\""));
+  EXPECT_THAT(
+      ParseError(text, "a.csv", {.columns = {{"loss", "costs"}}}),
+      HasSubstr("has no \"costs\", which was given as loss; its columns are \"n\", \"cost\""));
   EXPECT_THAT(ParseError(text, "a.csv", {.columns = {{"los", "cost"}}}),
               HasSubstr("unknown field \"los\"; did you mean"));
   EXPECT_THAT(ParseError(text, "a.csv", {.columns = {}, .steps_per_epoch = -1}),
@@ -524,10 +525,10 @@ TEST_F(RunLogTest, PackedFilesAndFolders) {
 TEST_F(RunLogTest, WhatIsNoLogIsAnError) {
   fs::create_directories(dir_);
   EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_); }),
-              HasSubstr(dir_.string() + ": has no log of a training run: metrics.jsonl"));
+              HasSubstr(dir_.string() + ": has no log of a training run; known are metrics.jsonl"));
   EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_ / "none.csv"); }), HasSubstr("none.csv: cannot be"));
   EXPECT_THAT(ErrorOf([&] { ReadRunLog(Write("log.txt", "loss 1")); }),
-              HasSubstr("log.txt: is not a log that is known by its name: metrics.jsonl"));
+              HasSubstr("log.txt: is not named like a log; known are metrics.jsonl"));
 }
 
 }  // namespace

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "kudari/parallel.h"
+#include "lab/console/json_text.h"
 #include "lab/console/progress.h"
 #include "lab/machine/roofline.h"
 #include "lab/machine/timing.h"
@@ -19,6 +21,12 @@ std::string TimeText(double seconds) {
   if (seconds >= 1) return fmt::format("{:.2f} s", seconds);
   if (seconds >= 1e-3) return fmt::format("{:.2f} ms", seconds * 1e3);
   return fmt::format("{:.1f} us", seconds * 1e6);
+}
+
+int64_t ElementsOf(const MemoryPlan& plan) {
+  int64_t elements = 0;
+  for (const TensorBytes& t : plan.tensors) elements += t.elements;
+  return elements;
 }
 
 }  // namespace
@@ -48,11 +56,10 @@ double MeasureBandwidth(int threads) {
   return kBytes / Median(seconds);
 }
 
-void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE* console) {
+std::vector<std::pair<std::string, int64_t>> PlanRows(const MemoryPlan& plan) {
   // In the order in which they come up.
   std::vector<std::pair<std::string, int64_t>> rows = {
       {"weights", 0}, {"master", 0}, {"gradients", 0}};
-  int64_t elements = 0, large = 0;
   const auto row = [&rows](const std::string& name) -> int64_t& {
     const auto at =
         std::find_if(rows.begin(), rows.end(), [&name](const auto& r) { return r.first == name; });
@@ -60,8 +67,6 @@ void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE*
     return rows.emplace_back(name, 0).second;
   };
   for (const TensorBytes& t : plan.tensors) {
-    elements += t.elements;
-    large += t.elements >= Precision::kSmallestCoded ? t.elements : 0;
     rows[0].second += t.weights;
     rows[1].second += t.master;
     rows[2].second += t.gradient;
@@ -71,6 +76,33 @@ void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE*
   row("averages of weights") = plan.averages;
   row("kept by the source") = plan.source;
   row("scratch memory") = plan.scratch;
+  std::erase_if(rows, [](const auto& r) { return r.second == 0; });
+  return rows;
+}
+
+std::string PlanJson(const MemoryPlan& plan, double bandwidth, int threads) {
+  nlohmann::ordered_json bytes = nlohmann::ordered_json::object();
+  for (const auto& [name, size] : PlanRows(plan)) bytes[name] = size;
+  const nlohmann::ordered_json json = {
+      {"parameters", ElementsOf(plan)},
+      {"tensors", plan.tensors.size()},
+      {"bytes", bytes},
+      {"total_bytes", plan.Total()},
+      {"bytes_read_per_step", plan.bytes_read},
+      {"bytes_written_per_step", plan.bytes_written},
+      {"bandwidth_bytes_per_second", bandwidth},
+      {"threads", threads},
+      {"least_seconds_per_step",
+       static_cast<double>(plan.bytes_read + plan.bytes_written) / bandwidth}};
+  return JsonText(json, 2) + "\n";
+}
+
+void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE* console) {
+  const int64_t elements = ElementsOf(plan);
+  int64_t large = 0;
+  for (const TensorBytes& t : plan.tensors) {
+    large += t.elements >= Precision::kSmallestCoded ? t.elements : 0;
+  }
 
   const auto print = [&](const std::string& name, int64_t bytes) {
     const auto total = static_cast<double>(bytes);
@@ -79,15 +111,13 @@ void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE*
   };
   fmt::print(console, "{} parameters in {} tensors; {} of them in tensors of {} or more\n\n",
              elements, plan.tensors.size(), large, Precision::kSmallestCoded);
-  fmt::print(console, "{:<32} {:>10} {:>14}\n", "", "bytes each", "in all");
-  for (const auto& [name, bytes] : rows) {
-    if (bytes > 0) print(name, bytes);
-  }
-  print("all but activations", plan.Total());
+  fmt::print(console, "{:<32} {:>10} {:>14}\n", "", "bytes each", "total");
+  for (const auto& [name, bytes] : PlanRows(plan)) print(name, bytes);
+  print("total without activations", plan.Total());
   const auto traffic = static_cast<double>(plan.bytes_read + plan.bytes_written);
   fmt::print(console,
-             "\nA step of the optimiser reads {} and writes {}: at least {} at {:.1f} GB/s, which "
-             "{} measured here.\n",
+             "\nAn optimiser step reads {} and writes {}: at least {} at {:.1f} GB/s, measured "
+             "here with {}.\n",
              SizeText(static_cast<double>(plan.bytes_read)),
              SizeText(static_cast<double>(plan.bytes_written)), TimeText(traffic / bandwidth),
              bandwidth / 1e9, threads == 1 ? "1 thread" : fmt::format("{} threads", threads));

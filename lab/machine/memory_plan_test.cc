@@ -46,11 +46,10 @@ TEST(PlanTest, SaysWhatEachParameterTakes) {
   EXPECT_THAT(text, HasSubstr("gradients                             2.000      195.51 KiB\n"));
   EXPECT_THAT(text, HasSubstr("state: exp_avg                        1.019      99.57 KiB\n"));
   EXPECT_THAT(text, HasSubstr("state: exp_avg_sq                     1.019      99.57 KiB\n"));
-  EXPECT_THAT(text, HasSubstr("all but activations                   7.037      687.92 KiB\n"));
+  EXPECT_THAT(text, HasSubstr("total without activations             7.037      687.92 KiB\n"));
   // 704,428 + 504,228 bytes at 2 GB/s.
-  EXPECT_THAT(text,
-              HasSubstr("reads 687.92 KiB and writes 492.41 KiB: at least 604.3 us at 2.0 GB/s, "
-                        "which 2 threads measured here."));
+  EXPECT_THAT(text, HasSubstr("reads 687.92 KiB and writes 492.41 KiB: at least 604.3 us at 2.0 "
+                              "GB/s, measured here with 2 threads."));
   EXPECT_THAT(text, ::testing::Not(HasSubstr("scratch")));
 }
 

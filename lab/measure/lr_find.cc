@@ -19,7 +19,9 @@
 #include "kudari/torch_lr_range.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
+#include "lab/files/output_file.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/explain.h"
 #include "lab/recipe/recipe_lr.h"
@@ -45,7 +47,7 @@ LrRangeOptions RangeOf(const LrFindOptions& o) {
   const auto choice = [](const char* name, const std::string& value, std::string_view first,
                          std::string_view second) {
     if (value == first || value == second) return value == second;
-    throw Error(fmt::format("{} = \"{}\": {} or {}", name, value, first, second));
+    throw Error(fmt::format("{} = \"{}\" must be {} or {}", name, value, first, second));
   };
   return {
       .start = o.start,
@@ -102,7 +104,7 @@ std::string EndText(const LrRange& range) {
     case LrEnd::kDiverged:
       return fmt::format("diverged at {:.2e}", lr);
     case LrEnd::kNonFinite:
-      return fmt::format("the loss ceased to be finite after {:.2e}", lr);
+      return fmt::format("the loss was no longer finite after {:.2e}", lr);
     case LrEnd::kStopped:
       return fmt::format("stopped at {:.2e}", lr);
     case LrEnd::kRamp:
@@ -177,10 +179,10 @@ std::string Drawing(const std::vector<Test>& tests, const std::optional<LrRecomm
 std::string WarningText(LrWarning warning) {
   switch (warning) {
     case LrWarning::kTooShort:
-      return "too few steps to read a learning rate off them: raise --steps, or lower --start if "
-             "it diverged";
+      return "too few steps to suggest a learning rate: raise --steps, or lower --start if it "
+             "diverged";
     case LrWarning::kTooNoisy:
-      return "the loss falls by little more than its noise: larger batches, more --steps or a "
+      return "the loss falls by little more than its noise: use larger batches, more --steps or a "
              "larger --smooth";
     case LrWarning::kStillFalling:
       return "the loss was still falling when the test ended: raise --end";
@@ -194,7 +196,7 @@ std::string ReasonText(const LrRecommendation& choice, size_t tests) {
   std::string text(Name(choice.method));
   if (tests > 1) text += fmt::format(", the median of {} tests", tests);
   if (choice.reason == LrReason::kNoMinimum) text += "; the loss has no minimum to go by";
-  if (choice.reason == LrReason::kAgreesBest) text += ", which agree best about it";
+  if (choice.reason == LrReason::kAgreesBest) text += ", which agree best";
   return text;
 }
 
@@ -309,9 +311,10 @@ void Draw(const std::vector<Test>& tests, const std::vector<LrAgreement>& agreem
 void LrFind(const LrFindOptions& options, std::FILE* console) {
   Progress progress(console);
   LrRampSchedule(RangeOf(options));  // checks
-  if (options.seeds < 1) throw Error(fmt::format("--seeds = {}: at least 1", options.seeds));
+  if (options.seeds < 1)
+    throw UsageError(fmt::format("--seeds = {} must be at least 1", options.seeds));
   CheckFiles(options);
-  Recipe recipe = ReadTrainRecipe(options.recipe, options.sets);
+  Recipe recipe = ReadTrainRecipe(options.recipe, options.sets, options.unsets);
 
   std::vector<Test> tests;
   LrPlace place;
@@ -329,16 +332,16 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
         place = FindLrPlace(core.Plan(), ramped, options.group);
         WithLearningRate(recipe, place, 1);  // throws if it cannot be put there
       }
-      progress.Text(fmt::format(
-          "{}: {} with {} parameters on {}, batches of {}{}; {}\nlearning rates from {:g} to {:g} "
-          "in "
-          "{} steps, of {} of {} parameter tensors\n",
-          name, seeded.model.name(), session.model().ParameterCount(), session.data().name,
-          seeded.train.batch_size,
-          seeded.optimizer.accumulate > 1 ? fmt::format(", {} a step", seeded.optimizer.accumulate)
-                                          : "",
-          OptimizerText(Resolve(seeded.optimizer, session.length())), options.start, options.end,
-          options.steps, ramped.size(), core.tensors().size()));
+      progress.Text(
+          fmt::format("{}: {} with {} parameters on {}, batches of {}{}; {}\nlearning rates from "
+                      "{:g} to {:g} in {} steps, for {} of {} parameter tensors\n",
+                      name, seeded.model.name(), session.model().ParameterCount(),
+                      session.data().name, seeded.train.batch_size,
+                      seeded.optimizer.accumulate > 1
+                          ? fmt::format(", {} per step", seeded.optimizer.accumulate)
+                          : "",
+                      OptimizerText(Resolve(seeded.optimizer, session.length())), options.start,
+                      options.end, options.steps, ramped.size(), core.tensors().size()));
     }
     const std::string what =
         options.seeds > 1 ? fmt::format("seed {}: ", seeded.train.seed) : std::string();
@@ -356,15 +359,15 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
   progress.Text(Drawing(tests, choice) + Table(tests, agreements) + "\n" + Warnings(tests));
   progress.Text(choice ? fmt::format("recommended: {:g} ({})\n", choice->lr,
                                      ReasonText(*choice, tests.size()))
-                       : std::string("nothing can be recommended\n"));
+                       : std::string("no learning rate can be recommended\n"));
 
   if (!options.json.empty()) {
-    WriteFileAtomically(options.json,
-                        JsonText(ToJson(options, tests, agreements, choice, parameters), 1) + "\n");
+    WriteOutput(options.json,
+                JsonText(ToJson(options, tests, agreements, choice, parameters), 1) + "\n");
   }
   if (!options.svg.empty()) Draw(tests, agreements, name, options.svg);
   if (!options.write.empty()) {
-    if (!choice) throw Error("--write: there is no learning rate to write");
+    if (!choice) throw UsageError("--write: there is no learning rate to write");
     const Recipe changed = WithLearningRate(recipe, place, choice->lr);
     WriteFileAtomically(options.write, RewriteRecipe(ReadTextFile(options.recipe), place, changed));
     progress.Text(fmt::format("written: {}, {}\n", options.write.string(), place.Key()));

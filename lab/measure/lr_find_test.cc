@@ -170,17 +170,19 @@ TEST_F(LrFindTest, BadInputIsNamed) {
   EXPECT_THAT(error([](O& o) { o.end = 1e-8; }), HasSubstr("end = 1e-08 is outside (1e-07, inf)"));
   EXPECT_THAT(error([](O& o) { o.steps = 1; }), HasSubstr("steps = 1 is outside"));
   EXPECT_THAT(error([](O& o) { o.smooth = 1; }), HasSubstr("smooth = 1 is outside [0, 1)"));
-  EXPECT_THAT(error([](O& o) { o.ramp = "log"; }), HasSubstr("--ramp = \"log\": exp or linear"));
+  EXPECT_THAT(error([](O& o) { o.ramp = "log"; }),
+              HasSubstr("--ramp = \"log\" must be exp or linear"));
   EXPECT_THAT(error([](O& o) { o.stop = "last"; }), HasSubstr("--stop = \"last\": best or first"));
-  EXPECT_THAT(error([](O& o) { o.seeds = 0; }), HasSubstr("--seeds = 0: at least 1"));
-  EXPECT_THAT(error([](O& o) { o.svg = "x.jpg"; }), HasSubstr("x.jpg: pictures are .svg or .png"));
+  EXPECT_THAT(error([](O& o) { o.seeds = 0; }), HasSubstr("--seeds = 0 must be at least 1"));
+  EXPECT_THAT(error([](O& o) { o.svg = "x.jpg"; }),
+              HasSubstr("x.jpg: a picture must be named .svg or .png"));
   EXPECT_THAT(error([](O& o) { o.json = "none/x.json"; }), HasSubstr("there is no folder none"));
   EXPECT_THAT(error([](O& o) { o.group = "haed"; }), HasSubstr("\"haed\" matches no parameter"));
   EXPECT_THAT(error([](O& o) {
                 o.sets = {"optimizer.lr=then(1e-2, 5, 1e-3)"};
                 o.write = "written.toml";
               }),
-              HasSubstr("no number as a factor"));
+              HasSubstr("no numeric factor"));
 }
 
 }  // namespace

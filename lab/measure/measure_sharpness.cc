@@ -13,10 +13,12 @@
 #include <vector>
 
 #include "kudari/error.h"
-#include "kudari/files.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
+#include "lab/files/output_file.h"
+#include "lab/files/run_folder.h"
 #include "lab/measure/loss_surface.h"
 #include "lab/recipe/train_recipe.h"
 #include "lab/train/batches.h"
@@ -62,17 +64,17 @@ class Work {
 
 void CheckFolder(const fs::path& run) {
   if (fs::is_directory(run)) return;
-  throw Error(fmt::format("{}: there is no such folder; it should be one that kudari train wrote",
-                          run.string()));
+  throw Error(
+      fmt::format("{}: there is no such folder; give one that kudari train wrote", run.string()));
 }
 
 void CheckOptions(const SharpnessOptions& o) {
   const auto at_least = [](const char* name, int64_t value, int64_t least) {
-    if (value < least) throw Error(fmt::format("{} = {}: at least {}", name, value, least));
+    if (value < least) throw Error(fmt::format("{} = {} must be at least {}", name, value, least));
   };
   const auto positive = [](const char* name, double value) {
     if (!(value > 0 && std::isfinite(value))) {
-      throw Error(fmt::format("{} = {}: above 0 and finite", name, value));
+      throw Error(fmt::format("{} = {} must be above 0 and finite", name, value));
     }
   };
   at_least("--samples", o.samples, 0);
@@ -82,11 +84,12 @@ void CheckOptions(const SharpnessOptions& o) {
   positive("--rho", o.rho);
   positive("--adaptive-rho", o.adaptive_rho);
   positive("--range", o.range);
-  if (o.slice != 1 && o.slice != 2) throw Error(fmt::format("--slice = {}: 1 or 2", o.slice));
+  if (o.slice != 1 && o.slice != 2)
+    throw UsageError(fmt::format("--slice = {} must be 1 or 2", o.slice));
   if (o.points != 0 && (o.points < 3 || o.points % 2 == 0)) {
-    throw Error(fmt::format("--points = {}: odd and at least 3", o.points));
+    throw UsageError(fmt::format("--points = {} must be odd and at least 3", o.points));
   }
-  if (!o.with.empty() && o.slice != 1) throw Error("--with needs --slice 1");
+  if (!o.with.empty() && o.slice != 1) throw UsageError("--with needs --slice 1");
   CheckFolder(o.run);
   if (!o.with.empty()) CheckFolder(o.with);
 }
@@ -148,7 +151,7 @@ class Trained {
     if (!fault.missing.empty()) parts.emplace_back("fault.missing");
     if (!fault.zero.empty()) parts.emplace_back("fault.zero");
     if (parts.empty()) return "";
-    return fmt::format("the loss is without {}, which training had\n", fmt::join(parts, ", "));
+    return fmt::format("the loss leaves out {}, which training used\n", fmt::join(parts, ", "));
   }
   int64_t samples() const { return problem_.training().size(); }
 
@@ -280,8 +283,9 @@ std::string Table(const Trained& trained, const Measures& m, const SharpnessOpti
       {"smallest eigenvalue", Text(m.spectrum.smallest)},
       {"largest in magnitude", Text(m.spectrum.OfLargestMagnitude())},
       {"products with the Hessian",
-       fmt::format("{}, {}", m.spectrum.products,
-                   m.spectrum.converged ? "converged" : "not converged: bounds from within")},
+       fmt::format(
+           "{}, {}", m.spectrum.products,
+           m.spectrum.converged ? "converged" : "not converged: true ends lie further out")},
       {fmt::format("trace, {} draws", o.draws), Text(m.trace)}};
   if (std::isfinite(trained.score().accuracy)) {
     rows.insert(rows.begin() + 1, {"accuracy", Percent(trained.score().accuracy)});
@@ -392,7 +396,7 @@ void SliceLine(const Trained& trained, const SharpnessOptions& options, const fs
       csv += fmt::format(",{},{}", scores[i].loss, scores[i].accuracy);
     }
   }
-  WriteFileAtomically(base.string() + ".csv", csv + "\n");
+  WriteRunFile(base.string() + ".csv", csv + "\n");
   DrawChart(chart, base.string() + ".svg");
 }
 
@@ -420,7 +424,7 @@ void SlicePlane(const Trained& trained, const SharpnessOptions& options, const f
       work.Done();
     }
   }
-  WriteFileAtomically(base.string() + ".csv", csv);
+  WriteRunFile(base.string() + ".csv", csv);
   DrawChart(chart, base.string() + ".svg");
 }
 
@@ -434,7 +438,7 @@ void MeasureSharpness(const SharpnessOptions& options, std::FILE* console) {
   const Measures measures = Measure(trained, options, progress);
   progress.Text(Table(trained, measures, options));
   if (!options.json.empty()) {
-    WriteFileAtomically(options.json, JsonText(ToJson(trained, measures, options), 2) + "\n");
+    WriteOutput(options.json, JsonText(ToJson(trained, measures, options), 2) + "\n");
   }
 }
 
@@ -442,12 +446,19 @@ void SliceLoss(const SharpnessOptions& options, std::FILE* console) {
   CheckOptions(options);
   Progress progress(console);
   const fs::path out = options.out.empty() ? options.run : options.out;
+  const fs::path base = out / fmt::format("slice{}", options.slice);
+  for (const char* const extension : {".csv", ".svg"}) {
+    const fs::path file = base.string() + extension;
+    CheckNoLink(file);
+    if (options.force || !fs::exists(file)) continue;
+    throw UsageError(fmt::format("--slice {}: {} exists already; --force overwrites it",
+                                 options.slice, file.string()));
+  }
   const Trained trained(options.run, options.samples);
   progress.Text(trained.Heading());
   std::error_code error;
   fs::create_directories(out, error);
-  if (error) throw Error(fmt::format("--out {}: {}", out.string(), error.message()));
-  const fs::path base = out / fmt::format("slice{}", options.slice);
+  if (error) throw UsageError(fmt::format("--out {}: {}", out.string(), error.message()));
   if (options.slice == 1) {
     SliceLine(trained, options, base, progress);
   } else {

@@ -21,6 +21,7 @@ struct SharpnessOptions {
   // Slices only.
   int64_t slice = 1;           ///< dimensions, 1 or 2
   std::filesystem::path with;  ///< a second run in the picture of slice 1; empty: none
+  bool force = false;          ///< overwrite files of an earlier slice
   std::filesystem::path out;   ///< folder of the CSV and the picture; empty: that of the run
   int64_t points = 0;          ///< along each direction, odd, at least 3; 0: 51, in 2-D 21
   double range = 1;            ///< from -range to range, above 0

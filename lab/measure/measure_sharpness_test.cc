@@ -287,7 +287,7 @@ TEST_F(QuadraticTest, SeedAndSamplesDecide) {
 TEST_F(QuadraticTest, FaultyRunsAreMeasuredOnWhatTheyWereTrainedOn) {
   SharpnessOptions options = Options();
   Measure(options);
-  EXPECT_EQ(printed_.find("the loss is without"), std::string::npos);
+  EXPECT_EQ(printed_.find("the loss leaves out"), std::string::npos);
   std::string recipe = ReadTextFile(dir_ / "run/recipe.toml");
   recipe.replace(recipe.find("[train]"), 7, "l2 = 0.1\n[train]\nprecision = \"bf16\"");
   std::ofstream(dir_ / "run/recipe.toml")
@@ -303,8 +303,8 @@ TEST_F(QuadraticTest, FaultyRunsAreMeasuredOnWhatTheyWereTrainedOn) {
   EXPECT_EQ(m["gradient_norm"].get<double>(), Norm(surface.GradientAt(here)));
   EXPECT_THAT(printed_,
               HasSubstr("700 of 700 training samples of safetensors, with the inputs that "
-                        "fault.bad spoils\nthe loss is without 16-bit arithmetic and "
-                        "weights, penalties (l1, l2), fault.zero, which training had\n"));
+                        "fault.bad spoils\nthe loss leaves out 16-bit arithmetic and weights, "
+                        "penalties (l1, l2), fault.zero, which training used\n"));
 }
 
 TEST_F(QuadraticTest, ErrorsSayWhatIsWrong) {
@@ -332,16 +332,16 @@ TEST_F(QuadraticTest, ErrorsSayWhatIsWrong) {
     change(changed);
     return MessageOf(changed);
   };
-  EXPECT_EQ(message([](auto& o) { o.rho = 0; }), "--rho = 0: above 0 and finite");
+  EXPECT_EQ(message([](auto& o) { o.rho = 0; }), "--rho = 0 must be above 0 and finite");
   EXPECT_EQ(message([](auto& o) { o.adaptive_rho = INFINITY; }),
-            "--adaptive-rho = inf: above 0 and finite");
-  EXPECT_EQ(message([](auto& o) { o.range = -1; }), "--range = -1: above 0 and finite");
-  EXPECT_EQ(message([](auto& o) { o.draws = 1; }), "--draws = 1: at least 2");
-  EXPECT_EQ(message([](auto& o) { o.steps = 0; }), "--steps = 0: at least 1");
-  EXPECT_EQ(message([](auto& o) { o.samples = -1; }), "--samples = -1: at least 0");
-  EXPECT_EQ(message([](auto& o) { o.seed = -1; }), "--seed = -1: at least 0");
-  EXPECT_EQ(message([](auto& o) { o.slice = 3; }), "--slice = 3: 1 or 2");
-  EXPECT_EQ(message([](auto& o) { o.points = 10; }), "--points = 10: odd and at least 3");
+            "--adaptive-rho = inf must be above 0 and finite");
+  EXPECT_EQ(message([](auto& o) { o.range = -1; }), "--range = -1 must be above 0 and finite");
+  EXPECT_EQ(message([](auto& o) { o.draws = 1; }), "--draws = 1 must be at least 2");
+  EXPECT_EQ(message([](auto& o) { o.steps = 0; }), "--steps = 0 must be at least 1");
+  EXPECT_EQ(message([](auto& o) { o.samples = -1; }), "--samples = -1 must be at least 0");
+  EXPECT_EQ(message([](auto& o) { o.seed = -1; }), "--seed = -1 must be at least 0");
+  EXPECT_EQ(message([](auto& o) { o.slice = 3; }), "--slice = 3 must be 1 or 2");
+  EXPECT_EQ(message([](auto& o) { o.points = 10; }), "--points = 10 must be odd and at least 3");
   EXPECT_EQ(message([](auto& o) {
               o.slice = 2;
               o.with = o.run;

@@ -80,7 +80,7 @@ void CheckScaling(const Scaling& scaling, const ScaleOptions& options, std::FILE
     fmt::print(console, "{:<22} {:>12.4f} {:>12.4f}\n", name, a, b);
   };
   fmt::print(console, "{:<22} {:>12} {:>12}\n", "", "before", "after");
-  fmt::print(console, "{:<22} {:>12} {:>12}\n", "samples of a step", scaling.old_batch,
+  fmt::print(console, "{:<22} {:>12} {:>12}\n", "samples per step", scaling.old_batch,
              scaling.new_batch);
   fmt::print(console, "{:<22} {:>12} {:>12}\n", "steps", before.run.steps, after.run.steps);
   row("training loss", before.training_loss, after.training_loss);
@@ -91,8 +91,8 @@ void CheckScaling(const Scaling& scaling, const ScaleOptions& options, std::FILE
                before.run.diverged ? (after.run.diverged ? "both" : "before") : "after");
   }
   fmt::print(console,
-             "The training loss is the mean over the last epoch, in which fewer steps have learnt "
-             "less.\n");
+             "The training loss is the mean over the last epoch, in which a run with fewer steps "
+             "has learnt less.\n");
 }
 
 }  // namespace kudari::lab

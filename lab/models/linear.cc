@@ -12,7 +12,7 @@
 
 namespace kudari::lab {
 
-ModelEntry DescribeLinear() { return {.name = "linear", .doc = "one layer"}; }
+ModelEntry DescribeLinear() { return {.name = "linear", .doc = "one linear layer"}; }
 
 #ifdef KUDARI_LAB_TORCH
 namespace {

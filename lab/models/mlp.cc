@@ -30,7 +30,7 @@ const internal::OptionTable<MlpOptions>& MlpTable() {
       {.name = "norm",
        .member = internal::WordOf<&O::batch_norm>(),
        .choices = {"none", "batch"},
-       .doc = "what stands between a hidden layer and its GELU"},
+       .doc = "normalisation between a hidden layer and its GELU"},
       {.name = "dropout",
        .member = &O::dropout,
        .low = 0,
@@ -44,7 +44,7 @@ const internal::OptionTable<MlpOptions>& MlpTable() {
 
 ModelEntry DescribeMlp() {
   return {.name = "mlp",
-          .doc = "hidden layers with GELU",
+          .doc = "perceptron with GELU hidden layers",
           .options = MakeOwnOptions(MlpOptions(), MlpTable()),
           .traits = [](const ModelConfig& config) {
             const auto& o = ValuesOf<MlpOptions>(config.options);

@@ -307,8 +307,8 @@ TEST(Models, ErrorsNameTheOption) {
   EXPECT_THAT(MessageOf(Vit(), {64}), HasSubstr("needs images"));
   EXPECT_EQ(
       MessageOf(ResNet(9, 16), {1, 8, 8}),
-      "model.depth = 9 is no depth of a resnet, which has 6 n + 2 layers: 8, 14, 20, 26, ...");
-  EXPECT_THAT(MessageOf(ResNet(2, 16), {1, 8, 8}), HasSubstr("model.depth = 2 is no depth"));
+      "model.depth = 9 is not the depth of a resnet, which has 6 n + 2 layers: 8, 14, 20, 26, ...");
+  EXPECT_THAT(MessageOf(ResNet(2, 16), {1, 8, 8}), HasSubstr("model.depth = 2 is not the depth"));
   EXPECT_EQ(MessageOf(ResNet(8, 16), {64}),
             "model.name = \"resnet\" needs images [channels, height, width]; a sample of the data "
             "has the shape [64]");

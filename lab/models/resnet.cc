@@ -24,13 +24,13 @@ const internal::OptionTable<ResnetOptions>& ResnetTable() {
        .member = &O::depth,
        .least = 1,
        .most = 1'000'000'000,
-       .doc = "layers, 6 n + 2 for three stages of n residual blocks"},
+       .doc = "number of layers, 6 n + 2 for three stages of n residual blocks"},
       {.name = "width",
        .member = &O::width,
        .least = 1,
        .most = 1'000'000'000,
-       .doc =
-           "channels of the first stage; the second and the third have two and four times as many"},
+       .doc = "number of channels in the first stage; the second and third have two and four times "
+              "as many"},
   };
   return table;
 }
@@ -130,9 +130,10 @@ class ResNet : public Model {
 
 void CheckResNet(const ResnetOptions& config, const std::vector<int64_t>& shape) {
   if (config.depth < 8 || config.depth % 6 != 2) {
-    throw Error(fmt::format(
-        "model.depth = {} is no depth of a resnet, which has 6 n + 2 layers: 8, 14, 20, 26, ...",
-        config.depth));
+    throw Error(
+        fmt::format("model.depth = {} is not the depth of a resnet, which has 6 n + 2 layers: 8, "
+                    "14, 20, 26, ...",
+                    config.depth));
   }
   if (shape[1] < kLeastSide || shape[2] < kLeastSide) {
     throw Error(

@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
 #include <utility>
@@ -19,7 +20,10 @@
 #include "kudari/error.h"
 #include "kudari/files.h"
 #include "kudari/recipe.h"
+#include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
+#include "lab/files/output_file.h"
 #include "lab/machine/memory_plan.h"
 #include "lab/recipe/read_recipe.h"
 #include "lab/recipe/recipe_lr.h"
@@ -40,7 +44,7 @@ const toml::table& Data() {
 }
 
 [[noreturn]] void Missing(const toml::table& table, std::string_view key) {
-  throw Error(fmt::format("advice.toml:{}: {}: missing, or of another type",
+  throw Error(fmt::format("advice.toml:{}: {}: missing or of the wrong type",
                           table.source().begin.line, key));
 }
 
@@ -164,8 +168,8 @@ const toml::table& AnswerTo(const toml::table& question, const AdviseOptions& op
     if (TextOr(a, "is", TextOr(a, "name", "")) == wanted) found = &a;
   });
   if (found == nullptr) {
-    throw Error(fmt::format("--{}: unknown {} \"{}\"{}", by, by, wanted,
-                            internal::Suggest(wanted, AnswerNames(question))));
+    throw UsageError(fmt::format("--{}: unknown {} \"{}\"{}", by, by, wanted,
+                                 internal::Suggest(wanted, AnswerNames(question))));
   }
   return *found;
 }
@@ -360,8 +364,7 @@ void AddChoices(const toml::table& setting, Advice& advice) {
     advice.choices.push_back(
         {.what = what,
          .value = ValueOf(what, advice.recipe, advice),
-         .why =
-             (replaced ? "for want of memory, in place of " + rule + ": " : "") + Text(why, "text"),
+         .why = (replaced ? "to save memory, instead of " + rule + ": " : "") + Text(why, "text"),
          .source = Text(why, "source")});
   });
 }
@@ -398,7 +401,7 @@ std::string BytesText(const Prediction& p) {
   int64_t elements = 0;
   for (const TensorBytes& t : p.plan.tensors) elements += t.elements;
   const auto total = static_cast<double>(p.plan.Total());
-  return fmt::format("{} ({:.2f} bytes a parameter)", SizeText(total),
+  return fmt::format("{} ({:.2f} bytes per parameter)", SizeText(total),
                      total / static_cast<double>(elements));
 }
 
@@ -430,15 +433,15 @@ std::string MemoryText(const Advice& advice, const AdviseOptions& options) {
     int64_t gradients = 0;
     for (const TensorBytes& t : p.plan.tensors) gradients += t.gradient;
     text += Wrapped(
-        fmt::format("Nothing on the ladder fits. Releasing gradients as backward goes "
-                    "(kudari/torch_release.h) spares up to {}, without clipping by norm; beyond "
-                    "that take a smaller model, adapters of low rank, or more machines.",
+        fmt::format("Nothing on the ladder fits. Releasing gradients during backward "
+                    "(kudari/torch_release.h) saves up to {}, but excludes clipping by norm; "
+                    "beyond that use a smaller model, low-rank adapters or more machines.",
                     SizeText(static_cast<double>(gradients))),
         2);
   }
   text += Wrapped(
       fmt::format("If activations of {} samples do not fit: train.batch_size = {} with "
-                  "optimizer.accumulate = 2 is the same step but for batch norm [advanced 6].",
+                  "optimizer.accumulate = 2 is the same step except for batch norm [advanced 6].",
                   advice.recipe.train.batch_size,
                   std::max<int64_t>(1, advice.recipe.train.batch_size / 2)),
       2);
@@ -471,21 +474,21 @@ int64_t ParseBytes(std::string_view option, std::string_view text) {
 
 Advice GiveAdvice(const AdviseOptions& options) {
   if (options.task.empty()) {
-    throw Error(
-        fmt::format("--task: which? One of {}", fmt::join(AnswerNames(Question("task")), ", ")));
+    throw UsageError(fmt::format("--task is missing; give one of {}",
+                                 fmt::join(AnswerNames(Question("task")), ", ")));
   }
   if (options.batch < 0) {
-    throw Error(fmt::format("--batch = {} is outside [1, ...]", options.batch));
+    throw UsageError(fmt::format("--batch = {} is outside [1, ...]", options.batch));
   }
   if (options.epochs < 0) {
-    throw Error(fmt::format("--epochs = {} is outside [1, ...]", options.epochs));
+    throw UsageError(fmt::format("--epochs = {} is outside [1, ...]", options.epochs));
   }
   std::optional<int64_t> params, samples;
   if (!options.params.empty()) params = ParseCount("--params", options.params);
   if (!options.samples.empty()) samples = ParseCount("--samples", options.samples);
-  if (!options.memory.empty() && !params) throw Error("--memory: needs --params, too");
+  if (!options.memory.empty() && !params) throw UsageError("--memory also needs --params");
   if (!options.activations.empty() && options.memory.empty()) {
-    throw Error("--activations: needs --memory, too");
+    throw UsageError("--activations also needs --memory");
   }
   int64_t available = 0;
   if (!options.memory.empty()) {
@@ -496,8 +499,8 @@ Advice GiveAdvice(const AdviseOptions& options) {
                                     : ParseBytes("--activations", options.activations);
     available = memory - activations;
     if (available <= 0) {
-      throw Error(fmt::format("--activations {} leaves nothing of --memory {}", options.activations,
-                              options.memory));
+      throw UsageError(fmt::format("--activations {} leaves nothing of --memory {}",
+                                   options.activations, options.memory));
     }
   }
 
@@ -548,7 +551,7 @@ std::string PathText(const Advice& advice) {
   int number = 0;
   for (const ChartStep& step : advice.path) {
     text += fmt::format("{}. {} -> {}{} [{}]\n", ++number, step.question, step.answer,
-                        step.assumed ? " (nothing was said)" : "", step.source);
+                        step.assumed ? " (not given)" : "", step.source);
     if (!step.note.empty()) text += Wrapped(step.note, 3);
   }
   return text + fmt::format("=> {}\n\n", advice.title);
@@ -565,37 +568,69 @@ std::string AdviceText(const Advice& advice, const AdviseOptions& options, doubl
                       train.weights);
   for (const std::string& note : advice.notes) text += Wrapped(note, 4);
 
-  text += "\nMemory, activations aside\n" + MemoryText(advice, options);
+  text += "\nMemory, without activations\n" + MemoryText(advice, options);
   if (advice.prediction) {
     const MemoryPlan& plan = advice.prediction->plan;
     const auto moved = static_cast<double>(plan.bytes_read + plan.bytes_written);
     text += Wrapped(
-        fmt::format("A step of the optimiser moves {}: at least {:.3g} ms at {:.3g} GB/s, {}.",
-                    SizeText(moved), 1e3 * moved / bandwidth, bandwidth / 1e9,
-                    measured ? "as measured here" : "as stated"),
+        fmt::format(
+            "An optimiser step moves {}, which takes at least {:.3g} ms at {:.3g} GB/s, {}.",
+            SizeText(moved), 1e3 * moved / bandwidth, bandwidth / 1e9,
+            measured ? "as measured here" : "as given"),
         2);
   }
 
-  text += "\nTune, in this order\n";
+  text += "\nWhat to tune, in this order\n";
   int number = 0;
   for (const Tuning& t : advice.tuning) {
     text += fmt::format("  {}. {}: {}\n", ++number, t.what, t.range) +
             Wrapped(t.why + " [" + t.source + "]", 5);
   }
   text += "\nThe recipe\n" + Wrapped(advice.nearest + ".", 2);
-  text +=
-      Wrapped(options.samples.empty()
-                  ? fmt::format("Its schedule follows the run, {} steps on the lab's own data; "
-                                "with --samples these are those of yours.",
-                                advice.steps)
-                  : fmt::format("Its schedule follows the run, the {} steps of your {} samples.",
-                                advice.steps, options.samples),
-              2);
+  text += Wrapped(
+      options.samples.empty()
+          ? fmt::format("Its schedule follows the run, {} steps on the lab's own "
+                        "data; give --samples for your data.",
+                        advice.steps)
+          : fmt::format("Its schedule follows the run, the {} steps that your {} samples take.",
+                        advice.steps, options.samples),
+      2);
   text += "\nSources\n";
   ForTables(Data(), "cited", [&](const toml::table& cited) {
     text += Wrapped(Text(cited, "name") + ": " + Text(cited, "is"), 2);
   });
   return text;
+}
+
+std::string AdviceJson(const Advice& advice) {
+  using Json = nlohmann::ordered_json;
+  Json json = {{"title", advice.title},    {"path", Json::array()}, {"choices", Json::array()},
+               {"tuning", Json::array()},  {"notes", advice.notes}, {"steps", advice.steps},
+               {"nearest", advice.nearest}};
+  for (const ChartStep& s : advice.path) {
+    json["path"].push_back({{"question", s.question},
+                            {"answer", s.answer},
+                            {"assumed", s.assumed},
+                            {"source", s.source}});
+  }
+  for (const Choice& c : advice.choices) {
+    json["choices"].push_back(
+        {{"what", c.what}, {"value", c.value}, {"why", c.why}, {"source", c.source}});
+  }
+  for (const Tuning& t : advice.tuning) {
+    json["tuning"].push_back(
+        {{"what", t.what}, {"range", t.range}, {"why", t.why}, {"source", t.source}});
+  }
+  if (advice.prediction) {
+    const MemoryPlan& plan = advice.prediction->plan;
+    json["memory"] = {{"rung", advice.prediction->rung},
+                      {"total_bytes", plan.Total()},
+                      {"available_bytes", advice.prediction->available},
+                      {"fits", advice.prediction->fits},
+                      {"bytes_per_step", plan.bytes_read + plan.bytes_written}};
+  }
+  json["recipe"] = ToToml(advice.recipe);
+  return JsonText(json, 2) + "\n";
 }
 
 void Advise(const AdviseOptions& options, std::FILE* console) {
@@ -610,6 +645,7 @@ void Advise(const AdviseOptions& options, std::FILE* console) {
   }
   if (options.explain) std::fputs(PathText(advice).c_str(), console);
   std::fputs(AdviceText(advice, options, bandwidth, measured).c_str(), console);
+  if (!options.json.empty()) WriteOutput(options.json, AdviceJson(advice));
   if (!options.write.empty()) {
     WriteFileAtomically(options.write,
                         fmt::format("# {}. Written by kudari advise: {}.\n\n{}", advice.title,

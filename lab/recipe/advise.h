@@ -17,15 +17,17 @@ namespace kudari::lab {
 /// What `kudari advise` is asked for, as on the command line.
 struct AdviseOptions {
   std::string task = {};
-  int64_t batch = 0;                 ///< samples of a step; 0: what suits the task
-  std::string params = {};           ///< number of parameters, "124M"; empty: unknown
-  std::string memory = {};           ///< for weights, gradients, state and activations, "16GiB"
-  std::string activations = {};      ///< how much of it these take; empty: a share of it
-  std::string samples = {};          ///< of the training data, "1.28M"; empty: the lab's own data
-  int64_t epochs = 0;                ///< 0: what suits the task
-  std::string priority = {};         ///< "accuracy", "memory" or "speed"; empty: none
-  std::string bandwidth = {};        ///< bytes a second, "40GB"; empty: measured here
-  bool explain = false;              ///< walk through the chart
+  int64_t batch = 0;             ///< samples of a step; 0: what suits the task
+  std::string params = {};       ///< number of parameters, "124M"; empty: unknown
+  std::string memory = {};       ///< for weights, gradients, state and activations, "16GiB"
+  std::string activations = {};  ///< how much of it these take; empty: a share of it
+  std::string samples = {};      ///< of the training data, "1.28M"; empty: the lab's own data
+  int64_t epochs = 0;            ///< 0: what suits the task
+  std::string priority = {};     ///< "accuracy", "memory" or "speed"; empty: none
+  std::string bandwidth = {};    ///< bytes a second, "40GB"; empty: measured here
+  bool explain = false;          ///< walk through the chart
+  std::filesystem::path json =
+      {};  ///< file for the advice as JSON, "-" for standard output; empty: none
   std::filesystem::path write = {};  ///< where the recipe goes; empty: nowhere
 };
 
@@ -85,6 +87,9 @@ Advice GiveAdvice(const AdviseOptions& options);
 /// The advice in words. `bandwidth` is in bytes a second; `measured`: here, by this program.
 std::string AdviceText(const Advice& advice, const AdviseOptions& options, double bandwidth,
                        bool measured);
+
+/// The advice as JSON, with the path through the chart and the recipe as text.
+std::string AdviceJson(const Advice& advice);
 
 /// The chart as it was walked.
 std::string PathText(const Advice& advice);

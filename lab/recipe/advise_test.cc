@@ -59,7 +59,7 @@ TEST(Advise, UnknownNamesAndNumbersAreErrors) {
   const auto error = [](AdviseOptions options) { return ErrorOf([&] { GiveAdvice(options); }); };
   AdviseOptions options;
   EXPECT_EQ(error(options),
-            "--task: which? One of cnn, detection, transformer, finetune, gan, rl, other");
+            "--task is missing; give one of cnn, detection, transformer, finetune, gan, rl, other");
   options.task = "transformers";
   EXPECT_EQ(error(options), "--task: unknown task \"transformers\"; did you mean \"transformer\"?");
   options.task = "gan";
@@ -70,7 +70,7 @@ TEST(Advise, UnknownNamesAndNumbersAreErrors) {
   EXPECT_EQ(error(options), "--batch = -1 is outside [1, ...]");
   options.batch = 0;
   options.memory = "1GiB";
-  EXPECT_EQ(error(options), "--memory: needs --params, too");
+  EXPECT_EQ(error(options), "--memory also needs --params");
   options.params = "1M";
   options.activations = "2GiB";
   EXPECT_EQ(error(options), "--activations 2GiB leaves nothing of --memory 1GiB");

@@ -101,9 +101,9 @@ std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec) {
   }
   rules.insert(rules.begin(), {"from", "parameters", "rule", "options"});
   return fmt::format("{}\n{}\n{}", TextTable(rows), TextTable(rules),
-                     "lr and decay (weight_decay) are those of the first step; the class decides "
-                     "about decay (no_decay),\nthe fallback and, for rules with a trust ratio, "
-                     "whether it is used (adapts).\n");
+                     "lr and decay (weight_decay) are those of the first step. The class "
+                     "determines whether decay applies\n(no_decay), the fallback and, for rules "
+                     "with a trust ratio, whether that is used (adapts).\n");
 }
 
 std::string ScheduleLines(const OptimizerSpec& spec, const RunLength& run) {
@@ -136,6 +136,14 @@ std::string OptimizerText(const OptimizerSpec& spec) {
     if (!group.rule.empty() && group.rule != spec.rule) add(group.rule, group.options);
   }
   if (spec.source != "plain") parts.push_back("source " + spec.source);
+  if (spec.accumulate > 1) parts.push_back(fmt::format("accumulate {}", spec.accumulate));
+  if (spec.clip_norm) parts.push_back("clip_norm " + spec.clip_norm->Text());
+  if (spec.clip_value) parts.push_back("clip_value " + spec.clip_value->Text());
+  if (spec.agc) parts.push_back("agc " + spec.agc->clip.Text());
+  if (spec.centralize) parts.emplace_back("centralize");
+  if (spec.lookahead) parts.emplace_back("lookahead");
+  if (spec.ema) parts.emplace_back("ema");
+  if (spec.swa) parts.emplace_back("swa");
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 

@@ -22,8 +22,8 @@ std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec);
 /// that does not fit it. Throws Error as Resolve.
 std::string ScheduleLines(const OptimizerSpec& spec, const RunLength& run);
 
-/// The rule and its learning rate, those of groups with rules of their own, and the source unless
-/// it is plain, on one line.
+/// One line: the rule and its learning rate, those of groups with rules of their own, and the
+/// source, accumulation, clipping and averagers that the spec asks for.
 std::string OptimizerText(const OptimizerSpec& spec);
 
 }  // namespace kudari::lab

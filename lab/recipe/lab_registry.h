@@ -76,7 +76,8 @@ class EntryList {
 
   /// Throws Error if the name is taken.
   void Add(Entry entry) {
-    if (Has(entry.name)) throw Error(key_ + " = " + internal::Quoted(entry.name) + " is taken");
+    if (Has(entry.name))
+      throw Error(key_ + " = " + internal::Quoted(entry.name) + " is already taken");
     entries_.push_back(std::make_shared<const Entry>(std::move(entry)));
   }
   /// Throws Error with the nearest name.

@@ -87,10 +87,10 @@ Schedule WithLeadingFactor(const Schedule& schedule, double value) {
     result = result * factor;
   }
   if (has_then && !has_number) {
-    throw Error(fmt::format(
-        "lr = \"{}\" has no number as a factor that a learning rate could be put in the place of; "
-        "write it as 1e-3 * then(1, ...)",
-        schedule.Text()));
+    throw Error(
+        fmt::format("lr = \"{}\" has no numeric factor that a learning rate could replace; write "
+                    "it as 1e-3 * then(1, ...)",
+                    schedule.Text()));
   }
   return result;
 }
@@ -124,8 +124,8 @@ LrPlace FindLrPlace(std::span<const TensorPlan> plan, std::span<const size_t> pa
   if (whole) return {};
   if (groups.size() == 1 && group == kNoGroup) return {.kind = LrPlace::kNewGroup, .match = match};
   throw Error(
-      fmt::format("the parameters that \"{}\" matches have no learning rate of their own in "
-                  "the recipe: they are a part of a group, or of several",
+      fmt::format("the parameters that \"{}\" matches have no learning rate of their own in the "
+                  "recipe: they are part of a group, or of several",
                   match));
 }
 

@@ -28,7 +28,7 @@ TEST(RecipeLrTest, TheNumbersAmongTheFactorsAreReplaced) {
   EXPECT_EQ(replaced("1e-2 * then(1, 50, 0.1 * step(10))"),
             "0.25 * then(1, 50, 0.1 * step(10, 0.1))");
   EXPECT_THAT(ErrorOf([&] { replaced("then(1e-2, 50, 1e-3)"); }),
-              HasSubstr("\"then(0.01, 50, 0.001)\" has no number as a factor"));
+              HasSubstr("\"then(0.01, 50, 0.001)\" has no numeric factor"));
 }
 
 constexpr const char* kRecipe = R"toml(# A comment with äöü.

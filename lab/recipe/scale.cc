@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -18,8 +19,11 @@
 #include "kudari/files.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
+#include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
+#include "lab/files/output_file.h"
 
 namespace kudari::lab {
 namespace {
@@ -57,7 +61,7 @@ void AddLargeBatchNote(const Scaling& s, std::vector<std::string>& notes) {
   if (s.new_batch <= kLarge || s.kappa <= 1 || rule.empty()) return;
   const std::string& other = Registry::Builtin().Find(rule).large_batch;
   if (other.empty()) return;
-  notes.push_back(fmt::format("beyond {} samples the guide (section 3.3) takes {} in place of {}.",
+  notes.push_back(fmt::format("beyond {} samples the guide (section 3.3) uses {} instead of {}.",
                               kLarge, other, rule));
 }
 
@@ -69,7 +73,7 @@ void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, boo
   const std::optional<int64_t> warmup = WarmupSteps(lr->second.Resolve(RunOf(10'000)));
   if (!warmup && lr_grows) {
     notes.emplace_back(
-        "warm-up: a larger learning rate wants one, and there is none. Put warmup(5%) into lr: "
+        "warm-up: a larger learning rate needs one, and there is none. Put warmup(5%) into lr: "
         "the first five epochs (Goyal et al., arXiv:1706.02677), or 1 to 5 % of all steps (guide, "
         "section 6.2).");
   }
@@ -81,14 +85,14 @@ void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, boo
     return;
   }
   std::string note =
-      fmt::format("warm-up: {} steps became {}, the same samples",
+      fmt::format("warm-up: {} steps became {}, over the same number of samples",
                   WarmupSteps(before.optimizer.options.at("lr")).value_or(0), *warmup);
   if (const auto beta2 = Constant(after.optimizer, "beta2")) {
     const auto wanted = static_cast<int64_t>(std::lround(2 / (1 - *beta2)));
     if (*warmup < wanted) {
       note += fmt::format(
-          "; 2 / (1 - beta2) = {} steps is what the second moment needs without other knowledge "
-          "(Ma & Yarats, arXiv:1910.04209): lengthen it first if the loss rises at the start",
+          "; 2 / (1 - beta2) = {} steps is what the second moment needs unless you know better (Ma "
+          "& Yarats, arXiv:1910.04209): lengthen it first if the loss rises at the start",
           wanted);
     }
   } else {
@@ -122,8 +126,8 @@ void AddScheduleNotes(const Recipe& before, const Recipe& after, double kappa,
                         ScaleSteps(schedule, kappa).Resolve(RunOf(kSteps)), kappa, kSteps);
       if (error <= kNoticeable) continue;
       notes.push_back(fmt::format(
-          "{}{}: its schedule counts steps in a way that whole numbers of steps cannot follow: at "
-          "the same samples it is up to {:.0f} % of its peak away from before. Look at it.",
+          "{}{}: its schedule cannot be scaled exactly in whole steps: after the same number of "
+          "samples it differs from the old one by up to {:.0f} % of its peak. Check it.",
           prefix, name, 100 * error));
     }
   };
@@ -151,43 +155,43 @@ void AddOtherNotes(const Recipe& before, const Recipe& after, double kappa,
   const bool independent = old.decay == Decay::kIndependent;
   const double less = independent ? kappa : kappa / ScaleLr(rule, 1, kappa);
   if (decay && *decay > 0 && less != 1) {
-    notes.push_back(fmt::format(
-        "weight_decay stays {}. {} it, summed over the run, is 1/{:.3g} of before; {:.3g} would "
-        "keep it{}.",
-        NumberText(*decay), independent ? "The shape of lr times" : "lr times", less, *decay * less,
-        independent ? "" : ", as nanochat does"));
+    notes.push_back(
+        fmt::format("weight_decay stays {}. {} it, summed over the run, is now 1/{:.3g} as large; "
+                    "{:.3g} would keep it{}.",
+                    NumberText(*decay), independent ? "The shape of lr times" : "lr times", less,
+                    *decay * less, independent ? "" : ", as nanochat does"));
   }
   if (old.ema) {
-    notes.push_back(fmt::format(
-        "ema.decay: {} became {:.6g}, which reaches over as many samples (Busbridge et al., "
-        "arXiv:2307.13813).",
-        NumberText(old.ema->decay), spec.ema->decay));
+    notes.push_back(
+        fmt::format("ema.decay: {} became {:.6g}, which averages over the same number of samples "
+                    "(Busbridge et al., arXiv:2307.13813).",
+                    NumberText(old.ema->decay), spec.ema->decay));
   }
   const auto& traits = before.model.entry->traits;
   if (traits && traits(before.model).batch_norm) {
     notes.emplace_back(
-        "batch norm takes its statistics over train.batch_size samples, so accumulation and ranks "
-        "leave it alone while a larger train.batch_size does not.");
+        "batch norm computes its statistics over train.batch_size samples, so accumulation and "
+        "ranks do not affect it, but a larger train.batch_size does.");
   }
   std::vector<std::string> kept = KeptByScaleBatch(old, kappa, wanted);
   if (UsesHessian(old)) kept.emplace_back("hessian.every");
   const auto scaling = LossScaling(before.train);
   if (scaling && scaling->dynamic) kept.emplace_back("train.growth_interval");
   if (!kept.empty()) {
-    notes.push_back(fmt::format(
-        "{}: left alone, though counted in steps or rates for one, which see {:.4g} times the "
-        "samples now.",
-        fmt::join(kept, ", "), kappa));
+    notes.push_back(
+        fmt::format("{}: unchanged, although counted in steps or a rate per step, and a step now "
+                    "has {:.4g} times the samples.",
+                    fmt::join(kept, ", "), kappa));
   }
   if (before.train.epochs > 0) {
     notes.emplace_back(
-        "train.epochs stays. The last batch of an epoch may be short, so an epoch has a whole "
-        "number of steps, rounded up, and a run may have some more than its schedule.");
+        "train.epochs stays. The number of steps per epoch is rounded up, since the last batch may "
+        "be short, so a run may have a few more steps than its schedule.");
   }
   notes.emplace_back(
-      "Rules carry a tuned setting over to a batch that is not far away; linear scaling does not "
-      "go on without end (guide, section 3.3), and most hyper-parameters want to be tuned again "
-      "for another batch (tuning playbook, \"Changing the batch size\").");
+      "Scaling rules carry a tuned setting over to a similar batch size; linear scaling has its "
+      "limits (guide, section 3.3), and most hyper-parameters should be tuned again for another "
+      "batch size (tuning playbook, \"Changing the batch size\").");
 }
 
 // Batches from a quarter of the old one to beyond the new one, by factors of two, both among them.
@@ -253,7 +257,7 @@ std::string Picture(const Scaling& s, double lr) {
   put(old_batch, BatchRule::kNone, 'A');
   put(static_cast<double>(s.new_batch), ParseBatchRule(s.rule), 'B');
   std::string text =
-      "lr by batch, both logarithmic: o linear, + sqrt and adam_sde, A before, B after\n";
+      "lr by batch size, both logarithmic: o linear, + sqrt and adam_sde, A before, B after\n";
   for (int r = 0; r < kHeight; ++r) {
     const double y = std::exp(high - (high - low) * r / (kHeight - 1));
     const std::string label = r % 4 == 0 ? fmt::format("{:.2g}", y) : "";
@@ -326,7 +330,7 @@ std::vector<Row> Rows(const Scaling& s) {
   const auto number = [](int64_t x) { return std::to_string(x); };
   const Recipe &a = s.before, &b = s.after;
   std::vector<Row> rows = {
-      {"samples of a step", number(s.old_batch), number(s.new_batch)},
+      {"samples per step", number(s.old_batch), number(s.new_batch)},
       {"train.batch_size", number(a.train.batch_size), number(b.train.batch_size)},
       {"optimizer.accumulate", number(a.optimizer.accumulate), number(b.optimizer.accumulate)}};
   const int64_t old_ranks = s.old_batch / (a.train.batch_size * a.optimizer.accumulate);
@@ -368,11 +372,11 @@ Scaling ScaleRecipe(const Recipe& recipe, const ScaleOptions& options) {
   s.old_batch = recipe.train.batch_size * recipe.optimizer.accumulate * options.from_ranks;
   s.new_batch = options.batch;
   if (options.batch % (accumulate * options.ranks) != 0) {
-    throw Error(fmt::format(
-        "--batch {} is no multiple of {}, accumulate {} times {} rank{}: choose another "
-        "--batch, --accumulate or --ranks",
-        options.batch, accumulate * options.ranks, accumulate, options.ranks,
-        options.ranks == 1 ? "" : "s"));
+    throw UsageError(
+        fmt::format("--batch {} is not a multiple of {}, accumulate {} times {} rank{}: choose "
+                    "another --batch, --accumulate or --ranks",
+                    options.batch, accumulate * options.ranks, accumulate, options.ranks,
+                    options.ranks == 1 ? "" : "s"));
   }
   s.kappa = static_cast<double>(s.new_batch) / static_cast<double>(s.old_batch);
   const BatchChoice choice =
@@ -382,7 +386,7 @@ Scaling ScaleRecipe(const Recipe& recipe, const ScaleOptions& options) {
   const BatchRule rule = wanted.value_or(choice.rule);
   s.rule = Name(rule);
   s.reason = wanted && *wanted != choice.rule
-                 ? fmt::format("asked for; without --rule it would be {}", Name(choice.rule))
+                 ? fmt::format("requested by --rule; the default would be {}", Name(choice.rule))
                  : choice.reason;
 
   s.after = s.before;
@@ -399,8 +403,8 @@ Scaling ScaleRecipe(const Recipe& recipe, const ScaleOptions& options) {
 }
 
 std::string ScalingText(const Scaling& s) {
-  std::string text = fmt::format("kappa = {} / {} = {}, rule {}: {}.\n\n", s.new_batch, s.old_batch,
-                                 NumberText(s.kappa), s.rule, s.reason);
+  std::string text = fmt::format("kappa = {} / {} = {} (new / old batch size), rule {}: {}.\n\n",
+                                 s.new_batch, s.old_batch, NumberText(s.kappa), s.rule, s.reason);
   const std::vector<Row> rows = Rows(s);
   size_t name = 0, before = 6;
   for (const Row& r : rows) {
@@ -415,7 +419,7 @@ std::string ScalingText(const Scaling& s) {
       lr != s.before.optimizer.options.end()) {
     const double peak = Peak(lr->second);
     if (peak > 0) {
-      text += "\nThe largest lr by batch:\n" + LrTable(s, peak) + "\n" + Picture(s, peak);
+      text += "\nThe largest lr by batch size:\n" + LrTable(s, peak) + "\n" + Picture(s, peak);
     }
   }
   if (!s.notes.empty()) text += "\n";
@@ -423,16 +427,32 @@ std::string ScalingText(const Scaling& s) {
   return text;
 }
 
+std::string ScalingJson(const Scaling& s) {
+  nlohmann::ordered_json json = {{"old_batch", s.old_batch},
+                                 {"new_batch", s.new_batch},
+                                 {"kappa", s.kappa},
+                                 {"rule", s.rule},
+                                 {"reason", s.reason},
+                                 {"notes", s.notes},
+                                 {"changes", nlohmann::ordered_json::array()}};
+  for (const Row& r : Rows(s)) {
+    json["changes"].push_back({{"name", r.name}, {"before", r.before}, {"after", r.after}});
+  }
+  json["recipe"] = ToToml(s.after);
+  return JsonText(json, 2) + "\n";
+}
+
 Scaling Scale(const ScaleOptions& options, std::FILE* console) {
   if (!options.svg.empty()) CheckChartFile(options.svg);
-  Scaling s = ScaleRecipe(ReadTrainRecipe(options.recipe, options.sets), options);
+  Scaling s = ScaleRecipe(ReadTrainRecipe(options.recipe, options.sets, options.unsets), options);
   std::fputs(ScalingText(s).c_str(), console);
+  if (!options.json.empty()) WriteOutput(options.json, ScalingJson(s));
   if (!options.svg.empty()) {
     const auto lr = s.before.optimizer.options.find("lr");
-    if (lr == s.before.optimizer.options.end()) throw Error("--svg: the optimiser has no lr");
+    if (lr == s.before.optimizer.options.end()) throw UsageError("--svg: the optimiser has no lr");
     const double peak = Peak(lr->second);
-    LineChart chart{.title = "Learning rate by batch",
-                    .x_label = "samples of a step",
+    LineChart chart{.title = "Learning rate by batch size",
+                    .x_label = "samples per step",
                     .y_label = "largest lr",
                     .log_x = true,
                     .log_y = true};

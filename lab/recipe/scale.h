@@ -14,15 +14,18 @@ namespace kudari::lab {
 /// What `kudari scale` is asked for.
 struct ScaleOptions {
   std::filesystem::path recipe = {};
-  std::vector<std::string> sets = {};  ///< changes to the recipe, "key=value"
-  int64_t batch = 0;                   ///< samples of a step of the new recipe, over all ranks
-  std::string rule = {};               ///< of BatchRuleNames; empty: what suits the optimiser
-  int64_t accumulate = 0;              ///< of the new recipe; 0: as before
-  int64_t ranks = 1;                   ///< processes that the new recipe is for
-  int64_t from_ranks = 1;              ///< that the old one is for
-  std::filesystem::path write = {};    ///< where the new recipe goes; empty: nowhere
-  std::filesystem::path svg = {};      ///< where a picture goes; empty: nowhere
-  int64_t check_epochs = 3;            ///< of the two runs of CheckScaling
+  std::vector<std::string> sets = {};    ///< changes to the recipe, "key=value"
+  std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first
+  std::filesystem::path json =
+      {};                 ///< file for the comparison as JSON, "-" for standard output; empty: none
+  int64_t batch = 0;      ///< samples of a step of the new recipe, over all ranks
+  std::string rule = {};  ///< of BatchRuleNames; empty: what suits the optimiser
+  int64_t accumulate = 0;            ///< of the new recipe; 0: as before
+  int64_t ranks = 1;                 ///< processes that the new recipe is for
+  int64_t from_ranks = 1;            ///< that the old one is for
+  std::filesystem::path write = {};  ///< where the new recipe goes; empty: nowhere
+  std::filesystem::path svg = {};    ///< where a picture goes; empty: nowhere
+  int64_t check_epochs = 3;          ///< of the two runs of CheckScaling
 };
 
 /// A recipe and the same for another batch.
@@ -41,6 +44,9 @@ Scaling ScaleRecipe(const Recipe& recipe, const ScaleOptions& options);
 
 /// The table before and after, the learning rates of all rules by batch, and the notes.
 std::string ScalingText(const Scaling& scaling);
+
+/// The same as JSON, with the new recipe as text.
+std::string ScalingJson(const Scaling& scaling);
 
 /// Reads the recipe, prints ScalingText and writes the files that are asked for. Throws Error for
 /// bad input, before any file is touched.

@@ -16,6 +16,7 @@
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
+#include "lab/console/usage_error.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/read_recipe.h"
 
@@ -34,23 +35,23 @@ const OptionTable<DataConfig>& DataOptions() {
   static const OptionTable<D> options = {
       {.name = "path",
        .member = &D::path,
-       .doc = "file or folder to read it from; empty: where the set-up puts it"},
+       .doc = "file or folder of the data; empty: where `make setup` puts it"},
       {.name = "validation",
        .member = &D::validation,
        .low = 0,
        .high = kBelow1,
-       .doc = "share of the data that is held out of training for validation"},
+       .doc = "share of the data held out for validation"},
       {.name = "samples",
        .member = &D::samples,
        .least = 0,
        .most = kMany,
-       .doc = "train on this many of the training samples, drawn with the seed; 0: on all"},
+       .doc = "number of training samples to use, drawn with the seed; 0: all"},
       {.name = "label_noise",
        .member = &D::label_noise,
        .low = 0,
        .high = kBelow1,
-       .doc = "share of the training labels that are replaced by one of the other classes, drawn "
-              "evenly; validation and test stay as they are"},
+       .doc = "share of the training labels replaced by another class, drawn uniformly; validation "
+              "and test labels stay as they are"},
   };
   return options;
 }
@@ -62,50 +63,53 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
        .member = &T::epochs,
        .least = 0,
        .most = kMany,
-       .doc = "passes over the training data; 0: as many as steps needs; 10 if neither is given"},
+       .doc = "number of passes over the training data; 0: as many as steps needs; 10 if neither "
+              "is given"},
       {.name = "steps",
        .member = &T::steps,
        .least = 0,
        .most = kMany,
-       .doc = "optimiser steps; 0: as many as epochs needs; of two limits the first to be reached "
-              "ends the run"},
+       .doc = "number of optimiser steps; 0: as many as epochs needs; if both are given, the run "
+              "ends at the first limit reached"},
       {.name = "batch_size",
        .member = &T::batch_size,
        .least = 1,
        .most = kMany,
-       .doc = "samples of one gradient; a step has optimizer.accumulate times as many"},
+       .doc = "number of samples per gradient; a step uses optimizer.accumulate times as many"},
       {.name = "seed",
        .member = &T::seed,
        .least = 0,
        .most = INT64_MAX,
-       .doc = "decides about the split of the data, label noise, the initial weights and the order "
-              "of samples"},
-      {.name = "shuffle", .member = &T::shuffle, .doc = "a new order of samples for every epoch"},
+       .doc =
+           "seed of the data split, the label noise, the initial weights and the order of samples"},
+      {.name = "shuffle",
+       .member = &T::shuffle,
+       .doc = "whether every epoch has a new order of samples"},
       {.name = "eval_every",
        .member = &T::eval_every,
        .least = 0,
        .most = kMany,
-       .doc = "steps between evaluations; 0: once an epoch"},
+       .doc = "number of steps between evaluations; 0: one evaluation per epoch"},
       {.name = "layers_every",
        .member = &T::layers_every,
        .least = 0,
        .most = kMany,
-       .doc = "steps between those whose norms of gradient, weights and update metrics.jsonl has "
-              "for each parameter; 0: never"},
+       .doc = "number of steps between measurements of each parameter's gradient, weight and "
+              "update norms for metrics.jsonl; 0: never"},
       {.name = "threads",
        .member = &T::threads,
        .least = 0,
        .most = 1024,
-       .doc = "threads; 0: one for each core"},
+       .doc = "number of threads; 0: one per core"},
       {.name = "loss",
        .member = &T::loss,
        .choices = {"auto", "cross_entropy", "mse"},
-       .doc = "auto: cross_entropy for classes, mse for other targets"},
+       .doc = "loss function; auto: cross_entropy for classes, mse for other targets"},
       {.name = "label_smoothing",
        .member = &T::label_smoothing,
        .low = 0,
        .high = kBelow1,
-       .doc = "share of each label that cross_entropy spreads over all classes in training"},
+       .doc = "share of each label that cross_entropy spreads over all classes during training"},
       {.name = "init",
        .member = &T::init,
        .doc = "safetensors file with the initial weights; empty: random ones"},
@@ -118,9 +122,8 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
        .member = &T::min_loss_change,
        .low = 0,
        .high = kInfinity,
-       .doc =
-           "stop when the mean training loss between two evaluations differs from that before by "
-           "less than this; 0: never"},
+       .doc = "stop when the mean training loss changes by less than this from one evaluation "
+              "interval to the next; 0: never"},
       {.name = "early_stopping",
        .member = &T::early_stopping,
        .least = 0,
@@ -130,51 +133,51 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
        .member = &T::plateau_factor,
        .low = 0,
        .high = 1,
-       .doc =
-           "multiply all learning rates with this when the validation loss stops getting better, "
-           "as torch's ReduceLROnPlateau; 1: never"},
+       .doc = "factor by which all learning rates are multiplied when the validation loss stops "
+              "improving, as in torch's ReduceLROnPlateau; 1: never"},
       {.name = "plateau_patience",
        .member = &T::plateau_patience,
        .least = 0,
        .most = kMany,
-       .doc = "evaluations in a row without a better validation loss before the rates are reduced"},
+       .doc = "number of consecutive evaluations without a better validation loss before the rates "
+              "are reduced"},
       {.name = "plateau_threshold",
        .member = &T::plateau_threshold,
        .low = 0,
        .high = kInfinity,
-       .doc = "share of the lowest validation loss by which a better one is lower"},
+       .doc = "relative improvement on the lowest validation loss that counts as better"},
       {.name = "plateau_cooldown",
        .member = &T::plateau_cooldown,
        .least = 0,
        .most = kMany,
-       .doc = "evaluations after a reduction that do not count"},
+       .doc = "number of evaluations after a reduction that do not count"},
       {.name = "precision",
        .member = &T::precision,
        .choices = {"f32", "bf16", "f16"},
-       .doc = "in which the model computes, by autocast if it is not f32, which is the type of the "
-              "weights; the loss and the optimiser compute in f32"},
+       .doc = "type that the model computes in, by autocast; f32: the type of the weights, without "
+              "autocast; the loss and the optimiser compute in f32"},
       {.name = "weights",
        .member = &T::weights,
        .choices = {"f32", "bf16", "f16"},
-       .doc =
-           "in which weights and their gradients are stored, those of layer norms always in f32; "
-           "optimizer.precision says what keeps the digits that 16 bits lack"},
+       .doc = "type in which weights and their gradients are stored; those of layer norms are "
+              "always f32; optimizer.precision says how the digits that 16 bits lack are kept"},
       {.name = "loss_scale",
        .member = &T::loss_scale,
        .low = GradScalerOptions().min_scale,
        .high = std::numeric_limits<float>::max(),
        .choices = {"auto", "dynamic", "none"},
-       .doc = "what the loss is multiplied with before it is differentiated, so that small "
-              "gradients survive in f16; a step whose gradient overflows is skipped; dynamic: "
-              "found in training; auto: dynamic if precision or weights is f16, none otherwise"},
+       .doc =
+           "factor that the loss is multiplied by before differentiation, so that small gradients "
+           "survive in f16; a step whose gradient overflows is skipped; dynamic: adjusted during "
+           "training; auto: dynamic if precision or weights is f16, otherwise none"},
       {.name = "growth_interval",
        .member = &T::growth_interval,
        .least = 1,
        .most = kMany,
-       .doc = "steps without overflow after which a dynamic loss scale doubles"},
+       .doc = "number of steps without overflow after which a dynamic loss scale doubles"},
       {.name = "doctor",
        .member = &T::doctor,
-       .doc = "say in training, after evaluations, what looks wrong; see kudari doctor"},
+       .doc = "whether to report what looks wrong after each evaluation; see kudari doctor"},
   };
   return options;
 }
@@ -186,12 +189,12 @@ const OptionTable<HessianConfig>& HessianOptions() {
        .member = &H::every,
        .least = 1,
        .most = kMany,
-       .doc = "steps per estimate"},
+       .doc = "number of steps per estimate"},
       {.name = "estimator",
        .member = &H::estimator,
        .choices = {"auto", "gnb", "hutchinson"},
-       .doc = "gnb: Gauss-Newton-Bartlett, by labels drawn from the model; hutchinson: by "
-              "differentiating twice; auto: the one that the rule is made for"},
+       .doc = "gnb: Gauss-Newton-Bartlett, from labels drawn from the model; hutchinson: by "
+              "differentiating twice; auto: the one that the rule is designed for"},
   };
   return options;
 }
@@ -201,32 +204,34 @@ const OptionTable<FaultConfig>& FaultOptions() {
   static const OptionTable<F> options = {
       {.name = "missing",
        .member = &F::missing,
-       .doc = "parameters (a glob on their names) that get no gradient, as behind a detach()"},
+       .doc = "glob on the names of parameters that get no gradient, as behind a detach()"},
       {.name = "zero",
        .member = &F::zero,
-       .doc = "parameters (a glob on their names) whose gradient is zero, as behind dead units"},
+       .doc = "glob on the names of parameters whose gradient is zero, as behind dead units"},
       {.name = "init_scale",
        .member = &F::init_scale,
        .low = 0,
        .high = kInfinity,
-       .doc = "factor of the initial weights of all matrices and filters but the last"},
+       .doc = "factor on the initial weights of all matrices and filters except the last"},
       {.name = "sum_accumulation",
        .member = &F::sum_accumulation,
-       .doc = "sum the gradients of optimizer.accumulate batches in place of their mean"},
+       .doc =
+           "whether the gradients of optimizer.accumulate batches are summed instead of averaged"},
       {.name = "bad_begin",
        .member = &F::bad_begin,
        .low = 0,
        .high = 1,
-       .doc = "where a bad stretch of the training samples begins, as a share of all"},
+       .doc = "start of a bad stretch of the training samples, as a share of all"},
       {.name = "bad_end",
        .member = &F::bad_end,
        .low = 0,
        .high = 1,
-       .doc = "where it ends; not above bad_begin: there is none"},
+       .doc = "end of the bad stretch; there is none unless this is above bad_begin"},
       {.name = "bad",
        .member = &F::bad,
        .choices = {"labels", "inputs"},
-       .doc = "what is wrong in it: labels drawn at random, or inputs ten times too large"},
+       .doc = "what is wrong in the bad stretch: labels drawn at random, or inputs ten times too "
+              "large"},
   };
   return options;
 }
@@ -260,7 +265,7 @@ Chosen<Entry> ReadChosen(TableReader& reader, std::string_view table, const Entr
       if (HasOption(*entry, key)) owners.push_back(entry->name);
     }
     if (owners.empty()) continue;
-    reader.Fail(key, fmt::format("is no option of {} \"{}\", only of {}", table, chosen.name(),
+    reader.Fail(key, fmt::format("is not an option of {} \"{}\", only of {}", table, chosen.name(),
                                  fmt::join(owners, " and ")));
   }
   return chosen;
@@ -357,33 +362,56 @@ toml::table ParseValue(std::string_view value) {
   return toml::table{{"value", std::string(value)}};
 }
 
+// The node of that name in a table, or of that index in a list; null if there is none.
+toml::node* Inside(toml::node& node, std::string_view part) {
+  if (toml::table* const table = node.as_table()) return table->get(part);
+  toml::array* const list = node.as_array();
+  size_t index = 0;
+  const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
+  if (list == nullptr || error != std::errc() || end != part.data() + part.size()) return nullptr;
+  return list->get(index);
+}
+
 // Makes the change of one "key=value".
 void ApplySet(std::string_view set, toml::table& root) {
   const size_t equals = set.find('=');
   if (equals == std::string_view::npos || equals == 0) {
-    throw Error(fmt::format("--set {}: must be key=value, such as train.epochs=3", set));
+    throw UsageError(fmt::format("--set {}: must be key=value, such as train.epochs=3", set));
   }
-  if (!internal::IsUtf8(set)) throw Error(fmt::format("--set {}: is not UTF-8", set));
+  if (!internal::IsUtf8(set)) throw UsageError(fmt::format("--set {}: is not UTF-8", set));
   const toml::table parsed = ParseValue(set.substr(equals + 1));
   std::string_view path = set.substr(0, equals);
   toml::node* at = &root;
   while (true) {
     const std::string_view part = TakeComponent(path);
-    if (toml::table* table = at->as_table()) {
-      if (path.empty()) {
-        table->insert_or_assign(part, *parsed.get("value"));
-        return;
-      }
-      at = &table->insert(part, toml::table{}).first->second;
+    toml::table* const table = at->as_table();
+    if (table != nullptr && path.empty()) {
+      table->insert_or_assign(part, *parsed.get("value"));
+      return;
+    }
+    at = table != nullptr ? &table->insert(part, toml::table{}).first->second : Inside(*at, part);
+    if (at == nullptr || (table == nullptr && path.empty())) {
+      throw UsageError(fmt::format("--set {}: there is no \"{}\" to set", set, part));
+    }
+  }
+}
+
+// Removes a key.
+void ApplyUnset(std::string_view key, toml::table& root) {
+  std::string_view path = key;
+  toml::node* at = &root;
+  while (true) {
+    const std::string_view part = TakeComponent(path);
+    if (Inside(*at, part) == nullptr) {
+      throw UsageError(fmt::format("--unset {}: the recipe has no \"{}\"", key, part));
+    }
+    if (!path.empty()) {
+      at = Inside(*at, part);
+    } else if (toml::table* const table = at->as_table()) {
+      table->erase(part);
+      return;
     } else {
-      toml::array* list = at->as_array();
-      size_t index = 0;
-      const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
-      if (list == nullptr || error != std::errc() || end != part.data() + part.size() ||
-          index >= list->size() || path.empty()) {
-        throw Error(fmt::format("--set {}: there is no \"{}\" to set", set, part));
-      }
-      at = list->get(index);
+      throw UsageError(fmt::format("--unset {}: an element of a list cannot be removed", key));
     }
   }
 }
@@ -428,14 +456,17 @@ Recipe ReadRecipe(const toml::table& document, std::string_view source,
 }
 
 Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
-                        const std::vector<std::string>& sets, const LabRegistry& registry) {
+                        const std::vector<std::string>& sets, const LabRegistry& registry,
+                        const std::vector<std::string>& unsets) {
   toml::table document = internal::ParseToml(toml, source);
+  for (const std::string& key : unsets) ApplyUnset(key, document);
   for (const std::string& set : sets) ApplySet(set, document);
   return ReadRecipe(document, source, registry);
 }
 
-Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets) {
-  return ParseTrainRecipe(ReadTextFile(file), file.string(), sets);
+Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets,
+                       const std::vector<std::string>& unsets) {
+  return ParseTrainRecipe(ReadTextFile(file), file.string(), sets, LabRegistry::Builtin(), unsets);
 }
 
 std::string ToToml(const Recipe& recipe) {
@@ -454,16 +485,16 @@ std::vector<Description> DescribeRecipe(const LabRegistry& registry) {
   const auto described = [](const auto& options, const auto& defaults) {
     return internal::DescribeOptions("", options, defaults);
   };
-  return {
-      DescribeTable("model", "what is trained", DescribeChosen(registry.models, kDefaultModel, {})),
-      DescribeTable(
-          "data", "what it is trained on",
-          DescribeChosen(registry.data, kDefaultData, described(DataOptions(), DataConfig()))),
-      DescribeTable("hessian", "how rules that use the Hessian's diagonal get it",
-                    described(HessianOptions(), HessianConfig())),
-      DescribeTable("train", "how it is trained", described(TrainOptionTable(), TrainConfig())),
-      DescribeTable("fault", "what goes wrong on purpose",
-                    described(FaultOptions(), FaultConfig()))};
+  return {DescribeTable("model", "the model to train",
+                        DescribeChosen(registry.models, kDefaultModel, {})),
+          DescribeTable(
+              "data", "the data to train on",
+              DescribeChosen(registry.data, kDefaultData, described(DataOptions(), DataConfig()))),
+          DescribeTable("hessian", "how rules that use the Hessian's diagonal obtain it",
+                        described(HessianOptions(), HessianConfig())),
+          DescribeTable("train", "how to train", described(TrainOptionTable(), TrainConfig())),
+          DescribeTable("fault", "faults injected on purpose",
+                        described(FaultOptions(), FaultConfig()))};
 }
 
 }  // namespace kudari::lab

@@ -94,18 +94,19 @@ struct Recipe {
 /// or its weights, hence their gradients, are float16.
 std::optional<GradScalerOptions> LossScaling(const TrainConfig& config);
 
-/// Reads a recipe. `sets` holds changes "key=value" that are made to it first, key as in
-/// "train.epochs" or, in the first of the optimiser's groups, "optimizer.group.0.lr"; the value is
-/// read as TOML, and as plain text if it is none. Every option that is not given gets its default.
-/// Throws Error naming `source`, the line, the key, the range and, for an unknown key or name, the
-/// nearest known one.
+/// Reads a recipe. `unsets` holds keys that are removed from it first, such as "train.steps" or, in
+/// the first of the optimiser's groups, "optimizer.group.0.lr". `sets` then holds changes
+/// "key=value"; the value is read as TOML, and as plain text if it is none. Every option that is
+/// not given gets its default. Throws Error naming `source`, the line, the key, the range and, for
+/// an unknown key or name, the nearest known one.
 Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
                         const std::vector<std::string>& sets = {},
-                        const LabRegistry& registry = LabRegistry::Builtin());
+                        const LabRegistry& registry = LabRegistry::Builtin(),
+                        const std::vector<std::string>& unsets = {});
 
 /// The same from a file.
-Recipe ReadTrainRecipe(const std::filesystem::path& file,
-                       const std::vector<std::string>& sets = {});
+Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets = {},
+                       const std::vector<std::string>& unsets = {});
 
 /// The recipe with every option spelled out: ParseTrainRecipe(ToToml(recipe)) is the recipe.
 std::string ToToml(const Recipe& recipe);

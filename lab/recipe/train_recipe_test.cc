@@ -159,7 +159,7 @@ TEST(Recipe, LossScalesAreNamesOrNumbers) {
 
 TEST(Recipe, OptionsOfAnotherModelAreErrors) {
   EXPECT_EQ(MessageOf(With("model", "hidden = [3]")),
-            "r.toml:2: model.hidden: is no option of model \"vit\", only of mlp");
+            "r.toml:2: model.hidden: is not an option of model \"vit\", only of mlp");
 }
 
 TEST(Recipe, DepthHasADefaultForEachModel) {
@@ -177,10 +177,10 @@ TEST(Recipe, DepthHasADefaultForEachModel) {
   EXPECT_EQ(depth("name = \"resnet\", depth = 20"), "20");
   EXPECT_EQ(depth("depth = 20, name = \"resnet\""), "20");
   EXPECT_EQ(MessageOf(With("model", "width = 3")),
-            "r.toml:2: model.width: is no option of model \"vit\", only of resnet");
+            "r.toml:2: model.width: is not an option of model \"vit\", only of resnet");
   EXPECT_THAT(
       MessageOf("model = {name = \"mlp\", depth = 3}\noptimizer = {rule = \"sgd\", lr = 1}"),
-      HasSubstr("model.depth: is no option of model \"mlp\", only of resnet and vit"));
+      HasSubstr("model.depth: is not an option of model \"mlp\", only of resnet and vit"));
 }
 
 TEST(Recipe, SharesOfDataAreChecked) {
@@ -224,7 +224,7 @@ TEST(Recipe, TextsAreUtf8) {
   OptimizerSpec spec("sgd");
   spec.groups.push_back({.match = "a\xff"});
   EXPECT_EQ(kudari::testing::ErrorOf([&] { kudari::ToToml(spec); }),
-            "\"a\\xff\" is not UTF-8, as recipes are");
+            "\"a\\xff\" is not UTF-8, which recipes must be");
 }
 
 // Names of keys are shown on one line, and not all of a long one.

@@ -11,6 +11,7 @@
 
 #include "kudari/error.h"
 #include "lab/console/json_text.h"
+#include "lab/console/usage_error.h"
 #include "lab/train/session.h"
 
 namespace kudari::lab {
@@ -42,12 +43,12 @@ nlohmann::ordered_json Number(double x) {
 ComponentTracker::ComponentTracker(const Session& session) {
   const OptimizerSpec& spec = session.recipe().optimizer;
   if (!session.optimizer().core().spec().sharpness) {
-    throw Error(fmt::format(
+    throw UsageError(fmt::format(
         "--track components needs a sharpness-aware source, such as sam; optimizer.source = \"{}\"",
         spec.source));
   }
   if (spec.accumulate > 1) {
-    throw Error(
+    throw UsageError(
         fmt::format("--track components needs optimizer.accumulate = 1, not {}", spec.accumulate));
   }
   for (const Tensor& p : session.optimizer().Parameters()) size_ += p.numel();

@@ -81,7 +81,7 @@ RunLog DoctorLog(const StateTree& tree) {
   auto name = bytes.begin();
   for (const auto& row : Rows(tree, "layers", kLayerColumns)) {
     const auto end = std::find(name, bytes.end(), 0);
-    if (end == bytes.end()) throw Error("state: \"names\" of the doctor's log has too few");
+    if (end == bytes.end()) throw Error("state: \"names\" of the doctor's log has too few entries");
     if (log.layers.empty() || log.layers.back().step != integer(row[0])) {
       log.layers.push_back({.step = integer(row[0])});
     }

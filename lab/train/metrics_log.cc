@@ -1,5 +1,7 @@
 #include "lab/train/metrics_log.h"
 
+#include "kudari/error.h"
+
 namespace kudari::lab {
 
 void MetricsLog::OnStart(const StartEvent& /*event*/) { file_.emplace(path_, bytes_); }
@@ -11,12 +13,18 @@ void MetricsLog::OnEvaluation(const EvaluationEvent& event) {
 }
 
 void MetricsLog::OnEnd(const EndEvent& event) {
-  if (!event.run.diverged) Write(ScoreJson(event.run.steps, "test", event.run.test));
+  if (!event.run.diverged) Write(ScoreJson(event.run.saved_step, "test", event.run.test));
 }
 
 void MetricsLog::Write(const std::string& line) {
-  file_->Write(line);
-  bytes_ += std::ssize(line) + 1;
+  if (!complete_) return;
+  try {
+    file_->Write(line);
+    bytes_ += std::ssize(line) + 1;
+  } catch (const Error& e) {
+    complete_ = false;
+    warn_(e.what());
+  }
 }
 
 }  // namespace kudari::lab

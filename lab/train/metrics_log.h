@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -12,13 +13,21 @@
 
 namespace kudari::lab {
 
-/// Writes metrics.jsonl: a line for each step, each evaluation and the test.
+/// Writes metrics.jsonl: a line for each step, each evaluation and the test. If that fails during
+/// the run, on a full disk say, the run goes on without it.
 class MetricsLog : public TrainObserver {
  public:
-  explicit MetricsLog(std::filesystem::path path) : path_(std::move(path)) {}
+  /// `warn` is called once, with the reason, if a line cannot be written.
+  explicit MetricsLog(
+      std::filesystem::path path,
+      std::function<void(const std::string&)> warn = [](const std::string&) {})
+      : path_(std::move(path)), warn_(std::move(warn)) {}
 
-  /// Empties the file or, if a run goes on, drops what was logged after its state was saved. This
-  /// and the other events throw Error if it cannot be written.
+  /// Whether all lines so far were written.
+  bool complete() const { return complete_; }
+
+  /// Empties the file or, if a run goes on, drops what was logged after its state was saved. Throws
+  /// Error if it cannot be opened or is a symbolic link.
   void OnStart(const StartEvent& event) override;
   void OnStep(const StepEvent& event) override;
   void OnEvaluation(const EvaluationEvent& event) override;
@@ -32,6 +41,8 @@ class MetricsLog : public TrainObserver {
   void Write(const std::string& line);
 
   std::filesystem::path path_;
+  std::function<void(const std::string&)> warn_;
+  bool complete_ = true;
   int64_t bytes_ = 0;
   std::optional<MetricsFile> file_;
 };

@@ -38,14 +38,14 @@ std::string WorstText(std::span<const Numerics> tensors, double (*share)(const N
 std::string LostAdvice(const Precision& precision, const std::string& weights) {
   if (weights == "f32") return "the learning rate is too small even for float32 weights";
   if (precision.master == Master::kNone && precision.rounding == Rounding::kStochastic) {
-    return "no harm: weights are rounded at random, so that their mean moves as it should";
+    return "harmless: weights are rounded stochastically, so their mean moves as it should";
   }
   const std::string too_small = "the learning rate is too small for " + weights + " weights";
   if (precision.master == Master::kNone) {
     const char* const master = weights == "bf16" ? "split8" : "float32";
     return fmt::format(
-        "{}: keep the digits they lack (optimizer.precision.master = \"{}\") or round at random "
-        "(optimizer.precision.rounding = \"stochastic\")",
+        "{}: keep the digits they lack (optimizer.precision.master = \"{}\") or round "
+        "stochastically (optimizer.precision.rounding = \"stochastic\")",
         too_small, master);
   }
   if (precision.master == Master::kFloat32) return too_small + " and their float32 master";
@@ -84,7 +84,7 @@ void NumericsCount::Visit(StateVisitor& visitor) {
     std::map<std::string, Numerics, std::less<>> tensors;
     for (const auto& [name, counts] : found.members()) {
       const auto c = counts.Array().As<int64_t>();
-      if (c.size() != 4) visitor.Fail("tensors", "has other than four counts of " + name);
+      if (c.size() != 4) visitor.Fail("tensors", "must have four counts of " + name);
       const auto at = tensors.try_emplace(name).first;
       at->second = {
           .tensor = at->first, .elements = c[0], .lost = c[1], .blocks = c[2], .saturated = c[3]};

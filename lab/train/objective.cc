@@ -35,10 +35,10 @@ Loss ChooseLoss(const TrainConfig& config, const Dataset& data) {
   if (config.loss == "mse") return Loss::kMeanSquare;
   if (config.loss == "auto") return data.classes > 0 ? Loss::kCrossEntropy : Loss::kMeanSquare;
   if (data.classes == 0) {
-    throw Error(fmt::format(
-        "train.loss = \"cross_entropy\" needs classes; the data set {} has other targets: use "
-        "\"mse\"",
-        data.name));
+    throw Error(
+        fmt::format("train.loss = \"cross_entropy\" needs classes; the data set {} has other "
+                    "targets: use \"mse\"",
+                    data.name));
   }
   return Loss::kCrossEntropy;
 }

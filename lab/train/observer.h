@@ -25,8 +25,8 @@ struct RunState {
   double seconds = 0;            ///< of training
   double loss = kNotMeasured;    ///< of the last step
   Score validation = {kNotMeasured, kNotMeasured};  ///< of the last evaluation
-  Score test = {kNotMeasured, kNotMeasured};  ///< of the final weights, averaged if the recipe
-                                              ///< says so
+  Score test = {kNotMeasured, kNotMeasured};        ///< of the weights that are saved
+  int64_t saved_step = 0;                           ///< the step after which these were made
   double lowest_val_loss = kNotMeasured, best_val_accuracy = kNotMeasured;  ///< of all evaluations
   std::string stopped;    ///< why, in words; empty while training goes on
   bool diverged = false;  ///< the loss ceased to be finite

@@ -195,7 +195,7 @@ TEST_F(ObserversTest, NumericsNameWhatIsLostAndWhatToDo) {
   std::vector<std::string> random = sets;
   random.emplace_back("optimizer.precision.rounding=stochastic");
   Go(Options(random, "random"));
-  EXPECT_THAT(console_, HasSubstr("no harm: weights are rounded at random"));
+  EXPECT_THAT(console_, HasSubstr("harmless: weights are rounded stochastically"));
   sets.emplace_back("optimizer.precision.master=split8");
   Go(Options(sets, "split8"));
   EXPECT_LT(Metrics("lr", "split8").back()["numerics"]["lost"].get<double>(), 0.2 * without);

@@ -1,5 +1,9 @@
 #include "lab/train/saved_weights.h"
 
+#include <string>
+
+#include "kudari/error.h"
+#include "lab/files/run_folder.h"
 #include "lab/train/session.h"
 #include "lab/train/weights.h"
 
@@ -7,7 +11,15 @@ namespace kudari::lab {
 
 void SavedWeights::OnEnd(const EndEvent& event) {
   if (event.run.diverged) return;
-  for (const auto& file : files_) SaveWeights(event.session.model(), file);
+  std::string failure;
+  try {
+    CheckNoLink(file_);
+    SaveWeights(event.session.model(), file_);
+  } catch (const Error& e) {
+    failure = e.what();
+  }
+  if (!export_.empty()) SaveWeights(event.session.model(), export_);
+  if (!failure.empty()) throw Error(failure);
 }
 
 }  // namespace kudari::lab

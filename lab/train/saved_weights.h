@@ -3,22 +3,23 @@
 
 #include <filesystem>
 #include <utility>
-#include <vector>
 
 #include "lab/train/observer.h"
 
 namespace kudari::lab {
 
-/// Saves the final weights, those that were tested, unless the run diverged.
+/// Saves the weights that were tested, unless the run diverged.
 class SavedWeights : public TrainObserver {
  public:
-  explicit SavedWeights(std::vector<std::filesystem::path> files) : files_(std::move(files)) {}
+  /// `file` is in the run's folder; `export_file` is another file to write, or empty.
+  explicit SavedWeights(std::filesystem::path file, std::filesystem::path export_file = {})
+      : file_(std::move(file)), export_(std::move(export_file)) {}
 
-  /// Throws Error if a file cannot be written.
+  /// Throws Error if a file cannot be written, after trying both.
   void OnEnd(const EndEvent& event) override;
 
  private:
-  std::vector<std::filesystem::path> files_;
+  std::filesystem::path file_, export_;
 };
 
 }  // namespace kudari::lab

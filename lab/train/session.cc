@@ -50,7 +50,7 @@ void Session::FindEstimator() {
     std::string wanted = recipe().hessian.estimator;
     if (wanted == "auto") wanted = made_for == HessianEstimate::kHutchinson ? "hutchinson" : "gnb";
     if (!estimator_.empty() && wanted != estimator_) {
-      throw Error("hessian.estimator = \"auto\": the recipe's rules want different ones");
+      throw Error("hessian.estimator = \"auto\": the recipe's rules need different ones");
     }
     estimator_ = wanted;
   }

@@ -122,7 +122,7 @@ TEST_F(SessionTest, SophiaGetsEstimatesOfTheHessian) {
             "hessian.estimator = \"gnb\" needs train.loss = \"cross_entropy\"");
   EXPECT_EQ(MessageOf(Options(
                 {"optimizer.rule=sophia", "optimizer.fallback={rule=\"sophia_h\", lr=1e-3}"})),
-            "hessian.estimator = \"auto\": the recipe's rules want different ones");
+            "hessian.estimator = \"auto\": the recipe's rules need different ones");
 }
 
 // With steps of no length nothing but the batches of training moves the statistics.

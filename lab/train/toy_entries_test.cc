@@ -141,11 +141,11 @@ TEST(Registry, ToysAreReadListedAndWritten) {
   };
   EXPECT_EQ(error("name = \"scaled\", gain = 9"), "t:1: model.gain: 9 is outside [0, 8]");
   EXPECT_EQ(error("name = \"vit\", gain = 1"),
-            "t:1: model.gain: is no option of model \"vit\", only of scaled");
+            "t:1: model.gain: is not an option of model \"vit\", only of scaled");
   EXPECT_THAT(error("name = \"scald\""), HasSubstr("did you mean \"scaled\"?"));
   LabRegistry twice = WithToys();
   EXPECT_EQ(kudari::testing::ErrorOf([&] { twice.models.Add(DescribeScaled()); }),
-            "model.name = \"scaled\" is taken");
+            "model.name = \"scaled\" is already taken");
 }
 
 TEST(Registry, ToysAreTrained) {

@@ -35,6 +35,7 @@ Trainer::Trainer(const Recipe& recipe) : session_(Checked(recipe)) {
   const RunLength length = session_.length();
   run_.steps_per_epoch = static_cast<int64_t>(length.steps_per_epoch);
   run_.planned_steps = length.steps;
+  if (recipe.train.early_stopping > 0) best_.emplace(session_.model());
 }
 
 const RunState& Trainer::Run(const std::function<bool()>& interrupted) {
@@ -77,6 +78,7 @@ void Trainer::Visit(StateVisitor& visitor) {
   visitor.Value("interval_samples", interval_samples_);
   visitor.Value("former_mean_loss", former_mean_loss_);
   visitor.Node("session", session_);
+  if (best_) visitor.Node("best", *best_);
   visitor.Node("observers", [&] {
     for (TrainObserver* const observer : observers_) {
       if (!observer->StateName().empty()) visitor.Node(observer->StateName(), *observer);
@@ -161,6 +163,9 @@ void Trainer::Evaluate() {
   if (session_.validation().size() > 0) {
     const auto view = ShowEvaluatedWeights();
     score = run_.validation = ScoreOf(session_.validation());
+    if (best_ && std::isfinite(score->loss) && !(score->loss >= run_.lowest_val_loss)) {
+      best_->Keep(run_.steps);
+    }
   }
   if (score) {
     if (!(score->accuracy <= run_.best_val_accuracy)) run_.best_val_accuracy = score->accuracy;
@@ -192,8 +197,14 @@ void Trainer::Finish() {
   if (evaluated_ != run_.steps && !run_.diverged) Evaluate();
   run_.seconds = Seconds();
   std::unique_ptr<EvaluatedWeights> view;
+  std::optional<BestWeights::Shown> shown;
   if (!run_.diverged) {
+    run_.saved_step = run_.steps;
     view = ShowEvaluatedWeights();
+    if (best_ && best_->step() > 0 && best_->step() < run_.steps) {
+      run_.saved_step = best_->step();
+      shown.emplace(*best_);
+    }
     run_.test = ScoreOf(session_.test());
   }
   Tell(&TrainObserver::OnEnd, EndEvent{session_, run_});

@@ -5,12 +5,14 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "lab/recipe/train_recipe.h"
+#include "lab/train/best_weights.h"
 #include "lab/train/observer.h"
 #include "lab/train/session.h"
 
@@ -50,7 +52,8 @@ class Trainer {
   /// Ends the run after the present step.
   void Stop(std::string why) { run_.Stop(std::move(why)); }
   /// Makes the last evaluation if it is due and, unless the run diverged, tests the weights to be
-  /// evaluated; the observers see the end while the model has these weights.
+  /// saved: those to be evaluated or, with train.early_stopping, those of the evaluation with the
+  /// lowest validation loss. The observers see the end while the model has these weights.
   void Finish();
 
   /// The state of the run, its session and its observers, between steps. Load it into a trainer of
@@ -77,7 +80,8 @@ class Trainer {
   RunState run_;
   std::vector<TrainObserver*> observers_;
   Clock::time_point start_;
-  int64_t evaluated_ = 0;  // the step after which an evaluation was made last
+  std::optional<BestWeights> best_;  // if the recipe stops early
+  int64_t evaluated_ = 0;            // the step after which an evaluation was made last
   // Sums over the samples since the last evaluation, and the mean loss of those before it.
   double interval_loss_ = 0, interval_samples_ = 0;
   double former_mean_loss_ = std::numeric_limits<double>::quiet_NaN();

@@ -27,15 +27,15 @@ ElementType ElementTypeOfTensor(const Tensor& tensor) {
       return ElementType::kInt64;
     default:
       throw Error(std::string("a tensor of ") + at::toString(tensor.scalar_type()) +
-                  " is in no state: float32, bfloat16, float16 or int64");
+                  " cannot be in a state; it must be float32, bfloat16, float16 or int64");
   }
 }
+
+}  // namespace
 
 void VisitTensor(const std::string& name, const Tensor& tensor, StateVisitor& visitor) {
   visitor.Array(name, ElementTypeOfTensor(tensor), tensor.sizes().vec(), tensor.data_ptr());
 }
-
-}  // namespace
 
 void VisitModule(::torch::nn::Module& module, StateVisitor& visitor) {
   visitor.Node("parameters", [&] {
@@ -59,7 +59,7 @@ void VisitRandom(std::string_view name, std::mt19937_64& random, StateVisitor& v
     std::istringstream in(found.Text());
     in.imbue(std::locale::classic());
     std::mt19937_64 loaded;
-    if (!(in >> loaded)) visitor.Fail(name, "is no state of a random generator");
+    if (!(in >> loaded)) visitor.Fail(name, "is not the state of a random generator");
     return [&random, loaded] { random = loaded; };
   };
   visitor.Custom(name, save, load);
@@ -78,7 +78,7 @@ void VisitRandom(std::string_view name, at::Generator random, StateVisitor& visi
     try {
       at::make_generator<at::CPUGeneratorImpl>().set_state(state);
     } catch (const c10::Error&) {
-      visitor.Fail(name, "is no state of a random generator");
+      visitor.Fail(name, "is not the state of a random generator");
     }
     return [random, state]() mutable { random.set_state(state); };
   };

@@ -8,10 +8,11 @@
 
 #include "core/quoted.h"
 #include "kudari/error.h"
-#include "kudari/files.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
+#include "lab/files/output_file.h"
 #include "lab/logs/run_log.h"
 #include "lab/verbs/schedule_table.h"
 
@@ -113,13 +114,13 @@ std::string FindingText(const RunLog& log, const Finding& f, size_t number) {
   const auto paragraph = [&](std::string_view title, std::string_view body) {
     text += Wrapped(fmt::format("{}: {}.", title, body), 3);
   };
-  paragraph("seen", f.evidence);
+  paragraph("evidence", f.evidence);
   const std::string plot = PlotText(log, f);
   if (!plot.empty()) {
     text += fmt::format("\n   {}\n{}\n", CurveOf(log, f.verdict).name, Indented(plot, "   "));
   }
-  paragraph("do", info.action);
-  paragraph("from", info.source);
+  paragraph("advice", info.action);
+  paragraph("source", info.source);
   return text;
 }
 
@@ -169,7 +170,8 @@ RunLogOptions LogOptions(const DoctorOptions& options) {
   for (const std::string& map : options.maps) {
     const size_t equals = map.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == map.size()) {
-      throw Error(fmt::format("--map {}: must be field=column, such as loss=train/total", map));
+      throw UsageError(
+          fmt::format("--map {}: must be field=column, such as loss=train/total", map));
     }
     log.columns[map.substr(0, equals)] = map.substr(equals + 1);
   }
@@ -191,7 +193,7 @@ void Doctor(const DoctorOptions& options, std::FILE* console) {
       fmt::format("{}: {}, {}, {}\n", options.run.string(), Counted(log.steps.size(), "step"),
                   Counted(log.evaluations.size(), "evaluation"),
                   Counted(log.layers.size(), "measurement") + " of layers");
-  if (findings.empty()) text += "nothing wrong that can be seen in this log\n";
+  if (findings.empty()) text += "nothing wrong found in this log\n";
   for (size_t i = 0; i < findings.size(); ++i) {
     text += "\n" + FindingText(log, findings[i], i + 1);
   }
@@ -200,7 +202,7 @@ void Doctor(const DoctorOptions& options, std::FILE* console) {
                                    {"steps", log.steps.size()},
                                    {"findings", nlohmann::ordered_json::array()}};
     for (const Finding& f : findings) json["findings"].push_back(ToJson(f));
-    WriteFileAtomically(options.json, JsonText(json, 2) + "\n");
+    WriteOutput(options.json, JsonText(json, 2) + "\n");
   }
   if (!options.svg.empty()) Draw(log, findings, options.run.string(), options.svg);
   fmt::print(console, "{}", internal::Printable(text));

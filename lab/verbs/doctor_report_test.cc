@@ -53,21 +53,22 @@ class DoctorCommandTest : public ::testing::Test {
 
 TEST_F(DoctorCommandTest, SaysWhatItSees) {
   const std::string text = Print({.run = Log(true)});
-  EXPECT_THAT(text, HasSubstr("log.csv: 100 steps, 10 evaluations, 0 measurements of layers\n\n"
-                              "1. overfitting: the model overfits\n   confidence 1.00, steps 40 to "
-                              "100\n   seen: the validation loss rose from 0.291 at step 40 to "));
+  EXPECT_THAT(text,
+              HasSubstr("log.csv: 100 steps, 10 evaluations, 0 measurements of layers\n\n1. "
+                        "overfitting: the model overfits\n   confidence 1.00, steps 40 to 100\n   "
+                        "evidence: the validation loss rose from 0.291 at step 40 to "));
   EXPECT_THAT(text, HasSubstr("validation loss\n"));
   EXPECT_THAT(text, HasSubstr("█"));
   EXPECT_THAT(text, HasSubstr("^^^"));
   EXPECT_THAT(text, HasSubstr("step 100\n"));
-  EXPECT_THAT(text, HasSubstr("   do: More weight decay (0.01 to 0.1)"));
-  EXPECT_THAT(text, HasSubstr("   from: guide 4 and 6; notes 7.5.\n"));
+  EXPECT_THAT(text, HasSubstr("   advice: Use more weight decay (0.01 to 0.1)"));
+  EXPECT_THAT(text, HasSubstr("   source: guide 4 and 6; notes 7.5.\n"));
 }
 
 TEST_F(DoctorCommandTest, IsSilentOnASoundRun) {
   const std::string text = Print({.run = Log(false)});
-  EXPECT_THAT(text, HasSubstr("evaluations, 0 measurements of layers\nnothing wrong that can be "
-                              "seen in this log\n"));
+  EXPECT_THAT(
+      text, HasSubstr("evaluations, 0 measurements of layers\nnothing wrong found in this log\n"));
   EXPECT_THAT(text, Not(HasSubstr("1.")));
 }
 

@@ -1,27 +1,30 @@
 #include <memory>
 
+#include "lab/files/output_file.h"
 #include "lab/verbs/doctor_report.h"
+#include "lab/verbs/verb.h"
 #include "lab/verbs/verbs.h"
 
 namespace kudari::lab {
 
 void AddDoctor(CLI::App& app, Context& /*context*/) {
   const auto o = std::make_shared<DoctorOptions>();
-  CLI::App* const verb = app.add_subcommand("doctor", "Say what is wrong with a training run");
-  verb->add_option("run", o->run,
-                   "Folder of kudari train, or a log: JSON lines, CSV or TensorBoard's events")
+  Verb verb(app, "doctor", "Diagnose a training run: say what is wrong with it");
+  verb->add_option(
+          "run", o->run,
+          "Folder written by kudari train, or a log: JSON lines, CSV or TensorBoard event files")
       ->required();
-  verb->add_option("--map", o->maps, "Say which column is which field: field=column")
+  verb->add_option("--map", o->maps, "Name the column that holds a field: field=column")
       ->allow_extra_args(false);
   verb->add_option("--steps-per-epoch", o->steps_per_epoch,
-                   "Steps of an epoch, for a log that has no epochs")
+                   "Number of steps per epoch, for a log without epochs")
       ->check(CLI::PositiveNumber);
   verb->add_option("--planned-steps", o->planned_steps,
-                   "Steps of the whole run, for a log of a run that has not ended")
+                   "Number of steps planned for the run, for the log of a run that has not ended")
       ->check(CLI::PositiveNumber);
-  verb->add_option("--json", o->json, "Write the findings to this file");
-  verb->add_option("--svg", o->svg, "Draw the curves to this file, .svg or .png");
-  verb->callback([o] { Doctor(*o, stdout); });
+  verb.Json(o->json, "the findings");
+  verb.Output("--svg", o->svg, "Draw the curves to this file, .svg or .png");
+  verb.Run([o] { Doctor(*o, ConsoleBeside(o->json)); });
 }
 
 }  // namespace kudari::lab

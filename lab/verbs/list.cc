@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "core/suggest.h"
@@ -14,6 +15,7 @@
 #include "kudari/stages.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/files/output_file.h"
 #include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
@@ -21,7 +23,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kWidth = 100;
 constexpr size_t kTitle = 34;  // of the list's first column
 
 // Where state and traffic depend on the shape, they are given for this one.
@@ -55,17 +56,17 @@ Cost CostOf(const RuleEntry& rule) {
 
 std::string StateText(const RuleEntry& rule, const Cost& cost) {
   std::string text = rule.slots.empty() ? "none" : fmt::format("{}", fmt::join(rule.slots, ", "));
-  text += fmt::format(": {:.3g} bytes a parameter{}", cost.state, cost.where);
+  text += fmt::format(": {:.3g} bytes per parameter{}", cost.state, cost.where);
   if (!rule.memory.empty()) {
     std::vector<std::string> names;
     for (const auto& [name, initial] : rule.memory) names.push_back(name);
-    text += fmt::format("; {}: one double a tensor", fmt::join(names, ", "));
+    text += fmt::format("; {}: one double per tensor", fmt::join(names, ", "));
   }
   return text;
 }
 
 std::string TrafficText(const RuleEntry& rule, const Cost& cost) {
-  return fmt::format("{:.3g} bytes read and {:.3g} written a parameter and step{}{}", cost.read,
+  return fmt::format("{:.3g} bytes read and {:.3g} written per parameter and step{}{}", cost.read,
                      cost.written, cost.where, rule.norms > 0 ? ", in two passes" : "");
 }
 
@@ -128,27 +129,6 @@ std::vector<std::pair<std::string, std::string>> Remarks(const Description& d) {
   return remarks;
 }
 
-// Breaks text into lines; those after the first begin with `indent` spaces, which the first is
-// taken to have in front of it.
-std::string Wrapped(std::string_view text, size_t indent) {
-  std::string lines;
-  size_t column = indent;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find(' '), text.size());
-    if (column > indent && column + 1 + end > kWidth) {
-      lines += "\n" + std::string(indent, ' ');
-      column = indent;
-    } else if (column > indent) {
-      lines += ' ';
-      ++column;
-    }
-    lines += text.substr(0, end);
-    column += end;
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
 void Print(const Description& d, std::FILE* console) {
   fmt::print(console, "{} ({}): {}\n", Title(d), d.kind, d.summary);
   if (!d.formula.empty()) {
@@ -166,7 +146,7 @@ void Print(const Description& d, std::FILE* console) {
   const auto remarks = Remarks(d);
   if (!remarks.empty()) fmt::print(console, "\n");
   for (const auto& [heading, text] : remarks) {
-    fmt::print(console, "  {:<8} {}\n", heading, Wrapped(text, 11));
+    fmt::print(console, "  {:<8} {}", heading, Wrapped(text, 11).substr(11));
   }
 }
 
@@ -175,6 +155,24 @@ void PrintAll(const std::vector<Description>& all, std::FILE* console) {
     if (&d != &all.front()) fmt::print(console, "\n");
     Print(d, console);
   }
+}
+
+// The things of that name. Throws Error with the nearest name if there are none.
+std::vector<Description> Named(std::string_view name) {
+  std::vector<Description> found;
+  std::vector<std::string> names;
+  for (Description& d : DescribeLab()) {
+    names.push_back(d.name);
+    if (d.name == name) found.push_back(std::move(d));
+  }
+  if (!found.empty()) return found;
+  throw Error(fmt::format("nothing is named \"{}\"{}", name, internal::Suggest(name, names)));
+}
+
+void WriteJson(const std::vector<Description>& all, const std::filesystem::path& file) {
+  Json list = Json::array();
+  for (const Description& d : all) list.push_back(ToJson(d));
+  WriteOutput(file, JsonText(list, 2) + "\n");
 }
 
 // Text in Markdown as it is.
@@ -214,13 +212,7 @@ std::string Section(const Description& d) {
 
 }  // namespace
 
-void List(bool json, std::FILE* console) {
-  if (json) {
-    Json list = Json::array();
-    for (const Description& d : DescribeAll()) list.push_back(ToJson(d));
-    fmt::print(console, "{}\n", JsonText(list, 2));
-    return;
-  }
+void List(std::FILE* console) {
   std::string kind;
   for (const Description& d : DescribeLab()) {
     if (d.kind != kind) {
@@ -236,22 +228,15 @@ void List(bool json, std::FILE* console) {
     }
     fmt::print(console, "\n");
   }
-  fmt::print(console, "\nkudari describe NAME tells more.\n");
+  fmt::print(console, "\nkudari describe NAME shows one of these in full.\n");
 }
 
-void DescribeByName(std::string_view name, std::FILE* console) {
-  std::vector<std::string> names;
-  bool found = false;
-  for (const Description& d : DescribeLab()) {
-    names.push_back(d.name);
-    if (d.name != name) continue;
-    if (found) fmt::print(console, "\n");
-    Print(d, console);
-    found = true;
-  }
-  if (!found) {
-    throw Error(fmt::format("nothing is named \"{}\"{}", name, internal::Suggest(name, names)));
-  }
+void ListJson(const std::filesystem::path& file) { WriteJson(DescribeAll(), file); }
+
+void DescribeByName(std::string_view name, std::FILE* console) { PrintAll(Named(name), console); }
+
+void DescribeJson(std::string_view name, bool schedules, const std::filesystem::path& file) {
+  WriteJson(!name.empty() ? Named(name) : schedules ? DescribeSchedules() : DescribeLab(), file);
 }
 
 void DescribeEverything(std::FILE* console) { PrintAll(DescribeLab(), console); }
@@ -261,11 +246,11 @@ void DescribeEverySchedule(std::FILE* console) { PrintAll(DescribeSchedules(), c
 std::string RulesPage() {
   const std::vector<Description> all = DescribeAll();
   std::string text =
-      "# Rules and stages\n\n"
-      "Written by `kudari describe --all --markdown` (`make docs`) from the rules themselves. All\n"
-      "fields may be schedules of the step (schedules.md). State and traffic are bytes of float32 "
-      "a parameter;\n"
-      "traffic is what a step has to read and write at least.\n\n";
+      "# Rules and stages\n\nGenerated by `kudari describe --all --markdown` (`make docs`) from "
+      "the program's own descriptions.\nA rule is an update formula. A source makes the gradient "
+      "of a step, a scale clips or centres it, and an\naverager follows the weights. Every field "
+      "may be a schedule of the step (schedules.md). State and traffic\nare bytes per float32 "
+      "parameter; traffic is the least that a step has to read and write.\n\n";
   text += Row({"rule", "", "state", "read", "written", "paper"}) +
           Row({"---", "---", "--:", "--:", "--:", "---"});
   for (const Description& d : all) {
@@ -292,24 +277,25 @@ std::string RulesPage() {
 std::string SchedulesPage() {
   std::string text = R"page(# Schedules
 
-Written by `kudari describe --schedules --markdown` (`make docs`) from the schedules themselves.
+Generated by `kudari describe --schedules --markdown` (`make docs`) from the program's own descriptions.
 
-A schedule is a pure function of the step s = 0, 1, ..., where s = 0 is the first update. Any number of
-a recipe may be one: learning rate, momentum, betas, weight decay, rho, clipping. It is immutable and has
-no state, so that resuming needs nothing but the step. Its text reads back as the same schedule:
+A schedule is a pure function of the step s = 0, 1, ..., where s = 0 is the first update. Any number in
+a recipe may be a schedule: learning rate, momentum, betas, weight decay, rho, clipping. It is immutable
+and has no state, so resuming needs only the step. Its text reads back as the same schedule:
 
     lr = "2e-3 * warmup(100) * cosine(1500, 0.05)"
     momentum = "onecycle_momentum(1500)"
 
-A text is a product of numbers and calls. Arguments go by position or by name
+A text is a product of numbers and calls. Arguments are given by position or by name
 (`onecycle(1000, final_div = 1e3, shape = linear)`); milestones are a list (`multistep([30, 60])`).
-Most curves begin at, or go up to, 1, and the number in front is the peak; what has `last` has that value
-from s = steps on, one step after the last update of such a training. A phase of length 0 is a jump.
+Most curves begin at 1 or rise to it, so the number in front is the peak; a curve with `last` has that
+value from s = steps on, one step after the last update of a training of that length. A phase of length 0
+is a jump.
 In C++ the same names are functions, `Cosine(1500, 0.05)`, and `*` is the product
-(`kudari/schedule.h`). What reacts to the loss, `ReduceOnPlateau` and `EarlyStopping`, has state and is
-not a schedule (`kudari/controllers.h`).
+(`kudari/schedule.h`). `ReduceOnPlateau` and `EarlyStopping` react to the loss, so they have state and are
+not schedules (`kudari/controllers.h`).
 
-`kudari schedule TEXT --steps N` prints values and draws the curve; with `--svg FILE` as a picture.
+`kudari schedule TEXT --steps N` prints values and draws the curve, with `--svg FILE` as a picture as well.
 
 ## Lengths relative to the run
 
@@ -340,7 +326,7 @@ the same in C++.
 
 ![Every schedule over a hundred steps](schedules.svg)
 
-## How others are written
+## Schedules of other libraries
 
 | elsewhere | here |
 | --- | --- |
@@ -349,7 +335,7 @@ the same in C++.
 | torch `LinearLR(start_factor=f, total_iters=W)` | `warmup(W, f)` |
 | Hugging Face's cosine, linear, polynomial with warm-up W, D steps after it | `then(warmup(W, 0), W, cosine(D))` |
 | timm's cosine, `warmup_prefix=True` | the same |
-| timm's default: the cosine has gone on below the warm-up | `then(warmup(W, 0), W, 1) * cosine(D)`, from step W on |
+| timm's default: the cosine runs underneath the warm-up | `then(warmup(W, 0), W, 1) * cosine(D)`, from step W on |
 | Hugging Face's inverse square root | `warmup(W, 0) * inverse_sqrt(W)` |
 | big_vision's rsqrt after a warm-up | `then(warmup(W, 0), W, rsqrt(timescale))` |
 | MiniCPM's exponential decay with half-life h from step S on | `warmup(W) * then(1, S, exponential(0.5, h))` |
@@ -359,7 +345,7 @@ the same in C++.
 | and in 2026, with a warm-down of D steps from step S on | `then(ramp(400, 0.85, 0.97), S, ramp(D, 0.97, 0.9))` |
 
 `schedules_golden_test` compares all curves with torch, transformers, timm, optax and fastai's formula,
-step by step; tests/golden/DEVIATIONS.md says where those do otherwise, and why.
+step by step; tests/golden/DEVIATIONS.md says where those differ, and why.
 
 ## Reference
 )page";

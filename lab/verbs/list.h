@@ -2,17 +2,24 @@
 #define KUDARI_LAB_VERBS_LIST_H_
 
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
 namespace kudari::lab {
 
-/// Prints every rule, source, scale, averager, preset, schedule and recipe table: a line each, or
-/// all but the tables as JSON.
-void List(bool json, std::FILE* console);
+/// Prints every rule, source, scale, averager, preset, schedule and recipe table: a line each.
+void List(std::FILE* console);
+
+/// Writes all but the tables as JSON to a file, or to standard output for "-".
+void ListJson(const std::filesystem::path& file);
 
 /// Prints all about the things of that name; throws Error with the nearest name.
 void DescribeByName(std::string_view name, std::FILE* console);
+
+/// Writes the same as JSON, as ListJson does: of the things of that name or, if it is empty, of
+/// everything or of every schedule. Throws Error as DescribeByName.
+void DescribeJson(std::string_view name, bool schedules, const std::filesystem::path& file);
 
 /// Prints all about everything, or about every schedule.
 void DescribeEverything(std::FILE* console);

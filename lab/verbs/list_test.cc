@@ -27,7 +27,7 @@ TEST(ListTest, EveryRuleHasACard) {
     EXPECT_THAT(list, HasSubstr("\n  " + rule.name + " "));
     const std::string card = Card(rule.name);
     EXPECT_THAT(card, HasSubstr(rule.name + " (rule): " + rule.summary + "\n"));
-    EXPECT_THAT(card, ::testing::ContainsRegex("\n  state    .* bytes a parameter"));
+    EXPECT_THAT(card, ::testing::ContainsRegex("\n  state    .* bytes per parameter"));
     EXPECT_THAT(card, ::testing::ContainsRegex("\n  traffic  .* bytes read and .* written"));
     EXPECT_THAT(card, HasSubstr("\n  paper    "));
     for (const RuleEntry::Option& o : rule.options) EXPECT_THAT(card, HasSubstr("\n  " + o.name));
@@ -36,9 +36,9 @@ TEST(ListTest, EveryRuleHasACard) {
 
 TEST(ListTest, CardsCountBytes) {
   const std::string adamw = Card("adamw");
-  EXPECT_THAT(adamw, HasSubstr("  state    exp_avg, exp_avg_sq: 8 bytes a parameter\n"));
-  EXPECT_THAT(adamw, HasSubstr("  traffic  16 bytes read and 12 written a parameter and step\n"));
-  EXPECT_THAT(Card("sgd"), HasSubstr("  state    none: 0 bytes a parameter\n"));
+  EXPECT_THAT(adamw, HasSubstr("  state    exp_avg, exp_avg_sq: 8 bytes per parameter\n"));
+  EXPECT_THAT(adamw, HasSubstr("  traffic  16 bytes read and 12 written per parameter and step\n"));
+  EXPECT_THAT(Card("sgd"), HasSubstr("  state    none: 0 bytes per parameter\n"));
 }
 
 TEST(ListTest, CardsFitTheScreen) {

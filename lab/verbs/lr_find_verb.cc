@@ -1,32 +1,33 @@
 #include <memory>
 
+#include "lab/files/output_file.h"
+#include "lab/verbs/verb.h"
 #include "lab/verbs/verbs.h"
 
 namespace kudari::lab {
 
 void AddLrFind(CLI::App& app, Context& context) {
   const auto o = std::make_shared<LrFindOptions>();
-  CLI::App* const verb = app.add_subcommand("lr-find", "Find a learning rate by range tests");
-  verb->add_option("recipe", o->recipe, "TOML file")->required();
-  verb->add_option("--set", o->sets, "Change a value of the recipe: key=value")
-      ->allow_extra_args(false);
+  Verb verb(app, "lr-find", "Find a learning rate by range tests, in which it rises step by step");
+  verb.Recipe(o->recipe);
+  verb.Changes(o->sets, o->unsets);
   verb->add_option("--start", o->start, "First learning rate [1e-7]");
   verb->add_option("--end", o->end, "Last learning rate [10]");
   verb->add_option("--steps", o->steps, "Number of steps from the first rate to the last [100]");
   verb->add_option("--ramp", o->ramp, "Shape of the rise: exp or linear [exp]");
   verb->add_option("--stop", o->stop,
-                   "Stop at four times the best or the first smoothed loss [best]");
-  verb->add_option("--smooth", o->smooth, "Weight of the past in the smoothed loss [0.98]");
+                   "Stop at four times which smoothed loss: best or first [best]");
+  verb->add_option("--smooth", o->smooth, "Weight of past losses in the smoothed loss [0.98]");
   verb->add_option("--seeds", o->seeds,
-                   "Number of tests, with the recipe's seed and the ones after it [1]");
+                   "Number of tests, with seeds counting up from the recipe's [1]");
   verb->add_option("--group", o->group,
-                   "Raise the rate of parameters whose name matches [those with optimizer.lr]");
+                   "Glob on names: raise the rate of these parameters [those with optimizer.lr]");
   verb->add_flag("--freeze", o->freeze, "Do not train the other parameters");
-  verb->add_option("--json", o->json, "Write all numbers to this file");
-  verb->add_option("--svg", o->svg, "Draw the curve to this file, .svg or .png");
-  verb->add_option("--write", o->write,
-                   "Write the recipe with the recommended learning rate to this file");
-  verb->callback([&context, o] { context.NeedTraining("lr-find").lr_find(*o, stdout); });
+  verb.Json(o->json, "all numbers");
+  verb.Output("--svg", o->svg, "Draw the curve to this file, .svg or .png");
+  verb.Output("--write", o->write,
+              "Write the recipe with the recommended learning rate to this file");
+  verb.Run([&context, o] { context.NeedTraining("lr-find").lr_find(*o, ConsoleBeside(o->json)); });
 }
 
 }  // namespace kudari::lab

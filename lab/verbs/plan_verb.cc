@@ -1,17 +1,19 @@
 #include <memory>
 
+#include "lab/files/output_file.h"
+#include "lab/verbs/verb.h"
 #include "lab/verbs/verbs.h"
 
 namespace kudari::lab {
 
 void AddPlan(CLI::App& app, Context& context) {
   const auto o = std::make_shared<PlanOptions>();
-  CLI::App* const verb = app.add_subcommand(
-      "plan", "Print the memory that a recipe takes, and the least time of a step");
-  verb->add_option("recipe", o->recipe, "TOML file")->required();
-  verb->add_option("--set", o->sets, "Change a value of the recipe: key=value")
-      ->allow_extra_args(false);
-  verb->callback([&context, o] { context.NeedTraining("plan").plan(*o, stdout); });
+  Verb verb(app, "plan",
+            "Print the memory that a recipe needs and the least time of an optimiser step");
+  verb.Recipe(o->recipe);
+  verb.Changes(o->sets, o->unsets);
+  verb.Json(o->json, "the plan");
+  verb.Run([&context, o] { context.NeedTraining("plan").plan(*o, ConsoleBeside(o->json)); });
 }
 
 }  // namespace kudari::lab

@@ -4,16 +4,21 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <new>
 #include <sstream>
+#include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "core/quoted.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
+#include "lab/console/usage_error.h"
 #include "lab/verbs/verbs.h"
 
 namespace kudari::lab {
@@ -28,6 +33,9 @@ constexpr std::array kVerbs = {&AddTrain,  &AddPlan,     &AddLrFind,   &AddSharp
 
 /// Executes kudari-train, which is installed and built beside this program.
 void HandOver(char** argv, const std::string& command) {
+  // Threads that wait for others sleep: if they span, those would wait for a processor on a machine
+  // that has other work. It is read when OpenMP is loaded.
+  setenv("OMP_WAIT_POLICY", "passive", 0);
   std::error_code unknown;
   fs::path self = fs::read_symlink("/proc/self/exe", unknown);
   if (unknown) self = argv[0];
@@ -43,29 +51,74 @@ void HandOver(char** argv, const std::string& command) {
               std::generic_category().message(error));
 }
 
+// What CLI11 is given. "kudari help train" is "kudari train --help", and --json without a file is
+// for standard output.
+std::vector<std::string> Arguments(int argc, char** argv) {
+  std::vector<std::string> given(argv + 1, argv + argc), arguments;
+  if (!given.empty() && given[0] == "help") {
+    given.erase(given.begin());
+    given.emplace_back("--help");
+  }
+  for (size_t i = 0; i < given.size(); ++i) {
+    arguments.push_back(given[i]);
+    const bool last = i + 1 == given.size();
+    if (given[i] == "--json" && (last || (given[i + 1].starts_with('-') && given[i + 1] != "-"))) {
+      arguments.emplace_back("-");
+    }
+  }
+  return arguments;
+}
+
+// What is wrong with an argument that nothing takes.
+std::string UnknownArgument(const CLI::App& verb, const std::string& argument) {
+  if (argument.size() > 1 && argument.starts_with('-')) {
+    std::vector<std::string> names;
+    for (const CLI::Option* option : verb.get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+    return "unknown option " + internal::Quoted(argument) + internal::Suggest(argument, names);
+  }
+  const bool change = argument.find('=') != std::string::npos;
+  return "unexpected argument " + internal::Quoted(argument) +
+         (change ? "; every change needs its own --set" : "");
+}
+
+// The message for arguments that cannot be understood.
+std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<CLI::App*> verbs = app.get_subcommands();
+  const CLI::App& verb = verbs.empty() ? app : *verbs.front();
+  std::string text = verbs.empty() ? "" : verb.get_name() + ": ";
+  const std::vector<std::string> rest = verb.remaining(true);
+  text += rest.empty() ? std::string(error.what()) : UnknownArgument(verb, rest.front());
+  return text + "\nkudari help" + (verbs.empty() ? "" : " " + verb.get_name()) +
+         " shows what there is.";
+}
+
 int Run(int argc, char** argv, const Training* training) {
   Context context{.training = training,
                   .hand_over = [argv](const std::string& command) { HandOver(argv, command); }};
   CLI::App app("Kudari: optimisation for deep learning", "kudari");
   app.require_subcommand(1);
-  app.failure_message(CLI::FailureMessage::simple);
   app.set_version_flag("--version", KUDARI_VERSION);
   for (const auto add : kVerbs) add(app, context);
 
   // CLI11 would only say that a subcommand is required.
-  std::vector<std::string> names;
+  std::vector<std::string> names = {"help"};
   for (const CLI::App* verb : app.get_subcommands({})) names.push_back(verb->get_name());
-  if (argc > 1 && argv[1][0] != '-' && std::ranges::find(names, argv[1]) == names.end()) {
-    throw Error("unknown command " + internal::Quoted(argv[1]) + internal::Suggest(argv[1], names));
+  std::vector<std::string> arguments = Arguments(argc, argv);
+  if (!arguments.empty() && !arguments[0].starts_with('-') &&
+      std::ranges::find(names, arguments[0]) == names.end()) {
+    throw UsageError("unknown command " + internal::Quoted(arguments[0]) +
+                     internal::Suggest(arguments[0], names));
   }
   try {
-    app.parse(argc, argv);
+    std::ranges::reverse(arguments);  // as CLI11 takes them
+    app.parse(std::move(arguments));
   } catch (const CLI::ParseError& e) {
-    std::ostringstream out, error;  // which have arguments in them
-    const int code = app.exit(e, out, error);
+    if (e.get_exit_code() != 0) throw UsageError(UsageText(app, e));
+    std::ostringstream out, error;
+    app.exit(e, out, error);  // help, or the version
     std::fputs(internal::Printable(out.str()).c_str(), stdout);
-    std::fputs(internal::Printable(error.str()).c_str(), stderr);
-    return code == 0 ? 0 : 2;
   }
   return context.exit_code;
 }
@@ -73,16 +126,23 @@ int Run(int argc, char** argv, const Training* training) {
 }  // namespace
 
 int RunProgram(int argc, char** argv, const Training* training) {
+  int code = 1;
   try {
-    return Run(argc, argv, training);
+    code = Run(argc, argv, training);
   } catch (const std::bad_alloc&) {
     std::fflush(stdout);
     std::fputs("kudari: there is not enough memory for that\n", stderr);
   } catch (const std::exception& e) {
+    if (dynamic_cast<const UsageError*>(&e) != nullptr) code = 2;
     std::fflush(stdout);
     std::fprintf(stderr, "kudari: %s\n", internal::Printable(e.what()).c_str());
   }
-  return 1;
+  // A full disk is noticed when the last of the output is written, if not before.
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  std::fprintf(stderr, "kudari: standard output cannot be written%s%s\n", errno != 0 ? ": " : "",
+               errno != 0 ? std::generic_category().message(errno).c_str() : "");
+  return code == 0 ? 1 : code;
 }
 
 }  // namespace kudari::lab

@@ -5,12 +5,15 @@
 #include <charconv>
 #include <deque>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "kudari/error.h"
 #include "kudari/optimizer.h"
 #include "kudari/recipe.h"
 #include "kudari/safetensors.h"
 #include "kudari/state.h"
+#include "lab/console/json_text.h"
+#include "lab/files/output_file.h"
 #include "lab/files/text_file.h"
 
 namespace kudari::lab {
@@ -117,6 +120,13 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
       }
     }
     WriteSafeTensors(options.state_out, buffers);
+  }
+  if (!options.json.empty()) {
+    const nlohmann::ordered_json json = {{"steps", last},
+                                         {"skipped", skipped},
+                                         {"parameters", parameters.size()},
+                                         {"out", options.out.string()}};
+    WriteOutput(options.json, JsonText(json, 2) + "\n");
   }
   fmt::print(console, "replayed {} steps of {} over {} parameters, {} skipped: {}\n", last,
              spec.rule.empty() ? "groups" : spec.rule, parameters.size(), skipped,

@@ -14,7 +14,9 @@
 #include "kudari/schedule.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
+#include "lab/files/output_file.h"
 
 namespace kudari::lab {
 namespace {
@@ -89,12 +91,12 @@ void PrintValues(const ScheduleOptions& options, const Schedule& schedule,
   }
   nlohmann::ordered_json json = {{"schedule", schedule.Text()}, {"steps", shown}};
   for (const int64_t s : shown) json["values"].push_back(values[static_cast<size_t>(s)]);
-  fmt::print(console, "{}\n", JsonText(json));
+  WriteOutput(options.json, JsonText(json) + "\n");
 }
 
 void PrintReport(const ScheduleOptions& options, const Schedule& schedule,
                  std::span<const double> values, std::FILE* console) {
-  fmt::print(console, "{}\n{} step{}: {} at first, {} at last", schedule.Text(), options.steps,
+  fmt::print(console, "{}\n{} step{}: first {}, last {}", schedule.Text(), options.steps,
              options.steps == 1 ? "" : "s", Number(values.front()), Number(values.back()));
   if (const auto extremes = Extremes(values)) {
     const auto [low, high] = *extremes;
@@ -173,18 +175,19 @@ std::string BlockChart(std::span<const double> values, int columns, int rows) {
 
 void ShowSchedule(const ScheduleOptions& options, std::FILE* console) {
   if (options.steps < 1 || options.steps > kMostScheduleSteps) {
-    throw Error(fmt::format("--steps = {} is outside [1, {}]", options.steps, kMostScheduleSteps));
+    throw UsageError(
+        fmt::format("--steps = {} is outside [1, {}]", options.steps, kMostScheduleSteps));
   }
-  if (options.every < 0) throw Error(fmt::format("--every = {} is negative", options.every));
+  if (options.every < 0) throw UsageError(fmt::format("--every = {} is negative", options.every));
   if (!(options.steps_per_epoch >= 0)) {
-    throw Error(fmt::format("--steps-per-epoch = {} is negative", options.steps_per_epoch));
+    throw UsageError(fmt::format("--steps-per-epoch = {} is negative", options.steps_per_epoch));
   }
   if (!options.file.empty()) CheckChartFile(options.file);
   const Schedule schedule =
       ParseSchedule(options.text)
           .Resolve({.steps = options.steps, .steps_per_epoch = options.steps_per_epoch});
   const std::vector<double> values = ValuesOf(schedule, options.steps);
-  if (options.csv || options.json) {
+  if (options.csv || !options.json.empty()) {
     PrintValues(options, schedule, values, console);
   } else {
     PrintReport(options, schedule, values, console);

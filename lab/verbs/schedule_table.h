@@ -12,12 +12,13 @@ namespace kudari::lab {
 
 /// What `kudari schedule` is asked for.
 struct ScheduleOptions {
-  std::string text = "";            ///< as ParseSchedule reads it
-  int64_t steps = 0;                ///< updates of the training, at least 1
-  double steps_per_epoch = 0;       ///< for lengths in epochs; 0: unknown
-  int64_t every = 0;                ///< of the table; 0: chosen, and joints as well
-  bool csv = false;                 ///< every step, or every `every`-th, and nothing else
-  bool json = false;                ///< the same
+  std::string text = "";       ///< as ParseSchedule reads it
+  int64_t steps = 0;           ///< updates of the training, at least 1
+  double steps_per_epoch = 0;  ///< for lengths in epochs; 0: unknown
+  int64_t every = 0;           ///< of the table; 0: chosen, and joints as well
+  bool csv = false;            ///< every step, or every `every`-th, and nothing else
+  std::filesystem::path json =
+      {};  ///< file for these as JSON, "-" for standard output; empty: none
   std::filesystem::path file = {};  ///< of a picture, .svg or .png; empty: none
 };
 

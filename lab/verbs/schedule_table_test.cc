@@ -35,9 +35,10 @@ std::vector<double> Values(const Schedule& s, int64_t steps) {
 TEST(ScheduleCommandTest, TheTableHasRoundStepsJointsAndTheLast) {
   const std::string shown =
       Shown({.text = "0.1*warmup(75)*then(1,500,linear(500,.1))", .steps = 1000});
-  EXPECT_THAT(shown, HasSubstr("0.1 * warmup(75) * then(1, 500, linear(500, 0.1))\n1000 steps: "
-                               "0.00133333 at first, 0.01018 at last; lowest 0.00133333 at step 0, "
-                               "highest 0.1 at step 74\n"));
+  EXPECT_THAT(
+      shown,
+      HasSubstr("0.1 * warmup(75) * then(1, 500, linear(500, 0.1))\n1000 steps: first 0.00133333, "
+                "last 0.01018; lowest 0.00133333 at step 0, highest 0.1 at step 74\n"));
   const std::string table = shown.substr(shown.find("step  value"));
   std::vector<int64_t> steps;
   std::istringstream lines(table.substr(table.find('\n') + 1));
@@ -121,7 +122,7 @@ TEST(ScheduleCommandTest, ErrorsNameTheColumnOrTheOption) {
   EXPECT_THAT(ErrorOf([] { Shown({.text = "1", .steps = 5, .every = -1}); }),
               HasSubstr("--every = -1 is negative"));
   EXPECT_THAT(ErrorOf([] { Shown({.text = "1", .steps = 5, .file = "a.pdf"}); }),
-              HasSubstr("a.pdf: pictures are .svg or .png"));
+              HasSubstr("a.pdf: a picture must be named .svg or .png"));
 }
 
 TEST(ScheduleCommandTest, DrawsPictures) {

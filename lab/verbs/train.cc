@@ -4,15 +4,19 @@
 #include <fmt/ranges.h>
 
 #include <csignal>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
-#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "kudari/error.h"
-#include "kudari/files.h"
 #include "kudari/recipe.h"
+#include "lab/console/json_text.h"
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
+#include "lab/files/output_file.h"
+#include "lab/files/run_folder.h"
 #include "lab/machine/memory_plan.h"
 #include "lab/recipe/explain.h"
 #include "lab/recipe/train_recipe.h"
@@ -31,52 +35,59 @@ namespace {
 
 namespace fs = std::filesystem;
 
-volatile std::sig_atomic_t interrupted = 0;
+volatile std::sig_atomic_t caught = 0;  // a signal, or 0
 
-// While it lives, the first SIGINT only sets `interrupted`; the second has its former effect.
+// While it lives, the first SIGINT or SIGTERM only sets `caught`; the second of the same has its
+// former effect.
 class InterruptScope {
  public:
   InterruptScope() {
-    interrupted = 0;
+    caught = 0;
     struct sigaction action {};
-    action.sa_handler = [](int) { interrupted = 1; };
+    action.sa_handler = [](int signal) { caught = signal; };
     action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-    sigaction(SIGINT, &action, &former_);
+    sigaction(SIGINT, &action, &interrupt_);
+    sigaction(SIGTERM, &action, &terminate_);
   }
-  ~InterruptScope() { sigaction(SIGINT, &former_, nullptr); }
+  ~InterruptScope() {
+    sigaction(SIGINT, &interrupt_, nullptr);
+    sigaction(SIGTERM, &terminate_, nullptr);
+  }
   InterruptScope(const InterruptScope&) = delete;
   InterruptScope& operator=(const InterruptScope&) = delete;
 
  private:
-  struct sigaction former_ {};
+  struct sigaction interrupt_ {
+  }, terminate_{};
 };
 
 // What can be known beforehand is better said before an hour of training than after it.
-void CheckOutput(const fs::path& out, const fs::path& export_file) {
-  if (fs::exists(out) && !fs::is_directory(out)) {
-    throw Error(fmt::format("--out {}: is not a folder", out.string()));
-  }
+void CheckExport(const fs::path& export_file) {
   const fs::path folder = export_file.parent_path();
   if (!folder.empty() && !fs::is_directory(folder)) {
-    throw Error(
+    throw UsageError(
         fmt::format("--export {}: there is no folder {}", export_file.string(), folder.string()));
   }
 }
 
-std::string DoctorText(const LiveDoctor& doctor, const fs::path& out) {
+std::vector<std::string_view> VerdictsOf(const LiveDoctor& doctor) {
   std::vector<std::string_view> verdicts;
   for (const Finding& f : doctor.AtTheEnd()) verdicts.push_back(InfoOf(f).name);
+  return verdicts;
+}
+
+std::string DoctorText(const LiveDoctor& doctor, const fs::path& out) {
+  const std::vector<std::string_view> verdicts = VerdictsOf(doctor);
   if (verdicts.empty()) return "nothing wrong";
   return fmt::format("{}; kudari doctor {}", fmt::join(verdicts, ", "), out.string());
 }
 
 }  // namespace
 
-RunState Train(const TrainOptions& options, std::FILE* console) {
+TrainResult Train(const TrainOptions& options, std::FILE* console) {
   Progress progress(console);
   const std::string name = options.recipe.stem().string();
-  const fs::path out = options.out.empty() ? fs::path("runs") / name : options.out;
-  Trainer trainer(ReadTrainRecipe(options.recipe, options.sets));
+  Trainer trainer(ReadTrainRecipe(options.recipe, options.sets, options.unsets));
   Session& session = trainer.session();
   const Recipe& recipe = session.recipe();
   std::optional<ComponentTracker> components;
@@ -87,17 +98,20 @@ RunState Train(const TrainOptions& options, std::FILE* console) {
     progress.Text(ScheduleLines(recipe.optimizer, session.length()));
     return {};
   }
-  CheckOutput(out, options.export_file);
-  std::error_code error;
-  fs::create_directories(out, error);
-  if (error) throw Error(fmt::format("--out {}: {}", out.string(), error.message()));
-
+  CheckExport(options.export_file);
+  const fs::path usual = fs::path("runs") / name;
+  const RunFolder folder =
+      options.out.empty() && !options.force
+          ? RunFolder::New(usual)
+          : RunFolder::At(options.out.empty() ? usual : options.out, options.force);
+  const fs::path& out = folder.path();
   const fs::path log = out / "metrics.jsonl", copy = out / "recipe.toml";
-  std::vector<fs::path> weights = {out / "model.safetensors"};
-  if (!options.export_file.empty()) weights.push_back(options.export_file);
+  const fs::path weights = out / "model.safetensors";
   LayerNorms layers;
   NumericsCount numerics;
-  MetricsLog metrics(log);
+  MetricsLog metrics(log, [&progress](const std::string& why) {
+    progress.Text("warning: " + why + "; training goes on without it\n");
+  });
   std::optional<LiveDoctor> doctor;
   std::optional<EarlyStop> early_stop;
   if (recipe.train.doctor) {
@@ -105,7 +119,7 @@ RunState Train(const TrainOptions& options, std::FILE* console) {
   }
   if (recipe.train.early_stopping > 0) early_stop.emplace(recipe.train.early_stopping);
   TrainProgress shown(progress, name, out.string(), doctor ? &*doctor : nullptr);
-  SavedWeights saved(weights);
+  SavedWeights saved(weights, options.export_file);
   trainer.Add(layers);
   if (components) trainer.Add(*components);
   trainer.Add(numerics);
@@ -114,9 +128,9 @@ RunState Train(const TrainOptions& options, std::FILE* console) {
   if (early_stop) trainer.Add(*early_stop);
   trainer.Add(shown);
   trainer.Add(saved);
-  WriteFileAtomically(copy, ToToml(recipe));
+  WriteRunFile(copy, ToToml(recipe));
   const InterruptScope interrupts;
-  const RunState& run = trainer.Run([] { return interrupted != 0; });
+  const RunState& run = trainer.Run([] { return caught != 0; });
 
   auto rows = SummaryRows(session, run);
   for (auto& row : numerics.Rows(recipe.optimizer.precision, recipe.train.weights)) {
@@ -125,20 +139,33 @@ RunState Train(const TrainOptions& options, std::FILE* console) {
   if (doctor) rows.push_back({"doctor", DoctorText(*doctor, out)});
   std::vector<std::string> files = {log.string(), copy.string()};
   if (!run.diverged) {
-    for (const fs::path& file : weights) files.push_back(file.string());
+    files.push_back(weights.string());
+    if (!options.export_file.empty()) files.push_back(options.export_file.string());
   }
   rows.push_back({"written", fmt::format("{}", fmt::join(files, " "))});
   progress.Text("\n" + TextTable(rows));
-  return run;
+  if (!options.json.empty()) {
+    nlohmann::ordered_json json = SummaryJson(session, run);
+    json["files"] = files;
+    if (doctor) json["verdicts"] = VerdictsOf(*doctor);
+    WriteOutput(options.json, JsonText(json, 2) + "\n");
+  }
+  TrainResult result{run};
+  if (run.diverged || !metrics.complete()) result.exit_code = 1;
+  if (caught != 0) result.exit_code = 128 + caught;
+  return result;
 }
 
 void PlanTraining(const PlanOptions& options, std::FILE* console) {
-  const Recipe recipe = ReadTrainRecipe(options.recipe, options.sets);
+  const Recipe recipe = ReadTrainRecipe(options.recipe, options.sets, options.unsets);
   CheckEvaluations(recipe);
   const Session session(recipe);
   const int threads = at::get_num_threads();
   fmt::print(console, "{}", ScheduleLines(recipe.optimizer, session.length()));
-  PrintPlan(session.optimizer().core().Memory(), MeasureBandwidth(threads), threads, console);
+  const MemoryPlan plan = session.optimizer().core().Memory();
+  const double bandwidth = MeasureBandwidth(threads);
+  PrintPlan(plan, bandwidth, threads, console);
+  if (!options.json.empty()) WriteOutput(options.json, PlanJson(plan, bandwidth, threads));
 }
 
 }  // namespace kudari::lab

@@ -40,8 +40,8 @@ void TrainProgress::OnStart(const StartEvent& event) {
   const Session& session = event.session;
   const RunState& run = event.run;
   progress_.Text(
-      fmt::format("{}: {} with {} parameters on {} ({})\n"
-                  "{} steps, {} an epoch, batches of {}, {} thread{}; results in {}\n",
+      fmt::format("{}: {} with {} parameters on {} ({})\n{} steps, {} per epoch, batches of {}, {} "
+                  "thread{}; results in {}\n",
                   name_, session.recipe().model.name(), session.model().ParameterCount(),
                   session.data().name, SamplesText(session), run.planned_steps, run.steps_per_epoch,
                   session.recipe().train.batch_size, at::get_num_threads(),
@@ -77,6 +77,32 @@ Status TrainProgress::Now(const RunState& run) const {
           .samples_per_second = static_cast<double>(run.samples) / run.seconds,
           .seconds_left = run.seconds * static_cast<double>(run.planned_steps - run.steps) /
                           static_cast<double>(run.steps)};
+}
+
+nlohmann::ordered_json SummaryJson(Session& session, const RunState& run) {
+  const Recipe& recipe = session.recipe();
+  const auto score = [](const Score& s) {
+    return nlohmann::ordered_json{{"loss", s.loss}, {"accuracy", s.accuracy}};
+  };
+  return {{"model", recipe.model.name()},
+          {"parameters", session.model().ParameterCount()},
+          {"data", session.data().name},
+          {"optimizer", OptimizerText(recipe.optimizer)},
+          {"steps", run.steps},
+          {"planned_steps", run.planned_steps},
+          {"epoch", run.epoch},
+          {"skipped", run.skipped},
+          {"gradients", run.gradients},
+          {"samples", run.samples},
+          {"seconds", run.seconds},
+          {"stopped", run.stopped},
+          {"diverged", run.diverged},
+          {"saved_step", run.saved_step},
+          {"loss", run.loss},
+          {"validation", score(run.validation)},
+          {"lowest_validation_loss", run.lowest_val_loss},
+          {"best_validation_accuracy", run.best_val_accuracy},
+          {"test", score(run.test)}};
 }
 
 std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunState& run) {
@@ -117,8 +143,13 @@ std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunSta
     rows.push_back({"validation loss", fmt::format("{:.4f}, lowest {:.4f}", run.validation.loss,
                                                    run.lowest_val_loss)});
   }
+  if (run.saved_step > 0 && run.saved_step < run.steps) {
+    rows.push_back({"weights saved", fmt::format("those after step {}, with the lowest validation "
+                                                 "loss (train.early_stopping)",
+                                                 run.saved_step)});
+  }
   if (session.plateau()) {
-    rows.push_back({"plateau", fmt::format("learning rates are {:g} of the recipe's in the end",
+    rows.push_back({"plateau", fmt::format("learning rates ended at {:g} of the recipe's",
                                            session.plateau()->value())});
   }
   if (std::isfinite(run.validation.accuracy)) {

@@ -1,6 +1,7 @@
 #ifndef KUDARI_LAB_VERBS_TRAIN_PROGRESS_H_
 #define KUDARI_LAB_VERBS_TRAIN_PROGRESS_H_
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,10 @@ class TrainProgress : public TrainObserver {
   LiveDoctor* doctor_;
   double lr_ = kNotMeasured, grad_norm_ = kNotMeasured;  // of the last step
 };
+
+/// A run that is over as data: the same facts as SummaryRows, with numbers as numbers and null for
+/// those that are not finite.
+nlohmann::ordered_json SummaryJson(Session& session, const RunState& run);
 
 /// Rows of text: what a run that is over was and what it came to.
 std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunState& run);

@@ -15,15 +15,15 @@
 
 namespace kudari::internal {
 
-/// All that is known of an averager outside its own code.
+/// Everything about an averager that other code needs.
 struct AveragerEntry {
-  /// With its options.
+  /// The description, including the options.
   Description text;
-  /// The table of its options in OptimizerSpec, unset unless it averages.
+  /// The table of its options in OptimizerSpec; unset unless the averager averages.
   Option<OptimizerSpec> table;
-  /// The averager that a spec asks for, or null. Throws Error as the constructor.
+  /// Makes the averager that a spec asks for, or null. Throws the same errors as the constructor.
   std::unique_ptr<Averager> (*make)(const OptimizerSpec& spec);
-  /// How many float32 copies of the parameters it then keeps.
+  /// The number of float32 copies of the parameters that it keeps.
   int64_t (*copies)(const OptimizerSpec& spec);
 };
 
@@ -33,15 +33,15 @@ AveragerEntry LookaheadEntry();
 AveragerEntry EmaEntry();
 AveragerEntry SwaEntry();
 
-/// Their options.
+/// The options of the averagers.
 const OptionTable<LookaheadSpec>& LookaheadOptions();
 const OptionTable<EmaSpec>& EmaOptions();
 const OptionTable<SwaSpec>& SwaOptions();
 
-/// The averagers that a spec asks for. Throws Error as their constructors.
+/// Makes the averagers that a spec asks for. Throws the same errors as their constructors.
 std::vector<std::unique_ptr<Averager>> MakeAveragers(const OptimizerSpec& spec);
 
-/// float32 copies of the weights, where these are.
+/// float32 copies of the weights, on the same backend.
 std::unique_ptr<StageArrays> CopyParameters(const Engine& engine);
 
 }  // namespace kudari::internal

@@ -21,11 +21,11 @@ const internal::OptionTable<EmaSpec>& internal::EmaOptions() {
                                           .member = &E::decay,
                                           .low = 0,
                                           .high = kBelow1,
-                                          .doc = "what is kept of the average",
+                                          .doc = "share of the average kept at each step",
                                           .role = Role::kDecay},
                                          {.name = "warmup",
                                           .member = &E::warmup,
-                                          .doc = "less of it in the first steps",
+                                          .doc = "whether the first steps keep less of it",
                                           .role = Role::kCounts}};
   return options;
 }
@@ -33,14 +33,14 @@ const internal::OptionTable<EmaSpec>& internal::EmaOptions() {
 internal::AveragerEntry internal::EmaEntry() {
   return {.text = {.kind = "averager",
                    .name = "ema",
-                   .summary = "Exponential moving average of the weights, to be evaluated",
+                   .summary = "Exponential moving average of the weights, for evaluation",
                    .formula = "a <- p at the first step, then a <- d a + (1 - d) p\n"
                               "d = decay, or min(decay, n / (9 + n)) at the n-th step with warm-up",
                    .torch = "as swa_utils.get_ema_avg_fn; warm-up is TensorFlow's",
                    .options = DescribeOptions("ema.", EmaOptions(), EmaSpec())},
           .table = {.name = "ema",
                     .member = TableOf<&OptimizerSpec::ema, &EmaOptions>(),
-                    .doc = "unset: none"},
+                    .doc = "moving average of the weights; unset: none"},
           .make = [](const OptimizerSpec& spec) -> std::unique_ptr<Averager> {
             return spec.ema ? std::make_unique<Ema>(*spec.ema) : nullptr;
           },

@@ -19,13 +19,13 @@ const internal::OptionTable<SwaSpec>& internal::SwaOptions() {
                                           .member = &S::start,
                                           .least = 0,
                                           .most = INT64_MAX,
-                                          .doc = "steps before the first cycle",
+                                          .doc = "number of steps before the first cycle",
                                           .role = Role::kSteps},
                                          {.name = "every",
                                           .member = &S::every,
                                           .least = 1,
                                           .most = INT64_MAX,
-                                          .doc = "steps of a cycle",
+                                          .doc = "number of steps per cycle",
                                           .role = Role::kSteps}};
   return options;
 }
@@ -33,7 +33,7 @@ const internal::OptionTable<SwaSpec>& internal::SwaOptions() {
 internal::AveragerEntry internal::SwaEntry() {
   return {.text = {.kind = "averager",
                    .name = "swa",
-                   .summary = "Mean of the weights at the end of every cycle, to be evaluated",
+                   .summary = "Mean of the weights at the end of every cycle, for evaluation",
                    .formula = "a <- a + (p - a) / n after steps start + n every, n = 1, 2, ...",
                    .paper = "Izmailov et al., Averaging Weights Leads to Wider Optima and Better "
                             "Generalization, arXiv:1803.05407",
@@ -41,7 +41,7 @@ internal::AveragerEntry internal::SwaEntry() {
                    .options = DescribeOptions("swa.", SwaOptions(), SwaSpec())},
           .table = {.name = "swa",
                     .member = TableOf<&OptimizerSpec::swa, &SwaOptions>(),
-                    .doc = "unset: none"},
+                    .doc = "mean of the weights; unset: none"},
           .make = [](const OptimizerSpec& spec) -> std::unique_ptr<Averager> {
             return spec.swa ? std::make_unique<Swa>(*spec.swa) : nullptr;
           },

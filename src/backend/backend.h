@@ -13,14 +13,14 @@
 namespace kudari {
 namespace internal {
 
-/// Two arrays of n elements, or for Copy of n bytes.
+/// Two arrays of n elements; for Copy, of n bytes.
 struct ArrayPair {
   Coded to, from;
   size_t n;
 };
 
-/// out <- a x + b y, where a x is rounded once, and the sum once; without y, a x. `out` may be x or
-/// y. All are of any format.
+/// out <- a x + b y, where a x and the sum are each rounded once; without y, out <- a x. `out` may
+/// be x or y. Any format is allowed for each.
 struct Combination {
   Coded out;
   float a;
@@ -32,14 +32,14 @@ struct Combination {
 
 /// How a source moves the weights of a tensor along its gradient.
 struct Perturbation {
-  Coded weights;   // what the rule sees, with a master if there is one
+  Coded weights;   // what the rule sees, including a master
   Coded visible;   // what the model sees, which is what changes
   Coded gradient;  // no data: none
-  Coded kept;      // where a copy of the gradient is to be; no data: nowhere
-  void* backup;    // where the visible weights are saved
-  bool adapts;     // whether the gradient is multiplied by |w| + eta: once to be measured, twice
-                   // to be moved along
-  float scale;     // what it is then multiplied with; 0: the weights stay
+  Coded kept;      // where to copy the gradient; no data: nowhere
+  void* backup;    // where to save the visible weights
+  bool adapts;  // whether the gradient is multiplied by |w| + eta: once for its norm, twice for the
+                // move
+  float scale;  // then multiplies the gradient; 0: the weights stay
   size_t n;
 };
 
@@ -52,39 +52,39 @@ struct Shift {
   size_t n;
 };
 
-/// The tensors of an optimiser and how they are stepped, as the passes of a step see them.
+/// The tensors of an optimiser and how they are stepped, for the passes of a step.
 struct StepView {
   std::span<const Tensor> tensors;
-  std::span<TensorRecord> records;  // beside tensors
+  std::span<TensorRecord> records;  // parallel to `tensors`
   std::span<const Cohort> cohorts;
   const Parallel& parallel;
   bool check;  // Precision::check
 };
 
-/// A tensor whose rule has a point of its own to be evaluated: the coefficients of the update to
-/// come, and where the weights are to be.
+/// A tensor whose rule has its own evaluation point: the coefficients of the next update, and where
+/// to put the weights.
 struct EvaluatedTensor {
   size_t tensor;
   const float* coeffs;
   Coded to;
 };
 
-/// What is done unit by unit before a rule sees the gradient.
+/// Per-unit work on the gradient before a rule sees it.
 struct UnitForms {
-  double factor;      // of the whole gradient
-  double clip_value;  // of its elements
-  double clip_unit;   // of the norm of a unit relative to that of its weights, at least eps
+  double factor;      // for the whole gradient
+  double clip_value;  // bound on its elements
+  double clip_unit;   // bound on a unit's norm relative to that of its weights, at least eps
   double eps;
 };
 
 }  // namespace internal
 
-/// Memory that tensors live in, and all the arithmetic that reaches it: the optimiser itself never
-/// follows a pointer to a parameter, a gradient or a state. Every backend gives the same bits.
-/// Arrays are internal::Coded, which says what format their memory has.
+/// The memory that tensors live in, with all the arithmetic on it: the optimiser itself never
+/// dereferences a pointer to a parameter, a gradient or state. Every backend gives the same bits.
+/// Arrays are internal::Coded, which includes the format of their memory.
 class Backend {
  public:
-  /// Of what Allocate gives.
+  /// The alignment, in bytes, of memory from Allocate.
   static constexpr size_t kAlignment = 64;
 
   Backend() = default;
@@ -94,58 +94,63 @@ class Backend {
 
   virtual std::string_view name() const = 0;
 
-  /// Memory of any content; throws std::bad_alloc. Null for no bytes.
+  /// Allocates uninitialised memory; null for no bytes. Throws std::bad_alloc.
   virtual std::byte* Allocate(size_t bytes) = 0;
   virtual void Free(std::byte* memory) noexcept = 0;
-  /// Copies from the backend's memory to the host's, the reverse, and within the backend's. They do
-  /// not fail.
+  /// Copy from the backend's memory to the host's, from the host's to the backend's, and within the
+  /// backend's. They cannot fail.
   virtual void Read(const void* from, std::span<std::byte> to) noexcept = 0;
   virtual void Write(std::span<const std::byte> from, void* to) noexcept = 0;
   virtual void Copy(const void* from, void* to, size_t bytes) noexcept = 0;
   /// Sets every byte to `value`.
   virtual void Fill(void* at, uint8_t value, size_t bytes) noexcept = 0;
 
-  /// Elements [begin, begin + to.size()) of an array in float32 at the host, and the reverse; what
-  /// Codecs::store says about `begin` is true here. Threads may call them for different elements.
+  /// Load elements [begin, begin + to.size()) of an array as float32 into host memory, and store
+  /// them. The conditions of Codecs::store on `begin` apply. Threads may call these for different
+  /// elements.
   virtual void Load(const internal::Coded& from, size_t begin, std::span<float> to) = 0;
   virtual void Store(std::span<const float> from, size_t begin, const internal::Coded& to) = 0;
 
-  // Operations of stages on lists of arrays, with as many workers as `parallel` wants. They
-  // allocate nothing and do not fail. `to` is float32 unless the comment says something else.
+  // Operations of stages on lists of arrays, with as many workers as `parallel` allows. They
+  // allocate nothing and cannot fail. `to` is float32 unless noted otherwise.
 
   /// to <- from, byte by byte.
   virtual void Copy(std::span<const internal::ArrayPair> pairs, const Parallel& parallel) = 0;
   /// to <- from, each of any format.
   virtual void Convert(std::span<const internal::ArrayPair> pairs, const Parallel& parallel) = 0;
-  /// to <- to + weight (from - to), in double, rounded once; from, for a weight of 1.
+  /// to <- to + weight (from - to), computed in double and rounded once; for a weight of 1, to <-
+  /// from.
   virtual void Blend(std::span<const internal::ArrayPair> pairs, double weight,
                      const Parallel& parallel) = 0;
-  /// Both <- (1 - alpha) to + alpha from, in double, rounded once; `from` is of any format.
+  /// Both arrays <- (1 - alpha) to + alpha from, computed in double and rounded once. `from` has
+  /// any format.
   virtual void Meet(std::span<const internal::ArrayPair> pairs, double alpha,
                     const Parallel& parallel) = 0;
-  /// out <- a x + b y, as Combination says.
+  /// out <- a x + b y; see Combination.
   virtual void Combine(std::span<const internal::Combination> combinations,
                        const Parallel& parallel) = 0;
   /// Saves the visible weights, keeps the gradient and moves the weights.
   virtual void Perturb(std::span<const internal::Perturbation> perturbations, float eta,
                        const Parallel& parallel) = 0;
-  /// Saves the visible weights and subtracts factor times the momentum, in double, rounded once.
+  /// Saves the visible weights and subtracts factor times the momentum, computed in double and
+  /// rounded once.
   virtual void Subtract(std::span<const internal::Shift> shifts, const Parallel& parallel) = 0;
 
-  /// The sums of to from, to^2 and from^2 of each pair, 0 for arrays without data.
+  /// The sums of to * from, to^2 and from^2 for each pair; 0 for arrays without data.
   virtual void SumProducts(std::span<const internal::ArrayPair> pairs, internal::BlockSums& sums,
                            const Parallel& parallel) = 0;
-  /// The sums of the squares of each gradient as it is measured, and, if asked, of the weights;
-  /// none for tensors without a gradient.
+  /// The sums of squares of each gradient as it is measured and, if `weights` is set, of the
+  /// weights; zero for tensors without a gradient.
   virtual void SumMeasured(std::span<const internal::Perturbation> perturbations, float eta,
                            bool weights, internal::BlockSums& sums, const Parallel& parallel) = 0;
 
-  /// Notes in a cohort, and in a tensor with its gradient bound, which code steps them.
+  /// Choose the code that steps a cohort, and a tensor whose gradient is bound, and record it
+  /// there.
   virtual void Choose(internal::Cohort& cohort) const = 0;
   virtual void Choose(const internal::Cohort& cohort, bool check,
                       internal::TensorRecord& s) const = 0;
 
-  /// The sum of squares of each piece's gradient, finite exactly if every element is.
+  /// The sum of squares of each piece's gradient, which is finite if and only if every element is.
   virtual void SumSquares(const internal::StepView& step, const internal::Work& work,
                           std::span<double> sums) = 0;
   /// The sum of squares of the first n elements of an array, added block by block.
@@ -154,25 +159,24 @@ class Backend {
   virtual void FormUnits(const internal::StepView& step, std::span<const size_t> tensors,
                          const internal::UnitForms& forms) = 0;
 
-  /// Updates by rules without norms; first passes of rules with norms, whose sums go to
-  /// sums[piece * RuleEntry::kMostNorms ...]; both passes over tensors of at most kLargestPiece
-  /// elements.
+  /// Runs the updates of rules without norms; the first passes of rules with norms, whose sums go
+  /// to sums[piece * RuleEntry::kMostNorms ...]; and both passes for tensors of at most
+  /// kLargestPiece elements.
   virtual void FirstPass(const internal::StepView& step, const internal::Work& work,
                          std::span<double> sums) = 0;
-  /// Second passes, with the coefficients in Extra::adapted.
+  /// Runs the second passes, with the coefficients in Extra::adapted.
   virtual void SecondPass(const internal::StepView& step, const internal::Work& work) = 0;
-  /// Steps of rules that see whole tensors: one after the other, or side by side, one worker each;
-  /// `scratch` has the memory of each worker.
+  /// Step tensors by rules that see whole tensors: one after the other, or in parallel with one
+  /// worker each. `scratch` has the memory of each worker.
   virtual void StepOneByOne(const internal::StepView& step, std::span<const size_t> tensors,
                             std::span<float* const> scratch) = 0;
   virtual void StepSideBySide(const internal::StepView& step, std::span<const size_t> tensors,
                               std::span<float* const> scratch) = 0;
 
-  /// Takes an estimate of the Hessian's diagonal into the state; `estimates` has one for each
-  /// tensor.
+  /// Updates the state with estimates of the Hessian's diagonal, one for each tensor.
   virtual void UpdateHessian(const internal::StepView& step, const internal::Work& work,
                              std::span<const internal::Coded> estimates) = 0;
-  /// Puts the weights that rules want to be evaluated in their places.
+  /// Writes the weights that rules want evaluated to their destinations.
   virtual void Evaluate(const internal::StepView& step,
                         std::span<const internal::EvaluatedTensor> tensors) = 0;
 };

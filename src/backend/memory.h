@@ -9,15 +9,17 @@
 
 namespace kudari::internal {
 
-/// Arrays of a backend in one allocation, those of a cache line and more each aligned to one.
-/// Memory runs out here or nowhere: placing and taking arrays allocates nothing.
+/// An allocation of a backend that holds many arrays; those of at least a cache line are aligned to
+/// cache lines. Only the constructor can run out of memory: placing and taking arrays allocates
+/// nothing.
 class Arena {
  public:
-  /// `total` is what Place has made of all arrays, in the order in which they will be taken.
+  /// `total` is the end that Place computed for all arrays, in the order in which they will be
+  /// taken.
   Arena(Backend& backend, size_t total) : memory_(backend.Allocate(total), Free{&backend}) {}
 
-  /// Where an array of that number of bytes begins behind the first `end` bytes; `end` then
-  /// includes it.
+  /// The offset of an array of that number of bytes after the first `end` bytes; updates `end` to
+  /// include the array.
   static size_t Place(size_t bytes, size_t& end) {
     if (bytes == 0) return end;
     const size_t alignment = bytes < kLine ? alignof(void*) : kLine;
@@ -26,13 +28,14 @@ class Arena {
     return begin;
   }
 
-  /// Null for no bytes.
+  /// The next array; null for no bytes.
   void* Take(size_t bytes) { return bytes == 0 ? nullptr : memory_.get() + Place(bytes, taken_); }
 
  private:
   static constexpr size_t kLine = Backend::kAlignment;
-  // State arrays a power of two apart, which adjacent ones of a large tensor often are, cost a step
-  // up to a third of its time; a gap of 1 to 256 KiB before each avoids that.
+  // State arrays that are a power of two apart, as adjacent arrays of a large tensor often are,
+  // slow a step down by up to a third of its time. A gap before each array of 1 to 256 KiB avoids
+  // that.
   static constexpr size_t kStagger = 2112;
   static size_t Gap(size_t bytes) { return bytes < kBlock * sizeof(float) ? 0 : kStagger; }
 
@@ -44,10 +47,10 @@ class Arena {
   size_t taken_ = 0;
 };
 
-/// Masters and state of tensors, in an arena, and the lists of where they are, at the host.
+/// The masters and state of tensors in an arena, and host lists of where they are.
 class StateMemory {
  public:
-  /// Bytes of the arena, and arrays in lists.
+  /// The bytes of the arena and the number of arrays in lists.
   struct Needs {
     size_t bytes = 0, arrays = 0;
   };
@@ -56,7 +59,7 @@ class StateMemory {
       : arena_(backend, needs.bytes), lists_(new TensorRecord::Array[needs.arrays]) {}
 
   Arena& arena() { return arena_; }
-  /// The next `count` places for where arrays are.
+  /// The next `count` places in the lists.
   TensorRecord::Array* TakeList(size_t count) {
     TensorRecord::Array* const list = lists_.get() + taken_;
     taken_ += count;

@@ -13,7 +13,7 @@
 
 namespace kudari::internal {
 
-/// Memory of a backend, which outlives it.
+/// Memory of a backend, which must outlive the buffer.
 class Buffer {
  public:
   Buffer() : memory_(nullptr, Free{nullptr}) {}
@@ -29,21 +29,21 @@ class Buffer {
   std::unique_ptr<std::byte, Free> memory_;
 };
 
-/// What a stage keeps of every tensor: arrays where the tensors live, with the format and the size
-/// of one element of each.
+/// What a stage keeps for every tensor: arrays on the tensors' backend, all in one format, with the
+/// size of the tensor.
 class StageArrays {
  public:
   StageArrays() = default;
-  /// Arrays of any content; of tensors that this process does not own, empty ones.
+  /// Uninitialised arrays; those of tensors that this process does not own are empty.
   static StageArrays OfOwned(const Engine& engine, Format format) {
     return StageArrays(engine, format, [&engine](size_t i) { return engine.Owns(i); });
   }
-  /// The same of all tensors.
+  /// Uninitialised arrays for all tensors.
   static StageArrays OfAll(const Engine& engine, Format format) {
     return StageArrays(engine, format, [](size_t) { return true; });
   }
 
-  /// Makes all elements zero.
+  /// Sets all elements to zero.
   void Clear(Backend& backend) const {
     for (size_t i = 0; i < sizes_.size(); ++i) {
       backend.Fill(buffers_[i].data(), 0, sizes_[i] * DataBytes(format_));
@@ -57,12 +57,12 @@ class StageArrays {
   }
   float* Floats(size_t index) const { return reinterpret_cast<float*>(buffers_[index].data()); }
 
-  /// Shows an array as a state of its tensor's shape.
+  /// Visits an array as state of its tensor's shape.
   void Visit(const Engine& engine, size_t index, std::string_view name,
              StateVisitor& visitor) const;
 
-  /// Each array with other(index); none where that has no data. Valid until the next call, and
-  /// allocates nothing.
+  /// Pairs of each array with other(index), leaving out those without data. Valid until the next
+  /// call; allocates nothing.
   template <class F>
   std::span<const ArrayPair> With(const F& other) {
     pairs_.clear();
@@ -72,7 +72,7 @@ class StageArrays {
     }
     return pairs_;
   }
-  /// Each array with the weights of its tensor, as the rule sees them.
+  /// Pairs of each array with the weights of its tensor, as the rule sees them.
   std::span<const ArrayPair> WithWeights(const Engine& engine) {
     return With([&engine](size_t i) { return engine.Weights(i); });
   }

@@ -17,8 +17,8 @@
 
 namespace kudari::internal {
 
-// Elements of one piece of work. Its boundaries depend on the tensors alone, so partial sums and
-// therefore norms do not depend on the number of threads.
+// The number of elements in one piece of work. Boundaries depend on the tensors alone, so partial
+// sums, and therefore norms, do not depend on the number of threads.
 inline constexpr int64_t kBlock = 16384;
 
 /// The number of blocks of an array.
@@ -26,48 +26,48 @@ constexpr size_t BlocksOf(int64_t size) {
   return static_cast<size_t>((size + kBlock - 1) / kBlock);
 }
 
-// A tensor of a rule with norms up to this size is finished by one thread before the next, so that
-// the second pass finds it in the cache.
+// For a rule with norms, a tensor up to this size is finished by one thread before it starts the
+// next, so that the second pass finds the tensor in the cache.
 inline constexpr int64_t kLargestPiece = 8 * kBlock;
 
-// Tensors of whole rules up to this size are stepped side by side, one thread each.
+// Tensors up to this size are stepped by whole rules in parallel, one thread each.
 inline constexpr int64_t kSideBySide = 1 << 18;
 
 using TensorMemory = std::array<double, RuleEntry::kMostMemory>;
 
-/// Tensors that share a rule and its options.
+/// A set of tensors that share a rule and its options.
 struct Cohort {
   RuleEntry rule;
-  int group;                        // index of the spec's group, kNoGroup or kFallbackGroup
+  int group;                        // index of the spec's group, or kNoGroup or kFallbackGroup
   bool adapts;                      // rules with norms: whether the second pass uses them
-  size_t users = 0;                 // tensors; SetSchedule may leave a cohort without
+  size_t users = 0;                 // number of tensors; SetSchedule may leave a cohort without any
   std::vector<Schedule> schedules;  // in the order of rule.options
-  std::vector<Schedule> original;   // those of the spec
-  // What a penalty adds to the gradient.
+  std::vector<Schedule> original;   // the schedules of the spec
+  // The coefficients of the penalties.
   Schedule l1 = 0, l2 = 0;
   bool penalized = false;
   float l1_now = 0, l2_now = 0;
-  double base_lr = 1;                                    // that weight_decay is divided by
-  float limit = std::numeric_limits<float>::infinity();  // of the gradient that the rule sees
+  double base_lr = 1;                                    // divides weight_decay
+  float limit = std::numeric_limits<float>::infinity();  // bound on the gradient that the rule sees
   bool constant = true;
-  // Code that the backend has chosen. No kernels: the rule's scalar passes.
+  // Code chosen by the backend. Without kernels, the rule's scalar passes are used.
   RuleKernels kernels = {};
   PenalizeFn penalize = nullptr;
-  // Of the step being taken:
+  // For the current step:
   std::vector<double> values;
-  GradientForm<float> form = {};  // where nothing is done unit by unit
+  GradientForm<float> form = {};  // for tensors without per-unit work
 
-  /// Sets an option's value, a weight decay relative to base_lr.
+  /// Sets an option's value; a weight decay is set relative to base_lr.
   void SetValue(size_t option, double value);
-  /// Notes whether all schedules are constant.
+  /// Updates `constant`: whether all schedules are constant.
   void SetConstant();
-  /// The gradient times `factor` plus `shift`, clipped to `clip`, with a limit that suits the rule.
+  /// The form factor * g + shift, clipped to `clip`, with a limit that suits the rule.
   GradientForm<float> FormOf(float factor, float shift, float clip) const {
     return {factor, shift, std::min(clip, limit), limit < clip};
   }
 
-  // Coefficients by the number of updates that a tensor has had and by its memory before and after;
-  // most tensors have the same.
+  // Coefficients, keyed by the number of updates that a tensor has had and by its memory before and
+  // after the update; most tensors share one entry.
   struct Age {
     int64_t t;
     TensorMemory before, after;
@@ -79,45 +79,45 @@ struct Cohort {
     }
   };
   std::vector<Age> ages;
-  std::vector<float> coeffs;  // beside ages, once these are sorted
-  bool formed = false;        // whether they are
+  std::vector<float> coeffs;  // parallel to `ages`, once these are sorted
+  bool formed = false;        // whether `ages` are sorted and have coefficients
 
-  /// Adds an age, unless the last one is the same.
+  /// Adds an age, unless it equals the last one.
   void AddAge(int64_t t, const TensorMemory& memory);
-  /// Sorts what was added and makes its coefficients.
+  /// Sorts the added ages and computes their coefficients.
   void FormCoeffs();
-  /// Of what FormCoeffs has seen.
+  /// Lookups among the ages that FormCoeffs has processed.
   const Age& Find(int64_t t, const TensorMemory& memory) const;
   const float* CoeffsAt(int64_t t, const TensorMemory& memory) const;
 };
 
-/// How the weights and the state of a tensor are stored; tensors alike share one.
+/// The storage formats of a tensor's weights and state; tensors with the same formats share one.
 struct Storage {
   Format weights = Format::kFloat32;
   std::vector<Format> slots = {};
-  std::vector<int64_t> sizes = {};  // of the slots, in elements; none: each as large as the tensor
+  std::vector<int64_t> sizes = {};  // elements per slot; empty: each slot is as large as the tensor
 
   friend bool operator<(const Storage& a, const Storage& b) {
     return std::tie(a.weights, a.slots, a.sizes) < std::tie(b.weights, b.slots, b.sizes);
   }
 };
 
-/// What only some tensors have: for a rule with norms or memory, for work unit by unit, for random
-/// rounding, and for checks.
+/// Data that only some tensors have: for rules with norms or memory, for per-unit work, for
+/// stochastic rounding, and for checks.
 struct Extra {
-  int64_t unit = 0;          // elements of a unit; 0: nothing is done unit by unit
-  TensorMemory memory = {};  // of the rule
-  // Of the step being taken:
+  int64_t unit = 0;          // elements per unit; 0: no per-unit work
+  TensorMemory memory = {};  // the rule's memory
+  // For the current step:
   std::vector<GradientForm<float>> units = {};
   std::vector<float> adapted = {};  // coefficients of the second pass
   Numerics numerics = {};
-  TrustRatio trust = {};                                      // if it has one
-  std::array<uint64_t, 1 + RuleEntry::kMostSlots> keys = {};  // of the weights and of the slots
+  TrustRatio trust = {};                                      // if the rule has one
+  std::array<uint64_t, 1 + RuleEntry::kMostSlots> keys = {};  // of the weights and the slots
 };
 
-/// How a tensor is stepped, and what it has. There may be millions.
+/// How a tensor is stepped, with its state. There may be millions of these.
 struct TensorRecord {
-  /// A state buffer, as in Coded.
+  /// A state buffer; the pointers are as in Coded.
   struct Array {
     void *data, *companion;
   };
@@ -126,22 +126,23 @@ struct TensorRecord {
   TensorClass tensor_class;
   const Storage* storage;
   int64_t size;
-  int64_t step = 0;                   // updates that the tensor has had
-  void* param = nullptr;              // where BindParameters has seen it
-  void* master = nullptr;             // what it has beside the parameter
-  Array* arrays = nullptr;            // one a slot
-  const void* gradient = nullptr;     // of the step being taken; null: none
-  std::unique_ptr<Extra> extra = {};  // null: it needs none
-  CodedFn fused = nullptr;            // the update of these formats, if there is one
+  int64_t step = 0;                   // number of updates so far
+  void* param = nullptr;              // address last seen by BindParameters
+  void* master = nullptr;             // what is stored in addition to the parameter
+  Array* arrays = nullptr;            // one per slot
+  const void* gradient = nullptr;     // of the current step; null: none
+  std::unique_ptr<Extra> extra = {};  // null: not needed
+  CodedFn fused = nullptr;            // fused update for these formats, if there is one
   Format gradient_format = {};
-  bool clips = false, centralizes = false;  // unit by unit
-  bool has_state = false;                   // since the first gradient
+  bool clips = false, centralizes = false;  // per unit
+  bool has_state = false;                   // true from the first gradient on
   bool owned = true;                        // see Optimizer::SetOwnership
-  bool coded = false;  // whether passes go by blocks of kCodeBlock: for the formats, or a penalty
+  // Whether passes go by blocks of kCodeBlock, because of the formats or a penalty.
+  bool coded = false;
 
-  /// Slots that there are: none before the first gradient.
+  /// The number of slots that exist: none before the first gradient.
   size_t Slots() const { return has_state ? storage->slots.size() : 0; }
-  /// Elements of a slot, also of one that there will be.
+  /// The number of elements of a slot, whether or not it exists yet.
   size_t SlotSize(size_t k) const {
     return static_cast<size_t>(storage->sizes.empty() ? size : storage->sizes[k]);
   }
@@ -165,7 +166,7 @@ struct Piece {
   uint32_t tensor;
   int32_t size;  // at most kLargestPiece
   int64_t begin;
-  int64_t before;  // elements of all earlier pieces
+  int64_t before;  // number of elements in all earlier pieces
 };
 
 /// Pieces of work in their order.
@@ -188,7 +189,8 @@ struct Work {
   }
 };
 
-/// The coefficients of the second pass of a rule with norms, from the sums of squares of the first.
+/// Computes the coefficients of the second pass of a rule with norms from the sums of squares of
+/// the first.
 void Adapt(const Cohort& c, TensorRecord& s, const double* sums);
 
 /// The parameter as the model sees it, without its master.
@@ -205,25 +207,25 @@ inline Coded Visible(const Coded& weights) {
   }
 }
 
-/// Whether a tensor's weights have more digits than the parameter.
+/// Whether a tensor's weights have more digits than its parameter.
 inline bool HasMaster(const TensorRecord& s) { return CompanionBytes(s.storage->weights, 1) > 0; }
 
-/// Whether an array of a tensor with such a gradient is not float32.
+/// Whether any array of a tensor with such a gradient is not float32.
 inline bool IsCoded(const Storage& storage, Format gradient) {
   const auto coded = [](Format format) { return format != Format::kFloat32; };
   return coded(storage.weights) || coded(gradient) || std::ranges::any_of(storage.slots, coded);
 }
 
-/// Weights and state as they are stored outside steps: nothing is random.
+/// Weights or state as stored outside steps, without stochastic rounding.
 inline Coded Nearest(Coded array) {
   if (array.format == Format::kBFloat16Random) array.format = Format::kBFloat16;
   if (array.format == Format::kFloat16Random) array.format = Format::kFloat16;
   return array;
 }
 
-/// Whether the first of two passes over coded arrays updates the state. It is then kept for the
-/// norms alone and made again in the second pass: what is stored is rounded, and the step is to be
-/// that of the state before.
+/// Whether the first of two passes over coded arrays updates the state. If so, that state is used
+/// only for the norms and computed again in the second pass: stored state is rounded, and the step
+/// must start from the state before it.
 inline bool UpdatesTwice(const RuleEntry& rule) {
   return rule.norms > 0 && rule.state_pass == StatePass::kMeasure;
 }

@@ -14,8 +14,7 @@
 
 namespace kudari::internal {
 
-/// The number of workers that is worth its cost for that number of elements, at most what
-/// `parallel` allows.
+/// The number of workers that pays off for that number of elements, at most what `parallel` allows.
 inline int WorthThreads(int64_t elements, const Parallel& parallel) {
   // Below this many elements a second thread costs more than it saves.
   constexpr int64_t kSmallestShare = 16384;
@@ -23,10 +22,10 @@ inline int WorthThreads(int64_t elements, const Parallel& parallel) {
       std::clamp<int64_t>(elements / kSmallestShare, 1, static_cast<int64_t>(Threads(parallel))));
 }
 
-/// Calls f(index of an array, begin, end) for ranges of elements that together are all elements of
-/// `count` arrays of size(index) elements, on as many workers as `parallel` wants and the number of
-/// elements is worth. Where the ranges are cut depends on the workers: f must treat each element by
-/// itself. Ranges begin at multiples of kCodeBlock. Allocates nothing.
+/// Calls f(index of an array, begin, end) for ranges that together cover all elements of `count`
+/// arrays of size(index) elements, on as many workers as `parallel` allows and the number of
+/// elements is worth. The division into ranges depends on the number of workers, so f must treat
+/// each element independently. Ranges begin at multiples of kCodeBlock. Allocates nothing.
 template <class Size, class F>
 void ForRanges(size_t count, const Size& size, const Parallel& parallel, const F& f) {
   int64_t total = 0;
@@ -50,14 +49,14 @@ void ForRanges(size_t count, const Size& size, const Parallel& parallel, const F
   RunParallel(parallel, threads, std::cref(share));
 }
 
-/// The same for the elements of tensors.
+/// As ForRanges, for the elements of tensors.
 template <class F>
 void ForElements(std::span<const Tensor> tensors, const Parallel& parallel, const F& f) {
   ForRanges(
       tensors.size(), [&](size_t i) { return tensors[i].Size(); }, parallel, f);
 }
 
-/// How an array of that type lies in memory.
+/// The memory format of an array with that storage type.
 inline Format FormatOf(DType type) {
   return type == DType::kFloat32    ? Format::kFloat32
          : type == DType::kBFloat16 ? Format::kBFloat16
@@ -69,18 +68,18 @@ inline Coded Visible(const Tensor& tensor) {
   return {.format = FormatOf(tensor.dtype), .data = tensor.param};
 }
 
-/// A tensor's own gradient, which is only read; no data if it has none.
+/// A tensor's own gradient, which is only read; without data if the tensor has none.
 inline Coded GradientOf(const Tensor& tensor) {
   return {.format = FormatOf(tensor.GradType()), .data = const_cast<void*>(tensor.grad)};
 }
 
-/// The gradient of tensor `index` that a source made, without its factor.
+/// The gradient that a source made for tensor `index`, without its factor.
 inline Coded GradientOf(const Gradient& gradient, const Tensor& tensor, size_t index) {
   if (gradient.data.empty()) return GradientOf(tensor);
   return {.data = const_cast<float*>(gradient.data[index])};
 }
 
-/// Elements [begin, begin + n) of an array that is only read: where they are, or in `buffer`.
+/// Elements [begin, begin + n) of an array that is only read: in place, or decoded into `buffer`.
 inline const float* FloatsOf(const Codecs& codecs, const Coded& array, size_t begin, size_t n,
                              float* buffer) {
   if (array.format == Format::kFloat32) return static_cast<const float*>(array.data) + begin;
@@ -88,7 +87,7 @@ inline const float* FloatsOf(const Codecs& codecs, const Coded& array, size_t be
   return buffer;
 }
 
-/// Elements that an operation on arrays takes at a time.
+/// The number of elements that an operation on arrays processes at a time.
 inline constexpr size_t kPiece = 4 * kCodeBlock;
 
 }  // namespace kudari::internal

@@ -20,7 +20,7 @@ std::string ListText(const std::vector<T>& values, const F& text) {
 // toml++'s own formatter loses a newline at the start of a text.
 std::string TomlText(std::string_view text) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
-  if (!IsUtf8(text)) throw Error(Quoted(text) + " is not UTF-8, as recipes are");
+  if (!IsUtf8(text)) throw Error(Quoted(text) + " is not UTF-8, which recipes must be");
   std::string quoted = "\"";
   for (const char c : text) {
     const auto code = static_cast<unsigned char>(c);

@@ -18,8 +18,8 @@
 
 namespace kudari::internal {
 
-// An option of a configuration is described once, as a line of a table. Reading it from a recipe,
-// writing it, checking it, listing it and what becomes of it with another batch follow.
+// Each option of a configuration is described once, by an entry of a table. Reading it from a
+// recipe, writing, checking, listing and scaling with the batch all follow from that entry.
 
 using Integers = std::vector<int64_t>;
 using Strings = std::vector<std::string>;
@@ -34,15 +34,15 @@ struct Word {
   void (*set)(C& config, size_t value);
 };
 
-/// A member that is a table of its own, or a list of tables.
+/// A member that is a table of options, or a list of tables.
 template <class C>
 struct Within {
   void (*read)(TableReader& reader, std::string_view key, C& config);
-  /// As TOML; nothing if it is unset.
+  /// The value as TOML; nothing if it is unset.
   std::optional<std::string> (*text)(const C& config);
 };
 
-/// One option of a configuration C. Which of the fields count depends on the type of the member.
+/// One option of a configuration C. Which fields apply depends on the type of the member.
 template <class C>
 struct Option {
   std::string name;
@@ -50,12 +50,12 @@ struct Option {
                Schedule C::*, std::optional<Schedule> C::*, Classes C::*,
                std::optional<Classes> C::*, WordOrNumber C::*, Word<C>, Within<C>>
       member;
-  double low = 0, high = 0;     ///< of a number or a schedule; of a word that may be a number
-  int64_t least = 0, most = 0;  ///< of an integer, or of the elements of a list
-  Strings choices = {};         ///< of a string or a Word; empty: any string
-  std::string range = {};       ///< what it may be, in words, where that is not clear from these
-  std::string doc;              ///< what it is
-  Role role = Role::kValue;     ///< what becomes of it with another batch
+  double low = 0, high = 0;  ///< range of a number or a schedule, or of a word that may be a number
+  int64_t least = 0, most = 0;  ///< range of an integer, or of the elements of a list
+  Strings choices = {};         ///< for a string or a Word; empty: any string
+  std::string range = {};       ///< permitted values as text, unless the fields above give them
+  std::string doc;              ///< meaning of the option
+  Role role = Role::kValue;     ///< how it changes with the batch size
 };
 
 template <class C>
@@ -87,8 +87,7 @@ constexpr auto WordOf() {
   }(Member);
 }
 
-/// Values as they are written in TOML, strings on one line. Throws Error for a string that is not
-/// UTF-8.
+/// Values as TOML; strings are on one line. Throws Error for a string that is not UTF-8.
 std::string TomlText(std::string_view text);
 inline std::string TomlText(const std::string& text) { return TomlText(std::string_view(text)); }
 std::string TomlText(double x);
@@ -97,19 +96,20 @@ std::string TomlText(const Strings& strings);
 std::string TomlText(const Integers& integers);
 std::string TomlText(const Classes& classes);
 
-/// Classes of tensors, or nothing if the key is absent.
+/// Tensor classes; nothing if the key is absent.
 std::optional<Classes> ReadClasses(TableReader& reader, std::string_view key);
-/// A schedule whose first value, if it has values yet, is in [low, high].
+/// A schedule whose first value is in [low, high], unless it is relative to a run and has none yet;
+/// nothing if the key is absent.
 std::optional<Schedule> ReadSchedule(TableReader& reader, std::string_view key, double low,
                                      double high);
-/// Throws Error "where = value is outside [low, high]" if it is; high = INT64_MAX is no bound.
+/// Throws Error "where = value is outside [low, high]" if it is; high = INT64_MAX means no bound.
 void CheckInteger(std::string_view where, int64_t value, int64_t low, int64_t high);
-/// "integer, at least 1" and the like.
+/// An integer range as text, such as "integer, at least 1".
 std::string IntegerRange(int64_t least, int64_t most);
-/// "\"a\", \"b\" or \"c\"".
+/// The choices as text: "\"a\", \"b\" or \"c\"".
 std::string ChoiceList(const Strings& choices);
 
-/// Takes the option from the reader if it is there, with errors that name it and its range.
+/// Reads the option if the key is present. Errors name the option and its range.
 template <class C>
 void ReadOption(TableReader& reader, const Option<C>& o, C& config) {
   const auto set = [&](auto member, auto value) {
@@ -149,7 +149,7 @@ void ReadOption(TableReader& reader, const Option<C>& o, C& config) {
   std::visit(Visitor{reader, o, config, set}, o.member);
 }
 
-/// All options of the table that are there.
+/// Reads all options of the table that are present.
 template <class C>
 void ReadOptions(TableReader& reader, const OptionTable<C>& options, C& config) {
   for (const Option<C>& o : options) ReadOption(reader, o, config);
@@ -185,7 +185,7 @@ std::optional<std::string> OptionText(const Option<C>& o, const C& config) {
   return std::visit(Visitor{o, config}, o.member);
 }
 
-/// "name = value", a line each or as an inline table.
+/// The options as "name = value", one per line or as an inline table.
 template <class C>
 std::string OptionLines(const OptionTable<C>& options, const C& config) {
   std::string lines;
@@ -204,7 +204,7 @@ std::string InlineTable(const OptionTable<C>& options, const C& config) {
   return "{" + items + "}";
 }
 
-/// The Within of a member that is a struct with options of its own, or an optional one.
+/// The Within of a member that is a struct with its own options, or an optional one.
 template <auto Member, auto Table>
 constexpr auto TableOf() {
   return []<class C, class T>(T C::*) {
@@ -223,8 +223,8 @@ constexpr auto TableOf() {
   }(Member);
 }
 
-/// Throws Error "PREFIXname = value is outside [low, high]" for the first option that is; schedules
-/// that are relative to a run have no values yet.
+/// Throws Error "PREFIXname = value is outside [low, high]" for the first option that is out of
+/// range. Schedules that are relative to a run have no value yet, and pass.
 template <class C>
 void CheckOptions(const std::string& prefix, const OptionTable<C>& options, const C& config) {
   struct Visitor {
@@ -244,7 +244,7 @@ void CheckOptions(const std::string& prefix, const OptionTable<C>& options, cons
       if (word.get(config) < o.choices.size()) return;
       throw Error(where + " must be " + ChoiceList(o.choices));
     }
-    // What has no range.
+    // Types without a range.
     void operator()(bool C::*) {}
     void operator()(std::string C::*) {}
     void operator()(WordOrNumber C::*) {}
@@ -257,7 +257,7 @@ void CheckOptions(const std::string& prefix, const OptionTable<C>& options, cons
   for (const Option<C>& o : options) std::visit(Visitor{o, config, prefix + o.name}, o.member);
 }
 
-/// What the option may be, in words.
+/// The permitted values of the option, as text.
 template <class C>
 std::string RangeOf(const Option<C>& o) {
   if (!o.range.empty()) return o.range;
@@ -286,7 +286,7 @@ std::string RangeOf(const Option<C>& o) {
   return std::visit(Visitor{o}, o.member);
 }
 
-/// The option in words, with the value that `defaults` has for its default.
+/// The description of the option, with its value in `defaults` as the default.
 template <class C>
 OptionDescription DescribeOption(const std::string& prefix, const Option<C>& o, const C& defaults) {
   return {prefix + o.name, OptionText(o, defaults).value_or(""), RangeOf(o), o.doc};
@@ -299,7 +299,7 @@ std::vector<OptionDescription> DescribeOptions(const std::string& prefix,
   return all;
 }
 
-/// The option of that name, which the table must have.
+/// The option with that name, which must be in the table.
 template <class C>
 const Option<C>& FindOption(const OptionTable<C>& options, std::string_view name) {
   for (const Option<C>& o : options) {

@@ -8,18 +8,19 @@
 namespace kudari::internal {
 
 bool IsUtf8(std::string_view text);
+/// Whether the text is valid UTF-8.
 
-/// Text of others as a terminal may show it: control characters but for line feeds and tabs, and
-/// bytes that are not UTF-8, as \x1b. What is printable stays as it is.
+/// Untrusted text made safe for a terminal: control characters other than line feeds and tabs, and
+/// bytes that are not UTF-8, are escaped as \x1b and the like. Printable characters are unchanged.
 std::string Printable(std::string_view text);
 
-/// The same on one line, of at most 100 characters; what is longer ends in "...".
+/// As Printable, on one line of at most 100 characters; longer text is cut and ends in "...".
 std::string OneLine(std::string_view text);
 
-/// OneLine between double quotes.
+/// OneLine in double quotes.
 std::string Quoted(std::string_view text);
 
-/// "a", "b" and 7 more: at most ten.
+/// A list with at most ten items: "a", "b" and 7 more.
 std::string QuotedList(std::span<const std::string> texts);
 
 }  // namespace kudari::internal

@@ -34,7 +34,7 @@ MemoryTraffic RuleEntry::Traffic(std::span<const int64_t> shape) const {
 void Registry::Add(RuleEntry entry) {
   for (const RuleEntry& r : rules_) {
     if (r.name == entry.name)
-      throw Error("rule " + internal::Quoted(entry.name) + " is registered already");
+      throw Error("rule " + internal::Quoted(entry.name) + " is already registered");
   }
   rules_.push_back(std::move(entry));
 }

@@ -20,13 +20,13 @@ enum class Span {
   kRun          ///< the run itself
 };
 
-/// What a curve takes. Values are in [low, high]; shapes are the first words of Shapes(), up to the
-/// high-th; a list has at least one element.
+/// A parameter of a curve. Values are in [low, high]. A shape is one of the first words of
+/// Shapes(), up to the high-th; a list has at least one element.
 struct Parameter {
   ArgumentKind kind;
   std::string_view name;
   double low, high;
-  std::optional<double> default_value;  ///< not of lists and schedules
+  std::optional<double> default_value;  ///< not for lists and schedules
   std::string_view doc;
   std::string_view per = "";  ///< see ScheduleArgument
   Span span = Span::kNone;    ///< of kSteps
@@ -34,13 +34,13 @@ struct Parameter {
   /// Whether it is written as a number, and as an integer.
   bool IsNumber() const;
   bool IsInteger() const;
-  /// What a value must be, in words: "a number".
+  /// The kind of value that is expected, as text: "a number".
   std::string Wanted() const;
 };
 
 using Value = ArgumentValue;
 
-/// Checked arguments, each kind in the order of its parameters.
+/// Checked arguments, grouped by kind and in the order of the parameters.
 struct Arguments {
   std::vector<double> x = {};  ///< numbers of all kinds, and shapes
   std::vector<double> milestones = {};
@@ -51,37 +51,37 @@ struct Arguments {
   std::string text = {};
 };
 
-/// A named curve: all that parsing, printing, checking and describing a call needs.
+/// A named curve, with all that is needed to parse, print, check and describe a call.
 struct Curve {
   std::string_view name, summary, formula, paper = "", torch = "", example;
   double (*value)(const Arguments&, int64_t step);
   std::vector<Parameter> parameters;
-  /// What is wrong with arguments that are each in range, or "".
+  /// The error in arguments that are each in range but do not fit together, or "".
   std::string (*conflict)(const Arguments&) = nullptr;
   bool goes_on = false;  ///< whether it has no end though a parameter has a Span
 
-  /// "wsd(steps, warmup, decay, last = 0, shape = linear)"
+  /// The call with its parameters: "wsd(steps, warmup, decay, last = 0, shape = linear)"
   std::string Form() const;
 };
 
 /// All curves. A name may occur more than once, with different numbers of parameters and no
-/// defaults: warmup does.
+/// defaults, as warmup does.
 const std::vector<Curve>& Curves();
 
-/// The words for shapes, in the order of enum class Shape.
+/// The names of shapes, in the order of enum class Shape.
 std::span<const std::string_view> Shapes();
 
 /// The curve of that name with so many parameters. Throws Error with the nearest name.
 const Curve& FindCurve(std::string_view name, size_t parameters);
 
-/// The value of a parameter as text, in the form that the parser reads.
+/// The value of a parameter as text that the parser can read.
 std::string ValueText(const Parameter& p, const Value& value);
 
-/// Throws Error unless the value is of the parameter's kind and in its range.
+/// Throws Error unless the value has the parameter's kind and is in its range.
 void CheckValue(const Curve& curve, const Parameter& p, const Value& value);
 
-/// A schedule of one call; there is a value for every parameter. Throws Error if one is out of its
-/// range or they do not go together.
+/// Makes the schedule of one call; there is a value for every parameter. Throws Error if one is out
+/// of range or they do not fit together.
 Schedule MakeCall(const Curve& curve, std::span<const Value> values);
 
 /// The product of one schedule or more, in time linear in its length.

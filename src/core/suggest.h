@@ -8,7 +8,7 @@
 namespace kudari::internal {
 
 /// `; did you mean "x"?` for the known name with the smallest edit distance, or `; known: a, b` if
-/// none is near, with "..." after 1,000 bytes of them.
+/// no name is near, cut after 1,000 bytes with "...".
 std::string Suggest(std::string_view name, std::span<const std::string> known);
 
 /// The shortest decimal text that reads back as the same double.

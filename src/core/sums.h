@@ -16,17 +16,18 @@
 
 namespace kudari::internal {
 
-/// Sums over the elements of arrays, the same bits for any number of threads: of blocks that
-/// depend on their sizes alone, added in their order. Allocates nothing after the first time.
+/// Sums over the elements of arrays, with the same bits for any number of threads: the elements are
+/// divided into blocks that depend only on the sizes, and block sums are added in order. Allocates
+/// nothing after the first run.
 class BlockSums {
  public:
   static constexpr size_t kSums = 3;
-  /// Sixteen lanes of each sum, as KernelSet::add_squares wants them.
+  /// Sixteen lanes for each sum, in the form that KernelSet::add_squares uses.
   using Lanes = std::array<double[16], kSums>;
 
   /// Calls f(index of an array, begin, end, lanes) for blocks of `count` arrays of size(index)
-  /// elements; it adds what elements [begin, end) come to, element i in lane (i - begin) % 16.
-  /// Blocks begin at multiples of kCodeBlock.
+  /// elements. f adds the contributions of elements [begin, end), element i to lane (i - begin) %
+  /// 16. Blocks begin at multiples of kCodeBlock.
   template <class Size, class F>
   void Run(size_t count, const Size& size, const Parallel& parallel, const F& f) {
     Divide(count, size);
@@ -49,7 +50,7 @@ class BlockSums {
     }
   }
 
-  /// The k-th sum of an array, of the last Run.
+  /// The k-th sum of an array from the last Run.
   double Of(size_t array, size_t k) const { return sums_[array][k]; }
 
  private:
@@ -58,7 +59,7 @@ class BlockSums {
     std::array<double, kSums> sums;
   };
 
-  // Makes the blocks, unless they are those of the last time.
+  // Makes the blocks, unless the sizes are the same as last time.
   template <class Size>
   void Divide(size_t count, const Size& size) {
     bool same = sizes_.size() == count;
@@ -78,13 +79,14 @@ class BlockSums {
       offsets_.push_back(blocks_.size());
       elements_ += static_cast<int64_t>(n);
     }
-    for (size_t i = 0; i < count; ++i) sizes_.push_back(size(i));  // last, if nothing has failed
+    for (size_t i = 0; i < count; ++i)
+      sizes_.push_back(size(i));  // last, when nothing can fail any more
   }
 
   std::vector<Block> blocks_;
   int64_t elements_ = 0;
   std::vector<size_t> sizes_;    // of the arrays
-  std::vector<size_t> offsets_;  // of each array's first block, and the number of blocks
+  std::vector<size_t> offsets_;  // index of each array's first block, then the number of blocks
   std::vector<std::array<double, kSums>> sums_;
 };
 

@@ -15,18 +15,19 @@
 
 namespace kudari::internal {
 
-/// Parses TOML; throws Error "source:line:column: what".
+/// Parses TOML. Throws Error "source:line:column: what".
 toml::table ParseToml(std::string_view text, std::string_view source);
 
-/// Reads the keys of one table, each at most once by the caller, with errors that name the source,
-/// the line, the key and what it may be. Keys that nobody read are errors in Finish.
+/// Reads the keys of one table, each at most once, with errors that name the source, the line, the
+/// key and the permitted values. Finish reports keys that were not read.
 class TableReader {
  public:
-  /// `path` is the table's name in messages, "train"; `table` must outlive the reader.
+  /// `path` is the table's name in messages, such as "train"; `table` must outlive the reader.
   TableReader(const toml::table& table, std::string_view path, std::string_view source);
 
-  /// Each returns nothing if the key is absent, and throws Error if the value is of another type or
-  /// outside the closed range. Integers are numbers; numbers are schedules.
+  /// Each of these returns nothing if the key is absent, and throws Error if the value has another
+  /// type or is outside the closed range. Integers are accepted as numbers, and numbers as
+  /// schedules.
   std::optional<double> Number(std::string_view key, double low, double high);
   std::optional<int64_t> Integer(std::string_view key, int64_t low, int64_t high);
   std::optional<bool> Bool(std::string_view key);
@@ -35,21 +36,21 @@ class TableReader {
   /// One of the choices, or a number.
   std::optional<std::variant<std::string, double>> ChoiceOrNumber(
       std::string_view key, std::span<const std::string> choices, double low, double high);
-  /// A list, or one string for a list of one.
+  /// A list; a single string counts as a list of one.
   std::optional<std::vector<std::string>> Strings(std::string_view key);
   std::optional<std::vector<int64_t>> Integers(std::string_view key, int64_t low, int64_t high);
   std::optional<Schedule> ScheduleOf(std::string_view key);
   std::optional<TableReader> Table(std::string_view key);
   std::vector<TableReader> Tables(std::string_view key);
 
-  /// Keys that are present.
+  /// The keys that are present.
   std::vector<std::string> Keys() const;
   bool Has(std::string_view key) const { return table_->contains(key); }
 
-  /// Throws Error for the first key that nobody asked for, with the nearest one that somebody did.
+  /// Throws Error for the first key that was not read, with the nearest key that was asked for.
   void Finish() const;
 
-  /// Throws Error "source:line: path.key: message"; an absent key is placed at the table's line.
+  /// Throws Error "source:line: path.key: message"; an absent key is reported at the table's line.
   [[noreturn]] void Fail(std::string_view key, std::string_view message) const;
 
  private:

@@ -76,7 +76,7 @@ void FindDivergence(const View& run, Findings& found) {
       evidence += ", first in the gradient of " + run.log.first_nonfinite;
     }
   } else {
-    evidence += ", rose to " + Brief(*highest) + " and is " + Brief(run.last) + " in the end";
+    evidence += ", rose to " + Brief(*highest) + " and ended at " + Brief(run.last);
   }
   const double confidence =
       nonfinite < run.size ? 1 : Confidence(std::max(end, peak), kHigh, kSure);
@@ -109,7 +109,7 @@ void FindLearningRate(const View& run, Findings& found) {
     found.push_back({Verdict::kLrTooHigh, Confidence(peak.height, 1, 4), run.Step(0),
                      run.Step(run.size - 1),
                      "the loss jumped to " + Brief(run.loss[peak.at]) + " at step " +
-                         std::to_string(run.Step(peak.at)) + " and still is " + Brief(run.last)});
+                         std::to_string(run.Step(peak.at)) + " and is still " + Brief(run.last)});
   }
 
   // Weights that change by less than the first ratio a step hardly move; those that change by more

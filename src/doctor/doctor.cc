@@ -29,31 +29,31 @@ constexpr std::array kVerdicts = {
                 "Multiply the learning rate by 10, or find one with kudari lr-find; check "
                 "initialisation and the loss",
                 "guide 4 and 6; notes 7.5", "loss"},
-    VerdictInfo{kWarmupTooShort, "warmup_too_short", "the warm-up is missing or too short",
-                "Warm up over 5 to 10 % of the steps: find the rate at which it becomes unstable "
-                "and rise to it over ten times as many steps as it took to; or clip the "
-                "gradient's norm",
-                "guide 3.3 and 4; playbook, Learning rate warmup", "loss"},
+    VerdictInfo{
+        kWarmupTooShort, "warmup_too_short", "the warm-up is missing or too short",
+        "Warm up over 5 to 10 % of the steps: find the learning rate at which training becomes "
+        "unstable and approach it over ten times as many steps; or clip the gradient's norm",
+        "guide 3.3 and 4; playbook, Learning rate warmup", "loss"},
     VerdictInfo{kPlateau, "plateau", "the loss has stopped falling while the learning rate is high",
-                "Decay the learning rate (cosine, or a tenth when the loss stalls: "
-                "train.plateau_factor); then look at the model's capacity",
+                "Decay the learning rate (by a cosine, or to a tenth when the loss stalls: "
+                "train.plateau_factor); then check the model's capacity",
                 "guide 4 and 6; notes 7.5", "loss, better with lr"},
     VerdictInfo{kScheduleEndedEarly, "schedule_ended_early",
                 "the schedule has ended long before the training",
                 "Make the schedule as long as the run, or stop when it ends",
                 "guide 5; playbook, Choosing the initial configuration", "loss, lr"},
     VerdictInfo{kOverfitting, "overfitting", "the model overfits",
-                "More weight decay (0.01 to 0.1), dropout and augmentation; stop at the lowest "
-                "validation loss; a smaller model; check that both data sets are alike",
+                "Use more weight decay (0.01 to 0.1), dropout and augmentation; stop at the lowest "
+                "validation loss; use a smaller model; check that both data sets are alike",
                 "guide 4 and 6; notes 7.5", "loss, val_loss"},
     VerdictInfo{kUnderfitting, "underfitting", "the model underfits",
-                "A larger model; less weight decay, dropout and label smoothing; train longer",
+                "Use a larger model; less weight decay, dropout and label smoothing; train longer",
                 "guide 4", "loss, lr"},
     VerdictInfo{kDataProblem, "data_problem", "some of the data is bad",
-                "Look at the samples of those batches: labels, scale, encoding; shuffle", "guide 6",
+                "Check the samples of those batches: labels, scale, encoding; shuffle", "guide 6",
                 "loss of every step, epochs"},
     VerdictInfo{kVanishingGradients, "vanishing_gradients", "gradients vanish towards the input",
-                "Check the initial weights; add norm layers or shortcuts; other activations",
+                "Check the initial weights; add norm layers or shortcuts; try other activations",
                 "guide 4; notes 1", "layers"},
     VerdictInfo{kExplodingGradients, "exploding_gradients", "gradients explode towards the input",
                 "Check the initial weights; add norm layers; clip the gradient's norm",
@@ -62,22 +62,21 @@ constexpr std::array kVerdicts = {
                 "Look for a detach(), a frozen part or a branch that is not used, and for units "
                 "that are zero for every sample; take frozen tensors out of the optimiser",
                 "guide 6", "layers"},
-    VerdictInfo{kUpdateRatio, "update_ratio",
-                "tensors change much faster or slower than the others",
-                "Check the groups' learning rates; about a thousandth of the weights a step is "
-                "usual",
-                "Karpathy, CS231n, Ratio of weights:updates", "layers"},
-    VerdictInfo{kTrustRatioPinned, "trust_ratio_pinned", "the trust ratio always is at its bound",
+    VerdictInfo{
+        kUpdateRatio, "update_ratio", "tensors change much faster or slower than the others",
+        "Check the groups' learning rates; a step usually changes weights by about a thousandth",
+        "Karpathy, CS231n, Ratio of weights:updates", "layers"},
+    VerdictInfo{kTrustRatioPinned, "trust_ratio_pinned", "the trust ratio is always at its bound",
                 "The rule does not adapt: change lr or trust so that ratios are within bounds, or "
-                "take the rule without them",
+                "use the rule without them",
                 "You et al., arXiv:1708.03888 and 1904.00962", "layers with trust"},
     VerdictInfo{kAccumulationSum, "accumulation_sum",
                 "accumulated gradients are summed, not averaged",
                 "Divide the loss by the number of accumulated batches",
                 "advanced, gradient accumulation", "micro_grad_norm"},
     VerdictInfo{kLossScaleThrash, "loss_scale_thrash", "the loss scale overflows again and again",
-                "A dynamic scale with a growth interval of 2000; a lower static one; bfloat16; "
-                "look for activations beyond 65504",
+                "Use a dynamic scale with a growth interval of 2000, a lower static scale or "
+                "bfloat16; look for activations beyond 65504",
                 "guide 6", "skipped"},
     VerdictInfo{kUpdatesLost, "updates_lost", "updates are rounded away",
                 "Keep a master copy of the weights (optimizer.precision.master), round "

@@ -67,10 +67,10 @@ void FindLostUpdates(const View& run, Findings& found) {
   }
   const double median = Median(lost);
   if (!(median >= kLimit)) return;
-  found.push_back({Verdict::kUpdatesLost, Confidence(median, kLimit, kSure), run.Step(first),
-                   run.Step(last),
-                   Brief(100 * median) + " % of the weights that were to change in a step did not, "
-                                         "for want of digits"});
+  found.push_back(
+      {Verdict::kUpdatesLost, Confidence(median, kLimit, kSure), run.Step(first), run.Step(last),
+       Brief(100 * median) +
+           " % of the weights that should have changed in a step did not, for lack of digits"});
 }
 
 }  // namespace kudari::internal

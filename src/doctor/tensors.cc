@@ -68,7 +68,7 @@ void FindGradientFlow(const View& run, Findings& found) {
   ratios.resize((ratios.size() + 1) / 2);  // a network may mend it, after a long time
   const double ratio = Median(ratios);
   const std::string evidence = "gradients of the layers next to the input are " + Brief(ratio) +
-                               " times as long as those next to the output (median of steps " +
+                               " times as large as those next to the output (median of steps " +
                                std::to_string(FirstStep(logs)) + " to " +
                                std::to_string(logs[ratios.size() - 1]->step) + ")";
   if (ratio < kVanishing) {

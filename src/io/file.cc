@@ -18,6 +18,13 @@ namespace {
 
 constexpr size_t kMaxTransfer = size_t{1} << 30;  // Linux moves at most 2 GiB in one call
 
+// A name for a temporary file that this process has not used before.
+std::filesystem::path NewName(const std::filesystem::path& folder) {
+  static std::atomic<uint64_t> counter = 0;
+  return folder / (".kudari-" + std::to_string(getpid()) + "-" +
+                   std::to_string(counter.fetch_add(1)) + ".tmp");
+}
+
 }  // namespace
 
 void ThrowSystem(const std::string& what, int error) {
@@ -55,14 +62,17 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : shown_(path.string()
   if (!folder_.valid()) {
     ThrowSystem(shown_ + ": folder " + folder.string() + " cannot be opened", errno);
   }
-  static std::atomic<uint64_t> counter = 0;
-  do {
-    temporary_ = folder / (".kudari-" + std::to_string(getpid()) + "-" +
-                           std::to_string(counter.fetch_add(1)) + ".tmp");
-    file_.Reset(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  } while (!file_.valid() && errno == EEXIST);
-  if (!file_.valid()) ThrowSystem(shown_ + ": cannot be written", errno);
-  exists_ = true;
+  // A file without a name is gone when the process is, however that ends. Some file systems have
+  // none.
+  file_.Reset(open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666));
+  if (!file_.valid()) {
+    do {
+      temporary_ = NewName(folder);
+      file_.Reset(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    } while (!file_.valid() && errno == EEXIST);
+    if (!file_.valid()) ThrowSystem(shown_ + ": cannot be written", errno);
+    exists_ = true;
+  }
   if (replaces && fchmod(file_.get(), old.st_mode & 07777) != 0) {
     const int reason = errno;
     Remove();
@@ -83,6 +93,16 @@ void AtomicFile::Write(const void* from, size_t size) {
 
 void AtomicFile::Commit() {
   if (fsync(file_.get()) != 0) ThrowSystem(shown_ + ": cannot be synced", errno);
+  if (!exists_) {
+    const std::string open_file = "/proc/self/fd/" + std::to_string(file_.get());
+    int failed = 0;
+    do {
+      temporary_ = NewName(target_.has_parent_path() ? target_.parent_path() : ".");
+      failed = linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW);
+    } while (failed != 0 && errno == EEXIST);
+    if (failed != 0) ThrowSystem(shown_ + ": cannot be given a name", errno);
+    exists_ = true;
+  }
   if (rename(temporary_.c_str(), target_.c_str()) != 0) {
     ThrowSystem(shown_ + ": cannot be renamed to", errno);
   }

@@ -1,4 +1,4 @@
-// Files that are read and written whole.
+// Reading and writing of whole files.
 #ifndef KUDARI_IO_FILE_H_
 #define KUDARI_IO_FILE_H_
 
@@ -10,10 +10,10 @@
 
 namespace kudari::internal {
 
-/// Throws Error "what: the system's message".
+/// Throws Error "what: the system's message" for an errno value.
 [[noreturn]] void ThrowSystem(const std::string& what, int error);
 
-/// A file descriptor that closes itself.
+/// A file descriptor that is closed on destruction.
 class Descriptor {
  public:
   explicit Descriptor(int fd = -1) : fd_(fd) {}
@@ -33,10 +33,11 @@ class Descriptor {
   int fd_;
 };
 
-/// Reads `size` bytes; `file` names it in messages. Throws Error if that fails or there are fewer.
+/// Reads `size` bytes; `file` names the file in messages. Throws Error if reading fails or the file
+/// ends early.
 void ReadFully(int fd, const std::string& file, void* to, size_t size);
 
-/// A file that replaces `path` when it is committed, and never existed if it is not.
+/// A file that replaces `path` when it is committed and leaves no trace if it is not.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -44,7 +45,9 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile() { Remove(); }
 
+  /// Appends bytes to the temporary file.
   void Write(const void* from, size_t size);
+  /// Syncs the temporary file and renames it to `path`.
   void Commit();
 
  private:

@@ -64,7 +64,8 @@ bool ByteSize(std::span<const int64_t> shape, ElementType type, uint64_t& size) 
 std::unique_ptr<std::byte[]> Allocated(uint64_t size, const std::string& file) {
   std::unique_ptr<std::byte[]> bytes(new (std::nothrow) std::byte[size]);
   if (bytes == nullptr) {
-    throw Error(file + ": takes " + std::to_string(size) + " bytes of memory, more than there is");
+    throw Error(file + ": needs " + std::to_string(size) +
+                " bytes of memory, more than is available");
   }
   return bytes;
 }
@@ -404,7 +405,7 @@ void WriteSafeTensors(const std::filesystem::path& path, std::span<const SafeTen
     for (const SafeTensor& t : tensors) {
       const std::string where = file + ": tensor " + Quoted(t.name) + ": ";
       if (t.name.empty()) throw Error(file + ": a tensor has an empty name");
-      if (t.name == kMetadata) throw Error(where + "the format has this name for something else");
+      if (t.name == kMetadata) throw Error(where + "the format reserves this name");
       if (!names.insert(t.name).second) throw Error(where + "appears twice");
       const std::optional<ElementType> type = FindElementType(t.dtype);
       if (!type) throw Error(where + "unknown dtype " + Quoted(t.dtype));

@@ -247,7 +247,7 @@ TEST_F(SafeTensorsTest, MoreThanMemoryIsAnError) {
       static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   if (memory > kData / 4) GTEST_SKIP() << "so much memory";
   EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{path}; }),
-            path.string() + ": takes 4398046511104 bytes of memory, more than there is");
+            path.string() + ": needs 4398046511104 bytes of memory, more than is available");
 }
 
 TEST_F(SafeTensorsTest, RejectsBadLengths) {
@@ -475,7 +475,7 @@ TEST_F(SafeTensorsTest, WriterRejectsBadTensors) {
   EXPECT_EQ(message({{"a", {2}, two}, {"a", {2}, two}}), "tensor \"a\": appears twice");
   EXPECT_EQ(message({{"", {2}, two}}), "a tensor has an empty name");
   EXPECT_EQ(message({{"__metadata__", {2}, two}}),
-            "tensor \"__metadata__\": the format has this name for something else");
+            "tensor \"__metadata__\": the format reserves this name");
   EXPECT_EQ(message({{"a", {3}, two}}), "tensor \"a\": 8 bytes do not fit F32 [3]");
   EXPECT_EQ(message({{"a", {-2, -1}, two}}), "tensor \"a\": 8 bytes do not fit F32 [-2, -1]");
   EXPECT_EQ(message({{"a", {int64_t{1} << 62, 4}, {}}}),

@@ -92,7 +92,7 @@ void Put(StateTree& state, const std::string& where, const std::string& path, St
     at = next != nullptr ? next : &at->Add(name, {});
   }
   if (!at->IsNode() || at->Member(names.back()) != nullptr) {
-    throw Error(where + "stands where the file has something else, too");
+    throw Error(where + "conflicts with another entry of the file");
   }
   at->Add(names.back(), std::move(value));
 }
@@ -104,7 +104,7 @@ void WriteState(const std::filesystem::path& path, const StateTree& state) {
   std::map<std::string, std::string> metadata = {{std::string(kVersion), "1"}};
   for (const std::string& name : state.Paths()) {
     const std::string where = path.string() + ": " + Quoted(name) + ": ";
-    if (name == kVersion) throw Error(where + "the file has this name for something else");
+    if (name == kVersion) throw Error(where + "the format reserves this name");
     if (SplitPath(name).size() > kMostDepth) {
       throw Error(where + "is nested more than " + std::to_string(kMostDepth) + " deep");
     }
@@ -126,7 +126,7 @@ StateTree StateOf(const SafeTensorsFile& file, std::string_view name) {
   const std::string prefix = std::string(name) + ": ";
   const auto version = file.metadata().find(std::string(kVersion));
   if (version == file.metadata().end()) {
-    throw Error(prefix + "is no state: its metadata has no " + Quoted(kVersion));
+    throw Error(prefix + "is not a state: its metadata has no " + Quoted(kVersion));
   }
   if (version->second != "1") {
     throw Error(prefix + "is a state of version " + Quoted(version->second) + ", not 1");
@@ -136,7 +136,7 @@ StateTree StateOf(const SafeTensorsFile& file, std::string_view name) {
     if (path == kVersion) continue;
     const std::string where = prefix + Quoted(path) + ": ";
     std::optional<StateTree> scalar = Scalar(text);
-    if (!scalar) throw Error(where + Quoted(text) + " is no scalar, such as \"int64 12\"");
+    if (!scalar) throw Error(where + Quoted(text) + " is not a scalar such as \"int64 12\"");
     Put(state, where, path, *std::move(scalar));
   }
   for (const SafeTensor& t : file.tensors()) {

@@ -84,7 +84,7 @@ TEST_F(StateFileTest, BadStatesAreNotWritten) {
   StateTree state;
   state.Set("kudari.state", int64_t{1});
   EXPECT_EQ(ErrorOf([&] { WriteState(Path(), state); }),
-            Path().string() + ": \"kudari.state\": the file has this name for something else");
+            Path().string() + ": \"kudari.state\": the format reserves this name");
   state = StateTree();
   state.Add("\xff", true);
   EXPECT_THAT(ErrorOf([&] { WriteState(Path(), state); }), HasSubstr("not valid UTF-8"));
@@ -112,19 +112,18 @@ TEST_F(StateFileTest, BadFilesAreNamed) {
   };
   WriteSafeTensors(Path(), {});
   EXPECT_EQ(ErrorOf([&] { ReadState(Path()); }),
-            Path().string() + ": is no state: its metadata has no \"kudari.state\"");
+            Path().string() + ": is not a state: its metadata has no \"kudari.state\"");
   EXPECT_EQ(error({{"kudari.state", "2"}}), "is a state of version \"2\", not 1");
   for (const char* const bad : {"", "int64", "int64 ", "int64 1.5", "int64 9223372036854775808",
                                 "uint64 -1", "double", "double x", "double nan",
                                 "double nan 7ff0000000000000", "bool yes", "float 1", "int64  1"}) {
     EXPECT_EQ(error({{"x", bad}}),
-              "\"x\": \"" + std::string(bad) + "\" is no scalar, such as \"int64 12\"");
+              "\"x\": \"" + std::string(bad) + "\" is not a scalar such as \"int64 12\"");
   }
-  EXPECT_EQ(error({{"x", "int64 1"}}, {"x"}),
-            "\"x\": stands where the file has something else, too");
+  EXPECT_EQ(error({{"x", "int64 1"}}, {"x"}), "\"x\": conflicts with another entry of the file");
   EXPECT_EQ(error({{"x", "int64 1"}}, {"x/y"}),
-            "\"x/y\": stands where the file has something else, too");
-  EXPECT_EQ(error({}, {"x/y", "x"}), "\"x\": stands where the file has something else, too");
+            "\"x/y\": conflicts with another entry of the file");
+  EXPECT_EQ(error({}, {"x/y", "x"}), "\"x\": conflicts with another entry of the file");
   EXPECT_THAT(error({{"x//y", "int64 1"}}), HasSubstr("has an empty name"));
   EXPECT_THAT(error({{"x~", "int64 1"}}), HasSubstr("followed by neither 0 nor 1"));
   std::string deep = "a";

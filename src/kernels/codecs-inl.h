@@ -1,6 +1,6 @@
-// Formats of memory (kernels/codecs.h) as loads and stores of SIMD vectors of float, to the bit as
-// codecs_reference.cc has them. `d` is the tag of the vector; pointers need no alignment, and
-// exactly the vector's elements are touched.
+// Loads and stores of SIMD vectors of float in the formats of kernels/codecs.h, with the same bits
+// as codecs_reference.cc. `d` is the tag of the vector. Pointers need no alignment, and exactly the
+// vector's elements are accessed.
 
 // Highway's per-target include guard.
 #if defined(KUDARI_KERNELS_CODECS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -28,7 +28,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using internal::Format;
 using internal::kCodeBlock;
 
-/// Vectors of as many lanes as D has.
+/// Integer vectors with as many lanes as D.
 template <class D>
 using Words = hn::Rebind<uint32_t, D>;
 template <class D>
@@ -36,7 +36,7 @@ using Halves = hn::Rebind<uint16_t, D>;
 template <class D>
 using Bytes = hn::Rebind<uint8_t, D>;
 
-/// The bits of x; of all NaNs the same ones.
+/// The bits of x, with all NaNs replaced by one.
 template <class D>
 HWY_INLINE hn::Vec<Words<D>> OneNaN(D d, hn::Vec<D> x) {
   const Words<D> words;
@@ -50,8 +50,7 @@ HWY_INLINE hn::Vec<D> LoadBFloat16(D d, const uint16_t* from) {
   return hn::BitCast(d, hn::ShiftLeft<16>(halves));
 }
 
-/// The upper half of the bits of what x is in bfloat16, rounded to nearest even; the lower half is
-/// anything.
+/// Words whose upper half is x in bfloat16, rounded to nearest even; the lower half is arbitrary.
 template <class D>
 HWY_INLINE hn::Vec<Words<D>> RoundBFloat16(D d, hn::Vec<D> x) {
   const Words<D> words;
@@ -60,7 +59,7 @@ HWY_INLINE hn::Vec<Words<D>> RoundBFloat16(D d, hn::Vec<D> x) {
   return hn::Add(bits, hn::Add(odd, hn::Set(words, 0x7FFFU)));
 }
 
-/// Stores the upper or the lower halves of words.
+/// Store the upper or the lower halves of words.
 template <class D>
 HWY_INLINE void StoreUpper(D /*d*/, hn::Vec<Words<D>> words, uint16_t* to) {
   hn::StoreU(hn::TruncateTo(Halves<D>(), hn::ShiftRight<16>(words)), Halves<D>(), to);
@@ -92,12 +91,12 @@ HWY_INLINE hn::Vec<D> LoadMaster(D d, const uint16_t* from, const float* master_
   const hn::Rebind<hwy::float16_t, D> halves;
   const auto master = hn::LoadU(d, master_from), memory = LoadFloat16(d, from);
   const auto rounded = hn::PromoteTo(d, hn::DemoteTo(halves, hn::BitCast(d, OneNaN(d, master))));
-  // As bits: zeros have signs, and NaNs are equal.
+  // Compared as bits, so that zeros have signs and NaNs are equal.
   const auto same = hn::Eq(hn::BitCast(Words<D>(), rounded), hn::BitCast(Words<D>(), memory));
   return hn::IfThenElse(hn::RebindMask(d, same), master, memory);
 }
 
-/// Random bits of the elements from i on, which have the upper half of their index in common with
+/// Random bits for the elements from i on. The upper half of their indices must be the one of
 /// `keys`.
 template <class D>
 HWY_INLINE hn::Vec<Words<D>> RandomBits(D /*d*/, uint32_t i, internal::RandomKeys keys) {
@@ -142,9 +141,9 @@ HWY_INLINE void StoreFloat16Random(D d, hn::Vec<D> x, hn::Vec<Words<D>> random, 
   StoreFloat16(d, hn::IfThenElse(is_finite, hn::CopySignToAbs(rounded, x), x), to);
 }
 
-/// A split weight from the word of its upper half and of what that lacks, plus 2^15. An upper half
-/// of zero lacks nothing below zero: then the weight had bits of its own when a zero was written
-/// over it, and is zero.
+/// Reassembles a split weight from a word that holds its upper half and, in the lower half, the
+/// missing part plus 2^15. Nothing negative can be missing from an upper half of zero: in that case
+/// a zero was written over a weight with lower bits, and the weight is zero.
 template <class D>
 HWY_INLINE hn::Vec<D> SplitSum(D d, hn::Vec<Words<D>> word) {
   const Words<D> words;
@@ -190,7 +189,7 @@ HWY_INLINE void StoreSplit16(D d, hn::Vec<D> x, uint16_t* to, int16_t* low_to) {
 template <class D>
 HWY_INLINE hn::Vec<D> LoadKahan(D d, const uint16_t* from, const uint16_t* low_from) {
   const auto high = LoadBFloat16(d, from), low = LoadBFloat16(d, low_from);
-  // More than half a unit is what a weight lacked that has been written over.
+  // A compensation of more than half a unit belongs to a weight that has been overwritten.
   const auto most = hn::Mul(hn::Abs(high), hn::Set(d, 0x1p-8F));
   return hn::Add(high, hn::IfThenElseZero(hn::Le(hn::Abs(low), most), low));
 }
@@ -204,7 +203,7 @@ HWY_INLINE void StoreKahan(D d, hn::Vec<D> x, uint16_t* to, uint16_t* low_to) {
   StoreBFloat16(d, hn::IfThenElseZero(is_finite, hn::Sub(x, half)), low_to);
 }
 
-/// The integers nearest to x y, which are at most 255, in the low bytes.
+/// Stores the integers nearest to x y, which are at most 255, as bytes.
 template <class D>
 HWY_INLINE void StoreRounded(D d, hn::Vec<D> x, hn::Vec<D> y, uint8_t* codes) {
   const auto sum = hn::BitCast(Words<D>(), hn::MulAdd(x, y, hn::Set(d, 0x1.8p23F)));
@@ -218,27 +217,27 @@ HWY_INLINE hn::Vec<D> LoadSigned(D d, const uint8_t* codes) {
   return hn::ConvertTo(d, hn::PromoteTo(hn::Rebind<int32_t, D>(), code));
 }
 
-/// In formats with blocks `scale` is the block's, and `most` the greatest magnitude that counts
-/// for it (in kRoot8, of a root).
+/// In blocked formats, `scale` is the block's scale and `most` the greatest magnitude that
+/// determines it (in kRoot8, of a root).
 template <class D>
 HWY_INLINE hn::Vec<D> LoadLinear8(D d, const uint8_t* codes, hn::Vec<D> scale) {
   return hn::Mul(LoadSigned(d, codes), scale);
 }
 
-/// `inverse` is 127 / most, and the block's scale most / 127.
+/// `inverse` is 127 / most; the block's scale is most / 127.
 template <class D>
 HWY_INLINE void StoreLinear8(D d, hn::Vec<D> x, hn::Vec<D> inverse, uint8_t* codes) {
   StoreRounded(d, x, inverse, codes);
 }
 
-/// The root of the element; the element is its square.
+/// Returns the root of the element; the element is its square.
 template <class D>
 HWY_INLINE hn::Vec<D> LoadRoot8(D d, const uint8_t* codes, hn::Vec<D> scale) {
   const auto code = hn::PromoteTo(hn::Rebind<int32_t, D>(), hn::LoadU(Bytes<D>(), codes));
   return hn::Mul(hn::ConvertTo(d, code), scale);
 }
 
-/// `inverse` is 255 / most, and the block's scale most / 255.
+/// `inverse` is 255 / most; the block's scale is most / 255.
 template <class D>
 HWY_INLINE void StoreRoot8(D d, hn::Vec<D> root, hn::Vec<D> inverse, uint8_t* codes) {
   const auto base = hn::Set(d, 0x1.8p23F), sum = hn::MulAdd(root, inverse, base);
@@ -285,7 +284,7 @@ HWY_INLINE void StoreDynamic8(D d, hn::Vec<D> x, hn::Vec<D> most,
   }
   const auto first = hn::GatherIndex(integers, tables.first.data(), bucket);
   const auto limit = hn::GatherIndex(d, tables.limits.data(), first);
-  // A mask that holds is -1.
+  // A true mask is -1.
   const auto is_next = hn::BitCast(integers, hn::VecFromMask(d, hn::Gt(y, limit)));
   auto code = hn::BitCast(words, hn::Sub(first, is_next));
   if constexpr (!kSigned) {
@@ -295,7 +294,7 @@ HWY_INLINE void StoreDynamic8(D d, hn::Vec<D> x, hn::Vec<D> most,
   hn::StoreU(hn::TruncateTo(Bytes<D>(), code), Bytes<D>(), codes);
 }
 
-/// f(d, i) for the elements i < n: over whole vectors, then over vectors of one.
+/// Calls f(d, i) for the elements i < n: first for whole vectors, then for vectors of one element.
 template <class F>
 HWY_INLINE void ForVectors(size_t n, const F& f) {
   const hn::ScalableTag<float> wide;
@@ -304,8 +303,9 @@ HWY_INLINE void ForVectors(size_t n, const F& f) {
   for (size_t i = whole; i < n; ++i) f(hn::CappedTag<float, 1>(), i);
 }
 
-/// The greatest of the magnitudes of n numbers as bits: comparing these orders NaNs above infinity
-/// above what is finite. In kRoot8 signs are left, so that negative numbers are above all others.
+/// The bits of the greatest magnitude among n numbers; comparing bits orders NaNs above infinity,
+/// and infinity above finite numbers. In kRoot8 signs are kept, so that negative numbers are above
+/// all others.
 template <Format kFormat>
 HWY_INLINE uint32_t MostBits(const float* x, size_t n) {
   using Wide = hn::ScalableTag<float>;
@@ -325,7 +325,7 @@ HWY_INLINE uint32_t MostBits(const float* x, size_t n) {
   return std::max(rest, hn::GetLane(hn::MaxOfLanes(words, most)));
 }
 
-/// Codes the n <= kCodeBlock elements of a block, given their MostBits. kRoots: `x` and the bits
+/// Encodes the n <= kCodeBlock elements of a block, given their MostBits. kRoots: `x` and the bits
 /// are those of the roots of the elements.
 template <Format kFormat, bool kRoots = false>
 HWY_NOINLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8_t* codes,
@@ -337,7 +337,7 @@ HWY_NOINLINE void StoreBlock(const float* x, size_t n, uint32_t most_bits, uint8
       finite[i] = fits ? x[i] : 0;
     }
     most_bits = MostBits<kFormat>(finite, n);
-    // An infinity saturates, a NaN is zero.
+    // An infinity saturates, and a NaN becomes zero.
     for (size_t i = 0; i < n; ++i) {
       const bool counts = std::isinf(x[i]) && !(kFormat == Format::kRoot8 && x[i] < 0);
       if (counts) finite[i] = std::copysign(std::bit_cast<float>(most_bits), x[i]);

@@ -9,11 +9,11 @@
 
 namespace kudari::internal {
 
-/// The floating-point mode that all kernels run in, on every target and thread, while it lives:
-/// rounding to nearest, denormal numbers as they are, no traps. A host program may have set flush
-/// to zero, another rounding or traps for some of its threads, which would make results depend on
-/// the thread; its mode is put back. Flushing is not the common mode because targets differ in
-/// which results count as too small.
+/// Sets the floating-point mode that all kernels run in, on every target and thread, and restores
+/// the previous mode on destruction: rounding to nearest, denormal numbers preserved, no traps. The
+/// host program may have set flush to zero, another rounding mode or traps for some of its threads,
+/// which would make results depend on the thread. Flushing to zero is not used because targets
+/// differ in which results count as too small.
 class [[nodiscard]] FloatEnvironment {
  public:
   FloatEnvironment() : host_(Get()) {

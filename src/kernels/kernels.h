@@ -9,31 +9,31 @@
 
 namespace kudari::internal {
 
-/// A PassFn that also takes the arrays it will be called with next, p, g and state in this order,
-/// or null: their first lines are on their way when it returns.
+/// A PassFn that also takes the arrays of the next call, p, g and state in this order, or null, and
+/// prefetches their first lines.
 using KernelFn = void (*)(const float* coeffs, const GradientForm<float>& form, float* p,
                           const float* g, float* const* state, size_t n, const float* const* next);
-/// The same of a MeasureFn. `state` may be null if the pass does not use it; if it is there, it is
-/// fetched into the cache.
+/// The corresponding MeasureFn. `state` may be null if the pass does not use it; otherwise it is
+/// prefetched.
 using MeasureKernelFn = void (*)(const float* coeffs, const GradientForm<float>& form,
                                  const float* p, const float* g, float* const* state, size_t n,
                                  const float* const* next, double* sums);
 
-/// A rule's passes; those that it does not have are null.
+/// A rule's passes; those that it lacks are null.
 struct RuleKernels {
   KernelFn update, hessian, evaluate;
   MeasureKernelFn measure;
 };
 
-/// Passes over rows of a matrix with gradient x, which `form` makes of g; see
-/// matrix/adafactor.cc. Sums over a row are in double over sixteen virtual lanes.
+/// Passes over rows of a matrix with gradient x = form(g); see matrix/adafactor.cc. Sums over a row
+/// are in double, in sixteen virtual lanes.
 template <class T>
 struct RowPasses {
-  /// Of `columns`: the most rows of one call.
+  /// The greatest number of rows in one call of `columns`.
   static constexpr size_t kMostRows = 4;
   /// The sum of x^2.
   double (*squares)(const GradientForm<T>& form, const T* g, size_t n);
-  /// Over rows one after the other: columns[j] += the sum of x[row][j]^2, and scaled[j] += that of
+  /// For consecutive rows: columns[j] += the sum of x[row][j]^2, and scaled[j] += the sum of
   /// (x[row][j] scales[row])^2, both summed in T.
   void (*columns)(const GradientForm<T>& form, const T* g, size_t n, size_t rows, const T* scales,
                   double* columns, double* scaled);
@@ -42,29 +42,29 @@ struct RowPasses {
   /// p[j] <- p[j] - (decay p[j] + (x[j] row) w[j]).
   void (*apply)(const GradientForm<T>& form, T* p, const T* g, const T* w, T row, T decay,
                 size_t n);
-  /// Of vectors, whose variance is full: v[j] <- Mean(share, x[j]^2 + add, v[j]); returns the
-  /// sum of u^2 where u[j] = x[j] / sqrt(max(v[j], floor)), or 0 where that is the root of 0.
+  /// For vectors, which have a full variance: v[j] <- Mean(share, x[j]^2 + add, v[j]). Returns the
+  /// sum of u^2, where u[j] = x[j] / sqrt(max(v[j], floor)), or 0 where that root is 0.
   double (*vary)(const GradientForm<T>& form, const T* g, T* v, T share, T add, T floor, size_t n);
   /// p[j] <- p[j] - (decay p[j] + step u[j]).
   void (*apply_varied)(const GradientForm<T>& form, T* p, const T* g, const T* v, T step, T decay,
                        T floor, size_t n);
 };
 
-/// The same over plain numbers.
+/// The passes over plain numbers.
 template <class T>
 RowPasses<T> ScalarRows();
 
-/// out <- x + l2 p + l1 sign(p), each product and sum rounded once, where x is what `form` makes of
-/// g: the gradient with those of the penalties l1 |p| and l2 p^2 / 2. sign(0) is 0.
+/// out <- x + l2 p + l1 sign(p), each product and sum rounded once, where x = form(g). This adds
+/// the gradient of the penalties l1 |p| and l2 p^2 / 2; sign(0) is 0.
 using PenalizeFn = void (*)(const GradientForm<float>& form, float l1, float l2, const float* p,
                             const float* g, size_t n, float* out);
 
-/// What is compiled once for each instruction set. All give the same bits.
+/// The code that is compiled once for each instruction set. All sets give the same bits.
 struct KernelSet {
   std::string_view target;  ///< "avx512", "avx2", "neon" or "scalar"
   /// In the order of AllRules; null in the scalar set, which uses RuleEntry::scalar.
   const RuleKernels* rules;
-  /// lanes[i % 16] += x[i]^2, in double. Finite exactly if every element is.
+  /// lanes[i % 16] += x[i]^2, in double. The sums are finite if and only if every element is.
   void (*add_squares)(const float* x, size_t n, double* lanes);
   /// lanes[i % 16] += x[i], in double.
   void (*add)(const float* x, size_t n, double* lanes);
@@ -76,12 +76,12 @@ struct KernelSet {
   /// out <- (|w| + eta) x, rounded twice.
   void (*adapt)(const float* w, const float* x, float eta, size_t n, float* out);
   PenalizeFn penalize;
-  /// Makes denormal numbers zero.
+  /// Replaces denormal numbers by zero.
   void (*flush)(float* x, size_t n);
-  /// The instruction set that the code was in fact compiled for, by Highway's name.
+  /// The instruction set that the code was actually compiled for, by Highway's name.
   std::string_view (*compiled_for)();
 
-  /// The sum of squares, and the sum: of the lanes in a fixed order.
+  /// The sum of squares, and the sum, with the lanes added in a fixed order.
   double sum_squares(const float* x, size_t n) const;
   double sum(const float* x, size_t n) const;
 };
@@ -92,7 +92,7 @@ const std::vector<KernelSet>& AllKernels();
 /// The best set, or the one that KUDARI_TARGET names; throws Error if there is none of that name.
 const KernelSet& Kernels();
 
-/// How many floats ahead kernels prefetch: KUDARI_PREFETCH, or what suits this processor.
+/// How many floats ahead kernels prefetch: KUDARI_PREFETCH, or a default for this processor.
 size_t PrefetchDistance();
 inline constexpr size_t kMostPrefetch = 65536;
 /// The value of KUDARI_PREFETCH; throws Error if it is not an integer in [0, kMostPrefetch].
@@ -101,7 +101,7 @@ size_t ParsePrefetch(std::string_view text);
 /// The rules of rules/all.h that work element by element.
 std::vector<RuleEntry> ElementwiseRules();
 
-/// Scalar code, whose products and sums are fused by std::fma alone.
+/// Scalar code; products and sums are fused only by std::fma.
 const KernelSet& ScalarKernels();
 
 /// Adds sixteen lanes in a fixed order.

@@ -1,5 +1,5 @@
-// The vocabulary in which update rules are written, over SIMD vectors of float. Every operation is
-// correctly rounded on every target, so an element's result does not depend on the target.
+// The operations that update rules are written in, for SIMD vectors of float. Every operation is
+// correctly rounded on every target, so results do not depend on the target.
 
 // Highway's per-target include guard.
 #if defined(KUDARI_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -38,7 +38,8 @@ struct F32 {
   friend HWY_INLINE F32 Sqrt(F32 a) { return hn::Sqrt(a.v); }
   friend HWY_INLINE F32 Abs(F32 a) { return hn::Abs(a.v); }
 
-  /// As in kudari/scalar.h, to the bit: Highway's own Max and Min leave NaNs to the target.
+  /// As in kudari/scalar.h, to the bit; Highway's own Max and Min leave the treatment of NaNs to
+  /// the target.
   friend HWY_INLINE F32 Max(F32 a, F32 b) { return hn::IfThenElse(hn::Lt(a.v, b.v), b.v, a.v); }
   friend HWY_INLINE F32 Min(F32 a, F32 b) { return hn::IfThenElse(hn::Lt(b.v, a.v), b.v, a.v); }
   friend HWY_INLINE F32 Sign(F32 a) {
@@ -51,7 +52,7 @@ struct F32 {
     const auto some = hn::Ne(share.v, hn::Zero(D()));
     return hn::IfThenElse(some, hn::MulAdd(share.v, x.v, rest.v), rest.v);
   }
-  // The branch is the same for a whole pass.
+  // The branch has the same outcome for a whole pass.
   friend HWY_INLINE F32 Mean(float share, F32 x, F32 old) {
     if (share > 0) return Fma(F32(share), x - old, old);
     return Fma(F32(-share), old, F32(1 + share) * x);
@@ -61,15 +62,15 @@ struct F32 {
     return Fma(F32(-share), old, F32(1 + share) * x * x);
   }
 
-  /// x clamped to [-limit, limit]; a NaN stays one: the second operand is what x86 returns then,
-  /// while others return a NaN.
+  /// x clamped to [-limit, limit]. A NaN stays a NaN: x86 then returns the second operand, and
+  /// other targets return a NaN.
   friend HWY_INLINE F32 Clamp(F32 x, F32 limit) {
     return hn::Min(limit.v, hn::Max(hn::Neg(limit.v), x.v));
   }
 };
 
-/// GradientForm over vectors. kSquares: for a rule that squares gradients; that of another never
-/// has infinity_is_nan.
+/// GradientForm for vectors. kSquares: for a rule that squares gradients; for other rules
+/// infinity_is_nan is never set.
 template <bool kSquares, class D>
 HWY_INLINE F32<D> Formed(const GradientForm<float>& form, F32<D> g) {
   const F32<D> x = Fma(F32<D>(form.factor), g, F32<D>(form.shift));

@@ -200,7 +200,7 @@ static std::vector<int64_t> SlotSizes(const R& rule, std::span<const int64_t> di
     for (const int64_t d : dims) shape += std::to_string(d);
     throw Error("has shape " + shape +
                 "}; this rule is for tensors of two dimensions or more: give the others another "
-                "one by fallback = {rule = \"adamw\"} or a group");
+                "rule with fallback = {rule = \"adamw\"} or a group");
   }
   if (rule.ns_steps != std::floor(rule.ns_steps)) {
     throw Error("has ns_steps = " + std::to_string(rule.ns_steps) + ", which is not an integer");

@@ -7,7 +7,7 @@
 
 namespace kudari::internal {
 
-/// The entries of the rules that step whole tensors, by the file that has them.
+/// The entries of the rules that step whole tensors, grouped by source file.
 std::vector<RuleEntry> AdafactorRules();
 std::vector<RuleEntry> MuonRules();
 

@@ -262,7 +262,7 @@ TEST(Backend, TensorsOfOneOptimizerLiveOnOne) {
                    {.name = "b", .shape = {4}, .param = backend.Allocate(16), .backend = &backend}},
                   OptimizerSpec("sgd"));
       }),
-      HasSubstr("\"a\" and \"b\" live on two backends"));
+      HasSubstr("\"a\" and \"b\" are on different backends"));
 }
 
 TEST(Backend, ATensorStaysWhereItIs) {
@@ -270,7 +270,7 @@ TEST(Backend, ATensorStaysWhereItIs) {
   Model model({{"a", {4}}, {"b", {3}}});
   Optimizer optimizer(model.tensors, OptimizerSpec("adamw"));
   optimizer.tensors()[1].backend = &backend;
-  const std::string why = "tensor \"b\": its backend is another than when the optimiser was made";
+  const std::string why = "tensor \"b\": is on another backend than when the optimiser was made";
   EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }), why);
   EXPECT_EQ(ErrorOf([&] { optimizer.StepTensor(1); }), why);
   EXPECT_EQ(optimizer.steps(), 0);

@@ -124,7 +124,7 @@ std::string SdeRules(const Registry& registry) {
 // An option by the SDE rule; it must not be a schedule.
 double ScaledBySde(const RuleEntry::Option& option, const Schedule& value, double kappa) {
   if (!value.IsConstant()) {
-    throw Error("\"" + value.Text() + "\" is a schedule; adam_sde is defined for a number");
+    throw Error("\"" + value.Text() + "\" is a schedule; adam_sde is defined for numbers only");
   }
   if (option.role == Role::kDecay) return ScaleBeta(value(0), kappa);
   const double eps = ScaleEps(value(0), kappa);
@@ -136,7 +136,7 @@ void ScaleMoments(Options& options, const RuleEntry& rule, double kappa, const s
                   const Registry& registry) {
   if (rule.batch_rule != BatchRule::kAdamSde) {
     throw Error(where + "rule = \"" + rule.name + "\": adam_sde is defined for " +
-                SdeRules(registry) + "; sqrt is the part of it that others can have");
+                SdeRules(registry) + "; sqrt is the part of it that applies to other rules");
   }
   for (const RuleEntry::Option& o : rule.options) {
     const bool scaled =
@@ -305,8 +305,7 @@ double ScheduleError(const Schedule& before, const Schedule& after, double kappa
 BatchChoice DefaultBatchRule(std::string_view rule, const Options& options, double kappa,
                              const Registry& registry) {
   CheckKappa(kappa);
-  if (rule.empty())
-    return {BatchRule::kSqrt, "each group has a rule, and a batch rule, of its own"};
+  if (rule.empty()) return {BatchRule::kSqrt, "each group has its own rule and batch rule"};
   const RuleEntry& entry = registry.Find(rule);
   if (entry.batch_rule == BatchRule::kLinear) {
     return {BatchRule::kLinear,
@@ -328,16 +327,15 @@ BatchChoice DefaultBatchRule(std::string_view rule, const Options& options, doub
     }
     // As ScaleBeta decides, whose product of kappa and 1 - beta is rounded another way.
     if (kappa == 1 || kappa < limit * (1 - 1e-12)) {
-      return {BatchRule::kAdamSde,
-              std::string(rule) +
-                  " keeps its dynamics if betas and eps follow the batch, too (Malladi et al., "
-                  "arXiv:2205.10287)"};
+      return {BatchRule::kAdamSde, std::string(rule) +
+                                       " keeps its dynamics if betas and eps follow the batch as "
+                                       "well (Malladi et al., arXiv:2205.10287)"};
     }
     return {BatchRule::kSqrt,
-            "adam_sde ends at kappa = " + NumberText(std::round(limit * 1e6) / 1e6) +
+            "adam_sde is defined up to kappa = " + NumberText(std::round(limit * 1e6) / 1e6) +
                 ", where a beta would be 0; its learning rate is that of sqrt"};
   }
-  return {BatchRule::kSqrt, "the square root is what is used for " + std::string(rule) +
+  return {BatchRule::kSqrt, "the square root is customary for " + std::string(rule) +
                                 ", without a derivation, and changes less than the linear rule"};
 }
 

@@ -106,7 +106,7 @@ TEST(BatchScaling, NamesAndDefaults) {
   EXPECT_EQ(DefaultBatchRule("adam", adam, 9.9).rule, BatchRule::kAdamSde);
   const BatchChoice beyond = DefaultBatchRule("adam", adam, 10);
   EXPECT_EQ(beyond.rule, BatchRule::kSqrt);
-  EXPECT_THAT(beyond.reason, HasSubstr("ends at kappa = 10"));
+  EXPECT_THAT(beyond.reason, HasSubstr("is defined up to kappa = 10"));
   // What the default says can be done is done.
   for (const double kappa : {9.99999, 10.0, 10.00001, 16.0}) {
     EXPECT_NO_THROW(ScaleBatch(Adam{}, kappa));

@@ -161,7 +161,7 @@ TEST(EvaluationTest, NothingAdvancesWhileAViewIsOpen) {
   {
     const auto view = optimizer.EvaluationWeights();
     const std::string why =
-        ": an evaluation view is open, so the parameters are not those that are trained";
+        ": an evaluation view is open, so the parameters are not the trained ones";
     EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }), "Step" + why);
     EXPECT_EQ(ErrorOf([&] { optimizer.Step([](Pass) -> Evaluation { return 0.0; }); }),
               "Step" + why);

@@ -51,7 +51,7 @@ const GradScaler::Seen* GradScaler::Find(const Optimizer& optimizer) const {
                                [&](const Seen& s) { return s.optimizer == &optimizer; });
   if (at == seen_.end()) return nullptr;
   if (at->stepped) {
-    throw Error("GradScaler: the optimiser has been stepped already; call Update first");
+    throw Error("GradScaler: the optimiser has already been stepped; call Update first");
   }
   return &*at;
 }
@@ -85,7 +85,7 @@ Report GradScaler::Step(Optimizer& optimizer, const Oracle& oracle) {
 
 void GradScaler::Unscaled(const Optimizer& optimizer, std::string_view first_nonfinite) {
   if (Find(optimizer) != nullptr) {
-    throw Error("GradScaler: the optimiser's gradients are unscaled already; call Step and Update");
+    throw Error("GradScaler: the optimiser's gradients are already unscaled; call Step and Update");
   }
   seen_.push_back({&optimizer, false, first_nonfinite});
 }

@@ -280,7 +280,7 @@ TEST(GradScalerTest, AStaticScaleOnlySkips) {
     const float before = model.params[0][0];
     EXPECT_EQ(scaler.Step(optimizer).skipped, !std::isfinite(g));
     EXPECT_EQ(model.params[0][0], std::isfinite(g) ? before - 1 : before);
-    EXPECT_THAT(ErrorOf([&] { scaler.Step(optimizer); }), HasSubstr("stepped already"));
+    EXPECT_THAT(ErrorOf([&] { scaler.Step(optimizer); }), HasSubstr("already been stepped"));
     scaler.Update();
     EXPECT_EQ(scaler.State(), ScalerState(512, 0));
   }
@@ -293,13 +293,13 @@ TEST(GradScalerTest, UnscaledGradientsAreTakenAsTheyAre) {
   GradScaler scaler;
   model.grads = {{3}, {4}};
   scaler.Unscaled(optimizer, {});
-  EXPECT_THAT(ErrorOf([&] { scaler.Unscaled(optimizer, {}); }), HasSubstr("unscaled already"));
+  EXPECT_THAT(ErrorOf([&] { scaler.Unscaled(optimizer, {}); }), HasSubstr("already unscaled"));
   EXPECT_THAT(ErrorOf([&] { scaler.Step(optimizer, [](Pass) -> Evaluation { return 1; }); }),
               HasSubstr("step without an oracle"));
   const Report report = scaler.Step(optimizer);
   EXPECT_EQ(model.params, (std::vector<std::vector<float>>{{-3}, {-4}}));
   EXPECT_EQ(report.loss_scale, 65536);
-  EXPECT_THAT(ErrorOf([&] { scaler.Unscaled(optimizer, {}); }), HasSubstr("stepped already"));
+  EXPECT_THAT(ErrorOf([&] { scaler.Unscaled(optimizer, {}); }), HasSubstr("already been stepped"));
   scaler.Update();
   EXPECT_EQ(scaler.State(), ScalerState(65536, 1));
 

@@ -27,67 +27,67 @@
 namespace kudari {
 namespace internal {
 
-/// Adds what a tensor has since its first gradient to the memory that is to be allocated.
+/// Adds the arrays that a tensor has from its first gradient on to the memory to be allocated.
 void AddArrays(const TensorRecord& s, StateMemory::Needs& needs);
 
-/// The index of a cohort, which takes the place of one without users or is added, unless there is
-/// one like it.
+/// The index of a cohort equal to `cohort`. If there is none, it replaces a cohort without users or
+/// is appended.
 uint32_t AddCohort(std::vector<Cohort>& cohorts, Cohort cohort);
-/// Makes `at` the index of a cohort that is added for it, in place of that of its former one.
+/// Adds `cohort` and sets `at` to its index, leaving the cohort that `at` referred to.
 void MoveTo(std::vector<Cohort>& cohorts, uint32_t& at, Cohort cohort);
 
-/// What a step of a tensor with such a gradient reads and writes; `coded` as in TensorRecord.
+/// The memory traffic of stepping a tensor with such a gradient; `coded` is as in TensorRecord.
 MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const TensorRecord& s,
                           Format gradient, bool coded);
 
 }  // namespace internal
 
-// A step, from above:
+// The structure of a step:
 //
-//   Step            refuses what cannot be, then asks the source for a gradient (src/sources)
-//   Apply           step.cc: schedules, gradients bound, norm, policies, factors of the scales
-//     BindGradients work.cc: pointers and formats, as they are now; Divide if other tensors have a
-//                   gradient than before: state for new ones, blocks, scratch memory
-//     SumSquares    of the blocks, if something wants the norm
-//     PrepareUpdate the last that can fail: averagers begin, coefficients are formed
+//   Step            rejects invalid calls, then asks the source for a gradient (src/sources)
+//   Apply           step.cc: schedules, binding of gradients, norm, policies, factors of the scales
+//     BindGradients work.cc: current pointers and formats; Divide if the set of tensors with a
+//                   gradient has changed: state for new ones, blocks, scratch memory
+//     SumSquares    sums of squares of the blocks, if something needs the norm
+//     PrepareUpdate the last part that can fail: averagers start, coefficients are computed
 //     Update        the backend's passes: units, first pass, second pass, whole tensors
-//   After           averagers follow (src/averagers)
+//   After           averagers are updated (src/averagers)
 //
-// StepTensor (release.cc) does the same for one tensor, State and LoadState are in state.cc,
+// StepTensor (release.cc) does the same for one tensor. State and LoadState are in state.cc,
 // Evaluation in evaluation.cc.
 struct Optimizer::Impl final : Engine {
   std::vector<Tensor> tensor_list;
-  OptimizerSpec spec;  // complete
+  OptimizerSpec spec;  // completed
   std::vector<internal::Cohort> cohorts;
   std::set<internal::Storage> storages;
-  std::vector<internal::TensorRecord> records;  // beside tensor_list
-  Backend* users_backend = nullptr;             // that the tensors name; null: host memory
-  std::shared_ptr<Backend> backend_;  // where all tensors live; the user's may not be owned
+  std::vector<internal::TensorRecord> records;  // parallel to tensor_list
+  Backend* users_backend = nullptr;             // the one that the tensors name; null: host memory
+  std::shared_ptr<Backend> backend_;  // where all tensors live; not owned if it is the user's
   std::vector<internal::StateMemory> state_memory;
-  std::vector<char> released;  // tensors that StepTensor has stepped in this step, or empty
+  std::vector<char> released;  // tensors stepped by StepTensor in this step, or empty
 
-  // What a step works on, divided again when other tensors have gradients than before.
-  bool divided = false;              // whether it is that of the gradients bound
-  std::vector<uint32_t> active;      // tensors that have a gradient, in their order
-  internal::Work blocks;             // all elements, for the global norm; none: not needed yet
-  std::vector<double> partial_sums;  // beside blocks
-  std::function<void(std::span<double>)> sum_over_processes;  // null: there is one
-  std::vector<double> all_sums;  // of the blocks of all tensors, if there are other processes
-  internal::Work first, second;  // passes of rules element by element
-  std::vector<double> measured;  // beside first: sums of a rule with norms
-  std::vector<size_t> by_unit;   // tensors with work unit by unit
+  // The work of a step, divided again when the set of tensors with gradients changes.
+  bool divided = false;              // whether the division is for the bound gradients
+  std::vector<uint32_t> active;      // tensors with a gradient, in order
+  internal::Work blocks;             // all elements, for the global norm; empty: not needed yet
+  std::vector<double> partial_sums;  // parallel to `blocks`
+  std::function<void(std::span<double>)> sum_over_processes;  // null: a single process
+  std::vector<double> all_sums;  // sums of the blocks of all tensors, with several processes
+  internal::Work first, second;  // passes of elementwise rules
+  std::vector<double> measured;  // sums of rules with norms, parallel to `first`
+  std::vector<size_t> by_unit;   // tensors with per-unit work
   std::vector<size_t> one_by_one, side_by_side;  // tensors of whole rules
   std::vector<internal::Arena> scratch_arena;    // one or none
-  std::vector<float*> scratch;                   // one a worker
-  std::vector<size_t> remembering, trusting;     // tensors of rules with memory, with a trust ratio
+  std::vector<float*> scratch;                   // one per worker
+  std::vector<size_t> remembering, trusting;     // tensors of rules with memory, a trust ratio
 
   MemoryTraffic traffic;       // of the passes over `active` tensors
-  int64_t gradient_bytes = 0;  // of all of them
+  int64_t gradient_bytes = 0;  // of all gradients
   int64_t step_count = 0;
-  std::vector<Numerics> numerics;  // what the report shows
-  std::vector<Trust> trust;        // the same
+  std::vector<Numerics> numerics;  // what the report refers to
+  std::vector<Trust> trust;        // likewise
   Parallel parallel_;
-  double loss_scale_ = 1;  // of the step being taken
+  double loss_scale_ = 1;  // of the current step
   std::unique_ptr<Source> source;
   std::vector<std::unique_ptr<Scale>> scales;
   struct Follower {
@@ -96,7 +96,7 @@ struct Optimizer::Impl final : Engine {
   };
   std::vector<Follower> averagers;
   std::shared_ptr<bool> view_open = std::make_shared<bool>(false);
-  bool inside = false;  // a call that runs code of the user's
+  bool inside = false;  // during a call that runs the user's code
 
   Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_spec, const Registry& registry);
 
@@ -145,14 +145,14 @@ struct Optimizer::Impl final : Engine {
   void VisitAveragers(StateVisitor& visitor);
   void Take(Loading& loading);
 
-  // What may be called when, optimizer.cc.
+  // Checks on the order of calls, optimizer.cc.
   void CheckNotInside(std::string_view what) const;
   void CheckNoView(std::string_view what) const;
   void CheckNotReleased(std::string_view what) const;
   void CheckBetweenSteps(std::string_view what) const;
   class Inside;
 
-  // What a step works on, work.cc.
+  // The work of a step, work.cc.
   void BindParameters();
   bool BindGradient(size_t index, const void* gradient, DType type);
   void BindGradients(std::span<const float* const> data);
@@ -167,7 +167,7 @@ struct Optimizer::Impl final : Engine {
   int64_t CopiedSize(const internal::TensorRecord& s, internal::Format gradient) const;
   void SetKeys(size_t index);
 
-  // A step tensor by tensor, release.cc.
+  // Stepping tensor by tensor, release.cc.
   void CheckStepTensor(bool norm) const;
   void Refresh();
   Report StepTensor(size_t index, std::optional<double> norm);
@@ -176,7 +176,7 @@ struct Optimizer::Impl final : Engine {
 
   // A step, step.cc.
   void SetValues(internal::Cohort& cohort) const;
-  /// What gradients are clipped to: elements, and units relative to their weights.
+  /// Bounds on gradients: on elements, and on units relative to their weights.
   struct Clips {
     double value, unit;
   };

@@ -19,7 +19,7 @@ namespace {
 void CheckTensor(const Tensor& t, std::unordered_set<std::string_view>& names) {
   const auto add = [&names](const std::string& name) {
     if (name.empty()) throw Error("a tensor has an empty name");
-    if (!names.insert(name).second) throw Error("tensor name \"" + name + "\" appears twice");
+    if (!names.insert(name).second) throw Error("duplicate tensor name \"" + name + "\"");
   };
   add(t.name);
   for (const std::string& alias : t.aliases) add(alias);
@@ -53,8 +53,8 @@ void CheckDecoupled(const internal::Cohort& cohort) {
     const Schedule& s = cohort.schedules[i];
     if (cohort.rule.options[i].name != "weight_decay" || s == Schedule(0)) continue;
     throw Error(
-        "decay = \"independent\" is for rules that take lr weight_decay of the weights from them, "
-        "as adamw; " +
+        "decay = \"independent\" is for rules that subtract lr weight_decay p from the weights p, "
+        "such as adamw; " +
         cohort.rule.name + " does not, and has weight_decay = " + s.Text());
   }
 }
@@ -86,7 +86,7 @@ Backend* BackendOf(std::span<const Tensor> tensors) {
   for (const Tensor& t : tensors) {
     if (t.backend == backend) continue;
     throw Error("tensors \"" + tensors[0].name + "\" and \"" + t.name +
-                "\" live on two backends; an optimiser has one");
+                "\" are on different backends; an optimiser has one");
   }
   return backend;
 }
@@ -369,7 +369,7 @@ Cohort Optimizer::Impl::WithSchedules(size_t index, std::vector<Schedule> schedu
   if (cohort.rule.whole != nullptr &&
       cohort.rule.whole->SlotSizes(cohort.values.data(), tensor_list[index].shape) !=
           s.storage->sizes) {
-    throw Error("SetSchedule: " + rule + ": " + changed + " decides about the size of the state");
+    throw Error("SetSchedule: " + rule + ": " + changed + " determines the size of the state");
   }
   cohort.SetConstant();
   return cohort;
@@ -528,7 +528,7 @@ void Optimizer::Impl::CheckNotInside(std::string_view what) const {
 void Optimizer::Impl::CheckNoView(std::string_view what) const {
   if (!*view_open) return;
   throw Error(std::string(what) +
-              ": an evaluation view is open, so the parameters are not those that are trained");
+              ": an evaluation view is open, so the parameters are not the trained ones");
 }
 
 void Optimizer::Impl::CheckNotReleased(std::string_view what) const {

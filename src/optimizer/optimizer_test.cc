@@ -49,7 +49,7 @@ TEST(OptimizerTest, BadTensorsAreNamed) {
   };
   EXPECT_THAT(make({{.name = "", .param = &x}}), HasSubstr("empty name"));
   EXPECT_THAT(make({{.name = "w", .param = &x}, {.name = "w", .param = &x}}),
-              HasSubstr("\"w\" appears twice"));
+              HasSubstr("duplicate tensor name \"w\""));
   EXPECT_THAT(make({{.name = "w", .shape = {3}}}), HasSubstr("\"w\": param is null"));
   EXPECT_THAT(make({{.name = "w", .shape = {2, -1}, .param = &x}}),
               HasSubstr("\"w\": dimension -1 is outside [0"));
@@ -234,7 +234,7 @@ TEST(OptimizerTest, SchedulesRelativeToARunAreRefused) {
   StateTree state = optimizer.State();
   state.Set("tensors/w/schedules/lr", std::string("0.5 * step(2ep)"));
   EXPECT_THAT(ErrorOf([&] { optimizer.LoadState(state); }),
-              HasSubstr("cannot be taken: schedule \"step(2ep, 0.1)\""));
+              HasSubstr("cannot be used: schedule \"step(2ep, 0.1)\""));
   EXPECT_NO_THROW(Optimizer(
       model.tensors,
       Resolve(OptimizerSpec("sgd", {{"lr", ParseSchedule("linear(end)")}}), {.steps = 3})));
@@ -616,7 +616,7 @@ TEST(OptimizerTest, ParametersThatOverlapAreNamed) {
     return ErrorOf([&] { Optimizer(tensors, Sgd{}); });
   };
   float* const p = w.data();
-  const std::string tied = "; a parameter that has two names is given once";
+  const std::string tied = "; give a parameter that has two names only once";
   EXPECT_EQ(error({tensor("embed", p, 4), tensor("head", p, 4)}),
             "tensors \"embed\" and \"head\" overlap in memory" + tied);
   EXPECT_THAT(error({tensor("c", p + 5, 5), tensor("a", p, 3), tensor("b", p + 2, 3)}),

@@ -191,7 +191,7 @@ TEST(Ownership, BadCallsAreRefused) {
       HasSubstr("nesterov_lookahead"));
   optimizer.Step();
   EXPECT_THAT(ErrorOf([&] { optimizer.SetOwnership(std::vector<bool>(4), sum); }),
-              HasSubstr("\"a\" has state already"));
+              HasSubstr("\"a\" already has state"));
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ void Optimizer::Impl::BindParameters() {
     const Tensor& t = tensor_list[i];
     if (t.backend != users_backend) {
       throw Error("tensor \"" + t.name +
-                  "\": its backend is another than when the optimiser was made");
+                  "\": is on another backend than when the optimiser was made");
     }
     if (records[i].size == 0) continue;
     if (t.param == nullptr) throw Error("tensor \"" + t.name + "\": param is null");
@@ -74,7 +74,7 @@ void Optimizer::Impl::BindParameters() {
     const int64_t bytes = records[order[k - 1]].size * Bytes(first.dtype);
     if (!before(begin(order[k]), begin(order[k - 1]) + bytes)) continue;
     throw Error("tensors \"" + first.name + "\" and \"" + second.name +
-                "\" overlap in memory; a parameter that has two names is given once");
+                "\" overlap in memory; give a parameter that has two names only once");
   }
   for (size_t i = 0; i < tensor_list.size(); ++i) records[i].param = tensor_list[i].param;
 }
@@ -203,7 +203,7 @@ void Optimizer::Impl::PlaceState(TensorRecord& s, internal::StateMemory& memory)
     } else if (index % 2 == 1) {
       s.arrays[index / 2].data = array;
     } else {
-      s.arrays[index / 2 - 1].more = array;
+      s.arrays[index / 2 - 1].companion = array;
     }
     ++index;
   });
@@ -219,7 +219,7 @@ void Optimizer::Impl::ClearSlot(TensorRecord& s, size_t k) {
   if (n == 0) return;
   backend_->Fill(array.data, internal::ZeroCode(array.format),
                  n * internal::DataBytes(array.format));
-  backend_->Fill(array.more, 0, internal::CompanionBytes(array.format, n));
+  backend_->Fill(array.companion, 0, internal::CompanionBytes(array.format, n));
 }
 
 /// Makes the master what the parameter is.

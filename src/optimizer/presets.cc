@@ -44,9 +44,10 @@ constexpr Entry kPresets[] = {
      "eps = 1e-10\n"
      "weight_decay = 0",
      "Karpathy, nanochat, commit 3a5e0bc",
-     "language models; AdamW's rates are for a width of 768 and go with width^-0.5. The last fifth "
-     "of the steps falls to 0 linearly: every lr times then(1, 0.8 T, linear(0.2 T)). nanochat has "
-     "neither biases nor weights in its norms; they go with the head"},
+     "language models; AdamW's rates are for a width of 768 and scale with width^-0.5. Over the "
+     "last fifth of the steps every lr falls to 0 linearly: multiply it by then(1, 0.8 T, "
+     "linear(0.2 T)). nanochat has neither biases nor weights in its norms; here they are treated "
+     "like the head"},
     {"nanochat", "nanochat as of July 2026: NorMuon and two AdamWs",
      "rule = \"normuon\"\n"
      "lr = \"0.02 * warmup(40)\"\n"
@@ -64,11 +65,11 @@ constexpr Entry kPresets[] = {
      "eps = 1e-10\n"
      "weight_decay = 0.001",
      "Karpathy, nanochat, commit 92d63d4",
-     "language models; AdamW's rates are for a width of 768 and go with width^-0.5, all are for "
-     "2^19 tokens a step and go with its root. Over the last 0.65 T steps every lr falls to 0.05 "
-     "of "
-     "itself linearly and the momentum from 0.97 to 0.9, and weight_decay times cosine(T) over "
-     "all of them. nanochat has no biases; they go with the head"},
+     "language models; AdamW's rates are for a width of 768 and scale with width^-0.5; all rates "
+     "are for 2^19 tokens per step and scale with the root of that number. Over the last 0.65 T "
+     "steps every lr falls linearly to 0.05 of itself and the momentum from 0.97 to 0.9; "
+     "weight_decay is multiplied by cosine(T) over all steps. nanochat has no biases; here they "
+     "are treated like the head"},
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "kudari/recipe.h"
 
 #include "core/option_table.h"
+#include "core/quoted.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/presets.h"
@@ -94,14 +95,21 @@ OptimizerSpec ReadSpec(internal::TableReader& root, const Registry& registry) {
   OptimizerSpec spec;
   if (const auto preset = reader.Choice("preset", PresetNames())) {
     spec = Preset(*preset, registry);
+    // Either could be what was meant: a preset may have been set on a recipe that has a rule.
+    const auto rule = reader.Choice("rule", RuleNames(registry));
+    if (rule && !spec.rule.empty() && *rule != spec.rule) {
+      reader.Fail("rule",
+                  internal::Quoted(*rule) + " contradicts preset = " + internal::Quoted(*preset) +
+                      ", whose rule is " + internal::Quoted(spec.rule) + "; remove one of the two");
+    }
   }
   ReadRule(reader, registry, spec.rule, spec.options);
-  ReadOptions(reader, TreatmentOptions(), spec);
+  ReadOptions(reader, internal::TreatmentOptions(), spec);
   if (auto fallback = reader.Table("fallback")) {
     spec.fallback = ReadFallback(*fallback, registry, spec.fallback.value_or(Fallback()));
   }
-  ReadOptions(reader, StageOptions(), spec);
-  if (reader.Has("sharpness") && !FindSource(spec.source).sharpness) {
+  ReadOptions(reader, internal::StageOptions(), spec);
+  if (reader.Has("sharpness") && !internal::FindSource(spec.source).sharpness) {
     reader.Fail("sharpness", "is for sharpness-aware sources; source is \"" + spec.source + "\"");
   }
   for (TableReader& item : reader.Tables("classify")) {
@@ -159,7 +167,8 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
   if (spec.precision.master != Master::kNone && spec.precision.rounding == Rounding::kStochastic &&
       spec.precision.state != StateFormat::kBFloat16) {
     throw Error("precision.rounding = \"stochastic\" has nothing to round: precision.master = \"" +
-                std::string(Name(spec.precision.master)) + "\" keeps what parameters lack");
+                std::string(Name(spec.precision.master)) +
+                "\" keeps the digits that parameters lack");
   }
   return full;
 }

@@ -215,11 +215,12 @@ TEST(RecipeTest, OtherKeysReplaceThoseOfAPreset) {
   EXPECT_EQ(ParseRecipe("[optimizer]\npreset = \"ranger\"\nlr = 0.5\nlookahead = {k = 6}\n"
                         "centralize = true\n"),
             expected);
-  // The options of a rule that is not taken go with it.
-  const OptimizerSpec other = ParseRecipe("[optimizer]\npreset = \"ranger\"\nrule = \"sgd\"\n");
-  EXPECT_EQ(other.rule, "sgd");
-  EXPECT_TRUE(other.options.empty());
-  EXPECT_TRUE(other.lookahead.has_value());
+  const std::string rule = Preset("ranger").rule;
+  EXPECT_EQ(ParseRecipe("[optimizer]\npreset = \"ranger\"\nrule = \"" + rule + "\"\n"),
+            Preset("ranger"));
+  EXPECT_EQ(ErrorOf("[optimizer]\nrule = \"sgd\"\npreset = \"ranger\"\n"),
+            "r.toml:2: optimizer.rule: \"sgd\" contradicts preset = \"ranger\", whose rule is \"" +
+                rule + "\"; remove one of the two");
 }
 
 TEST(RecipeTest, AStructAndARecipeAreTheSame) {
@@ -318,7 +319,7 @@ l1 = "1e-5 * linear(50%)"
 agc = {clip = "0.02 * linear(end)"}
 fallback = {rule = "sgd", lr = "0.1 * warmup(1ep)"}
 source = "sam"
-sharpness = {rho = "0.05 * warmup(5%)", groups = [{match = "head.*", rho = "linear(end)"}]}
+sharpness = {rho = "0.05 * warmup(5%)", group = [{match = "head.*", rho = "linear(end)"}]}
 [[optimizer.group]]
 match = "head.*"
 lr = "1e-3 * linear(end)"

@@ -18,8 +18,8 @@ void Optimizer::Impl::CheckStepTensor(bool norm) const {
   }
   if (norm) return;
   const std::string needs =
-      " needs the norm of all gradients before the first update; give it, from "
-      "a pass before, or use Step";
+      " needs the norm of all gradients before the first update; give it, from an earlier pass, or "
+      "use Step";
   if (!scales.empty()) throw Error(where + "clipping by norm" + needs);
   if (spec.measure_norm) throw Error(where + "measure_norm" + needs);
   if (spec.nonfinite != NonFinite::kPropagate) {
@@ -36,7 +36,7 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
   const Tensor& tensor = tensor_list[index];
   if (!released.empty() && released[index] != 0) {
     throw Error("StepTensor: tensor \"" + tensor.name +
-                "\" has been stepped already; call FinishStep after the last one");
+                "\" has already been stepped; call FinishStep after the last one");
   }
   const Inside step(*this);
   Report report;

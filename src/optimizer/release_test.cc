@@ -108,7 +108,7 @@ TEST(ReleaseErrorsTest, StepsAreWhole) {
   const StateTree state = optimizer.State();
   optimizer.StepTensor(1);
   EXPECT_THAT(ErrorOf([&] { optimizer.StepTensor(1); }),
-              HasSubstr("tensor \"b\" has been stepped already"));
+              HasSubstr("tensor \"b\" has already been stepped"));
   const std::vector<std::pair<std::string, std::function<void()>>> calls = {
       {"Step", [&] { optimizer.Step(); }},
       {"UpdateHessian", [&] { optimizer.UpdateHessian(); }},

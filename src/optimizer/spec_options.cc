@@ -64,7 +64,8 @@ const OptionTable<OptimizerSpec>& TreatmentOptions() {
     all.push_back({.name = "decay",
                    .member = WordOf<&S::decay>(),
                    .choices = {"rule", "independent"},
-                   .doc = "independent: for rules with decoupled decay"});
+                   .doc = "rule: as the rule defines it; independent: relative to the number in "
+                          "front of lr, for rules with decoupled decay"});
     all.push_back(
         {.name = "no_decay", .member = &S::no_decay, .doc = "tensors without weight decay"});
     all.push_back({.name = "no_adapt",
@@ -83,13 +84,17 @@ const OptionTable<Group>& GroupOptions() {
 const OptionTable<AdaptiveClip>& AdaptiveClipOptions() {
   using A = AdaptiveClip;
   static const OptionTable<A> options = {
-      {.name = "clip", .member = &A::clip, .low = 0, .high = kInfinity, .doc = "largest ratio"},
+      {.name = "clip",
+       .member = &A::clip,
+       .low = 0,
+       .high = kInfinity,
+       .doc = "largest ratio of the gradient's norm to that of the weights"},
       {.name = "eps",
        .member = &A::eps,
        .low = 0,
        .high = kInfinity,
-       .doc = "smallest norm of weights"},
-      {.name = "exclude", .member = &A::exclude, .doc = "tensors that are left alone"}};
+       .doc = "lower bound on the norm of the weights"},
+      {.name = "exclude", .member = &A::exclude, .doc = "tensors that are not clipped"}};
   return options;
 }
 
@@ -103,72 +108,74 @@ const OptionTable<Precision>& PrecisionOptions() {
       {.name = "rounding",
        .member = WordOf<&P::rounding>(),
        .choices = {"nearest", "stochastic"},
-       .doc = "of 16-bit parameters without a master, and of bfloat16 state"},
+       .doc = "rounding of 16-bit parameters without a master, and of bfloat16 state"},
       {.name = "seed",
        .member = &P::seed,
        .least = INT64_MIN,
        .most = INT64_MAX,
-       .doc = "of stochastic rounding"},
+       .doc = "seed of stochastic rounding"},
       {.name = "state",
        .member = WordOf<&P::state>(),
        .choices = StateFormats(),
-       .doc = "how state is kept; in tensors of less than 4,096 elements not in 8 bits"},
+       .doc = "how state is stored; tensors of fewer than 4,096 elements never use 8 bits"},
       {.name = "slots",
        .member = Within<P>{&ReadSlots, &SlotsText},
-       .range = "formats by name of the state",
-       .doc = "for single buffers"},
-      {.name = "exclude", .member = &P::exclude, .doc = "whose state stays float32"},
+       .range = "formats by name of the buffer",
+       .doc = "formats of single state buffers"},
+      {.name = "exclude", .member = &P::exclude, .doc = "tensors whose state stays float32"},
       {.name = "check",
        .member = &P::check,
-       .doc = "count updates that round to zero and blocks that one element saturates; slower"}};
+       .doc = "whether to count updates that round to zero and blocks that one element "
+              "saturates; slower"}};
   return options;
 }
 
 const OptionTable<OptimizerSpec>& StageOptions() {
   using S = OptimizerSpec;
   static const OptionTable<S> options = [] {
-    OptionTable<S> all = {{.name = "clip_norm",
-                           .member = &S::clip_norm,
-                           .low = 0,
-                           .high = kInfinity,
-                           .doc = "largest norm"},
-                          {.name = "clip_norm_eps",
-                           .member = &S::clip_norm_eps,
-                           .low = 0,
-                           .high = kInfinity,
-                           .doc = "added to the norm that clip_norm is divided by"},
-                          {.name = "agc",
-                           .member = TableOf<&S::agc, &AdaptiveClipOptions>(),
-                           .doc = "adaptive clipping; unset: none"},
-                          {.name = "centralize", .member = &S::centralize, .doc = "whether to"},
-                          {.name = "clip_value",
-                           .member = &S::clip_value,
-                           .low = 0,
-                           .high = kInfinity,
-                           .doc = "largest magnitude"},
-                          {.name = "nonfinite",
-                           .member = WordOf<&S::nonfinite>(),
-                           .choices = {"propagate", "skip", "error"},
-                           .doc = "what is done about infinities and NaNs in the gradient"},
-                          {.name = "measure_norm",
-                           .member = &S::measure_norm,
-                           .doc = "report the gradient's norm even if nothing needs it"},
-                          {.name = "source",
-                           .member = &S::source,
-                           .choices = SourceNames(),
-                           .range = "the name of a source",
-                           .doc = "this one's"},
-                          {.name = "sharpness",
-                           .member = TableOf<&S::sharpness, &SharpnessOptions>(),
-                           .doc = "options of a sharpness-aware source"},
-                          {.name = "accumulate",
-                           .member = &S::accumulate,
-                           .least = 1,
-                           .most = INT64_MAX,
-                           .doc = "forward and backward calls a step"},
-                          {.name = "precision",
-                           .member = TableOf<&S::precision, &PrecisionOptions>(),
-                           .doc = "storage of parameters and state"}};
+    OptionTable<S> all = {
+        {.name = "clip_norm",
+         .member = &S::clip_norm,
+         .low = 0,
+         .high = kInfinity,
+         .doc = "largest norm of the gradient"},
+        {.name = "clip_norm_eps",
+         .member = &S::clip_norm_eps,
+         .low = 0,
+         .high = kInfinity,
+         .doc = "added to the norm that clip_norm is divided by"},
+        {.name = "agc",
+         .member = TableOf<&S::agc, &AdaptiveClipOptions>(),
+         .doc = "adaptive clipping; unset: none"},
+        {.name = "centralize", .member = &S::centralize, .doc = "whether to centralise gradients"},
+        {.name = "clip_value",
+         .member = &S::clip_value,
+         .low = 0,
+         .high = kInfinity,
+         .doc = "largest magnitude of a gradient element"},
+        {.name = "nonfinite",
+         .member = WordOf<&S::nonfinite>(),
+         .choices = {"propagate", "skip", "error"},
+         .doc = "what to do about infinities and NaNs in the gradient"},
+        {.name = "measure_norm",
+         .member = &S::measure_norm,
+         .doc = "whether to report the gradient's norm even if nothing needs it"},
+        {.name = "source",
+         .member = &S::source,
+         .choices = SourceNames(),
+         .range = "the name of a source",
+         .doc = "name of this source"},
+        {.name = "sharpness",
+         .member = TableOf<&S::sharpness, &SharpnessOptions>(),
+         .doc = "options of a sharpness-aware source"},
+        {.name = "accumulate",
+         .member = &S::accumulate,
+         .least = 1,
+         .most = INT64_MAX,
+         .doc = "number of forward and backward calls per step"},
+        {.name = "precision",
+         .member = TableOf<&S::precision, &PrecisionOptions>(),
+         .doc = "storage of parameters and state"}};
     for (const AveragerEntry& averager : Averagers()) all.push_back(averager.table);
     return all;
   }();
@@ -209,11 +216,11 @@ const std::vector<StageEntry>& Stages() {
                 .options = Described(StageOptions(), {"centralize"})}},
       {.text = {.kind = "regulariser",
                 .name = "l1",
-                .summary = "Pulls weights towards zero by a constant: many come near it",
+                .summary = "Pulls weights towards zero by a constant: many end near it",
                 .formula = "g <- g + l1 sign(p), after clipping, for any rule; sign(0) = 0",
                 .paper = "Tibshirani, Regression Shrinkage and Selection via the Lasso, 1996",
-                .use = "to make most weights negligible: they end near zero, the nearer the lower "
-                       "the last learning rates are",
+                .use = "to make most weights negligible: the lower the last learning rates, the "
+                       "nearer to zero they end",
                 .options = Described(TreatmentOptions(), {"l1"})}},
       {.text = {.kind = "regulariser",
                 .name = "l2",
@@ -222,24 +229,25 @@ const std::vector<StageEntry>& Stages() {
                 .formula = "g <- g + l2 p, after clipping",
                 .paper =
                     "Loshchilov & Hutter, Decoupled Weight Decay Regularization, arXiv:1711.05101",
-                .use = "rules that divide by the gradient's size, as adam, divide this by it, too: "
-                       "a weight decays the less, the larger its gradients are; "
+                .use = "rules that divide by the gradient's size, such as adam, divide this by it "
+                       "as well: the larger a weight's gradients are, the less it decays; "
                        "docs/weight-decay.md",
                 .torch =
                     "as weight_decay of torch's Adam, SGD and other rules that are not decoupled",
                 .options = Described(TreatmentOptions(), {"l2"})}},
-      {.text = {.kind = "regulariser",
-                .name = "decay",
-                .summary = "Decoupled weight decay that does not depend on the height of lr",
-                .formula = "p <- p - lr(t) / base weight_decay p, base: the number in front of "
-                           "lr's schedule",
-                .paper = "Loshchilov & Hutter, Decoupled Weight Decay Regularization, "
-                         "arXiv:1711.05101, Algorithm 2",
-                .use = "weight_decay is then that of the rule times the number in front of lr: "
-                       "1e-4 where adamw with lr 1e-3 has 0.1. docs/weight-decay.md has what that "
-                       "does to tuning",
-                .torch = "None; it is big_vision's form",
-                .options = Described(TreatmentOptions(), {"decay"})}},
+      {.text =
+           {.kind = "regulariser",
+            .name = "decay",
+            .summary = "Decoupled weight decay that does not depend on the height of lr",
+            .formula = "p <- p - lr(t) / base weight_decay p, base: the number in front of "
+                       "lr's schedule",
+            .paper = "Loshchilov & Hutter, Decoupled Weight Decay Regularization, "
+                     "arXiv:1711.05101, Algorithm 2",
+            .use =
+                "weight_decay is then that of the rule times the number in front of lr: 1e-4 where "
+                "adamw with lr 1e-3 has 0.1. docs/weight-decay.md shows what that means for tuning",
+            .torch = "None; it is big_vision's form",
+            .options = Described(TreatmentOptions(), {"decay"})}},
       {.text = {.kind = "format",
                 .name = "precision",
                 .summary = "Storage of 16-bit parameters and of state; rules compute in float32",
@@ -255,7 +263,7 @@ const std::vector<StageEntry>& Stages() {
                          "Dettmers et al., 8-bit Optimizers via Block-wise Quantization, "
                          "arXiv:2110.02861; FlashOptim, arXiv:2602.23349",
                 .use = "bfloat16 parameters with master = \"split8\" and state = \"linear8\": "
-                       "AdamW in 7 bytes a parameter, gradient included, where float32 takes 16.",
+                       "AdamW in 7 bytes per parameter, gradient included, where float32 takes 16.",
                 .options = DescribeOptions("precision.", PrecisionOptions(), Precision())}}};
   return entries;
 }

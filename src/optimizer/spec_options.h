@@ -18,28 +18,29 @@
 namespace kudari::internal {
 
 /// The options of an OptimizerSpec besides its rules and groups: how every rule is applied, then
-/// the stages, in the order in which they are written into a recipe.
+/// the stages. The order is that of a recipe.
 const OptionTable<OptimizerSpec>& TreatmentOptions();
 const OptionTable<OptimizerSpec>& StageOptions();
-/// Those that a group may have, too.
+/// The options that a group may also have.
 const OptionTable<Group>& GroupOptions();
 const OptionTable<AdaptiveClip>& AdaptiveClipOptions();
 const OptionTable<Precision>& PrecisionOptions();
 
-/// What is done to gradients and weights besides rules, sources and averagers: a scale, a
+/// Processing of gradients and weights other than by rules, sources and averagers: a scale, a
 /// regulariser or a format.
 struct StageEntry {
-  /// With its options.
+  /// The description, including the options.
   Description text;
-  /// The scale that the spec asks for, or null; absent where the engine's passes do the work.
+  /// The scale that the spec asks for, or null. Absent where the engine's passes do the work.
   std::unique_ptr<Scale> (*make)(const OptimizerSpec& spec) = nullptr;
 };
 
-/// The stages, in the order in which they are listed.
+/// The stages, in the order of listings.
 const std::vector<StageEntry>& Stages();
 
-/// Calls f(prefix, config, options) for every table of options that the spec has: "", the groups'
-/// as "group.0.", and "agc." and the like for those that are set. Spec may be const.
+/// Calls f(prefix, config, options) for every table of options that the spec has: "" for its own,
+/// "group.0." and so on for the groups, and "agc." and the like for those that are set. Spec may be
+/// const.
 template <class Spec, class F>
 void ForTables(Spec& spec, const F& f) {
   f(std::string(), spec, TreatmentOptions());

@@ -86,12 +86,13 @@ StateTree Saved(Backend& backend, const Coded& array, const Place& place) {
     node.Add("codes", data(ElementType::kUint8));
     const auto scales = static_cast<int64_t>(more / sizeof(float));
     node.Add("scales",
-             StateArray{ElementType::kFloat32, {scales}, Copied(backend, array.more, more)});
+             StateArray{ElementType::kFloat32, {scales}, Copied(backend, array.companion, more)});
     return node;
   }
   if (const auto* const split = SplitOf(array.format)) {
     node.Add("weights", data(ElementType::kBFloat16));
-    node.Add("rest", StateArray{split->second, place.shape, Copied(backend, array.more, more)});
+    node.Add("rest",
+             StateArray{split->second, place.shape, Copied(backend, array.companion, more)});
     return node;
   }
   if (array.format == Format::kBFloat16) return data(ElementType::kBFloat16);
@@ -163,11 +164,11 @@ void Restore(Backend& backend, const Coded& from, const Coded& to, const Place& 
     backend.Write({static_cast<const std::byte*>(bytes), size}, at);
   };
   if (to.format == Format::kMasterFloat16 && from.format == Format::kFloat32) {
-    return write(from.data, to.more, more);
+    return write(from.data, to.companion, more);
   }
   if (from.format == to.format) {
     if (!place.master) write(from.data, to.data, n * internal::DataBytes(to.format));
-    return write(from.more, to.more, more);
+    return write(from.companion, to.companion, more);
   }
   float block[internal::kCodeBlock];
   for (size_t at = 0; at < n; at += internal::kCodeBlock) {
@@ -285,7 +286,7 @@ void Optimizer::Impl::VisitSchedules(size_t index, StateVisitor& visitor, Loadin
             try {
               schedules[k] = ParseSchedule(found.Text());
             } catch (const Error& e) {
-              visitor.Fail(option, std::string("is no schedule: ") + e.what());
+              visitor.Fail(option, std::string("is not a schedule: ") + e.what());
             }
             return [] {};
           });
@@ -300,7 +301,7 @@ void Optimizer::Impl::VisitSchedules(size_t index, StateVisitor& visitor, Loadin
     internal::MoveTo(loading->cohorts, loading->cohort_of[index],
                      WithSchedules(index, std::move(schedules), step));
   } catch (const Error& e) {
-    visitor.Fail("schedules", std::string("cannot be taken: ") + e.what());
+    visitor.Fail("schedules", std::string("cannot be used: ") + e.what());
   }
 }
 
@@ -345,7 +346,7 @@ void Optimizer::Impl::Take(Loading& loading) {
     for (size_t k = 0; k < s.Slots(); ++k) {
       const Format format = s.storage->slots[k];
       backend_->Copy(former[k].data, s.arrays[k].data, s.SlotSize(k) * internal::DataBytes(format));
-      backend_->Copy(former[k].more, s.arrays[k].more,
+      backend_->Copy(former[k].companion, s.arrays[k].companion,
                      internal::CompanionBytes(format, s.SlotSize(k)));
     }
   }

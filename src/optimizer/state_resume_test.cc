@@ -222,11 +222,11 @@ TEST(StateSchedulesTest, ReplacedOnesAreStateAndOthersAreTheSpecs) {
     return text;
   };
   EXPECT_THAT(error("lr", std::string("cosin(9)")),
-              ::testing::StartsWith("state: \"tensors/b/schedules/lr\" is no schedule: "));
+              ::testing::StartsWith("state: \"tensors/b/schedules/lr\" is not a schedule: "));
   EXPECT_THAT(error("lr", true),
-              ::testing::StartsWith("state: \"tensors/b/schedules/lr\" is no schedule: "));
+              ::testing::StartsWith("state: \"tensors/b/schedules/lr\" is not a schedule: "));
   EXPECT_EQ(error("lr", std::string("-1")),
-            "state: \"tensors/b/schedules\" cannot be taken: adamw: lr = -1 is outside [0, inf)");
+            "state: \"tensors/b/schedules\" cannot be used: adamw: lr = -1 is outside [0, inf)");
   EXPECT_EQ(error("lt", std::string("1")), "state: \"tensors/b/schedules/lt\" (string) is unknown");
 }
 

@@ -97,13 +97,13 @@ void Optimizer::Impl::SetOwnership(const std::vector<bool>& owned,
   if (sum == nullptr) throw Error("SetOwnership: sum is empty");
   if (spec.source == "nesterov_lookahead") {
     throw Error(
-        "SetOwnership: source = \"nesterov_lookahead\" moves all weights by their momenta, and the "
-        "owner of a tensor alone has its momentum");
+        "SetOwnership: source = \"nesterov_lookahead\" moves all weights by their momenta, and "
+        "only the owner of a tensor has its momentum");
   }
   for (size_t i = 0; i < records.size(); ++i) {
     if (!records[i].has_state) continue;
     throw Error("SetOwnership: tensor \"" + tensor_list[i].name +
-                "\" has state already; say who owns it before the first step");
+                "\" already has state; set its owner before the first step");
   }
   for (size_t i = 0; i < records.size(); ++i) records[i].owned = owned[i];
   sum_over_processes = std::move(sum);

@@ -228,8 +228,8 @@ TEST(AliasTest, AnAliasIsANameLikeAnyOther) {
     model.tensors[0].aliases = std::move(aliases);
     return testing::ErrorOf([&] { Optimizer(model.tensors, Sgd{}); });
   };
-  EXPECT_EQ(error({"b"}), "tensor name \"b\" appears twice");
-  EXPECT_EQ(error({"c", "c"}), "tensor name \"c\" appears twice");
+  EXPECT_EQ(error({"b"}), "duplicate tensor name \"b\"");
+  EXPECT_EQ(error({"c", "c"}), "duplicate tensor name \"c\"");
   EXPECT_EQ(error({""}), "a tensor has an empty name");
 }
 

@@ -10,11 +10,11 @@
 
 namespace kudari::internal {
 
-/// The parameters' own bytes, while a source has changed them.
+/// Holds the parameters' own bytes while a source has changed them.
 class Backup {
  public:
-  /// Makes room, `least` bytes an element at least, and notes where the parameters are: an oracle
-  /// may point tensors elsewhere.
+  /// Allocates room, at least `least` bytes per element, and records where the parameters are,
+  /// since an oracle may redirect tensors.
   void Begin(const Engine& engine, int64_t least = 0) {
     const std::span<const Tensor> tensors = engine.tensors();
     pairs_.resize(tensors.size());
@@ -31,12 +31,12 @@ class Backup {
     }
   }
 
-  /// The memory of a tensor, which is free between Restore and Begin. 4 bytes an element if Begin
-  /// was asked for them.
+  /// The memory for a tensor, which is free to use between Restore and Begin. It has at least 4
+  /// bytes per element if Begin was given `least` = 4.
   std::byte* Of(size_t index) const { return buffers_[index].data(); }
   float* Floats(size_t index) const { return reinterpret_cast<float*>(Of(index)); }
 
-  /// Puts back what was saved.
+  /// Restores the saved bytes.
   void Restore(const Engine& engine) const { engine.backend().Copy(pairs_, engine.parallel()); }
 
  private:
@@ -44,7 +44,7 @@ class Backup {
   std::vector<ArrayPair> pairs_;
 };
 
-/// Calls `oracle_passes` and puts the weights back, also if it throws.
+/// Calls `oracle_passes` and restores the weights, even if it throws.
 template <class F>
 Gradient AtChangedWeights(const Backup& backup, const Engine& engine, const F& oracle_passes) {
   Gradient gradient;

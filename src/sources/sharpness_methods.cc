@@ -15,14 +15,14 @@ const std::vector<SharpnessMethod>& SharpnessMethods() {
        .formula = "e = rho g / norm(g);  g <- gradient at p + e",
        .paper = "Foret et al., Sharpness-Aware Minimization for Efficiently Improving "
                 "Generalization, arXiv:2010.01412",
-       .use = "two gradients a step, over the same batch; one copy of the parameters",
+       .use = "two gradients per step, over the same batch; one copy of the parameters",
        .options = {"rho", "exclude", "group"}},
       {.name = "sam_k",
        .cycles = true,
        .summary = "sam in every k-th step, the plain gradient in the others",
        .formula = "t mod k = 0: as sam;  else g",
        .paper = kLookSam,
-       .use = "1 + 1 / k gradients a step",
+       .use = "1 + 1 / k gradients per step",
        .options = {"rho", "k", "exclude", "group"}},
       {.name = "looksam",
        .cycles = true,
@@ -33,8 +33,8 @@ const std::vector<SharpnessMethod>& SharpnessMethods() {
                   "             g_v = g_s - (g_s.g / g.g) g;  g <- g_s\n"
                   "else:        g <- g + alpha norm(g) / norm(g_v) g_v",
        .paper = kLookSam,
-       .use = "about sam's result for 1 + 1 / k gradients a step. The paper's alpha is 0.7; small "
-              "networks want less: try 0.1 to 0.5",
+       .use = "about sam's result for 1 + 1 / k gradients per step. The paper's alpha is 0.7; "
+              "small networks need less: try 0.1 to 0.5",
        .options = {"rho", "k", "alpha", "decompose", "layer", "direction", "reuse", "exclude",
                    "group"}},
       {.name = "layersam",
@@ -43,8 +43,8 @@ const std::vector<SharpnessMethod>& SharpnessMethods() {
        .summary = "sam with a perturbation that is scaled layer by layer",
        .formula = "e_l = rho norm(w_l) / norm(g_l) g_l;  g <- gradient at p + e",
        .paper = kLookSam,
-       .use = "for large batches. The paper's text leaves the scaling open: weight_ratio is LARS's "
-              "and LAMB's, and rho then relative to the weights",
+       .use = "for large batches. The paper's text leaves the scaling open: weight_ratio is that "
+              "of LARS and LAMB, which makes rho relative to the weights",
        .options = {"rho", "layer_scale", "layer", "exclude", "group"}},
       {.name = "look_layersam",
        .move = Move::kLayers,

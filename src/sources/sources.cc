@@ -21,27 +21,26 @@ int64_t NoBytes(const OptimizerSpec& /*spec*/, int64_t /*weights*/, int64_t /*el
 SourceEntry Plain() {
   return {.text = {.kind = "source",
                    .name = "plain",
-                   .summary = "One forward and backward, taken as it is"},
+                   .summary = "The gradient of one forward and backward pass, as it is"},
           .make = [](const OptimizerSpec& /*spec*/, std::unique_ptr<Source> inner,
                      const Engine& /*engine*/) { return inner; },
           .bytes = &NoBytes};
 }
 
 SourceEntry AccumulationEntry() {
-  return {
-      .text = {.kind = "source",
-               .name = "accumulate",
-               .summary =
-                   "The gradient of the big batch out of several small ones, weighted by samples",
-               .formula = "g <- sum(n_i g_i) / sum(n_i)"},
-      .by_name = false,
-      .make = [](const OptimizerSpec& spec, std::unique_ptr<Source> inner,
-                 const Engine& /*engine*/) -> std::unique_ptr<Source> {
-        if (spec.accumulate == 1) return inner;
-        return std::make_unique<Accumulate>(spec.accumulate);
-      },
-      .bytes = [](const OptimizerSpec& spec, int64_t /*weights*/,
-                  int64_t elements) { return spec.accumulate > 1 ? kFloat * elements : 0; }};
+  return {.text = {.kind = "source",
+                   .name = "accumulate",
+                   .summary =
+                       "The gradient of a large batch from several small ones, weighted by samples",
+                   .formula = "g <- sum(n_i g_i) / sum(n_i)"},
+          .by_name = false,
+          .make = [](const OptimizerSpec& spec, std::unique_ptr<Source> inner,
+                     const Engine& /*engine*/) -> std::unique_ptr<Source> {
+            if (spec.accumulate == 1) return inner;
+            return std::make_unique<Accumulate>(spec.accumulate);
+          },
+          .bytes = [](const OptimizerSpec& spec, int64_t /*weights*/,
+                      int64_t elements) { return spec.accumulate > 1 ? kFloat * elements : 0; }};
 }
 
 SourceEntry ShiftedPoint() {
@@ -185,7 +184,7 @@ const OptionTable<SharpnessSpec>& SharpnessOptions() {
        .member = &S::k,
        .least = 1,
        .most = INT64_MAX,
-       .doc = "steps from one perturbed gradient to the next",
+       .doc = "number of steps from one perturbed gradient to the next",
        .role = Role::kCounts},
       {.name = "alpha",
        .member = &S::alpha,
@@ -195,12 +194,12 @@ const OptionTable<SharpnessSpec>& SharpnessOptions() {
       {.name = "layer_scale",
        .member = WordOf<&S::layer_scale>(),
        .choices = {"weight_ratio", "ratio_global", "unit_layer", "double"},
-       .doc =
-           "norm(w_l) / norm(g_l); that over norm(g); 1 / norm(g_l); or norm(w_l) / norm(g_l)^2"},
+       .doc = "scale of a layer: norm(w_l) / norm(g_l); that over norm(g); 1 / norm(g_l); or "
+              "norm(w_l) / norm(g_l)^2"},
       {.name = "layer",
        .member = WordOf<&S::layer>(),
        .choices = {"tensor", "module"},
-       .doc = "a layer: one tensor, or those of a module together"},
+       .doc = "what a layer is: one tensor, or those of a module together"},
       {.name = "decompose",
        .member = WordOf<&S::decompose_layers>(),
        .choices = {"global", "layer"},
@@ -208,7 +207,7 @@ const OptionTable<SharpnessSpec>& SharpnessOptions() {
       {.name = "reuse",
        .member = WordOf<&S::random_direction>(),
        .choices = {"direction", "random"},
-       .doc = "g_v, or for experiments a random direction that is orthogonal to g"},
+       .doc = "direction to reuse: g_v or, for experiments, a random one orthogonal to g"},
       {.name = "eta",
        .member = &S::eta,
        .low = 0,
@@ -222,7 +221,7 @@ const OptionTable<SharpnessSpec>& SharpnessOptions() {
       {.name = "direction",
        .member = WordOf<&S::direction>(),
        .choices = {"float32", "bfloat16"},
-       .doc = "how the reused direction is kept"},
+       .doc = "how the reused direction is stored"},
       {.name = "group",
        .member = Within<S>{&ReadGroups, &GroupsText},
        .range = "tables of match, class and rho",

@@ -14,32 +14,33 @@
 
 namespace kudari::internal {
 
-/// All that is known of a source outside its own code.
+/// Everything about a source that other code needs.
 struct SourceEntry {
-  /// With its options.
+  /// The description, including the options.
   Description text;
-  /// Whether OptimizerSpec::source may name it. Accumulation goes with every source.
+  /// Whether OptimizerSpec::source may name it. Accumulation applies to every source.
   bool by_name = true;
-  /// Whether its options are OptimizerSpec::sharpness.
+  /// Whether its options are in OptimizerSpec::sharpness.
   bool sharpness = false;
-  /// The source around `inner`, which calls the oracle. Throws Error if the spec, complete, or the
-  /// engine's tensors do not suit it.
+  /// Makes the source around `inner`, which calls the oracle. Throws Error if the completed spec or
+  /// the engine's tensors are not suitable.
   std::unique_ptr<Source> (*make)(const OptimizerSpec& spec, std::unique_ptr<Source> inner,
                                   const Engine& engine);
-  /// The bytes that it keeps for a tensor whose weights, of `elements` numbers, take `weights`.
+  /// The number of bytes that it keeps for a tensor with `elements` weights of `weights` bytes in
+  /// total.
   int64_t (*bytes)(const OptimizerSpec& spec, int64_t weights, int64_t elements);
 
   /// Whether it has the option OptimizerSpec::sharpness.name.
   bool UsesSharpness(std::string_view name) const;
 };
 
-/// The sources, in the order in which they are listed.
+/// The sources, in the order of listings.
 const std::vector<SourceEntry>& Sources();
-/// The one that goes with every source.
+/// The entry of the source that applies to every other source.
 const SourceEntry& Accumulation();
-/// The names that OptimizerSpec::source may have.
+/// The permitted values of OptimizerSpec::source.
 const std::vector<std::string>& SourceNames();
-/// The source of that name; throws Error "source: unknown name ..." with the nearest one.
+/// Returns the source with that name; throws Error "source: unknown name ..." with the nearest one.
 const SourceEntry& FindSource(std::string_view name);
 
 /// The options of OptimizerSpec::sharpness, and of its groups.

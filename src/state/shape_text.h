@@ -7,7 +7,7 @@
 
 namespace kudari::internal {
 
-/// "[2, 3]": a shape, or a pair of offsets.
+/// A shape, or a pair of offsets, as text: "[2, 3]".
 template <class T>
 std::string ShapeText(std::span<const T> values) {
   std::string text = "[";

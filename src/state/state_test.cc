@@ -93,11 +93,11 @@ TEST(StateTree, SaysWhatIsWrong) {
   EXPECT_EQ(ErrorOf([] {
               StateTree(StateArray{ElementType::kInt16, {3}, {}});
             }),
-            "state: an array has 0 bytes, which are not those of I16 [3]");
+            "state: an array has 0 bytes, which does not match I16 [3]");
   EXPECT_EQ(ErrorOf([] {
               StateTree(StateArray{ElementType::kInt16, {-1}, {}});
             }),
-            "state: an array has 0 bytes, which are not those of I16 [-1]");
+            "state: an array has 0 bytes, which does not match I16 [-1]");
 }
 
 TEST(StateTree, ComparesBits) {

@@ -28,7 +28,7 @@ void StateTree::CheckArray() const {
   }
   if (fits && static_cast<uint64_t>(bytes) == array.bytes.size()) return;
   throw Error("state: an array has " + std::to_string(array.bytes.size()) +
-              " bytes, which are not those of " + Kind());
+              " bytes, which does not match " + Kind());
 }
 
 // ---- What stands here ----

@@ -543,18 +543,18 @@ class TableOfOracles : public ::testing::Environment {
   static constexpr std::string_view kHead =
       R"(# What the rules are compared with
 
-Every rule is compared, parameters and state, with an implementation that is not Kudari's: the
-second column. The third names others that were found to come to the same parameters, within 1e-12,
-when the trajectories of `tests/golden/data` were recorded. Each rule has four cases or more, with
+The parameters and state of every rule are compared with an independent implementation, named in the
+second column. The third names others that gave the same parameters, within 1e-12,
+when the trajectories in `tests/golden/data` were recorded. Each rule has at least four cases, with
 weight decay, missing and zero gradients, tensors that start at zero, and schedules.
 
-The figures are the largest of all cases, tensors and buffers, beside the largest magnitude that a
+The figures are the largest over all cases, tensors and buffers, relative to the largest magnitude that the
 buffer has had: the distance of the double-precision reference from the oracle after 50 and 500
 steps, and of the float32 engine from that reference after 500 steps, in units of 2^-23. The tests
-allow 1e-12 of each value, and ULPs in proportion to the root of the steps; golden_test.cc says why
-some rules need more. `tests/golden/DEVIATIONS.md` has what was wrong with oracles.
+allow 1e-12 of each value, and ULPs in proportion to the root of the steps; golden_test.cc explains why
+some rules need more. `tests/golden/DEVIATIONS.md` lists the errors found in oracles.
 
-`make_golden.py` writes the trajectories; golden_test, beside it, wrote this page, with
+`make_golden.py` writes the trajectories; golden_test, in the same folder, wrote this page, with
 `KUDARI_ORACLES=docs/oracles.md` in its environment.
 
 | rule | oracle | agrees | 50 steps | 500 steps | float ULPs |
@@ -565,25 +565,28 @@ some rules need more. `tests/golden/DEVIATIONS.md` has what was wrong with oracl
       R"(
 ## In 16 and 8 bits
 
-precision_golden_test compares with what `make_precision.py` recorded. "One step" starts from the state
-that the oracle had, or that was drawn for both, so that no earlier rounding is in the figure.
+precision_golden_test compares with the results that `make_precision.py` recorded. "One step" starts from the
+oracle's state, or from a state drawn for both, so that the figure contains no earlier rounding.
 
 | what | oracle | allowed |
 |---|---|---|
-| float32 and split16 master weights, 200 steps: adamw, momentum, lion | torch 2.13.0 AdamW and SGD, lion-pytorch 0.2.5, on a float32 copy | twice the ULPs of the rules above; bfloat16 parameters equal unless a boundary of rounding is that near |
+| float32 and split16 master weights, 200 steps: adamw, momentum, lion | torch 2.13.0 AdamW and SGD, lion-pytorch 0.2.5, on a float32 copy | twice the ULPs of the rules above; bfloat16 parameters equal unless a rounding boundary is that close |
 | bfloat16 parameters and state, adamw, one step | torch 2.13.0 AdamW(fused=True) | one element in 64 one unit apart; found: none |
 | the same | torch 2.13.0 AdamW(foreach=True), which rounds after every operation | one unit; found: a tenth of the elements |
-| `dynamic8`, adamw, one step | bitsandbytes 0.50.2 AdamW8bit with the quantiser of its default backend | codes: one in 1000 a neighbour, found none; scales and parameters 1e-6 |
-| the same, bfloat16 parameters | torchao 0.18.0 AdamW8bit, compiled | codes as above; parameters: one in 100 one unit apart, found none |
-| `softsign8`, and `linear8` with `split8` weights, adamw, one step | the formulas in float64 | codes as above; parameters 1e-6, beside half a unit of split weights |
+| `dynamic8`, adamw, one step | bitsandbytes 0.50.2 AdamW8bit with the quantiser of its default backend | codes: one in 1000 a neighbour, found: none; scales and parameters 1e-6 |
+| the same, bfloat16 parameters | torchao 0.18.0 AdamW8bit, compiled | codes as above; parameters: one in 100 one unit apart, found: none |
+| `softsign8`, and `linear8` with `split8` weights, adamw, one step | the formulas in float64 | codes as above; parameters 1e-6, plus half a unit of split weights |
 | `kahan`, 500 steps: adamw, momentum | torch 2.13.0 in float32 | 1/32 of a bfloat16 unit; with state in bfloat16 one unit |
 | the same, state in bfloat16 | torch-optimi 0.3.3 with kahan_sum=True | one unit |
 
-- Codes are neighbours where rounding in float32 decides between them, and at exact midpoints: those go
-  down in Kudari and bitsandbytes, up in torchao.
-- bitsandbytes' own quantiser on the processor is not an oracle: it codes zero as something else.
-- FlashOptim itself runs on CUDA alone. Kudari never codes a second moment that is not zero as zero.
-- torch-optimi's decoupled decay is not compensated, so the comparison is without decay.
+- Codes are neighbours where rounding in float32 decides between them, and at exact midpoints, which go
+  down in Kudari and bitsandbytes and up in torchao.
+- bitsandbytes' own CPU quantiser is not used as an oracle: it does not code zero as zero.
+- FlashOptim itself runs only on CUDA. Kudari never codes a non-zero second moment as zero;
+  bitsandbytes and torchao do so in dynamic codes if one element of a block is a million times larger, and
+  the weight of such a moment then moves by its first moment divided by eps (-4.2 instead of -0.0017
+  in one step of AdamW).
+- torch-optimi's decoupled decay is not compensated, so the comparison uses no decay.
 )";
 };
 

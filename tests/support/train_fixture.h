@@ -86,6 +86,7 @@ class TrainFixture : public ::testing::Test {
     options.sets = std::move(sets);
     options.sets.push_back("data.path=" + (dir_ / "data.safetensors").string());
     options.out = dir_ / out;
+    options.force = true;  // a test may train into the same folder twice
     return options;
   }
 

@@ -5,10 +5,10 @@
 
 namespace kudari {
 
-/// Adafactor (Shazeer & Stern, arXiv:1804.04235, Algorithms 4 and 5): the second moment of a matrix
-/// is kept as row and column means, so that state costs almost nothing. The step is relative to the
-/// size of the weights and its length is bounded. Tensors of more dimensions are factored over
-/// their two largest; vectors have a full second moment.
+/// Adafactor (Shazeer & Stern, arXiv:1804.04235, Algorithms 4 and 5). The second moment of a matrix
+/// is stored as row and column means, so the state takes almost no memory. The step is relative to
+/// the size of the weights, and its length is bounded. Tensors of more than two dimensions are
+/// factored over their two largest; vectors have a full second moment.
 struct Adafactor {
   double lr = 1e-2, beta2_decay = -0.8, eps1 = 1e-30, eps2 = 1e-3, d = 1, weight_decay = 0;
 
@@ -44,7 +44,7 @@ struct Adafactor {
                                         Slot{"variance", SlotKind::kSquare}};
 };
 
-/// Adafactor as torch's class of that name has it (torch 2.13).
+/// Adafactor with the conventions of torch's class of that name (torch 2.13).
 struct AdafactorTorch {
   double lr = 1e-2, beta2_decay = -0.8, eps1 = 0x1p-23, eps2 = 1e-3, d = 1, weight_decay = 0;
 
@@ -60,7 +60,7 @@ struct AdafactorTorch {
       "Shazeer & Stern, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, "
       "arXiv:1804.04235";
   static constexpr std::string_view kUse =
-      "Going on with what torch's Adafactor began; adafactor otherwise.";
+      "Resuming runs of torch's Adafactor; otherwise use adafactor.";
   static constexpr std::string_view kTorch =
       "Adafactor: the same. Its default of eps1 depends on the type; here it is that of float32.";
   static constexpr bool kDecoupledDecay = true;

@@ -8,7 +8,7 @@
 namespace kudari {
 
 /// Adagrad (Duchi et al., 2011, the diagonal form) with coupled weight decay, as torch's Adagrad:
-/// epsilon stands outside the root.
+/// epsilon is added outside the root.
 struct Adagrad {
   double lr = 1e-2, lr_decay = 0, eps = 1e-10, weight_decay = 0, initial_accumulator_value = 0;
 
@@ -22,13 +22,13 @@ struct Adagrad {
       "Duchi, Hazan & Singer, Adaptive Subgradient Methods for Online Learning and Stochastic "
       "Optimization, JMLR 12, 2011";
   static constexpr std::string_view kUse =
-      "Sparse features, whose rare ones keep large steps. The steps only ever shrink, so long runs "
-      "come to a halt.";
+      "Sparse features: rare ones keep large steps. The steps only ever shrink, so long runs come "
+      "to a halt.";
   static constexpr std::string_view kTorch = "Adagrad: the same, for dense gradients.";
   static constexpr std::array kFields = {
       Field<Adagrad>{"lr", &Adagrad::lr, 0, kInfinity, "step size"},
       Field<Adagrad>{"lr_decay", &Adagrad::lr_decay, 0, kInfinity,
-                     "the t-th update has lr / (1 + (t - 1) lr_decay)", Role::kRate},
+                     "decay of lr: the t-th update uses lr / (1 + (t - 1) lr_decay)", Role::kRate},
       Field<Adagrad>{"eps", &Adagrad::eps, 0, kInfinity, "added to the root of s"},
       Field<Adagrad>{"weight_decay", &Adagrad::weight_decay, 0, kInfinity,
                      "coupled: added to the gradient"},

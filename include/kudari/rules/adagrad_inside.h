@@ -7,8 +7,8 @@
 
 namespace kudari {
 
-/// Adagrad (Duchi et al., 2011, the diagonal form) with epsilon inside the root, as textbooks and
-/// Keras have it: a gradient below sqrt(eps) then moves its parameter less than others.
+/// Adagrad (Duchi et al., 2011, the diagonal form) with epsilon inside the root, as in textbooks
+/// and Keras: gradients below sqrt(eps) then move their parameters less than others do.
 struct AdagradInside {
   double lr = 1e-2, lr_decay = 0, eps = 1e-7, weight_decay = 0, initial_accumulator_value = 0;
 
@@ -22,13 +22,14 @@ struct AdagradInside {
       "Duchi, Hazan & Singer, Adaptive Subgradient Methods for Online Learning and Stochastic "
       "Optimization, JMLR 12, 2011";
   static constexpr std::string_view kUse =
-      "As adagrad, where noise far below sqrt(eps) must not be blown up to full steps.";
+      "As adagrad, where noise far below sqrt(eps) must not be amplified to full steps.";
   static constexpr std::string_view kTorch =
       "None; its Adagrad has epsilon outside the root. The default epsilon is that of Keras.";
   static constexpr std::array kFields = {
       Field<AdagradInside>{"lr", &AdagradInside::lr, 0, kInfinity, "step size"},
       Field<AdagradInside>{"lr_decay", &AdagradInside::lr_decay, 0, kInfinity,
-                           "the t-th update has lr / (1 + (t - 1) lr_decay)", Role::kRate},
+                           "decay of lr: the t-th update uses lr / (1 + (t - 1) lr_decay)",
+                           Role::kRate},
       Field<AdagradInside>{"eps", &AdagradInside::eps, 0, kInfinity, "added to s"},
       Field<AdagradInside>{"weight_decay", &AdagradInside::weight_decay, 0, kInfinity,
                            "coupled: added to the gradient"},

@@ -9,7 +9,7 @@
 namespace kudari {
 
 /// Adam (Kingma & Ba, arXiv:1412.6980, Algorithm 1) with coupled weight decay, as torch's Adam:
-/// epsilon stands outside the root and is added after bias correction.
+/// epsilon is added outside the root, after bias correction.
 struct Adam {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 
@@ -24,7 +24,7 @@ struct Adam {
       "Kingma & Ba, Adam: A Method for Stochastic Optimization, arXiv:1412.6980";
   static constexpr std::string_view kUse =
       "A first try on anything new. Generative adversarial networks take beta1 = 0.5 and lr 2e-4; "
-      "reinforcement learning eps 1e-5 and clip_norm = 0.5.";
+      "reinforcement learning takes eps = 1e-5 and clip_norm = 0.5.";
   static constexpr std::string_view kTorch = "Adam: the same.";
   static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::string_view kLargeBatch = "lamb";

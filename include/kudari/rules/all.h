@@ -1,5 +1,5 @@
-// The list of rules: the one line to touch besides the rule's own file. Included again, with
-// KUDARI_LANES defined, wherever the updates are compiled.
+// The list of rules: the only place to change besides a new rule's own file. It is included again,
+// with KUDARI_LANES defined, wherever the updates are compiled.
 #include "kudari/rules/adafactor.h"
 #include "kudari/rules/adagrad.h"
 #include "kudari/rules/adagrad_inside.h"

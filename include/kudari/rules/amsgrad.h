@@ -8,14 +8,14 @@
 
 namespace kudari {
 
-/// Adam divided by the largest second moment so far (Reddi et al., arXiv:1904.09237), with coupled
-/// weight decay, as torch's Adam(amsgrad=True): the maximum is over moments without bias
-/// correction, which is applied to it afterwards; the paper corrects nothing.
+/// AMSGrad: Adam divided by the root of the largest second moment so far (Reddi et al.,
+/// arXiv:1904.09237), with coupled weight decay, as torch's Adam(amsgrad=True). The maximum is
+/// taken over uncorrected moments and then bias-corrected; the paper corrects nothing.
 struct AmsGrad {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 
   static constexpr std::string_view kName = "amsgrad";
-  static constexpr std::string_view kSummary = "Adam whose steps never grow again";
+  static constexpr std::string_view kSummary = "Adam whose second moment never decreases";
   static constexpr std::string_view kFormula =
       "g <- g + weight_decay p\n"
       "m <- m + (1 - beta1) (g - m)\n"
@@ -26,7 +26,7 @@ struct AmsGrad {
       "Reddi, Kale & Kumar, On the Convergence of Adam and Beyond, arXiv:1904.09237";
   static constexpr std::string_view kUse =
       "Where Adam circles around a solution because rare large gradients are forgotten too soon. "
-      "Four bytes a parameter more than adam.";
+      "Four more bytes per parameter than adam.";
   static constexpr std::string_view kTorch = "Adam(amsgrad=True): the same.";
   static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {

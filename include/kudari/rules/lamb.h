@@ -9,16 +9,16 @@
 
 namespace kudari {
 
-/// LAMB (You et al., arXiv:1904.00962): the step of adamw, weight decay included, scaled for each
+/// LAMB (You et al., arXiv:1904.00962): the step of adamw, including weight decay, scaled for each
 /// tensor to the norm of its parameter. Bias is corrected, no norm is clamped, and a tensor whose
-/// parameter or step is zero takes the step as it is. NVIDIA's form is this after clip_norm = 1,
-/// with no_adapt and no_decay for vectors.
+/// parameter or step is zero takes the step unscaled. NVIDIA's form is this rule with clip_norm = 1
+/// and with no_adapt and no_decay for vectors.
 struct Lamb {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-6, weight_decay = 1e-2;
 
   static constexpr std::string_view kName = "lamb";
   static constexpr std::string_view kSummary =
-      "Adam with steps as long as the parameter, tensor by tensor";
+      "Adam with steps in proportion to each tensor's norm";
   static constexpr std::string_view kFormula =
       "m <- m + (1 - beta1) (g - m)\n"
       "v <- v + (1 - beta2) (g^2 - v)\n"
@@ -58,11 +58,12 @@ struct Lamb {
             std::max(eps, kLeastEps),
             lr};
   }
-  /// `norms` are those of p and r.
+  /// `norms` are those of p and of the step r.
   Coeffs<double> At(int64_t t, std::span<const double> norms) const {
     Coeffs<double> c = At(t);
     c.step *= Ratio(norms).ratio;
     return c;
+    /// The trust ratio: norm(p) / norm(r), or a pinned 1 if one of them is zero.
   }
   TrustRatio Ratio(std::span<const double> norms) const {
     if (norms[0] > 0 && norms[1] > 0) return {norms[0] / norms[1], false};

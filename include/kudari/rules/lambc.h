@@ -7,8 +7,8 @@
 
 namespace kudari {
 
-/// LAMB (see lamb.h) with the trust ratio at most one, so that no step is longer than adamw's, as
-/// timm's Lamb(trust_clip=True): LAMBC of Fong et al., arXiv:2011.13584.
+/// LAMBC (Fong et al., arXiv:2011.13584): LAMB (see lamb.h) with a trust ratio of at most one, so
+/// that no step is longer than adamw's, as timm's Lamb(trust_clip=True).
 struct LambC {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-6, weight_decay = 1e-2;
 
@@ -23,7 +23,7 @@ struct LambC {
       "You et al., arXiv:1904.00962; Fong, Chen & Chen, Improving Layer-wise Adaptive Rate Methods "
       "using Trust Ratio Clipping, arXiv:2011.13584";
   static constexpr std::string_view kUse =
-      "As lamb, where its first steps are unstable because norms of parameters are large.";
+      "As lamb, where its first steps are unstable because parameter norms are large.";
   static constexpr std::string_view kTorch = "None.";
   static constexpr std::array kFields = {
       Field<LambC>{"lr", &LambC::lr, 0, kInfinity, "step size"},
@@ -41,7 +41,7 @@ struct LambC {
   template <class T>
   using Coeffs = Lamb::Coeffs<T>;
   Coeffs<double> At(int64_t t) const { return {Lamb{lr, beta1, beta2, eps, weight_decay}.At(t)}; }
-  /// `norms` are those of p and r.
+  /// `norms` are those of p and of the step r.
   Coeffs<double> At(int64_t t, std::span<const double> norms) const {
     Coeffs<double> c = At(t);
     c.step *= Ratio(norms).ratio;

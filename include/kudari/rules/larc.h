@@ -7,17 +7,17 @@
 
 namespace kudari {
 
-/// LARC, LARS with clipping, of NVIDIA's apex: momentum, with the learning rate outside the buffer,
-/// whose rate for a tensor is lr or what LARS would take, whichever is smaller. As timm's
-/// Lars(trust_clip=True), a tensor whose parameter or gradient is zero has lr itself; apex does not
-/// decay it at that step either. Needs lr > 0 to scale anything. Bias and norm tensors are by
-/// default neither adapted nor decayed.
+/// LARC, LARS with clipping, from NVIDIA's apex: momentum with the learning rate outside the
+/// buffer, where the rate of a tensor is the smaller of lr and the rate that LARS would use. As in
+/// timm's Lars(trust_clip=True), a tensor whose parameter or gradient is zero uses lr, or 1 if lr
+/// is larger; apex also skips its decay at that step. Scaling requires lr > 0. By default, bias and
+/// norm tensors are neither adapted nor decayed.
 struct Larc {
   double lr = 0.1, momentum = 0.9, weight_decay = 1e-4, trust = 0.02;
 
   static constexpr std::string_view kName = "larc";
   static constexpr std::string_view kSummary =
-      "Momentum whose rate LARS may lower, tensor by tensor";
+      "Momentum whose learning rate LARS can only lower, tensor by tensor";
   static constexpr std::string_view kFormula =
       "ratio = trust norm(p) / (norm(g) + weight_decay norm(p)), 1 if a norm is 0\n"
       "b <- momentum b + min(1, ratio / lr) (g + weight_decay p)\n"
@@ -26,7 +26,7 @@ struct Larc {
       "You, Gitman & Ginsburg, Large Batch Training of Convolutional Networks, arXiv:1708.03888; "
       "apex.parallel.LARC";
   static constexpr std::string_view kUse =
-      "As lars, where lr is known and only its excesses are to be held back.";
+      "As lars, where lr is known and only excessive steps should be limited.";
   static constexpr std::string_view kTorch = "None.";
   static constexpr BatchRule kBatchRule = BatchRule::kLinear;
   static constexpr std::array kFields = {
@@ -35,7 +35,7 @@ struct Larc {
       Field<Larc>{"weight_decay", &Larc::weight_decay, 0, kInfinity,
                   "coupled: added to the gradient"},
       Field<Larc>{"trust", &Larc::trust, 0, kInfinity,
-                  "how long a step may be beside the tensor's norm"},
+                  "length of a step relative to the tensor's norm"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
   static constexpr size_t kNorms = 2;
@@ -51,7 +51,7 @@ struct Larc {
     c.inner = Ratio(norms).ratio;
     return c;
   }
-  /// In parts of lr.
+  /// The trust ratio relative to lr.
   TrustRatio Ratio(std::span<const double> norms) const {
     const TrustRatio r = Lars::Ratio(norms, norms[1] + weight_decay * norms[0], trust);
     return r.ratio < lr ? TrustRatio{r.ratio / lr, r.pinned} : TrustRatio{1, true};

@@ -7,17 +7,17 @@
 
 namespace kudari {
 
-/// LARS (You et al., arXiv:1708.03888, Algorithm 1): heavy-ball momentum whose gradient, weight
-/// decay included, is scaled for each tensor by a trust ratio. The learning rate is inside the
-/// buffer. A tensor whose parameter or gradient is zero has the ratio one. Bias and norm tensors
-/// are by default neither adapted nor decayed: many start at zero, where a ratio of one would make
-/// their steps a thousand times as long as those of other tensors.
+/// LARS (You et al., arXiv:1708.03888, Algorithm 1): heavy-ball momentum whose gradient, including
+/// weight decay, is scaled for each tensor by a trust ratio. The learning rate is inside the
+/// buffer. A tensor whose parameter or gradient is zero has a ratio of one. By default, bias and
+/// norm tensors are neither adapted nor decayed: many start at zero, where a ratio of one would
+/// make their steps a thousand times as long as those of other tensors.
 struct Lars {
   double lr = 0.1, momentum = 0.9, weight_decay = 1e-4, trust = 1e-3;
 
   static constexpr std::string_view kName = "lars";
   static constexpr std::string_view kSummary =
-      "Momentum with steps in proportion to the parameter, tensor by tensor";
+      "Momentum with steps in proportion to each tensor's norm";
   static constexpr std::string_view kFormula =
       "ratio = trust norm(p) / (norm(g) + weight_decay norm(p)), 1 if a norm is 0\n"
       "b <- momentum b + lr ratio (g + weight_decay p)\n"
@@ -35,7 +35,7 @@ struct Lars {
       Field<Lars>{"weight_decay", &Lars::weight_decay, 0, kInfinity,
                   "coupled: added to the gradient"},
       Field<Lars>{"trust", &Lars::trust, 0, kInfinity,
-                  "how long a step may be beside the tensor's norm"},
+                  "length of a step relative to the tensor's norm"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
   static constexpr size_t kNorms = 2;
@@ -56,7 +56,7 @@ struct Lars {
   TrustRatio Ratio(std::span<const double> norms) const {
     return Ratio(norms, norms[1] + weight_decay * norms[0], trust);
   }
-  /// Of the family: `norms` are of p and of what must not be zero.
+  /// For the whole family: `norms` are those of p and of the quantity that must not be zero.
   static TrustRatio Ratio(std::span<const double> norms, double denominator, double trust) {
     if (norms[0] > 0 && norms[1] > 0) return {trust * norms[0] / denominator, false};
     return {1, true};
@@ -68,8 +68,8 @@ struct Lars {
 #endif  // KUDARI_RULES_LARS_H_
 
 #ifdef KUDARI_LANES
-// Of the whole family: the buffer is scaled by `outer`, the gradient by `inner`. The second norm is
-// that of g + joint p.
+// For the whole family: the buffer is scaled by `outer`, the gradient by `inner`. The second norm
+// is that of g + joint p.
 template <class V, class T>
 KUDARI_INLINE void Measure(const Lars::Coeffs<T>& c, V g, V p, V (&x)[2]) {
   x[0] = p;

@@ -7,8 +7,8 @@
 
 namespace kudari {
 
-/// LARS (see lars.h) whose ratio has the norm of gradient and weight decay together, as SimCLR's
-/// LARSOptimizer and optax' lars: a tensor whose gradient and decay cancel takes long steps.
+/// LARS (see lars.h) whose ratio uses the norm of the sum of gradient and weight decay, as SimCLR's
+/// LARSOptimizer and optax' lars do: a tensor whose gradient and decay cancel takes long steps.
 struct LarsJoint {
   double lr = 0.1, momentum = 0.9, weight_decay = 1e-4, trust = 1e-3;
 
@@ -32,7 +32,7 @@ struct LarsJoint {
       Field<LarsJoint>{"weight_decay", &LarsJoint::weight_decay, 0, kInfinity,
                        "coupled: added to the gradient"},
       Field<LarsJoint>{"trust", &LarsJoint::trust, 0, kInfinity,
-                       "how long a step may be beside the tensor's norm"},
+                       "length of a step relative to the tensor's norm"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
   static constexpr size_t kNorms = 2;

@@ -7,8 +7,8 @@
 
 namespace kudari {
 
-/// LARS (see lars.h) with the learning rate outside the buffer, as torch's SGD has it and timm's
-/// Lars: the same while lr is constant; after a drop of lr, old steps shrink too.
+/// LARS (see lars.h) with the learning rate outside the buffer, as in torch's SGD and timm's Lars.
+/// It is the same while lr is constant; after a drop of lr, past steps shrink too.
 struct LarsOutside {
   double lr = 0.1, momentum = 0.9, weight_decay = 1e-4, trust = 1e-3;
 
@@ -20,7 +20,7 @@ struct LarsOutside {
       "p <- p - lr b";
   static constexpr std::string_view kPaper =
       "You, Gitman & Ginsburg, Large Batch Training of Convolutional Networks, arXiv:1708.03888";
-  static constexpr std::string_view kUse = "As lars, under schedules that were made for momentum.";
+  static constexpr std::string_view kUse = "As lars, with schedules designed for momentum.";
   static constexpr std::string_view kTorch = "None.";
   static constexpr BatchRule kBatchRule = BatchRule::kLinear;
   static constexpr std::array kFields = {
@@ -30,7 +30,7 @@ struct LarsOutside {
       Field<LarsOutside>{"weight_decay", &LarsOutside::weight_decay, 0, kInfinity,
                          "coupled: added to the gradient"},
       Field<LarsOutside>{"trust", &LarsOutside::trust, 0, kInfinity,
-                         "how long a step may be beside the tensor's norm"},
+                         "length of a step relative to the tensor's norm"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
   static constexpr size_t kNorms = 2;

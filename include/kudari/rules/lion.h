@@ -5,14 +5,14 @@
 
 namespace kudari {
 
-/// Lion (Chen et al., arXiv:2302.06675, Algorithm 2) with decoupled weight decay, as the authors'
-/// code: the sign is taken of a blend of the gradient with the momentum before this step, and the
-/// momentum then takes the gradient up with another blend. The sign of zero is zero.
+/// Lion (Chen et al., arXiv:2302.06675, Algorithm 2) with decoupled weight decay, as in the
+/// authors' code: the step is the sign of a blend of the gradient with the momentum before this
+/// step, and the momentum is then updated with another blend. The sign of zero is zero.
 struct Lion {
   double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;
 
   static constexpr std::string_view kName = "lion";
-  static constexpr std::string_view kSummary = "The sign of momentum and gradient blended";
+  static constexpr std::string_view kSummary = "Steps by the sign of blended momentum and gradient";
   static constexpr std::string_view kFormula =
       "u = sign(m + (1 - beta1) (g - m))\n"
       "p <- p - lr (weight_decay p + u)\n"
@@ -20,8 +20,8 @@ struct Lion {
   static constexpr std::string_view kPaper =
       "Chen et al., Symbolic Discovery of Optimization Algorithms, arXiv:2302.06675";
   static constexpr std::string_view kUse =
-      "Half of the state of adamw; with a learning rate 3 to 10 times smaller and a weight decay "
-      "as many times larger. Large batches suit it.";
+      "Half the state of adamw; use a learning rate 3 to 10 times smaller and a weight decay "
+      "larger by the same factor. Suits large batches.";
   static constexpr std::string_view kTorch = "None.";
   static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {

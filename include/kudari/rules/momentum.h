@@ -5,8 +5,8 @@
 
 namespace kudari {
 
-/// Heavy-ball momentum (Polyak, 1964) in torch's form: the learning rate stays outside the buffer,
-/// and the first buffer is the gradient itself, without dampening.
+/// Heavy-ball momentum (Polyak, 1964) in torch's form: the learning rate is outside the buffer, and
+/// the buffer starts as the first gradient itself, without dampening.
 struct Momentum {
   double lr = 1e-3, momentum = 0.9, dampening = 0, weight_decay = 0;
 

@@ -5,9 +5,10 @@
 
 namespace kudari {
 
-/// Muon (Jordan et al., 2024): momentum whose singular values Newton-Schulz iterations bring near
-/// one, for hidden matrices. A convolution is a matrix of its filters. Tensors of fewer than two
-/// dimensions need another rule, see OptimizerSpec::fallback; so do embeddings and the head.
+/// Muon (Jordan et al., 2024) for hidden matrices: momentum whose singular values are brought close
+/// to one by Newton-Schulz iterations. A convolution counts as a matrix of its filters. Tensors of
+/// fewer than two dimensions need another rule, see OptimizerSpec::fallback; so do embeddings and
+/// the head.
 ///
 ///     OptimizerSpec spec = Muon{.lr = 0.02};
 ///     spec.fallback = {.rule = "adamw", .options = {{"lr", 3e-4}}};
@@ -38,13 +39,13 @@ struct Muon {
                   Role::kDecay},
       Field<Muon>{"weight_decay", &Muon::weight_decay, 0, kInfinity,
                   "decoupled: lr weight_decay p is subtracted from p"},
-      Field<Muon>{"ns_steps", &Muon::ns_steps, 1, 100, "iterations, an integer"},
+      Field<Muon>{"ns_steps", &Muon::ns_steps, 1, 100, "number of iterations, an integer"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
 
 /// Muon with steps as long as AdamW's usually are (Liu et al., arXiv:2502.16982), so that learning
-/// rate and weight decay carry over: torch's adjust_lr_fn = "match_rms_adamw".
+/// rate and weight decay carry over, as with torch's adjust_lr_fn = "match_rms_adamw".
 struct MuonMatchRms {
   double lr = 1e-3, momentum = 0.95, weight_decay = 0.1, ns_steps = 5;
 
@@ -67,12 +68,13 @@ struct MuonMatchRms {
                           "decay of the mean gradient b", Role::kDecay},
       Field<MuonMatchRms>{"weight_decay", &MuonMatchRms::weight_decay, 0, kInfinity,
                           "decoupled: lr weight_decay p is subtracted from p"},
-      Field<MuonMatchRms>{"ns_steps", &MuonMatchRms::ns_steps, 1, 100, "iterations, an integer"},
+      Field<MuonMatchRms>{"ns_steps", &MuonMatchRms::ns_steps, 1, 100,
+                          "number of iterations, an integer"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
 
-/// Muon with steps of unit operator norm between root mean squares (Pethick et al., Scion,
+/// Muon with steps of unit operator norm with respect to root mean squares (Pethick et al., Scion,
 /// arXiv:2502.07529).
 struct MuonRmsToRms {
   double lr = 0.02, momentum = 0.95, weight_decay = 0, ns_steps = 5;
@@ -95,23 +97,23 @@ struct MuonRmsToRms {
                           "decay of the mean gradient b", Role::kDecay},
       Field<MuonRmsToRms>{"weight_decay", &MuonRmsToRms::weight_decay, 0, kInfinity,
                           "decoupled: lr weight_decay p is subtracted from p"},
-      Field<MuonRmsToRms>{"ns_steps", &MuonRmsToRms::ns_steps, 1, 100, "iterations, an integer"},
+      Field<MuonRmsToRms>{"ns_steps", &MuonRmsToRms::ns_steps, 1, 100,
+                          "number of iterations, an integer"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
 
-/// Muon with the iterations of the Polar Express (Amsel et al., arXiv:2505.16932), which come
-/// nearer to orthogonal.
+/// Muon with the Polar Express iterations (Amsel et al., arXiv:2505.16932), whose results are
+/// closer to orthogonal.
 struct MuonPolarExpress {
   double lr = 0.02, momentum = 0.95, weight_decay = 0, ns_steps = 5;
 
   static constexpr std::string_view kName = "muon_polar_express";
   static constexpr std::string_view kSummary = "Muon with the Polar Express iterations";
   static constexpr std::string_view kFormula =
-      "b <- b + (1 - momentum) (g - b)\n"
-      "o = PE(g + momentum (b - g)), of shape r x c\n"
-      "p <- p - lr (weight_decay p + sqrt(max(1, r / c)) o)\n"
-      "PE(x): x <- x / max(1.01 norm(x), 1e-7), then iterations with coefficients of their own";
+      "b <- b + (1 - momentum) (g - b)\no = PE(g + momentum (b - g)), of shape r x c\np <- p - lr "
+      "(weight_decay p + sqrt(max(1, r / c)) o)\nPE(x): x <- x / max(1.01 norm(x), 1e-7), then "
+      "iterations that each have their own coefficients";
   static constexpr std::string_view kPaper =
       "Amsel et al., The Polar Express: Optimal Matrix Sign Methods and Their Application to the "
       "Muon Algorithm, arXiv:2505.16932";
@@ -125,15 +127,15 @@ struct MuonPolarExpress {
       Field<MuonPolarExpress>{"weight_decay", &MuonPolarExpress::weight_decay, 0, kInfinity,
                               "decoupled: lr weight_decay p is subtracted from p"},
       Field<MuonPolarExpress>{"ns_steps", &MuonPolarExpress::ns_steps, 1, 100,
-                              "iterations, an integer; the last coefficients repeat"},
+                              "number of iterations, an integer; the last coefficients repeat"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"}};
 };
 
-/// Muon as nanochat has it since 2026: equilibrated rows (arXiv:2603.28254), the Polar Express, a
-/// Frobenius norm set to that of an orthogonal matrix (arXiv:2602.21545), a second moment for each
-/// row of a tall and each column of a wide matrix (NorMuon, arXiv:2510.05491), and weight decay
-/// only where it goes the update's way.
+/// Muon as in nanochat since 2026: rows are equilibrated (arXiv:2603.28254), orthogonalised by the
+/// Polar Express, and scaled to the Frobenius norm of an orthogonal matrix (arXiv:2602.21545).
+/// There is a second moment for each row of a tall and each column of a wide matrix (NorMuon,
+/// arXiv:2510.05491), and weight decay applies only where it has the direction of the update.
 struct NorMuon {
   double lr = 0.02, momentum = 0.95, beta2 = 0.9, weight_decay = 0, ns_steps = 5;
 
@@ -151,7 +153,7 @@ struct NorMuon {
       "Li et al., NorMuon: Making Muon More Efficient and Scalable, arXiv:2510.05491; "
       "as combined in nanochat, 2026";
   static constexpr std::string_view kUse =
-      "Hidden matrices of language models; what the preset nanochat has.";
+      "Hidden matrices of language models; used by the preset nanochat.";
   static constexpr std::string_view kTorch = "torch has none.";
   static constexpr std::array kFields = {
       Field<NorMuon>{"lr", &NorMuon::lr, 0, kInfinity, "step size"},
@@ -162,7 +164,7 @@ struct NorMuon {
       Field<NorMuon>{"weight_decay", &NorMuon::weight_decay, 0, kInfinity,
                      "decoupled, where update and parameter have the same sign"},
       Field<NorMuon>{"ns_steps", &NorMuon::ns_steps, 1, 100,
-                     "iterations, an integer; the last coefficients repeat"},
+                     "number of iterations, an integer; the last coefficients repeat"},
   };
   static constexpr std::array kState = {Slot{"momentum_buffer"},
                                         Slot{"second_momentum_buffer", SlotKind::kSquare}};

@@ -9,9 +9,9 @@
 
 namespace kudari {
 
-/// Adam with Nesterov momentum (Dozat, 2016) and coupled weight decay, as torch's NAdam: the
-/// momentum grows from beta1 / 2 to beta1 as the steps do, and its product over the updates that a
-/// tensor has had corrects its bias. Keras lets it grow 250 times as fast.
+/// Adam with Nesterov momentum (Dozat, 2016) and coupled weight decay, as torch's NAdam. The
+/// momentum grows from beta1 / 2 to beta1 over the steps, and its product over a tensor's updates
+/// corrects the bias. In Keras it grows 250 times as fast.
 struct NAdam {
   double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, momentum_decay = 4e-3;
 
@@ -27,7 +27,7 @@ struct NAdam {
   static constexpr std::string_view kPaper =
       "Dozat, Incorporating Nesterov Momentum into Adam, ICLR 2016 workshop";
   static constexpr std::string_view kUse =
-      "As adam; sometimes a little faster, since the gradient at hand counts at once.";
+      "As adam; sometimes a little faster, since the current gradient counts at once.";
   static constexpr std::string_view kTorch =
       "NAdam: the same, with weight decay coupled, its default; torch keeps the product in "
       "float32.";

@@ -5,9 +5,9 @@
 
 namespace kudari {
 
-/// Nesterov momentum in torch's form, which needs no gradient at a shifted point. With a constant
-/// learning rate its parameter is the next look-ahead point of the textbook form, not the
-/// textbook's parameter (Sutskever et al., 2013, section 2).
+/// Nesterov momentum in torch's form, which needs no gradient at a shifted point. While the
+/// learning rate is constant, its parameter is the next look-ahead point of the textbook form, not
+/// the textbook's parameter (Sutskever et al., 2013, section 2).
 struct Nesterov {
   double lr = 1e-3, momentum = 0.9, weight_decay = 0;
 

@@ -8,10 +8,10 @@
 
 namespace kudari {
 
-/// Rectified Adam (Liu et al., arXiv:1908.03265) with coupled weight decay, as torch's RAdam: the
-/// first updates, while the variance of the step cannot be told (rho_t <= 5, five updates for usual
-/// beta2; the paper has 4 here), are those of SGD with momentum, at full learning rate. Epsilon is
-/// added to the root before bias correction, unlike in adam.
+/// Rectified Adam (Liu et al., arXiv:1908.03265) with coupled weight decay, as torch's RAdam. While
+/// the variance of the step cannot be estimated (rho_t <= 5, which is five updates for usual beta2;
+/// the paper has 4 here), updates are those of SGD with momentum at the full learning rate. Unlike
+/// in adam, epsilon is added to the root before bias correction.
 struct RAdam {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 
@@ -28,7 +28,7 @@ struct RAdam {
   static constexpr std::string_view kPaper =
       "Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, arXiv:1908.03265";
   static constexpr std::string_view kUse =
-      "In place of adam with a warm-up. Gradients of large norm make the first five steps long: "
+      "Instead of adam with a warm-up. Gradients of large norm make the first five steps long: "
       "clip them.";
   static constexpr std::string_view kTorch =
       "RAdam: the same, with weight decay coupled, its default.";
@@ -53,7 +53,8 @@ struct RAdam {
     const double c2 = 1 - power;
     const double longest = 2 / (1 - beta2) - 1;
     const double rho = longest - 2 * static_cast<double>(t) * power / c2;
-    // Without rectification the root is capped at 0 and 1 is added to it: Update has no branch.
+    // Without rectification the root is capped at 0 and 1 is added to it, so that Update needs no
+    // branch.
     if (!(rho > 5)) return {weight_decay, MeanShare(beta1), MeanShare(beta2), lr / c1, 0, 1};
     const double rectified =
         (rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho);

@@ -7,9 +7,9 @@
 
 namespace kudari {
 
-/// RMSprop (Tieleman & Hinton, 2012) with coupled weight decay, as torch's RMSprop: epsilon stands
-/// outside the root, the mean square starts at zero and its bias is not corrected, so that the
-/// first steps are up to 1 / sqrt(1 - alpha) times as long as later ones.
+/// RMSprop (Tieleman & Hinton, 2012) with coupled weight decay, as torch's RMSprop. Epsilon is
+/// added outside the root. The mean square starts at zero without bias correction, so the first
+/// steps are up to 1 / sqrt(1 - alpha) times as long as later ones.
 struct Rmsprop {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0;
 
@@ -22,7 +22,7 @@ struct Rmsprop {
   static constexpr std::string_view kPaper =
       "Tieleman & Hinton, Lecture 6.5, COURSERA: Neural Networks for Machine Learning, 2012";
   static constexpr std::string_view kUse =
-      "Recurrent networks and reinforcement learning, whose gradients change in size while "
+      "Recurrent networks and reinforcement learning, whose gradients change in size during "
       "training. Adam is the usual choice today.";
   static constexpr std::string_view kTorch = "RMSprop: the same.";
   static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;

@@ -8,9 +8,9 @@
 namespace kudari {
 
 /// RMSprop divided by the standard deviation of the gradient instead of its root mean square, as
-/// torch's RMSprop(centered=True), except that the variance is not let below zero: v and a^2 round
-/// apart, and torch may take the root of a negative number once the gradient has hardly changed for
-/// a thousand steps (a hundred with alpha = 0.9).
+/// torch's RMSprop(centered=True), except that the variance is bounded below by zero. v and a^2 are
+/// rounded differently, and torch may take the root of a negative number once the gradient has
+/// hardly changed for a thousand steps (a hundred with alpha = 0.9).
 struct RmspropCentered {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0;
 
@@ -28,8 +28,8 @@ struct RmspropCentered {
       "As rmsprop, to go faster where the gradient is steady. A gradient that does not change at "
       "all makes steps of lr g / eps: raise eps.";
   static constexpr std::string_view kTorch =
-      "RMSprop(centered=True): the same, but for the variance, which torch lets round below zero: "
-      "its parameters then become NaN.";
+      "RMSprop(centered=True): the same except for the variance, which torch lets round below "
+      "zero: its parameters then become NaN.";
   static constexpr BatchRule kBatchRule = BatchRule::kAdamSde;
   static constexpr std::array kFields = {
       Field<RmspropCentered>{"lr", &RmspropCentered::lr, 0, kInfinity, "step size"},

@@ -7,9 +7,9 @@
 
 namespace kudari {
 
-/// Centered RMSprop with heavy-ball momentum, which is how Graves (arXiv:1308.0850) introduced it.
-/// As torch's RMSprop(centered=True, momentum=0.9), but the variance is not let below zero: see
-/// rmsprop_centered.h.
+/// Centred RMSprop with heavy-ball momentum, the form that Graves (arXiv:1308.0850) introduced. As
+/// torch's RMSprop(centered=True, momentum=0.9), except that the variance is bounded below by zero;
+/// see rmsprop_centered.h.
 struct RmspropCenteredMomentum {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, momentum = 0.9, weight_decay = 0;
 
@@ -28,8 +28,8 @@ struct RmspropCenteredMomentum {
       "As rmsprop_centered, where gradients are noisy; Graves trained handwriting with lr 1e-4, "
       "alpha 0.95, momentum 0.9 and eps 1e-4.";
   static constexpr std::string_view kTorch =
-      "RMSprop(centered=True, momentum=0.9): the same, but for the variance, as rmsprop_centered. "
-      "Graves has epsilon inside the root.";
+      "RMSprop(centered=True, momentum=0.9): the same except for the variance, as in "
+      "rmsprop_centered. Graves has epsilon inside the root.";
   static constexpr std::array kFields = {
       Field<RmspropCenteredMomentum>{"lr", &RmspropCenteredMomentum::lr, 0, kInfinity, "step size"},
       Field<RmspropCenteredMomentum>{"alpha", &RmspropCenteredMomentum::alpha, 0, kBelow1,

@@ -7,8 +7,8 @@
 
 namespace kudari {
 
-/// RMSprop (Tieleman & Hinton, 2012) with epsilon inside the root, as textbooks, TensorFlow and
-/// Keras have it; the mean square starts at zero, where TensorFlow 1 starts it at one.
+/// RMSprop (Tieleman & Hinton, 2012) with epsilon inside the root, as in textbooks, TensorFlow and
+/// Keras. The mean square starts at zero; in TensorFlow 1 it starts at one.
 struct RmspropInside {
   double lr = 1e-2, alpha = 0.9, eps = 1e-7, weight_decay = 0;
 

@@ -8,7 +8,7 @@
 namespace kudari {
 
 /// RMSprop with heavy-ball momentum, as torch's RMSprop with momentum: the buffer holds scaled
-/// gradients, and the learning rate stays outside it.
+/// gradients, and the learning rate is outside it.
 struct RmspropMomentum {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, momentum = 0.9, weight_decay = 0;
 

@@ -9,11 +9,12 @@
 
 namespace kudari {
 
-/// Schedule-free AdamW (Defazio et al., arXiv:2405.15682), as AdamWScheduleFreeReference of the
-/// authors' package schedulefree: gradients are taken between a sequence of AdamW steps without
-/// first moment and its average, and the average is evaluated. The state is d = z - y, which is
-/// zero at first and loses nothing to rounding as z grows; x is made of it. Weight decay is taken
-/// at y. Counts and sums are the tensor's own. Warm-up is a schedule of lr.
+/// Schedule-free AdamW (Defazio et al., arXiv:2405.15682), as AdamWScheduleFreeReference in the
+/// authors' package schedulefree. Gradients are taken at a point between a sequence of AdamW steps
+/// without a first moment and the average of that sequence, and the average is evaluated. The state
+/// is d = z - y, which starts at zero and does not lose digits as z grows; x is computed from it.
+/// Weight decay is taken at y. Counts and sums are kept for each tensor. For warm-up, use a
+/// schedule of lr.
 struct ScheduleFreeAdamW {
   double lr = 2.5e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, r = 0,
          weight_lr_power = 2;
@@ -49,7 +50,7 @@ struct ScheduleFreeAdamW {
       Field<ScheduleFreeAdamW>{"r", &ScheduleFreeAdamW::r, 0, kInfinity,
                                "power of t in the weights of the average"},
       Field<ScheduleFreeAdamW>{"weight_lr_power", &ScheduleFreeAdamW::weight_lr_power, 0, kInfinity,
-                               "power of the learning rate in them"},
+                               "power of the learning rate in those weights"},
   };
   static constexpr std::array kState = {Slot{"z_minus_y", SlotKind::kOffset},
                                         Slot{"exp_avg_sq", SlotKind::kSquare}};
@@ -88,7 +89,7 @@ KUDARI_INLINE void Update(const ScheduleFreeAdamW::Coeffs<T>& c, V g, V& p, V& d
   v = MeanSquare(c.mean2, g, v);
   const V u = AddShare(V(c.decay), p, g / Fma(Sqrt(v), V(c.root), V(c.eps)));
   p = p + Fma(V(c.blend), d, -(V(c.step) * u));
-  // The share of the average that a blend of less than 2^-25 takes, float32 cannot hold.
+  // For a blend below 2^-25, float32 cannot represent 1 - blend.
   d = d - V(c.follow) * u;
   d = Fma(-V(c.blend), d, d);
 }

@@ -9,10 +9,10 @@
 
 namespace kudari {
 
-/// Schedule-free SGD (Defazio et al., arXiv:2405.15682), as SGDScheduleFreeReference of the
-/// authors' package schedulefree. The state is d = z - y, which is zero at first and loses nothing
-/// to rounding as z grows; x is made of it. Weight decay is taken at y. Counts and sums are the
-/// tensor's own. Warm-up is a schedule of lr.
+/// Schedule-free SGD (Defazio et al., arXiv:2405.15682), as SGDScheduleFreeReference in the
+/// authors' package schedulefree. The state is d = z - y, which starts at zero and does not lose
+/// digits as z grows; x is computed from it. Weight decay is taken at y. Counts and sums are kept
+/// for each tensor. For warm-up, use a schedule of lr.
 struct ScheduleFreeSgd {
   double lr = 1, momentum = 0.9, weight_decay = 0, r = 0, weight_lr_power = 2;
 
@@ -41,7 +41,7 @@ struct ScheduleFreeSgd {
       Field<ScheduleFreeSgd>{"r", &ScheduleFreeSgd::r, 0, kInfinity,
                              "power of t in the weights of the average"},
       Field<ScheduleFreeSgd>{"weight_lr_power", &ScheduleFreeSgd::weight_lr_power, 0, kInfinity,
-                             "power of the learning rate in them"},
+                             "power of the learning rate in those weights"},
   };
   static constexpr std::array kState = {Slot{"z_minus_y", SlotKind::kOffset}};
   static constexpr std::array kMemory = {Memory{"lr_max", 0}, Memory{"weight_sum", 0}};
@@ -71,7 +71,7 @@ template <class V, class T>
 KUDARI_INLINE void Update(const ScheduleFreeSgd::Coeffs<T>& c, V g, V& p, V& d) {
   const V u = AddShare(V(c.decay), p, g);
   p = p + Fma(V(c.blend), d, -(V(c.step) * u));
-  // The share of the average that a blend of less than 2^-25 takes, float32 cannot hold.
+  // For a blend below 2^-25, float32 cannot represent 1 - blend.
   d = d - V(c.follow) * u;
   d = Fma(-V(c.blend), d, d);
 }

@@ -17,7 +17,7 @@ struct Sgd {
   static constexpr std::string_view kPaper =
       "Robbins & Monro, A Stochastic Approximation Method, 1951";
   static constexpr std::string_view kUse =
-      "Convex problems and as the measure of other rules; needs a learning rate to suit the "
+      "Convex problems, and as a baseline for other rules; needs a learning rate that suits the "
       "problem and the batch.";
   static constexpr std::string_view kTorch = "SGD: the same.";
   static constexpr BatchRule kBatchRule = BatchRule::kLinear;

@@ -7,12 +7,12 @@
 
 namespace kudari {
 
-/// Sophia-G (Liu et al., arXiv:2305.14342) with decoupled weight decay, as the authors' code: steps
-/// of the momentum divided by a running estimate of the Hessian's diagonal, at most lr long. Every
-/// ten steps or so Optimizer::UpdateHessian is to be given the Gauss-Newton-Bartlett estimate: the
-/// gradient, mean over the batch, of the loss with labels drawn from the model's own output. It is
-/// squared here, and batch_size times that is the diagonal. Until the first estimate every step is
-/// lr sign(m).
+/// Sophia-G (Liu et al., arXiv:2305.14342) with decoupled weight decay, as in the authors' code:
+/// the step is the momentum divided by a running estimate of the Hessian's diagonal, with each
+/// element clipped to lr. About every ten steps, Optimizer::UpdateHessian needs the Gauss-Newton-
+/// Bartlett estimate: the gradient, averaged over the batch, of the loss with labels drawn from the
+/// model's own output. It is squared here; batch_size times the square estimates the diagonal.
+/// Until the first estimate every step is lr sign(m).
 struct Sophia {
   double lr = 1e-4, beta1 = 0.965, beta2 = 0.99, rho = 0.04, batch_size = 5120, weight_decay = 0.1,
          eps = 1e-15;
@@ -29,17 +29,17 @@ struct Sophia {
       "Pre-training, arXiv:2305.14342";
   static constexpr std::string_view kUse =
       "Pre-training of language models; lr slightly below that of adamw. Set batch_size to the "
-      "samples (tokens) that the estimate is the mean of, and rho so that a tenth to a half of the "
-      "elements are not clipped.";
+      "number of samples (tokens) that the estimate averages, and rho so that a tenth to a half of "
+      "the elements are not clipped.";
   static constexpr std::string_view kTorch = "None.";
   static constexpr bool kDecoupledDecay = true;
   static constexpr std::array kFields = {
       Field<Sophia>{"lr", &Sophia::lr, 0, kInfinity, "step size"},
       Field<Sophia>{"beta1", &Sophia::beta1, 0, kBelow1, "decay of the first moment", Role::kDecay},
       Field<Sophia>{"beta2", &Sophia::beta2, 0, kBelow1, "decay of the curvature", Role::kDecay},
-      Field<Sophia>{"rho", &Sophia::rho, 0, kInfinity, "share of the curvature that counts"},
+      Field<Sophia>{"rho", &Sophia::rho, 0, kInfinity, "factor on the curvature"},
       Field<Sophia>{"batch_size", &Sophia::batch_size, 0, kInfinity,
-                    "samples that the estimate is the mean of", Role::kCounts},
+                    "number of samples that the estimate averages", Role::kCounts},
       Field<Sophia>{"weight_decay", &Sophia::weight_decay, 0, kInfinity,
                     "decoupled: lr weight_decay p is subtracted from p"},
       Field<Sophia>{"eps", &Sophia::eps, 0, kInfinity, "added to the curvature"},

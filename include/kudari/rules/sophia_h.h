@@ -8,11 +8,11 @@
 
 namespace kudari {
 
-/// Sophia-H (Liu et al., arXiv:2305.14342, Algorithm 3) with decoupled weight decay, with the first
-/// moment's bias corrected, as optax' sophia has it. Every ten steps or so Optimizer::UpdateHessian
-/// is to be given Hutchinson's estimate of the Hessian's diagonal: u times (H u), element by
-/// element, for a random u of signs. Where the running estimate is negative, or there is none yet,
-/// the step is lr sign(m).
+/// Sophia-H (Liu et al., arXiv:2305.14342, Algorithm 3) with decoupled weight decay and a
+/// bias-corrected first moment, as in optax' sophia. About every ten steps,
+/// Optimizer::UpdateHessian needs Hutchinson's estimate of the Hessian's diagonal: u times (H u),
+/// element by element, for a vector u of random signs. Where the running estimate is negative or
+/// does not exist yet, the step is lr sign(m).
 struct SophiaH {
   double lr = 1e-4, beta1 = 0.965, beta2 = 0.99, gamma = 0.01, eps = 1e-8, weight_decay = 1e-4;
 
@@ -37,7 +37,7 @@ struct SophiaH {
       Field<SophiaH>{"beta1", &SophiaH::beta1, 0, kBelow1, "decay of the first moment",
                      Role::kDecay},
       Field<SophiaH>{"beta2", &SophiaH::beta2, 0, kBelow1, "decay of the curvature", Role::kDecay},
-      Field<SophiaH>{"gamma", &SophiaH::gamma, 0, kInfinity, "share of the curvature that counts"},
+      Field<SophiaH>{"gamma", &SophiaH::gamma, 0, kInfinity, "factor on the curvature"},
       Field<SophiaH>{"eps", &SophiaH::eps, 0, kInfinity, "smallest curvature"},
       Field<SophiaH>{"weight_decay", &SophiaH::weight_decay, 0, kInfinity,
                      "decoupled: lr weight_decay p is subtracted from p"},

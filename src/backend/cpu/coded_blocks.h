@@ -1,4 +1,4 @@
-// Passes over arrays that are not all float32: they go through the L1 cache in blocks.
+// Passes over arrays that are not all float32. They are processed in blocks that fit the L1 cache.
 #ifndef KUDARI_BACKEND_CPU_CODED_BLOCKS_H_
 #define KUDARI_BACKEND_CPU_CODED_BLOCKS_H_
 
@@ -13,13 +13,13 @@
 
 namespace kudari::internal {
 
-/// What a pass loads and stores. Of the slots, those from the first number up to the second.
+/// What a pass loads and stores. Slots are the range [from, to).
 struct Access {
   bool load_p = true, load_g = true;
   size_t load_from = 0, load_to = 0;
   bool store_p = false;
   size_t store_from = 0, store_to = 0;
-  bool copy_state = false;  // work on a copy of state that is float32, too
+  bool copy_state = false;  // also copy state that is float32
 
   static Access OfUpdate(const RuleEntry& rule) {
     return {.load_to = rule.slots.size(),
@@ -45,15 +45,15 @@ struct Access {
   }
 };
 
-/// A block of a tensor in float32.
+/// One block of a tensor in float32.
 struct Block {
   alignas(64) float p[kCodeBlock];
   alignas(64) float g[kCodeBlock];
   alignas(64) float state[RuleEntry::kMostSlots][kCodeBlock];
 };
 
-/// Whether most of the values that are not zero in a block of 8-bit state have the smallest code.
-/// `now` is what the codes mean.
+/// Whether most of the nonzero values in a block of 8-bit state have the smallest code. `now` holds
+/// the decoded values.
 inline bool Saturated(Format format, const float* values, const float* now, size_t n) {
   float smallest = 0;
   if (format == Format::kRoot8) {
@@ -69,8 +69,8 @@ inline bool Saturated(Format format, const float* values, const float* now, size
   return 2 * small > some;
 }
 
-/// The sum of what `add` adds to sixteen lanes, squares or values, of elements
-/// [begin, begin + size).
+/// The sum over elements [begin, begin + size) of what `add` adds to sixteen lanes: squares or
+/// values.
 inline double SumOf(const Codecs& codecs, void (*add)(const float*, size_t, double*),
                     const Coded& array, int64_t begin, int64_t size) {
   double lanes[16] = {};
@@ -87,7 +87,7 @@ inline double SumOf(const Codecs& codecs, void (*add)(const float*, size_t, doub
   return SumLanes(lanes);
 }
 
-/// Stores a block of weights; with what they were `before`, counts those that were to change and
+/// Stores a block of weights. Given the values `before`, counts those that should have changed but
 /// did not.
 inline void StoreWeights(const Codecs& codecs, const Coded& weights, size_t at, size_t n,
                          const float* values, const float* before, Numerics& lost) {
@@ -100,7 +100,7 @@ inline void StoreWeights(const Codecs& codecs, const Coded& weights, size_t at, 
   }
 }
 
-/// Stores a block of state; if asked, counts it and whether it is saturated.
+/// Stores a block of state. If `check` is set, counts the block and whether it is saturated.
 inline void StoreState(const Codecs& codecs, const Coded& state, size_t at, size_t n,
                        const float* values, bool check, Numerics& lost) {
   codecs.store(values, at, n, state);
@@ -111,16 +111,16 @@ inline void StoreState(const Codecs& codecs, const Coded& state, size_t at, size
   lost.saturated += Saturated(state.format, values, now, n) ? 1 : 0;
 }
 
-/// Adds counts to those of a tensor, which other threads may step as well.
+/// Adds counts to those of a tensor, which other threads may be stepping too.
 inline void AddCounts(const Numerics& lost, Numerics& to) {
   std::atomic_ref(to.lost).fetch_add(lost.lost, std::memory_order_relaxed);
   std::atomic_ref(to.blocks).fetch_add(lost.blocks, std::memory_order_relaxed);
   std::atomic_ref(to.saturated).fetch_add(lost.saturated, std::memory_order_relaxed);
 }
 
-/// Calls f(first element, count, p, g, state) for blocks of [begin, begin + size), with pointers to
-/// float32, to buffers where memory holds something else. Stores what `access` says. `begin` is a
-/// multiple of kCodeBlock.
+/// Calls f(first element, count, p, g, state) for each block of [begin, begin + size), with float32
+/// pointers: to the arrays themselves or, where memory holds another format, to buffers. Stores
+/// what `access` says. `begin` is a multiple of kCodeBlock.
 template <class F>
 void ForBlocks(const Codecs& codecs, TensorRecord& s, const Coded& gradient, const Access& access,
                bool check, int64_t begin, int64_t size, const F& f) {
@@ -137,7 +137,7 @@ void ForBlocks(const Codecs& codecs, TensorRecord& s, const Coded& gradient, con
   for (int64_t i = begin; i < begin + size; i += static_cast<int64_t>(kCodeBlock)) {
     const auto at = static_cast<size_t>(i);
     const auto n = std::min(kCodeBlock, static_cast<size_t>(begin + size - i));
-    // Where an array is: itself, or a buffer that it is loaded into.
+    // Returns the array's own memory, or a buffer that the array is loaded into.
     const auto load = [&](const Coded& array, bool wanted, float* buffer, bool copy) {
       if (array.data == nullptr) return buffer;
       if (float* const own = floats(array, at); own != nullptr && !copy) return own;

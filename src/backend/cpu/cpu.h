@@ -7,11 +7,11 @@
 
 namespace kudari {
 
-/// Host memory, and the kernels of an instruction set.
+/// The backend for host memory, with the kernels of one instruction set.
 class CpuBackend final : public Backend {
  public:
-  /// By default the best set, or the one that KUDARI_TARGET names; throws Error if there is none of
-  /// that name.
+  /// The default is the best instruction set, or the one named by KUDARI_TARGET; throws Error if
+  /// there is none of that name.
   explicit CpuBackend(const internal::KernelSet& kernels = internal::Kernels());
 
   std::string_view name() const override { return "cpu"; }

@@ -10,10 +10,11 @@
 
 namespace kudari::torch {
 
-/// While it lives, torch's CPU operations of this thread compute in bfloat16 or float16 where that
-/// suits them (matrix products, convolutions), from float32 weights: Python's torch.autocast("cpu",
-/// dtype). Weights are cast once until the outermost one goes or kudari::torch writes weights;
-/// backward() may be in or out. What was set before comes back, even if an exception passes.
+/// While it lives, this thread's CPU operations in torch compute in bfloat16 or float16 where that
+/// is suitable (matrix products, convolutions), from float32 weights, as Python's
+/// torch.autocast("cpu", dtype). Casts of weights are cached until the outermost Autocast ends or
+/// kudari::torch writes weights; backward() may run inside or outside. The previous settings are
+/// restored, even after an exception.
 class [[nodiscard]] Autocast {
  public:
   /// Throws Error if dtype is neither kBFloat16 nor kHalf.
@@ -44,36 +45,37 @@ class [[nodiscard]] Autocast {
 ///     }
 class GradScaler {
  public:
-  /// Throws Error if a value is out of its range.
+  /// Throws Error if a value is out of range.
   explicit GradScaler(const GradScalerOptions& options = {}) : scaler_(options) {}
 
-  /// The loss times scale(), a float32 if the loss is a single float16 or bfloat16.
+  /// The loss times scale(); float32 if the loss is a single float16 or bfloat16.
   at::Tensor Scale(const at::Tensor& loss) const;
 
-  /// Steps with the gradients of Scale(loss), or those that Unscale left; an overflow skips the
-  /// step. Throws Error as kudari::GradScaler::Step and as Optimizer::Step do.
+  /// Steps with the gradients of Scale(loss), or with those left by Unscale; an overflow skips the
+  /// step. Throws Error as kudari::GradScaler::Step and Optimizer::Step do.
   Report Step(Optimizer& optimizer);
-  /// The same with a closure as in Optimizer::Step: it runs Scale(loss).backward() and returns the
-  /// plain loss. All micro-batches of one step share the scale.
+  /// As above, with a closure as in Optimizer::Step: it runs Scale(loss).backward() and returns the
+  /// plain loss. All micro-batches of a step share the scale.
   Report Step(Optimizer& optimizer, const std::function<at::Tensor()>& closure);
   Report Step(Optimizer& optimizer, const std::function<kudari::Evaluation()>& closure);
   Report Step(Optimizer& optimizer, const std::function<kudari::Evaluation(Pass)>& closure);
 
-  /// Divides the optimiser's gradients by scale() in place, for those who want to look at them or
-  /// to change them before Step, which does not divide again. If one is not finite now, the step
-  /// will be skipped, whatever becomes of it. A gradient whose elements share memory, or that is
-  /// that of another parameter, too, is replaced by a copy. Needless for clipping: the optimiser's
-  /// own is of the unscaled gradient. Throws Error, with no value changed, if called again or after
-  /// Step before the next Update, and for float16 gradients, which small values need the scale for.
+  /// Divides the optimiser's gradients by scale() in place, so that they can be inspected or
+  /// changed before Step, which does not divide them again. If one is not finite at this point, the
+  /// step will be skipped, whatever happens to it later. A gradient whose elements share memory, or
+  /// that also belongs to another parameter, is replaced by a copy. Clipping does not need this,
+  /// since the optimiser clips the unscaled gradient. Throws Error, with no value changed, if
+  /// called again or after Step before the next Update, and for float16 gradients, in which small
+  /// values need the scale.
   void Unscale(Optimizer& optimizer);
 
-  /// Once after the steps of all optimisers; see kudari::GradScaler::Update.
+  /// Call it once after the steps of all optimisers; see kudari::GradScaler::Update.
   void Update() { scaler_.Update(); }
 
   double scale() const { return scaler_.scale(); }
   int64_t growth_tracker() const { return scaler_.growth_tracker(); }
 
-  /// As kudari::GradScaler.
+  /// State, LoadState and Visit are those of kudari::GradScaler.
   StateTree State() const { return scaler_.State(); }
   LoadReport LoadState(const StateTree& state, LoadMode mode = LoadMode::kStrict) {
     return scaler_.LoadState(state, mode);

@@ -1,0 +1,107 @@
+#include "lab/files/run_folder.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+#include <utility>
+
+#include "kudari/error.h"
+#include "kudari/files.h"
+#include "lab/console/usage_error.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What `kudari train` writes: who finds one of these finds a run.
+constexpr std::array kRunFiles = {"metrics.jsonl", "recipe.toml", "model.safetensors"};
+
+[[noreturn]] void Fail(const fs::path& path, const std::error_code& error) {
+  throw UsageError(fmt::format("--out {}: {}", path.string(), error.message()));
+}
+
+bool Exists(const fs::path& file) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(file, ignored));  // a link to nothing is something, too
+}
+
+// Locks the folder; -1 where the file system has no locks.
+int Lock(const fs::path& path) {
+  const int folder = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) Fail(path, {errno, std::generic_category()});
+  if (flock(folder, LOCK_EX | LOCK_NB) == 0) return folder;
+  const int error = errno;
+  close(folder);
+  if (error != EWOULDBLOCK) return -1;
+  throw UsageError(fmt::format("--out {}: another process is writing a run there", path.string()));
+}
+
+}  // namespace
+
+RunFolder::RunFolder(fs::path path, int lock) : path_(std::move(path)), lock_(lock) {}
+
+RunFolder::RunFolder(RunFolder&& other) noexcept
+    : path_(std::move(other.path_)), lock_(std::exchange(other.lock_, -1)) {}
+
+RunFolder::~RunFolder() {
+  if (lock_ >= 0) close(lock_);
+}
+
+RunFolder RunFolder::At(const fs::path& path, bool force) {
+  std::error_code error;
+  if (Exists(path) && !fs::is_directory(path, error)) {
+    throw UsageError(fmt::format("--out {}: is not a folder", path.string()));
+  }
+  fs::create_directories(path, error);
+  if (error) Fail(path, error);
+  RunFolder folder(path, Lock(path));
+  for (const char* const name : kRunFiles) {
+    const fs::path file = path / name;
+    if (!Exists(file)) continue;
+    if (!force) {
+      throw UsageError(
+          fmt::format("--out {}: holds a run already ({}); give another folder, or --force to "
+                      "delete that run",
+                      path.string(), name));
+    }
+    fs::remove(file, error);
+    if (error) Fail(file, error);
+  }
+  return folder;
+}
+
+RunFolder RunFolder::New(const fs::path& path) {
+  std::error_code error;
+  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
+  if (error) Fail(path, error);
+  fs::path at = path;
+  for (int64_t i = 2; !fs::create_directory(at, error); ++i) {
+    if (error) Fail(at, error);
+    at = path;
+    at += fmt::format("-{}", i);
+  }
+  return {at, Lock(at)};
+}
+
+void CheckNoLink(const fs::path& file) {
+  std::error_code ignored;
+  if (!fs::is_symlink(file, ignored)) return;
+  throw Error(
+      fmt::format("{}: is a symbolic link, and nothing is written through links in the "
+                  "folder of a run",
+                  file.string()));
+}
+
+void WriteRunFile(const fs::path& file, std::string_view contents) {
+  CheckNoLink(file);
+  WriteFileAtomically(file, contents);
+}
+
+}  // namespace kudari::lab

@@ -1,0 +1,166 @@
+// The program's grammar, as seen from a shell: exit codes, messages, and where output goes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "lab/files/text_file.h"
+#include "tests/cli/program.h"
+
+namespace kudari::lab {
+namespace {
+
+namespace fs = std::filesystem;
+using kudari::testing::Commands;
+using kudari::testing::Kudari;
+using kudari::testing::Outcome;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+class CliTest : public ::testing::Test {
+ protected:
+  CliTest() {
+    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    dir_ = fs::path(::testing::TempDir()) / ("cli_test-" + std::to_string(getpid()) + "-" + test);
+    fs::create_directories(dir_);
+    std::ofstream(dir_ / "metrics.csv") << "step,loss\n1,2.5\n2,2.4\n3,2.3\n";
+  }
+  ~CliTest() override { fs::remove_all(dir_); }
+
+  std::string Path(const std::string& name) const { return (dir_ / name).string(); }
+
+  fs::path dir_;
+};
+
+const std::string kRecipe = KUDARI_SOURCE_DIR "/recipes/digits-mlp.toml";
+
+TEST_F(CliTest, EveryCommandHasHelp) {
+  const std::vector<std::string> commands = Commands();
+  EXPECT_THAT(commands, ::testing::Contains("train"));
+  EXPECT_GE(commands.size(), 12U);
+  for (const std::string& command : commands) {
+    const Outcome help = Kudari({command, "--help"});
+    EXPECT_EQ(help.code, 0) << command;
+    EXPECT_THAT(help.out, HasSubstr("Usage: kudari " + command));
+    EXPECT_EQ(Kudari({"help", command}).out, help.out);
+  }
+  EXPECT_EQ(Kudari({"help"}).out, Kudari({"--help"}).out);
+}
+
+TEST_F(CliTest, UsageErrorsEndWithTwoAndNameTheNearest) {
+  struct Case {
+    std::vector<std::string> arguments;
+    std::string message;
+  };
+  const std::vector<Case> cases = {
+      {{"trian"}, "unknown command \"trian\"; did you mean \"train\"?"},
+      {{"help", "trian"}, "unknown command \"trian\"; did you mean \"train\"?"},
+      {{"doctor", "x", "--jsn"}, "doctor: unknown option \"--jsn\"; did you mean \"--json\"?"},
+      {{"plan", kRecipe, "--set", "a=1", "b=2"},
+       "plan: unexpected argument \"b=2\"; every change needs its own --set"},
+      {{"doctor"}, "doctor: run is required"},
+      {{"schedule", "1"}, "schedule: give a text and --steps"},
+      {{"schedule", "1", "--steps", "0"}, "--steps = 0 is outside [1,"},
+      {{"schedule", "1", "--steps", "ten"}, "schedule: "},
+      {{"describe"}, "describe: give a name"},
+      {{"advise", "--task", "cnn", "--batch", "0"}, "advise: --batch"},
+      {{"advise", "--task", "cn"}, "--task: unknown task \"cn\"; did you mean \"cnn\"?"},
+      {{"scale", kRecipe, "--batch", "63", "--ranks", "2"}, "--batch 63 is not a multiple of"},
+      {{"scale", kRecipe, "--batch", "64", "--set", "a"}, "--set a: must be key=value"},
+      {{"scale", kRecipe, "--batch", "64", "--unset", "train.stps"},
+       "--unset train.stps: the recipe has no \"stps\""},
+      {{"doctor", Path("metrics.csv"), "--map", "loss"}, "--map loss: must be field=column"}};
+  for (const Case& c : cases) {
+    const Outcome outcome = Kudari(c.arguments);
+    EXPECT_EQ(outcome.code, 2) << c.message;
+    EXPECT_THAT(outcome.error, StartsWith("kudari: " + c.message));
+    EXPECT_EQ(outcome.out, "") << c.message;
+  }
+  for (const std::string& command : Commands()) {
+    const Outcome outcome = Kudari({command, "--frce"});
+    EXPECT_EQ(outcome.code, 2) << command;
+    EXPECT_THAT(outcome.error, StartsWith("kudari: " + command + ": unknown option \"--frce\""));
+  }
+}
+
+TEST_F(CliTest, OtherErrorsEndWithOne) {
+  for (const auto& arguments :
+       std::vector<std::vector<std::string>>{{"describe", "nadma"},
+                                             {"doctor", Path("none")},
+                                             {"schedule", "0.1*cosin(100)", "--steps", "9"}}) {
+    const Outcome outcome = Kudari(arguments);
+    EXPECT_EQ(outcome.code, 1) << outcome.error;
+    EXPECT_THAT(outcome.error, StartsWith("kudari: "));
+  }
+  EXPECT_THAT(Kudari({"schedule", "0.1*cosin(100)", "--steps", "9"}).error,
+              HasSubstr("column 5: unknown schedule \"cosin\"; did you mean \"cosine\"?"));
+}
+
+TEST_F(CliTest, JsonGoesToStandardOutputOrToAFile) {
+  const std::vector<std::vector<std::string>> commands = {
+      {"list"},
+      {"describe", "adamw"},
+      {"describe", "--all"},
+      {"schedule", "cosine(9)", "--steps", "10"},
+      {"doctor", Path("metrics.csv")},
+      {"advise", "--task", "cnn", "--params", "1M", "--bandwidth", "40GB"},
+      {"scale", kRecipe, "--batch", "256"}};
+  int number = 0;
+  for (std::vector<std::string> arguments : commands) {
+    arguments.emplace_back("--json");
+    const Outcome flag = Kudari(arguments);
+    EXPECT_EQ(flag.code, 0) << flag.error;
+    EXPECT_FALSE(nlohmann::json::parse(flag.out, nullptr, false).is_discarded()) << arguments[0];
+    arguments.emplace_back("-");
+    EXPECT_EQ(Kudari(arguments).out, flag.out);
+    const std::string file = Path(std::to_string(++number) + ".json");
+    arguments.back() = file;
+    EXPECT_EQ(Kudari(arguments).code, 0);
+    EXPECT_EQ(ReadTextFile(file), flag.out);
+    // What is there is kept, unless the user says otherwise.
+    std::ofstream(file) << "mine";
+    const Outcome again = Kudari(arguments);
+    EXPECT_EQ(again.code, 2);
+    EXPECT_EQ(again.error, "kudari: --json " + file + ": exists already; --force overwrites it\n");
+    EXPECT_EQ(ReadTextFile(file), "mine");
+    arguments.emplace_back("--force");
+    EXPECT_EQ(Kudari(arguments).code, 0);
+    EXPECT_EQ(ReadTextFile(file), flag.out);
+  }
+}
+
+TEST_F(CliTest, AFullDiskIsAnError) {
+  for (const auto& arguments :
+       std::vector<std::vector<std::string>>{{"--help"},
+                                             {"list"},
+                                             {"describe", "--all"},
+                                             {"schedule", "cosine(9)", "--steps", "10"},
+                                             {"schedule", "cosine(9)", "--steps", "10", "--json"},
+                                             {"doctor", Path("metrics.csv")},
+                                             {"advise", "--task", "cnn"},
+                                             {"scale", kRecipe, "--batch", "256"}}) {
+    const Outcome outcome = Kudari(arguments, {.output = "/dev/full"});
+    EXPECT_EQ(outcome.code, 1) << arguments[0];
+    EXPECT_THAT(outcome.error, HasSubstr("No space left on device")) << arguments[0];
+  }
+}
+
+TEST_F(CliTest, KeysCanBeRemoved) {
+  std::ofstream(Path("r.toml")) << "[optimizer]\nrule = \"adamw\"\nlr = 0.25\nweight_decay = 0.5\n";
+  const std::vector<std::string> scale = {"scale", Path("r.toml"), "--batch", "64", "--json"};
+  std::vector<std::string> less = scale;
+  less.insert(less.end() - 1, {"--unset", "optimizer.lr", "--unset", "optimizer.weight_decay",
+                               "--set", "optimizer.weight_decay=0.125"});
+  EXPECT_THAT(Kudari(scale).out, HasSubstr("lr = 0.25"));
+  const Outcome outcome = Kudari(less);
+  EXPECT_THAT(outcome.out, HasSubstr("lr = 0.001")) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("weight_decay = 0.125"));
+}
+
+}  // namespace
+}  // namespace kudari::lab
