@@ -2,13 +2,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "kudari/error.h"
 #include "kudari/registry.h"
+#include "kudari/stages.h"
 #include "lab/files/text_file.h"
+#include "tests/support/errors.h"
 #include "tests/support/printed.h"
 
 namespace kudari::lab {
@@ -22,7 +26,7 @@ std::string Card(std::string_view name) {
 }
 
 TEST(ListTest, EveryRuleHasACard) {
-  const std::string list = Printed([](std::FILE* file) { List(false, file); });
+  const std::string list = Printed([](std::FILE* file) { List(file); });
   for (const RuleEntry& rule : Registry::Builtin().rules()) {
     EXPECT_THAT(list, HasSubstr("\n  " + rule.name + " "));
     const std::string card = Card(rule.name);
@@ -49,7 +53,17 @@ TEST(ListTest, CardsFitTheScreen) {
 }
 
 TEST(ListTest, JsonHasEveryField) {
-  const auto list = nlohmann::json::parse(Printed([](std::FILE* file) { List(true, file); }));
+  const auto file = std::filesystem::path(::testing::TempDir()) /
+                    ("list_test-" + std::to_string(getpid()) + ".json");
+  ListJson(file);
+  const auto list = nlohmann::json::parse(ReadTextFile(file));
+  DescribeJson("adamw", false, file);
+  EXPECT_EQ(nlohmann::json::parse(ReadTextFile(file))[0]["name"], "adamw");
+  DescribeJson("", true, file);
+  EXPECT_EQ(nlohmann::json::parse(ReadTextFile(file)).size(), DescribeSchedules().size());
+  EXPECT_THAT(testing::ErrorOf([&] { DescribeJson("adamv", false, file); }),
+              HasSubstr("nothing is named \"adamv\"; did you mean \"adamw\"?"));
+  std::filesystem::remove(file);
   for (const auto& d : list) {
     if (d["name"] != "adamw") continue;
     EXPECT_EQ(d["kind"], "rule");

@@ -67,7 +67,7 @@ class ReplayTest : public testing::Test {
     WriteSafeTensors(dir_ / "g", grads);
     std::FILE* const console = std::tmpfile();
     try {
-      Replay({dir_ / "r.toml", dir_ / "p", dir_ / "g", dir_ / "o", dir_ / "s"}, console);
+      Replay({dir_ / "r.toml", dir_ / "p", dir_ / "g", dir_ / "o", dir_ / "s", {}}, console);
     } catch (const Error&) {
       std::fclose(console);
       throw;

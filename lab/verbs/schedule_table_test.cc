@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -55,8 +56,11 @@ TEST(ScheduleCommandTest, EveryCsvAndJson) {
             "step,value\n0,1\n1,0.75\n2,0.5\n3,0.25\n");
   EXPECT_EQ(Shown({.text = "linear(4)", .steps = 4, .every = 2, .csv = true}),
             "step,value\n0,1\n2,0.5\n3,0.25\n");
-  const auto json =
-      nlohmann::json::parse(Shown({.text = "2*linear(4)", .steps = 4, .every = 3, .json = true}));
+  const auto file = std::filesystem::path(::testing::TempDir()) /
+                    ("schedule_table_test-" + std::to_string(getpid()) + ".json");
+  EXPECT_EQ(Shown({.text = "2*linear(4)", .steps = 4, .every = 3, .json = file}), "");
+  const auto json = nlohmann::json::parse(ReadTextFile(file));
+  std::filesystem::remove(file);
   EXPECT_EQ(json["schedule"], "2 * linear(4, 0)");
   EXPECT_EQ(json["steps"], (nlohmann::json{0, 3}));
   EXPECT_EQ(json["values"], (nlohmann::json{2.0, 0.5}));
