@@ -149,8 +149,8 @@ TEST(Scale, SchedulesRelativeToTheRunFollowIt) {
               HasSubstr(" * warmup(10%) * cosine(end, "));
   const std::string text = ScalingText(s);
   EXPECT_THAT(text, HasSubstr("- warm-up: it has the same samples as before; lengthen it"));
-  EXPECT_THAT(text, HasSubstr("The largest lr by batch:"));
-  EXPECT_THAT(text, Not(HasSubstr("Look at it")));
+  EXPECT_THAT(text, HasSubstr("The largest lr by batch size:"));
+  EXPECT_THAT(text, Not(HasSubstr("Check it")));
   EXPECT_THAT(text, HasSubstr("beta1 0.6, beta2 0.996, eps 5e-09  <- after"));
 }
 

@@ -132,7 +132,8 @@ TEST_F(ReplayTest, SchedulesFollowTheRecordedSteps) {
   const Problem problem(false);
   const auto replayed = [&](const std::string& lr) {
     Run("sgd\"\nlr = \"" + lr, problem);
-    const auto values = SafeTensorsFile(dir_ / "o").Floats("fc.weight");
+    const SafeTensorsFile out(dir_ / "o");
+    const auto values = out.Floats("fc.weight");
     return std::vector<float>(values.begin(), values.end());
   };
   const std::vector<float> relative = replayed("0.5 * linear(end)");

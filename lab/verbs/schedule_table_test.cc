@@ -69,13 +69,11 @@ TEST(ScheduleCommandTest, EveryCsvAndJson) {
 }
 
 TEST(ScheduleCommandTest, ResolvesForItsSteps) {
-  EXPECT_THAT(Shown({.text = "0.1 * warmup(10%) * cosine(end)", .steps = 50}),
-              ::testing::StartsWith("0.1 * warmup(5) * cosine(50, 0)\n50 steps: 0.02 at first, "));
+  EXPECT_THAT(
+      Shown({.text = "0.1 * warmup(10%) * cosine(end)", .steps = 50}),
+      ::testing::StartsWith("0.1 * warmup(5) * cosine(50, 0)\n50 steps: first 0.02, last "));
   EXPECT_EQ(Shown({.text = "linear(2ep)", .steps = 3, .steps_per_epoch = 2, .csv = true}),
             "step,value\n0,1\n1,0.75\n2,0.5\n");
-  const auto json =
-      nlohmann::json::parse(Shown({.text = "linear(end)", .steps = 4, .every = 3, .json = true}));
-  EXPECT_EQ(json["schedule"], "linear(4, 0)");
   EXPECT_EQ(ErrorOf([] { Shown({.text = "linear(2ep)", .steps = 3}); }),
             "schedule \"linear(2ep, 0)\" in a run of 3 steps: how many steps an epoch has is not "
             "known");
@@ -84,13 +82,12 @@ TEST(ScheduleCommandTest, ResolvesForItsSteps) {
 }
 
 TEST(ScheduleCommandTest, OneStepAndNoNumberAreToldPlainly) {
-  EXPECT_THAT(
-      Shown({.text = "linear(4)", .steps = 1}),
-      HasSubstr("\n1 step: 1 at first, 1 at last; lowest 1 at step 0, highest 1 at step 0\n"));
+  EXPECT_THAT(Shown({.text = "linear(4)", .steps = 1}),
+              HasSubstr("\n1 step: first 1, last 1; lowest 1 at step 0, highest 1 at step 0\n"));
   // Infinity times zero is a NaN with a sign on some processors.
   const std::string nan = "1e300 * 1e300 * linear(1)";
   const std::string shown = Shown({.text = nan, .steps = 3});
-  EXPECT_THAT(shown, HasSubstr("\n3 steps: inf at first, nan at last"));
+  EXPECT_THAT(shown, HasSubstr("\n3 steps: first inf, last nan"));
   EXPECT_THAT(shown, ::testing::Not(HasSubstr("-nan")));
   EXPECT_EQ(Shown({.text = nan, .steps = 3, .csv = true}), "step,value\n0,inf\n1,nan\n2,nan\n");
 }

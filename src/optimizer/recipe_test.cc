@@ -370,9 +370,8 @@ TEST(RecipeTest, MisfitsNameTheOption) {
   EXPECT_THAT(
       ScheduleMisfits(spec, {.steps = 200, .steps_per_epoch = 20}),
       ::testing::ElementsAre(
-          "group.0.l2: the schedule ends at step 20 of 200; from there on the value is 0 of "
-          "the peak",
-          "l1: the schedule ends at step 100 of 200; from there on the value is 0 of the "
+          "l1: the schedule ends at step 100 of 200; from there on the value is 0 of the peak",
+          "group.0.l2: the schedule ends at step 20 of 200; from there on the value is 0 of the "
           "peak"));
   spec.groups[0].l2.reset();
   spec.l1.reset();
