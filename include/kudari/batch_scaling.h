@@ -42,13 +42,14 @@ int64_t ScaleSteps(int64_t steps, double kappa);
 /// The schedule with every step count scaled by ScaleSteps and every per-step rate (gamma of
 /// exponential and exp_range, rate of exp_decay and inverse_time, ...) adjusted so that the values
 /// at the same samples stay the same. The height of noam depends on its step counts, so its width
-/// is changed to keep the height. Rounding of step counts may leave a difference; see
-/// ScheduleError. Throws Error if the scaled arguments are not valid together.
+/// is changed to keep the height. Lengths relative to the run stay. Rounding of step counts may
+/// leave a difference; see ScheduleError. Throws Error if the scaled arguments are not valid
+/// together.
 Schedule ScaleSteps(const Schedule& schedule, double kappa);
 /// How far `after` deviates from `before` at the same samples, over the first `steps` steps of
 /// `after` (at most 2,000 of them, evenly spaced): the largest distance of after(s) from the range
 /// of values that `before` takes between kappa (s - 1) and kappa (s + 1), relative to the largest
-/// magnitude of `before`.
+/// magnitude of `before`. Throws Error unless both schedules are resolved.
 double ScheduleError(const Schedule& before, const Schedule& after, double kappa, int64_t steps);
 
 /// A batch rule and the reason for choosing it.

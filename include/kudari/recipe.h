@@ -3,8 +3,10 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kudari/registry.h"
+#include "kudari/schedule.h"
 #include "kudari/spec.h"
 
 namespace kudari {
@@ -43,8 +45,20 @@ OptimizerSpec ReadSpec(internal::TableReader& root, const Registry& registry = R
 /// ParseRecipe(ToToml(Complete(spec))) equals Complete(spec).
 std::string ToToml(const OptimizerSpec& spec);
 
-/// Returns `spec` with every option of every rule filled in. Throws the same errors as ParseRecipe.
+/// Returns `spec` with every option of every rule filled in. Throws the same errors as ParseRecipe,
+/// but does not check the values of schedules that are relative to a run.
 OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry = Registry::Builtin());
+
+/// `spec` for a run of that length: every schedule of its rules, groups, fallback and stages as
+/// Schedule::Resolve makes it. An Optimizer takes no other. Throws Error naming the option.
+///
+///     spec.options.at("lr") = ParseSchedule("2e-3 * warmup(10%) * cosine(end, 0.05)");
+///     Optimizer optimizer(tensors, Resolve(spec, {.steps = 1500}));
+OptimizerSpec Resolve(const OptimizerSpec& spec, const RunLength& run);
+
+/// What of all these schedules does not fit a run of that length, as kudari/schedule.h has it for
+/// one, each sentence behind the option: "lr: the run ends at ...". Throws Error as Resolve.
+std::vector<std::string> ScheduleMisfits(const OptimizerSpec& spec, const RunLength& run);
 
 }  // namespace kudari
 

@@ -16,6 +16,12 @@ namespace kudari {
 
 struct ScheduleArgument;
 
+/// How long a run is, for schedules whose lengths are relative to it.
+struct RunLength {
+  int64_t steps = 0;           ///< updates, in [1, 2^53]
+  double steps_per_epoch = 0;  ///< above 0; 0: unknown, so that no length can be in epochs
+};
+
 /// A pure function of the step number s = 0, 1, ..., where s = 0 is the first update. A schedule is
 /// immutable and has no state to save: Text() describes it completely, and ParseSchedule(s.Text())
 /// equals s.
@@ -23,12 +29,15 @@ struct ScheduleArgument;
 ///     Schedule lr = 2e-3 * Warmup(100) * Cosine(1500, 0.05);
 ///     lr(0);      // 2e-5
 ///     lr.Text();  // "0.002 * warmup(100) * cosine(1500, 0.05)"
+///
+/// Lengths in a text may be relative to the run, "2e-3 * warmup(10%) * cosine(end, 0.05)"; such a
+/// schedule has no values until Resolve has put numbers of steps in their place.
 class Schedule {
  public:
   /// The same value at every step; throws Error if it is not finite.
   Schedule(double constant);  // NOLINT(google-explicit-constructor): numbers are schedules
 
-  /// The value at step s >= 0.
+  /// The value at step s >= 0. Throws Error unless IsResolved().
   double operator()(int64_t step) const;
 
   /// The canonical text, as ParseSchedule reads it.
@@ -36,6 +45,18 @@ class Schedule {
 
   /// Whether the value is the same at every step.
   bool IsConstant() const;
+
+  /// Whether no length in it is relative to a run, so that it has values.
+  bool IsResolved() const;
+
+  /// The schedule for a run of that length: each relative length as the nearest number of steps, at
+  /// least 1 where the function takes no 0. "end" in the second part of then(...) is what is left
+  /// of the run there; percentages and epochs are always those of the whole run. Where lengths fit
+  /// together only so, as those of wsd(end, 10%, 90%) may, all of a call are rounded down. Throws
+  /// Error naming the text and the run's length if one is in epochs and steps_per_epoch is 0, if
+  /// `run` is out of its range, or if the numbers of steps do not suit the function. The identity
+  /// for a schedule that is resolved.
+  Schedule Resolve(const RunLength& run) const;
 
   /// The factors of the product, each a schedule.
   std::vector<Schedule> Factors() const;
@@ -75,8 +96,28 @@ enum class ArgumentKind {
   kSchedule   ///< a schedule
 };
 
-/// The value of an argument: a list for kStepList, a Schedule for kSchedule, a number otherwise.
-using ArgumentValue = std::variant<double, std::vector<double>, Schedule>;
+/// What a length that is relative to a run is counted in.
+enum class StepUnit {
+  kPercent,  ///< "10%": hundredths of the run's steps, [0, 100]
+  kEpochs,   ///< "30ep": epochs of the run, [0, inf), fractions too
+  kEnd       ///< "end": the steps up to the run's end, without an amount
+};
+
+/// A length relative to a run, in place of a number of steps.
+struct RunSteps {
+  double amount = 0;
+  StepUnit unit = StepUnit::kEnd;
+
+  friend bool operator==(const RunSteps&, const RunSteps&) = default;
+};
+
+/// A number of steps, or a length relative to the run.
+using StepCount = std::variant<double, RunSteps>;
+
+/// The value of an argument: a list for kStepList, a Schedule for kSchedule, a number otherwise. A
+/// kSteps may be a RunSteps, and a list in which a length is relative has a StepCount for each.
+using ArgumentValue =
+    std::variant<double, std::vector<double>, Schedule, RunSteps, std::vector<StepCount>>;
 
 /// An argument of a schedule function, see Schedule::Arguments.
 struct ScheduleArgument {
@@ -93,7 +134,15 @@ struct ScheduleArgument {
 Schedule MakeSchedule(std::string_view function, std::span<const ScheduleArgument> arguments);
 
 /// The length in steps of the first warm-up in a schedule, at any depth; nothing if there is none.
+/// Throws Error if it is relative to a run.
 std::optional<int64_t> WarmupSteps(const Schedule& schedule);
+
+/// What does not fit a run of that length, in sentences without capital and full stop: a warm-up
+/// that does not end before the run or takes more than half of it, a curve over the run, such as
+/// cosine, that ends before 90 % of the run or of which the run takes less than 90 %. None for a
+/// schedule that fits or has no end. Throws Error as Schedule::Resolve, and if `run` is out of its
+/// range.
+std::vector<std::string> ScheduleMisfits(const Schedule& schedule, const RunLength& run);
 
 /// The shape of a transition between two values over p in [0, 1].
 enum class Shape {
@@ -235,8 +284,10 @@ Schedule operator*(const Schedule& a, const Schedule& b);
 /// Parses a product of numbers and calls, such as "2e-3 * warmup(100) * cosine(1500, 0.05)", "0.1 *
 /// multistep([30, 60, 90])" or "then(1e-3, 500, 1e-4 * linear(100))". A function is called by its
 /// C++ name in lower case (cosine_periodic, inverse_sqrt, exp_range, onecycle3_momentum), and
-/// arguments may be named: "onecycle(1000, final_div = 1e3, shape = linear)". Throws Error naming
-/// the column, counted from 1, and the nearest known name.
+/// arguments may be named: "onecycle(1000, final_div = 1e3, shape = linear)". An argument that
+/// counts steps may be relative to the run: "warmup(10%)", "cosine(end)", "multistep([30ep,
+/// 60ep])"; see Schedule::Resolve. Throws Error naming the column, counted from 1, and the nearest
+/// known name.
 Schedule ParseSchedule(std::string_view text);
 
 /// Descriptions of all schedule functions for listings, each with an example that parses.

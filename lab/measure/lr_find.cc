@@ -15,6 +15,7 @@
 #include "kudari/error.h"
 #include "kudari/files.h"
 #include "kudari/lr_range.h"
+#include "kudari/recipe.h"
 #include "kudari/torch_lr_range.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
@@ -345,8 +346,8 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
                       seeded.optimizer.accumulate > 1
                           ? fmt::format(", {} per step", seeded.optimizer.accumulate)
                           : "",
-                      OptimizerText(seeded.optimizer), options.start, options.end, options.steps,
-                      ramped.size(), core.tensors().size()));
+                      OptimizerText(Resolve(seeded.optimizer, session.length())), options.start,
+                      options.end, options.steps, ramped.size(), core.tensors().size()));
     }
     const std::string what =
         options.seeds > 1 ? fmt::format("seed {}: ", seeded.train.seed) : std::string();

@@ -1,6 +1,7 @@
 #include "lab/recipe/advise.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -153,23 +154,25 @@ int64_t WarmupOf(const toml::table& setting, int64_t steps) {
   return std::lround(NumberAt(setting, "warmup") * static_cast<double>(steps));
 }
 
-std::string LrText(const toml::table& setting, double lr, int64_t steps) {
-  const int64_t warmup = WarmupOf(setting, steps);
+// A share of the run as a schedule has it, to a tenth of a percent.
+std::string Share(double share) { return NumberText(std::round(share * 1000) / 10) + "%"; }
+
+std::string LrText(const toml::table& setting, double lr) {
+  const double warmup = NumberAt(setting, "warmup");
   const std::string decay = TextAt(setting, "decay");
   std::string text = NumberText(lr);
-  if (decay == "step") {
-    const auto every =
-        static_cast<int64_t>(std::lround(NumberAt(setting, "every") * static_cast<double>(steps)));
-    if (warmup > 0) text += fmt::format(" * warmup({})", warmup);
-    return text + fmt::format(" * step({}, 0.1)", std::max<int64_t>(1, every));
+  const std::string rise = warmup > 0 ? fmt::format("warmup({})", Share(warmup)) : "";
+  if (decay == "none" || decay == "step") {
+    if (!rise.empty()) text += " * " + rise;
+    if (decay == "none") return text;
+    const double every = NumberAt(setting, "every");
+    std::vector<std::string> drops;
+    for (double at = every; at < 0.999; at += every) drops.push_back(Share(at));
+    return text + fmt::format(" * multistep([{}], 0.1)", fmt::join(drops, ", "));
   }
-  std::string after;
-  if (decay != "none") {
-    after = fmt::format("{}({}, {})", decay, steps - warmup, NumberText(NumberAt(setting, "last")));
-  }
-  if (warmup == 0) return after.empty() ? text : text + " * " + after;
-  if (after.empty()) return text + fmt::format(" * warmup({})", warmup);
-  return text + fmt::format(" * then(warmup({}), {}, {})", warmup, warmup, after);
+  const std::string fall = fmt::format("{}(end, {})", decay, NumberText(NumberAt(setting, "last")));
+  if (rise.empty()) return text + " * " + fall;
+  return text + fmt::format(" * then({}, {}, {})", rise, Share(warmup), fall);
 }
 
 // The parts of a recipe, each a table.
@@ -193,8 +196,8 @@ Recipe ToRecipe(const Draft& draft) {
 }
 
 // The draft on a rung of the memory ladder; nothing if the rung is not for its rule.
-std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting, const Draft& draft,
-                            int64_t steps) {
+std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
+                            const Draft& draft) {
   if (!Lists(rung, "rules", TextAt(draft.optimizer, "rule"))) return std::nullopt;
   Draft lower = draft;
   if (rung.contains("optimizer")) {
@@ -208,7 +211,7 @@ std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
   }
   if (rung.contains("lr_factor")) {
     lower.lr = ThreeDigits(draft.lr * NumberAt(rung, "lr_factor"));
-    lower.lr_text = LrText(setting, lower.lr, steps);
+    lower.lr_text = LrText(setting, lower.lr);
   }
   if (rung.contains("precision")) {
     lower.optimizer.insert_or_assign("precision", TableAt(rung, "precision"));
@@ -219,7 +222,7 @@ std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
 
 // The memory that a model with that number of parameters takes: square matrices, and a vector of
 // what is left. Its memory is planned and never had: tensors lie one after the other at addresses
-// that nothing reads.
+// that nothing reads. How long the run is does not matter to it.
 MemoryPlan PlanFor(const Recipe& recipe, int64_t params) {
   constexpr int64_t kMatrices = 64;
   uintptr_t nowhere = 1 << 20;
@@ -242,7 +245,7 @@ MemoryPlan PlanFor(const Recipe& recipe, int64_t params) {
     add(fmt::format("layer{}.weight", i), {side, side});
   }
   if (const int64_t rest = params - kMatrices * side * side; rest > 0) add("rest.bias", {rest});
-  return Optimizer(std::move(tensors), recipe.optimizer).Memory();
+  return Optimizer(std::move(tensors), Resolve(recipe.optimizer, {.steps = 1})).Memory();
 }
 
 // Steps down the ladder until it fits.
@@ -252,7 +255,7 @@ void ChooseRung(const toml::table& setting, size_t first, std::optional<int64_t>
   std::optional<Prediction> last;
   ForTables(AdviceData(), "rung", [&](const toml::table& rung) {
     if (index++ < first || (last && last->fits)) return;
-    const std::optional<Draft> lower = OnRung(rung, setting, draft, advice.steps);
+    const std::optional<Draft> lower = OnRung(rung, setting, draft);
     if (!lower) return;
     if (last) advice.rungs_above.push_back(*last);
     advice.rung = TextAt(rung, "title");
@@ -478,7 +481,7 @@ Advice GiveAdvice(const AdviseOptions& options) {
   if (samples) draft.train = toml::table{{"batch_size", batch}, {"steps", advice.steps}};
   const double base_lr = BaseLr(setting, params);
   draft.lr = LearningRate(setting, static_cast<double>(batch), base_lr);
-  draft.lr_text = LrText(setting, draft.lr, advice.steps);
+  draft.lr_text = LrText(setting, draft.lr);
   size_t first_rung = 0;
   if (!walk.change.empty()) {
     const toml::table& change = TableAt(TableAt(AdviceData(), "change"), walk.change);
@@ -544,13 +547,15 @@ std::string AdviceText(const Advice& advice, const AdviseOptions& options, doubl
             Wrapped(t.why + " [" + t.source + "]", 5);
   }
   text += "\nThe recipe\n" + Wrapped(advice.nearest + ".", 2);
-  text += Wrapped(options.samples.empty()
-                      ? fmt::format("Its schedule covers the {} that the lab's own data makes; "
-                                    "give --samples for your data.",
-                                    Counted(advice.steps, "step"))
-                      : fmt::format("Its schedule covers the {} that your {} samples make.",
-                                    Counted(advice.steps, "step"), options.samples),
-                  2);
+  text += Wrapped(
+      options.samples.empty()
+          ? fmt::format(
+                "Its schedule follows the run, {} on the lab's own data; give --samples for "
+                "your data.",
+                Counted(advice.steps, "step"))
+          : fmt::format("Its schedule follows the run, the {} that your {} samples make.",
+                        Counted(advice.steps, "step"), options.samples),
+      2);
   return text + "\n" + CitedText();
 }
 

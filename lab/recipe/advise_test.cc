@@ -30,8 +30,12 @@ double Value(const Advice& advice, const std::string& option) {
   return advice.recipe.optimizer.options.at(option)(0);
 }
 
+const Schedule& LearningRate(const Advice& advice) {
+  return advice.recipe.optimizer.options.at("lr");
+}
+
 std::string Leading(const Advice& advice) {
-  const std::string& text = advice.recipe.optimizer.options.at("lr").Text();
+  const std::string& text = LearningRate(advice).Text();
   return text.substr(0, text.find(" * "));
 }
 
@@ -88,7 +92,9 @@ TEST(Advise, HasTheGuidesNumbers) {
   EXPECT_EQ(cnn.recipe.train.epochs, 90);
   // A tenth at each third of 9 steps an epoch.
   EXPECT_EQ(cnn.steps, 810);
-  EXPECT_THAT(cnn.recipe.optimizer.options.at("lr").Text(), HasSubstr("step(270, 0.1)"));
+  EXPECT_THAT(LearningRate(cnn).Text(), HasSubstr("* multistep([33.3%, 66.7%], 0.1)"));
+  EXPECT_THAT(LearningRate(cnn).Resolve({.steps = cnn.steps}).Text(),
+              HasSubstr("* multistep([270, 540], 0.1)"));
 
   const Advice detection = GiveAdvice({.task = "detection"});
   EXPECT_EQ(detection.recipe.optimizer.rule, "momentum");
@@ -331,11 +337,10 @@ TEST(Advise, StepsAreThoseOfTheSamples) {
   EXPECT_EQ(advice.steps, 5005 * 90);
   EXPECT_EQ(advice.recipe.train.steps, 5005 * 90);
   EXPECT_EQ(advice.recipe.train.epochs, 0);
-  EXPECT_EQ(advice.recipe.optimizer.options.at("lr").Text(),
-            "0.1 * warmup(22523) * step(150150, 0.1)");
-  EXPECT_EQ(GiveAdvice({.task = "finetune", .batch = 10, .samples = "95", .epochs = 5})
-                .recipe.optimizer.options.at("lr")
-                .Text(),
+  EXPECT_EQ(LearningRate(advice).Text(), "0.1 * warmup(5%) * multistep([33.3%, 66.7%], 0.1)");
+  const Advice tune = GiveAdvice({.task = "finetune", .batch = 10, .samples = "95", .epochs = 5});
+  EXPECT_EQ(LearningRate(tune).Text(), "1.58e-05 * then(warmup(10%), 10%, linear(end, 0))");
+  EXPECT_EQ(LearningRate(tune).Resolve({.steps = tune.steps}).Text(),
             "1.58e-05 * then(warmup(5), 5, linear(45, 0))");
 }
 

@@ -106,6 +106,25 @@ std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec) {
                      "with a trust ratio, whether that is used (adapts).\n");
 }
 
+std::string ScheduleLines(const OptimizerSpec& spec, const RunLength& run) {
+  std::string lines;
+  const auto add = [&](const std::string& prefix, const Options& options) {
+    for (const auto& [name, schedule] : options) {
+      if (schedule.IsResolved()) continue;
+      lines += fmt::format("optimizer.{}{} is {}\n", prefix, name, schedule.Resolve(run).Text());
+    }
+  };
+  add("", spec.options);
+  if (spec.fallback) add("fallback.", spec.fallback->options);
+  for (size_t i = 0; i < spec.groups.size(); ++i) {
+    add(fmt::format("group.{}.", i), spec.groups[i].options);
+  }
+  for (const std::string& misfit : ScheduleMisfits(spec, run)) {
+    lines += fmt::format("warning: optimizer.{}\n", misfit);
+  }
+  return lines;
+}
+
 std::string OptimizerText(const OptimizerSpec& spec) {
   std::vector<std::string> parts;
   const auto add = [&](const std::string& rule, const Options& options) {

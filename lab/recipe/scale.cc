@@ -32,12 +32,20 @@ namespace {
 
 using internal::NumberText;
 
+// A run to see a schedule in that is relative to one; how long the recipe's own is depends on data
+// that scaling does not read. Epochs are a hundredth of it.
+RunLength RunOf(double steps) {
+  const double whole = std::max(1.0, std::round(steps));
+  return {.steps = static_cast<int64_t>(whole), .steps_per_epoch = whole / 100};
+}
+
 // The largest value of a schedule, as far as its steps are looked at.
 double Peak(const Schedule& schedule) {
   if (schedule.IsConstant()) return schedule(0);
   constexpr int64_t kSteps = 100'000;
-  double peak = schedule(0);
-  for (int64_t s = 1; s < kSteps; ++s) peak = std::max(peak, schedule(s));
+  const Schedule resolved = schedule.Resolve(RunOf(kSteps));
+  double peak = resolved(0);
+  for (int64_t s = 1; s < kSteps; ++s) peak = std::max(peak, resolved(s));
   return peak;
 }
 
@@ -66,15 +74,21 @@ void AddWarmupNotes(const Recipe& before, const Recipe& after, double kappa, boo
                     std::vector<std::string>& notes) {
   const auto lr = after.optimizer.options.find("lr");
   if (kappa <= 1 || lr == after.optimizer.options.end()) return;
-  const std::optional<int64_t> warmup = WarmupSteps(lr->second);
+  const bool relative = !lr->second.IsResolved();
+  const std::optional<int64_t> warmup = WarmupSteps(lr->second.Resolve(RunOf(10'000)));
   if (!warmup && lr_grows) {
     notes.emplace_back(
-        "warm-up: a larger learning rate needs one, and there is none. Put warmup(STEPS) into lr: "
+        "warm-up: a larger learning rate needs one, and there is none. Put warmup(5%) into lr: "
         "the first five epochs (Goyal et al., arXiv:1706.02677), or 1 to 5 % of all steps "
-        "(Optimisation "
-        "Methods, 2025, section 6.2).");
+        "(Optimisation Methods, 2025, section 6.2).");
   }
   if (!warmup) return;
+  if (relative) {
+    notes.emplace_back(
+        "warm-up: it has the same samples as before; lengthen it first if the loss rises at the "
+        "start.");
+    return;
+  }
   std::string note =
       fmt::format("warm-up: {} steps became {}, over the same number of samples",
                   WarmupSteps(before.optimizer.options.at("lr")).value_or(0), *warmup);
@@ -112,7 +126,9 @@ void AddScheduleNotes(const Recipe& before, const Recipe& after, double kappa,
     for (const auto& [name, schedule] : old) {
       if (schedule.IsConstant() || schedule.Text() == now.at(name).Text()) continue;
       // Compare shapes: the values differ by what the batch rule does.
-      const double error = ScheduleError(schedule, ScaleSteps(schedule, kappa), kappa, kSteps);
+      const double error =
+          ScheduleError(schedule.Resolve(RunOf(kSteps * kappa)),
+                        ScaleSteps(schedule, kappa).Resolve(RunOf(kSteps)), kappa, kSteps);
       if (error <= kNoticeable) continue;
       notes.push_back(fmt::format(
           "{}{}: its schedule cannot be scaled exactly in whole steps: after the same number of "

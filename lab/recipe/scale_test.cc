@@ -143,6 +143,23 @@ TEST(Scale, NotesFollowTheRecipe) {
   EXPECT_THAT(asked, HasSubstr("rule sqrt: requested by --rule; the default would be linear"));
 }
 
+TEST(Scale, SchedulesRelativeToTheRunFollowIt) {
+  std::string recipe(kVit);
+  const std::string absolute = "warmup(100) * cosine(";
+  const size_t at = recipe.find(absolute);
+  ASSERT_NE(at, std::string::npos);
+  const size_t end = recipe.find(',', at);
+  recipe.replace(at, end - at, "warmup(10%) * cosine(end");
+  const Scaling s = Scaled(recipe, {.batch = 256});
+  EXPECT_THAT(s.after.optimizer.options.at("lr").Text(),
+              HasSubstr(" * warmup(10%) * cosine(end, "));
+  const std::string text = ScalingText(s);
+  EXPECT_THAT(text, HasSubstr("- warm-up: it has the same samples as before; lengthen it"));
+  EXPECT_THAT(text, HasSubstr("The largest lr by batch size:"));
+  EXPECT_THAT(text, Not(HasSubstr("Check it")));
+  EXPECT_THAT(text, HasSubstr("beta1 0.6, beta2 0.996, eps 5e-09  <- after"));
+}
+
 TEST(Scale, NotesNameWhatIsKept) {
   const auto notes = [](const std::string& optimizer, const ScaleOptions& options) {
     return ScalingText(

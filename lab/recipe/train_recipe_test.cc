@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "lab/files/unpack.h"
+#include "lab/recipe/explain.h"
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
@@ -308,6 +310,45 @@ TEST(Recipe, DescriptionsHaveDefaultsAndRanges) {
       EXPECT_NE(o.doc, "") << o.name;
     }
   }
+}
+
+// Every recipe that the project ships may be trained for longer or shorter than it says.
+TEST(Recipe, SchedulesOfTheRecipesFollowTheRun) {
+  int relative = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(KUDARI_SOURCE_DIR) / "recipes")) {
+    const Recipe recipe = ReadTrainRecipe(entry.path());
+    SCOPED_TRACE(entry.path());
+    const Schedule& lr = recipe.optimizer.options.at("lr");
+    EXPECT_TRUE(lr.IsConstant() || !lr.IsResolved()) << lr.Text();
+    relative += lr.IsResolved() ? 0 : 1;
+    for (const double times : {0.5, 1.0, 2.0}) {
+      for (const int64_t epoch : {3, 17, 422}) {
+        const auto epochs =
+            static_cast<int64_t>(std::ceil(times * static_cast<double>(recipe.train.epochs)));
+        EXPECT_THAT(ScheduleMisfits(recipe.optimizer, {epochs * epoch, static_cast<double>(epoch)}),
+                    ::testing::IsEmpty());
+      }
+    }
+  }
+  EXPECT_GE(relative, 9);
+}
+
+TEST(Recipe, ScheduleLinesTellLengthsAndMisfits) {
+  const Recipe recipe =
+      ParseTrainRecipe(With("optimizer",
+                            "beta1 = \"0.9 * warmup(10%)\"\nclip_norm = \"linear(20)\"\n"
+                            "fallback = {rule = \"sgd\", lr = \"0.1 * linear(3ep)\"}"),
+                       "r.toml", {"optimizer.group.0.lr=1e-4 * cosine(end)"});
+  EXPECT_EQ(
+      ScheduleLines(recipe.optimizer, {.steps = 90, .steps_per_epoch = 30}),
+      "optimizer.beta1 is 0.9 * warmup(9)\n"
+      "optimizer.fallback.lr is 0.1 * linear(90, 0)\n"
+      "optimizer.group.0.lr is 1e-04 * cosine(90, 0)\n"
+      "warning: optimizer.lr: the warm-up of 100 steps does not end within the run of 90 steps\n"
+      "warning: optimizer.clip_norm: the schedule ends at step 20 of 90; from there on the "
+      "value is 0 of the peak\n");
+  EXPECT_EQ(ScheduleLines(ParseTrainRecipe(kRecipe, "r.toml").optimizer, {.steps = 300}), "");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "lab/train/problem.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -39,6 +40,16 @@ Problem::Problem(Recipe recipe)
       faults_(recipe_.fault, *model_) {
   model_->StoreWeights(compute_.weights);
   if (!recipe_.train.init.empty()) LoadWeights(*model_, recipe_.train.init);
+}
+
+RunLength Problem::length() const {
+  const TrainConfig& train = recipe_.train;
+  const auto groups = [](int64_t whole, int64_t size) { return (whole + size - 1) / size; };
+  const int64_t epoch =
+      groups(groups(training_.size(), train.batch_size), recipe_.optimizer.accumulate);
+  int64_t steps = train.epochs == 0 ? train.steps : train.epochs * epoch;
+  if (train.steps > 0) steps = std::min(steps, train.steps);
+  return {steps, static_cast<double>(epoch)};
 }
 
 }  // namespace kudari::lab

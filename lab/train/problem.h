@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "kudari/schedule.h"
 #include "lab/data/data.h"
 #include "lab/models/models.h"
 #include "lab/recipe/train_recipe.h"
@@ -36,6 +37,9 @@ class Problem {
   const Compute& compute() const { return compute_; }
   Model& model() { return *model_; }
   const Model& model() const { return *model_; }
+
+  /// The run that the recipe asks for: its optimiser steps, and those of an epoch.
+  RunLength length() const;
 
   /// Does to the gradients what the recipe's faults say; for after each backward pass.
   void SpoilGradients() { faults_.Apply(); }

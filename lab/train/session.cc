@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "kudari/error.h"
+#include "kudari/recipe.h"
 #include "kudari/registry.h"
 #include "lab/recipe/explain.h"
 #include "lab/train/visit.h"
@@ -19,7 +20,7 @@ using ::at::Tensor;
 Session::Session(Recipe recipe) : Problem(std::move(recipe)) {
   const TrainConfig& train = this->recipe().train;
   if (const auto scaling = LossScaling(train)) scaler_.emplace(*scaling);
-  OptimizerSpec spec = this->recipe().optimizer;
+  OptimizerSpec spec = Resolve(this->recipe().optimizer, length());
   spec.measure_norm = true;
   optimizer_.emplace(model(), spec);
   optimizer_->core().SetParallel({at::get_num_threads(), nullptr});

@@ -21,7 +21,8 @@ namespace kudari::lab {
 /// a step.
 class Session : public Problem {
  public:
-  /// Makes the problem; see there. The optimiser reports the gradient's norm, whether the recipe
+  /// Makes the problem; see there. The optimiser's schedules are resolved for length(); the recipe
+  /// keeps their text. The optimiser reports the gradient's norm, whether the recipe
   /// asks for it or not. Throws Error for bad input.
   explicit Session(Recipe recipe);
 

@@ -32,13 +32,10 @@ void CheckEvaluations(const Recipe& recipe) {
 }
 
 Trainer::Trainer(const Recipe& recipe) : session_(Checked(recipe)) {
-  const TrainConfig& train = recipe.train;
-  const int64_t samples = session_.training().size(), accumulate = recipe.optimizer.accumulate;
-  const int64_t batches = (samples + train.batch_size - 1) / train.batch_size;
-  run_.steps_per_epoch = (batches + accumulate - 1) / accumulate;
-  run_.planned_steps = train.epochs == 0 ? train.steps : train.epochs * run_.steps_per_epoch;
-  if (train.steps > 0) run_.planned_steps = std::min(run_.planned_steps, train.steps);
-  if (train.early_stopping > 0) best_.emplace(session_.model());
+  const RunLength length = session_.length();
+  run_.steps_per_epoch = static_cast<int64_t>(length.steps_per_epoch);
+  run_.planned_steps = length.steps;
+  if (recipe.train.early_stopping > 0) best_.emplace(session_.model());
 }
 
 const RunState& Trainer::Run(const std::function<bool()>& interrupted) {

@@ -297,6 +297,33 @@ not schedules (`kudari/controllers.h`).
 
 `kudari schedule TEXT --steps N` prints values and draws the curve, with `--svg FILE` as a picture as well.
 
+## Lengths relative to the run
+
+An argument that counts steps, as those whose range below is in steps, is a number of steps or says how
+much of the run it is:
+
+| length | is |
+| --- | --- |
+| `10%` | a tenth of the run's steps, 0% to 100% |
+| `30ep` | so many epochs of the run, fractions too |
+| `end` | the steps up to the run's end: all of them, or in the second part of `then` what is left there |
+
+    lr = "2e-3 * warmup(10%) * cosine(end, 0.05)"
+    lr = "0.1 * multistep([30ep, 60ep, 80ep])"
+    lr = "3e-4 * then(warmup(5%), 5%, linear(end))"
+
+Such a schedule has values once it is resolved: each length becomes the nearest number of steps, at least
+1 where the function takes no 0. `kudari train` and all that trains from a recipe do so when they know the
+data, and print what came of it; `recipe.toml` keeps the text. Another batch size or number of epochs
+then needs no other schedule. `kudari schedule` resolves for `--steps` and `--steps-per-epoch`. In C++
+`Resolve(spec, {.steps = 1500, .steps_per_epoch = 100})` of `kudari/recipe.h` resolves everything that an
+optimiser is made from, which takes no schedule that is relative, and `Schedule::Resolve` one schedule.
+
+What does not fit the run is told before the first step: a warm-up that does not end or takes more than
+half of the run, and a curve over the run (linear, cosine, polynomial, trapezoid, wsd and the onecycle ones)
+that ends before nine tenths of it or is cut off before nine tenths of its own length. `ScheduleMisfits` is
+the same in C++.
+
 ![Every schedule over a hundred steps](schedules.svg)
 
 ## Schedules of other libraries

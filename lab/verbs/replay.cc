@@ -82,7 +82,7 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
   for (Parameter& p : parameters) {
     tensors.push_back({.name = p.name, .shape = p.shape, .param = p.values.data()});
   }
-  Optimizer optimizer(std::move(tensors), spec);
+  Optimizer optimizer(std::move(tensors), Resolve(spec, {.steps = gradients.rbegin()->first}));
   int64_t last = 0, skipped = 0;
   for (const auto& [step, values_of] : gradients) {
     if (step > last + 1) {

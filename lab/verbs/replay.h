@@ -17,7 +17,8 @@ struct ReplayOptions {
 };
 
 /// Applies an optimiser to recorded gradients. A step without a tensor for a parameter is a missing
-/// gradient. Throws Error for bad input, and then writes nothing.
+/// gradient. Schedules that are relative to the run are resolved for the last recorded step. Throws
+/// Error for bad input, and then writes nothing.
 void Replay(const ReplayOptions& options, std::FILE* console);
 
 }  // namespace kudari::lab

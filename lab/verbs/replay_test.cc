@@ -161,6 +161,26 @@ TEST_F(ReplayTest, StepsWithoutGradientsArePassedAtOnce) {
   }
 }
 
+// The run is as long as what was recorded.
+TEST_F(ReplayTest, SchedulesFollowTheRecordedSteps) {
+  const Problem problem(false);
+  const auto replayed = [&](const std::string& lr) {
+    Run("sgd\"\nlr = \"" + lr, problem);
+    const SafeTensorsFile out(dir_ / "o");
+    const auto values = out.Floats("fc.weight");
+    return std::vector<float>(values.begin(), values.end());
+  };
+  const std::vector<float> relative = replayed("0.5 * linear(end)");
+  EXPECT_EQ(relative, replayed("0.5 * linear(3)"));
+  EXPECT_NE(relative, replayed("0.5 * linear(2)"));
+  try {
+    replayed("warmup(1ep)");
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("how many steps an epoch has is not known"));
+  }
+}
+
 TEST_F(ReplayTest, MatrixRulesNameTheVectorAndTheWayOut) {
   try {
     Run("muon", Problem(true));

@@ -26,7 +26,8 @@ constexpr int64_t kTableRows = 12;  // of round steps, about
 constexpr size_t kMostJoints = 8;
 constexpr int64_t kMostPoints = 1000;  // of a picture
 
-std::string Number(double x) { return fmt::format("{:.6g}", x); }
+// A NaN has no sign worth showing.
+std::string Number(double x) { return std::isnan(x) ? "nan" : fmt::format("{:.6g}", x); }
 
 std::vector<double> ValuesOf(const Schedule& schedule, int64_t steps) {
   std::vector<double> values(static_cast<size_t>(steps));
@@ -83,7 +84,8 @@ void PrintValues(const ScheduleOptions& options, const Schedule& schedule,
   if (options.csv) {
     fmt::print(console, "step,value\n");
     for (const int64_t s : shown) {
-      fmt::print(console, "{},{}\n", s, internal::NumberText(values[static_cast<size_t>(s)]));
+      const double x = values[static_cast<size_t>(s)];
+      fmt::print(console, "{},{}\n", s, std::isnan(x) ? "nan" : internal::NumberText(x));
     }
     return;
   }
@@ -94,8 +96,8 @@ void PrintValues(const ScheduleOptions& options, const Schedule& schedule,
 
 void PrintReport(const ScheduleOptions& options, const Schedule& schedule,
                  std::span<const double> values, std::FILE* console) {
-  fmt::print(console, "{}\n{} steps: first {}, last {}", schedule.Text(), options.steps,
-             Number(values.front()), Number(values.back()));
+  fmt::print(console, "{}\n{} step{}: first {}, last {}", schedule.Text(), options.steps,
+             options.steps == 1 ? "" : "s", Number(values.front()), Number(values.back()));
   if (const auto extremes = Extremes(values)) {
     const auto [low, high] = *extremes;
     fmt::print(console, "; lowest {} at step {}, highest {} at step {}", Number(values[low]), low,
@@ -177,8 +179,13 @@ void ShowSchedule(const ScheduleOptions& options, std::FILE* console) {
         fmt::format("--steps = {} is outside [1, {}]", options.steps, kMostScheduleSteps));
   }
   if (options.every < 0) throw UsageError(fmt::format("--every = {} is negative", options.every));
+  if (!(options.steps_per_epoch >= 0)) {
+    throw UsageError(fmt::format("--steps-per-epoch = {} is negative", options.steps_per_epoch));
+  }
   if (!options.file.empty()) CheckChartFile(options.file);
-  const Schedule schedule = ParseSchedule(options.text);
+  const Schedule schedule =
+      ParseSchedule(options.text)
+          .Resolve({.steps = options.steps, .steps_per_epoch = options.steps_per_epoch});
   const std::vector<double> values = ValuesOf(schedule, options.steps);
   if (options.csv || !options.json.empty()) {
     PrintValues(options, schedule, values, console);

@@ -68,6 +68,30 @@ TEST(ScheduleCommandTest, EveryCsvAndJson) {
               HasSubstr("\n0     1\n60    0\n99    0\n"));
 }
 
+TEST(ScheduleCommandTest, ResolvesForItsSteps) {
+  EXPECT_THAT(
+      Shown({.text = "0.1 * warmup(10%) * cosine(end)", .steps = 50}),
+      ::testing::StartsWith("0.1 * warmup(5) * cosine(50, 0)\n50 steps: first 0.02, last "));
+  EXPECT_EQ(Shown({.text = "linear(2ep)", .steps = 3, .steps_per_epoch = 2, .csv = true}),
+            "step,value\n0,1\n1,0.75\n2,0.5\n");
+  EXPECT_EQ(ErrorOf([] { Shown({.text = "linear(2ep)", .steps = 3}); }),
+            "schedule \"linear(2ep, 0)\" in a run of 3 steps: how many steps an epoch has is not "
+            "known");
+  EXPECT_EQ(ErrorOf([] { Shown({.text = "1", .steps = 3, .steps_per_epoch = -2}); }),
+            "--steps-per-epoch = -2 is negative");
+}
+
+TEST(ScheduleCommandTest, OneStepAndNoNumberAreToldPlainly) {
+  EXPECT_THAT(Shown({.text = "linear(4)", .steps = 1}),
+              HasSubstr("\n1 step: first 1, last 1; lowest 1 at step 0, highest 1 at step 0\n"));
+  // Infinity times zero is a NaN with a sign on some processors.
+  const std::string nan = "1e300 * 1e300 * linear(1)";
+  const std::string shown = Shown({.text = nan, .steps = 3});
+  EXPECT_THAT(shown, HasSubstr("\n3 steps: first inf, last nan"));
+  EXPECT_THAT(shown, ::testing::Not(HasSubstr("-nan")));
+  EXPECT_EQ(Shown({.text = nan, .steps = 3, .csv = true}), "step,value\n0,inf\n1,nan\n2,nan\n");
+}
+
 TEST(ScheduleCommandTest, JointsAreBendsAndJumps) {
   EXPECT_THAT(Joints(Values(Trapezoid(1000, 0.1, 0.3, 0.1), 1000)), ElementsAre(99, 700));
   EXPECT_THAT(Joints(Values(MultiStep({300, 600}), 1000)), ElementsAre(299, 300, 599, 600));

@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "kudari/schedule.h"
 #include "lab/console/usage_error.h"
 #include "lab/files/output_file.h"
 #include "lab/verbs/schedule_table.h"
@@ -16,6 +17,8 @@ void AddSchedule(CLI::App& app, Context& /*context*/) {
       verb->add_option("text", o->text, "Schedule, such as \"0.1 * cosine(900)\"");
   CLI::Option* const steps =
       verb->add_option("--steps", o->steps, "Number of steps of the training");
+  verb->add_option("--steps-per-epoch", o->steps_per_epoch,
+                   "Number of steps of an epoch, for lengths such as 30ep");
   verb->add_option(
       "--every", o->every,
       "Number of steps between rows of the table [round steps, and those where the curve bends]");
@@ -29,12 +32,14 @@ void AddSchedule(CLI::App& app, Context& /*context*/) {
   verb.Run([o, examples, text, steps] {
     if (*examples) {
       DrawEverySchedule(o->file);
-    } else if (text->count() == 0 || steps->count() == 0) {
+      return;
+    }
+    if (text->count() > 0) ParseSchedule(o->text);  // what is wrong with it comes first
+    if (text->count() == 0 || steps->count() == 0) {
       throw UsageError(
           "schedule: give a text and --steps, as in \"0.1 * cosine(900)\" --steps 1000");
-    } else {
-      ShowSchedule(*o, ConsoleBeside(o->json));
     }
+    ShowSchedule(*o, ConsoleBeside(o->json));
   });
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kudari/error.h"
+#include "kudari/recipe.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
 #include "lab/console/usage_error.h"
@@ -92,7 +93,9 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
   std::optional<ComponentTracker> components;
   if (options.track_components) components.emplace(session);
   if (options.explain) {
-    progress.Text(ExplainText(session.optimizer().core(), recipe.optimizer));
+    progress.Text(
+        ExplainText(session.optimizer().core(), Resolve(recipe.optimizer, session.length())));
+    progress.Text(ScheduleLines(recipe.optimizer, session.length()));
     return {};
   }
   CheckExport(options.export_file);
@@ -158,6 +161,7 @@ void PlanTraining(const PlanOptions& options, std::FILE* console) {
   CheckEvaluations(recipe);
   const Session session(recipe);
   const int threads = at::get_num_threads();
+  fmt::print(console, "{}", ScheduleLines(recipe.optimizer, session.length()));
   const MemoryPlan plan = session.optimizer().core().Memory();
   const double bandwidth = MeasureBandwidth(threads);
   PrintPlan(plan, bandwidth, threads, console);

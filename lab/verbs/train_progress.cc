@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kudari/recipe.h"
 #include "lab/recipe/explain.h"
 #include "lab/train/session.h"
 
@@ -45,6 +46,7 @@ void TrainProgress::OnStart(const StartEvent& event) {
                   session.data().name, SamplesText(session), run.planned_steps, run.steps_per_epoch,
                   session.recipe().train.batch_size, at::get_num_threads(),
                   at::get_num_threads() == 1 ? "" : "s", out_));
+  progress_.Text(ScheduleLines(session.recipe().optimizer, session.length()));
 }
 
 void TrainProgress::OnStep(const StepEvent& event) {
@@ -117,7 +119,7 @@ std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunSta
   std::vector<std::vector<std::string>> rows = {
       {"model", fmt::format("{}, {} parameters", recipe.model.name(), count)},
       {"data", fmt::format("{}: {}", session.data().name, SamplesText(session))},
-      {"optimiser", OptimizerText(recipe.optimizer)},
+      {"optimiser", OptimizerText(Resolve(recipe.optimizer, session.length()))},
       {"weights", fmt::format("{} bytes, {:.3g} a parameter, and as many for gradients",
                               weight_bytes, static_cast<double>(weight_bytes) / parameters)},
       {"state", fmt::format("{} bytes, {:.3g} a parameter", state_bytes,

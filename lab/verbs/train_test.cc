@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kudari/safetensors.h"
+#include "kudari/schedule.h"
 #include "lab/data/data.h"
 #include "lab/files/text_file.h"
 #include "lab/models/models.h"
@@ -293,6 +294,98 @@ TEST_F(TrainTest, TrainsOnSomeSamples) {
   EXPECT_THAT(console_, HasSubstr("(40 training, 30 validation, 60 test samples)"));
   EXPECT_THAT(MessageOf(Options({"data.samples=121"})),
               HasSubstr("data.samples = 121 is outside [0, 120]"));
+}
+
+TEST_F(TrainTest, SchedulesFollowTheRun) {
+  const std::string lr = "0.01 * warmup(25%) * cosine(end, 0.5)";
+  const auto rates = [&](const std::vector<std::string>& changes, const std::string& out) {
+    std::vector<std::string> sets = {"optimizer.lr=" + lr};
+    sets.insert(sets.end(), changes.begin(), changes.end());
+    Go(Options(sets, out));
+    std::vector<double> values;
+    for (const json& line : Metrics("lr", out)) values.push_back(line["lr"]);
+    return values;
+  };
+  const auto expected = [](const Schedule& s, int64_t steps) {
+    std::vector<double> values;
+    for (int64_t i = 0; i < steps; ++i) values.push_back(s(i));
+    return values;
+  };
+  // 8 batches an epoch: of 2 epochs, of 5, of accumulated ones, and of fewer steps.
+  EXPECT_EQ(rates({}, "a"), expected(0.01 * Warmup(4) * Cosine(16, 0.5), 16));
+  EXPECT_THAT(console_, HasSubstr("\noptimizer.lr is 0.01 * warmup(4) * cosine(16, 0.5)\n"));
+  EXPECT_THAT(console_, HasSubstr("adamw, lr 0.01 * warmup(4) * cosine(16, 0.5)\n"));
+  EXPECT_THAT(console_, ::testing::Not(HasSubstr("warning")));
+  EXPECT_THAT(ReadTextFile(dir_ / "a/recipe.toml"), HasSubstr("lr = \"" + lr + "\"\n"));
+  EXPECT_EQ(rates({"train.epochs=5"}, "b"), expected(0.01 * Warmup(10) * Cosine(40, 0.5), 40));
+  EXPECT_EQ(rates({"optimizer.accumulate=2"}, "c"), expected(0.01 * Warmup(2) * Cosine(8, 0.5), 8));
+  EXPECT_EQ(rates({"train.steps=12"}, "d"), expected(0.01 * Warmup(3) * Cosine(12, 0.5), 12));
+  // The recipe that was written is the same run.
+  TrainOptions again;
+  again.recipe = dir_ / "a/recipe.toml";
+  again.out = dir_ / "again";
+  Go(again);
+  EXPECT_EQ(WithoutTime(Metrics("", "a")), WithoutTime(Metrics("", "again")));
+  // In epochs.
+  Go(Options({"optimizer.lr=0.01 * multistep([0.5ep, 1ep])"}, "e"));
+  EXPECT_THAT(console_, HasSubstr("\noptimizer.lr is 0.01 * multistep([4, 8], 0.1)\n"));
+
+  TrainOptions explain = Options({"optimizer.lr=" + lr});
+  explain.explain = true;
+  Go(explain);
+  EXPECT_THAT(console_, HasSubstr("lr = 0.01 * warmup(4) * cosine(16, 0.5), weight_decay"));
+  EXPECT_THAT(
+      MessageOf(Options({"optimizer.lr=0.01 * wsd(end, 60%, 60%)"}, "f")),
+      HasSubstr("lr: schedule \"0.01 * wsd(end, 60%, 60%, 0, linear)\" in a run of 16 steps"));
+}
+
+TEST_F(TrainTest, AScheduleThatDoesNotFitIsAWarningBeforeTheFirstStep) {
+  const std::vector<std::string> sets = {"optimizer.lr=0.01 * warmup(100) * cosine(510)"};
+  const std::string warnings =
+      "warning: optimizer.lr: the warm-up of 100 steps does not end within the run of 16 steps\n"
+      "warning: optimizer.lr: the run ends at step 16 of the schedule's 510, at 1 of the peak\n";
+  Go(Options(sets));
+  const size_t at = console_.find(warnings);
+  ASSERT_NE(at, std::string::npos) << console_;
+  EXPECT_LT(at, console_.find("epoch 1/2"));
+  TrainOptions explain = Options(sets);
+  explain.explain = true;
+  Go(explain);
+  EXPECT_THAT(console_, HasSubstr(warnings));
+  const std::string plan = kudari::testing::Printed([&](std::FILE* console) {
+    PlanTraining({.recipe = explain.recipe, .sets = explain.sets}, console);
+  });
+  EXPECT_THAT(plan, StartsWith(warnings));
+}
+
+// The README's recipe, and the others on data that is always there, with other numbers of epochs.
+TEST(Recipes, SchedulesEndWithTheRun) {
+  const auto explained = [](const std::string& name, const std::vector<std::string>& sets) {
+    TrainOptions options;
+    options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes" / name;
+    options.sets = sets;
+    options.explain = true;
+    return kudari::testing::Printed([&](std::FILE* console) { Train(options, console); });
+  };
+  const auto vit = [&](const std::string& epochs) {
+    return explained("digits-vit.toml", {"train.epochs=" + epochs});
+  };
+  // What it was when it counted steps.
+  EXPECT_THAT(vit("30"), HasSubstr("lr = 0.002 * warmup(100) * cosine(510, 0.05)"));
+  EXPECT_THAT(vit("5"), HasSubstr("lr = 0.002 * warmup(17) * cosine(85, 0.05)"));
+  EXPECT_THAT(vit("200"), HasSubstr("lr = 0.002 * warmup(666) * cosine(3400, 0.05)"));
+  EXPECT_THAT(explained("digits-mlp.toml", {}), HasSubstr("warmup(50) * cosine(680, 0.05)"));
+  EXPECT_THAT(explained("digits-resnet8.toml", {}), HasSubstr("warmup(50) * cosine(340, 0.01)"));
+  for (const auto& entry : fs::directory_iterator(fs::path(KUDARI_SOURCE_DIR) / "recipes")) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with("digits")) continue;
+    const int64_t epochs = ReadTrainRecipe(entry.path()).train.epochs;
+    for (const int64_t changed : {epochs / 2, epochs, 2 * epochs}) {
+      EXPECT_THAT(explained(name, {"train.epochs=" + std::to_string(changed)}),
+                  ::testing::Not(HasSubstr("warning")))
+          << name << " " << changed;
+    }
+  }
 }
 
 // The project's promise: the recipe of the README on real handwriting.

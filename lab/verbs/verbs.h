@@ -12,7 +12,6 @@
 #include "lab/verbs/torch_error.h"
 #include "lab/verbs/train.h"
 #include "lab/verbs/verb.h"
-#include "lab/verbs/verb.h"
 
 namespace kudari::lab {
 

@@ -51,6 +51,7 @@ std::string TomlText(double x) {
 }
 
 std::string TomlText(const Schedule& schedule) {
+  if (!schedule.IsResolved()) return TomlText(schedule.Text());
   const double first = schedule(0);
   const bool number = std::isfinite(first) && schedule == Schedule(first);
   return number ? FloatText(first) : TomlText(schedule.Text());
@@ -85,7 +86,7 @@ std::optional<Classes> ReadClasses(TableReader& reader, std::string_view key) {
 std::optional<Schedule> ReadSchedule(TableReader& reader, std::string_view key, double low,
                                      double high) {
   auto value = reader.ScheduleOf(key);
-  if (!value) return value;
+  if (!value || !value->IsResolved()) return value;
   const double first = (*value)(0);
   if (!(low <= first && first <= high)) {
     reader.Fail(key, value->Text() + " is outside " + RangeText(low, high));

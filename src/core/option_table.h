@@ -98,7 +98,8 @@ std::string TomlText(const Classes& classes);
 
 /// Tensor classes; nothing if the key is absent.
 std::optional<Classes> ReadClasses(TableReader& reader, std::string_view key);
-/// A schedule whose first value is in [low, high]; nothing if the key is absent.
+/// A schedule whose first value is in [low, high], unless it is relative to a run and has none yet;
+/// nothing if the key is absent.
 std::optional<Schedule> ReadSchedule(TableReader& reader, std::string_view key, double low,
                                      double high);
 /// Throws Error "where = value is outside [low, high]" if it is; high = INT64_MAX means no bound.
@@ -223,7 +224,7 @@ constexpr auto TableOf() {
 }
 
 /// Throws Error "PREFIXname = value is outside [low, high]" for the first option that is out of
-/// range.
+/// range. Schedules that are relative to a run have no value yet, and pass.
 template <class C>
 void CheckOptions(const std::string& prefix, const OptionTable<C>& options, const C& config) {
   struct Visitor {
@@ -232,9 +233,12 @@ void CheckOptions(const std::string& prefix, const OptionTable<C>& options, cons
     std::string where;
     void operator()(double C::*m) { CheckRange(where, config.*m, o.low, o.high); }
     void operator()(int64_t C::*m) { CheckInteger(where, config.*m, o.least, o.most); }
-    void operator()(Schedule C::*m) { CheckRange(where, (config.*m)(0), o.low, o.high); }
+    void Check(const Schedule& s) {
+      if (s.IsResolved()) CheckRange(where, s(0), o.low, o.high);
+    }
+    void operator()(Schedule C::*m) { Check(config.*m); }
     void operator()(std::optional<Schedule> C::*m) {
-      if (config.*m) CheckRange(where, (*(config.*m))(0), o.low, o.high);
+      if (config.*m) Check(*(config.*m));
     }
     void operator()(const Word<C>& word) {
       if (word.get(config) < o.choices.size()) return;

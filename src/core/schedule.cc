@@ -15,6 +15,7 @@ struct Schedule::Factor {
   std::string text;
   const internal::Curve* curve;
   internal::Arguments arguments;
+  double (*value)(const internal::Arguments&, int64_t step);  // the curve's, or one that throws
 };
 
 namespace {
@@ -24,25 +25,15 @@ using internal::NumberText;
 using internal::Parameter;
 using internal::Value;
 
-const Curve& FindCurve(std::string_view name, size_t parameters) {
-  for (const Curve& c : internal::Curves()) {
-    if (c.name == name && c.parameters.size() == parameters) return c;
-  }
-  std::vector<std::string> names;
-  for (const Curve& c : internal::Curves()) names.emplace_back(c.name);
-  throw Error("schedule: no function " + std::string(name) + " of " + std::to_string(parameters) +
-              " arguments" + internal::Suggest(name, names));
-}
-
 Schedule Call(std::string_view name, std::initializer_list<Value> values) {
-  return internal::MakeCall(FindCurve(name, values.size()), std::vector<Value>(values));
+  return internal::MakeCall(internal::FindCurve(name, values.size()), std::vector<Value>(values));
 }
 
 // What may stand for a parameter, in words.
 std::string RangeOf(const Parameter& p) {
   if (p.kind == ArgumentKind::kSchedule) return "a schedule";
   if (p.kind == ArgumentKind::kStepList) {
-    return "[m, ...], ascending integers, at least " + NumberText(p.low);
+    return "[m, ...], ascending steps, at least " + NumberText(p.low);
   }
   if (p.kind == ArgumentKind::kShape) {
     std::string words;
@@ -51,7 +42,32 @@ std::string RangeOf(const Parameter& p) {
     }
     return words;
   }
+  if (p.kind == ArgumentKind::kSteps) return "steps, at least " + NumberText(p.low);
   return p.IsInteger() ? "integer, at least " + NumberText(p.low) : RangeText(p.low, p.high);
+}
+
+// In place of the values of a schedule that has none.
+double NoValue(const internal::Arguments& arguments, int64_t /*step*/) {
+  throw Error("schedule \"" + arguments.text +
+              "\": its lengths are relative to a run, so it has no values before Resolve");
+}
+
+bool IsRelative(const Value& value) {
+  const auto* const part = std::get_if<Schedule>(&value);
+  return std::holds_alternative<RunSteps>(value) ||
+         std::holds_alternative<std::vector<StepCount>>(value) ||
+         (part != nullptr && !part->IsResolved());
+}
+
+// A list without relative lengths as one of numbers.
+Value Plain(const Value& value) {
+  const auto* const counts = std::get_if<std::vector<StepCount>>(&value);
+  if (counts == nullptr) return value;
+  std::vector<double> numbers;
+  for (const StepCount& count : *counts) {
+    if (const auto* x = std::get_if<double>(&count)) numbers.push_back(*x);
+  }
+  return numbers.size() == counts->size() ? Value(std::move(numbers)) : value;
 }
 
 double Steps(int64_t n) { return static_cast<double>(n); }
@@ -59,41 +75,76 @@ double Word(Shape shape) { return static_cast<double>(shape); }
 
 }  // namespace
 
-/// Makes schedules of one factor.
+/// Makes schedules of factors.
 class ScheduleBuilder {
  public:
   static Schedule One(std::string text, const Curve& curve, internal::Arguments arguments) {
+    auto* const value = arguments.relative.empty() ? curve.value : &NoValue;
     return Schedule({std::make_shared<const Schedule::Factor>(
-        Schedule::Factor{std::move(text), &curve, std::move(arguments)})});
+        Schedule::Factor{std::move(text), &curve, std::move(arguments), value})});
+  }
+
+  static Schedule Product(std::span<const Schedule> schedules) {
+    std::vector<std::shared_ptr<const Schedule::Factor>> factors;
+    for (const Schedule& s : schedules) {
+      factors.insert(factors.end(), s.factors_.begin(), s.factors_.end());
+    }
+    return Schedule(std::move(factors));
   }
 };
+
+const internal::Curve& internal::FindCurve(std::string_view name, size_t parameters) {
+  for (const Curve& c : Curves()) {
+    if (c.name == name && c.parameters.size() == parameters) return c;
+  }
+  std::vector<std::string> names;
+  for (const Curve& c : Curves()) names.emplace_back(c.name);
+  throw Error("schedule: no function " + std::string(name) + " of " + std::to_string(parameters) +
+              " arguments" + Suggest(name, names));
+}
 
 Schedule internal::MakeCall(const Curve& curve, std::span<const Value> values) {
   Arguments arguments;
   std::string text = std::string(curve.name) + "(";
+  bool relative = false;
+  std::vector<Value> plain;
   for (size_t i = 0; i < values.size(); ++i) {
     const Parameter& p = curve.parameters[i];
-    CheckValue(curve, p, values[i]);
-    text += (i > 0 ? ", " : "") + ValueText(p, values[i]);
-    if (p.kind == ArgumentKind::kSchedule) {
-      arguments.parts.push_back(std::get<Schedule>(values[i]));
-    } else if (p.kind == ArgumentKind::kStepList) {
-      arguments.milestones = std::get<std::vector<double>>(values[i]);
+    const Value& value = plain.emplace_back(Plain(values[i]));
+    CheckValue(curve, p, value);
+    text += (i > 0 ? ", " : "") + ValueText(p, value);
+    relative = relative || IsRelative(value);
+  }
+  text += ")";
+  if (relative) {
+    arguments.relative = std::move(plain);
+    arguments.text = text;
+    return ScheduleBuilder::One(std::move(text), curve, std::move(arguments));
+  }
+  for (Value& value : plain) {
+    if (auto* part = std::get_if<Schedule>(&value)) {
+      arguments.parts.push_back(std::move(*part));
+    } else if (auto* list = std::get_if<std::vector<double>>(&value)) {
+      arguments.milestones = std::move(*list);
     } else {
-      arguments.x.push_back(std::get<double>(values[i]));
+      arguments.x.push_back(std::get<double>(value));
     }
   }
   const std::string conflict = curve.conflict != nullptr ? curve.conflict(arguments) : "";
   if (!conflict.empty()) throw Error(std::string(curve.name) + ": " + conflict);
-  return ScheduleBuilder::One(text + ")", curve, std::move(arguments));
+  return ScheduleBuilder::One(std::move(text), curve, std::move(arguments));
+}
+
+Schedule internal::MakeProduct(std::span<const Schedule> schedules) {
+  return ScheduleBuilder::Product(schedules);
 }
 
 Schedule::Schedule(double constant) {
   if (!std::isfinite(constant)) {
     throw Error("schedule: " + NumberText(constant) + " is not a finite number");
   }
-  *this =
-      ScheduleBuilder::One(NumberText(constant), FindCurve("constant", 1), {{constant}, {}, {}});
+  *this = ScheduleBuilder::One(NumberText(constant), internal::FindCurve("constant", 1),
+                               {.x = {constant}});
 }
 
 Schedule::Schedule(std::vector<std::shared_ptr<const Factor>> factors)
@@ -105,7 +156,7 @@ Schedule::Schedule(std::vector<std::shared_ptr<const Factor>> factors)
 }
 
 double Schedule::operator()(int64_t step) const {
-  const auto value = [step](const Factor& f) { return f.curve->value(f.arguments, step); };
+  const auto value = [step](const Factor& f) { return f.value(f.arguments, step); };
   double product = value(*factors_[0]);
   for (size_t i = 1; i < factors_.size(); ++i) product *= value(*factors_[i]);
   return product;
@@ -114,6 +165,11 @@ double Schedule::operator()(int64_t step) const {
 bool Schedule::IsConstant() const {
   return std::all_of(factors_.begin(), factors_.end(),
                      [](const auto& f) { return f->curve->name == "constant"; });
+}
+
+bool Schedule::IsResolved() const {
+  return std::all_of(factors_.begin(), factors_.end(),
+                     [](const auto& f) { return f->arguments.relative.empty(); });
 }
 
 std::vector<Schedule> Schedule::Factors() const {
@@ -130,6 +186,7 @@ std::vector<ScheduleArgument> Schedule::Arguments() const {
   size_t number = 0, part = 0;
   for (const Parameter& p : f.curve->parameters) {
     const auto value = [&]() -> ArgumentValue {
+      if (!f.arguments.relative.empty()) return f.arguments.relative[arguments.size()];
       if (p.kind == ArgumentKind::kSchedule) return f.arguments.parts[part++];
       if (p.kind == ArgumentKind::kStepList) return f.arguments.milestones;
       return f.arguments.x[number++];
@@ -150,14 +207,16 @@ std::optional<double> Schedule::LeadingNumber() const {
 Schedule MakeSchedule(std::string_view function, std::span<const ScheduleArgument> arguments) {
   std::vector<Value> values;
   for (const ScheduleArgument& a : arguments) values.push_back(a.value);
-  return internal::MakeCall(FindCurve(function, values.size()), values);
+  return internal::MakeCall(internal::FindCurve(function, values.size()), values);
 }
 
 std::optional<int64_t> WarmupSteps(const Schedule& schedule) {
   for (const Schedule& factor : schedule.Factors()) {
     for (const ScheduleArgument& a : factor.Arguments()) {
       if (factor.Function() == "warmup" && a.kind == ArgumentKind::kSteps) {
-        return static_cast<int64_t>(std::get<double>(a.value));
+        if (const auto* steps = std::get_if<double>(&a.value)) return static_cast<int64_t>(*steps);
+        throw Error("schedule \"" + factor.Text() +
+                    "\": its lengths are relative to a run, so it has no steps before Resolve");
       }
       if (const auto* part = std::get_if<Schedule>(&a.value)) {
         if (const auto steps = WarmupSteps(*part)) return steps;

@@ -282,7 +282,14 @@ using Kind = ArgumentKind;
 P StepsFrom(double low, std::string_view name, std::string_view doc) {
   return {Kind::kSteps, name, low, kMostSteps, {}, doc};
 }
-P Length(std::string_view doc = "length") { return StepsFrom(0, "steps", doc); }
+P Spanning(Span span, P steps) {
+  steps.span = span;
+  return steps;
+}
+P Length(Span span, std::string_view doc = "length") {
+  return Spanning(span, StepsFrom(0, "steps", doc));
+}
+P CycleLength() { return Spanning(Span::kRun, StepsFrom(1, "steps", "length of training")); }
 P Number(std::string_view name, double low, double high, std::optional<double> default_value,
          std::string_view doc) {
   return {Kind::kNumber, name, low, high, default_value, doc};
@@ -310,13 +317,13 @@ P Unbounded(std::string_view name, std::optional<double> default_value, std::str
 }
 
 std::vector<P> OneCycleParameters() {
-  return {StepsFrom(1, "steps", "length of training"), Pct(0.3),
+  return {CycleLength(), Pct(0.3),
           Number("div", 1, kInfinity, 25, "peak divided by the first value"),
           Number("final_div", 1, kInfinity, 1e4, "first value divided by the last"), Anneal()};
 }
 
 std::vector<P> OneCycleMomentumParameters(double pct) {
-  return {StepsFrom(1, "steps", "length of training"), Pct(pct),
+  return {CycleLength(), Pct(pct),
           Unbounded("base", 0.85, "value where the learning rate is highest"),
           Unbounded("top", 0.95, "value at both ends"), Anneal()};
 }
@@ -365,7 +372,7 @@ const std::vector<Curve>& Curves() {
        .paper = "Goyal et al., arXiv:1706.02677",
        .example = "warmup(20)",
        .value = &Warmup,
-       .parameters = {Length()}},
+       .parameters = {Length(Span::kWarmup)}},
       {.name = "warmup",
        .summary = "Linear warm-up to 1 from a given value; start = 0 is the warm-up of Hugging "
                   "Face and timm",
@@ -373,13 +380,13 @@ const std::vector<Curve>& Curves() {
        .torch = "LinearLR(start_factor = start, total_iters = steps)",
        .example = "warmup(20, 0.25)",
        .value = &WarmupFrom,
-       .parameters = {Length(), Number("start", 0, 1, {}, "value at s = 0")}},
+       .parameters = {Length(Span::kWarmup), Number("start", 0, 1, {}, "value at s = 0")}},
       {.name = "ramp",
        .summary = "A straight line between any two values, as nanochat uses for Muon's momentum",
        .formula = "first + (last - first) s / steps while s < steps, then last",
        .example = "ramp(60, 0.85, 0.95)",
        .value = &Ramp,
-       .parameters = {Length(), Unbounded("first", {}, "value at s = 0"),
+       .parameters = {Length(Span::kTransition), Unbounded("first", {}, "value at s = 0"),
                       Unbounded("last", {}, "value from s = steps on")}},
       {.name = "linear",
        .summary = "A straight line from 1 to last, then last",
@@ -387,7 +394,7 @@ const std::vector<Curve>& Curves() {
        .torch = "LinearLR(1, last, steps)",
        .example = "linear(80, 0.1)",
        .value = &Linear,
-       .parameters = {Length(), Last()}},
+       .parameters = {Length(Span::kRun), Last()}},
       {.name = "cosine",
        .summary = "Half a cosine from 1 to last, then last",
        .formula = "last + (1 - last) (1 + cos(pi s / steps)) / 2 while s < steps, then last",
@@ -395,7 +402,7 @@ const std::vector<Curve>& Curves() {
        .torch = "CosineAnnealingLR(T_max = steps) until T_max, after which torch's rises again",
        .example = "cosine(80, 0.1)",
        .value = &Cosine,
-       .parameters = {Length(), Last()}},
+       .parameters = {Length(Span::kRun), Last()}},
       {.name = "cosine_periodic",
        .summary = "A cosine between 1 and last that repeats without end",
        .formula = "last + (1 - last) (1 + cos(pi s / steps)) / 2",
@@ -426,7 +433,8 @@ const std::vector<Curve>& Curves() {
        .torch = "PolynomialLR(total_iters = steps, power), which has no last",
        .example = "polynomial(80, 2, 0.1)",
        .value = &Polynomial,
-       .parameters = {Length(), Number("power", 0, kInfinity, 1, "exponent; 1 is linear"), Last()}},
+       .parameters = {Length(Span::kRun), Number("power", 0, kInfinity, 1, "exponent; 1 is linear"),
+                      Last()}},
       {.name = "step",
        .summary = "A drop by the factor gamma after each interval of equal length",
        .formula = "gamma^floor(s / steps)",
@@ -491,7 +499,10 @@ const std::vector<Curve>& Curves() {
        .example = "noam(16, 20)",
        .value = &Noam,
        .parameters = {{Kind::kWidth, "width", 1, kMostSteps, {}, "width of the model"},
-                      StepsFrom(0, "warmup", "number of steps; the peak is at s = warmup - 1")}},
+                      Spanning(Span::kWarmup,
+                               StepsFrom(0, "warmup",
+                                         "number of steps; the peak is at s = warmup - 1"))},
+       .goes_on = true},
       {.name = "rsqrt",
        .summary = "Inverse square root decay with a time scale, starting at once",
        .formula = "1 / sqrt(1 + (s + shift) / timescale)",
@@ -509,7 +520,7 @@ const std::vector<Curve>& Curves() {
        .paper = "Xing et al., A Walk with SGD, arXiv:1802.08770; Karpathy, nanochat",
        .example = "trapezoid(100, 0.1, 0.4, 0.1)",
        .value = &Trapezoid,
-       .parameters = {Length("length of training"),
+       .parameters = {Length(Span::kRun, "length of training"),
                       Number("warmup", 0, 1, 0,
                              "share of the steps that warm up; takes precedence in an overlap"),
                       Number("warmdown", 0, 1, 0.2, "share of the steps that warm down"), Last()}},
@@ -524,7 +535,8 @@ const std::vector<Curve>& Curves() {
        .paper = "Hu et al., MiniCPM, arXiv:2404.06395; Hagele et al., arXiv:2405.18392",
        .example = "wsd(100, 10, 40, 0.1, sqrt)",
        .value = &Wsd,
-       .parameters = {Length("length of training"), StepsFrom(0, "warmup", "number of steps"),
+       .parameters = {Length(Span::kRun, "length of training"),
+                      Spanning(Span::kWarmup, StepsFrom(0, "warmup", "number of steps")),
                       StepsFrom(0, "decay", "number of steps"), Last(),
                       ShapeParameter(Shape::kExponential, Shape::kLinear, "shape of the decay")},
        .conflict = &WsdConflict},
@@ -569,7 +581,7 @@ const std::vector<Curve>& Curves() {
        .torch = "differs from OneCycleLR in pct, in the ends of the phases and in the last value",
        .example = "onecycle_fastai(100)",
        .value = &OneCycleFastai,
-       .parameters = {StepsFrom(1, "steps", "length of training"), Pct(0.25),
+       .parameters = {CycleLength(), Pct(0.25),
                       Number("div", 1, kInfinity, 25, "peak divided by the first value"),
                       Number("div_final", 1, kInfinity, 1e5, "peak divided by the last value")}},
       {.name = "onecycle_fastai_momentum",
@@ -628,6 +640,7 @@ bool Parameter::IsInteger() const {
 }
 
 std::string Parameter::Wanted() const {
+  if (kind == Kind::kSteps) return "a number of steps, such as 100, 10%, 3ep or end";
   if (kind == Kind::kStepList) return "a list such as [30, 60]";
   if (kind == Kind::kSchedule) return "a schedule";
   if (kind != Kind::kShape) return "a number";
@@ -638,12 +651,52 @@ std::string Parameter::Wanted() const {
   return words;
 }
 
+namespace {
+
+std::string RunStepsText(const RunSteps& steps) {
+  if (steps.unit == StepUnit::kEnd) return "end";
+  return NumberText(steps.amount) + (steps.unit == StepUnit::kPercent ? "%" : "ep");
+}
+
+std::string CountText(const StepCount& count) {
+  const auto* const steps = std::get_if<RunSteps>(&count);
+  return steps != nullptr ? RunStepsText(*steps) : NumberText(std::get<double>(count));
+}
+
+template <class T, class F>
+std::string ListText(const std::vector<T>& list, const F& text_of) {
+  std::string text;
+  for (const T& x : list) text += (text.empty() ? "[" : ", ") + text_of(x);
+  return text + "]";
+}
+
+void CheckRunSteps(const std::string& where, const RunSteps& steps) {
+  const bool percent = steps.unit == StepUnit::kPercent;
+  if (steps.unit == StepUnit::kEnd) return;
+  if (steps.amount >= 0 && steps.amount < kInfinity && (!percent || steps.amount <= 100)) return;
+  throw Error(where + " = " + RunStepsText(steps) + " is outside " +
+              (percent ? "[0%, 100%]" : "[0ep, inf)"));
+}
+
+// Whether two lengths are known to be in the wrong order whatever the run is.
+bool Descends(const StepCount& a, const StepCount& b) {
+  if (a.index() != b.index()) return false;
+  const auto* const x = std::get_if<RunSteps>(&a);
+  if (x == nullptr) return std::get<double>(a) > std::get<double>(b);
+  const auto& y = std::get<RunSteps>(b);
+  return x->unit == y.unit && x->amount > y.amount;
+}
+
+}  // namespace
+
 std::string ValueText(const Parameter& p, const Value& value) {
   if (const auto* schedule = std::get_if<Schedule>(&value)) return schedule->Text();
+  if (const auto* steps = std::get_if<RunSteps>(&value)) return RunStepsText(*steps);
   if (const auto* list = std::get_if<std::vector<double>>(&value)) {
-    std::string text;
-    for (const double x : *list) text += (text.empty() ? "[" : ", ") + NumberText(x);
-    return text + "]";
+    return ListText(*list, NumberText);
+  }
+  if (const auto* list = std::get_if<std::vector<StepCount>>(&value)) {
+    return ListText(*list, CountText);
   }
   const double x = std::get<double>(value);
   return p.kind == Kind::kShape ? std::string(Shapes()[static_cast<size_t>(x)]) : NumberText(x);
@@ -661,8 +714,12 @@ std::string Curve::Form() const {
 
 void CheckValue(const Curve& curve, const Parameter& p, const Value& value) {
   const std::string where = std::string(curve.name) + ": " + std::string(p.name);
+  const auto* const relative = std::get_if<RunSteps>(&value);
+  const bool list = std::holds_alternative<std::vector<double>>(value) ||
+                    std::holds_alternative<std::vector<StepCount>>(value);
   const bool fits = p.kind == Kind::kSchedule   ? std::holds_alternative<Schedule>(value)
-                    : p.kind == Kind::kStepList ? std::holds_alternative<std::vector<double>>(value)
+                    : p.kind == Kind::kStepList ? list
+                    : relative != nullptr       ? p.kind == Kind::kSteps
                                                 : std::holds_alternative<double>(value);
   if (!fits) throw Error(where + " must be " + p.Wanted());
   if (p.kind == Kind::kSchedule) return;
@@ -673,13 +730,23 @@ void CheckValue(const Curve& curve, const Parameter& p, const Value& value) {
       throw Error(where + " = " + NumberText(x) + " is not an integer");
     }
   };
+  if (relative != nullptr) return CheckRunSteps(where, *relative);
   if (p.kind != Kind::kStepList) return check_number(std::get<double>(value));
-  const auto& milestones = std::get<std::vector<double>>(value);
+  std::vector<StepCount> milestones;
+  if (const auto* counts = std::get_if<std::vector<StepCount>>(&value)) {
+    milestones = *counts;
+  } else {
+    const auto& numbers = std::get<std::vector<double>>(value);
+    milestones.assign(numbers.begin(), numbers.end());
+  }
   if (milestones.empty()) throw Error(where + " is empty");
-  for (const double m : milestones) check_number(m);
-  const auto fall = std::is_sorted_until(milestones.begin(), milestones.end());
+  for (const StepCount& m : milestones) {
+    const auto* const steps = std::get_if<RunSteps>(&m);
+    steps != nullptr ? CheckRunSteps(where, *steps) : check_number(std::get<double>(m));
+  }
+  const auto fall = std::adjacent_find(milestones.begin(), milestones.end(), Descends);
   if (fall != milestones.end()) {
-    throw Error(where + ": " + NumberText(*fall) + " comes after " + NumberText(*(fall - 1)));
+    throw Error(where + ": " + CountText(*(fall + 1)) + " comes after " + CountText(*fall));
   }
 }
 

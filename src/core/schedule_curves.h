@@ -12,6 +12,14 @@
 
 namespace kudari::internal {
 
+/// What a number of steps is to the run, for ScheduleMisfits.
+enum class Span {
+  kNone,        ///< it says nothing about the run's length
+  kWarmup,      ///< a warm-up, which ends well before the run
+  kTransition,  ///< from one value to another, which ends within the run
+  kRun          ///< the run itself
+};
+
 /// A parameter of a curve. Values are in [low, high]. A shape is one of the first words of
 /// Shapes(), up to the high-th; a list has at least one element.
 struct Parameter {
@@ -21,6 +29,7 @@ struct Parameter {
   std::optional<double> default_value;  ///< not for lists and schedules
   std::string_view doc;
   std::string_view per = "";  ///< see ScheduleArgument
+  Span span = Span::kNone;    ///< of kSteps
 
   /// Whether it is written as a number, and as an integer.
   bool IsNumber() const;
@@ -33,9 +42,13 @@ using Value = ArgumentValue;
 
 /// Checked arguments, grouped by kind and in the order of the parameters.
 struct Arguments {
-  std::vector<double> x;  ///< numbers of all kinds, and shapes
-  std::vector<double> milestones;
-  std::vector<Schedule> parts;
+  std::vector<double> x = {};  ///< numbers of all kinds, and shapes
+  std::vector<double> milestones = {};
+  std::vector<Schedule> parts = {};
+  /// All values, beside the parameters, and the call's text, if one is relative to a run; then
+  /// there are none of the others.
+  std::vector<Value> relative = {};
+  std::string text = {};
 };
 
 /// A named curve, with all that is needed to parse, print, check and describe a call.
@@ -45,6 +58,7 @@ struct Curve {
   std::vector<Parameter> parameters;
   /// The error in arguments that are each in range but do not fit together, or "".
   std::string (*conflict)(const Arguments&) = nullptr;
+  bool goes_on = false;  ///< whether it has no end though a parameter has a Span
 
   /// The call with its parameters: "wsd(steps, warmup, decay, last = 0, shape = linear)"
   std::string Form() const;
@@ -57,6 +71,9 @@ const std::vector<Curve>& Curves();
 /// The names of shapes, in the order of enum class Shape.
 std::span<const std::string_view> Shapes();
 
+/// The curve of that name with so many parameters. Throws Error with the nearest name.
+const Curve& FindCurve(std::string_view name, size_t parameters);
+
 /// The value of a parameter as text that the parser can read.
 std::string ValueText(const Parameter& p, const Value& value);
 
@@ -66,6 +83,9 @@ void CheckValue(const Curve& curve, const Parameter& p, const Value& value);
 /// Makes the schedule of one call; there is a value for every parameter. Throws Error if one is out
 /// of range or they do not fit together.
 Schedule MakeCall(const Curve& curve, std::span<const Value> values);
+
+/// The product of one schedule or more, in time linear in its length.
+Schedule MakeProduct(std::span<const Schedule> schedules);
 
 }  // namespace kudari::internal
 

@@ -21,7 +21,8 @@ bool IsNameChar(char c) { return IsLetter(c) || (c >= '0' && c <= '9'); }
 ///
 ///     product  = factor {"*" factor}
 ///     factor   = number | name "(" [argument {"," argument}] ")"
-///     argument = [name "="] (product | "[" [number {"," number}] "]" | word)
+///     argument = [name "="] (product | "[" [steps {"," steps}] "]" | word | steps)
+///     steps    = number | number "%" | number "ep" | "end"
 class ScheduleParser {
  public:
   explicit ScheduleParser(std::string_view text) : text_(text) {}
@@ -42,7 +43,7 @@ class ScheduleParser {
   struct Argument {
     size_t column;
     std::string name;  // empty: by position
-    std::variant<Schedule, std::vector<double>, Word> value;
+    std::variant<Schedule, std::vector<StepCount>, Word, RunSteps> value;
   };
 
   [[noreturn]] void Fail(size_t at, const std::string& message) const {
@@ -85,19 +86,38 @@ class ScheduleParser {
     return x;
   }
 
+  // "10%" or "30ep", if that is what comes now.
+  std::optional<RunSteps> PartOfRun() {
+    SkipSpace();
+    const size_t start = at_;
+    double x = 0;
+    const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), x);
+    if (error != std::errc()) return std::nullopt;
+    at_ = static_cast<size_t>(end - text_.data());
+    if (Accept('%')) return RunSteps{x, StepUnit::kPercent};
+    if (Name() == "ep") return RunSteps{x, StepUnit::kEpochs};
+    at_ = start;
+    return std::nullopt;
+  }
+
+  // All at once: a product of two would copy the factors before.
   Schedule Product(int depth) {
     if (depth > kDeepest) Fail(at_, "nested too deeply");
-    Schedule s = One(depth);
-    while (Accept('*')) s = s * One(depth);
-    return s;
+    std::vector<Schedule> factors = {One(depth)};
+    while (Accept('*')) factors.push_back(One(depth));
+    return internal::MakeProduct(factors);
   }
 
   Schedule One(int depth) {
     SkipSpace();
     const size_t start = at_;
     const std::string name = Name();
-    return name.empty() ? Schedule(Number("expected a number or a function"))
-                        : CallAt(start, name, depth);
+    if (!name.empty()) return CallAt(start, name, depth);
+    if (PartOfRun()) {
+      Fail(start, std::string(text_.substr(start, at_ - start)) +
+                      " is a number of steps, and only an argument that counts steps can be one");
+    }
+    return Number("expected a number or a function");
   }
 
   Argument OneArgument(int depth) {
@@ -113,19 +133,33 @@ class ScheduleParser {
     if (!word.empty() && !Next('(')) {
       argument.value = Word{std::move(word)};
     } else if (Accept('[')) {
-      argument.value = NumberList();
+      argument.value = StepList();
     } else {
       at_ = argument.column;
-      argument.value = Product(depth + 1);
+      if (const auto steps = PartOfRun()) {
+        argument.value = *steps;
+      } else {
+        argument.value = Product(depth + 1);
+      }
     }
     return argument;
   }
 
-  std::vector<double> NumberList() {
-    std::vector<double> list;
+  std::vector<StepCount> StepList() {
+    std::vector<StepCount> list;
     if (Accept(']')) return list;
     do {
-      list.push_back(Number("expected a number"));
+      const size_t start = at_;
+      if (Name() == "end") {
+        list.emplace_back(RunSteps{});
+        continue;
+      }
+      at_ = start;
+      if (const auto steps = PartOfRun()) {
+        list.emplace_back(*steps);
+      } else {
+        list.emplace_back(Number("expected a number"));
+      }
     } while (Accept(','));
     if (!Accept(']')) Fail(at_, "expected , or ]");
     return list;
@@ -225,10 +259,14 @@ class ScheduleParser {
 
   // The argument as what the parameter is, if it can be.
   static std::optional<Value> Converted(const Parameter& p, const Argument& a) {
-    if (const auto* list = std::get_if<std::vector<double>>(&a.value)) {
+    if (const auto* list = std::get_if<std::vector<StepCount>>(&a.value)) {
       return p.kind == ArgumentKind::kStepList ? std::optional<Value>(*list) : std::nullopt;
     }
+    if (const auto* steps = std::get_if<RunSteps>(&a.value)) {
+      return p.kind == ArgumentKind::kSteps ? std::optional<Value>(*steps) : std::nullopt;
+    }
     if (const auto* word = std::get_if<Word>(&a.value)) {
+      if (p.kind == ArgumentKind::kSteps && word->text == "end") return RunSteps{};
       if (p.kind != ArgumentKind::kShape) return std::nullopt;
       const auto shapes = internal::Shapes().first(static_cast<size_t>(p.high) + 1);
       const auto found = std::find(shapes.begin(), shapes.end(), word->text);

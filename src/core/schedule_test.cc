@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 
 #include "kudari/error.h"
@@ -426,7 +427,8 @@ TEST(ScheduleTest, ComesApartIntoTypedArguments) {
   EXPECT_EQ(testing::ErrorOf([&] { MakeSchedule("wsd", wsd); }),
             "wsd: warmup + decay = 101 is more than steps = 100");
   wsd[2].value = Schedule(1);
-  EXPECT_EQ(testing::ErrorOf([&] { MakeSchedule("wsd", wsd); }), "wsd: decay must be a number");
+  EXPECT_EQ(testing::ErrorOf([&] { MakeSchedule("wsd", wsd); }),
+            "wsd: decay must be a number of steps, such as 100, 10%, 3ep or end");
   EXPECT_EQ(testing::ErrorOf([&] { MakeSchedule("wds", wsd); }),
             "schedule: no function wds of 5 arguments; did you mean \"wsd\"?");
   const auto step = Step(30, 0.5).Arguments();
@@ -439,6 +441,215 @@ TEST(ScheduleTest, ComesApartIntoTypedArguments) {
   EXPECT_EQ(Then(3, 4, 5).LeadingNumber(), std::nullopt);
   EXPECT_EQ(WarmupSteps(2.0 * Then(Cosine(3), 7, 0.5 * Warmup(11, 0.5)) * Warmup(9)), 11);
   EXPECT_EQ(WarmupSteps(Wsd(100, 10, 40)), std::nullopt);
+}
+
+TEST(ScheduleTest, LengthsMayBeRelativeToTheRun) {
+  const std::pair<std::string, std::string> texts[] = {
+      {"2e-3*warmup( 10 % )*cosine(end,.05)", "0.002 * warmup(10%) * cosine(end, 0.05)"},
+      {"warmup(steps = 2.5%, start = 0)", "warmup(2.5%, 0)"},
+      {"multistep([30ep, 60 ep,90ep])", "multistep([30ep, 60ep, 90ep], 0.1)"},
+      {"multistep([5, 10%, 1e1ep, end], 0.5)", "multistep([5, 10%, 10ep, end], 0.5)"},
+      {"then(1, 1.5ep, linear(end))", "then(1, 1.5ep, linear(end, 0))"},
+      {"wsd(end, 5%, 20%, shape = sqrt)", "wsd(end, 5%, 20%, 0, sqrt)"},
+      {"then(warmup(5ep), 100, 2)", "then(warmup(5ep), 100, 2)"},
+  };
+  for (const auto& [text, canonical] : texts) {
+    const Schedule s = ParseSchedule(text);
+    EXPECT_EQ(s.Text(), canonical);
+    EXPECT_EQ(ParseSchedule(canonical), s);
+    EXPECT_FALSE(s.IsResolved());
+    EXPECT_FALSE(s.IsConstant());
+    EXPECT_THROW(s(0), Error);
+    EXPECT_FALSE((2 * s).IsResolved());
+    EXPECT_FALSE((s * Warmup(3)).IsResolved());
+    EXPECT_FALSE(Then(s, 3, 1).IsResolved());
+    const Schedule first = s.Factors().back();
+    EXPECT_EQ(MakeSchedule(first.Function(), first.Arguments()), first);
+  }
+  const Schedule warmup = ParseSchedule("0.5 * warmup(10%)");
+  EXPECT_EQ(testing::ErrorOf([&] { warmup(7); }),
+            "schedule \"warmup(10%)\": its lengths are relative to a run, so it has no values "
+            "before Resolve");
+  EXPECT_EQ(warmup.LeadingNumber(), 0.5);
+  EXPECT_EQ(std::get<RunSteps>(warmup.Factors()[1].Arguments()[0].value),
+            (RunSteps{10, StepUnit::kPercent}));
+  EXPECT_EQ(
+      testing::ErrorOf([&] { WarmupSteps(warmup); }),
+      "schedule \"warmup(10%)\": its lengths are relative to a run, so it has no steps before "
+      "Resolve");
+  EXPECT_EQ(WarmupSteps(ParseSchedule("warmup(7) * cosine(end)")), 7);
+  // A list that only looks as if it were relative.
+  std::vector<ScheduleArgument> milestones = MultiStep({3, 4}).Arguments();
+  milestones[0].value = std::vector<StepCount>{3.0, 4.0};
+  EXPECT_EQ(MakeSchedule("multistep", milestones)(3), 0.1);
+  for (const Schedule& s : {Schedule(0.5), Warmup(3), Then(1, 2, Cosine(3))}) {
+    EXPECT_TRUE(s.IsResolved());
+    EXPECT_EQ(s.Resolve({.steps = 10}), s);
+    EXPECT_EQ(s.Resolve({}), s);
+  }
+}
+
+TEST(ScheduleTest, ResolvesForARun) {
+  const auto text = [](std::string_view schedule, int64_t steps, double epoch = 0) {
+    return ParseSchedule(schedule).Resolve({.steps = steps, .steps_per_epoch = epoch}).Text();
+  };
+  EXPECT_EQ(text("0.002 * warmup(10%) * cosine(end, 0.05)", 1500),
+            "0.002 * warmup(150) * cosine(1500, 0.05)");
+  EXPECT_EQ(text("multistep([30ep, 60ep, 90ep])", 2000, 20), "multistep([600, 1200, 1800], 0.1)");
+  EXPECT_EQ(text("multistep([5, 50%, 9ep, end])", 100, 10), "multistep([5, 50, 90, 100], 0.1)");
+  EXPECT_EQ(text("warmup(0.5ep) * step(1.5ep)", 100, 7), "warmup(4) * step(11, 0.1)");
+  EXPECT_EQ(text("warmup(19.6%)", 510), "warmup(100)");
+  // To nearest, and no less than the function takes.
+  EXPECT_EQ(text("warmup(1%)", 20), "warmup(0)");
+  EXPECT_EQ(text("step(1%)", 20), "step(1, 0.1)");
+  EXPECT_EQ(text("step(0%) * onecycle_fastai(0ep)", 20, 5),
+            "step(1, 0.1) * onecycle_fastai(1, 0.25, 25, 1e+05)");
+  EXPECT_EQ(text("warmup(2.5%) * linear(100%)", 60), "warmup(2) * linear(60, 0)");
+  // The end, from where a part begins; percentages and epochs are of the whole run.
+  EXPECT_EQ(text("then(1, 40%, linear(end))", 100), "then(1, 40, linear(60, 0))");
+  EXPECT_EQ(text("then(cosine(end), 40, linear(end) * warmup(10%))", 100),
+            "then(cosine(100, 0), 40, linear(60, 0) * warmup(10))");
+  EXPECT_EQ(text("then(1, 4ep, then(1, 30%, cosine(end)))", 100, 10),
+            "then(1, 40, then(1, 30, cosine(30, 0)))");
+  EXPECT_EQ(text("then(1, end, linear(end)) * cosine(end)", 100),
+            "then(1, 100, linear(0, 0)) * cosine(100, 0)");
+  EXPECT_EQ(text("then(1, 150, step(end))", 100), "then(1, 150, step(1, 0.1))");
+  // Parts that fill the run fill it at every length.
+  EXPECT_EQ(text("wsd(end, 10%, 90%)", 15), "wsd(15, 1, 13, 0, linear)");
+  for (int64_t steps = 1; steps < 200; ++steps) {
+    for (const char* const full :
+         {"wsd(end, 10%, 90%)", "wsd(end, 2.5%, 97.5%)", "wsd(100%, 33.3%, 66.7%)"}) {
+      EXPECT_NO_THROW(text(full, steps)) << full << " " << steps;
+    }
+  }
+  const Schedule resolved = ParseSchedule("2 * warmup(10%) * cosine(end)").Resolve({.steps = 50});
+  EXPECT_TRUE(resolved.IsResolved());
+  EXPECT_EQ(Values(resolved, 60), Values(2 * Warmup(5) * Cosine(50), 60));
+}
+
+TEST(ScheduleTest, ErrorsOfRelativeLengths) {
+  EXPECT_THAT(ErrorOf("1 * cosine(150%)"),
+              HasSubstr("column 12: cosine: steps = 150% is outside [0%, 100%]"));
+  EXPECT_THAT(ErrorOf("warmup(-1ep)"),
+              HasSubstr("column 8: warmup: steps = -1ep is outside [0ep, inf)"));
+  EXPECT_THAT(ErrorOf("warmup(inf%)"), HasSubstr("column 11: expected , or )"));
+  EXPECT_THAT(ErrorOf("multistep([3, 101%])"),
+              HasSubstr("column 11: multistep: milestones = 101% is outside [0%, 100%]"));
+  EXPECT_EQ(ErrorOf("multistep([3ep, 4, 2ep])"), "no error");  // the run decides
+  EXPECT_THAT(ErrorOf("multistep([3ep, 2ep])"),
+              HasSubstr("multistep: milestones: 2ep comes after 3ep"));
+  EXPECT_THAT(ErrorOf("cosine(100, 5%)"), HasSubstr("column 13: cosine: last must be a number"));
+  EXPECT_THAT(ErrorOf("cosine(100, end)"), HasSubstr("column 13: cosine: last must be a number"));
+  EXPECT_THAT(ErrorOf("sgdr(100, cycles = 3ep)"), HasSubstr("cycles must be a number"));
+  EXPECT_THAT(ErrorOf("noam(end, 100)"), HasSubstr("noam: width must be a number"));
+  EXPECT_THAT(ErrorOf("cosine(ende)"),
+              HasSubstr("column 8: cosine: steps must be a number of steps, such as 100, 10%, 3ep "
+                        "or end"));
+  EXPECT_THAT(ErrorOf("0.5 * 10% * warmup(3)"),
+              HasSubstr("column 7: 10% is a number of steps, and only an argument that counts "
+                        "steps can be one"));
+  EXPECT_THAT(ErrorOf("3ep"), HasSubstr("column 1: 3ep is a number of steps"));
+  EXPECT_THAT(ErrorOf("end"), HasSubstr("column 1: unknown schedule \"end\""));
+  EXPECT_THAT(ErrorOf("cosine(10% * 2)"), HasSubstr("column 12: expected , or )"));
+  EXPECT_THAT(ErrorOf("cosine(10 epochs)"), HasSubstr("column 11: expected , or )"));
+  const auto error = [](std::string_view text, const RunLength& run) {
+    return testing::ErrorOf([&] { ParseSchedule(text).Resolve(run); });
+  };
+  EXPECT_EQ(error("0.1 * wsd(end, 20%, 90%)", {.steps = 100}),
+            "schedule \"0.1 * wsd(end, 20%, 90%, 0, linear)\" in a run of 100 steps: wsd: warmup + "
+            "decay = 110 is more than steps = 100");
+  EXPECT_EQ(
+      error("warmup(2ep)", {.steps = 1}),
+      "schedule \"warmup(2ep)\" in a run of 1 step: how many steps an epoch has is not known");
+  EXPECT_EQ(
+      error("multistep([3ep, 20])", {.steps = 100, .steps_per_epoch = 10}),
+      "schedule \"multistep([3ep, 20], 0.1)\" in a run of 100 steps: multistep: milestones: 20 "
+      "comes after 30");
+  EXPECT_THAT(error("warmup(1e10ep)", {.steps = 100, .steps_per_epoch = 1e9}),
+              HasSubstr("warmup: steps = 1e+19 is outside [0, "));
+  EXPECT_THAT(error("warmup(1%)", {}), HasSubstr("the run's steps = 0 is outside [1, "));
+  EXPECT_THAT(error("warmup(1%)", {.steps = 9, .steps_per_epoch = -1}),
+              HasSubstr("the run's steps_per_epoch = -1 is outside [0, "));
+}
+
+TEST(ScheduleTest, MisfitsAreNamed) {
+  const auto misfits = [](const Schedule& s, int64_t steps) {
+    return ScheduleMisfits(s, {.steps = steps, .steps_per_epoch = 10});
+  };
+  using ::testing::ElementsAre;
+  using ::testing::IsEmpty;
+  EXPECT_THAT(misfits(0.002 * Warmup(100) * Cosine(510, 0.05), 85),
+              ElementsAre("the warm-up of 100 steps does not end within the run of 85 steps",
+                          "the run ends at step 85 of the schedule's 510, at 1 of the peak"));
+  EXPECT_THAT(misfits(Warmup(100) * Cosine(1125, 0.05), 22600),
+              ElementsAre("the schedule ends at step 1125 of 22600; from there on the value is "
+                          "0.051 of the peak"));
+  EXPECT_THAT(misfits(3 * Linear(1000), 500),
+              ElementsAre("the run ends at step 500 of the schedule's 1000, at 0.5 of the peak"));
+  EXPECT_THAT(misfits(Warmup(60), 100), ElementsAre("the warm-up takes 60 of the run's 100 steps"));
+  // Within a tenth, either way, all is well, and so is half a run of warm-up.
+  for (const int64_t steps : {90, 91, 100, 110, 111}) {
+    EXPECT_THAT(misfits(Cosine(100), steps), IsEmpty()) << steps;
+  }
+  EXPECT_THAT(misfits(Cosine(100), 89), ::testing::SizeIs(1));
+  EXPECT_THAT(misfits(Cosine(100), 112), ::testing::SizeIs(1));
+  EXPECT_THAT(misfits(Warmup(50), 100), IsEmpty());
+  EXPECT_THAT(misfits(Warmup(1), 1), IsEmpty());
+  // Every curve that is made for a run, and none that is not.
+  for (const Schedule& s :
+       {Linear(100, 0.1), Cosine(100), Polynomial(100, 2), Trapezoid(100), Wsd(100, 10, 20),
+        OneCycle(100), OneCycleMomentum(100), OneCycle3(100), OneCycle3Momentum(100),
+        OneCycleFastai(100), OneCycleFastaiMomentum(100), Then(Warmup(10), 10, Cosine(90)),
+        Then(1, 50, Linear(50)), 0.5 * Ramp(30, 0.8, 0.9) * Linear(100, 0.5) * Cosine(20, 0.5)}) {
+    EXPECT_THAT(misfits(s, 100), IsEmpty()) << s.Text();
+    EXPECT_THAT(misfits(s, 300),
+                ElementsAre(::testing::StartsWith("the schedule ends at step 100 of 300; ")))
+        << s.Text();
+    EXPECT_THAT(
+        misfits(s, 80),
+        ElementsAre(::testing::StartsWith("the run ends at step 80 of the schedule's 100, at ")))
+        << s.Text();
+  }
+  for (const Schedule& s :
+       {Schedule(0.1), CosinePeriodic(10), Sgdr(10), Step(10), MultiStep({10}), Exponential(0.9),
+        InverseSqrt(10), Noam(16, 10), Rsqrt(10), Triangular(5, 5), Warmup(10), Ramp(10, 0.8, 0.9),
+        Warmup(10) * InverseSqrt(10), Cosine(10) * Step(3), Then(Cosine(20), 10, Step(30)),
+        Then(Warmup(10), 10, 0.5), Then(0.1, 5, 0.2)}) {
+    EXPECT_THAT(misfits(s, 100), IsEmpty()) << s.Text();
+  }
+  EXPECT_THAT(misfits(Noam(16, 400), 100),
+              ElementsAre(::testing::StartsWith("the warm-up of 400")));
+  EXPECT_THAT(misfits(Wsd(100, 60, 20), 100),
+              ElementsAre(::testing::StartsWith("the warm-up takes")));
+  EXPECT_THAT(misfits(Ramp(300, 0.8, 0.9), 100),
+              ElementsAre("the run ends at step 100 of the schedule's 300, at 1 of the peak"));
+  EXPECT_THAT(misfits(Then(Warmup(200), 200, Cosine(90)), 100),
+              ElementsAre("the warm-up of 200 steps does not end within the run of 100 steps"));
+  EXPECT_THAT(misfits(Then(Cosine(200), 200, 1), 100),
+              ElementsAre(::testing::StartsWith("the run ends at step 100 of the schedule's 200")));
+  EXPECT_THAT(misfits(Then(1, 50, 0 * Cosine(10)), 100), ::testing::SizeIs(1));
+  EXPECT_THAT(misfits(0 * Cosine(10), 100),
+              ElementsAre(::testing::EndsWith("from there on the value is 0 of the peak")));
+  EXPECT_THAT(testing::ErrorOf([&] { misfits(Cosine(10), 0); }),
+              HasSubstr("the run's steps = 0 is outside [1, "));
+  // What follows the run fits it.
+  for (const int64_t steps : {20, 85, 510, 22600}) {
+    EXPECT_THAT(misfits(ParseSchedule("2e-3 * warmup(10%) * cosine(end, 0.05)"), steps), IsEmpty());
+    EXPECT_THAT(misfits(ParseSchedule("then(warmup(10%), 10%, linear(end))"), steps), IsEmpty());
+  }
+  EXPECT_THAT(misfits(ParseSchedule("warmup(5ep)"), 100), IsEmpty());
+  EXPECT_THAT(misfits(ParseSchedule("warmup(5ep)"), 40), ::testing::SizeIs(1));
+}
+
+// A product's text and its factors are made once, not once for each factor.
+TEST(ScheduleTest, ManyFactorsAreReadInLinearTime) {
+  std::string text = "1";
+  for (int i = 0; i < 200'000; ++i) text += "*1";
+  const auto start = std::chrono::steady_clock::now();
+  const Schedule s = ParseSchedule(text);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_EQ(s(3), 1);
+  EXPECT_EQ(s.Factors().size(), 200'001U);
 }
 
 // A value depends on the step alone: asked for in any order, from any copy, after any text.

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <span>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
+#include "core/schedule_curves.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
@@ -33,17 +33,35 @@ ArgumentValue ScaledArgument(const ScheduleArgument& argument, double kappa) {
   const auto scaled = [kappa](double steps) {
     return static_cast<double>(ScaleSteps(static_cast<int64_t>(steps), kappa));
   };
-  if (argument.kind == ArgumentKind::kSteps) return scaled(std::get<double>(argument.value));
-  if (argument.kind != ArgumentKind::kStepList) return argument.value;
-  auto list = std::get<std::vector<double>>(argument.value);
-  for (double& steps : list) steps = scaled(steps);
-  return list;
+  // What is relative to the run is as many samples as before already.
+  if (const auto* steps = std::get_if<double>(&argument.value)) {
+    return argument.kind == ArgumentKind::kSteps ? scaled(*steps) : *steps;
+  }
+  if (const auto* list = std::get_if<std::vector<double>>(&argument.value)) {
+    std::vector<double> all = *list;
+    for (double& steps : all) steps = scaled(steps);
+    return all;
+  }
+  if (const auto* list = std::get_if<std::vector<StepCount>>(&argument.value)) {
+    std::vector<StepCount> all = *list;
+    for (StepCount& count : all) {
+      if (double* const steps = std::get_if<double>(&count)) *steps = scaled(*steps);
+    }
+    return all;
+  }
+  return argument.value;
 }
 
-double NumberAt(const std::vector<ScheduleArgument>& arguments, std::string_view name) {
-  const auto at = std::find_if(arguments.begin(), arguments.end(),
-                               [name](const ScheduleArgument& a) { return a.name == name; });
-  return std::get<double>(at->value);
+// By how much the steps of that name became more, times kappa; 1 if they are relative to the run.
+double Stretch(const std::vector<ScheduleArgument>& before,
+               const std::vector<ScheduleArgument>& after, std::string_view name, double kappa) {
+  const auto steps = [name](const std::vector<ScheduleArgument>& arguments) {
+    const auto at = std::find_if(arguments.begin(), arguments.end(),
+                                 [name](const ScheduleArgument& a) { return a.name == name; });
+    return std::get_if<double>(&at->value);
+  };
+  const double* const now = steps(after);
+  return now == nullptr ? 1 : kappa * (*now / *steps(before));
 }
 
 // One factor of a product. A factor or a rate follows the steps that it is for as they were
@@ -56,8 +74,8 @@ Schedule ScaledFactor(const Schedule& factor, double kappa) {
   for (ScheduleArgument& a : after) {
     double* const x = std::get_if<double>(&a.value);
     if (a.kind == ArgumentKind::kFactor || a.kind == ArgumentKind::kRate) {
-      const double steps = a.per.empty() ? 1 : NumberAt(after, a.per) / NumberAt(before, a.per);
-      if (const double stretch = kappa * steps; stretch != 1) {
+      const double stretch = a.per.empty() ? kappa : Stretch(before, after, a.per, kappa);
+      if (stretch != 1) {
         *x = a.kind == ArgumentKind::kFactor ? std::pow(*x, stretch) : *x * stretch;
       }
     } else if (a.kind == ArgumentKind::kWidth) {
@@ -76,16 +94,10 @@ Schedule ScaledFactor(const Schedule& factor, double kappa) {
   return height == 1 ? scaled : height * scaled;
 }
 
-Schedule Product(std::span<const Schedule> factors) {
-  Schedule product = factors.front();
-  for (const Schedule& f : factors.subspan(1)) product = product * f;
-  return product;
-}
-
 Schedule Scaled(const Schedule& schedule, double kappa) {
   std::vector<Schedule> factors = schedule.Factors();
   for (Schedule& f : factors) f = ScaledFactor(f, kappa);
-  return Product(factors);
+  return internal::MakeProduct(factors);
 }
 
 // The product, as one number with the schedule's first factor if that is one.
@@ -94,7 +106,7 @@ Schedule Times(double factor, const Schedule& schedule) {
   std::vector<Schedule> factors = schedule.Factors();
   if (!factors.front().IsConstant()) return factor * schedule;
   factors.front() = factor * factors.front()(0);
-  return Product(factors);
+  return internal::MakeProduct(factors);
 }
 
 // The rules that adam_sde is defined for.

@@ -132,6 +132,37 @@ TEST(BatchScaling, StepsOfSchedules) {
   EXPECT_EQ(text("100", 5), "100");
 }
 
+// What is relative to the run has the same samples in any batch.
+TEST(BatchScaling, LengthsRelativeToTheRunStay) {
+  const auto text = [](const std::string& schedule, double kappa) {
+    return ScaleSteps(ParseSchedule(schedule), kappa).Text();
+  };
+  for (const std::string same :
+       {"0.002 * warmup(10%) * cosine(end, 0.05)", "multistep([30ep, 60ep, end], 0.1)",
+        "step(5%, 0.5)", "inverse_time(0.5, 10%)", "then(0.5, 1.5ep, linear(end, 0))"}) {
+    EXPECT_EQ(text(same, 4), same);
+  }
+  EXPECT_EQ(text("warmup(100) * cosine(end)", 4), "warmup(25) * cosine(end, 0)");
+  EXPECT_EQ(text("multistep([100, 60%])", 4), "multistep([25, 60%], 0.1)");
+  EXPECT_EQ(text("wsd(end, 100, 10%)", 4), "wsd(end, 25, 10%, 0, linear)");
+  EXPECT_EQ(text("then(1, 50%, exponential(0.5))", 2), "then(1, 50%, exponential(0.25, 1))");
+  EXPECT_EQ(text("noam(512, 10%)", 4), "noam(2048, 10%)");
+  // Resolved for runs over the same samples, they are what is scaled after it is resolved.
+  for (const std::string relative :
+       {"warmup(10%) * cosine(end)", "noam(512, 10%)", "then(1, 50%, exponential(0.5, 64))",
+        "step(5%, 0.5)", "multistep([1ep, 3ep])"}) {
+    const Schedule schedule = ParseSchedule(relative);
+    EXPECT_EQ(ScaleSteps(schedule, 4).Resolve({.steps = 400, .steps_per_epoch = 100}),
+              ScaleSteps(schedule.Resolve({.steps = 1600, .steps_per_epoch = 400}), 4));
+  }
+  OptimizerSpec spec = AdamW{};
+  spec.options.at("lr") = ParseSchedule("1e-3 * warmup(10%) * cosine(end)");
+  spec.clip_norm = ParseSchedule("linear(50%)");
+  const OptimizerSpec scaled = ScaleBatch(spec, 4);
+  EXPECT_EQ(scaled.options.at("lr").Text(), "0.002 * warmup(10%) * cosine(end, 0)");
+  EXPECT_EQ(scaled.clip_norm->Text(), "linear(50%, 0)");
+}
+
 TEST(BatchScaling, RatesOfSchedules) {
   const auto text = [](const std::string& schedule, double kappa) {
     return ScaleSteps(ParseSchedule(schedule), kappa).Text();
@@ -189,7 +220,8 @@ TEST(BatchScaling, EveryScheduleIsScaled) {
   for (const Description& d : DescribeSchedules()) {
     std::string arguments;
     for (const OptionDescription& o : d.options) {
-      const bool integer = o.range.find("integer") != std::string::npos;
+      const bool integer = o.range.find("integer") != std::string::npos ||
+                           o.range.find("steps") != std::string::npos;
       std::string value = o.default_value.empty() ? "0.5" : o.default_value;
       if (integer) value = arguments.empty() ? "640" : "64";
       if (o.range.starts_with("[m")) value = "[64, 128]";

@@ -61,6 +61,16 @@ void CheckDecoupled(const internal::Cohort& cohort) {
   }
 }
 
+/// Throws Error if a schedule has no values because its lengths are relative to a run.
+void CheckResolved(const OptimizerSpec& spec) {
+  internal::ForSchedules(spec, [](const std::string& name, const Schedule& schedule) {
+    if (schedule.IsResolved()) return;
+    throw Error(name + " = \"" + schedule.Text() +
+                "\" is relative to the length of a run; give the optimiser "
+                "Resolve(spec, {.steps = ...}), see kudari/recipe.h");
+  });
+}
+
 /// The number that an independent decay of a cohort is relative to.
 double BaseLr(const internal::Cohort& cohort) {
   const Schedule& lr = cohort.schedules[cohort.rule.OptionIndex("lr")];
@@ -100,6 +110,7 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
     : tensor_list(std::move(the_tensors)),
       spec(Complete(the_spec, registry)),
       users_backend(BackendOf(tensor_list)) {
+  CheckResolved(spec);
   if (users_backend == nullptr) {
     backend_ = std::make_shared<CpuBackend>();
   } else {
@@ -371,6 +382,10 @@ Cohort Optimizer::Impl::WithSchedules(size_t index, std::vector<Schedule> schedu
 
 void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
   CheckIndex(index);
+  if (!schedule.IsResolved()) {
+    throw Error("SetSchedule: " + std::string(option) + " = \"" + schedule.Text() +
+                "\" is relative to the length of a run; call Resolve({.steps = ...}) on it");
+  }
   TensorRecord& s = records[index];
   std::vector<Schedule> schedules = cohorts[s.cohort].schedules;
   schedules[cohorts[s.cohort].rule.OptionIndex(option)] = schedule;

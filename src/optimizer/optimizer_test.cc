@@ -219,6 +219,34 @@ TEST(OptimizerTest, ClipNormMatchesTorch) {
   }
 }
 
+TEST(OptimizerTest, SchedulesRelativeToARunAreRefused) {
+  Model model({{"w", {2}}});
+  OptimizerSpec spec("sgd");
+  const auto error = [&](const OptimizerSpec& s) {
+    return ErrorOf([&] { Optimizer(model.tensors, s); });
+  };
+  spec.groups.push_back({.options = {{"lr", ParseSchedule("0.5 * linear(end)")}}});
+  EXPECT_EQ(error(spec),
+            "group.0.lr = \"0.5 * linear(end, 0)\" is relative to the length of a run; give the "
+            "optimiser Resolve(spec, {.steps = ...}), see kudari/recipe.h");
+  spec.groups.clear();
+  spec.clip_norm = ParseSchedule("1 * warmup(10%)");
+  EXPECT_THAT(error(spec), ::testing::StartsWith("clip_norm = \"1 * warmup(10%)\" is relative"));
+  spec.clip_norm.reset();
+  Optimizer optimizer(model.tensors, spec);
+  EXPECT_EQ(ErrorOf([&] { optimizer.SetSchedule(0, "lr", ParseSchedule("0.5 * step(2ep)")); }),
+            "SetSchedule: lr = \"0.5 * step(2ep, 0.1)\" is relative to the length of a run; call "
+            "Resolve({.steps = ...}) on it");
+  optimizer.SetSchedule(0, "lr", 0.5 * Step(2));
+  StateTree state = optimizer.State();
+  state.Set("tensors/w/schedules/lr", std::string("0.5 * step(2ep)"));
+  EXPECT_THAT(ErrorOf([&] { optimizer.LoadState(state); }),
+              HasSubstr("cannot be used: schedule \"step(2ep, 0.1)\""));
+  EXPECT_NO_THROW(Optimizer(
+      model.tensors,
+      Resolve(OptimizerSpec("sgd", {{"lr", ParseSchedule("linear(end)")}}), {.steps = 3})));
+}
+
 TEST(OptimizerTest, ClipNormMayBeAScheduleAndFollowsOtherScales) {
   struct Half : Scale {
     double Factor(double /*norm*/, int64_t /*step*/) const override { return 0.5; }

@@ -67,7 +67,7 @@ Options Filled(const RuleEntry& rule, const Options& options, const Options* inh
   }
   for (const auto& [name, value] : options) {
     const RuleEntry::Option& o = rule.options[rule.OptionIndex(name)];
-    CheckRange(rule.name + ": " + name, value(0), o.low, o.high);
+    if (value.IsResolved()) CheckRange(rule.name + ": " + name, value(0), o.low, o.high);
     filled.at(name) = value;
   }
   return filled;
@@ -171,6 +171,29 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
                 "\" keeps the digits that parameters lack");
   }
   return full;
+}
+
+OptimizerSpec Resolve(const OptimizerSpec& spec, const RunLength& run) {
+  OptimizerSpec resolved = spec;
+  internal::ForSchedules(resolved, [&run](const std::string& name, Schedule& schedule) {
+    try {
+      schedule = schedule.Resolve(run);
+    } catch (const Error& e) {
+      throw Error(name + ": " + e.what());
+    }
+  });
+  return resolved;
+}
+
+std::vector<std::string> ScheduleMisfits(const OptimizerSpec& spec, const RunLength& run) {
+  std::vector<std::string> misfits;
+  const OptimizerSpec resolved = Resolve(spec, run);
+  internal::ForSchedules(resolved, [&](const std::string& name, const Schedule& schedule) {
+    for (const std::string& misfit : ScheduleMisfits(schedule, run)) {
+      misfits.push_back(std::string(name).append(": ").append(misfit));
+    }
+  });
+  return misfits;
 }
 
 std::string ToToml(const OptimizerSpec& spec) {

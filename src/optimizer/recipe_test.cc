@@ -309,5 +309,78 @@ TEST(RecipeTest, ErrorsNameTheLineTheKeyAndTheNearestName) {
   EXPECT_THAT(ErrorOf("[optimizer\n"), HasSubstr("r.toml:1:"));
 }
 
+constexpr std::string_view kRelative = R"toml(
+[optimizer]
+rule = "adamw"
+lr = "2e-3 * warmup(10%) * cosine(end, 0.05)"
+beta1 = "0.9 * ramp(2ep, 0.5, 1)"
+clip_norm = "1 * linear(end)"
+l1 = "1e-5 * linear(50%)"
+agc = {clip = "0.02 * linear(end)"}
+fallback = {rule = "sgd", lr = "0.1 * warmup(1ep)"}
+source = "sam"
+sharpness = {rho = "0.05 * warmup(5%)", group = [{match = "head.*", rho = "linear(end)"}]}
+[[optimizer.group]]
+match = "head.*"
+lr = "1e-3 * linear(end)"
+l2 = "linear(1ep)"
+)toml";
+
+TEST(RecipeTest, SchedulesMayBeRelativeToTheRun) {
+  const OptimizerSpec spec = ParseRecipe(kRelative);
+  const OptimizerSpec full = Complete(spec);
+  EXPECT_EQ(full.options.at("lr").Text(), "0.002 * warmup(10%) * cosine(end, 0.05)");
+  EXPECT_EQ(ParseRecipe(ToToml(full)), full);
+  const RunLength run = {.steps = 200, .steps_per_epoch = 20};
+  for (const OptimizerSpec& resolved : {Resolve(spec, run), Resolve(full, run)}) {
+    EXPECT_EQ(resolved.options.at("lr"), 2e-3 * Warmup(20) * Cosine(200, 0.05));
+    EXPECT_EQ(resolved.options.at("beta1"), 0.9 * Ramp(40, 0.5, 1));
+    EXPECT_EQ(*resolved.clip_norm, 1 * Linear(200));
+    EXPECT_EQ(*resolved.l1, 1e-5 * Linear(100));
+    EXPECT_EQ(resolved.agc->clip, 0.02 * Linear(200));
+    EXPECT_EQ(resolved.fallback->options.at("lr"), 0.1 * Warmup(20));
+    EXPECT_EQ(*resolved.sharpness->rho, 0.05 * Warmup(10));
+    EXPECT_EQ(resolved.sharpness->groups[0].rho, Linear(200));
+    EXPECT_EQ(resolved.groups[0].options.at("lr"), 1e-3 * Linear(200));
+    EXPECT_EQ(*resolved.groups[0].l2, Linear(20));
+    EXPECT_EQ(Resolve(resolved, {}), resolved);
+  }
+  EXPECT_EQ(Resolve(full, run), Complete(Resolve(spec, run)));
+  EXPECT_EQ(testing::ErrorOf([&] { Resolve(spec, {.steps = 200}); }),
+            "beta1: schedule \"0.9 * ramp(2ep, 0.5, 1)\" in a run of 200 steps: how many steps an "
+            "epoch has is not known");
+}
+
+// The first values are looked at once there are any.
+TEST(RecipeTest, RangesOfRelativeSchedulesAreCheckedOnceTheyAreResolved) {
+  const OptimizerSpec spec = ParseRecipe(
+      "[optimizer]\nrule = \"adam\"\nbeta1 = \"2 * cosine(end)\"\n"
+      "clip_norm = \"-1 * linear(end)\"\n");
+  EXPECT_NO_THROW(Complete(spec));
+  OptimizerSpec resolved = Resolve(spec, {.steps = 10});
+  EXPECT_THAT(testing::ErrorOf([&] { Complete(resolved); }),
+              HasSubstr("adam: beta1 = 2 is outside [0, 1)"));
+  resolved.options.clear();
+  EXPECT_THAT(testing::ErrorOf([&] { Complete(resolved); }),
+              HasSubstr("clip_norm = -1 is outside [0, inf)"));
+}
+
+TEST(RecipeTest, MisfitsNameTheOption) {
+  OptimizerSpec spec = ParseRecipe(kRelative);
+  EXPECT_THAT(
+      ScheduleMisfits(spec, {.steps = 200, .steps_per_epoch = 20}),
+      ::testing::ElementsAre(
+          "l1: the schedule ends at step 100 of 200; from there on the value is 0 of the peak",
+          "group.0.l2: the schedule ends at step 20 of 200; from there on the value is 0 of the "
+          "peak"));
+  spec.groups[0].l2.reset();
+  spec.l1.reset();
+  spec.clip_norm = Linear(400);
+  EXPECT_THAT(
+      ScheduleMisfits(spec, {.steps = 200, .steps_per_epoch = 20}),
+      ::testing::ElementsAre("clip_norm: the run ends at step 200 of the schedule's 400, at "
+                             "0.5 of the peak"));
+}
+
 }  // namespace
 }  // namespace kudari

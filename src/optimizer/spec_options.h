@@ -2,7 +2,10 @@
 #define KUDARI_OPTIMIZER_SPEC_OPTIONS_H_
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "averagers/averagers.h"
@@ -56,6 +59,31 @@ void ForTables(Spec& spec, const F& f) {
   if (spec.lookahead) f(std::string("lookahead."), *spec.lookahead, LookaheadOptions());
   if (spec.ema) f(std::string("ema."), *spec.ema, EmaOptions());
   if (spec.swa) f(std::string("swa."), *spec.swa, SwaOptions());
+}
+
+/// Calls f(name, schedule) for every schedule of the spec that is there, named as in a recipe:
+/// "lr", "group.0.lr", "fallback.lr", "agc.clip". Spec may be const.
+template <class Spec, class F>
+void ForSchedules(Spec& spec, const F& f) {
+  const auto of_rule = [&f](const std::string& prefix, auto& options) {
+    for (auto& [name, schedule] : options) f(prefix + name, schedule);
+  };
+  of_rule("", spec.options);
+  if (spec.fallback) of_rule("fallback.", spec.fallback->options);
+  for (size_t i = 0; i < spec.groups.size(); ++i) {
+    of_rule("group." + std::to_string(i) + ".", spec.groups[i].options);
+  }
+  ForTables(spec, [&f](const std::string& prefix, auto& config, const auto& options) {
+    using C = std::remove_cvref_t<decltype(config)>;
+    for (const Option<C>& o : options) {
+      if (const auto* const plain = std::get_if<Schedule C::*>(&o.member)) {
+        f(prefix + o.name, config.**plain);
+      } else if (const auto* const optional = std::get_if<std::optional<Schedule> C::*>(&o.member);
+                 optional != nullptr && config.**optional) {
+        f(prefix + o.name, *(config.**optional));
+      }
+    }
+  });
 }
 
 }  // namespace kudari::internal
