@@ -91,7 +91,8 @@ StateTree Saved(Backend& backend, const Coded& array, const Place& place) {
   }
   if (const auto* const split = SplitOf(array.format)) {
     node.Add("weights", data(ElementType::kBFloat16));
-    node.Add("rest", StateArray{split->second, place.shape, Copied(backend, array.companion, more)});
+    node.Add("rest",
+             StateArray{split->second, place.shape, Copied(backend, array.companion, more)});
     return node;
   }
   if (array.format == Format::kBFloat16) return data(ElementType::kBFloat16);
