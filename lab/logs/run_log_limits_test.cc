@@ -242,7 +242,7 @@ TEST(RunLogLimitsTest, NothingIsKeptOfWhatIsNotRead) {
   };
   check(lists, "lists.jsonl");
   check("{\"y\":" + lists + ",\"log_history\":[" + lists + "]}", "lists.json");
-  check("{\"x\":" + std::string(20'000'000, '[') + "\n", "deep.jsonl");
+  check("{\"x\":" + Repeated("[", 20'000'000) + "\n", "deep.jsonl");
 }
 
 // ---- Files ----
