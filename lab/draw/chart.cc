@@ -252,8 +252,8 @@ std::string PowerText(double x) {
 }
 
 // A logarithmic axis with ticks at those given, or at about `most` round numbers: plain ones, or
-// powers of ten where some of them would be long.
-std::string LogAxis(char axis, Range range, std::vector<double> ticks, double most) {
+// powers of ten where some of them would be long; without texts if it is not `labelled`.
+std::string LogAxis(char axis, Range range, std::vector<double> ticks, double most, bool labelled) {
   constexpr double kBeyond = 1 + 1e-9;  // the ends have ticks, too
   if (ticks.empty()) ticks = Levels(range.low / kBeyond, range.high * kBeyond, true, most);
   constexpr double kSmall = 1e-4, kLarge = 1e6;
@@ -261,7 +261,8 @@ std::string LogAxis(char axis, Range range, std::vector<double> ticks, double mo
   const bool plain = std::all_of(ticks.begin(), ticks.end(), is_plain);
   std::vector<std::string> texts;
   for (const double x : ticks) {
-    texts.push_back(fmt::format("'{}' {}", plain ? fmt::format("{:.10g}", x) : PowerText(x), x));
+    const std::string text = plain ? fmt::format("{:.10g}", x) : PowerText(x);
+    texts.push_back(fmt::format("'{}' {}", labelled ? text : "", x));
   }
   return fmt::format("set logscale {0}\nset {0}tics ({1})\n", axis, fmt::join(texts, ", "));
 }
@@ -399,12 +400,37 @@ std::string MarksScript(const std::vector<Label>& labels, const Frame& frame, do
   return script;
 }
 
+// Ranges and ticks of a chart that is `height` pixels high; only the last of several has texts at
+// its x axis.
+std::string AxesScript(const LineChart& chart, const Range& xs, const Range& ys, double height,
+                       bool last) {
+  constexpr double kMostTicks = 12, kAround = 1.2;
+  const double y_ticks = height / kLine * 0.7;
+  std::string script =
+      fmt::format("unset logscale\nset xtics auto\nset format x '{}'\nset xrange [{}:{}]\n",
+                  last ? "%g" : "", xs.low, xs.high);
+  if (chart.log_x) script += LogAxis('x', xs, chart.x_ticks, kMostTicks, last);
+  if (chart.log_y) {
+    return script + fmt::format("set yrange [{}:{}]\n", ys.low / kAround, ys.high * kAround) +
+           LogAxis('y', ys, {}, y_ticks, true);
+  }
+  if (ys.low == ys.high) {  // gnuplot would have many ticks of one text
+    const double margin = ys.low == 0 ? 1 : std::abs(ys.low) / 2;
+    return script + fmt::format("set yrange [{}:{}]\nset ytics ('{:.6g}' {})\n", ys.low - margin,
+                                ys.high + margin, ys.low, ys.low);
+  }
+  // A line along the upper end would be taken for the frame.
+  script += chart.y_most ? fmt::format("set yrange [*:{}]\n", ys.high)
+                         : std::string("set offsets 0, 0, graph 0.03, 0\n");
+  return script + fmt::format("set ytics {}\n", RoundStep((ys.high - ys.low) / y_ticks));
+}
+
 }  // namespace
 
 void DrawChart(const LineChart& chart, const fs::path& file) { DrawPanels({chart}, file); }
 
 void DrawPanels(const std::vector<LineChart>& charts, const fs::path& file) {
-  constexpr double kTitle = 44, kFirst = 360, kOther = 150, kGap = 22, kAxis = 56, kMostTicks = 12;
+  constexpr double kTitle = 44, kFirst = 360, kOther = 150, kGap = 22, kAxis = 56;
   Range xs;
   std::vector<Range> ys(charts.size());
   for (size_t i = 0; i < charts.size(); ++i) AddRanges(charts[i], xs, ys[i]);
@@ -413,8 +439,9 @@ void DrawPanels(const std::vector<LineChart>& charts, const fs::path& file) {
     xs.Add(m.from);
     xs.Add(m.to);
   }
-  if (xs.low == xs.high)
+  if (xs.low == xs.high) {
     xs = first.log_x ? Range{xs.low / 2, xs.high * 2} : Range{xs.low - 1, xs.high + 1};
+  }
 
   std::vector<std::string> notes;
   for (size_t i = 0; i < charts.size(); ++i) {
@@ -463,27 +490,8 @@ void DrawPanels(const std::vector<LineChart>& charts, const fs::path& file) {
     chart.title.clear();
     chart.y_label.clear();
     if (!last) chart.x_label.clear();
-    script += fmt::format("set xrange [{}:{}]\n", xs.low, xs.high);
-    if (chart.y_most) script += fmt::format("set yrange [*:{}]\n", ys[i].high);
-    script += "unset logscale\nset xtics auto\n";
-    if (chart.log_x) script += LogAxis('x', xs, chart.x_ticks, kMostTicks);
-    // gnuplot puts many ticks of one text around a value that never changes.
-    const bool changes = ys[i].low < ys[i].high;
-    const double margin = changes ? 0 : ys[i].low == 0 ? 1 : std::abs(ys[i].low) / 2;
-    const double ticks = (end - begin) / kLine * 0.7;
-    if (chart.log_y) {
-      constexpr double kAround = 1.2;
-      script += fmt::format("set yrange [{}:{}]\n", ys[i].low / kAround, ys[i].high * kAround) +
-                LogAxis('y', ys[i], {}, ticks);
-    } else {
-      if (!changes) {
-        script += fmt::format("set yrange [{}:{}]\n", ys[i].low - margin, ys[i].high + margin);
-      }
-      script +=
-          fmt::format("set ytics {}\n", RoundStep((ys[i].high - ys[i].low + 2 * margin) / ticks));
-    }
-    script += last ? "set format x '%g'\n" : "set format x ''\n";
-    script += LinesScript(chart, fmt::format("p{}s", i)) + "set yrange [*:*]\n";
+    script += AxesScript(chart, xs, ys[i], end - begin, last);
+    script += LinesScript(chart, fmt::format("p{}s", i)) + "set yrange [*:*]\nunset offsets\n";
     begin = end + kGap;
   }
   WriteFileAtomically(file, RunGnuplot(script + "unset multiplot\n"));
