@@ -92,13 +92,18 @@ TEST_F(CliTest, OtherErrorsEndWithOne) {
   for (const auto& arguments :
        std::vector<std::vector<std::string>>{{"describe", "nadma"},
                                              {"doctor", Path("none")},
+                                             {"schedule", "0.1*cosin(100)"},
                                              {"schedule", "0.1*cosin(100)", "--steps", "9"}}) {
     const Outcome outcome = Kudari(arguments);
     EXPECT_EQ(outcome.code, 1) << outcome.error;
     EXPECT_THAT(outcome.error, StartsWith("kudari: "));
   }
-  EXPECT_THAT(Kudari({"schedule", "0.1*cosin(100)", "--steps", "9"}).error,
-              HasSubstr("column 5: unknown schedule \"cosin\"; did you mean \"cosine\"?"));
+  // Also if --steps is missing, which is said once the text is right.
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"schedule", "0.1*cosin(100)"}, {"schedule", "0.1*cosin(100)", "--steps", "9"}}) {
+    EXPECT_THAT(Kudari(arguments).error,
+                HasSubstr("column 5: unknown schedule \"cosin\"; did you mean \"cosine\"?"));
+  }
 }
 
 TEST_F(CliTest, JsonGoesToStandardOutputOrToAFile) {
