@@ -143,7 +143,7 @@ TEST_F(ReplayTest, StepsWithoutGradientsArePassedAtOnce) {
       grads.emplace_back(step + "/w", std::vector<int64_t>{1}, one);
     WriteSafeTensors(dir_ / "g", grads);
     const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::tmpfile(), &std::fclose);
-    Replay({dir_ / "r.toml", dir_ / "p", dir_ / "g", dir_ / "o", {}}, console.get());
+    Replay({dir_ / "r.toml", dir_ / "p", dir_ / "g", dir_ / "o", {}, {}}, console.get());
     return SafeTensorsFile(dir_ / "o").Floats("w")[0];
   };
   EXPECT_EQ(replay({"1"}), 0);
