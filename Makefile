@@ -52,7 +52,7 @@ docs: program
 	@mv build/rules.md docs/rules.md
 	@build/release/kudari describe --schedules --markdown >build/schedules.md
 	@mv build/schedules.md docs/schedules.md
-	@build/release/kudari schedule --examples --svg docs/schedules.svg
+	@build/release/kudari schedule --examples --svg docs/schedules.svg --force
 	@echo "docs: docs/rules.md, docs/schedules.md, docs/schedules.svg"
 
 setup: build/setup.cmake

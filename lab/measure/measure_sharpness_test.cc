@@ -312,7 +312,7 @@ TEST_F(QuadraticTest, ErrorsSayWhatIsWrong) {
   options.run = dir_ / "none";
   EXPECT_THAT(MessageOf(options), HasSubstr("none: there is no such folder"));
   fs::create_directories(dir_ / "none");
-  EXPECT_THAT(MessageOf(options), HasSubstr("recipe.toml: No such file"));
+  EXPECT_THAT(MessageOf(options), HasSubstr("recipe.toml: cannot be opened: No such file"));
   fs::copy(dir_ / "run/recipe.toml", dir_ / "none/recipe.toml");
   EXPECT_THAT(MessageOf(options), HasSubstr("model.safetensors"));
   const std::vector<float> values(4);

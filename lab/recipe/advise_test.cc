@@ -119,7 +119,7 @@ TEST(Advise, HasTheGuidesNumbers) {
               ::testing::Contains(::testing::AllOf(::testing::Field(&Choice::what, "epochs"),
                                                    ::testing::Field(&Choice::value, "300"))));
   EXPECT_EQ(vit.recipe.optimizer.options.at("lr").Text(),
-            "0.001 * then(warmup(25000), 25000, cosine(1475000, 0.01))");
+            "0.001 * then(warmup(1.7%), 1.7%, cosine(end, 0.01))");
   EXPECT_EQ(Value(vit, "beta2"), 0.999);
   EXPECT_EQ(Value(vit, "weight_decay"), 0.3);
 
