@@ -231,7 +231,13 @@ void FindLearningRate(const View& run, Findings& found) {
   // Without enough warm-up: a jump at the start, at a learning rate that training bears later.
   constexpr double kPeak = 1.045, kSurePeak = 1.3, kRateThere = 0.5, kPeakSigmas = 2;
   const double scatter = Median(run.scatter) / run.initial;
-  if (!crawls && !peak.IsNoise() && peak.height > std::max(kPeak, 1 + kPeakSigmas * scatter) &&
+  // The noise there, once a jump is over: of more losses the highest is higher.
+  const auto early = static_cast<std::ptrdiff_t>(run.size / 6);
+  const double noise_there =
+      Median({run.scatter.begin() + early / 2, run.scatter.begin() + early}) / run.initial;
+  const double sigmas = std::sqrt(2 * std::log(std::max(static_cast<double>(early) / 32, 1.0)));
+  if (!crawls && !peak.IsNoise() &&
+      peak.height > std::max({kPeak, 1 + kPeakSigmas * scatter, 1 + sigmas * noise_there}) &&
       run.Rate(peak.at) >= kRateThere) {
     found.push_back({Verdict::kWarmupTooShort, Confidence(peak.height, kPeak, kSurePeak),
                      run.Step(0), run.Step(peak.at),
@@ -251,10 +257,10 @@ void FindLearningRate(const View& run, Findings& found) {
     if (!std::isnan(x)) lowest = std::min(lowest, x / run.initial);
   }
   constexpr double kProportional = 0.6;
-  const double early = run.EarlyPart();
+  const double early_part = run.EarlyPart();
   const bool calm = peak.height < 1 + std::max(kCalm, kCalmSigmas * scatter);
-  const bool slow = crawls || (calm && !(ratio > kFast) && early < kProportional);
-  const bool hardly = lowest > kHardly || (lowest > kLittle && early < kSteady);
+  const bool slow = crawls || (calm && !(ratio > kFast) && early_part < kProportional);
+  const bool hardly = lowest > kHardly || (lowest > kLittle && early_part < kSteady);
   if (run.over && hardly && slow && rise.height < kCalm) {
     found.push_back({Verdict::kLrTooLow, Confidence(lowest, kHardly, kSureHardly), run.Step(0),
                      run.Step(run.size - 1),

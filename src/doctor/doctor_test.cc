@@ -251,7 +251,7 @@ TEST(DoctorTest, NoiseIsNoVerdict) {
     for (StepLog& s : log.steps) s.loss *= std::exp(static_cast<double>(random.Float()));
     EXPECT_THAT(VerdictsOf(log), Each(Verdict::kWarmupTooShort)) << seed;
     for (StepLog& s : log.steps) s.loss = 1 + 0.4 * static_cast<double>(random.Float());
-    for (const size_t length : {400, 100, 50, 30}) {
+    for (const size_t length : {400U, 100U, 50U, 30U}) {
       log.steps.resize(length);
       for (const Finding& f : Diagnose(log))
         EXPECT_THAT(f.evidence, Not(HasSubstr("up and down"))) << length;
@@ -625,6 +625,20 @@ TEST(DoctorTest, NoiseOfSingleSamplesIsNoJump) {
           << seed << " " << lr;
     }
   }
+}
+
+// Of many losses the highest is far from the first without a jump.
+TEST(DoctorTest, NoiseOfALongRunIsNoJump) {
+  Random random(1);
+  RunLog log;
+  for (int64_t s = 1; s <= 60'000; ++s) {
+    const double level = 2 * std::exp(-static_cast<double>(s) / 12'000) + 0.1;
+    log.steps.push_back(
+        {.step = s, .loss = level * (1 + 0.15 * static_cast<double>(random.Float()))});
+  }
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+  for (size_t i = 500; i < 600; ++i) log.steps[i].loss *= 1.5;
+  EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kWarmupTooShort));
 }
 
 // Epochs and schedules repeat themselves.
