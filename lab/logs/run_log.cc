@@ -372,7 +372,7 @@ RunLog Reader::Read() {
     for (const Cell& c : *cells) evaluated.push_back(c.step);
   }
   std::ranges::sort(evaluated);
-  evaluated.erase(std::ranges::unique(evaluated).begin(), evaluated.end());
+  evaluated.erase(std::unique(evaluated.begin(), evaluated.end()), evaluated.end());
   for (const int64_t step : evaluated) {
     log.evaluations.push_back({.step = step + shift,
                                .loss = ValueAt(val_loss, step, false, kNotMeasured),

@@ -199,7 +199,7 @@ TEST(RunLogLimitsTest, NumbersHaveALimit) {
   table.files = {"a.csv"};
   table.Count(LogTable::kMostNumbers - 2);
   Column& column = table.AddColumn("loss");
-  for (const uint32_t row : {1, 2, 2}) table.Add({.value = 1, .row = row}, column);
+  for (const uint32_t row : {1U, 2U, 2U}) table.Add({.value = 1, .row = row}, column);
   EXPECT_EQ(ErrorOf([&] { table.Add({.value = 1, .row = 3}, column); }),
             std::string("a.csv: has more than 33554432 numbers") + kMost);
   const std::string layers = "{\"step\":1,\"layers\":{" + Repeated("\"\":{},", 8'388'608);
