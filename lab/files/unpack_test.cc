@@ -32,7 +32,7 @@ class UnpackTest : public ::testing::Test {
 
   // A file of zeros, packed as its name says.
   fs::path Zeros(const std::string& name, int64_t size) const {
-    const fs::path path = dir_ / name;
+    fs::path path = dir_ / name;
     const std::string zeros(kMiB, '\0');
     if (path.extension() == ".gz") {
       gzFile file = gzopen(path.c_str(), "wb9");

@@ -87,9 +87,9 @@ std::vector<double> MedianOfWindows(const std::vector<double>& y, size_t half) {
 
 TEST(RunningMedianTest, IsTheMedianOfEachWindow) {
   Random random(3);
-  for (const size_t size : {0, 1, 2, 3, 7, 64, 65, 500}) {
-    for (const size_t half : {0, 1, 2, 5, 31, 250, 600}) {
-      for (const uint64_t kinds : {1, 3, 1000}) {  // of values: with few, there are many ties
+  for (const size_t size : {0U, 1U, 2U, 3U, 7U, 64U, 65U, 500U}) {
+    for (const size_t half : {0U, 1U, 2U, 5U, 31U, 250U, 600U}) {
+      for (const uint64_t kinds : {1U, 3U, 1000U}) {  // of values: with few, there are many ties
         std::vector<double> y(size);
         for (double& x : y) {
           const uint64_t bits = random.Bits();
