@@ -1,9 +1,11 @@
 #include "kudari/safetensors.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <bit>
@@ -13,6 +15,7 @@
 #include <limits>
 #include <numeric>
 
+#include "io/file.h"
 #include "kudari/error.h"
 #include "kudari/files.h"
 #include "kudari/state.h"
@@ -612,6 +615,25 @@ TEST_F(SafeTensorsTest, WritesIntoTheCurrentFolder) {
   WriteFileAtomically("plain", std::string("a\0b", 3));
   fs::current_path(old_folder);
   EXPECT_EQ(Slurp(folder_ / "plain"), std::string("a\0b", 3));
+}
+
+// A process that ends while it writes leaves nothing behind.
+TEST_F(SafeTensorsTest, AProcessThatIsKilledLeavesNoTemporaryFile) {
+  const fs::path folder = folder_ / "killed";
+  fs::create_directories(folder);
+  const pid_t child = fork();
+  if (child == 0) {
+    internal::AtomicFile file(folder / "out");
+    file.Write("some", 4);
+    raise(SIGKILL);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  if (open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600) < 0) {
+    GTEST_SKIP() << "the file system has no files without names";
+  }
+  EXPECT_TRUE(fs::is_empty(folder));
 }
 
 }  // namespace

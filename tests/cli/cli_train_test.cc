@@ -159,6 +159,15 @@ TEST_F(CliTrainTest, AFullDiskDoesNotEndTraining) {
   EXPECT_EQ(full.code, 1);
   EXPECT_THAT(full.error, HasSubstr("standard output cannot be written"));
   EXPECT_NO_THROW(SafeTensorsFile(dir_ / "full" / "model.safetensors"));
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"plan", "r.toml"},
+           Train({"--explain"}),
+           {"lr-find", "r.toml", "--steps", "30"},
+           {"scale", "r.toml", "--batch", "128", "--check", "--check-epochs", "1"}}) {
+    const Outcome outcome = Kudari(arguments, {.folder = dir_, .output = "/dev/full"});
+    EXPECT_EQ(outcome.code, 1) << arguments[0];
+    EXPECT_THAT(outcome.error, HasSubstr("standard output cannot be written")) << arguments[0];
+  }
 }
 
 TEST_F(CliTrainTest, TheSummaryIsJson) {
