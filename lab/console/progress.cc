@@ -154,7 +154,9 @@ std::string TableHeading() {
 }
 
 std::string TableRow(const Status& s) {
-  const auto known = [](double x, std::string text) { return std::isfinite(x) ? text : "-"; };
+  const auto known = [](double x, const std::string& text) {
+    return std::isfinite(x) ? text : std::string("-");
+  };
   return fmt::format(
       kRow, fmt::format("{}/{}", s.epoch, s.epochs), fmt::format("{}/{}", s.step, s.steps),
       fmt::format("{:.4f}", s.loss), known(s.val_loss, fmt::format("{:.4f}", s.val_loss)),
