@@ -12,6 +12,16 @@ class UsageError : public Error {
   using Error::Error;
 };
 
+/// Calls f, whose Errors are about the arguments of a command.
+template <class F>
+void AsUsage(const F& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
+}
+
 }  // namespace kudari::lab
 
 #endif  // KUDARI_LAB_CONSOLE_USAGE_ERROR_H_

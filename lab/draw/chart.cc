@@ -18,6 +18,7 @@
 
 #include "kudari/error.h"
 #include "kudari/files.h"
+#include "lab/console/usage_error.h"
 
 namespace kudari::lab {
 namespace {
@@ -160,7 +161,7 @@ std::vector<double> Levels(double low, double high, bool logarithmic, double mos
 
 void CheckChartFile(const fs::path& file) {
   if (file.extension() == ".svg" || file.extension() == ".png") return;
-  throw Error(fmt::format("{}: a picture must be named .svg or .png", file.string()));
+  throw UsageError(fmt::format("{}: a picture must be named .svg or .png", file.string()));
 }
 
 namespace {

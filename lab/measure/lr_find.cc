@@ -48,7 +48,7 @@ LrRangeOptions RangeOf(const LrFindOptions& o) {
   const auto choice = [](const char* name, const std::string& value, std::string_view first,
                          std::string_view second) {
     if (value == first || value == second) return value == second;
-    throw Error(fmt::format("{} = \"{}\" must be {} or {}", name, value, first, second));
+    throw UsageError(fmt::format("{} = \"{}\" must be {} or {}", name, value, first, second));
   };
   return {
       .start = o.start,
@@ -65,7 +65,8 @@ void CheckFiles(const LrFindOptions& o) {
        {std::pair{"--json", &o.json}, {"--svg", &o.svg}, {"--write", &o.write}}) {
     const fs::path folder = file->parent_path();
     if (folder.empty() || fs::is_directory(folder)) continue;
-    throw Error(fmt::format("{} {}: there is no folder {}", name, file->string(), folder.string()));
+    throw UsageError(
+        fmt::format("{} {}: there is no folder {}", name, file->string(), folder.string()));
   }
 }
 
@@ -316,7 +317,8 @@ void Draw(const std::vector<Test>& tests, const std::vector<LrAgreement>& agreem
 
 void LrFind(const LrFindOptions& options, std::FILE* console) {
   Progress progress(console);
-  LrRampSchedule(RangeOf(options));  // checks
+  const LrRangeOptions range_options = RangeOf(options);
+  AsUsage([&] { LrRampSchedule(range_options); });
   if (options.seeds < 1)
     throw UsageError(fmt::format("--seeds = {} must be at least 1", options.seeds));
   CheckFiles(options);

@@ -70,11 +70,12 @@ void CheckFolder(const fs::path& run) {
 
 void CheckOptions(const SharpnessOptions& o) {
   const auto at_least = [](const char* name, int64_t value, int64_t least) {
-    if (value < least) throw Error(fmt::format("{} = {} must be at least {}", name, value, least));
+    if (value < least)
+      throw UsageError(fmt::format("{} = {} must be at least {}", name, value, least));
   };
   const auto positive = [](const char* name, double value) {
     if (!(value > 0 && std::isfinite(value))) {
-      throw Error(fmt::format("{} = {} must be above 0 and finite", name, value));
+      throw UsageError(fmt::format("{} = {} must be above 0 and finite", name, value));
     }
   };
   at_least("--samples", o.samples, 0);

@@ -60,7 +60,7 @@ struct Unit {
 int64_t ParseWithUnit(std::string_view option, std::string_view text, std::span<const Unit> units,
                       std::string_view examples) {
   const auto fail = [&](std::string_view what) {
-    throw Error(fmt::format("{} {}: {}; write it as {}", option, text, what, examples));
+    throw UsageError(fmt::format("{} {}: {}; write it as {}", option, text, what, examples));
   };
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

@@ -362,7 +362,7 @@ std::vector<Row> Rows(const Scaling& s) {
 }
 
 void CheckPositive(const char* option, int64_t value) {
-  if (value < 1) throw Error(fmt::format("{} = {} is outside [1, ...]", option, value));
+  if (value < 1) throw UsageError(fmt::format("{} = {} is outside [1, ...]", option, value));
 }
 
 }  // namespace
@@ -390,7 +390,7 @@ Scaling ScaleRecipe(const Recipe& recipe, const ScaleOptions& options) {
   const BatchChoice choice =
       DefaultBatchRule(s.before.optimizer.rule, s.before.optimizer.options, s.kappa);
   std::optional<BatchRule> wanted;
-  if (!options.rule.empty()) wanted = ParseBatchRule(options.rule);
+  if (!options.rule.empty()) AsUsage([&] { wanted = ParseBatchRule(options.rule); });
   const BatchRule rule = wanted.value_or(choice.rule);
   s.rule = Name(rule);
   s.reason = wanted && *wanted != choice.rule

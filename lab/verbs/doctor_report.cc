@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/quoted.h"
+#include "core/suggest.h"
 #include "kudari/error.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
@@ -187,7 +188,12 @@ RunLogOptions LogOptions(const DoctorOptions& options) {
       throw UsageError(
           fmt::format("--map {}: must be field=column, such as loss=train/total", map));
     }
-    log.columns[map.substr(0, equals)] = map.substr(equals + 1);
+    const std::string field = map.substr(0, equals);
+    if (std::ranges::find(RunLogFields(), field) == RunLogFields().end()) {
+      throw UsageError(fmt::format("--map {}: unknown field {}{}", map, internal::Quoted(field),
+                                   internal::Suggest(field, RunLogFields())));
+    }
+    log.columns[field] = map.substr(equals + 1);
   }
   return log;
 }

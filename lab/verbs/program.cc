@@ -85,7 +85,9 @@ std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App& verb = verbs.empty() ? app : *verbs.front();
   std::string text = verbs.empty() ? "" : verb.get_name() + ": ";
   const std::vector<std::string> rest = verb.remaining(true);
-  text += rest.empty() ? std::string(error.what()) : UnknownArgument(verb, rest.front());
+  text += !rest.empty()   ? UnknownArgument(verb, rest.front())
+          : verbs.empty() ? "a command is missing"
+                          : std::string(error.what());
   return text + "\nkudari help" + (verbs.empty() ? "" : " " + verb.get_name()) +
          " shows what there is.";
 }

@@ -58,6 +58,16 @@ TEST_F(CliTest, UsageErrorsEndWithTwoAndNameTheNearest) {
     std::string message;
   };
   const std::vector<Case> cases = {
+      {{}, "a command is missing"},
+      {{"--foo"}, "unknown option \"--foo\""},
+      {{"scale", kRecipe, "--batch", "64", "--rule", "linaer"},
+       "unknown batch rule \"linaer\"; did you mean \"linear\"?"},
+      {{"scale", kRecipe, "--batch", "64", "--ranks", "0"}, "--ranks = 0 is outside [1, ...]"},
+      {{"advise", "--task", "cnn", "--params", "3X"}, "--params 3X: unknown unit \"X\""},
+      {{"doctor", Path("metrics.csv"), "--svg", "a.gif"},
+       "a.gif: a picture must be named .svg or .png"},
+      {{"doctor", Path("metrics.csv"), "--map", "los=loss"},
+       "--map los=loss: unknown field \"los\"; did you mean \"loss\"?"},
       {{"trian"}, "unknown command \"trian\"; did you mean \"train\"?"},
       {{"help", "trian"}, "unknown command \"trian\"; did you mean \"train\"?"},
       {{"doctor", "x", "--jsn"}, "doctor: unknown option \"--jsn\"; did you mean \"--json\"?"},

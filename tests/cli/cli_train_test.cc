@@ -170,6 +170,23 @@ TEST_F(CliTrainTest, AFullDiskDoesNotEndTraining) {
   }
 }
 
+TEST_F(CliTrainTest, ValuesOfOptionsOutOfRangeAreUsageErrors) {
+  EXPECT_EQ(Run(Train({"--out", "out"})).code, 0);
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"lr-find", "r.toml", "--ramp", "log"}, "--ramp = \"log\" must be exp or linear"},
+      {{"lr-find", "r.toml", "--steps", "1"}, "steps = 1 is outside [2, 1e+06]"},
+      {{"lr-find", "r.toml", "--seeds", "0"}, "--seeds = 0 must be at least 1"},
+      {{"sharpness", "out", "--rho", "-1"}, "--rho = -1 must be above 0 and finite"},
+      {{"sharpness", "out", "--slice", "3"}, "--slice = 3 must be 1 or 2"},
+      {Train({"--track", "components"}), "--track components needs a sharpness-aware source"},
+      {Train({"--set", "train.epochs"}), "--set train.epochs: must be key=value"}};
+  for (const auto& [arguments, message] : cases) {
+    const Outcome outcome = Run(arguments);
+    EXPECT_EQ(outcome.code, 2) << message;
+    EXPECT_THAT(outcome.error, HasSubstr(message));
+  }
+}
+
 TEST_F(CliTrainTest, TheSummaryIsJson) {
   const Outcome outcome = Run(Train({"--out", "out", "--json"}));
   EXPECT_EQ(outcome.code, 0);
