@@ -12,7 +12,6 @@
 #include "tests/support/allocations.h"
 #include "tests/support/errors.h"
 #include "tests/support/model.h"
-#include "tests/support/random.h"
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
@@ -22,7 +21,6 @@ using ::testing::ElementsAre;
 using testing::ErrorOf;
 using ::testing::HasSubstr;
 using testing::Model;
-using testing::Random;
 
 Model Vit() {
   return Model({{"pos_embed", {1, 4, 8}},

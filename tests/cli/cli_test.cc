@@ -18,8 +18,6 @@ using kudari::testing::Commands;
 using kudari::testing::Kudari;
 using kudari::testing::Outcome;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 using ::testing::StartsWith;
 
 class CliTest : public ::testing::Test {

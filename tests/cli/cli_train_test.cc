@@ -22,7 +22,6 @@ using kudari::testing::Kudari;
 using kudari::testing::Outcome;
 using kudari::testing::Program;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 class CliTrainTest : public ::testing::Test {
  protected:
