@@ -141,8 +141,9 @@ void CheckResNet(const ResnetOptions& config, const std::vector<int64_t>& shape)
                     kLeastSide, shape[1], shape[2]));
   }
   // Two convolutions a block, of three stages with width, 2 width and 4 width channels.
+  const int64_t blocks = config.depth / 6;
   const auto width = static_cast<double>(config.width);
-  CheckParameters(static_cast<double>(config.depth / 6) * 2 * 9 * width * width * (1 + 4 + 16));
+  CheckParameters(static_cast<double>(blocks) * 2 * 9 * width * width * (1 + 4 + 16));
 }
 
 }  // namespace
