@@ -114,8 +114,7 @@ TEST(LogTableTest, ARowThatIsBeingWrittenLeavesNothing) {
   }
 }
 
-// ---- Time: each of these would take minutes if a part of it were done anew for all that is there
-// ----
+// ---- Time: a reader whose work grows with the square of the input takes minutes for each ----
 
 TEST(RunLogLimitsTest, ManyKeysInARow) {
   std::string keys, values;

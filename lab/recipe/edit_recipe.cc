@@ -117,10 +117,9 @@ std::optional<std::string> WithValue(const Document& document, const Document& f
     return text.replace(begin, End(text, *old) - begin, full.TextOf(value));
   }
   const std::string start = text.empty() || text.ends_with('\n') ? "\n" : "\n\n";
-  if (value.is_table() &&
-      !value.as_table()
-           ->is_inline()) {  // a new one of a list: what it is for comes first, the rest follows
-    const toml::node* const match = value.as_table()->get("match");
+  if (const toml::table* const added = value.as_table(); added != nullptr && !added->is_inline()) {
+    // A new table of a list begins with what it is for; its other keys follow as differences.
+    const toml::node* const match = added->get("match");
     if (match == nullptr) return std::nullopt;
     const Path list(path.begin(), path.end() - 1);
     return text + start + "[[" + Joined(list) + "]]\nmatch = " + full.TextOf(*match) + "\n";

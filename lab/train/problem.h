@@ -13,7 +13,7 @@
 
 namespace kudari::lab {
 
-/// The number of threads that a model of so many parameters is trained with, unless the recipe
+/// The number of threads for training a model with this number of parameters, unless the recipe
 /// says: one where a step takes less than a few milliseconds, otherwise `all`. Threads wait for
 /// each other: with other work on the machine, two of them can take eight times as long as one.
 int ThreadsFor(const TrainConfig& train, int64_t parameters, int all);

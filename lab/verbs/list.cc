@@ -299,30 +299,29 @@ not schedules (`kudari/controllers.h`).
 
 ## Lengths relative to the run
 
-An argument that counts steps, as those whose range below is in steps, is a number of steps or says how
-much of the run it is:
+An argument that counts steps (its range below is given in steps) may be a number of steps or a part of the run:
 
-| length | is |
+| length | meaning |
 | --- | --- |
-| `10%` | a tenth of the run's steps, 0% to 100% |
-| `30ep` | so many epochs of the run, fractions too |
-| `end` | the steps up to the run's end: all of them, or in the second part of `then` what is left there |
+| `10%` | a tenth of the run's steps; from 0% to 100% |
+| `30ep` | 30 epochs of the run; fractions are allowed |
+| `end` | all steps of the run; in the second part of `then`, the steps from the boundary to the end |
 
     lr = "2e-3 * warmup(10%) * cosine(end, 0.05)"
     lr = "0.1 * multistep([30ep, 60ep, 80ep])"
     lr = "3e-4 * then(warmup(5%), 5%, linear(end))"
 
-Such a schedule has values once it is resolved: each length becomes the nearest number of steps, at least
-1 where the function takes no 0. `kudari train` and all that trains from a recipe do so when they know the
-data, and print what came of it; `recipe.toml` keeps the text. Another batch size or number of epochs
-then needs no other schedule. `kudari schedule` resolves for `--steps` and `--steps-per-epoch`. In C++
-`Resolve(spec, {.steps = 1500, .steps_per_epoch = 100})` of `kudari/recipe.h` resolves everything that an
-optimiser is made from, which takes no schedule that is relative, and `Schedule::Resolve` one schedule.
+Such a schedule has values once it is resolved: each length becomes the nearest number of steps, at least 1
+where the function does not allow 0. `kudari train` and the other commands that train resolve the recipe's
+schedules as soon as the data is loaded, and print the result; `recipe.toml` keeps the text, so the same
+schedule suits another batch size or number of epochs. `kudari schedule` resolves with `--steps` and
+`--steps-per-epoch`. In C++, `Resolve(spec, {.steps = 1500, .steps_per_epoch = 100})` (`kudari/recipe.h`)
+resolves a whole specification, and `Schedule::Resolve` one schedule; an optimiser refuses unresolved ones.
 
-What does not fit the run is told before the first step: a warm-up that does not end or takes more than
-half of the run, and a curve over the run (linear, cosine, polynomial, trapezoid, wsd and the onecycle ones)
-that ends before nine tenths of it or is cut off before nine tenths of its own length. `ScheduleMisfits` is
-the same in C++.
+A schedule that does not fit the run causes a warning before the first step: a warm-up that does not end within
+the run or takes more than half of it, and a curve over the run (linear, cosine, polynomial, trapezoid, wsd and
+the onecycle schedules) that ends before 90 % of the run or is cut off before 90 % of its own length. In C++,
+`ScheduleMisfits` returns these warnings.
 
 ![Every schedule over a hundred steps](schedules.svg)
 

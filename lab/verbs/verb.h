@@ -39,7 +39,7 @@ class Verb {
   struct Outputs {
     std::vector<std::pair<std::string, const std::filesystem::path*>> files;
     bool overwrite = false;
-    const bool* force = nullptr;  // the command's own, or null for `overwrite`
+    const bool* force = nullptr;  // whether --force was given; null until the option is added
 
     /// Throws UsageError if one of them exists.
     void Check() const;

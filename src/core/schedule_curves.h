@@ -71,7 +71,7 @@ const std::vector<Curve>& Curves();
 /// The names of shapes, in the order of enum class Shape.
 std::span<const std::string_view> Shapes();
 
-/// The curve of that name with so many parameters. Throws Error with the nearest name.
+/// The curve of that name and number of parameters. Throws Error with the nearest name.
 const Curve& FindCurve(std::string_view name, size_t parameters);
 
 /// The value of a parameter as text that the parser can read.

@@ -71,7 +71,7 @@ std::vector<Verdict> VerdictsOf(const RunLog& log) {
   return verdicts;
 }
 
-// As it is defined, in so many steps for each value as the window has values.
+// The definition, with work in proportion to the window for each value.
 std::vector<double> MedianOfWindows(const std::vector<double>& y, size_t half) {
   std::vector<double> medians;
   for (size_t i = 0; i < y.size(); ++i) {

@@ -25,6 +25,9 @@ std::filesystem::path NewName(const std::filesystem::path& folder) {
                    std::to_string(counter.fetch_add(1)) + ".tmp");
 }
 
+// Where an open file can be found.
+std::string OpenFile(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+
 }  // namespace
 
 void ThrowSystem(const std::string& what, int error) {
@@ -74,9 +77,9 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : shown_(path.string()
     ThrowSystem(shown_ + ": folder " + folder.string() + " cannot be opened", errno);
   }
   // A file without a name is gone when the process is, however that ends. Some file systems have
-  // none.
+  // none, and without /proc it could not be named.
   file_.Reset(open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666));
-  if (!file_.valid()) {
+  if (!file_.valid() || access(OpenFile(file_.get()).c_str(), F_OK) != 0) {
     do {
       temporary_ = NewName(folder);
       file_.Reset(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
@@ -105,11 +108,11 @@ void AtomicFile::Write(const void* from, size_t size) {
 void AtomicFile::Commit() {
   if (fsync(file_.get()) != 0) ThrowSystem(shown_ + ": cannot be synced", errno);
   if (!exists_) {
-    const std::string open_file = "/proc/self/fd/" + std::to_string(file_.get());
     int failed = 0;
     do {
       temporary_ = NewName(target_.has_parent_path() ? target_.parent_path() : ".");
-      failed = linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW);
+      failed = linkat(AT_FDCWD, OpenFile(file_.get()).c_str(), AT_FDCWD, temporary_.c_str(),
+                      AT_SYMLINK_FOLLOW);
     } while (failed != 0 && errno == EEXIST);
     if (failed != 0) ThrowSystem(shown_ + ": cannot be given a name", errno);
     exists_ = true;
