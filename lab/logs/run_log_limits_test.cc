@@ -1,5 +1,4 @@
-// Logs that are larger than any of a run: time in proportion to their size, and memory with a
-// limit.
+// Logs that are larger than any of a run: what is read has limits. tests/work counts the time.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -112,56 +111,6 @@ TEST(LogTableTest, ARowThatIsBeingWrittenLeavesNothing) {
     EXPECT_EQ(c.cells.size(), 1u) << c.name;
     EXPECT_EQ(c.bad_row, 0u) << c.name;
   }
-}
-
-// ---- Time: a reader whose work grows with the square of the input takes minutes for each ----
-
-TEST(RunLogLimitsTest, ManyKeysInARow) {
-  std::string keys, values;
-  for (int i = 0; i < 200'000; ++i) keys.append(",\"k").append(std::to_string(i)).append("\":1");
-  const std::string row = "{\"loss\":1" + keys + "}\n";
-  const RunLog log = ParseRunLog(row + row, "a.jsonl");
-  EXPECT_EQ(log.steps.size(), 2u);
-  EXPECT_EQ(ParseRunLog("{\"log_history\":[" + row + "," + row + "]}", "a.json").steps.size(), 2u);
-}
-
-TEST(RunLogLimitsTest, NewKeysInEachRow) {
-  std::string text;
-  for (int i = 0; i < 200'000; ++i) {
-    text += "{\"loss\":1,\"k" + std::to_string(i) + "\":1}\n";
-  }
-  EXPECT_EQ(ParseRunLog(text, "a.jsonl").steps.size(), 200'000u);
-}
-
-TEST(RunLogLimitsTest, KeysInAnotherOrderInEachRow) {
-  std::string forwards, backwards;
-  for (int i = 0; i < 100'000; ++i) {
-    forwards += ",\"k" + std::to_string(i) + "\":1";
-    backwards += ",\"k" + std::to_string(99'999 - i) + "\":1";
-  }
-  const std::string text = "{\"loss\":1" + forwards + "}\n{\"loss\":2" + backwards + "}\n";
-  const LogTable table = ParseLogTable(text, "a.jsonl");
-  EXPECT_EQ(table.columns.size(), 100'001u);
-  for (const Column& c : table.columns) ASSERT_EQ(c.cells.size(), 2u) << c.name;
-}
-
-// One that was resumed at every other step.
-TEST(RunLogLimitsTest, RunsThatWereResumedOftenAreReadInProportion) {
-  std::string text = "step,loss,val_loss,lr,grad_norm\n0,9,9,1,1\n";
-  constexpr int kResumed = 200'000;
-  for (int i = 1; i <= kResumed; ++i) {
-    const std::string step = std::to_string(i), next = std::to_string(i + 2);
-    text.append(step).append(",5,6,0.5,7\n").append(next).append(",1,2,3,4\n");
-  }
-  const RunLog log = ParseRunLog(text, "a.csv");
-  ASSERT_EQ(log.steps.size(), size_t{kResumed} + 2);
-  EXPECT_EQ(log.steps[0].loss, 9);
-  for (size_t i = 1; i <= kResumed; ++i) {
-    ASSERT_EQ(log.steps[i].loss, 5) << i;
-    ASSERT_EQ(log.steps[i].grad_norm, 7) << i;
-    ASSERT_EQ(log.evaluations[i].loss, 6) << i;
-  }
-  EXPECT_EQ(log.steps.back().loss, 1);
 }
 
 // What was done again is what a loss behind it in the file, of a step before it, says.

@@ -1,0 +1,153 @@
+// Work of the readers of others' files: nearly in proportion to the input, whatever is in it.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/toml_table.h"
+#include "doctor/view.h"
+#include "kudari/doctor.h"
+#include "kudari/schedule.h"
+#include "lab/logs/run_log.h"
+#include "lab/logs/run_log_table.h"
+#include "tests/work/work_count.h"
+
+namespace kudari::lab {
+namespace {
+
+using kudari::testing::WorkOf;
+
+// Expects that four times the input takes at most five times the work; what grows with the square
+// takes sixteen.
+void ExpectInProportion(const std::function<void(int64_t size)>& f, int64_t size) {
+  constexpr int64_t kTimes = 4, kMost = 5;
+  f(size);  // what is made once is made here
+  const int64_t work = WorkOf([&] { f(size); });
+  EXPECT_GT(work, size);  // it is counted
+  EXPECT_LT(WorkOf([&] { f(kTimes * size); }), kMost * work);
+}
+
+std::string Number(int64_t i) { return std::to_string(i); }
+
+TEST(WorkTest, RunningMedian) {
+  const auto median = [](int64_t size) {
+    std::vector<double> y;
+    for (int64_t i = 0; i < size; ++i) y.push_back(static_cast<double>(i * 1'000'003 % size));
+    internal::RunningMedian(y, static_cast<size_t>(size / 8));
+  };
+  ExpectInProportion(median, 5'000);
+}
+
+TEST(WorkTest, DiagnosisOfALongRun) {
+  const auto diagnose = [](int64_t size) {
+    RunLog log;
+    for (int64_t s = 1; s <= size; ++s) {
+      const auto x = static_cast<double>(s);
+      log.steps.push_back(
+          {.step = s,
+           .loss = 2 + 0.1 * static_cast<double>(s * 7919 % 101) - x / static_cast<double>(size),
+           .lr = 1e-3,
+           .grad_norm = 1 + 0.01 * static_cast<double>(s % 13)});
+      if (s % 50 == 0) log.evaluations.push_back({.step = s, .loss = 2});
+    }
+    Diagnose(log);
+  };
+  ExpectInProportion(diagnose, 5'000);
+}
+
+TEST(WorkTest, DiagnosisOfManyTensors) {
+  const auto diagnose = [](int64_t size) {
+    RunLog log;
+    for (int64_t s = 1; s <= 200; ++s) log.steps.push_back({.step = s, .loss = 2, .lr = 1e-3});
+    for (const int64_t step : {100, 110}) {
+      LayersLog layers{.step = step};
+      for (int64_t i = 0; i < size; ++i) {
+        layers.tensors.push_back({.name = "layer" + Number(i) + ".weight",
+                                  .grad = 0.1,
+                                  .weight = 1,
+                                  .update = 0.001 * (1 + 0.1 * static_cast<double>(i % 7))});
+      }
+      log.layers.push_back(layers);
+    }
+    Diagnose(log);
+  };
+  ExpectInProportion(diagnose, 2'000);
+}
+
+TEST(WorkTest, ManyKeysInARow) {
+  const auto read = [](int64_t size) {
+    std::string keys;
+    for (int64_t i = 0; i < size; ++i) keys += ",\"k" + Number(i) + "\":1";
+    const std::string row = "{\"loss\":1" + keys + "}\n";
+    EXPECT_EQ(ParseRunLog(row + row, "a.jsonl").steps.size(), 2U);
+    EXPECT_EQ(ParseRunLog("{\"log_history\":[" + row + "," + row + "]}", "a.json").steps.size(),
+              2U);
+  };
+  ExpectInProportion(read, 2'000);
+}
+
+TEST(WorkTest, NewKeysInEachRow) {
+  const auto read = [](int64_t size) {
+    std::string text;
+    for (int64_t i = 0; i < size; ++i) text += "{\"loss\":1,\"k" + Number(i) + "\":1}\n";
+    EXPECT_EQ(std::ssize(ParseRunLog(text, "a.jsonl").steps), size);
+  };
+  ExpectInProportion(read, 2'000);
+}
+
+TEST(WorkTest, KeysInAnotherOrderInEachRow) {
+  const auto read = [](int64_t size) {
+    std::string forwards, backwards;
+    for (int64_t i = 0; i < size; ++i) {
+      forwards += ",\"k" + Number(i) + "\":1";
+      backwards += ",\"k" + Number(size - 1 - i) + "\":1";
+    }
+    const std::string text = "{\"loss\":1" + forwards + "}\n{\"loss\":2" + backwards + "}\n";
+    const LogTable table = ParseLogTable(text, "a.jsonl");
+    EXPECT_EQ(std::ssize(table.columns), size + 1);
+    for (const Column& c : table.columns) ASSERT_EQ(c.cells.size(), 2U) << c.name;
+  };
+  ExpectInProportion(read, 2'000);
+}
+
+// A run that was resumed at every other step.
+TEST(WorkTest, RunsThatWereResumedOften) {
+  const auto read = [](int64_t size) {
+    std::string text = "step,loss,val_loss,lr,grad_norm\n0,9,9,1,1\n";
+    for (int64_t i = 1; i <= size; ++i) {
+      text += Number(i) + ",5,6,0.5,7\n" + Number(i + 2) + ",1,2,3,4\n";
+    }
+    const RunLog log = ParseRunLog(text, "a.csv");
+    ASSERT_EQ(std::ssize(log.steps), size + 2);
+    for (int64_t i = 1; i <= size; ++i) {
+      const auto at = static_cast<size_t>(i);
+      ASSERT_EQ(log.steps[at].loss, 5) << i;
+      ASSERT_EQ(log.steps[at].grad_norm, 7) << i;
+      ASSERT_EQ(log.evaluations[at].loss, 6) << i;
+    }
+  };
+  ExpectInProportion(read, 2'000);
+}
+
+TEST(WorkTest, ProductsOfManyFactors) {
+  const auto parse = [](int64_t size) {
+    std::string text = "1";
+    for (int64_t i = 1; i < size; ++i) text += "*1";
+    EXPECT_EQ(std::ssize(ParseSchedule(text).Factors()), size);
+  };
+  ExpectInProportion(parse, 1'000);
+}
+
+TEST(WorkTest, DepthOfToml) {
+  const auto parse = [](int64_t size) {
+    std::string text;
+    for (int64_t i = 0; i < size; ++i) text += "k" + Number(i) + " = [1, {a.b = \"'#.[\"}]\n";
+    EXPECT_EQ(std::ssize(internal::ParseToml(text, "a.toml")), size);
+  };
+  ExpectInProportion(parse, 1'000);
+}
+
+}  // namespace
+}  // namespace kudari::lab
