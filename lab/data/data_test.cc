@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <lzma.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -130,21 +130,16 @@ void ExpectStandardized(const Split& split, size_t channels, size_t area) {
   }
 }
 
-// Each test has a folder of its own, and no KUDARI_DATA.
+// KUDARI_DATA is not set, and is as it was at the end.
 class DataTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(::testing::TempDir()) /
-              ("kudari_data_" + std::string(info->name()) + std::to_string(getpid()));
-    fs::create_directories(folder_);
     if (const char* old = std::getenv("KUDARI_DATA")) old_variable_ = old;
     unsetenv("KUDARI_DATA");
     old_folder_ = fs::current_path();
   }
   void TearDown() override {
     fs::current_path(old_folder_);
-    fs::remove_all(folder_);
     if (old_variable_) setenv("KUDARI_DATA", old_variable_->c_str(), 1);
   }
 
@@ -162,7 +157,8 @@ class DataTest : public ::testing::Test {
     Write(folder / "t10k-labels-idx1-ubyte.gz", Gzip(IdxLabels(20)));
   }
 
-  fs::path folder_, old_folder_;
+  kudari::testing::TemporaryFolder folder_;
+  fs::path old_folder_;
   std::optional<std::string> old_variable_;
 };
 
@@ -182,7 +178,7 @@ TEST_F(DataTest, ShareIsChecked) {
 
 TEST_F(DataTest, DigitsAreSplitByClass) {
   Write("digits.csv.gz", Gzip(DigitsCsv(200)));
-  const Dataset data = LoadData("digits", folder_, 1, 0.2);
+  const Dataset data = LoadData("digits", folder_.path(), 1, 0.2);
   EXPECT_EQ(data.name, "digits");
   EXPECT_THAT(data.shape, ElementsAre(1, 8, 8));
   EXPECT_EQ(data.classes, 10);
@@ -223,16 +219,17 @@ TEST_F(DataTest, DigitsKeepValuesWithTheirLabels) {
 
 TEST_F(DataTest, SplitDependsOnTheSeedAlone) {
   Write("digits.csv", DigitsCsv(200));
-  const Dataset a = LoadData("digits", folder_, 1, 0.2), b = LoadData("digits", folder_, 1, 0.2),
-                c = LoadData("digits", folder_, 2, 0.2);
+  const Dataset a = LoadData("digits", folder_.path(), 1, 0.2),
+                b = LoadData("digits", folder_.path(), 1, 0.2),
+                c = LoadData("digits", folder_.path(), 2, 0.2);
   EXPECT_TRUE(SameSplit(a.train, b.train));
   EXPECT_TRUE(SameSplit(a.validation, b.validation));
   EXPECT_TRUE(SameSplit(a.test, b.test));
   EXPECT_FALSE(SameSplit(a.train, c.train));
   EXPECT_FALSE(SameSplit(a.test, c.test));
   // The test samples are drawn first: they do not depend on the validation share.
-  EXPECT_EQ(LoadData("digits", folder_, 1, 0).test.labels, a.test.labels);
-  EXPECT_EQ(LoadData("digits", folder_, 1, 0).validation.Size(), 0);
+  EXPECT_EQ(LoadData("digits", folder_.path(), 1, 0).test.labels, a.test.labels);
+  EXPECT_EQ(LoadData("digits", folder_.path(), 1, 0).validation.Size(), 0);
 }
 
 // The indices that a fixed seed draws, so that a change of the shuffle shows.
@@ -259,8 +256,9 @@ TEST_F(DataTest, DigitsAreFoundThroughTheVariable) {
 }
 
 TEST_F(DataTest, DigitsThatAreNotThereSayWhatToDo) {
-  EXPECT_EQ(ErrorOf([&] { LoadData("digits", folder_, 1, 0.2); }),
-            "data: no digits.csv.gz at " + folder_.string() + ", " + (folder_ / "digits").string() +
+  EXPECT_EQ(ErrorOf([&] { LoadData("digits", folder_.path(), 1, 0.2); }),
+            "data: no digits.csv.gz at " + folder_.path().string() + ", " +
+                (folder_ / "digits").string() +
                 "; run `make setup`, or set data.path in the recipe, or KUDARI_DATA, to the folder "
                 "that holds scikit-learn's digits.csv.gz");
 }
@@ -303,7 +301,7 @@ TEST_F(DataTest, DamagedGzipIsNamed) {
   const fs::path path = folder_ / "digits.csv.gz";
   const auto message = [&](const std::string& bytes) {
     Write("digits.csv.gz", bytes);
-    return ErrorOf([&] { LoadData("digits", folder_, 1, 0.2); });
+    return ErrorOf([&] { LoadData("digits", folder_.path(), 1, 0.2); });
   };
   for (size_t size = 0; size < packed.size(); size += 1 + packed.size() / 50) {
     EXPECT_EQ(message(packed.substr(0, size)), path.string() + ": is truncated") << size;
@@ -320,7 +318,7 @@ TEST_F(DataTest, DamagedGzipIsNamed) {
 
 TEST_F(DataTest, MnistIsRead) {
   WriteMnist(".");
-  const Dataset data = LoadData("mnist", folder_, 1, 0.25);
+  const Dataset data = LoadData("mnist", folder_.path(), 1, 0.25);
   EXPECT_THAT(data.shape, ElementsAre(1, 3, 2));
   EXPECT_EQ(data.classes, 10);
   EXPECT_EQ(data.train.Size(), 30);
@@ -367,7 +365,7 @@ TEST_F(DataTest, DamagedMnistIsNamed) {
     fs::remove(images + ".gz");
     Write("train-images-idx3-ubyte", x);
     Write("train-labels-idx1-ubyte", y);
-    return ErrorOf([&] { LoadData("mnist", folder_, 1, 0.1); });
+    return ErrorOf([&] { LoadData("mnist", folder_.path(), 1, 0.1); });
   };
   const std::string x = IdxImages(20, 3, 2), y = IdxLabels(20);
   EXPECT_EQ(message(x, y), "no error");
@@ -390,8 +388,8 @@ TEST_F(DataTest, DamagedMnistIsNamed) {
                                   "most 2^28 values");
   EXPECT_THAT(message(IdxImages(0, 3, 2), y), HasSubstr("has dimension 0"));
   fs::remove(labels);
-  EXPECT_EQ(ErrorOf([&] { LoadData("mnist", folder_, 1, 0.1); }),
-            folder_.string() + ": has no train-labels-idx1-ubyte, plain, .gz or .xz");
+  EXPECT_EQ(ErrorOf([&] { LoadData("mnist", folder_.path(), 1, 0.1); }),
+            folder_.path().string() + ": has no train-labels-idx1-ubyte, plain, .gz or .xz");
 }
 
 TEST_F(DataTest, CifarIsRead) {
@@ -402,7 +400,7 @@ TEST_F(DataTest, CifarIsRead) {
   Write("cifar-10-batches-bin/data_batch_5.bin.xz",
         Xz(fifth.substr(0, 5000)) + Xz(fifth.substr(5000)));
   Write("cifar-10-batches-bin/test_batch.bin.xz", Xz(CifarBatch(10, 3)));
-  setenv("KUDARI_DATA", folder_.c_str(), 1);
+  setenv("KUDARI_DATA", folder_.path().c_str(), 1);
   const Dataset data = LoadData("cifar10", "", 3, 0.25);
   EXPECT_THAT(data.shape, ElementsAre(3, 32, 32));
   EXPECT_EQ(data.classes, 10);
@@ -417,11 +415,11 @@ TEST_F(DataTest, CifarIsRead) {
 
 TEST_F(DataTest, DamagedCifarIsNamed) {
   Write("test_batch.bin", CifarBatch(10));
-  EXPECT_EQ(ErrorOf([&] { LoadData("cifar10", folder_, 1, 0.1); }),
-            folder_.string() + ": has none of data_batch_1.bin to data_batch_5.bin");
+  EXPECT_EQ(ErrorOf([&] { LoadData("cifar10", folder_.path(), 1, 0.1); }),
+            folder_.path().string() + ": has none of data_batch_1.bin to data_batch_5.bin");
   const auto message = [&](const fs::path& name, const std::string& bytes) {
     const fs::path path = Write(name, bytes);
-    std::string text = ErrorOf([&] { LoadData("cifar10", folder_, 1, 0.1); });
+    std::string text = ErrorOf([&] { LoadData("cifar10", folder_.path(), 1, 0.1); });
     fs::remove(path);
     return text;
   };

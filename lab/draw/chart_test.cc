@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +13,7 @@
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/svg.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -28,18 +28,11 @@ using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-// A folder of its own, and $PATH as it was at the end.
+// At the end $PATH is as it was.
 class ChartTest : public ::testing::Test {
  protected:
-  ChartTest() : path_(std::getenv("PATH")) {
-    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    dir_ = fs::path(::testing::TempDir()) / ("chart_test-" + std::to_string(getpid()) + "-" + test);
-    fs::create_directories(dir_);
-  }
-  ~ChartTest() override {
-    setenv("PATH", path_.c_str(), 1);
-    fs::remove_all(dir_);
-  }
+  ChartTest() : path_(std::getenv("PATH")) {}
+  ~ChartTest() override { setenv("PATH", path_.c_str(), 1); }
 
   // What stands in a chart.
   std::vector<std::string> TextsIn(const LineChart& chart) const {
@@ -53,7 +46,7 @@ class ChartTest : public ::testing::Test {
   }
 
   std::string path_;
-  fs::path dir_;
+  kudari::testing::TemporaryFolder dir_;
 };
 
 LineChart Lines() {
@@ -304,7 +297,7 @@ TEST_F(ChartTest, NumbersMustFit) {
 }
 
 TEST_F(ChartTest, WithoutGnuplotSaysWhatToInstall) {
-  setenv("PATH", dir_.c_str(), 1);
+  setenv("PATH", dir_.path().c_str(), 1);
   EXPECT_THAT(MessageOf(Lines(), "l.svg"), HasSubstr("gnuplot-nox"));
   EXPECT_FALSE(fs::exists(dir_ / "l.svg"));
 }

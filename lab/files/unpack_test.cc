@@ -14,6 +14,7 @@
 #include "lab/files/text_file.h"
 #include "tests/support/allocations.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -27,9 +28,6 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 
 class UnpackTest : public ::testing::Test {
  protected:
-  UnpackTest() { fs::create_directories(dir_); }
-  ~UnpackTest() override { fs::remove_all(dir_); }
-
   // A file of zeros, packed as its name says.
   fs::path Zeros(const std::string& name, int64_t size) const {
     fs::path path = dir_ / name;
@@ -59,8 +57,7 @@ class UnpackTest : public ::testing::Test {
     return path;
   }
 
-  const fs::path dir_ =
-      fs::path(::testing::TempDir()) / ("unpack_test-" + std::to_string(getpid()));
+  kudari::testing::TemporaryFolder dir_;
 };
 
 TEST_F(UnpackTest, SmallFilesUnpackToALimit) {

@@ -10,6 +10,7 @@
 
 #include "kudari/error.h"
 #include "lab/files/text_file.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -85,7 +86,8 @@ TEST(Metrics, NamesThatAreNotUtf8AreReplaced) {
 }
 
 TEST(Metrics, EachLineIsInTheFileAtOnce) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "metrics_test.jsonl";
+  const kudari::testing::TemporaryFolder folder;
+  const auto path = folder / "metrics.jsonl";
   MetricsFile file(path);
   file.Write("a");
   EXPECT_EQ(ReadTextFile(path), "a\n");
@@ -96,7 +98,8 @@ TEST(Metrics, EachLineIsInTheFileAtOnce) {
 }
 
 TEST(Metrics, FilesGoOnBehindWhatIsKept) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "metrics_test_kept.jsonl";
+  const kudari::testing::TemporaryFolder folder;
+  const auto path = folder / "metrics.jsonl";
   MetricsFile(path).Write("kept");
   MetricsFile(path, 5).Write("lost");
   MetricsFile(path, 5).Write("b");
@@ -105,17 +108,18 @@ TEST(Metrics, FilesGoOnBehindWhatIsKept) {
     MetricsFile file(path, 8);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), testing::HasSubstr("has 7 bytes, fewer than the 8 of the run to resume"));
+    EXPECT_THAT(e.what(), ::testing::HasSubstr("has 7 bytes, fewer than the 8 of the run to resume"));
   }
   EXPECT_EQ(ReadTextFile(path), "kept\nb\n");
 }
 
 TEST(Metrics, FileThatCannotBeWrittenIsNamed) {
+  const kudari::testing::TemporaryFolder folder;
   try {
-    MetricsFile file(std::filesystem::path(testing::TempDir()) / "no-such-folder" / "m.jsonl");
+    MetricsFile file(folder / "no-such-folder/m.jsonl");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), testing::HasSubstr("no-such-folder/m.jsonl: No such file"));
+    EXPECT_THAT(e.what(), ::testing::HasSubstr("no-such-folder/m.jsonl: No such file"));
   }
 }
 

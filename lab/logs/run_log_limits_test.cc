@@ -13,6 +13,7 @@
 #include "lab/logs/run_log_table.h"
 #include "tests/support/allocations.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -196,22 +197,19 @@ TEST(RunLogLimitsTest, NothingIsKeptOfWhatIsNotRead) {
 // ---- Files ----
 
 TEST(RunLogLimitsTest, WhatLiesBesideALogIsARegularFile) {
-  const fs::path dir =
-      fs::path(::testing::TempDir()) / ("run_log_limits_test-" + std::to_string(getpid()));
-  fs::create_directories(dir);
+  const kudari::testing::TemporaryFolder dir;
   const fs::path recipe = dir / "recipe.toml", log = dir / "metrics.jsonl";
   WriteFileAtomically(log, "{\"step\":1,\"loss\":1}\n");
   ASSERT_EQ(mkfifo(recipe.c_str(), 0600), 0);
-  EXPECT_EQ(ErrorOf([&] { ReadRunLog(dir); }), recipe.string() + ": is not a regular file");
+  EXPECT_EQ(ErrorOf([&] { ReadRunLog(dir.path()); }), recipe.string() + ": is not a regular file");
   fs::remove(recipe);
   fs::create_symlink("/dev/zero", recipe);
-  EXPECT_EQ(ErrorOf([&] { ReadRunLog(dir); }), recipe.string() + ": is not a regular file");
+  EXPECT_EQ(ErrorOf([&] { ReadRunLog(dir.path()); }), recipe.string() + ": is not a regular file");
   fs::remove(recipe);
   fs::remove(log);
   fs::create_symlink("/dev/zero", log);
   EXPECT_EQ(ErrorOf([&] { ReadRunLog(log); }), log.string() + ": is not a regular file");
-  EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir); }), HasSubstr("has no log of a training run"));
-  fs::remove_all(dir);
+  EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir.path()); }), HasSubstr("has no log of a training run"));
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "lab/logs/run_log_events.h"
 #include "lab/recipe/train_recipe.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tfrecord.h"
 
 namespace kudari::lab {
@@ -34,18 +35,13 @@ const std::string kEvents = KUDARI_SOURCE_DIR "/tests/golden/data/events";
 
 class RunLogTest : public ::testing::Test {
  protected:
-  RunLogTest() { fs::remove_all(dir_); }
-  ~RunLogTest() override { fs::remove_all(dir_); }
-
   fs::path Write(const std::string& name, const std::string& text) const {
     fs::create_directories((dir_ / name).parent_path());
     std::ofstream(dir_ / name, std::ios::binary) << text;
     return dir_ / name;
   }
 
-  const fs::path dir_ =
-      fs::temp_directory_path() / (std::string("kudari_run_log_") +
-                                   ::testing::UnitTest::GetInstance()->current_test_info()->name());
+  kudari::testing::TemporaryFolder dir_;
 };
 
 std::vector<int64_t> Steps(const RunLog& log) {
@@ -106,7 +102,7 @@ TEST_F(RunLogTest, ReadsWhatTrainingWrites) {
   Recipe recipe = ARecipe();
   recipe.train.epochs = 5;
   Write("recipe.toml", ToToml(recipe));
-  const RunLog log = ReadRunLog(dir_);
+  const RunLog log = ReadRunLog(dir_.path());
   EXPECT_THAT(Steps(log), ElementsAre(1, 2, 3, 4, 5, 6));
   EXPECT_EQ(log.steps[1].loss, 0.5);
   EXPECT_EQ(log.steps[1].lr, 0.25);
@@ -140,7 +136,7 @@ TEST_F(RunLogTest, ReadsWhatTrainingWrites) {
 TEST_F(RunLogTest, KnowsTheWholePlanOrNone) {
   const std::string metrics = Metrics();
   Write("metrics.jsonl", metrics);
-  EXPECT_EQ(ReadRunLog(dir_).planned_steps, 0);
+  EXPECT_EQ(ReadRunLog(dir_.path()).planned_steps, 0);
   const auto planned = [&](int64_t epochs, int64_t steps) {
     Recipe recipe = ARecipe();
     recipe.train.epochs = epochs;
@@ -154,9 +150,9 @@ TEST_F(RunLogTest, KnowsTheWholePlanOrNone) {
   // In the first epoch it is not known how long one is.
   Write("metrics.jsonl", metrics.substr(0, metrics.find("\n{\"step\":3") + 1));
   EXPECT_EQ(planned(4, 100), 0);
-  EXPECT_EQ(ReadRunLog(dir_).steps_per_epoch, 0);
-  EXPECT_EQ(ReadRunLog(dir_, {.columns = {}, .steps_per_epoch = 5}).steps_per_epoch, 5);
-  EXPECT_EQ(ReadRunLog(dir_, {.columns = {}, .steps_per_epoch = 5}).planned_steps, 20);
+  EXPECT_EQ(ReadRunLog(dir_.path()).steps_per_epoch, 0);
+  EXPECT_EQ(ReadRunLog(dir_.path(), {.columns = {}, .steps_per_epoch = 5}).steps_per_epoch, 5);
+  EXPECT_EQ(ReadRunLog(dir_.path(), {.columns = {}, .steps_per_epoch = 5}).planned_steps, 20);
 }
 
 TEST_F(RunLogTest, ALineThatIsBeingWrittenIsLeftAndADamagedOneIsAnError) {
@@ -400,25 +396,23 @@ TEST_F(RunLogTest, EventsThatAreTensorsInFoldersOfTrainingAndValidation) {
 }
 
 TEST_F(RunLogTest, SeveralRunsInAFolderAreAnError) {
-  fs::create_directories(dir_);
   fs::copy(kEvents + "/torch", dir_ / "b");
   fs::copy(kEvents + "/tensors", dir_ / "a", fs::copy_options::recursive);
-  EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_); }),
+  EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_.path()); }),
               HasSubstr("has the logs of several runs, \"a\", \"b\"; give the folder of one"));
   EXPECT_EQ(ReadRunLog(dir_ / "a").steps.size(), 10U);
   // One of them is enough if it is named.
-  const RunLog log = ReadRunLog(dir_, {.columns = {{"loss", "a/validation/epoch_loss"}}});
+  const RunLog log = ReadRunLog(dir_.path(), {.columns = {{"loss", "a/validation/epoch_loss"}}});
   EXPECT_EQ(log.steps[0].loss, 3);
   fs::remove_all(dir_ / "b");
-  EXPECT_EQ(ReadRunLog(dir_).steps.size(), 10U);
+  EXPECT_EQ(ReadRunLog(dir_.path()).steps.size(), 10U);
 }
 
 TEST_F(RunLogTest, ARestartedRunsSecondFileIsAnError) {
-  fs::create_directories(dir_);
   const fs::path first = kEvents + "/torch/events.out.tfevents.1700000000";
   fs::copy(first, dir_ / "events.out.tfevents.1");
   fs::copy(first, dir_ / "events.out.tfevents.2");
-  EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_); }),
+  EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_.path()); }),
               ::testing::AllOf(HasSubstr("tfevents.2: record"), HasSubstr("starts over")));
 }
 
@@ -440,7 +434,7 @@ TEST_F(RunLogTest, AResumedRunsSecondFileReplacesTheEndOfTheFirst) {
   Write("train/events.out.tfevents.2", Scalar(2, "loss", 4) + Scalar(3, "loss", 3));
   // Another folder's files are not in an order with those.
   Write("eval/events.out.tfevents.1", Scalar(2, "accuracy", 0.5) + Scalar(3, "accuracy", 0.75));
-  const RunLog log = ReadRunLog(dir_, {.columns = {{"val_loss", "train/val_loss"}}});
+  const RunLog log = ReadRunLog(dir_.path(), {.columns = {{"val_loss", "train/val_loss"}}});
   EXPECT_THAT(Steps(log), ElementsAre(1, 2, 3));
   EXPECT_THAT(Losses(log), ElementsAre(9, 4, 3));
   ASSERT_EQ(log.evaluations.size(), 2U);
@@ -511,7 +505,6 @@ TEST_F(RunLogTest, RecordsThatAreNoEvents) {
 // ---- Files ----
 
 TEST_F(RunLogTest, PackedFilesAndFolders) {
-  fs::create_directories(dir_);
   const std::string metrics = Metrics();
   const fs::path packed = dir_ / "metrics.jsonl.gz";
   gzFile file = gzopen(packed.c_str(), "wb");
@@ -520,18 +513,18 @@ TEST_F(RunLogTest, PackedFilesAndFolders) {
             static_cast<int>(metrics.size()));
   gzclose(file);
   EXPECT_EQ(ReadRunLog(packed).steps.size(), 6U);
-  EXPECT_EQ(ReadRunLog(dir_).steps.size(), 6U);
+  EXPECT_EQ(ReadRunLog(dir_.path()).steps.size(), 6U);
   fs::remove(packed);
   Write("metrics.csv", "loss\n1\n2\n");
-  EXPECT_EQ(ReadRunLog(dir_).steps.size(), 2U);
+  EXPECT_EQ(ReadRunLog(dir_.path()).steps.size(), 2U);
   Write("trainer_state.json", R"({"log_history": [{"loss": 1, "step": 1}]})");
-  EXPECT_EQ(ReadRunLog(dir_).steps.size(), 1U);
+  EXPECT_EQ(ReadRunLog(dir_.path()).steps.size(), 1U);
 }
 
 TEST_F(RunLogTest, WhatIsNoLogIsAnError) {
-  fs::create_directories(dir_);
-  EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_); }),
-              HasSubstr(dir_.string() + ": has no log of a training run; known are metrics.jsonl"));
+  EXPECT_THAT(
+      ErrorOf([&] { ReadRunLog(dir_.path()); }),
+      HasSubstr(dir_.path().string() + ": has no log of a training run; known are metrics.jsonl"));
   EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_ / "none.csv"); }), HasSubstr("none.csv: cannot be"));
   EXPECT_THAT(ErrorOf([&] { ReadRunLog(Write("log.txt", "loss 1")); }),
               HasSubstr("log.txt: is not named like a log; known are metrics.jsonl"));

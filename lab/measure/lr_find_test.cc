@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -16,6 +15,7 @@
 #include "lab/recipe/train_recipe.h"
 #include "lab/verbs/train.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -43,12 +43,10 @@ threads = 1
 class LrFindTest : public ::testing::Test {
  protected:
   LrFindTest() {
-    fs::create_directory(folder_);
     options_.recipe = folder_ / "recipe.toml";
     options_.steps = 40;
     std::ofstream(options_.recipe) << kRecipe;
   }
-  ~LrFindTest() override { fs::remove_all(folder_); }
 
   // What it prints.
   std::string Find() {
@@ -67,7 +65,7 @@ class LrFindTest : public ::testing::Test {
     return json::parse(ReadTextFile(options_.json));
   }
 
-  fs::path folder_ = fs::temp_directory_path() / ("lr-find-test-" + std::to_string(getpid()));
+  testing::TemporaryFolder folder_;
   LrFindOptions options_;
 };
 

@@ -3,7 +3,6 @@
 // tests/golden/make_sharpness.py recorded.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -17,6 +16,7 @@
 #include "kudari/safetensors.h"
 #include "lab/files/text_file.h"
 #include "lab/verbs/train.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -83,9 +83,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, SharpnessGoldenTest, ::testing::ValuesIn(Cases()
 TEST_P(SharpnessGoldenTest, TrainingIsTheOracles) {
   const json& c = GetParam();
   const std::string name = c["name"];
-  const fs::path dir =
-      fs::path(::testing::TempDir()) / ("golden-" + name + "-" + std::to_string(getpid()));
-  fs::create_directories(dir);
+  const kudari::testing::TemporaryFolder dir;
   std::ofstream(dir / "r.toml") << "[model]\nname = \"mlp\"\nhidden = [16, 8]\n"
                                    "[data]\nname = \"safetensors\"\nvalidation = 0\n"
                                    "[train]\nbatch_size = 64\nshuffle = false\nthreads = 1\n"
@@ -94,7 +92,7 @@ TEST_P(SharpnessGoldenTest, TrainingIsTheOracles) {
   for (const int64_t steps : {1, 2, 10, 60}) {
     TrainOptions options;
     options.recipe = dir / "r.toml";
-    options.out = dir;
+    options.out = dir.path();
     options.force = true;
     options.sets = OptimizerOf(c);
     options.sets.push_back("data.path=" + (kGoldens / "data.safetensors").string());
@@ -127,7 +125,6 @@ TEST_P(SharpnessGoldenTest, TrainingIsTheOracles) {
     gradients += json::parse(line).value("gradients", int64_t{0});
   }
   EXPECT_EQ(gradients, c["gradients"].get<int64_t>());
-  fs::remove_all(dir);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@
 #include "lab/train/weights.h"
 #include "tests/support/errors.h"
 #include "tests/support/printed.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -70,10 +71,6 @@ class QuadraticTest : public ::testing::Test {
   static constexpr int64_t kSamples = 700, kIn = 3, kOut = 2, kSize = (kIn + 1) * kOut;
 
   QuadraticTest() {
-    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    dir_ = fs::path(::testing::TempDir()) /
-           ("sharpness_test-" + std::to_string(getpid()) + "-" + test);
-    fs::create_directories(dir_);
     at::set_num_threads(1);  // the problem is too small for more
     ::torch::manual_seed(3);
     const Tensor scale = ::torch::tensor({3.0F, 1.0F, 0.3F});
@@ -107,7 +104,6 @@ class QuadraticTest : public ::testing::Test {
     }
     loss_ = (error * error).mean().item<double>();
   }
-  ~QuadraticTest() override { fs::remove_all(dir_); }
 
   // A folder as kudari train leaves it, with the model's present weights.
   void WriteRun(const std::string& name) const {
@@ -152,7 +148,7 @@ class QuadraticTest : public ::testing::Test {
     });
   }
 
-  fs::path dir_;
+  kudari::testing::TemporaryFolder dir_;
   Tensor x_, y_, gradient_, hessian_;
   double loss_ = 0;
   std::shared_ptr<Model> model_;
@@ -419,7 +415,7 @@ TEST_F(QuadraticTest, WithoutGnuplotTheCsvIsWritten) {
   SharpnessOptions options = Options();
   options.points = 3;
   const std::string path = std::getenv("PATH");
-  setenv("PATH", dir_.c_str(), 1);
+  setenv("PATH", dir_.path().c_str(), 1);
   const std::string message = kudari::testing::ErrorOf(
       [&] { kudari::testing::Printed([&](std::FILE* console) { SliceLoss(options, console); }); });
   setenv("PATH", path.c_str(), 1);

@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -18,6 +17,7 @@
 #include "lab/recipe/advice_chart.h"
 #include "tests/support/errors.h"
 #include "tests/support/printed.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -432,14 +432,13 @@ TEST(Advise, EveryPathGivesARecipeThatReadsBack) {
 }
 
 TEST(Advise, WritesTheRecipe) {
-  const auto file = std::filesystem::path(::testing::TempDir()) /
-                    ("advise_test-" + std::to_string(getpid()) + ".toml");
+  const kudari::testing::TemporaryFolder folder;
+  const auto file = folder / "recipe.toml";
   const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::tmpfile(), &std::fclose);
   const AdviseOptions options{.task = "gan", .write = file};
   Advise(options, console.get());
   EXPECT_EQ(ReadTrainRecipe(file), GiveAdvice(options).recipe);
   EXPECT_THAT(ReadTextFile(file), ::testing::StartsWith("# GANs: Adam for both players. Written"));
-  std::filesystem::remove(file);
 }
 
 // The texts of lab/recipe/advice_snapshots. With KUDARI_UPDATE_SNAPSHOTS in the environment the

@@ -1,6 +1,5 @@
 // Every recipe of the advisor trains a step, on digits with models as small as can be.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <memory>
@@ -11,6 +10,7 @@
 #include "lab/measure/scale_check.h"
 #include "lab/recipe/advise.h"
 #include "lab/verbs/train.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -19,15 +19,8 @@ namespace fs = std::filesystem;
 
 class AdviseTrainTest : public ::testing::Test {
  protected:
-  AdviseTrainTest()
-      : dir_(fs::path(::testing::TempDir()) / ("advise_train_test-" + std::to_string(getpid()))),
-        console_(std::tmpfile(), &std::fclose) {
-    fs::create_directories(dir_);
-  }
-  ~AdviseTrainTest() override { fs::remove_all(dir_); }
-
-  fs::path dir_;
-  std::unique_ptr<std::FILE, decltype(&std::fclose)> console_;
+  kudari::testing::TemporaryFolder dir_;
+  std::unique_ptr<std::FILE, decltype(&std::fclose)> console_{std::tmpfile(), &std::fclose};
 };
 
 // Changes that make a step cheap and leave the optimiser alone.

@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +13,7 @@
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/svg.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -206,9 +206,7 @@ TEST(Scale, SourcesAreNamed) {
 
 // adam_sde has the learning rate of sqrt: its line does not hide the other.
 TEST(Scale, DrawsTheRules) {
-  const auto dir =
-      std::filesystem::path(::testing::TempDir()) / ("scale_svg-" + std::to_string(getpid()));
-  std::filesystem::create_directories(dir);
+  const kudari::testing::TemporaryFolder dir;
   std::ofstream(dir / "r.toml") << kVit;
   const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::tmpfile(), &std::fclose);
   Scale({.recipe = dir / "r.toml", .batch = 256, .svg = dir / "s.svg"}, console.get());
@@ -217,13 +215,10 @@ TEST(Scale, DrawsTheRules) {
               IsSupersetOf({"linear", "sqrt", "adam_sde", "32", "64", "512", "before 64",
                             "after 256", "0.001", "0.01"}));
   EXPECT_NE(svg.find("stroke-width=\"7.00\""), svg.npos);
-  std::filesystem::remove_all(dir);
 }
 
 TEST(Scale, WritesARecipeThatReadsBack) {
-  const auto dir =
-      std::filesystem::path(::testing::TempDir()) / ("scale_test-" + std::to_string(getpid()));
-  std::filesystem::create_directories(dir);
+  const kudari::testing::TemporaryFolder dir;
   std::ofstream(dir / "r.toml") << kVit;
   const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::tmpfile(), &std::fclose);
   const Scaling s =
@@ -236,7 +231,6 @@ TEST(Scale, WritesARecipeThatReadsBack) {
       }),
       HasSubstr("x.jpg"));
   EXPECT_FALSE(std::filesystem::exists(dir / "other.toml"));
-  std::filesystem::remove_all(dir);
 }
 
 }  // namespace

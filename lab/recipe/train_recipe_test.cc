@@ -12,6 +12,7 @@
 #include "lab/files/unpack.h"
 #include "lab/recipe/explain.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -273,7 +274,8 @@ TEST(Recipe, MissingFileIsNamed) {
 
 // A file without contents that claims more than any memory, plain or packed.
 TEST(Recipe, MoreThanMemoryIsAnError) {
-  const std::filesystem::path file = std::filesystem::path(::testing::TempDir()) / "sparse.toml";
+  const kudari::testing::TemporaryFolder folder;
+  const std::filesystem::path file = folder / "sparse.toml";
   std::ofstream(file) << kRecipe;
   std::filesystem::resize_file(file, uintmax_t{1} << 40);
   EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadTrainRecipe(file); }),
@@ -282,7 +284,6 @@ TEST(Recipe, MoreThanMemoryIsAnError) {
   std::filesystem::rename(file, packed);
   EXPECT_EQ(kudari::testing::ErrorOf([&] { ReadUnpacked(packed); }),
             packed.string() + ": has 1099511627776 bytes, which is outside [0, 268435456]");
-  std::filesystem::remove(packed);
 }
 
 TEST(Recipe, FaultsAreWrittenOnlyIfThereAreAny) {

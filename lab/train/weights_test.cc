@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <bit>
 #include <filesystem>
@@ -13,6 +12,7 @@
 #include "kudari/safetensors.h"
 #include "lab/train/objective.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -34,12 +34,6 @@ Samples SomeSamples() {
 
 class WeightsTest : public ::testing::Test {
  protected:
-  WeightsTest() {
-    path_ = fs::path(::testing::TempDir()) /
-            ("weights_test-" + std::to_string(getpid()) + ".safetensors");
-  }
-  ~WeightsTest() override { fs::remove(path_); }
-
   // Writes the tensors of a model whose names have `part`, and the parameters.
   void WriteSome(const Model& model, const std::string& part) const {
     std::vector<SafeTensor> tensors;
@@ -55,7 +49,8 @@ class WeightsTest : public ::testing::Test {
     WriteSafeTensors(path_, tensors);
   }
 
-  fs::path path_;
+  kudari::testing::TemporaryFolder folder_;
+  const fs::path path_ = folder_ / "model.safetensors";
 };
 
 TEST_F(WeightsTest, StatisticsAreSavedSoThatTheLossIsTheSameBitForBit) {

@@ -14,6 +14,7 @@
 #include "lab/files/text_file.h"
 #include "tests/support/printed.h"
 #include "tests/support/svg.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -28,13 +29,6 @@ using testing::TextsOf;
 
 class DoctorCommandTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::path(::testing::TempDir()) /
-              ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   /// A log of 100 steps in which the validation loss turns up at the 40th, or goes on falling.
   fs::path Log(bool overfits, const std::string& column = "loss") {
     fs::path file = folder_ / "log.csv";
@@ -53,7 +47,7 @@ class DoctorCommandTest : public ::testing::Test {
     return testing::Printed([&](std::FILE* console) { Doctor(options, console); });
   }
 
-  fs::path folder_;
+  kudari::testing::TemporaryFolder folder_;
 };
 
 TEST_F(DoctorCommandTest, SaysWhatItSees) {

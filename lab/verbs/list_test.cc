@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -14,6 +13,7 @@
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/printed.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -53,8 +53,8 @@ TEST(ListTest, CardsFitTheScreen) {
 }
 
 TEST(ListTest, JsonHasEveryField) {
-  const auto file = std::filesystem::path(::testing::TempDir()) /
-                    ("list_test-" + std::to_string(getpid()) + ".json");
+  const kudari::testing::TemporaryFolder folder;
+  const auto file = folder / "list.json";
   ListJson(file);
   const auto list = nlohmann::json::parse(ReadTextFile(file));
   DescribeJson("adamw", false, file);
@@ -63,7 +63,6 @@ TEST(ListTest, JsonHasEveryField) {
   EXPECT_EQ(nlohmann::json::parse(ReadTextFile(file)).size(), DescribeSchedules().size());
   EXPECT_THAT(testing::ErrorOf([&] { DescribeJson("adamww", false, file); }),
               HasSubstr("nothing is named \"adamww\"; did you mean \"adamw\"?"));
-  std::filesystem::remove(file);
   for (const auto& d : list) {
     if (d["name"] != "adamw") continue;
     EXPECT_EQ(d["kind"], "rule");

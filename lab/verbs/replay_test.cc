@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -12,6 +11,7 @@
 #include "kudari/optimizer.h"
 #include "kudari/safetensors.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -46,17 +46,9 @@ struct Problem {
   std::vector<std::vector<float>> params, grads;
 };
 
-// A folder of its own with a problem's files.
+// A folder with a problem's files.
 class ReplayTest : public ::testing::Test {
  protected:
-  ReplayTest() {
-    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    dir_ =
-        fs::path(::testing::TempDir()) / ("replay_test-" + std::to_string(getpid()) + "-" + test);
-    fs::create_directories(dir_);
-  }
-  ~ReplayTest() override { fs::remove_all(dir_); }
-
   void Run(const std::string& rule, const Problem& problem) {
     std::ofstream(dir_ / "r.toml") << "[optimizer]\nrule = \"" << rule << "\"\n";
     std::vector<SafeTensor> params, grads;
@@ -79,7 +71,7 @@ class ReplayTest : public ::testing::Test {
     std::fclose(console);
   }
 
-  fs::path dir_;
+  kudari::testing::TemporaryFolder dir_;
 };
 
 bool TakesVectors(const RuleEntry& rule) {

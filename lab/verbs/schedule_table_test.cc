@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -14,6 +13,7 @@
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/printed.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -56,11 +56,10 @@ TEST(ScheduleCommandTest, EveryCsvAndJson) {
             "step,value\n0,1\n1,0.75\n2,0.5\n3,0.25\n");
   EXPECT_EQ(Shown({.text = "linear(4)", .steps = 4, .every = 2, .csv = true}),
             "step,value\n0,1\n2,0.5\n3,0.25\n");
-  const auto file = std::filesystem::path(::testing::TempDir()) /
-                    ("schedule_table_test-" + std::to_string(getpid()) + ".json");
+  const kudari::testing::TemporaryFolder folder;
+  const auto file = folder / "table.json";
   EXPECT_EQ(Shown({.text = "2*linear(4)", .steps = 4, .every = 3, .json = file}), "");
   const auto json = nlohmann::json::parse(ReadTextFile(file));
-  std::filesystem::remove(file);
   EXPECT_EQ(json["schedule"], "2 * linear(4, 0)");
   EXPECT_EQ(json["steps"], (nlohmann::json{0, 3}));
   EXPECT_EQ(json["values"], (nlohmann::json{2.0, 0.5}));
@@ -127,15 +126,12 @@ TEST(ScheduleCommandTest, ErrorsNameTheColumnOrTheOption) {
 }
 
 TEST(ScheduleCommandTest, DrawsPictures) {
-  const std::filesystem::path folder =
-      std::filesystem::path(::testing::TempDir()) / "schedule_pictures";
-  std::filesystem::create_directories(folder);
+  const kudari::testing::TemporaryFolder folder;
   Shown({.text = "0.1 * wsd(5000, 100, 1000, 0.1, sqrt)", .steps = 5000, .file = folder / "a.svg"});
   EXPECT_THAT(ReadTextFile(folder / "a.svg"), HasSubstr("wsd(5000, 100, 1000, 0.1, sqrt)"));
   DrawEverySchedule(folder / "all.svg");
   const std::string all = ReadTextFile(folder / "all.svg");
   for (const Description& d : DescribeSchedules()) EXPECT_THAT(all, HasSubstr(d.example));
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

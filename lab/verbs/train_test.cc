@@ -1,5 +1,7 @@
 #include "lab/verbs/train.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -21,6 +23,7 @@
 #include "lab/train/weights.h"
 #include "lab/verbs/torch_error.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
@@ -390,40 +393,37 @@ TEST(Recipes, SchedulesEndWithTheRun) {
 
 // The project's promise: the recipe of the README on real handwriting.
 TEST(TrainEndToEnd, DigitsReach96Percent) {
-  const fs::path out = fs::path(::testing::TempDir()) / ("digits-" + std::to_string(getpid()));
+  const kudari::testing::TemporaryFolder out;
   TrainOptions options;
   options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes/digits-vit.toml";
-  options.out = out;
+  options.out = out.path();
   options.force = true;
   const RunState result = Train(options, stdout);
   EXPECT_GE(result.test.accuracy, 0.96);
-  fs::remove_all(out);
 }
 
 // The first steps of the seven-byte recipe, in both 16-bit types.
 TEST(TrainEndToEnd, SevenBytesLearnDigits) {
-  const fs::path out = fs::path(::testing::TempDir()) / ("seven-" + std::to_string(getpid()));
+  const kudari::testing::TemporaryFolder out;
   for (const std::string precision : {"bf16", "f16"}) {
     TrainOptions options;
     options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes/digits-vit-7bytes.toml";
     options.sets = {"train.steps=" + std::string(precision == "bf16" ? "60" : "20"),
                     "train.precision=" + precision};
-    options.out = out;
+    options.out = out.path();
     options.force = true;
     const RunState result = Train(options, stdout);
     EXPECT_GE(result.test.accuracy, precision == "bf16" ? 0.7 : 0.3);
     EXPECT_FALSE(result.diverged);
   }
-  fs::remove_all(out);
 }
 
 TEST(TrainEndToEnd, ResidualNetworkReaches97PercentOfDigits) {
-  const fs::path out = fs::path(::testing::TempDir()) / ("resnet-" + std::to_string(getpid()));
+  const kudari::testing::TemporaryFolder out;
   TrainOptions options;
   options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes/digits-resnet8.toml";
-  options.out = out;
+  options.out = out.path();
   EXPECT_GE(Train(options, stdout).test.accuracy, 0.97);
-  fs::remove_all(out);
 }
 
 // Every recipe that the project ships can be read.

@@ -20,6 +20,7 @@
 #include "kudari/files.h"
 #include "kudari/state.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari {
 namespace {
@@ -67,26 +68,17 @@ std::string Raw(std::initializer_list<T> values) {
   return {reinterpret_cast<const char*>(values.begin()), values.size() * sizeof(T)};
 }
 
-// Each test has a folder of its own.
 class SafeTensorsTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(::testing::TempDir()) /
-              ("kudari_safetensors_" + std::string(info->name()) + std::to_string(getpid()));
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::vector<std::string> Listing() const {
     std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(folder_)) {
+    for (const auto& entry : fs::directory_iterator(folder_.path())) {
       names.push_back(entry.path().filename().string());
     }
     return names;
   }
 
-  fs::path folder_;
+  testing::TemporaryFolder folder_;
 };
 
 TEST_F(SafeTensorsTest, RoundTrip) {
@@ -445,15 +437,16 @@ TEST_F(SafeTensorsTest, ReadingNamesFileAndReason) {
   const fs::path missing = folder_ / "missing";
   EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{missing}; }),
             missing.string() + ": cannot be opened: No such file or directory");
-  EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{folder_}; }),
-            folder_.string() + ": is not a regular file");
+  EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{folder_.path()}; }),
+            folder_.path().string() + ": is not a regular file");
 }
 
 TEST_F(SafeTensorsTest, WhatIsReadIsARegularFile) {
   const fs::path pipe = folder_ / "pipe", link = folder_ / "link";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   fs::create_symlink(pipe, link);
-  for (const fs::path& path : {pipe, link, fs::path("/dev/zero"), fs::path("/dev/null"), folder_}) {
+  for (const fs::path& path :
+       {pipe, link, fs::path("/dev/zero"), fs::path("/dev/null"), folder_.path()}) {
     EXPECT_EQ(ErrorOf([&] { SafeTensorsFile{path}; }), path.string() + ": is not a regular file");
     EXPECT_EQ(ErrorOf([&] { ReadFile(path, 10); }), path.string() + ": is not a regular file");
   }
@@ -522,8 +515,8 @@ TEST_F(SafeTensorsTest, WriterRejectsBadTensors) {
 }
 
 TEST_F(SafeTensorsTest, WritingNamesFileAndReason) {
-  EXPECT_EQ(ErrorOf([&] { WriteFileAtomically(folder_, "text"); }),
-            folder_.string() + ": cannot be written: it exists and is not a regular file");
+  EXPECT_EQ(ErrorOf([&] { WriteFileAtomically(folder_.path(), "text"); }),
+            folder_.path().string() + ": cannot be written: it exists and is not a regular file");
   const fs::path nowhere = folder_ / "no" / "file";
   EXPECT_EQ(ErrorOf([&] { WriteFileAtomically(nowhere, "text"); }),
             nowhere.string() + ": folder " + (folder_ / "no").string() +
@@ -570,9 +563,9 @@ TEST_F(SafeTensorsTest, OldFileSurvivesAFailedWrite) {
 TEST_F(SafeTensorsTest, OldFileSurvivesAFolderThatCannotBeWritten) {
   const fs::path path = folder_ / "text";
   WriteFileAtomically(path, "old");
-  fs::permissions(folder_, fs::perms::owner_read | fs::perms::owner_exec);
+  fs::permissions(folder_.path(), fs::perms::owner_read | fs::perms::owner_exec);
   const std::string message = ErrorOf([&] { WriteFileAtomically(path, "new"); });
-  fs::permissions(folder_, fs::perms::owner_all);
+  fs::permissions(folder_.path(), fs::perms::owner_all);
   if (geteuid() == 0) {  // whom permissions do not stop
     EXPECT_EQ(Slurp(path), "new");
   } else {
@@ -611,7 +604,7 @@ TEST_F(SafeTensorsTest, WritingFollowsLinks) {
 
 TEST_F(SafeTensorsTest, WritesIntoTheCurrentFolder) {
   const fs::path old_folder = fs::current_path();
-  fs::current_path(folder_);
+  fs::current_path(folder_.path());
   WriteFileAtomically("plain", std::string("a\0b", 3));
   fs::current_path(old_folder);
   EXPECT_EQ(Slurp(folder_ / "plain"), std::string("a\0b", 3));

@@ -10,6 +10,7 @@
 
 #include "kudari/error.h"
 #include "tests/support/errors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari {
 namespace {
@@ -20,18 +21,9 @@ using ::testing::HasSubstr;
 
 class StateFileTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() /
-              ("kudari-state-" +
-               std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   fs::path Path() const { return folder_ / "state"; }
 
-  fs::path folder_;
+  testing::TemporaryFolder folder_;
 };
 
 TEST_F(StateFileTest, EveryKindComesBack) {

@@ -14,6 +14,7 @@
 #include "tests/support/model.h"
 #include "tests/support/rules.h"
 #include "tests/support/task.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
@@ -186,11 +187,10 @@ TEST(StateFilesTest, AFileHasTheWholeState) {
   spec.ema = EmaSpec{};
   Training run(spec, DType::kBFloat16, true);
   for (int step = 0; step < kSteps; ++step) run.Step(step);
-  const std::filesystem::path path =
-      std::filesystem::temp_directory_path() / "kudari-state-resume.safetensors";
+  const testing::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "state.safetensors";
   WriteState(path, StateOf(run));
   EXPECT_EQ(FirstDifference(ReadState(path), StateOf(run)), "");
-  std::filesystem::remove(path);
 }
 
 // ---- Schedules ----

@@ -1,7 +1,6 @@
 // The program's grammar, as seen from a shell: exit codes, messages, and where output goes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -9,6 +8,7 @@
 
 #include "lab/files/text_file.h"
 #include "tests/cli/process.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -22,17 +22,11 @@ using ::testing::StartsWith;
 
 class CliTest : public ::testing::Test {
  protected:
-  CliTest() {
-    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    dir_ = fs::path(::testing::TempDir()) / ("cli_test-" + std::to_string(getpid()) + "-" + test);
-    fs::create_directories(dir_);
-    std::ofstream(dir_ / "metrics.csv") << "step,loss\n1,2.5\n2,2.4\n3,2.3\n";
-  }
-  ~CliTest() override { fs::remove_all(dir_); }
+  CliTest() { std::ofstream(dir_ / "metrics.csv") << "step,loss\n1,2.5\n2,2.4\n3,2.3\n"; }
 
   std::string Path(const std::string& name) const { return (dir_ / name).string(); }
 
-  fs::path dir_;
+  kudari::testing::TemporaryFolder dir_;
 };
 
 const std::string kRecipe = KUDARI_SOURCE_DIR "/recipes/digits-mlp.toml";

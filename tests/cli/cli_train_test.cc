@@ -2,7 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -13,6 +12,7 @@
 #include "kudari/safetensors.h"
 #include "lab/files/text_file.h"
 #include "tests/cli/process.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -26,9 +26,6 @@ using ::testing::HasSubstr;
 class CliTrainTest : public ::testing::Test {
  protected:
   CliTrainTest() {
-    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    dir_ = fs::path(::testing::TempDir()) / ("cli_train-" + std::to_string(getpid()) + "-" + test);
-    fs::create_directories(dir_);
     std::ofstream(dir_ / "r.toml") << R"([model]
 name = "linear"
 [optimizer]
@@ -39,7 +36,6 @@ epochs = 1
 threads = 1
 )";
   }
-  ~CliTrainTest() override { fs::remove_all(dir_); }
 
   // `kudari train r.toml`, in the test's folder.
   std::vector<std::string> Train(const std::vector<std::string>& more = {}) const {
@@ -48,10 +44,10 @@ threads = 1
     return arguments;
   }
   Outcome Run(const std::vector<std::string>& arguments) const {
-    return Kudari(arguments, {.folder = dir_});
+    return Kudari(arguments, {.folder = dir_.path()});
   }
 
-  fs::path dir_;
+  kudari::testing::TemporaryFolder dir_;
 };
 
 void WaitFor(const fs::path& file) {
@@ -64,7 +60,8 @@ void WaitFor(const fs::path& file) {
 TEST_F(CliTrainTest, SignalsEndARunWithEverythingSaved) {
   for (const int signal : {SIGINT, SIGTERM}) {
     const std::string out = std::to_string(signal);
-    Program program(Train({"--set", "train.epochs=1000000", "--out", out}), {.folder = dir_});
+    Program program(Train({"--set", "train.epochs=1000000", "--out", out}),
+                    {.folder = dir_.path()});
     WaitFor(dir_ / out / "metrics.jsonl");
     program.Send(signal);
     const Outcome outcome = program.Wait();
@@ -121,7 +118,7 @@ TEST_F(CliTrainTest, NothingIsWrittenThroughLinks) {
 }
 
 TEST_F(CliTrainTest, TwoProcessesDoNotShareAFolder) {
-  Program first(Train({"--set", "train.epochs=1000000", "--out", "out"}), {.folder = dir_});
+  Program first(Train({"--set", "train.epochs=1000000", "--out", "out"}), {.folder = dir_.path()});
   WaitFor(dir_ / "out" / "metrics.jsonl");
   const Outcome second = Run(Train({"--out", "out", "--force"}));
   EXPECT_EQ(second.code, 2);
@@ -141,20 +138,22 @@ TEST_F(CliTrainTest, TwoProcessesDoNotShareAFolder) {
 TEST_F(CliTrainTest, AFullDiskDoesNotEndTraining) {
   // 650 weights fit, and the metrics of a hundred epochs do not.
   const Outcome outcome = Kudari(Train({"--out", "out", "--set", "train.epochs=20"}),
-                                 {.folder = dir_, .largest_file = 16384});
+                                 {.folder = dir_.path(), .largest_file = 16384});
   EXPECT_EQ(outcome.code, 1) << outcome.out << outcome.error;
   EXPECT_THAT(outcome.out, HasSubstr("metrics.jsonl: File too large; training goes on without it"));
   EXPECT_THAT(outcome.out, HasSubstr("reached the end"));
   EXPECT_NO_THROW(SafeTensorsFile(dir_ / "out" / "model.safetensors"));
   // And where not even the weights fit, that is said, and nothing half-written is left.
-  const Outcome small = Kudari(Train({"--out", "small"}), {.folder = dir_, .largest_file = 2048});
+  const Outcome small =
+      Kudari(Train({"--out", "small"}), {.folder = dir_.path(), .largest_file = 2048});
   EXPECT_EQ(small.code, 1);
   EXPECT_THAT(small.error, HasSubstr("model.safetensors: cannot be written: File too large"));
   for (const auto& entry : fs::directory_iterator(dir_ / "small")) {
     EXPECT_THAT(entry.path().filename().string(), ::testing::AnyOf("metrics.jsonl", "recipe.toml"));
   }
   // Output that reaches nobody is an error in the end, but no reason to stop.
-  const Outcome full = Kudari(Train({"--out", "full"}), {.folder = dir_, .output = "/dev/full"});
+  const Outcome full =
+      Kudari(Train({"--out", "full"}), {.folder = dir_.path(), .output = "/dev/full"});
   EXPECT_EQ(full.code, 1);
   EXPECT_THAT(full.error, HasSubstr("standard output cannot be written"));
   EXPECT_NO_THROW(SafeTensorsFile(dir_ / "full" / "model.safetensors"));
@@ -163,7 +162,7 @@ TEST_F(CliTrainTest, AFullDiskDoesNotEndTraining) {
            Train({"--explain"}),
            {"lr-find", "r.toml", "--steps", "30"},
            {"scale", "r.toml", "--batch", "128", "--check", "--check-epochs", "1"}}) {
-    const Outcome outcome = Kudari(arguments, {.folder = dir_, .output = "/dev/full"});
+    const Outcome outcome = Kudari(arguments, {.folder = dir_.path(), .output = "/dev/full"});
     EXPECT_EQ(outcome.code, 1) << arguments[0];
     EXPECT_THAT(outcome.error, HasSubstr("standard output cannot be written")) << arguments[0];
   }

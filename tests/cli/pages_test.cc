@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "lab/files/text_file.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -100,9 +101,7 @@ bool IsLeftOut(const std::string& command) {
 }
 
 TEST(PagesTest, CommandsPrintWhatThePagesShow) {
-  const fs::path folder =
-      fs::path(::testing::TempDir()) / ("pages_test-" + std::to_string(getpid()));
-  fs::create_directories(folder);
+  const kudari::testing::TemporaryFolder folder;
   fs::create_directory_symlink(fs::path(KUDARI_SOURCE_DIR) / "recipes", folder / "recipes");
   int commands = 0;
   for (const char* const page : {"README.md", "docs/lab.md", "docs/commands.md"}) {
@@ -116,7 +115,7 @@ TEST(PagesTest, CommandsPrintWhatThePagesShow) {
       if (IsLeftOut(c.command)) continue;
       SCOPED_TRACE(std::string(page) + ": " + c.command);
       int status = 0;
-      std::istringstream output(OutputOf(c.command, folder, status));
+      std::istringstream output(OutputOf(c.command, folder.path(), status));
       EXPECT_EQ(status, 0) << output.str();
       std::vector<std::string> real, shown;
       for (std::string line; std::getline(output, line);) real.push_back(Compared(line, trains));
@@ -126,7 +125,6 @@ TEST(PagesTest, CommandsPrintWhatThePagesShow) {
       ++commands;
     }
   }
-  fs::remove_all(folder);
 #ifdef KUDARI_WITH_TORCH
   constexpr int kLeast = 30;
 #else

@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -21,6 +20,7 @@
 #include "lab/verbs/train.h"
 #include "tests/support/errors.h"
 #include "tests/support/printed.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 
@@ -65,18 +65,13 @@ batch_size = 16
 threads = 1
 )";
 
-/// A folder of its own with the data and a recipe.
+/// A folder with the data and a recipe.
 class TrainFixture : public ::testing::Test {
  protected:
   TrainFixture() {
-    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    dir_ = std::filesystem::path(::testing::TempDir()) /
-           ("train_test-" + std::to_string(getpid()) + "-" + test);
-    std::filesystem::create_directories(dir_);
     WriteQuarters(dir_ / "data.safetensors");
     WriteRecipe(kRecipe);
   }
-  ~TrainFixture() override { std::filesystem::remove_all(dir_); }
 
   void WriteRecipe(std::string_view text) { std::ofstream(dir_ / "r.toml") << text; }
 
@@ -120,7 +115,7 @@ class TrainFixture : public ::testing::Test {
     return lines;
   }
 
-  std::filesystem::path dir_;
+  kudari::testing::TemporaryFolder dir_;
   std::string console_;
 };
 
