@@ -108,7 +108,8 @@ TEST(Metrics, FilesGoOnBehindWhatIsKept) {
     MetricsFile file(path, 8);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), ::testing::HasSubstr("has 7 bytes, fewer than the 8 of the run to resume"));
+    EXPECT_THAT(e.what(),
+                ::testing::HasSubstr("has 7 bytes, fewer than the 8 of the run to resume"));
   }
   EXPECT_EQ(ReadTextFile(path), "kept\nb\n");
 }
