@@ -52,10 +52,10 @@ void AddLabelNoise(Dataset& data, double share, uint64_t seed) {
     throw Error("data.label_noise = " + internal::NumberText(share) + " is outside [0, 1)");
   }
   if (share == 0) return;
-  if (data.classes < 2) {
+  if (data.classes < 2 || data.next_token) {
     throw Error("data.label_noise = " + internal::NumberText(share) +
                 " needs at least two classes; the data set " + data.name + " has " +
-                (data.classes == 0 ? "other targets" : "one"));
+                (data.classes == 1 ? "one" : "other targets"));
   }
   std::mt19937_64 random = RandomFor(Purpose::kLabelNoise, seed);
   std::vector<int64_t> rows = Permutation(data.train.samples, random);

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,10 +13,21 @@
 
 namespace kudari::lab {
 
-/// Samples one after the other: x holds their values; either labels or targets hold what is to be
-/// learned.
+/// The tokens of a text one after the other, in memory or in a file.
+class TokenStream {
+ public:
+  virtual ~TokenStream() = default;
+  virtual int64_t size() const = 0;
+  /// Copies the tokens from `begin` on; all of them must be there.
+  virtual void Read(int64_t begin, std::span<int64_t> to) const = 0;
+};
+
+/// Samples one after the other: x holds their values, or `tokens` and `begins` where each is in a
+/// text; either labels or targets hold what is to be learned, if that is not the next token.
 struct Split {
   std::vector<float> x = {};
+  std::shared_ptr<const TokenStream> tokens = {};
+  std::vector<int64_t> begins = {};  ///< the first token of each sample
   std::vector<int64_t> labels = {};  ///< classes from 0, one a sample
   std::vector<float> targets = {};   ///< regression: Dataset::target_size values a sample
   int64_t samples = 0;
@@ -28,10 +41,21 @@ struct Dataset {
   std::vector<int64_t> shape = {};  ///< of one sample; of an image {channels, height, width}
   int64_t classes = 0;              ///< 0: regression
   int64_t target_size = 0;          ///< values a sample in regression, else 0
+  /// Above 0: samples are tokens below this, shape[0] of them.
+  int64_t vocabulary = 0;
+  /// Each token of a sample is to predict the next one; then classes is vocabulary.
+  bool next_token = false;
+  double bytes_per_token = 0;  ///< of the text that is to be predicted, on average; 0: unknown
+  std::vector<std::string> symbols = {};  ///< the text of each token, if it is known
   Split train = {}, validation = {}, test = {};
 
   /// What a model has to give for a sample: a score a class, or a value a target.
   int64_t Outputs() const { return classes > 0 ? classes : target_size; }
+  /// What it is to a model.
+  DataShape Shape() const {
+    return {
+        .sample = shape, .outputs = Outputs(), .vocabulary = vocabulary, .next_token = next_token};
+  }
 };
 
 /// The names that LoadData knows: those of lab/data, a file each.

@@ -102,8 +102,14 @@ std::string StepJson(const StepRecord& r) {
 }
 
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score) {
-  return fmt::format(R"({{"step":{},"{}_loss":{},"{}_accuracy":{}}})", step, what,
-                     Number(score.loss), what, Number(score.accuracy));
+  std::string text = fmt::format(R"({{"step":{})", step);
+  for (const Metric& metric : kMetrics) {
+    const double value = score.*metric.value;
+    const bool always = metric.value == &Score::loss || metric.value == &Score::accuracy;
+    if (!always && std::isnan(value)) continue;
+    text += fmt::format(R"(,"{}_{}":{})", what, metric.name, Number(value));
+  }
+  return text + "}";
 }
 
 MetricsFile::MetricsFile(const std::filesystem::path& path, int64_t size) : path_(path.string()) {

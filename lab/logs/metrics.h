@@ -1,6 +1,7 @@
 #ifndef KUDARI_LAB_LOGS_METRICS_H_
 #define KUDARI_LAB_LOGS_METRICS_H_
 
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -34,10 +35,25 @@ struct StepRecord {
   std::string first_nonfinite = {};   ///< the first tensor whose gradient is not finite, if known
 };
 
-/// Mean loss and share of right answers over a data set; the accuracy of a regression is a NaN.
+/// What an evaluation found; a NaN where the task has no such thing.
 struct Score {
-  double loss = 0, accuracy = 0;
+  double loss = 0;                      ///< mean over the samples
+  double accuracy = 0;                  ///< share of right answers
+  double perplexity = kNotMeasured;     ///< exp of the cross-entropy of a token
+  double bits_per_byte = kNotMeasured;  ///< cross-entropy in bits per byte of the text
 };
+
+/// One of the values of a Score.
+struct Metric {
+  std::string_view name;
+  double Score::*value;
+  bool higher_is_better = false;
+};
+
+/// All of them, the loss first.
+inline constexpr std::array kMetrics = {
+    Metric{"loss", &Score::loss}, Metric{"accuracy", &Score::accuracy, true},
+    Metric{"perplexity", &Score::perplexity}, Metric{"bits_per_byte", &Score::bits_per_byte}};
 
 /// The sum of the counts, without a name.
 Numerics TotalOf(std::span<const Numerics> numerics);
@@ -56,7 +72,8 @@ StepLog LogOf(const StepRecord& record);
 /// "update" and, of those that were stepped with a trust ratio, "trust" and, if it is so,
 /// "pinned":true. The name of the first tensor that is not finite is written where there is one.
 std::string StepJson(const StepRecord& record);
-/// The same for an evaluation; `what` is "val" or "test".
+/// The same for an evaluation; `what` is "val" or "test". Perplexity and the like are written where
+/// they are known.
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score);
 
 /// Writes metrics as JSON lines. Each line reaches the file at once, so that a crash loses none.

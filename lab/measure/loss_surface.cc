@@ -62,7 +62,7 @@ class LossSurface::Displaced {
 LossSurface::LossSurface(Model& model, Samples samples, Loss loss, double label_smoothing)
     : model_(model),
       samples_(std::move(samples)),
-      loss_(loss),
+      loss_(std::move(loss)),
       label_smoothing_(label_smoothing),
       was_training_(model.is_training()) {
   if (samples_.size() == 0) throw Error("the loss surface needs samples");
@@ -96,8 +96,8 @@ void LossSurface::ForBatches(const Batch& batch) const {
   const int64_t n = samples_.size();
   for (int64_t begin = 0; begin < n; begin += kBatch) {
     const int64_t count = std::min(kBatch, n - begin);
-    const Tensor y = samples_.y.narrow(0, begin, count);
-    const Tensor output = Forward(model_, samples_.x.narrow(0, begin, count), {}).to(at::kDouble);
+    const auto [x, y] = samples_.Range(begin, count);
+    const Tensor output = Forward(model_, x, {}).to(at::kDouble);
     const Tensor target = y.is_floating_point() ? y.to(at::kDouble) : y;
     batch(LossOf(loss_, output, target, label_smoothing_), output, y,
           static_cast<double>(count) / static_cast<double>(n));
@@ -107,13 +107,13 @@ void LossSurface::ForBatches(const Batch& batch) const {
 Score LossSurface::At(const Tensor& displacement) const {
   const ::torch::NoGradGuard no_grad;
   const Displaced displaced(*this, displacement);
-  const bool classes = samples_.y.scalar_type() == at::kLong;
-  Score score = {0, classes ? 0 : std::numeric_limits<double>::quiet_NaN()};
+  Score score;
   ForBatches([&](const Tensor& loss, const Tensor& output, const Tensor& y, double share) {
     score.loss += share * loss.item<double>();
-    if (classes) {
-      score.accuracy += share * (output.argmax(1) == y).to(at::kDouble).mean().item<double>();
-    }
+    const bool classes = y.scalar_type() == at::kLong;
+    score.accuracy += classes
+                          ? share * (output.argmax(-1) == y).to(at::kDouble).mean().item<double>()
+                          : kNotMeasured;
   });
   return score;
 }

@@ -111,12 +111,6 @@ Recipe MeasuredRecipe(const Recipe& trained, const fs::path& run) {
   return recipe;
 }
 
-// The training samples that are used; 0, or more than there are: all.
-Samples FirstSamples(const Samples& all, int64_t most) {
-  if (most == 0 || most >= all.size()) return all;
-  return {all.x.narrow(0, 0, most), all.y.narrow(0, 0, most)};
-}
-
 // What a run ended in: its problem with the final weights, and the training loss around them.
 class Trained {
  public:
@@ -124,7 +118,7 @@ class Trained {
       : name_(NameOf(run)),
         recipe_(ReadTrainRecipe(run / "recipe.toml")),
         problem_(MeasuredRecipe(recipe_, run)),
-        samples_(FirstSamples(problem_.training(), most_samples)),
+        samples_(most_samples == 0 ? problem_.training() : problem_.training().First(most_samples)),
         surface_(problem_.model(), samples_, problem_.loss(), recipe_.train.label_smoothing),
         score_(surface_.At(at::zeros({surface_.size()}, at::kDouble))) {
     if (!std::isfinite(score_.loss)) {

@@ -76,9 +76,9 @@ class QuadraticTest : public ::testing::Test {
     const Tensor scale = ::torch::tensor({3.0F, 1.0F, 0.3F});
     x_ = scale * ::torch::randn({kSamples, kIn}) + 0.5;
     y_ = ::torch::randn({kSamples, kOut});
-    model_ = MakeModel(ModelNamed("linear"), {kIn}, kOut);
+    model_ = MakeModel(ModelNamed("linear"), {{kIn}, kOut});
     WriteRun("run");
-    surface_ = std::make_unique<LossSurface>(*model_, Samples{x_, y_}, Loss::kMeanSquare, 0);
+    surface_ = std::make_unique<LossSurface>(*model_, Samples{x_, y_}, LossNamed("mse"), 0);
 
     // With a column of ones, for the biases; the weights, a row an output, come first.
     const Tensor inputs = ::torch::cat({x_, ::torch::ones({kSamples, 1})}, 1).to(at::kDouble);
@@ -272,7 +272,7 @@ TEST_F(QuadraticTest, SeedAndSamplesDecide) {
   const json some = Measure(options);
   EXPECT_EQ(some["samples"], 100);
   const Samples part = {x_.narrow(0, 0, 100), y_.narrow(0, 0, 100)};
-  const LossSurface surface(*model_, part, Loss::kMeanSquare, 0);
+  const LossSurface surface(*model_, part, LossNamed("mse"), 0);
   EXPECT_EQ(some["loss"].get<double>(), surface.LossAt(at::zeros({kSize}, at::kDouble)));
   options.samples = 100000;
   EXPECT_EQ(Measure(options)["samples"], kSamples);
@@ -292,7 +292,7 @@ TEST_F(QuadraticTest, FaultyRunsAreMeasuredOnWhatTheyWereTrainedOn) {
   const json m = Measure(options);
   Tensor spoiled = x_.clone();
   spoiled.narrow(0, kSamples / 4, kSamples / 4).mul_(10);
-  const LossSurface surface(*model_, Samples{spoiled, y_}, Loss::kMeanSquare, 0);
+  const LossSurface surface(*model_, Samples{spoiled, y_}, LossNamed("mse"), 0);
   const Tensor here = at::zeros({kSize}, at::kDouble);
   EXPECT_EQ(m["loss"].get<double>(), surface.LossAt(here));
   EXPECT_GT(m["loss"].get<double>(), 1.2 * loss_);
@@ -402,7 +402,7 @@ TEST_F(QuadraticTest, SecondRunsShareThePicture) {
   kudari::testing::Printed([&](std::FILE* console) { SliceLoss(options, console); });
   const auto rows = Rows(options.run / "slice1.csv", "alpha,loss,accuracy,loss2,accuracy2");
   EXPECT_NEAR(rows[1][1], loss_, 1e-6 * loss_);
-  const LossSurface other(*model_, {x_, y_}, Loss::kMeanSquare, 0);
+  const LossSurface other(*model_, {x_, y_}, LossNamed("mse"), 0);
   EXPECT_EQ(rows[1][3], other.LossAt(at::zeros({kSize}, at::kDouble)));
   at::Generator random = Random(1);
   EXPECT_EQ(rows[2][3], other.LossAt(FilterNormalized(other, random)));
@@ -473,8 +473,9 @@ Tensor DifferenceOfGradients(Model& model, const Samples& samples, const Tensor&
   };
   const auto gradient = [&] {
     namespace f = ::torch::nn::functional;
-    const Tensor loss = f::cross_entropy(model.forward(samples.x.to(at::kDouble)), samples.y,
-                                         f::CrossEntropyFuncOptions().label_smoothing(0.1));
+    const Tensor loss =
+        f::cross_entropy(model.forward(samples.All().x.to(at::kDouble)), samples.All().y,
+                         f::CrossEntropyFuncOptions().label_smoothing(0.1));
     std::vector<Tensor> flat;
     for (const Tensor& g : ::torch::autograd::grad({loss}, model.parameters())) {
       flat.push_back(g.flatten());
@@ -502,13 +503,13 @@ TEST(LossSurface, NetworksAreDifferentiatedTwice) {
         ModelNamed("vit", "patch = 2\ndim = 8\nheads = 2\ndepth = 1\ndropout = 0.5"),
         ModelNamed("resnet", "depth = 8\nwidth = 4")}) {
     ::torch::manual_seed(5);
-    const auto model = MakeModel(config, {1, 8, 8}, 3);
+    const auto model = MakeModel(config, {{1, 8, 8}, 3});
     const Samples samples = {::torch::randn({40, 1, 8, 8}),
                              ::torch::randint(3, {40}, ::torch::kInt64)};
-    model->forward(samples.x);  // moves the running statistics off their defaults
+    model->forward(samples.All().x);  // moves the running statistics off their defaults
     const auto before = Everything(*model);
     {
-      const LossSurface surface(*model, samples, Loss::kCrossEntropy, 0.1);
+      const LossSurface surface(*model, samples, LossNamed("cross_entropy"), 0.1);
       const Tensor here = at::zeros({surface.size()}, at::kDouble);
       const Tensor v = at::randn({surface.size()}, Random(6), at::kDouble);
       const Tensor product = surface.HessianProduct(v);
@@ -520,9 +521,9 @@ TEST(LossSurface, NetworksAreDifferentiatedTwice) {
     }
     EXPECT_TRUE(Same(Everything(*model), before)) << config.name();
     EXPECT_TRUE(model->is_training());
-    const LossSurface surface(*model, samples, Loss::kCrossEntropy, 0);
+    const LossSurface surface(*model, samples, LossNamed("cross_entropy"), 0);
     const Score score = surface.At(at::zeros({surface.size()}, at::kDouble));
-    const Score expected = Evaluate(*model, samples, Loss::kCrossEntropy, {});
+    const Score expected = Evaluate(*model, samples, LossNamed("cross_entropy"), {});
     EXPECT_NEAR(score.loss, expected.loss, 1e-6) << config.name();
     EXPECT_NEAR(score.accuracy, expected.accuracy, 1e-12) << config.name();
   }
@@ -551,7 +552,7 @@ TEST(LossSurface, ExceptionsLeaveTheWeights) {
       [&](const LossSurface& s) { s.HessianProduct(step); }};
   for (const auto& call : calls) {
     Failing model;
-    const LossSurface surface(model, samples, Loss::kMeanSquare, 0);
+    const LossSurface surface(model, samples, LossNamed("mse"), 0);
     EXPECT_THROW(call(surface), std::runtime_error);
     const Tensor weight = model.parameters()[0].detach();
     EXPECT_TRUE(std::signbit(weight[0][0].item<float>()));
@@ -562,13 +563,13 @@ TEST(LossSurface, ExceptionsLeaveTheWeights) {
 }
 
 TEST(LossSurface, RefusesWhatItCannotMeasure) {
-  const auto model = MakeModel(ModelNamed("linear"), {3}, 2);
-  EXPECT_EQ(kudari::testing::ErrorOf([&] { LossSurface(*model, {}, Loss::kMeanSquare, 0); }),
+  const auto model = MakeModel(ModelNamed("linear"), {{3}, 2});
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { LossSurface(*model, {}, LossNamed("mse"), 0); }),
             "the loss surface needs samples");
   model->StoreWeights(at::kHalf);
   EXPECT_THAT(
       kudari::testing::ErrorOf([&] {
-        LossSurface(*model, {::torch::randn({4, 3}), ::torch::randn({4, 2})}, Loss::kMeanSquare, 0);
+        LossSurface(*model, {::torch::randn({4, 3}), ::torch::randn({4, 2})}, LossNamed("mse"), 0);
       }),
       HasSubstr("needs float32 weights; \"head.weight\" has others"));
 }

@@ -32,11 +32,10 @@ class LinearModel : public Model {
 
 }  // namespace
 
-std::shared_ptr<Model> BuildLinear(const ModelConfig& /*config*/, const std::vector<int64_t>& shape,
-                                   int64_t outputs) {
-  const int64_t inputs = Product(shape);
-  CheckParameters(static_cast<double>(inputs) * static_cast<double>(outputs));
-  return std::make_shared<LinearModel>(inputs, outputs);
+std::shared_ptr<Model> BuildLinear(const ModelConfig& /*config*/, const DataShape& data) {
+  const int64_t inputs = Product(data.sample);
+  CheckParameters(static_cast<double>(inputs) * static_cast<double>(data.outputs));
+  return std::make_shared<LinearModel>(inputs, data.outputs);
 }
 #endif  // KUDARI_LAB_TORCH
 

@@ -107,12 +107,11 @@ void CheckMlp(const MlpOptions& config, int64_t in, int64_t out) {
 
 }  // namespace
 
-std::shared_ptr<Model> BuildMlp(const ModelConfig& config, const std::vector<int64_t>& shape,
-                                int64_t outputs) {
+std::shared_ptr<Model> BuildMlp(const ModelConfig& config, const DataShape& data) {
   const auto& options = ValuesOf<MlpOptions>(config.options);
-  const int64_t inputs = Product(shape);
-  CheckMlp(options, inputs, outputs);
-  return std::make_shared<Mlp>(options, inputs, outputs);
+  const int64_t inputs = Product(data.sample);
+  CheckMlp(options, inputs, data.outputs);
+  return std::make_shared<Mlp>(options, inputs, data.outputs);
 }
 #endif  // KUDARI_LAB_TORCH
 

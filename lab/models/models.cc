@@ -1,5 +1,11 @@
 #include "lab/models/models.h"
 
+#include <fmt/format.h>
+
+#include <string_view>
+
+#include "kudari/error.h"
+
 namespace kudari::lab {
 
 namespace nn = ::torch::nn;
@@ -21,9 +27,22 @@ void Model::StoreWeights(at::ScalarType type) {
   }
 }
 
-std::shared_ptr<Model> MakeModel(const ModelConfig& config, const std::vector<int64_t>& shape,
-                                 int64_t outputs) {
-  return config.entry->build(config, shape, outputs);
+std::shared_ptr<Model> MakeModel(const ModelConfig& config, const DataShape& data) {
+  const auto& traits_of = config.entry->traits;
+  const ModelTraits traits = traits_of ? traits_of(config) : ModelTraits();
+  const auto fail = [&config](std::string_view needed, std::string_view given) {
+    throw Error(fmt::format("model.name = \"{}\" needs {}; the data set has {}", config.name(),
+                            needed, given));
+  };
+  if (traits.tokens != (data.vocabulary > 0)) {
+    fail(traits.tokens ? "tokens" : "numbers", traits.tokens ? "numbers" : "tokens");
+  }
+  if (traits.next_token != data.next_token) {
+    fail(traits.next_token ? "a text whose next tokens are to be predicted"
+                           : "a class or value for each sample",
+         traits.next_token ? "a class or value for each sample" : "next tokens to be predicted");
+  }
+  return config.entry->build(config, data);
 }
 
 }  // namespace kudari::lab

@@ -11,7 +11,8 @@
 
 namespace kudari::lab {
 
-/// A model of the lab: maps a batch of samples, [batch, shape...], to [batch, outputs].
+/// A model of the lab: maps a batch of samples, [batch, shape...], to [batch, outputs] or, where
+/// each token has an output, [batch, context, outputs].
 class Model : public ::torch::nn::Module {
  public:
   virtual at::Tensor forward(const at::Tensor& x) = 0;
@@ -25,11 +26,10 @@ class Model : public ::torch::nn::Module {
   void StoreWeights(at::ScalarType type);
 };
 
-/// Builds a model with fresh weights from torch's generator. `shape` is that of one sample;
-/// transformers and residual networks need images, [channels, height, width], these of at least 4
-/// by 4. Throws Error naming the option that does not fit the data or another option.
-std::shared_ptr<Model> MakeModel(const ModelConfig& config, const std::vector<int64_t>& shape,
-                                 int64_t outputs);
+/// Builds a model with fresh weights from torch's generator. Vision transformers and residual
+/// networks need images, [channels, height, width], these of at least 4 by 4; language models need
+/// tokens. Throws Error naming the option that does not fit the data or another option.
+std::shared_ptr<Model> MakeModel(const ModelConfig& config, const DataShape& data);
 
 }  // namespace kudari::lab
 

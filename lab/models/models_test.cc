@@ -39,12 +39,12 @@ ModelConfig ResNet(int64_t depth, int64_t width) {
 }
 
 std::string MessageOf(const ModelConfig& config, const Shape& shape) {
-  return kudari::testing::ErrorOf([&] { MakeModel(config, shape, 10); });
+  return kudari::testing::ErrorOf([&] { MakeModel(config, {shape, 10}); });
 }
 
 TEST(Models, MapBatchesToOutputs) {
   for (const ModelConfig& config : Small("dropout = 0.5")) {
-    const auto model = MakeModel(config, {3, 4, 6}, 7);
+    const auto model = MakeModel(config, {{3, 4, 6}, 7});
     EXPECT_THAT(model->forward(::torch::randn({5, 3, 4, 6})).sizes().vec(), ElementsAre(5, 7))
         << config.name();
   }
@@ -52,7 +52,7 @@ TEST(Models, MapBatchesToOutputs) {
 
 TEST(Models, ResidualNetworksTakeImagesOfAnySize) {
   for (const Shape& shape : {Shape{3, 4, 6}, Shape{1, 8, 8}, Shape{2, 5, 7}, Shape{1, 28, 28}}) {
-    const auto model = MakeModel(ResNet(8, 2), shape, 7);
+    const auto model = MakeModel(ResNet(8, 2), {shape, 7});
     const at::Tensor x = ::torch::randn({5, shape[0], shape[1], shape[2]});
     EXPECT_THAT(model->forward(x).sizes().vec(), ElementsAre(5, 7));
   }
@@ -60,13 +60,13 @@ TEST(Models, ResidualNetworksTakeImagesOfAnySize) {
 
 TEST(Models, EveryParameterGetsAGradient) {
   for (const ModelConfig& config : Small()) {
-    const auto model = MakeModel(config, {1, 4, 4}, 3);
+    const auto model = MakeModel(config, {{1, 4, 4}, 3});
     model->forward(::torch::randn({5, 1, 4, 4})).square().sum().backward();
     for (const auto& item : model->named_parameters()) {
       ASSERT_TRUE(item.value().grad().defined()) << config.name() << " " << item.key();
     }
   }
-  const auto model = MakeModel(ResNet(14, 2), {1, 8, 8}, 3);
+  const auto model = MakeModel(ResNet(14, 2), {{1, 8, 8}, 3});
   model->forward(::torch::randn({5, 1, 8, 8})).square().sum().backward();
   for (const auto& item : model->named_parameters()) {
     ASSERT_TRUE(item.value().grad().defined()) << item.key();
@@ -77,7 +77,7 @@ TEST(Models, WeightsOfSixteenBits) {
   for (const auto type : {at::kBFloat16, at::kHalf}) {
     for (const ModelConfig& config : Small()) {
       ::torch::manual_seed(1);
-      const auto model = MakeModel(config, {1, 4, 4}, 3);
+      const auto model = MakeModel(config, {{1, 4, 4}, 3});
       const at::Tensor x = ::torch::randn({5, 1, 4, 4});
       const at::Tensor full = model->forward(x);
       model->StoreWeights(type);
@@ -99,7 +99,7 @@ TEST(Models, WeightsOfSixteenBits) {
 TEST(Models, BatchNormsStayInFloat32) {
   for (const auto type : {at::kBFloat16, at::kHalf}) {
     ::torch::manual_seed(1);
-    const auto model = MakeModel(ResNet(8, 4), {1, 8, 8}, 3);
+    const auto model = MakeModel(ResNet(8, 4), {{1, 8, 8}, 3});
     const at::Tensor x = ::torch::randn({16, 1, 8, 8});
     const at::Tensor full = model->forward(x);
     model->StoreWeights(type);
@@ -125,7 +125,7 @@ TEST(Models, BatchNormsStayInFloat32) {
 TEST(Models, AnMlpMayHaveBatchNorm) {
   const ModelConfig config = ModelNamed("mlp", "hidden = [5, 4]\nnorm = \"batch\"");
   ::torch::manual_seed(1);
-  const auto model = MakeModel(config, {1, 2, 3}, 3);
+  const auto model = MakeModel(config, {{1, 2, 3}, 3});
   EXPECT_EQ(model->ParameterCount(), (6 * 5 + 5) + 2 * 5 + (5 * 4 + 4) + 2 * 4 + (4 * 3 + 3));
   const auto p = model->named_parameters();
   EXPECT_EQ(Classify("bn0.weight", p["bn0.weight"].sizes().vec()), TensorClass::kNorm);
@@ -155,10 +155,10 @@ TEST(Models, AnMlpMayHaveBatchNorm) {
 
 TEST(Models, ParameterCounts) {
   const int64_t block = 2 * 2 * 8 + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 32 + 32) + (32 * 8 + 8);
-  EXPECT_EQ(MakeModel(Vit(), {1, 4, 4}, 3)->ParameterCount(),
+  EXPECT_EQ(MakeModel(Vit(), {{1, 4, 4}, 3})->ParameterCount(),
             int64_t{4 * 8 + 8 + 4 * 8} + 2 * block + int64_t{2 * 8 + 8 * 3 + 3});
   const ModelConfig mlp = ModelNamed("mlp", "hidden = [5, 4]");
-  EXPECT_EQ(MakeModel(mlp, {6}, 3)->ParameterCount(), (6 * 5 + 5) + (5 * 4 + 4) + (4 * 3 + 3));
+  EXPECT_EQ(MakeModel(mlp, {{6}, 3})->ParameterCount(), (6 * 5 + 5) + (5 * 4 + 4) + (4 * 3 + 3));
 }
 
 TEST(Models, MoreParametersThanAnyMemoryHoldsAreRefusedBeforehand) {
@@ -184,13 +184,13 @@ TEST(Models, MoreParametersThanAnyMemoryHoldsAreRefusedBeforehand) {
 //   = 73,984 head               64*10 + 10 = 650
 // 8 layers: 464 + 4,672 + 13,952 + 55,552 + 650; 20 layers: two more of each block.
 TEST(Models, ParameterCountsOfResidualNetworks) {
-  EXPECT_EQ(MakeModel(ResNet(8, 16), {3, 32, 32}, 10)->ParameterCount(), 75290);
-  EXPECT_EQ(MakeModel(ResNet(20, 16), {3, 32, 32}, 10)->ParameterCount(), 269722);
+  EXPECT_EQ(MakeModel(ResNet(8, 16), {{3, 32, 32}, 10})->ParameterCount(), 75290);
+  EXPECT_EQ(MakeModel(ResNet(20, 16), {{3, 32, 32}, 10})->ParameterCount(), 269722);
 }
 
 // What weight decay is kept from, and what a rule for matrices is given, follows from the names.
 TEST(Models, NamesTellTheirClasses) {
-  const auto parameters = MakeModel(Vit("pool = \"class\""), {1, 4, 4}, 3)->named_parameters();
+  const auto parameters = MakeModel(Vit("pool = \"class\""), {{1, 4, 4}, 3})->named_parameters();
   const auto class_of = [&](const std::string& name) {
     return Classify(name, parameters[name].sizes().vec());
   };
@@ -206,7 +206,7 @@ TEST(Models, NamesTellTheirClasses) {
 }
 
 TEST(Models, NamesTellTheirClassesInResidualNetworks) {
-  const auto parameters = MakeModel(ResNet(8, 2), {1, 4, 4}, 3)->named_parameters();
+  const auto parameters = MakeModel(ResNet(8, 2), {{1, 4, 4}, 3})->named_parameters();
   const auto class_of = [&](const std::string& name) {
     return Classify(name, parameters[name].sizes().vec());
   };
@@ -221,7 +221,7 @@ TEST(Models, NamesTellTheirClassesInResidualNetworks) {
 // torch in Python, on images of an odd size (tests/golden/make_resnet.py).
 TEST(Models, ResidualNetworkDoesAsTorchDoes) {
   const std::filesystem::path data = std::filesystem::path(KUDARI_SOURCE_DIR) / "tests/golden/data";
-  const auto model = MakeModel(ResNet(8, 2), {2, 7, 7}, 3);
+  const auto model = MakeModel(ResNet(8, 2), {{2, 7, 7}, 3});
   LoadWeights(*model, data / "resnet8.safetensors");
   const SafeTensorsFile file(data / "resnet8_expected.safetensors");
   const auto expected = [&](const std::string& name) {
@@ -251,7 +251,7 @@ TEST(Models, ResidualNetworkDoesAsTorchDoes) {
 // Where the blocks add nothing, images pass: every fourth pixel, in the first channels.
 TEST(Models, ShortcutsHaveNoParameters) {
   ::torch::manual_seed(1);
-  const auto model = MakeModel(ResNet(14, 4), {3, 8, 8}, 5);
+  const auto model = MakeModel(ResNet(14, 4), {{3, 8, 8}, 5});
   const ::torch::NoGradGuard no_grad;
   auto parameters = model->named_parameters();
   for (const auto& item : parameters) {
@@ -275,7 +275,7 @@ TEST(Models, ShortcutsHaveNoParameters) {
 // He's: deviation sqrt(2 / (9 outputs)).
 TEST(Models, ConvolutionsStartAsHeSays) {
   ::torch::manual_seed(1);
-  const auto parameters = MakeModel(ResNet(8, 16), {3, 8, 8}, 10)->named_parameters();
+  const auto parameters = MakeModel(ResNet(8, 16), {{3, 8, 8}, 10})->named_parameters();
   for (const auto& [name, outputs] :
        {std::pair<const char*, double>{"conv1.weight", 16}, {"blocks.2.conv1.weight", 64}}) {
     const at::Tensor& w = parameters[name];
@@ -287,7 +287,7 @@ TEST(Models, ConvolutionsStartAsHeSays) {
 // Without its positions the transformer could not tell the upper half from the lower one.
 TEST(Models, PositionsMatter) {
   ::torch::manual_seed(1);
-  const auto model = MakeModel(Vit(), {1, 4, 4}, 3);
+  const auto model = MakeModel(Vit(), {{1, 4, 4}, 3});
   const at::Tensor x = ::torch::randn({1, 1, 4, 4});
   const at::Tensor swapped = ::torch::cat({x.narrow(2, 2, 2), x.narrow(2, 0, 2)}, 2);
   EXPECT_FALSE(::torch::allclose(model->forward(x), model->forward(swapped)));
@@ -297,7 +297,7 @@ TEST(Models, PositionsMatter) {
 }
 
 TEST(Models, DropoutOnlyInTraining) {
-  const auto model = MakeModel(Vit("dropout = 0.5"), {1, 4, 4}, 3);
+  const auto model = MakeModel(Vit("dropout = 0.5"), {{1, 4, 4}, 3});
   const at::Tensor x = ::torch::randn({4, 1, 4, 4});
   EXPECT_FALSE(::torch::equal(model->forward(x), model->forward(x)));
   model->eval();
@@ -307,7 +307,7 @@ TEST(Models, DropoutOnlyInTraining) {
 TEST(Models, SameSeedSameWeights) {
   const auto weights = [](uint64_t seed) {
     ::torch::manual_seed(seed);
-    return MakeModel(Vit(), {1, 4, 4}, 3)->named_parameters()["blocks.1.fc1.weight"];
+    return MakeModel(Vit(), {{1, 4, 4}, 3})->named_parameters()["blocks.1.fc1.weight"];
   };
   EXPECT_TRUE(::torch::equal(weights(1), weights(1)));
   EXPECT_FALSE(::torch::equal(weights(1), weights(2)));
@@ -328,7 +328,7 @@ TEST(Models, ErrorsNameTheOption) {
             "has the shape [64]");
   EXPECT_EQ(MessageOf(ResNet(8, 16), {1, 8, 3}),
             "model.name = \"resnet\" needs images of at least 4 x 4, not 8 x 3");
-  const auto model = MakeModel(ResNet(8, 2), {1, 4, 4}, 3);
+  const auto model = MakeModel(ResNet(8, 2), {{1, 4, 4}, 3});
   const auto forward = [&] { model->forward(::torch::randn({1, 1, 4, 4})); };
   EXPECT_THAT(kudari::testing::ErrorOf(forward),
               HasSubstr("train.batch_size leaves a batch of one"));

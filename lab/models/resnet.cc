@@ -148,12 +148,11 @@ void CheckResNet(const ResnetOptions& config, const std::vector<int64_t>& shape)
 
 }  // namespace
 
-std::shared_ptr<Model> BuildResnet(const ModelConfig& config, const std::vector<int64_t>& shape,
-                                   int64_t outputs) {
-  CheckImages(config.name(), shape);
+std::shared_ptr<Model> BuildResnet(const ModelConfig& config, const DataShape& data) {
+  CheckImages(config.name(), data.sample);
   const auto& options = ValuesOf<ResnetOptions>(config.options);
-  CheckResNet(options, shape);
-  return std::make_shared<ResNet>(options, shape, outputs);
+  CheckResNet(options, data.sample);
+  return std::make_shared<ResNet>(options, data.sample, data.outputs);
 }
 #endif  // KUDARI_LAB_TORCH
 

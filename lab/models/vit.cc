@@ -184,12 +184,11 @@ void CheckVit(const VitOptions& config, const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-std::shared_ptr<Model> BuildVit(const ModelConfig& config, const std::vector<int64_t>& shape,
-                                int64_t outputs) {
-  CheckImages(config.name(), shape);
+std::shared_ptr<Model> BuildVit(const ModelConfig& config, const DataShape& data) {
+  CheckImages(config.name(), data.sample);
   const auto& options = ValuesOf<VitOptions>(config.options);
-  CheckVit(options, shape);
-  return std::make_shared<VisionTransformer>(options, shape, outputs);
+  CheckVit(options, data.sample);
+  return std::make_shared<VisionTransformer>(options, data.sample, data.outputs);
 }
 #endif  // KUDARI_LAB_TORCH
 

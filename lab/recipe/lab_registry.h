@@ -15,6 +15,10 @@
 #include "kudari/description.h"
 #include "kudari/error.h"
 
+namespace at {
+class Tensor;
+}  // namespace at
+
 namespace kudari::internal {
 class TableReader;
 }  // namespace kudari::internal
@@ -80,10 +84,15 @@ class EntryList {
       throw Error(key_ + " = " + internal::Quoted(entry.name) + " is already taken");
     entries_.push_back(std::make_shared<const Entry>(std::move(entry)));
   }
-  /// Throws Error with the nearest name.
+  /// The entry with its options as they are at first. Throws Error with the nearest name.
   Chosen<Entry> Find(std::string_view name) const {
+    const auto entry = Get(name);
+    return {entry, entry->options};
+  }
+  /// The entry itself. Throws Error with the nearest name.
+  std::shared_ptr<const Entry> Get(std::string_view name) const {
     for (const auto& entry : entries_) {
-      if (entry->name == name) return {entry, entry->options};
+      if (entry->name == name) return entry;
     }
     throw Error(key_ + ": unknown name " + internal::Quoted(name) +
                 internal::Suggest(name, Names()));
@@ -109,9 +118,19 @@ class Model;
 struct ModelEntry;
 using ModelConfig = Chosen<ModelEntry>;
 
-/// What a model does in training alone, or by batch.
+/// What a model does in training alone, or by batch, and what it is for.
 struct ModelTraits {
   bool batch_norm = false, dropout = false;
+  bool tokens = false;      ///< samples are tokens, not numbers
+  bool next_token = false;  ///< it has an output for each token of a sample, not one for all
+};
+
+/// What data is to a model: what it is given, and what it has to give.
+struct DataShape {
+  std::vector<int64_t> sample = {};  ///< of an image {channels, height, width}, of a text {context}
+  int64_t outputs = 0;               ///< scores or values, for a sample or for each of its tokens
+  int64_t vocabulary = 0;            ///< above 0: a sample is tokens below this
+  bool next_token = false;           ///< there is an output for each token
 };
 
 /// A model that recipes may name.
@@ -121,13 +140,25 @@ struct ModelEntry {
   OwnOptions options = {};                                     ///< with their defaults
   std::function<ModelTraits(const ModelConfig&)> traits = {};  ///< absent: none
   /// Builds it with fresh weights from torch's generator, see MakeModel.
-  using Builder = std::shared_ptr<Model>(const ModelConfig& config,
-                                         const std::vector<int64_t>& shape, int64_t outputs);
+  using Builder = std::shared_ptr<Model>(const ModelConfig& config, const DataShape& data);
   std::function<Builder> build = {};  ///< absent in a program without LibTorch
 };
 
 /// `entry`, which is then built so.
 ModelEntry Built(ModelEntry entry, ModelEntry::Builder* build);
+
+/// A loss that recipes may name, as train.loss.
+struct LossEntry {
+  std::string name;
+  std::string doc;  ///< what it is
+  bool needs_classes = false;
+  bool smooths_labels = false;  ///< has a use for train.label_smoothing
+  /// The mean loss of outputs, [n, outputs], and what they should be: classes, [n] of int64, or
+  /// values as the outputs, which losses that need no classes get in any case. Absent in a program
+  /// without LibTorch.
+  std::function<at::Tensor(const at::Tensor& output, const at::Tensor& y, double label_smoothing)>
+      mean = {};
+};
 
 struct Dataset;
 struct DataConfig;
@@ -145,9 +176,10 @@ struct DataEntry {
 struct LabRegistry {
   EntryList<ModelEntry> models{"model.name"};
   EntryList<DataEntry> data{"data.name"};
+  EntryList<LossEntry> losses{"train.loss"};
 
-  /// The models of lab/models and the data sets of lab/data, a file each. CMake writes it from the
-  /// names of the files.
+  /// The models of lab/models and the data sets of lab/data, a file each, and the losses of
+  /// lab/models/parts/losses.cc. CMake writes it from the names of the files.
   static const LabRegistry& Builtin();
 };
 

@@ -56,6 +56,12 @@ const OptionTable<DataConfig>& DataOptions() {
   return options;
 }
 
+std::vector<std::string> LossNames() {
+  std::vector<std::string> names = LabRegistry::Builtin().losses.Names();
+  names.insert(names.begin(), "auto");
+  return names;
+}
+
 const OptionTable<TrainConfig>& TrainOptionTable() {
   using T = TrainConfig;
   static const OptionTable<T> options = {
@@ -103,13 +109,14 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
        .doc = "number of threads; 0: one for a small model, otherwise one per core"},
       {.name = "loss",
        .member = &T::loss,
-       .choices = {"auto", "cross_entropy", "mse"},
+       .choices = LossNames(),
        .doc = "loss function; auto: cross_entropy for classes, mse for other targets"},
       {.name = "label_smoothing",
        .member = &T::label_smoothing,
        .low = 0,
        .high = kBelow1,
-       .doc = "share of each label that cross_entropy spreads over all classes during training"},
+       .doc = "share of each label that cross_entropy and bce_with_logits spread over all classes "
+              "during training"},
       {.name = "init",
        .member = &T::init,
        .doc = "safetensors file with the initial weights; empty: random ones"},

@@ -9,17 +9,6 @@
 
 namespace kudari::lab {
 
-Samples ToSamples(Split& split, const Dataset& data) {
-  const int64_t outputs = data.Outputs();
-  std::vector<int64_t> shape = {split.Size()};
-  shape.insert(shape.end(), data.shape.begin(), data.shape.end());
-  const at::Tensor x = ::torch::from_blob(split.x.data(), shape, ::torch::kFloat32);
-  if (data.classes > 0) {
-    return {x, ::torch::from_blob(split.labels.data(), {split.Size()}, ::torch::kInt64)};
-  }
-  return {x, ::torch::from_blob(split.targets.data(), {split.Size(), outputs}, ::torch::kFloat32)};
-}
-
 Batches::Batches(Samples samples, const TrainConfig& config)
     : samples_(std::move(samples)),
       batch_size_(config.batch_size),
@@ -42,11 +31,10 @@ bool Batches::MoreFull() const {
   return next_ + std::min(batch_size_, samples_.size()) <= samples_.size();
 }
 
-Samples Batches::Next() {
+Batch Batches::Next() {
   const int64_t count = std::min(batch_size_, samples_.size() - next_);
-  const at::Tensor index = ::torch::from_blob(order_.data() + next_, {count}, ::torch::kInt64);
-  next_ += count;
-  return {samples_.x.index_select(0, index), samples_.y.index_select(0, index)};
+  const auto begin = order_.begin() + std::exchange(next_, next_ + count);
+  return samples_.Rows({begin, static_cast<size_t>(count)});
 }
 
 void Batches::Visit(StateVisitor& visitor) {

@@ -1,27 +1,15 @@
 #ifndef KUDARI_LAB_TRAIN_BATCHES_H_
 #define KUDARI_LAB_TRAIN_BATCHES_H_
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <random>
 #include <vector>
 
 #include "kudari/state.h"
-#include "lab/data/data.h"
 #include "lab/recipe/train_recipe.h"
+#include "lab/train/samples.h"
 
 namespace kudari::lab {
-
-/// A part of the data as tensors: x is [samples, shape...], y holds classes, [samples] of int64, or
-/// targets, [samples, outputs].
-struct Samples {
-  at::Tensor x, y;
-  int64_t size() const { return x.defined() ? x.size(0) : 0; }
-};
-
-/// A split of `data` as views of its memory, which must outlive them.
-Samples ToSamples(Split& split, const Dataset& data);
 
 /// Deals the batches of one epoch after the other, in an order that depends on the seed alone.
 class Batches {
@@ -36,7 +24,7 @@ class Batches {
   /// Whether the epoch has another batch of full size, or all samples are fewer.
   bool MoreFull() const;
 
-  Samples Next();
+  Batch Next();
 
   /// Where the epoch is, its order and the random generator; loading throws Error for an order that
   /// is not one of these samples.

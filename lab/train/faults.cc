@@ -43,11 +43,15 @@ void SpoilData(const FaultConfig& faults, uint64_t seed, Dataset& data) {
   const size_t begin = index(faults.bad_begin), end = index(faults.bad_end);
   if (begin >= end) return;
   if (faults.bad == "inputs") {
+    if (data.train.x.empty()) {
+      throw Error(fmt::format("fault.bad = \"inputs\": {} has no numbers", data.name));
+    }
     const size_t size = data.train.x.size() / static_cast<size_t>(data.train.Size());
     for (size_t i = begin * size; i < end * size; ++i) data.train.x[i] *= kInputFactor;
     return;
   }
-  if (data.classes == 0) throw Error(fmt::format("fault.bad = \"labels\": {} has none", data.name));
+  if (data.train.labels.empty())
+    throw Error(fmt::format("fault.bad = \"labels\": {} has none", data.name));
   std::mt19937_64 random(seed);
   for (size_t i = begin; i < end; ++i) {
     data.train.labels[i] = static_cast<int64_t>(random() % static_cast<uint64_t>(data.classes));

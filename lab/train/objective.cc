@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
-#include <limits>
+#include <numbers>
 #include <string_view>
 
 #include "kudari/error.h"
@@ -31,27 +32,26 @@ at::ScalarType TypeOf(std::string_view name) {
 
 }  // namespace
 
+Loss LossNamed(std::string_view name) { return LabRegistry::Builtin().losses.Get(name); }
+
 Loss ChooseLoss(const TrainConfig& config, const Dataset& data) {
-  if (config.loss == "mse") return Loss::kMeanSquare;
-  if (config.loss == "auto") return data.classes > 0 ? Loss::kCrossEntropy : Loss::kMeanSquare;
-  if (data.classes == 0) {
+  if (config.loss == "auto") return LossNamed(data.classes > 0 ? "cross_entropy" : "mse");
+  Loss loss = LossNamed(config.loss);
+  if (loss->needs_classes && data.classes == 0) {
     throw Error(
-        fmt::format("train.loss = \"cross_entropy\" needs classes; the data set {} has other "
-                    "targets: use \"mse\"",
-                    data.name));
+        fmt::format("train.loss = \"{}\" needs classes; the data set {} has other targets: use "
+                    "\"mse\"",
+                    loss->name, data.name));
   }
-  return Loss::kCrossEntropy;
+  return loss;
 }
 
-Tensor LossOf(Loss loss, const Tensor& output, const Tensor& y, double label_smoothing) {
-  namespace f = ::torch::nn::functional;
-  if (loss == Loss::kCrossEntropy) {
-    return f::cross_entropy(output, y,
-                            f::CrossEntropyFuncOptions().label_smoothing(label_smoothing));
-  }
-  const Tensor target =
-      y.scalar_type() == ::torch::kInt64 ? ::torch::one_hot(y, output.size(1)).to(output) : y;
-  return f::mse_loss(output, target);
+Tensor LossOf(const Loss& loss, const Tensor& output, const Tensor& y, double label_smoothing) {
+  const Tensor flat = output.flatten(0, -2);
+  if (y.scalar_type() != ::torch::kInt64) return loss->mean(flat, y, label_smoothing);
+  const Tensor classes = y.flatten();
+  if (loss->needs_classes) return loss->mean(flat, classes, label_smoothing);
+  return loss->mean(flat, ::torch::one_hot(classes, flat.size(1)).to(flat), label_smoothing);
 }
 
 Compute ComputeOf(const TrainConfig& config) {
@@ -95,23 +95,33 @@ EvaluatedWeights::EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& m
   });
 }
 
-Score Evaluate(Model& model, const Samples& samples, Loss loss, const Compute& compute) {
+Score Evaluate(Model& model, const Samples& samples, const Loss& loss, const Compute& compute) {
   const ::torch::NoGradGuard no_grad;
   model.eval();
   double total = 0;
-  int64_t right = 0;
+  int64_t right = 0, answers = 0;
   for (int64_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
     const int64_t count = std::min(kEvaluationBatch, samples.size() - begin);
-    const Tensor y = samples.y.narrow(0, begin, count);
-    const Tensor output = Forward(model, samples.x.narrow(0, begin, count), compute);
+    const auto [x, y] = samples.Range(begin, count);
+    const Tensor output = Forward(model, x, compute);
     total += LossOf(loss, output, y, 0).item<double>() * static_cast<double>(count);
-    if (y.scalar_type() == ::torch::kInt64) right += (output.argmax(1) == y).sum().item<int64_t>();
+    if (y.scalar_type() != ::torch::kInt64) continue;
+    right += (output.argmax(-1) == y).sum().item<int64_t>();
+    answers += y.numel();
   }
   model.train();
-  const double n = static_cast<double>(samples.size());
-  const bool classes = samples.size() > 0 && samples.y.scalar_type() == ::torch::kInt64;
-  return {total / n,
-          classes ? static_cast<double>(right) / n : std::numeric_limits<double>::quiet_NaN()};
+  return {.loss = total / static_cast<double>(samples.size()),
+          .accuracy = answers > 0 ? static_cast<double>(right) / static_cast<double>(answers)
+                                  : kNotMeasured};
+}
+
+Score WithMetrics(Score score, const Loss& loss, const Dataset& data) {
+  if (!data.next_token || loss->name != "cross_entropy") return score;
+  score.perplexity = std::exp(score.loss);
+  if (data.bytes_per_token > 0) {
+    score.bits_per_byte = score.loss / std::numbers::ln2 / data.bytes_per_token;
+  }
+  return score;
 }
 
 }  // namespace kudari::lab

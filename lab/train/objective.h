@@ -3,7 +3,9 @@
 
 #include <torch/torch.h>
 
+#include <memory>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,13 +17,18 @@
 
 namespace kudari::lab {
 
-enum class Loss { kCrossEntropy, kMeanSquare };
+using Loss = std::shared_ptr<const LossEntry>;
 
-/// The loss that a recipe asks for. Throws Error where the data has no classes for cross-entropy.
+/// A loss by its name in recipes. Throws Error with the nearest name.
+Loss LossNamed(std::string_view name);
+
+/// The loss that a recipe asks for. Throws Error where the data has no classes and it needs them.
 Loss ChooseLoss(const TrainConfig& config, const Dataset& data);
 
-/// The mean loss of a batch. Classes are one-hot targets for the mean square.
-at::Tensor LossOf(Loss loss, const at::Tensor& output, const at::Tensor& y, double label_smoothing);
+/// The mean loss of a batch: `output` is [batch, outputs] or [batch, context, outputs], and y as in
+/// Batch. Classes are one-hot targets for losses that do not need them.
+at::Tensor LossOf(const Loss& loss, const at::Tensor& output, const at::Tensor& y,
+                  double label_smoothing);
 
 /// What a model computes in: under autocast, or in the type of its weights.
 struct Compute {
@@ -62,7 +69,10 @@ class EvaluatedWeights {
 
 /// Mean loss and accuracy over all samples, of the model in evaluation mode; it is left in training
 /// mode.
-Score Evaluate(Model& model, const Samples& samples, Loss loss, const Compute& compute);
+Score Evaluate(Model& model, const Samples& samples, const Loss& loss, const Compute& compute);
+
+/// Adds what else a loss says of a data set: perplexity and bits per byte of a language model.
+Score WithMetrics(Score score, const Loss& loss, const Dataset& data);
 
 }  // namespace kudari::lab
 

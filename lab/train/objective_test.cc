@@ -36,13 +36,14 @@ class EvaluatedWeightsTest : public ::testing::Test {
  protected:
   void Train(const OptimizerSpec& spec) {
     ::torch::manual_seed(4);
-    model_ = MakeModel(ModelNamed("resnet", "depth = 8\nwidth = 4"), {2, 8, 8}, 3);
+    model_ = MakeModel(ModelNamed("resnet", "depth = 8\nwidth = 4"), {{2, 8, 8}, 3});
     samples_ = {2 * ::torch::randn({48, 2, 8, 8}) + 1, ::torch::randint(3, {48}, ::torch::kInt64)};
     optimizer_ = std::make_unique<kudari::torch::Optimizer>(*model_, spec);
     for (int64_t step = 0; step < 3; ++step) {
-      const Tensor x = samples_.x.narrow(0, 16 * step, 16), y = samples_.y.narrow(0, 16 * step, 16);
+      const Tensor x = samples_.All().x.narrow(0, 16 * step, 16),
+                   y = samples_.All().y.narrow(0, 16 * step, 16);
       optimizer_->Step([&]() -> Evaluation {
-        const Tensor loss = LossOf(Loss::kCrossEntropy, Forward(*model_, x, {}), y, 0);
+        const Tensor loss = LossOf(LossNamed("cross_entropy"), Forward(*model_, x, {}), y, 0);
         loss.backward();
         return loss.item<double>();
       });
@@ -70,7 +71,7 @@ TEST_F(EvaluatedWeightsTest, AveragedOnesGetTheirOwn) {
   config.shuffle = false;
   const auto channel_mean = [&] {
     const Tensor kernel = model_->named_parameters()["conv1.weight"];
-    return at::conv2d(samples_.x, kernel, {}, 1, 1).mean({0, 2, 3}).detach();
+    return at::conv2d(samples_.All().x, kernel, {}, 1, 1).mean({0, 2, 3}).detach();
   };
   const Tensor trained_mean = channel_mean();
   // One batch of all samples; three of 16; all of three, where the last is left out.
@@ -84,7 +85,7 @@ TEST_F(EvaluatedWeightsTest, AveragedOnesGetTheirOwn) {
       EXPECT_FALSE(at::allclose(mean, trained_mean, 1e-4, 1e-5));
       EXPECT_TRUE(model_->is_training());
       const auto shown = Contents(*model_);
-      EXPECT_GT(Evaluate(*model_, samples_, Loss::kCrossEntropy, {}).loss, 0);
+      EXPECT_GT(Evaluate(*model_, samples_, LossNamed("cross_entropy"), {}).loss, 0);
       EXPECT_TRUE(SameContents(Contents(*model_), shown));
     }
     EXPECT_TRUE(SameContents(Contents(*model_), trained));
@@ -103,7 +104,7 @@ TEST_F(EvaluatedWeightsTest, ThoseOfTheRuleGetTheirOwnAndAnExceptionPutsBack) {
       },
       std::runtime_error);
   EXPECT_TRUE(SameContents(Contents(*model_), trained));
-  const Samples wrong{samples_.x.narrow(1, 0, 1), samples_.y};
+  const Samples wrong{samples_.All().x.narrow(1, 0, 1), samples_.All().y};
   EXPECT_ANY_THROW(EvaluatedWeights(*optimizer_, *model_, wrong, {}, {}));
   EXPECT_TRUE(SameContents(Contents(*model_), trained));
 }

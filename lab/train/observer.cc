@@ -5,8 +5,7 @@ namespace {
 
 void VisitScore(std::string_view name, Score& score, StateVisitor& visitor) {
   visitor.Node(name, [&] {
-    visitor.Value("loss", score.loss);
-    visitor.Value("accuracy", score.accuracy);
+    for (const Metric& metric : kMetrics) visitor.Value(metric.name, score.*metric.value);
   });
 }
 

@@ -13,7 +13,7 @@ namespace {
 std::shared_ptr<Model> FreshModel(const Recipe& recipe, const Dataset& data) {
   const TrainConfig& train = recipe.train;
   ::torch::manual_seed(static_cast<uint64_t>(train.seed));
-  std::shared_ptr<Model> model = MakeModel(recipe.model, data.shape, data.Outputs());
+  std::shared_ptr<Model> model = MakeModel(recipe.model, data.Shape());
   static const int kAll = at::get_num_threads();
   at::set_num_threads(ThreadsFor(train, model->ParameterCount(), kAll));
   SpoilWeights(recipe.fault, *model);

@@ -33,7 +33,7 @@ class Problem {
   const Samples& training() const { return training_; }
   const Samples& validation() const { return validation_; }
   const Samples& test() const { return test_; }
-  Loss loss() const { return loss_; }
+  const Loss& loss() const { return loss_; }
   const Compute& compute() const { return compute_; }
   Model& model() { return *model_; }
   const Model& model() const { return *model_; }

@@ -54,7 +54,7 @@ void Session::FindEstimator() {
     }
     estimator_ = wanted;
   }
-  if (estimator_ == "gnb" && loss() != Loss::kCrossEntropy) {
+  if (estimator_ == "gnb" && loss()->name != "cross_entropy") {
     throw Error("hessian.estimator = \"gnb\" needs train.loss = \"cross_entropy\"");
   }
   TrainConfig config = recipe().train;
@@ -69,8 +69,7 @@ Evaluation Session::NextLoss(Pass pass) {
     if (!batches_->More()) return Evaluation::End();
     step_batches_.push_back(batches_->Next());
   }
-  const Samples& batch =
-      pass == Pass::kPlain ? step_batches_.back() : step_batches_.at(repeated_++);
+  const Batch& batch = pass == Pass::kPlain ? step_batches_.back() : step_batches_.at(repeated_++);
   const Tensor output = Forward(model(), batch.x, compute());
   const Tensor mean = LossOf(loss(), output, batch.y, recipe().train.label_smoothing);
   // The engine takes the mean of what it accumulates.
@@ -137,12 +136,13 @@ void Session::Visit(StateVisitor& visitor) {
 // without autocast, whatever the precision.
 void Session::EstimateHessian() {
   if (!hessian_batches_->MoreFull()) hessian_batches_->StartEpoch();
-  const Samples batch = hessian_batches_->Next();
+  const Batch batch = hessian_batches_->Next();
   const auto logits = [&] { return Forward(model(), batch.x, {.weights = compute().weights}); };
   const kudari::torch::EstimateOptions keep{.keep_buffers = &model()};
   if (estimator_ == "gnb") {
+    const auto flat = [&] { return logits().flatten(0, -2); };
     optimizer_->UpdateHessian(
-        kudari::torch::GaussNewtonBartlett(optimizer_->Parameters(), logits, keep));
+        kudari::torch::GaussNewtonBartlett(optimizer_->Parameters(), flat, keep));
   } else {
     const auto mean = [&] {
       return LossOf(loss(), logits(), batch.y, recipe().train.label_smoothing);

@@ -70,7 +70,7 @@ class Session : public Problem {
   std::string estimator_;                   // "" if no rule uses the Hessian
   std::optional<Batches> hessian_batches_;  // apart, so that estimates cost no training data
   int64_t steps_ = 0;                       // taken, those that were skipped included
-  std::vector<Samples> step_batches_;       // of the step, for perturbed passes over them
+  std::vector<Batch> step_batches_;         // of the step, for perturbed passes over them
   size_t repeated_ = 0;
   std::optional<ReduceOnPlateau> plateau_;
   std::vector<Schedule>

@@ -58,9 +58,9 @@ ModelEntry DescribeScaled() {
           .options = MakeOwnOptions(ScaledOptions(), ScaledTable())};
 }
 
-std::shared_ptr<Model> BuildScaled(const ModelConfig& config, const std::vector<int64_t>& shape,
-                                   int64_t outputs) {
-  return std::make_shared<Scaled>(ValuesOf<ScaledOptions>(config.options), shape.at(0), outputs);
+std::shared_ptr<Model> BuildScaled(const ModelConfig& config, const DataShape& data) {
+  return std::make_shared<Scaled>(ValuesOf<ScaledOptions>(config.options), data.sample.at(0),
+                                  data.outputs);
 }
 
 // ---- What lab/data/halves.cc would be ----
@@ -153,7 +153,7 @@ TEST(Registry, ToysAreTrained) {
   const Dataset data = LoadData(recipe.data, 3);
   ASSERT_EQ(data.shape, std::vector<int64_t>{6});
   ::torch::manual_seed(1);
-  const auto model = MakeModel(recipe.model, data.shape, data.Outputs());
+  const auto model = MakeModel(recipe.model, data.Shape());
   EXPECT_EQ(model->ParameterCount(), (6 * 2 + 2) + (2 * 2 + 2));
   Trainer trainer(recipe);
   EXPECT_GT(trainer.Run().test.accuracy, 0.95);

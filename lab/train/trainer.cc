@@ -148,7 +148,8 @@ void Trainer::Diverge(std::string_view what) {
 }
 
 Score Trainer::ScoreOf(const Samples& samples) {
-  return lab::Evaluate(session_.model(), samples, session_.loss(), session_.compute());
+  const Score score = lab::Evaluate(session_.model(), samples, session_.loss(), session_.compute());
+  return WithMetrics(score, session_.loss(), session_.data());
 }
 
 std::unique_ptr<EvaluatedWeights> Trainer::ShowEvaluatedWeights() {

@@ -24,7 +24,7 @@ using ::testing::HasSubstr;
 std::shared_ptr<Model> ResNet(uint64_t seed) {
   const ModelConfig config = ModelNamed("resnet", "depth = 8\nwidth = 4");
   ::torch::manual_seed(seed);
-  return MakeModel(config, {1, 8, 8}, 3);
+  return MakeModel(config, {{1, 8, 8}, 3});
 }
 
 Samples SomeSamples() {
@@ -59,14 +59,15 @@ TEST_F(WeightsTest, StatisticsAreSavedSoThatTheLossIsTheSameBitForBit) {
     const Compute compute{.weights = type};
     const auto model = ResNet(1);
     model->StoreWeights(type);
-    for (int i = 0; i < 3; ++i) Forward(*model, samples.x, compute);
-    const Score score = Evaluate(*model, samples, Loss::kCrossEntropy, compute);
+    for (int i = 0; i < 3; ++i) Forward(*model, samples.All().x, compute);
+    const Score score = Evaluate(*model, samples, LossNamed("cross_entropy"), compute);
     SaveWeights(*model, path_);
     const auto other = ResNet(2);
     other->StoreWeights(type);
-    EXPECT_NE(Evaluate(*other, samples, Loss::kCrossEntropy, compute).loss, score.loss);
+    EXPECT_NE(Evaluate(*other, samples, LossNamed("cross_entropy"), compute).loss, score.loss);
     LoadWeights(*other, path_);
-    EXPECT_EQ(std::bit_cast<uint64_t>(Evaluate(*other, samples, Loss::kCrossEntropy, compute).loss),
+    EXPECT_EQ(std::bit_cast<uint64_t>(
+                  Evaluate(*other, samples, LossNamed("cross_entropy"), compute).loss),
               std::bit_cast<uint64_t>(score.loss));
     const SafeTensorsFile file(path_);
     EXPECT_TRUE(file.Contains("blocks.2.bn1.running_mean"));
@@ -78,7 +79,7 @@ TEST_F(WeightsTest, StatisticsAreSavedSoThatTheLossIsTheSameBitForBit) {
 TEST_F(WeightsTest, AFileMayHaveParametersAlone) {
   const auto model = ResNet(1), other = ResNet(2);
   WriteSome(*model, "");
-  Forward(*other, SomeSamples().x, {});
+  Forward(*other, SomeSamples().All().x, {});
   const Tensor before = other->named_buffers()["bn1.running_mean"].clone();
   EXPECT_NE(before.abs().sum().item<double>(), 0);
   LoadWeights(*other, path_);
@@ -97,7 +98,7 @@ TEST_F(WeightsTest, StatisticsAreAllThereOrNone) {
 TEST_F(WeightsTest, StatisticsOfAnotherModelAreNamed) {
   const auto model = ResNet(1);
   SaveWeights(*model, path_);
-  const auto linear = MakeModel(ModelNamed("linear"), {4}, 3);
+  const auto linear = MakeModel(ModelNamed("linear"), {{4}, 3});
   EXPECT_THAT(kudari::testing::ErrorOf([&] { LoadWeights(*linear, path_); }),
               HasSubstr(path_.string()));
 }

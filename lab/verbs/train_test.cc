@@ -254,9 +254,9 @@ double LossOfSaved(const fs::path& out) {
   const Recipe recipe = ReadTrainRecipe(out / "recipe.toml");
   Dataset data = LoadData(recipe.data.name(), recipe.data.path,
                           static_cast<uint64_t>(recipe.train.seed), recipe.data.validation);
-  const auto model = MakeModel(recipe.model, data.shape, data.Outputs());
+  const auto model = MakeModel(recipe.model, data.Shape());
   LoadWeights(*model, out / "model.safetensors");
-  return Evaluate(*model, ToSamples(data.test, data), Loss::kCrossEntropy, {}).loss;
+  return Evaluate(*model, ToSamples(data.test, data), LossNamed("cross_entropy"), {}).loss;
 }
 
 TEST_F(TrainTest, ResidualNetworkIsSavedAsItWasEvaluated) {
