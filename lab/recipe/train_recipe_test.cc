@@ -127,7 +127,7 @@ TEST(Recipe, ValuesAreChecked) {
 TEST(Recipe, LossScalesAreNamesOrNumbers) {
   const auto scaling = [](const std::string& precision, const std::string& scale) {
     const Recipe recipe = ParseTrainRecipe(
-        kRecipe, "r.toml", {"train.precision=" + precision, "train.loss_scale=" + scale});
+        kRecipe, "r.toml", {.sets = {"train.precision=" + precision, "train.loss_scale=" + scale}});
     return LossScaling(recipe.train);
   };
   EXPECT_EQ(ParseTrainRecipe(kRecipe, "r.toml").train.precision, "f32");
@@ -192,11 +192,11 @@ TEST(Recipe, SharesOfDataAreChecked) {
 }
 
 TEST(Recipe, SetChangesAndAdds) {
-  const Recipe recipe =
-      ParseTrainRecipe(kRecipe, "r.toml",
-                       {"train.epochs=3", "model.pool=class", "optimizer.lr=1e-3 * warmup(10)",
-                        "optimizer.group.0.lr=0.5", "optimizer.clip_norm=1",
-                        "data.path=\"some where\"", "train.shuffle=false"});
+  const Recipe recipe = ParseTrainRecipe(
+      kRecipe, "r.toml",
+      {.sets = {"train.epochs=3", "model.pool=class", "optimizer.lr=1e-3 * warmup(10)",
+                "optimizer.group.0.lr=0.5", "optimizer.clip_norm=1", "data.path=\"some where\"",
+                "train.shuffle=false"}});
   EXPECT_EQ(recipe.train.epochs, 3);
   EXPECT_EQ(recipe.train.seed, 7);
   EXPECT_EQ(recipe.model, ModelNamed("vit", "patch = 2\npool = \"class\""));
@@ -321,15 +321,18 @@ TEST(Recipe, SchedulesOfTheRecipesFollowTheRun) {
        std::filesystem::directory_iterator(std::filesystem::path(KUDARI_SOURCE_DIR) / "recipes")) {
     const Recipe recipe = ReadTrainRecipe(entry.path());
     SCOPED_TRACE(entry.path());
-    const Schedule& lr = recipe.optimizer.options.at("lr");
-    EXPECT_TRUE(lr.IsConstant() || !lr.IsResolved()) << lr.Text();
-    relative += lr.IsResolved() ? 0 : 1;
-    for (const double times : {0.5, 1.0, 2.0}) {
-      for (const int64_t epoch : {3, 17, 422}) {
-        const auto epochs =
-            static_cast<int64_t>(std::ceil(times * static_cast<double>(recipe.train.epochs)));
-        EXPECT_THAT(ScheduleMisfits(recipe.optimizer, {epochs * epoch, static_cast<double>(epoch)}),
-                    ::testing::IsEmpty());
+    for (const auto& [part, spec] : OptimizersOf(recipe)) {
+      const Schedule& lr = spec->options.at("lr");
+      EXPECT_TRUE(lr.IsConstant() || !lr.IsResolved()) << lr.Text();
+      relative += lr.IsResolved() ? 0 : 1;
+      for (const double times : {0.5, 1.0, 2.0}) {
+        for (const int64_t epoch : {3, 17, 422}) {
+          const int64_t whole =
+              recipe.train.epochs > 0 ? recipe.train.epochs * epoch : recipe.train.steps;
+          const auto steps = static_cast<int64_t>(std::ceil(times * static_cast<double>(whole)));
+          EXPECT_THAT(ScheduleMisfits(*spec, {steps, static_cast<double>(epoch)}),
+                      ::testing::IsEmpty());
+        }
       }
     }
   }
@@ -381,18 +384,20 @@ model = {name = "linear"}
   EXPECT_EQ(small.train.steps, 10);
   EXPECT_EQ(small.train.batch_size, 8);
   EXPECT_EQ(small.optimizer, full.optimizer);
-  EXPECT_EQ(ParseTrainRecipe(ToToml(small), "again"), small);
+  Recipe complete = small;
+  complete.optimizer = Complete(small.optimizer);
+  EXPECT_EQ(ParseTrainRecipe(ToToml(small), "again"), complete);
   // Another model has none of the former one's options.
   EXPECT_EQ(ParseTrainRecipe(text, "r.toml", {.scale = "tiny"}).model, ModelNamed("linear"));
 
-  const auto error = [&](const std::string& toml, const std::string& scale) {
+  const auto error = [&](std::string_view toml, const std::string& scale) {
     return kudari::testing::ErrorOf([&] { ParseTrainRecipe(toml, "r.toml", {.scale = scale}); });
   };
   EXPECT_EQ(error(text, "large"),
             "--scale large: the recipe has no table [scale.large], only small, tiny");
   EXPECT_EQ(error(kRecipe, "small"), "--scale small: the recipe has no table [scale.small]");
   EXPECT_EQ(error("scale = 3\n" + text.substr(0, text.find("[scale")), ""),
-            "r.toml:1: scale: unknown key");
+            "r.toml:1: scale: unknown key; known: model, data, hessian, train, fault, optimizer");
   EXPECT_EQ(error(text + "[scale.wide.model]\nwidth = 3\n", "wide"),
             "r.toml:20: model.width: is not an option of model \"vit\", only of resnet");
 }

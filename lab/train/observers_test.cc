@@ -231,8 +231,8 @@ TEST_F(ObserversTest, TracksComponents) {
       EXPECT_NEAR(c["relative"][name].get<double>() * former, change, 1e-9 * change);
     }
   }
-  options.sets.emplace_back("optimizer.source=plain");
-  options.sets.erase(options.sets.begin() + 1, options.sets.begin() + 3);
+  options.changes.sets.emplace_back("optimizer.source=plain");
+  options.changes.sets.erase(options.changes.sets.begin() + 1, options.changes.sets.begin() + 3);
   EXPECT_THAT(MessageOf(options), HasSubstr("--track components needs a sharpness-aware source"));
   options = Options({"optimizer.source=sam", "optimizer.accumulate=2"});
   options.track_components = true;
