@@ -38,7 +38,9 @@ void Session::FindLearningRateShown() {
   };
   for (size_t i = 0; i < plan.size(); ++i) {
     if (std::isnan(OptionOf(plan[i], "lr"))) continue;
-    if (!lr_index_ || rank(i) < rank(*lr_index_)) lr_index_ = i;
+    // Of those with the same rate, the one that least is taken off from.
+    const auto place = [&](size_t k) { return std::pair(rank(k), -plan[k].lr_scale); };
+    if (!lr_index_ || place(i) < place(*lr_index_)) lr_index_ = i;
   }
 }
 
@@ -82,8 +84,10 @@ Evaluation Session::NextLoss(Pass pass) {
 
 double Session::BatchGradientNorm() const {
   double squares = 0;
-  for (const Tensor& p : model().parameters()) {
-    if (!p.grad().defined()) continue;
+  const std::vector<Tensor> parameters = optimizer_->Parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Tensor& p = parameters[i];
+    if (!p.grad().defined() || optimizer_->core().Frozen(i)) continue;
     const auto norm = at::linalg_vector_norm(p.grad().to(at::kFloat)).item<double>();
     squares += norm * norm;
   }
