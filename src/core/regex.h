@@ -15,7 +15,7 @@ namespace kudari::internal {
 class Regex {
  public:
   /// At most this many bytes, levels of groups, and instructions after repetitions are spelled out.
-  static constexpr size_t kMostBytes = 1000, kMostDepth = 100, kMostInstructions = 10000;
+  static constexpr size_t kMostBytes = 1000, kMostDepth = 100, kMostInstructions = 2000;
 
   /// Throws Error naming the column, counted from 1, for what is not an expression, is beyond the
   /// limits above, or needs backtracking (look-ahead, back-references).

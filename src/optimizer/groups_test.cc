@@ -90,7 +90,7 @@ TEST(StrictTest, EveryTensorMustBeInAGroup) {
   EXPECT_NO_THROW(Optimizer(model.tensors, spec));
   spec.strict = true;
   EXPECT_EQ(ErrorOf([&] { Optimizer(model.tensors, spec); }),
-            "strict = true: no group matches \"emb.weight\" and \"norm.weight\"; the groups are 0: "
+            "strict = true: no group matches \"emb.weight\", \"norm.weight\"; the groups are 0: "
             "match = \"h.*\"; 1: match = \"*.weight\", class = [\"head\"]");
   spec.groups.push_back({.match_regex = "^(emb|norm)\\."});
   EXPECT_NO_THROW(Optimizer(model.tensors, spec));
@@ -277,7 +277,8 @@ INSTANTIATE_TEST_SUITE_P(Registry, FrozenRuleTest, ::testing::ValuesIn(Registry:
 
 /// Tensors 1 and 2 are frozen before step 2 and from step 5 on, 5 always.
 std::vector<Group> Freezing() {
-  return {{.match = "h.0.*", .frozen_until = 2, .frozen_from = 5},
+  return {{.match = "h.0.fc.weight", .frozen_until = 2, .frozen_from = 5},
+          {.match = "h.0.fc.bias", .rule = "adamw", .frozen_until = 2, .frozen_from = 5},
           {.match = "head.*", .frozen = true}};
 }
 

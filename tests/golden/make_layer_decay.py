@@ -2,10 +2,10 @@
 
 usage: make_layer_decay.py          needs torch, timm and transformers
 
-Each case has the factors on the learning rate that timm.optim.param_groups_layer_decay gives, in
-the order of the model's parameters, and those it turns off. Models of timm have their own matchers of layers; those of
-transformers get one here, in the same form. Weights are not needed, so all models are made on the
-meta device.
+Each case has the model's parameters in their order, with the factors on the learning rate that
+timm's param_groups_layer_decay gives them; null: it turns the parameter off. Models of timm have
+their own matchers of layers; those of transformers get one here, in the same form. No weights are
+needed, so all models are made on the meta device.
 """
 
 import json
