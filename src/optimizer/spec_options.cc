@@ -101,7 +101,7 @@ const OptionTable<OptimizerSpec>& TreatmentOptions() {
     all.push_back({.name = "layer_match",
                    .member = &S::layer_match,
                    .range = "globs with # for numbers",
-                   .doc = "where names have the layer's number, as in h.#.*; empty: found"});
+                   .doc = "where names have the layer's number, as in h.#.*; empty: by rule"});
     all.push_back({.name = "strict",
                    .member = &S::strict,
                    .doc = "whether a tensor that no group matches is an error"});
