@@ -354,6 +354,35 @@ TEST(Recipe, ScheduleLinesTellLengthsAndMisfits) {
       "warning: optimizer.clip_norm: the schedule ends at step 20 of 90; from there on the "
       "value is 0 of the peak\n");
   EXPECT_EQ(ScheduleLines(ParseTrainRecipe(kRecipe, "r.toml").optimizer, {.steps = 300}), "");
+  OptimizerSpec spec = Sgd{};
+  spec.groups = {{.frozen_until = RunSteps{10, StepUnit::kPercent}, .frozen_from = 301}};
+  EXPECT_EQ(ScheduleLines(spec, {.steps = 300}),
+            "optimizer.group.0.frozen_until is 30\n"
+            "warning: optimizer.group.0.frozen_from: step 301 is behind the end of the run, 300 "
+            "steps\n");
+}
+
+TEST(Recipe, ExplainHasColumnsForScalesLayersAndFreezing) {
+  std::vector<float> memory(4);
+  std::vector<Tensor> tensors;
+  for (const char* name : {"emb.weight", "h.0.weight", "h.1.weight", "head.weight"}) {
+    tensors.push_back({.name = name, .shape = {1, 1}, .param = &memory[tensors.size()]});
+  }
+  OptimizerSpec spec = Sgd{.lr = 1};
+  const auto explained = [&] { return ExplainText(Optimizer(tensors, spec), spec); };
+  const auto row = [](const std::string& text) { return ::testing::ContainsRegex("\n" + text); };
+  EXPECT_THAT(explained(), row("h.0.weight +.* recipe +1 +0 +-\n"));
+  EXPECT_THAT(explained(), ::testing::Not(HasSubstr("lr_scale")));
+  spec.layer_decay = 0.5;
+  spec.groups = {{.match = "emb.*", .frozen = true},
+                 {.match = "h.1.*", .lr_scale = 3, .frozen_until = 5},
+                 {.match = "head.*", .frozen_until = 2, .frozen_from = 9}};
+  EXPECT_THAT(explained(), row("emb.weight +.* group 0 +0.125 +0 +- +0 +0.125 +always\n"));
+  EXPECT_THAT(explained(), row("h.0.weight +.* recipe +0.25 +0 +- +1 +0.25 +-\n"));
+  EXPECT_THAT(explained(), row("h.1.weight +.* group 1 +1.5 +0 +- +2 +1.5 +until 5\n"));
+  EXPECT_THAT(explained(), row("head.weight +.* group 2 +1 +0 +- +3 +1 +until 2, from 9\n"));
+  EXPECT_THAT(explained(), row("group 1 +1 of 4 +sgd +lr = 1, lr_scale = 3, weight_decay = 0\n"));
+  EXPECT_THAT(explained(), HasSubstr("lr is already multiplied by lr_scale.\n"));
 }
 
 TEST(Recipe, AScaleReplacesValues) {
