@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "kudari/error.h"
 #include "lab/train/weights.h"
 
 namespace kudari::lab {
@@ -39,7 +40,12 @@ Problem::Problem(Recipe recipe)
       model_(FreshModel(recipe_, data_)),
       faults_(recipe_.fault, *model_) {
   model_->StoreWeights(compute_.weights);
-  if (!recipe_.train.init.empty()) LoadWeights(*model_, recipe_.train.init);
+  const TrainConfig& train = recipe_.train;
+  if (!train.init.empty()) {
+    LoadWeights(*model_, train.init, train.init_skip);
+  } else if (!train.init_skip.empty()) {
+    throw Error("train.init_skip: needs train.init, the file of which it skips a part");
+  }
 }
 
 RunLength Problem::length() const {
