@@ -127,6 +127,10 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
       {.name = "init",
        .member = &T::init,
        .doc = "safetensors file with the initial weights; empty: random ones"},
+      {.name = "init_skip",
+       .member = &T::init_skip,
+       .doc = "patterns of names, such as \"fc.*\", that keep their random weights whatever "
+              "train.init has"},
       {.name = "min_grad_norm",
        .member = &T::min_grad_norm,
        .low = 0,

@@ -160,8 +160,11 @@ TEST(Recipe, LossScalesAreNamesOrNumbers) {
 }
 
 TEST(Recipe, OptionsOfAnotherModelAreErrors) {
-  EXPECT_EQ(MessageOf(With("model", "hidden = [3]")),
-            "r.toml:2: model.hidden: is not an option of model \"vit\", only of mlp");
+  EXPECT_EQ(MessageOf(With("model", "widen = 3")),
+            "r.toml:2: model.widen: is not an option of model \"vit\", only of wide_resnet");
+  EXPECT_EQ(MessageOf(With("model", "zero_init = true")),
+            "r.toml:2: model.zero_init: is not an option of model \"vit\", only of imagenet_resnet "
+            "and resnet");
 }
 
 TEST(Recipe, DepthHasADefaultForEachModel) {
@@ -178,11 +181,7 @@ TEST(Recipe, DepthHasADefaultForEachModel) {
   EXPECT_EQ(depth("name = \"resnet\""), "8");
   EXPECT_EQ(depth("name = \"resnet\", depth = 20"), "20");
   EXPECT_EQ(depth("depth = 20, name = \"resnet\""), "20");
-  EXPECT_EQ(MessageOf(With("model", "width = 3")),
-            "r.toml:2: model.width: is not an option of model \"vit\", only of resnet");
-  EXPECT_THAT(
-      MessageOf("model = {name = \"mlp\", depth = 3}\noptimizer = {rule = \"sgd\", lr = 1}"),
-      HasSubstr("model.depth: is not an option of model \"mlp\", only of resnet and vit"));
+  EXPECT_EQ(depth("name = \"imagenet_resnet\""), "18");
 }
 
 TEST(Recipe, SharesOfDataAreChecked) {
