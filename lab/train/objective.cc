@@ -60,8 +60,17 @@ Compute ComputeOf(const TrainConfig& config) {
   return compute;
 }
 
+namespace {
+
+// Numbers in the type of the weights; tokens as they are.
+Tensor Input(const Tensor& x, const Compute& compute) {
+  return x.is_floating_point() ? x.to(compute.weights) : x;
+}
+
+}  // namespace
+
 Tensor Forward(Model& model, const Tensor& x, const Compute& compute) {
-  if (!compute.autocast) return model.forward(x.to(compute.weights)).to(at::kFloat);
+  if (!compute.autocast) return model.forward(Input(x, compute)).to(at::kFloat);
   const kudari::torch::Autocast autocast(*compute.autocast);
   return model.forward(x).to(at::kFloat);
 }

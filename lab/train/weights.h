@@ -9,7 +9,8 @@ namespace kudari::lab {
 
 /// Replaces every weight of a model by that of the same name in a safetensors file of F32, BF16 or
 /// F16, rounded if need be. The running statistics of batch norms come from the file, too, and stay
-/// as they are if it has none of them. Throws Error if one of them lacks a tensor of the other, or
+/// as they are if it has none of them. Published files may name them as Model::Names says; weights
+/// that are there twice must be equal. Throws Error if one of them lacks a tensor of the other, or
 /// for another shape or dtype.
 void LoadWeights(Model& model, const std::filesystem::path& path);
 
