@@ -52,7 +52,7 @@ void AddLabelNoise(Dataset& data, double share, uint64_t seed) {
     throw Error("data.label_noise = " + internal::NumberText(share) + " is outside [0, 1)");
   }
   if (share == 0) return;
-  if (data.classes < 2 || data.next_token) {
+  if (data.classes < 2 || data.train.labels.empty()) {
     throw Error("data.label_noise = " + internal::NumberText(share) +
                 " needs at least two classes; the data set " + data.name + " has " +
                 (data.classes == 1 ? "one" : "other targets"));

@@ -35,7 +35,9 @@ struct Split {
   int64_t Size() const { return samples; }
 };
 
-/// A data set in memory.
+struct EnvironmentData;
+
+/// A data set in memory, in files or, for policies, an environment to act in.
 struct Dataset {
   std::string name;
   std::vector<int64_t> shape = {};  ///< of one sample; of an image {channels, height, width}
@@ -47,14 +49,28 @@ struct Dataset {
   bool next_token = false;
   double bytes_per_token = 0;  ///< of the text that is to be predicted, on average; 0: unknown
   std::vector<std::string> symbols = {};  ///< the text of each token, if it is known
+  /// Above 0: targets are this many boxes of five values, see lab/data/shapes.cc.
+  int64_t boxes = 0, box_classes = 0;
+  float low = -1, high = 1;  ///< range of the training samples' numbers
+  /// For policies, instead of samples; then a split has as many "samples" as there are steps
+  /// between two rounds of training or, for validation and test, episodes.
+  std::shared_ptr<const EnvironmentData> environment = {};
   Split train = {}, validation = {}, test = {};
 
   /// What a model has to give for a sample: a score a class, or a value a target.
   int64_t Outputs() const { return classes > 0 ? classes : target_size; }
   /// What it is to a model.
   DataShape Shape() const {
-    return {
-        .sample = shape, .outputs = Outputs(), .vocabulary = vocabulary, .next_token = next_token};
+    return {.sample = shape,
+            .outputs = Outputs(),
+            .vocabulary = vocabulary,
+            .next_token = next_token,
+            .boxes = boxes,
+            .box_classes = box_classes,
+            .acts = environment != nullptr,
+            .discrete = classes > 0,
+            .low = low,
+            .high = high};
   }
 };
 

@@ -53,6 +53,17 @@ std::string LayersJson(const std::vector<LayerLog>& layers) {
   return fmt::format(R"(,"layers":{{{}}})", text);
 }
 
+// The key "parts" with what stands before it, or nothing.
+std::string PartsJson(const std::vector<StepRecord::Part>& parts) {
+  std::string text;
+  for (const StepRecord::Part& part : parts) {
+    text += fmt::format(R"({}{}:{{"loss":{},"lr":{},"grad_norm":{}}})", text.empty() ? "" : ",",
+                        JsonText(nlohmann::json(part.name)), Number(part.loss), Number(part.lr),
+                        Number(part.grad_norm));
+  }
+  return text.empty() ? "" : fmt::format(R"(,"parts":{{{}}})", text);
+}
+
 std::string NonFiniteJson(const std::string& tensor) {
   if (tensor.empty()) return "";
   return fmt::format(R"(,"first_nonfinite":{})", JsonText(nlohmann::json(tensor)));
@@ -90,7 +101,7 @@ std::string StepJson(const StepRecord& r) {
   const StepLog log = LogOf(r);
   return fmt::format(
       R"({{"step":{},"epoch":{},"loss":{},"lr":{},"grad_norm":{},"skipped":{},"loss_scale":{},)"
-      R"("gradients":{},"seconds":{:.6f}{}{}{}{}{}}})",
+      R"("gradients":{},"seconds":{:.6f}{}{}{}{}{}{}}})",
       log.step, r.epoch, Number(log.loss), Number(log.lr), Number(log.grad_norm), log.skipped,
       Number(log.loss_scale), r.gradients, r.seconds,
       std::isfinite(log.micro_grad_norm)
@@ -98,7 +109,7 @@ std::string StepJson(const StepRecord& r) {
           : "",
       NumericsJson(r.numerics, log.lost),
       r.components.empty() ? "" : ",\"components\":" + r.components, LayersJson(r.layers),
-      NonFiniteJson(r.first_nonfinite));
+      PartsJson(r.parts), NonFiniteJson(r.first_nonfinite));
 }
 
 std::string ScoreJson(int64_t step, std::string_view what, const Score& score) {

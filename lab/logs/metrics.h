@@ -1,7 +1,6 @@
 #ifndef KUDARI_LAB_LOGS_METRICS_H_
 #define KUDARI_LAB_LOGS_METRICS_H_
 
-#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -14,6 +13,7 @@
 
 #include "kudari/doctor.h"
 #include "kudari/step.h"
+#include "lab/recipe/score.h"
 
 namespace kudari::lab {
 
@@ -33,27 +33,13 @@ struct StepRecord {
   std::string components = {};        ///< a JSON object, if they are tracked
   std::vector<LayerLog> layers = {};  ///< norms by parameter, in steps that have them
   std::string first_nonfinite = {};   ///< the first tensor whose gradient is not finite, if known
+  /// What one of several optimisers did.
+  struct Part {
+    std::string name;
+    double loss = 0, lr = 0, grad_norm = 0;
+  };
+  std::vector<Part> parts = {};  ///< none if there is one optimiser for the whole model
 };
-
-/// What an evaluation found; a NaN where the task has no such thing.
-struct Score {
-  double loss = 0;                      ///< mean over the samples
-  double accuracy = 0;                  ///< share of right answers
-  double perplexity = kNotMeasured;     ///< exp of the cross-entropy of a token
-  double bits_per_byte = kNotMeasured;  ///< cross-entropy in bits per byte of the text
-};
-
-/// One of the values of a Score.
-struct Metric {
-  std::string_view name;
-  double Score::*value;
-  bool higher_is_better = false;
-};
-
-/// All of them, the loss first.
-inline constexpr std::array kMetrics = {
-    Metric{"loss", &Score::loss}, Metric{"accuracy", &Score::accuracy, true},
-    Metric{"perplexity", &Score::perplexity}, Metric{"bits_per_byte", &Score::bits_per_byte}};
 
 /// The sum of the counts, without a name.
 Numerics TotalOf(std::span<const Numerics> numerics);
@@ -70,7 +56,8 @@ StepLog LogOf(const StepRecord& record);
 /// with the shares "lost" and "saturated" of the whole model, and in "tensors" those of each tensor
 /// that lost something. Norms by parameter become an object of objects with "grad", "weight",
 /// "update" and, of those that were stepped with a trust ratio, "trust" and, if it is so,
-/// "pinned":true. The name of the first tensor that is not finite is written where there is one.
+/// "pinned":true. Parts become an object of objects with "loss", "lr" and "grad_norm". The name of
+/// the first tensor that is not finite is written where there is one.
 std::string StepJson(const StepRecord& record);
 /// The same for an evaluation; `what` is "val" or "test". Perplexity and the like are written where
 /// they are known.

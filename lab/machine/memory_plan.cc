@@ -56,6 +56,16 @@ double MeasureBandwidth(int threads) {
   return kBytes / Median(seconds);
 }
 
+MemoryPlan Together(MemoryPlan a, const MemoryPlan& b) {
+  a.tensors.insert(a.tensors.end(), b.tensors.begin(), b.tensors.end());
+  for (int64_t MemoryPlan::*const part :
+       {&MemoryPlan::accumulated, &MemoryPlan::averages, &MemoryPlan::source, &MemoryPlan::scratch,
+        &MemoryPlan::bytes_read, &MemoryPlan::bytes_written}) {
+    a.*part += b.*part;
+  }
+  return a;
+}
+
 std::vector<std::pair<std::string, int64_t>> PlanRows(const MemoryPlan& plan) {
   // In the order in which they come up.
   std::vector<std::pair<std::string, int64_t>> rows = {

@@ -15,6 +15,9 @@ namespace kudari::lab {
 /// cache holds: the median of some rounds. Takes a tenth of a second.
 double MeasureBandwidth(int threads);
 
+/// The plan of two optimisers that are stepped one after the other: memory and traffic of both.
+MemoryPlan Together(MemoryPlan a, const MemoryPlan& b);
+
 /// The bytes of a plan as rows: weights, master, gradients, each slot of state, and the rest.
 std::vector<std::pair<std::string, int64_t>> PlanRows(const MemoryPlan& plan);
 

@@ -107,7 +107,7 @@ void LossSurface::ForBatches(const Batch& batch) const {
 Score LossSurface::At(const Tensor& displacement) const {
   const ::torch::NoGradGuard no_grad;
   const Displaced displaced(*this, displacement);
-  Score score;
+  Score score = {.loss = 0, .accuracy = 0};
   ForBatches([&](const Tensor& loss, const Tensor& output, const Tensor& y, double share) {
     score.loss += share * loss.item<double>();
     const bool classes = y.scalar_type() == at::kLong;

@@ -7,12 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "lab/recipe/train_recipe.h"
+
 namespace kudari::lab {
 
 /// What `kudari lr-find` is asked for.
-struct LrFindOptions {
+struct LrFindOptions : RecipeChanges {
   std::filesystem::path recipe;
-  std::vector<std::string> sets;         ///< changes to the recipe, "key=value"
   std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first
   double start = 1e-7, end = 10;         ///< of the ramp, 0 < start < end
   int64_t steps = 100;                   ///< of the ramp, at least 2

@@ -27,9 +27,16 @@ void Model::StoreWeights(at::ScalarType type) {
   }
 }
 
+Tensor Model::TrainingLoss(const TrainingPass& /*pass*/) {
+  throw Error("this model has no loss of its own");
+}
+
+std::optional<Score> Model::EvaluateOn(const std::function<Batch()>& /*next*/) {
+  return std::nullopt;
+}
+
 std::shared_ptr<Model> MakeModel(const ModelConfig& config, const DataShape& data) {
-  const auto& traits_of = config.entry->traits;
-  const ModelTraits traits = traits_of ? traits_of(config) : ModelTraits();
+  const ModelTraits traits = TraitsOf(config);
   const auto fail = [&config](std::string_view needed, std::string_view given) {
     throw Error(fmt::format("model.name = \"{}\" needs {}; the data set has {}", config.name(),
                             needed, given));
@@ -41,6 +48,14 @@ std::shared_ptr<Model> MakeModel(const ModelConfig& config, const DataShape& dat
     fail(traits.next_token ? "a text whose next tokens are to be predicted"
                            : "a class or value for each sample",
          traits.next_token ? "a class or value for each sample" : "next tokens to be predicted");
+  }
+  if (traits.boxes != (data.boxes > 0)) {
+    fail(traits.boxes ? "boxes in images" : "a class or value for each sample",
+         traits.boxes ? "none" : "boxes");
+  }
+  if (traits.acts != data.acts) {
+    fail(traits.acts ? "an environment to act in" : "samples",
+         traits.acts ? "samples" : "an environment");
   }
   return config.entry->build(config, data);
 }

@@ -4,11 +4,15 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "lab/models/batch.h"
+#include "lab/recipe/score.h"
 #include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
@@ -21,11 +25,30 @@ struct WeightNames {
   std::vector<std::string> surplus = {};  ///< patterns of tensors that are none of its weights
 };
 
+/// A pass of a step over a batch, for models with a loss of their own.
+struct TrainingPass {
+  const Batch& batch;
+  size_t part = 0;  ///< the part that is trained, by its place among ModelTraits::parts
+  /// For whatever is drawn: the same in every pass of a step over the batch.
+  at::Generator random = {};
+};
+
 /// A model of the lab: maps a batch of samples, [batch, shape...], to [batch, outputs] or, where
 /// each token has an output, [batch, context, outputs].
 class Model : public ::torch::nn::Module {
  public:
   virtual at::Tensor forward(const at::Tensor& x) = 0;
+
+  /// The loss that training makes small, a float32 scalar, of models with ModelTraits::own_loss.
+  virtual at::Tensor TrainingLoss(const TrainingPass& pass);
+
+  /// What the model is worth on samples, of which `next` gives one batch after the other and an
+  /// empty one at the end; nothing if that is the mean of the recipe's loss and the accuracy. It is
+  /// called in evaluation mode and without gradients.
+  virtual std::optional<Score> EvaluateOn(const std::function<Batch()>& next);
+
+  /// The part at this place among ModelTraits::parts; the model itself if it has none.
+  virtual ::torch::nn::Module& Part(size_t /*part*/) { return *this; }
 
   /// Number of trained values.
   int64_t ParameterCount() const;

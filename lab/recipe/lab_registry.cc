@@ -2,6 +2,10 @@
 
 namespace kudari::lab {
 
+ModelTraits TraitsOf(const ModelConfig& config) {
+  return config.entry->traits ? config.entry->traits(config) : ModelTraits();
+}
+
 void OwnOptions::Read(internal::TableReader& reader) {
   if (held_) held_ = held_->Read(reader);
 }

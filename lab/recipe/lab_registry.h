@@ -123,7 +123,19 @@ struct ModelTraits {
   bool batch_norm = false, dropout = false;
   bool tokens = false;      ///< samples are tokens, not numbers
   bool next_token = false;  ///< it has an output for each token of a sample, not one for all
+  bool boxes = false;       ///< it finds boxes in images
+  bool acts = false;        ///< it is a policy that acts in an environment
+  /// Its loss is its own, see Model::TrainingLoss, and not the recipe's train.loss.
+  bool own_loss = false;
+  /// Training changes what the loss means, so that it need not fall: the doctor has nothing to say.
+  bool moving_loss = false;
+  /// Names of the parts that have an optimiser each, [optimizer.NAME], and are stepped in this
+  /// order; none: [optimizer] is for the whole model.
+  std::vector<std::string> parts = {};
 };
+
+/// The traits of a model with its options.
+ModelTraits TraitsOf(const ModelConfig& config);
 
 /// What data is to a model: what it is given, and what it has to give.
 struct DataShape {
@@ -131,6 +143,11 @@ struct DataShape {
   int64_t outputs = 0;               ///< scores or values, for a sample or for each of its tokens
   int64_t vocabulary = 0;            ///< above 0: a sample is tokens below this
   bool next_token = false;           ///< there is an output for each token
+  /// Above 0: at most this many boxes, of so many classes, are to be found in an image.
+  int64_t boxes = 0, box_classes = 0;
+  bool acts = false;         ///< outputs are actions in an environment
+  bool discrete = true;      ///< of actions: they are numbered, and outputs are how many
+  float low = -1, high = 1;  ///< range of the samples' numbers
 };
 
 /// A model that recipes may name.

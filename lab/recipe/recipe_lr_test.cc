@@ -96,7 +96,7 @@ TEST(EditRecipeTest, CommentsAreKeptWhateverChanges) {
   const std::vector<std::string> sets = {
       "train.seed=7",    "optimizer.weight_decay=0.25", "optimizer.sharpness.k=3", "train.steps=20",
       "data.samples=50", "optimizer.ema.decay=0.5"};
-  Recipe changed = ParseTrainRecipe(text, "test", sets);
+  Recipe changed = ParseTrainRecipe(text, "test", {.sets = sets});
   changed.optimizer = Complete(changed.optimizer);
   const std::string edited = EditRecipe(text, changed);
   Recipe read = ParseTrainRecipe(edited, "test");

@@ -452,7 +452,9 @@ std::string ScalingJson(const Scaling& s) {
 
 Scaling Scale(const ScaleOptions& options, std::FILE* console) {
   if (!options.svg.empty()) CheckChartFile(options.svg);
-  Scaling s = ScaleRecipe(ReadTrainRecipe(options.recipe, options.sets, options.unsets), options);
+  const Recipe recipe = ReadTrainRecipe(options.recipe, options);
+  CheckOneOptimizer(recipe, "scale");
+  Scaling s = ScaleRecipe(recipe, options);
   std::fputs(ScalingText(s).c_str(), console);
   if (!options.json.empty()) WriteOutput(options.json, ScalingJson(s));
   if (!options.svg.empty()) {

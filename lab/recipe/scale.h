@@ -12,7 +12,7 @@
 namespace kudari::lab {
 
 /// What `kudari scale` is asked for.
-struct ScaleOptions {
+struct ScaleOptions : RecipeChanges {
   std::filesystem::path recipe = {};
   std::vector<std::string> sets = {};    ///< changes to the recipe, "key=value"
   std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first

@@ -19,6 +19,7 @@
 #include "lab/console/usage_error.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/read_recipe.h"
+#include "lab/recipe/score.h"
 
 namespace kudari::lab {
 namespace {
@@ -59,6 +60,12 @@ const OptionTable<DataConfig>& DataOptions() {
 std::vector<std::string> LossNames() {
   std::vector<std::string> names = LabRegistry::Builtin().losses.Names();
   names.insert(names.begin(), "auto");
+  return names;
+}
+
+std::vector<std::string> MonitorNames() {
+  std::vector<std::string> names = {"auto"};
+  for (const Metric& metric : kMetrics) names.emplace_back(metric.name);
   return names;
 }
 
@@ -135,7 +142,18 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
        .member = &T::early_stopping,
        .least = 0,
        .most = kMany,
-       .doc = "stop after this many evaluations without a new lowest validation loss; 0: never"},
+       .doc = "stop after this many evaluations without a better value of monitor; "
+              "0: never"},
+      {.name = "monitor",
+       .member = &T::monitor,
+       .choices = MonitorNames(),
+       .doc = "value of an evaluation that early_stopping and plateau_factor follow; auto: the "
+              "loss, or what the task is about instead, such as episode_return"},
+      {.name = "save",
+       .member = &T::save,
+       .choices = {"auto", "last", "best"},
+       .doc = "weights that are tested and saved: the last, or those of the evaluation with the "
+              "best value of monitor; auto: best with early_stopping, otherwise last"},
       {.name = "plateau_factor",
        .member = &T::plateau_factor,
        .low = 0,
@@ -303,6 +321,61 @@ std::string WriteTable(std::string_view name, const OptionTable<C>& options, con
   return fmt::format("[{}]\n{}", name, internal::OptionLines(options, config));
 }
 
+// Puts the values of `from` in place of those of `to`, table by table; one that has a name is
+// another model or data set, and replaces the whole.
+void Merge(const toml::table& from, toml::table& to) {
+  for (const auto& [key, value] : from) {
+    const toml::table* const inner = value.as_table();
+    toml::table* const old = to[key].as_table();
+    if (inner != nullptr && old != nullptr && !inner->contains("name")) {
+      Merge(*inner, *old);
+    } else {
+      to.insert_or_assign(key, value);
+    }
+  }
+}
+
+// The optimiser of one part: [optimizer.NAME] over what [optimizer] has for all.
+OptimizerSpec ReadPartSpec(const toml::table& document, const std::vector<std::string>& parts,
+                           const std::string& part, std::string_view source) {
+  const toml::table* const given = document["optimizer"].as_table();
+  toml::table merged = given != nullptr ? *given : toml::table();
+  for (const std::string& each : parts) merged.erase(each);
+  const toml::node* const own = given != nullptr ? given->get(part) : nullptr;
+  if (own != nullptr && own->is_table()) Merge(*own->as_table(), merged);
+  const toml::table root{{"optimizer", std::move(merged)}};
+  TableReader reader(root, "", fmt::format("{}: {}", source, part));
+  return ReadSpec(reader);
+}
+
+std::vector<std::string_view> Lines(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    lines.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
+// [optimizer] or, if the model has parts, a table [optimizer.NAME] for each.
+std::string OptimizerTables(const Recipe& recipe) {
+  std::string text;
+  for (const auto& [part, spec] : OptimizersOf(recipe)) {
+    const std::string whole = kudari::ToToml(Complete(*spec));
+    if (part.empty()) return whole;
+    constexpr std::string_view kTable = "optimizer";
+    for (const std::string_view line : Lines(whole)) {
+      const size_t begin = line.find_first_not_of('[');
+      const bool header = begin > 0 && line.substr(begin).starts_with(kTable);
+      text += header ? fmt::format("{}.{}{}\n", line.substr(0, begin + kTable.size()), part,
+                                   line.substr(begin + kTable.size()))
+                     : std::string(line) + "\n";
+    }
+  }
+  return text;
+}
+
 template <class Entry>
 std::string WriteChosen(std::string_view table, const Chosen<Entry>& chosen) {
   return fmt::format("[{}]\nname = {}\n", table, internal::TomlText(chosen.name()));
@@ -379,6 +452,22 @@ toml::node* Inside(toml::node& node, std::string_view part) {
   return list->get(index);
 }
 
+// Makes the changes of the table [scale.NAME], and takes all of [scale] away.
+void ApplyScale(const std::string& name, toml::table& root) {
+  const toml::table scales = root["scale"].is_table() ? *root["scale"].as_table() : toml::table();
+  if (root.contains("scale") && root["scale"].is_table()) root.erase("scale");
+  if (name.empty()) return;
+  const toml::table* const scale = scales[name].as_table();
+  if (scale == nullptr) {
+    std::vector<std::string> names;
+    for (const auto& [key, value] : scales) names.emplace_back(key.str());
+    throw UsageError(fmt::format(
+        "--scale {}: the recipe has no table [scale.{}]{}", name, name,
+        names.empty() ? std::string() : fmt::format(", only {}", fmt::join(names, ", "))));
+  }
+  Merge(*scale, root);
+}
+
 // Makes the change of one "key=value".
 void ApplySet(std::string_view set, toml::table& root) {
   constexpr auto kMostParts = std::ptrdiff_t{100};
@@ -431,6 +520,10 @@ void ApplyUnset(std::string_view key, toml::table& root) {
 
 }  // namespace
 
+bool SavesBest(const TrainConfig& config) {
+  return config.save == "best" || (config.save == "auto" && config.early_stopping > 0);
+}
+
 std::optional<GradScalerOptions> LossScaling(const TrainConfig& config) {
   if (const auto* scale = std::get_if<double>(&config.loss_scale)) {
     return GradScalerOptions{.init_scale = *scale, .dynamic = false};
@@ -464,22 +557,55 @@ Recipe ReadRecipe(const toml::table& document, std::string_view source,
   reader.Table("optimizer");
   reader.Finish();
   if (recipe.train.epochs == 0 && recipe.train.steps == 0) recipe.train.epochs = kDefaultEpochs;
-  recipe.optimizer = ReadSpec(reader);
+  const std::vector<std::string> parts = TraitsOf(recipe.model).parts;
+  if (parts.empty()) {
+    recipe.optimizer = ReadSpec(reader);
+    return recipe;
+  }
+  for (const std::string& part : parts) {
+    OptimizerSpec spec = ReadPartSpec(document, parts, part, source);
+    if (part == parts.front()) {
+      recipe.optimizer = std::move(spec);
+    } else if (spec.accumulate != recipe.optimizer.accumulate) {
+      throw Error(fmt::format("{}: optimizer.{}.accumulate = {} must be {}, as of {}", source, part,
+                              spec.accumulate, recipe.optimizer.accumulate, parts.front()));
+    } else {
+      recipe.other_optimizers.push_back(std::move(spec));
+    }
+  }
   return recipe;
 }
 
+void CheckOneOptimizer(const Recipe& recipe, std::string_view what) {
+  const std::vector<std::string> parts = TraitsOf(recipe.model).parts;
+  if (parts.empty()) return;
+  throw Error(
+      fmt::format("{} needs a recipe with one optimiser; the parts of model \"{}\" ({}) "
+                  "have one each",
+                  what, recipe.model.name(), fmt::join(parts, ", ")));
+}
+
+std::vector<std::pair<std::string, const OptimizerSpec*>> OptimizersOf(const Recipe& recipe) {
+  const std::vector<std::string> parts = TraitsOf(recipe.model).parts;
+  std::vector<std::pair<std::string, const OptimizerSpec*>> all = {
+      {parts.empty() ? "" : parts.front(), &recipe.optimizer}};
+  for (size_t i = 1; i < parts.size(); ++i) {
+    all.emplace_back(parts[i], &recipe.other_optimizers.at(i - 1));
+  }
+  return all;
+}
+
 Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
-                        const std::vector<std::string>& sets, const LabRegistry& registry,
-                        const std::vector<std::string>& unsets) {
+                        const RecipeChanges& changes, const LabRegistry& registry) {
   toml::table document = internal::ParseToml(toml, source);
-  for (const std::string& key : unsets) ApplyUnset(key, document);
-  for (const std::string& set : sets) ApplySet(set, document);
+  ApplyScale(changes.scale, document);
+  for (const std::string& key : changes.unsets) ApplyUnset(key, document);
+  for (const std::string& set : changes.sets) ApplySet(set, document);
   return ReadRecipe(document, source, registry);
 }
 
-Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets,
-                       const std::vector<std::string>& unsets) {
-  return ParseTrainRecipe(ReadTextFile(file), file.string(), sets, LabRegistry::Builtin(), unsets);
+Recipe ReadTrainRecipe(const std::filesystem::path& file, const RecipeChanges& changes) {
+  return ParseTrainRecipe(ReadTextFile(file), file.string(), changes);
 }
 
 std::string ToToml(const Recipe& recipe) {
@@ -491,7 +617,7 @@ std::string ToToml(const Recipe& recipe) {
          (recipe.fault == FaultConfig()
               ? ""
               : WriteTable("fault", FaultOptions(), recipe.fault) + "\n") +
-         kudari::ToToml(Complete(recipe.optimizer));
+         OptimizerTables(recipe);
 }
 
 std::vector<Description> DescribeRecipe(const LabRegistry& registry) {

@@ -42,6 +42,7 @@ struct TrainConfig {
   std::string init;
   double min_grad_norm = 0, min_loss_change = 0;
   int64_t early_stopping = 0;
+  std::string monitor = "auto", save = "auto";
   double plateau_factor = 1, plateau_threshold = 1e-4;
   int64_t plateau_patience = 10, plateau_cooldown = 0;
   std::string precision = "f32", weights = "f32";
@@ -82,7 +83,9 @@ ModelConfig ModelNamed(std::string_view name, std::string_view options = "",
 struct Recipe {
   ModelConfig model = ModelNamed("vit");
   DataConfig data;
-  OptimizerSpec optimizer;
+  OptimizerSpec optimizer;  ///< of a model with parts: of the first
+  /// Of the other parts in the order of ModelTraits::parts.
+  std::vector<OptimizerSpec> other_optimizers;
   HessianConfig hessian;
   TrainConfig train;
   FaultConfig fault;
@@ -90,23 +93,40 @@ struct Recipe {
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };
 
+/// Throws Error if the recipe's model has several optimisers, which `what` cannot work with.
+void CheckOneOptimizer(const Recipe& recipe, std::string_view what);
+
+/// The optimisers of a recipe with the names of the parts that they are for, "" for the whole.
+std::vector<std::pair<std::string, const OptimizerSpec*>> OptimizersOf(const Recipe& recipe);
+
+/// Whether the weights to be saved are those of the best evaluation rather than the last.
+bool SavesBest(const TrainConfig& config);
+
 /// How the loss is scaled, nothing if it is not: "auto" is dynamic if the model computes in float16
 /// or its weights, hence their gradients, are float16.
 std::optional<GradScalerOptions> LossScaling(const TrainConfig& config);
 
-/// Reads a recipe. `unsets` holds keys that are removed from it first, such as "train.steps" or, in
-/// the first of the optimiser's groups, "optimizer.group.0.lr". `sets` then holds changes
-/// "key=value"; the value is read as TOML, and as plain text if it is none. Every option that is
-/// not given gets its default. Throws Error naming `source`, the line, the key, the range and, for
-/// an unknown key or name, the nearest known one.
+/// Changes to a recipe before it is read, in this order.
+struct RecipeChanges {
+  /// A table of the recipe's table [scale], "small" say, the values of which replace the recipe's;
+  /// a model or data set with a name replaces the whole table. Empty: none.
+  std::string scale = {};
+  /// Keys that are removed, such as "train.steps" or, in the first of the optimiser's groups,
+  /// "optimizer.group.0.lr".
+  std::vector<std::string> unsets = {};
+  /// "key=value"; the value is read as TOML, and as plain text if it is none.
+  std::vector<std::string> sets = {};
+};
+
+/// Reads a recipe with changes. Every option that is not given gets its default. Throws Error
+/// naming `source`, the line, the key, the range and, for an unknown key or name, the nearest known
+/// one.
 Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
-                        const std::vector<std::string>& sets = {},
-                        const LabRegistry& registry = LabRegistry::Builtin(),
-                        const std::vector<std::string>& unsets = {});
+                        const RecipeChanges& changes = {},
+                        const LabRegistry& registry = LabRegistry::Builtin());
 
 /// The same from a file.
-Recipe ReadTrainRecipe(const std::filesystem::path& file, const std::vector<std::string>& sets = {},
-                       const std::vector<std::string>& unsets = {});
+Recipe ReadTrainRecipe(const std::filesystem::path& file, const RecipeChanges& changes = {});
 
 /// The recipe with every option spelled out: ParseTrainRecipe(ToToml(recipe)) is the recipe.
 std::string ToToml(const Recipe& recipe);

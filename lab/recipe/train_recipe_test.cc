@@ -37,7 +37,7 @@ seed = 7
 )toml";
 
 std::string MessageOf(std::string_view toml, const std::vector<std::string>& sets = {}) {
-  return kudari::testing::ErrorOf([&] { ParseTrainRecipe(toml, "r.toml", sets); });
+  return kudari::testing::ErrorOf([&] { ParseTrainRecipe(toml, "r.toml", {.sets = sets}); });
 }
 
 // The recipe with one line more in the table, whose line is the first of the message.
@@ -68,7 +68,7 @@ TEST(Recipe, RoundTripsWithEveryDefaultSpelledOut) {
         "fault.missing=head.*", "fault.init_scale=0.5", "fault.bad_end=0.25"}) {
     std::string text(kRecipe);
     if (set.starts_with("model.name")) text.erase(text.find("patch"), 10);
-    Recipe recipe = ParseTrainRecipe(text, "r.toml", {set});
+    Recipe recipe = ParseTrainRecipe(text, "r.toml", {.sets = {set}});
     recipe.optimizer = Complete(recipe.optimizer);
     const std::string full = ToToml(recipe);
     EXPECT_EQ(ParseTrainRecipe(full, "full"), recipe) << full;
@@ -141,7 +141,8 @@ TEST(Recipe, LossScalesAreNamesOrNumbers) {
     EXPECT_EQ(scaling(precision, "1.5e-3")->init_scale, 1.5e-3);
   }
   const auto of_weights = [](const std::string& weights) {
-    return LossScaling(ParseTrainRecipe(kRecipe, "r.toml", {"train.weights=" + weights}).train);
+    return LossScaling(
+        ParseTrainRecipe(kRecipe, "r.toml", {.sets = {"train.weights=" + weights}}).train);
   };
   EXPECT_FALSE(of_weights("bf16"));
   EXPECT_TRUE(of_weights("f16")->dynamic);  // the gradients of weights are float16, too
@@ -294,8 +295,8 @@ TEST(Recipe, FaultsAreWrittenOnlyIfThereAreAny) {
 }
 
 TEST(Recipe, GrowthIntervalIsThatOfADynamicScale) {
-  const Recipe recipe =
-      ParseTrainRecipe(kRecipe, "r.toml", {"train.precision=f16", "train.growth_interval=7"});
+  const Recipe recipe = ParseTrainRecipe(
+      kRecipe, "r.toml", {.sets = {"train.precision=f16", "train.growth_interval=7"}});
   EXPECT_EQ(LossScaling(recipe.train)->growth_interval, 7);
 }
 
@@ -340,7 +341,7 @@ TEST(Recipe, ScheduleLinesTellLengthsAndMisfits) {
       ParseTrainRecipe(With("optimizer",
                             "beta1 = \"0.9 * warmup(10%)\"\nclip_norm = \"linear(20)\"\n"
                             "fallback = {rule = \"sgd\", lr = \"0.1 * linear(3ep)\"}"),
-                       "r.toml", {"optimizer.group.0.lr=1e-4 * cosine(end)"});
+                       "r.toml", {.sets = {"optimizer.group.0.lr=1e-4 * cosine(end)"}});
   EXPECT_EQ(
       ScheduleLines(recipe.optimizer, {.steps = 90, .steps_per_epoch = 30}),
       "optimizer.beta1 is 0.9 * warmup(9)\n"
@@ -350,6 +351,50 @@ TEST(Recipe, ScheduleLinesTellLengthsAndMisfits) {
       "warning: optimizer.clip_norm: the schedule ends at step 20 of 90; from there on the "
       "value is 0 of the peak\n");
   EXPECT_EQ(ScheduleLines(ParseTrainRecipe(kRecipe, "r.toml").optimizer, {.steps = 300}), "");
+}
+
+TEST(Recipe, AScaleReplacesValues) {
+  const std::string text = R"(
+[model]
+name = "vit"
+dim = 768
+heads = 12
+[optimizer]
+rule = "adamw"
+lr = 1e-3
+[train]
+steps = 1000
+batch_size = 512
+[scale.small.model]
+dim = 64
+[scale.small.train]
+steps = 10
+[scale.tiny]
+model = {name = "linear"}
+)";
+  const Recipe full = ParseTrainRecipe(text, "r.toml");
+  EXPECT_EQ(full.model.options.Lines(), ModelNamed("vit", "dim = 768\nheads = 12").options.Lines());
+  EXPECT_EQ(full.train.steps, 1000);
+  const Recipe small =
+      ParseTrainRecipe(text, "r.toml", {.scale = "small", .sets = {"train.batch_size=8"}});
+  EXPECT_EQ(small.model.options.Lines(), ModelNamed("vit", "dim = 64\nheads = 12").options.Lines());
+  EXPECT_EQ(small.train.steps, 10);
+  EXPECT_EQ(small.train.batch_size, 8);
+  EXPECT_EQ(small.optimizer, full.optimizer);
+  EXPECT_EQ(ParseTrainRecipe(ToToml(small), "again"), small);
+  // Another model has none of the former one's options.
+  EXPECT_EQ(ParseTrainRecipe(text, "r.toml", {.scale = "tiny"}).model, ModelNamed("linear"));
+
+  const auto error = [&](const std::string& toml, const std::string& scale) {
+    return kudari::testing::ErrorOf([&] { ParseTrainRecipe(toml, "r.toml", {.scale = scale}); });
+  };
+  EXPECT_EQ(error(text, "large"),
+            "--scale large: the recipe has no table [scale.large], only small, tiny");
+  EXPECT_EQ(error(kRecipe, "small"), "--scale small: the recipe has no table [scale.small]");
+  EXPECT_EQ(error("scale = 3\n" + text.substr(0, text.find("[scale")), ""),
+            "r.toml:1: scale: unknown key");
+  EXPECT_EQ(error(text + "[scale.wide.model]\nwidth = 3\n", "wide"),
+            "r.toml:20: model.width: is not an option of model \"vit\", only of resnet");
 }
 
 }  // namespace

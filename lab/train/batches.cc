@@ -21,6 +21,7 @@ Batches::Batches(Samples samples, const TrainConfig& config)
 // Fisher and Yates's shuffle, spelled out because the standard library's may differ from one
 // machine to the next.
 void Batches::StartEpoch() {
+  samples_.StartEpoch();
   if (shuffle_) {
     for (size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random_() % i]);
   }
@@ -42,6 +43,7 @@ void Batches::Visit(StateVisitor& visitor) {
   visitor.Value("next", next_, 0, size);
   visitor.Array("order", order_, {{size}});
   VisitRandom("random", random_, visitor);
+  samples_.Visit(visitor);
   const StateTree* const order = visitor.Found("order");
   if (order == nullptr) return;
   std::vector<char> dealt(order_.size());

@@ -11,8 +11,8 @@
 
 namespace kudari::lab {
 
-/// A copy of a model's parameters and buffers as they were at the evaluation with the lowest
-/// validation loss.
+/// A copy of a model's parameters and buffers as they were at the evaluation with the best
+/// value of train.monitor.
 class BestWeights {
   struct Entry {
     std::string name;

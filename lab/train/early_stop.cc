@@ -6,10 +6,10 @@ namespace kudari::lab {
 
 void EarlyStop::OnEvaluation(const EvaluationEvent& event) {
   if (!event.validation || event.run.diverged) return;
-  if (!controller_.Observe(event.validation->loss)) return;
-  event.run.Stop(
-      fmt::format("no new lowest validation loss in {} evaluations (train.early_stopping)",
-                  controller_.options().patience));
+  if (!controller_.Observe(event.monitored)) return;
+  event.run.Stop(fmt::format("no new {} validation {} in {} evaluations (train.early_stopping)",
+                             event.metric.higher_is_better ? "highest" : "lowest",
+                             event.metric.name, controller_.options().patience));
 }
 
 }  // namespace kudari::lab

@@ -8,7 +8,7 @@
 
 namespace kudari::lab {
 
-/// Ends a run after some evaluations in a row without a new lowest validation loss.
+/// Ends a run after some evaluations in a row without a better value of train.monitor.
 class EarlyStop : public TrainObserver {
  public:
   /// `patience` is their number, train.early_stopping of a recipe. Throws Error if it is below 1.

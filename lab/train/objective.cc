@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <numbers>
 #include <string_view>
+#include <utility>
 
 #include "kudari/error.h"
 #include "kudari/torch_amp.h"
@@ -75,6 +76,16 @@ Tensor Forward(Model& model, const Tensor& x, const Compute& compute) {
   return model.forward(x).to(at::kFloat);
 }
 
+Tensor OwnLoss(Model& model, const TrainingPass& pass, const Compute& compute) {
+  if (!compute.autocast) {
+    const Batch batch = {Input(pass.batch.x, compute), pass.batch.y};
+    return model.TrainingLoss({.batch = batch, .part = pass.part, .random = pass.random})
+        .to(at::kFloat);
+  }
+  const kudari::torch::Autocast autocast(*compute.autocast);
+  return model.TrainingLoss(pass).to(at::kFloat);
+}
+
 EvaluatedWeights::Kept::Kept(Model& model) {
   for (const Tensor& buffer : model.buffers()) buffers_.emplace_back(buffer, buffer.clone());
 }
@@ -87,10 +98,18 @@ EvaluatedWeights::Kept::~Kept() {
 EvaluatedWeights::EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& model,
                                    const Samples& training, const TrainConfig& config,
                                    const Compute& compute)
+    : EvaluatedWeights({&optimizer}, model, training, config,
+                       [&](const Batch& batch) { Forward(model, batch.x, compute); }) {}
+
+EvaluatedWeights::EvaluatedWeights(const std::vector<kudari::torch::Optimizer*>& optimizers,
+                                   Model& model, const Samples& training, const TrainConfig& config,
+                                   const std::function<void(const Batch&)>& forward)
     : statistics_(model) {
   std::vector<Tensor> trained;
   if (!model.buffers().empty()) trained = Copies(model.parameters());
-  view_.emplace(optimizer.EvaluationWeights());
+  for (kudari::torch::Optimizer* const optimizer : optimizers) {
+    views_.push_back(optimizer->EvaluationWeights());
+  }
   const auto same = [](const Tensor& a, const Tensor& b) { return a.equal(b); };
   if (std::ranges::equal(trained, trained.empty() ? trained : model.parameters(), same)) return;
   TrainConfig order = config;
@@ -98,15 +117,32 @@ EvaluatedWeights::EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& m
   Batches batches(training, order);
   batches.StartEpoch();
   kudari::torch::UpdateBatchNorm(model, [&] {
-    for (int i = 0; i < kStatisticsBatches && batches.MoreFull(); ++i) {
-      Forward(model, batches.Next().x, compute);
-    }
+    for (int i = 0; i < kStatisticsBatches && batches.MoreFull(); ++i) forward(batches.Next());
   });
 }
+
+namespace {
+
+// What the samples, or the model, have to say themselves.
+std::optional<Score> OwnScore(Model& model, const Samples& samples) {
+  if (samples.size() == 0) return std::nullopt;
+  if (const auto score = samples.Evaluate(model)) return score;
+  int64_t begin = 0;
+  return model.EvaluateOn([&]() -> Batch {
+    const int64_t count = std::min(kEvaluationBatch, samples.size() - begin);
+    return count > 0 ? samples.Range(std::exchange(begin, begin + count), count) : Batch();
+  });
+}
+
+}  // namespace
 
 Score Evaluate(Model& model, const Samples& samples, const Loss& loss, const Compute& compute) {
   const ::torch::NoGradGuard no_grad;
   model.eval();
+  if (const auto own = OwnScore(model, samples)) {
+    model.train();
+    return *own;
+  }
   double total = 0;
   int64_t right = 0, answers = 0;
   for (int64_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {

@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -41,6 +43,9 @@ Compute ComputeOf(const TrainConfig& config);
 /// The model's output for a batch, as float32: losses need more than 16 bits.
 at::Tensor Forward(Model& model, const at::Tensor& x, const Compute& compute);
 
+/// A pass with the loss that a model has itself, as float32; see Model::TrainingLoss.
+at::Tensor OwnLoss(Model& model, const TrainingPass& pass, const Compute& compute);
+
 /// The weights to be evaluated, in the model for as long as this lives, and running statistics of
 /// batch norms that fit them: where they are not the weights that are trained, averages over the
 /// full batches, 20 at most, of the first epoch in shuffled order. Then both are again what they
@@ -49,6 +54,11 @@ class EvaluatedWeights {
  public:
   EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& model, const Samples& training,
                    const TrainConfig& config, const Compute& compute);
+  /// The same for a model of parts with an optimiser each; `forward` passes a batch through all of
+  /// it.
+  EvaluatedWeights(const std::vector<kudari::torch::Optimizer*>& optimizers, Model& model,
+                   const Samples& training, const TrainConfig& config,
+                   const std::function<void(const Batch&)>& forward);
 
  private:
   // Buffers and what they held, which they hold again at the end.
@@ -64,7 +74,7 @@ class EvaluatedWeights {
   };
 
   Kept statistics_;
-  std::optional<kudari::torch::EvaluationView> view_;
+  std::deque<kudari::torch::EvaluationView> views_;
 };
 
 /// Mean loss and accuracy over all samples, of the model in evaluation mode; it is left in training

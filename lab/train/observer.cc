@@ -20,8 +20,7 @@ void RunState::Visit(StateVisitor& visitor) {
   visitor.Value("seconds", seconds);
   visitor.Value("loss", loss);
   VisitScore("validation", validation, visitor);
-  visitor.Value("lowest_val_loss", lowest_val_loss);
-  visitor.Value("best_val_accuracy", best_val_accuracy);
+  VisitScore("best", best, visitor);
 }
 
 }  // namespace kudari::lab

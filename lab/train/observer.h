@@ -24,12 +24,12 @@ struct RunState {
   int64_t samples = 0;           ///< that were trained on, again and again
   double seconds = 0;            ///< of training
   double loss = kNotMeasured;    ///< of the last step
-  Score validation = {kNotMeasured, kNotMeasured};  ///< of the last evaluation
-  Score test = {kNotMeasured, kNotMeasured};        ///< of the weights that are saved
-  int64_t saved_step = 0;                           ///< the step after which these were made
-  double lowest_val_loss = kNotMeasured, best_val_accuracy = kNotMeasured;  ///< of all evaluations
-  std::string stopped;    ///< why, in words; empty while training goes on
-  bool diverged = false;  ///< the loss ceased to be finite
+  Score validation = {};         ///< of the last evaluation
+  Score best = {};               ///< the best of each value in all evaluations
+  Score test = {};               ///< of the weights that are saved
+  int64_t saved_step = 0;        ///< the step after which these were made
+  std::string stopped;           ///< why, in words; empty while training goes on
+  bool diverged = false;         ///< the loss ceased to be finite
 
   /// Ends training after what observers are being told of; the first reason is the one that counts.
   void Stop(std::string why) {
@@ -63,11 +63,14 @@ struct StepEvent {
 };
 
 /// An evaluation was made, after the step run.steps; without a score if there is no validation
-/// data.
+/// data. `metric` is that of train.monitor, and `monitored` its value or, if higher is better, the
+/// negative of it.
 struct EvaluationEvent {
   Session& session;
   RunState& run;
   std::optional<Score> validation;
+  Metric metric = kMetrics.front();
+  double monitored = kNotMeasured;
 };
 
 /// The run is over. Unless it diverged, the model has the weights to be saved, and run.test is

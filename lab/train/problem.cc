@@ -1,13 +1,26 @@
 #include "lab/train/problem.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <utility>
 
+#include "kudari/error.h"
+#include "lab/train/rollouts.h"
 #include "lab/train/weights.h"
 
 namespace kudari::lab {
 namespace {
+
+// The samples of one of the data's splits, or what an environment has instead.
+Samples SamplesOf(Split& split, const Dataset& data, const TrainConfig& train) {
+  if (!data.environment) return ToSamples(split, data);
+  const auto seed = static_cast<uint64_t>(train.seed);
+  if (&split == &data.train) return Samples(Rollouts(data.environment, seed));
+  if (split.samples == 0) return {};
+  return Samples(Episodes(data.environment, seed + (&split == &data.test ? 2 : 1)));
+}
 
 // The model before its first step, but for the type of its weights.
 std::shared_ptr<Model> FreshModel(const Recipe& recipe, const Dataset& data) {
@@ -31,14 +44,22 @@ int ThreadsFor(const TrainConfig& train, int64_t parameters, int all) {
 Problem::Problem(Recipe recipe)
     : recipe_(std::move(recipe)),
       data_(LoadTrainingData(recipe_)),
-      training_(ToSamples(data_.train, data_)),
-      validation_(ToSamples(data_.validation, data_)),
-      test_(ToSamples(data_.test, data_)),
+      training_(SamplesOf(data_.train, data_, recipe_.train)),
+      validation_(SamplesOf(data_.validation, data_, recipe_.train)),
+      test_(SamplesOf(data_.test, data_, recipe_.train)),
       loss_(ChooseLoss(recipe_.train, data_)),
       compute_(ComputeOf(recipe_.train)),
+      traits_(TraitsOf(recipe_.model)),
       model_(FreshModel(recipe_, data_)),
       faults_(recipe_.fault, *model_) {
+  if (data_.environment && (compute_.weights != at::kFloat || compute_.autocast)) {
+    throw Error(
+        fmt::format("train.precision and train.weights must be \"f32\" for the environment "
+                    "{}",
+                    data_.name));
+  }
   model_->StoreWeights(compute_.weights);
+  training_.Attach(*model_);
   if (!recipe_.train.init.empty()) LoadWeights(*model_, recipe_.train.init);
 }
 

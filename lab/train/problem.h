@@ -35,6 +35,7 @@ class Problem {
   const Samples& test() const { return test_; }
   const Loss& loss() const { return loss_; }
   const Compute& compute() const { return compute_; }
+  const ModelTraits& traits() const { return traits_; }
   Model& model() { return *model_; }
   const Model& model() const { return *model_; }
 
@@ -50,6 +51,7 @@ class Problem {
   Samples training_, validation_, test_;  // views of the data
   Loss loss_;
   Compute compute_;
+  ModelTraits traits_;
   std::shared_ptr<Model> model_;
   GradientFaults faults_;
 };

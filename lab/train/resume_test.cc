@@ -102,7 +102,7 @@ class StateTest : public TrainFixture {
     EXPECT_EQ(last.Findings(), whole.Findings());
     EXPECT_EQ(last.trainer.run().samples, whole.trainer.run().samples);
     EXPECT_EQ(last.trainer.run().gradients, whole.trainer.run().gradients);
-    EXPECT_EQ(last.trainer.run().lowest_val_loss, whole.trainer.run().lowest_val_loss);
+    EXPECT_EQ(last.trainer.run().best.loss, whole.trainer.run().best.loss);
   }
 
   static void GoOn(Observed& run, const std::optional<StateTree>& state) {

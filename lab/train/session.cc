@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <array>
 #include <climits>
 #include <cmath>
+#include <random>
 #include <utility>
 
 #include "kudari/error.h"
@@ -17,42 +19,84 @@ namespace kudari::lab {
 
 using ::at::Tensor;
 
+namespace {
+
+// While it lives, only the parameters of one part get gradients: those of the others stay what
+// their own pass made them.
+class OthersFrozen {
+ public:
+  OthersFrozen(Model& model, size_t parts, size_t trained) {
+    for (size_t i = 0; i < parts; ++i) {
+      if (i == trained) continue;
+      for (Tensor& p : model.Part(i).parameters()) {
+        if (p.requires_grad()) others_.push_back(p.requires_grad_(false));
+      }
+    }
+  }
+  ~OthersFrozen() {
+    for (const Tensor& p : others_) p.requires_grad_(true);
+  }
+  OthersFrozen(const OthersFrozen&) = delete;
+  OthersFrozen& operator=(const OthersFrozen&) = delete;
+
+ private:
+  std::vector<Tensor> others_;
+};
+
+}  // namespace
+
 Session::Session(Recipe recipe) : Problem(std::move(recipe)) {
   const TrainConfig& train = this->recipe().train;
-  if (const auto scaling = LossScaling(train)) scaler_.emplace(*scaling);
-  OptimizerSpec spec = Resolve(this->recipe().optimizer, length());
-  spec.measure_norm = true;
-  optimizer_.emplace(model(), spec);
-  optimizer_->core().SetParallel({at::get_num_threads(), nullptr});
+  for (const auto& [name, given] : OptimizersOf(this->recipe())) {
+    Part& part = parts_.emplace_back();
+    part.name = name;
+    if (const auto scaling = LossScaling(train)) part.scaler.emplace(*scaling);
+    OptimizerSpec spec = Resolve(*given, length());
+    spec.measure_norm = true;
+    part.optimizer =
+        std::make_unique<kudari::torch::Optimizer>(model().Part(parts_.size() - 1), spec);
+    part.optimizer->core().SetParallel({at::get_num_threads(), nullptr});
+    part.lr_index = FindLearningRateShown(*part.optimizer);
+  }
   batches_.emplace(training(), train);
-  FindLearningRateShown();
   FindEstimator();
   MakePlateau();
 }
 
 // Rather of the recipe's own rule than of a group, and of that than of the fallback.
-void Session::FindLearningRateShown() {
-  const std::vector<TensorPlan> plan = optimizer_->core().Plan();
+std::optional<size_t> Session::FindLearningRateShown(const kudari::torch::Optimizer& optimizer) {
+  const std::vector<TensorPlan> plan = optimizer.core().Plan();
   const auto rank = [&plan](size_t i) {
     return plan[i].group == kFallbackGroup ? INT_MAX : plan[i].group;
   };
+  std::optional<size_t> shown;
   for (size_t i = 0; i < plan.size(); ++i) {
     if (std::isnan(OptionOf(plan[i], "lr"))) continue;
-    if (!lr_index_ || rank(i) < rank(*lr_index_)) lr_index_ = i;
+    if (!shown || rank(i) < rank(*shown)) shown = i;
   }
+  return shown;
 }
 
 // Which estimate of the Hessian's diagonal the rules want, if any does.
 void Session::FindEstimator() {
-  for (const TensorPlan& plan : optimizer_->core().Plan()) {
-    const HessianEstimate made_for = Registry::Builtin().Find(plan.rule).hessian;
-    if (made_for == HessianEstimate::kNone) continue;
-    std::string wanted = recipe().hessian.estimator;
-    if (wanted == "auto") wanted = made_for == HessianEstimate::kHutchinson ? "hutchinson" : "gnb";
-    if (!estimator_.empty() && wanted != estimator_) {
-      throw Error("hessian.estimator = \"auto\": the recipe's rules need different ones");
+  for (const Part& part : parts_) {
+    for (const TensorPlan& plan : part.optimizer->core().Plan()) {
+      const HessianEstimate made_for = Registry::Builtin().Find(plan.rule).hessian;
+      if (made_for == HessianEstimate::kNone) continue;
+      std::string wanted = recipe().hessian.estimator;
+      if (wanted == "auto")
+        wanted = made_for == HessianEstimate::kHutchinson ? "hutchinson" : "gnb";
+      if (!estimator_.empty() && wanted != estimator_) {
+        throw Error("hessian.estimator = \"auto\": the recipe's rules need different ones");
+      }
+      estimator_ = wanted;
     }
-    estimator_ = wanted;
+  }
+  if (!estimator_.empty() && (traits().own_loss || !parts_.front().name.empty())) {
+    throw Error(
+        fmt::format("model.name = \"{}\" has a loss of its own, of which no rule can use "
+                    "the Hessian yet; use another rule",
+                    recipe().model.name()));
   }
   if (estimator_ == "gnb" && loss()->name != "cross_entropy") {
     throw Error("hessian.estimator = \"gnb\" needs train.loss = \"cross_entropy\"");
@@ -64,19 +108,46 @@ void Session::FindEstimator() {
   hessian_batches_->StartEpoch();
 }
 
-Evaluation Session::NextLoss(Pass pass) {
-  if (pass == Pass::kPlain) {
+Evaluation Session::NextLoss(Pass pass, size_t part) {
+  if (pass != last_pass_ || part != last_part_) next_ = 0;
+  last_pass_ = pass;
+  last_part_ = part;
+  if (pass == Pass::kPlain && part == 0) {
     if (!batches_->More()) return Evaluation::End();
     step_batches_.push_back(batches_->Next());
   }
-  const Batch& batch = pass == Pass::kPlain ? step_batches_.back() : step_batches_.at(repeated_++);
-  const Tensor output = Forward(model(), batch.x, compute());
-  const Tensor mean = LossOf(loss(), output, batch.y, recipe().train.label_smoothing);
+  if (next_ == step_batches_.size()) return Evaluation::End();
+  const Batch& batch = step_batches_[next_];
+  const OthersFrozen frozen(model(), parts_.size(), part);
+  const Tensor mean = MeanLoss(batch, part);
+  ++next_;
   // The engine takes the mean of what it accumulates.
   const Tensor goal = recipe().fault.sum_accumulation ? mean * recipe().optimizer.accumulate : mean;
-  (scaler_ ? scaler_->Scale(goal) : goal).backward();
+  auto& scaler = parts_.at(part).scaler;
+  (scaler ? scaler->Scale(goal) : goal).backward();
   SpoilGradients();
   return {mean.item<double>(), static_cast<double>(batch.size())};
+}
+
+Tensor Session::MeanLoss(const Batch& batch, size_t part) {
+  if (!traits().own_loss) {
+    const Tensor output = Forward(model(), batch.x, compute());
+    return LossOf(loss(), output, batch.y, recipe().train.label_smoothing);
+  }
+  std::seed_seq place = {recipe().train.seed, steps_, static_cast<int64_t>(next_)};
+  std::array<uint32_t, 2> seed = {};
+  place.generate(seed.begin(), seed.end());
+  const at::Generator random = at::detail::createCPUGenerator(uint64_t{seed[0]} << 32 | seed[1]);
+  return OwnLoss(model(), {.batch = batch, .part = part, .random = random}, compute());
+}
+
+void Session::ForwardOnly(const Batch& batch) {
+  const ::torch::NoGradGuard no_grad;
+  if (!traits().own_loss) {
+    Forward(model(), batch.x, compute());
+    return;
+  }
+  for (size_t part = 0; part < parts_.size(); ++part) MeanLoss(batch, part);
 }
 
 double Session::BatchGradientNorm() const {
@@ -87,13 +158,15 @@ double Session::BatchGradientNorm() const {
     squares += norm * norm;
   }
   const auto summed = static_cast<double>(recipe().optimizer.accumulate);
-  return std::sqrt(squares) / (scaler_ ? scaler_->scale() : 1) /
+  const auto& scaler = parts_.front().scaler;
+  return std::sqrt(squares) / (scaler ? scaler->scale() : 1) /
          (recipe().fault.sum_accumulation ? summed : 1);
 }
 
 void Session::EndStep(bool skipped) {
   step_batches_.clear();
-  repeated_ = 0;
+  next_ = last_part_ = 0;
+  last_pass_ = Pass::kPlain;
   ++steps_;
   if (!estimator_.empty() && !skipped && steps_ % recipe().hessian.every == 0) EstimateHessian();
 }
@@ -107,25 +180,35 @@ void Session::MakePlateau() {
                           .patience = train.plateau_patience,
                           .cooldown = train.plateau_cooldown,
                           .eps = 0});
-  for (size_t i = 0; i < optimizer_->core().tensors().size(); ++i) {
-    rates_.push_back(optimizer_->core().ScheduleOf(i, "lr"));
+  for (Part& part : parts_) {
+    kudari::Optimizer& core = part.optimizer->core();
+    for (size_t i = 0; i < core.tensors().size(); ++i) {
+      rates_.push_back({&core, i, core.ScheduleOf(i, "lr")});
+    }
   }
 }
 
-void Session::EndEvaluation(double validation_loss) {
+void Session::EndEvaluation(double monitored) {
   if (!plateau_) return;
-  const double before = plateau_->value(), now = plateau_->Observe(validation_loss);
+  const double before = plateau_->value(), now = plateau_->Observe(monitored);
   if (now == before) return;
-  for (size_t i = 0; i < rates_.size(); ++i) {
-    optimizer_->core().SetSchedule(i, "lr", now * rates_[i]);
-  }
+  for (const Rate& rate : rates_) rate.core->SetSchedule(rate.tensor, "lr", now * rate.lr);
 }
 
 void Session::Visit(StateVisitor& visitor) {
   visitor.Value("steps", steps_, 0);
   visitor.Node("model", [&] { VisitModule(model(), visitor); });
-  visitor.Node("optimizer", [&] { optimizer_->core().Visit(visitor); });
-  if (scaler_) visitor.Node("scaler", *scaler_);
+  const auto visit_part = [&visitor](Part& part) {
+    visitor.Node("optimizer", [&] { part.optimizer->core().Visit(visitor); });
+    if (part.scaler) visitor.Node("scaler", *part.scaler);
+  };
+  for (Part& part : parts_) {
+    if (part.name.empty()) {
+      visit_part(part);
+    } else {
+      visitor.Node(part.name, [&] { visit_part(part); });
+    }
+  }
   if (plateau_) visitor.Node("plateau", *plateau_);
   visitor.Node("batches", *batches_);
   if (hessian_batches_) visitor.Node("hessian_batches", *hessian_batches_);
@@ -141,13 +224,13 @@ void Session::EstimateHessian() {
   const kudari::torch::EstimateOptions keep{.keep_buffers = &model()};
   if (estimator_ == "gnb") {
     const auto flat = [&] { return logits().flatten(0, -2); };
-    optimizer_->UpdateHessian(
-        kudari::torch::GaussNewtonBartlett(optimizer_->Parameters(), flat, keep));
+    optimizer().UpdateHessian(
+        kudari::torch::GaussNewtonBartlett(optimizer().Parameters(), flat, keep));
   } else {
     const auto mean = [&] {
       return LossOf(loss(), logits(), batch.y, recipe().train.label_smoothing);
     };
-    optimizer_->UpdateHessian(kudari::torch::Hutchinson(optimizer_->Parameters(), mean, keep));
+    optimizer().UpdateHessian(kudari::torch::Hutchinson(optimizer().Parameters(), mean, keep));
   }
 }
 

@@ -2,6 +2,7 @@
 #define KUDARI_LAB_TRAIN_SESSION_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,17 +27,34 @@ class Session : public Problem {
   /// asks for it or not. Throws Error for bad input.
   explicit Session(Recipe recipe);
 
-  kudari::torch::Optimizer& optimizer() { return *optimizer_; }
-  const kudari::torch::Optimizer& optimizer() const { return *optimizer_; }
-  /// Null if the loss is not scaled.
-  kudari::torch::GradScaler* scaler() { return scaler_ ? &*scaler_ : nullptr; }
-  Batches& batches() { return *batches_; }
-  /// Index of a parameter whose learning rate is shown as that of all, if a rule has one.
-  std::optional<size_t> lr_index() const { return lr_index_; }
+  /// What one optimiser trains.
+  struct Part {
+    std::string name;  ///< "" for the whole model
+    std::unique_ptr<kudari::torch::Optimizer> optimizer;
+    std::optional<kudari::torch::GradScaler> scaler;  ///< if the loss is scaled
+    /// Index of a parameter whose learning rate is shown as that of all, if a rule has one.
+    std::optional<size_t> lr_index;
+  };
 
-  /// Forward and backward over the epoch's next batch, scaled, or in a perturbed pass over the
-  /// batches of the step again. No samples if the epoch has no batch left.
-  Evaluation NextLoss(Pass pass);
+  /// The whole model, or its parts in the order in which they are stepped.
+  std::vector<Part>& parts() { return parts_; }
+  const std::vector<Part>& parts() const { return parts_; }
+  /// Of the whole model, or of its first part.
+  kudari::torch::Optimizer& optimizer() { return *parts_.front().optimizer; }
+  const kudari::torch::Optimizer& optimizer() const { return *parts_.front().optimizer; }
+  /// Null if the loss is not scaled.
+  kudari::torch::GradScaler* scaler() {
+    return parts_.front().scaler ? &*parts_.front().scaler : nullptr;
+  }
+  Batches& batches() { return *batches_; }
+
+  /// Forward and backward over the epoch's next batch, scaled, or over the batches of the step
+  /// again: in a perturbed pass, and for the parts after the first. No samples if there is no batch
+  /// left.
+  Evaluation NextLoss(Pass pass, size_t part = 0);
+
+  /// Passes a batch through the model, through all of its parts, and makes no gradients.
+  void ForwardOnly(const Batch& batch);
 
   /// Norm of the gradient that the last plain pass made, of the plain loss.
   double BatchGradientNorm() const;
@@ -45,9 +63,9 @@ class Session : public Problem {
   /// Hessian's diagonal.
   void EndStep(bool skipped);
 
-  /// After every evaluation with a finite validation loss: reduces the learning rates if the recipe
-  /// does so on a plateau.
-  void EndEvaluation(double validation_loss);
+  /// After every evaluation with a finite value of train.monitor, the lower the better: reduces the
+  /// learning rates if the recipe does so on a plateau.
+  void EndEvaluation(double monitored);
 
   /// All that the next steps depend on: weights, buffers, optimiser, batches, random numbers ...
   /// between a step's end and the next one.
@@ -58,23 +76,29 @@ class Session : public Problem {
   const std::optional<ReduceOnPlateau>& plateau() const { return plateau_; }
 
  private:
-  void FindLearningRateShown();
+  static std::optional<size_t> FindLearningRateShown(const kudari::torch::Optimizer& optimizer);
+  at::Tensor MeanLoss(const Batch& batch, size_t part);
   void FindEstimator();
   void EstimateHessian();
   void MakePlateau();
 
-  std::optional<kudari::torch::Optimizer> optimizer_;
-  std::optional<kudari::torch::GradScaler> scaler_;
+  std::vector<Part> parts_;
   std::optional<Batches> batches_;
-  std::optional<size_t> lr_index_;
   std::string estimator_;                   // "" if no rule uses the Hessian
   std::optional<Batches> hessian_batches_;  // apart, so that estimates cost no training data
   int64_t steps_ = 0;                       // taken, those that were skipped included
   std::vector<Batch> step_batches_;         // of the step, for perturbed passes over them
-  size_t repeated_ = 0;
+  // Where the present round over them is, and what the last pass was.
+  size_t next_ = 0, last_part_ = 0;
+  Pass last_pass_ = Pass::kPlain;
   std::optional<ReduceOnPlateau> plateau_;
-  std::vector<Schedule>
-      rates_;  // the recipe's learning rates, beside the tensors, if it reduces them
+  // The recipe's learning rates, if it reduces them.
+  struct Rate {
+    kudari::Optimizer* core;
+    size_t tensor;
+    Schedule lr;
+  };
+  std::vector<Rate> rates_;
 };
 
 }  // namespace kudari::lab

@@ -14,6 +14,18 @@
 namespace kudari::lab {
 namespace {
 
+// The better of each value; what is not finite is no better than anything.
+Score BestOf(const Score& a, const Score& b) {
+  Score best = a;
+  for (const Metric& metric : kMetrics) {
+    const double old = a.*metric.value, now = b.*metric.value;
+    if (!std::isfinite(now)) continue;
+    const bool better = std::isnan(old) || (metric.higher_is_better ? now > old : now < old);
+    if (better) best.*metric.value = now;
+  }
+  return best;
+}
+
 const Recipe& Checked(const Recipe& recipe) {
   CheckEvaluations(recipe);
   return recipe;
@@ -26,6 +38,9 @@ void CheckEvaluations(const Recipe& recipe) {
   if (recipe.train.early_stopping > 0) {
     throw Error("train.early_stopping needs validation data: data.validation is 0");
   }
+  if (recipe.train.save == "best") {
+    throw Error("train.save = \"best\" needs validation data: data.validation is 0");
+  }
   if (recipe.train.plateau_factor < 1) {
     throw Error("train.plateau_factor needs validation data: data.validation is 0");
   }
@@ -35,7 +50,7 @@ Trainer::Trainer(const Recipe& recipe) : session_(Checked(recipe)) {
   const RunLength length = session_.length();
   run_.steps_per_epoch = static_cast<int64_t>(length.steps_per_epoch);
   run_.planned_steps = length.steps;
-  if (recipe.train.early_stopping > 0) best_.emplace(session_.model());
+  if (SavesBest(recipe.train)) best_.emplace(session_.model());
 }
 
 const RunState& Trainer::Run(const std::function<bool()>& interrupted) {
@@ -74,6 +89,7 @@ bool Trainer::Step() {
 void Trainer::Visit(StateVisitor& visitor) {
   visitor.Node("run", run_);
   visitor.Value("evaluated", evaluated_, 0);
+  visitor.Value("lowest_monitored", lowest_monitored_);
   visitor.Value("interval_loss", interval_loss_);
   visitor.Value("interval_samples", interval_samples_);
   visitor.Value("former_mean_loss", former_mean_loss_);
@@ -87,25 +103,15 @@ void Trainer::Visit(StateVisitor& visitor) {
 }
 
 void Trainer::TakeStep() {
-  kudari::torch::Optimizer& optimizer = session_.optimizer();
-  kudari::torch::GradScaler* const scaler = session_.scaler();
   StepRecord record{.step = run_.steps + 1, .epoch = run_.epoch, .gradients = 0};
-  const auto shown = session_.lr_index();
-  record.lr = shown ? optimizer.core().Value(*shown, "lr") : kNotMeasured;
   const int64_t seen_before = run_.samples;
-  const std::function<Evaluation(Pass)> closure = [&](Pass pass) {
-    const Evaluation e = session_.NextLoss(pass);
-    if (e.end) return e;
-    if (pass == Pass::kPlain) run_.samples += static_cast<int64_t>(e.samples);
-    ++record.gradients;
-    Tell(&TrainObserver::OnGradient, GradientEvent{session_, pass, record});
-    return e;
-  };
-  const Report report =
-      scaler != nullptr ? scaler->Step(optimizer, closure) : optimizer.Step(closure);
-  if (scaler != nullptr) scaler->Update();
-  session_.EndStep(report.skipped);
+  std::vector<Report> reports;
+  for (size_t part = 0; part < session_.parts().size(); ++part) {
+    reports.push_back(StepPart(part, record));
+  }
+  session_.EndStep(reports.front().skipped);
 
+  const Report& report = reports.front();
   record.loss = report.loss;
   record.grad_norm = report.grad_norm;
   record.skipped = report.skipped;
@@ -120,8 +126,33 @@ void Trainer::TakeStep() {
   const auto samples = static_cast<double>(run_.samples - seen_before);
   interval_samples_ += samples;
   interval_loss_ += samples * report.loss;
-  CheckStops(report);
+  for (const Report& r : reports) CheckStops(r);
+  if (run_.steps == run_.planned_steps) Stop("reached the end");
   Tell(&TrainObserver::OnStep, StepEvent{session_, run_, report, record});
+}
+
+// The step of one optimiser. What the record has of several is that of the first, but for `parts`.
+Report Trainer::StepPart(size_t index, StepRecord& record) {
+  Session::Part& part = session_.parts()[index];
+  const double lr =
+      part.lr_index ? part.optimizer->core().Value(*part.lr_index, "lr") : kNotMeasured;
+  if (index == 0) record.lr = lr;
+  const std::function<Evaluation(Pass)> closure = [&](Pass pass) {
+    const Evaluation e = session_.NextLoss(pass, index);
+    if (e.end) return e;
+    if (pass == Pass::kPlain && index == 0) run_.samples += static_cast<int64_t>(e.samples);
+    ++record.gradients;
+    Tell(&TrainObserver::OnGradient, GradientEvent{session_, pass, record});
+    return e;
+  };
+  Report report =
+      part.scaler ? part.scaler->Step(*part.optimizer, closure) : part.optimizer->Step(closure);
+  if (part.scaler) part.scaler->Update();
+  if (!part.name.empty()) {
+    record.parts.push_back(
+        {.name = part.name, .loss = report.loss, .lr = lr, .grad_norm = report.grad_norm});
+  }
+  return report;
 }
 
 void Trainer::CheckStops(const Report& report) {
@@ -137,8 +168,6 @@ void Trainer::CheckStops(const Report& report) {
   } else if (report.grad_norm < recipe.train.min_grad_norm) {
     Stop(fmt::format("gradient norm {:.3g} is below train.min_grad_norm = {:g}", report.grad_norm,
                      recipe.train.min_grad_norm));
-  } else if (run_.steps == run_.planned_steps) {
-    Stop("reached the end");
   }
 }
 
@@ -153,33 +182,40 @@ Score Trainer::ScoreOf(const Samples& samples) {
 }
 
 std::unique_ptr<EvaluatedWeights> Trainer::ShowEvaluatedWeights() {
-  return std::make_unique<EvaluatedWeights>(session_.optimizer(), session_.model(),
-                                            session_.training(), session_.recipe().train,
-                                            session_.compute());
+  std::vector<kudari::torch::Optimizer*> optimizers;
+  for (Session::Part& part : session_.parts()) optimizers.push_back(part.optimizer.get());
+  return std::make_unique<EvaluatedWeights>(
+      optimizers, session_.model(), session_.training(), session_.recipe().train,
+      [this](const Batch& batch) { session_.ForwardOnly(batch); });
 }
 
 void Trainer::Evaluate() {
   evaluated_ = run_.steps;
-  std::optional<Score> score;
+  EvaluationEvent event{session_, run_, std::nullopt};
   if (session_.validation().size() > 0) {
     const auto view = ShowEvaluatedWeights();
-    score = run_.validation = ScoreOf(session_.validation());
-    if (best_ && std::isfinite(score->loss) && !(score->loss >= run_.lowest_val_loss)) {
-      best_->Keep(run_.steps);
-    }
+    event.validation = run_.validation = ScoreOf(session_.validation());
+    event.metric = MonitoredMetric(session_.recipe().train.monitor, *event.validation);
+    event.monitored = Monitored(event.metric, *event.validation);
+    if (best_ && event.monitored < lowest_monitored_) best_->Keep(run_.steps);
   }
-  if (score) {
-    if (!(score->accuracy <= run_.best_val_accuracy)) run_.best_val_accuracy = score->accuracy;
-    if (!std::isfinite(score->loss)) {
-      Diverge(fmt::format("the validation loss is {}", score->loss));
-    } else {
-      run_.lowest_val_loss = std::fmin(score->loss, run_.lowest_val_loss);
-      session_.EndEvaluation(score->loss);
+  if (event.validation) {
+    run_.best = BestOf(run_.best, *event.validation);
+    if (std::isfinite(event.monitored)) {
+      lowest_monitored_ = std::min(lowest_monitored_, event.monitored);
+      session_.EndEvaluation(event.monitored);
     }
   }
   run_.seconds = Seconds();
-  Tell(&TrainObserver::OnEvaluation, EvaluationEvent{session_, run_, score});
+  Tell(&TrainObserver::OnEvaluation, event);
   if (!run_.diverged) CheckChange();
+}
+
+// The value that the recipe follows, the lower the better. A run diverges if it is not finite.
+double Trainer::Monitored(const Metric& metric, const Score& score) {
+  const double value = score.*metric.value;
+  if (!std::isfinite(value)) Diverge(fmt::format("the validation {} is {}", metric.name, value));
+  return metric.higher_is_better ? -value : value;
 }
 
 void Trainer::CheckChange() {

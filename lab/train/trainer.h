@@ -52,8 +52,8 @@ class Trainer {
   /// Ends the run after the present step.
   void Stop(std::string why) { run_.Stop(std::move(why)); }
   /// Makes the last evaluation if it is due and, unless the run diverged, tests the weights to be
-  /// saved: those to be evaluated or, with train.early_stopping, those of the evaluation with the
-  /// lowest validation loss. The observers see the end while the model has these weights.
+  /// saved: those to be evaluated or, with train.save = "best", those of the evaluation with the
+  /// best value of train.monitor. The observers see the end while the model has these weights.
   void Finish();
 
   /// The state of the run, its session and its observers, between steps. Load it into a trainer of
@@ -64,11 +64,13 @@ class Trainer {
   using Clock = std::chrono::steady_clock;
 
   void TakeStep();
+  Report StepPart(size_t index, StepRecord& record);
   void CheckStops(const Report& report);
   void Evaluate();
   void CheckChange();
   std::unique_ptr<EvaluatedWeights> ShowEvaluatedWeights();
   Score ScoreOf(const Samples& samples);
+  double Monitored(const Metric& metric, const Score& score);
   double Seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
   void Diverge(std::string_view what);
   template <class Event>
@@ -82,6 +84,7 @@ class Trainer {
   Clock::time_point start_;
   std::optional<BestWeights> best_;  // if the recipe stops early
   int64_t evaluated_ = 0;            // the step after which an evaluation was made last
+  double lowest_monitored_ = std::numeric_limits<double>::infinity();
   // Sums over the samples since the last evaluation, and the mean loss of those before it.
   double interval_loss_ = 0, interval_samples_ = 0;
   double former_mean_loss_ = std::numeric_limits<double>::quiet_NaN();

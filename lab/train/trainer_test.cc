@@ -149,8 +149,8 @@ TEST_F(TrainerTest, EventsHaveTheValuesOfALoopByHand) {
     lowest = std::min(lowest, scores[i].loss);
     best = std::max(best, scores[i].accuracy);
   }
-  EXPECT_EQ(run.lowest_val_loss, lowest);
-  EXPECT_EQ(run.best_val_accuracy, best);
+  EXPECT_EQ(run.best.loss, lowest);
+  EXPECT_EQ(run.best.accuracy, best);
   EXPECT_EQ(run.steps, 6);
   EXPECT_EQ(run.samples, 240);
 }

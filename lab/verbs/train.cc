@@ -87,15 +87,19 @@ std::string DoctorText(const LiveDoctor& doctor, const fs::path& out) {
 TrainResult Train(const TrainOptions& options, std::FILE* console) {
   Progress progress(console);
   const std::string name = options.recipe.stem().string();
-  Trainer trainer(ReadTrainRecipe(options.recipe, options.sets, options.unsets));
+  Trainer trainer(ReadTrainRecipe(options.recipe, options));
   Session& session = trainer.session();
   const Recipe& recipe = session.recipe();
   std::optional<ComponentTracker> components;
   if (options.track_components) components.emplace(session);
   if (options.explain) {
-    progress.Text(
-        ExplainText(session.optimizer().core(), Resolve(recipe.optimizer, session.length())));
-    progress.Text(ScheduleLines(recipe.optimizer, session.length()));
+    for (size_t i = 0; i < session.parts().size(); ++i) {
+      const OptimizerSpec& spec = *OptimizersOf(recipe)[i].second;
+      if (i > 0) progress.Text("\n");
+      progress.Text(
+          ExplainText(session.parts()[i].optimizer->core(), Resolve(spec, session.length())));
+      progress.Text(ScheduleLines(spec, session.length()));
+    }
     return {};
   }
   CheckExport(options.export_file);
@@ -114,7 +118,7 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
   });
   std::optional<LiveDoctor> doctor;
   std::optional<EarlyStop> early_stop;
-  if (recipe.train.doctor) {
+  if (recipe.train.doctor && !session.traits().moving_loss) {
     doctor.emplace(trainer.run().planned_steps, trainer.run().steps_per_epoch);
   }
   if (recipe.train.early_stopping > 0) early_stop.emplace(recipe.train.early_stopping);
@@ -157,12 +161,15 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
 }
 
 void PlanTraining(const PlanOptions& options, std::FILE* console) {
-  const Recipe recipe = ReadTrainRecipe(options.recipe, options.sets, options.unsets);
+  const Recipe recipe = ReadTrainRecipe(options.recipe, options);
   CheckEvaluations(recipe);
   const Session session(recipe);
   const int threads = at::get_num_threads();
-  fmt::print(console, "{}", ScheduleLines(recipe.optimizer, session.length()));
-  const MemoryPlan plan = session.optimizer().core().Memory();
+  MemoryPlan plan;
+  for (size_t i = 0; i < session.parts().size(); ++i) {
+    fmt::print(console, "{}", ScheduleLines(*OptimizersOf(recipe)[i].second, session.length()));
+    plan = Together(std::move(plan), session.parts()[i].optimizer->core().Memory());
+  }
   const double bandwidth = MeasureBandwidth(threads);
   PrintPlan(plan, bandwidth, threads, console);
   if (!options.json.empty()) WriteOutput(options.json, PlanJson(plan, bandwidth, threads));

@@ -6,12 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "lab/recipe/train_recipe.h"
 #include "lab/train/observer.h"
 
 namespace kudari::lab {
 
 /// What `kudari train` is asked for.
-struct TrainOptions {
+struct TrainOptions : RecipeChanges {
   std::filesystem::path recipe = {};
   std::vector<std::string> sets = {};    ///< changes to the recipe, "key=value"
   std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first
@@ -43,7 +44,7 @@ struct TrainResult : RunState {
 TrainResult Train(const TrainOptions& options, std::FILE* console);
 
 /// What `kudari plan` is asked for.
-struct PlanOptions {
+struct PlanOptions : RecipeChanges {
   std::filesystem::path recipe = {};
   std::vector<std::string> sets = {};    ///< changes to the recipe, "key=value"
   std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first

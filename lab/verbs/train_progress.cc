@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
+#include <string_view>
 
 #include "kudari/recipe.h"
 #include "lab/recipe/explain.h"
@@ -34,6 +37,31 @@ std::string PrecisionText(Session& session, const RunState& run) {
   return text;
 }
 
+// The optimisers, each with the name of its part; with schedules resolved for a run of that length.
+std::string OptimizersText(const Recipe& recipe, const std::optional<RunLength>& run) {
+  std::string text;
+  for (const auto& [part, spec] : OptimizersOf(recipe)) {
+    text += fmt::format("{}{}{}{}", text.empty() ? "" : "; ", part, part.empty() ? "" : ": ",
+                        OptimizerText(run ? Resolve(*spec, *run) : *spec));
+  }
+  return text;
+}
+
+std::string TitleOf(const Metric& metric) {
+  std::string title(metric.name);
+  std::ranges::replace(title, '_', ' ');
+  return title;
+}
+
+std::string ValueText(const Metric& metric, double value) {
+  return metric.value == &Score::accuracy ? Percent(value) : fmt::format("{:.4f}", value);
+}
+
+std::string_view BestWord(const Metric& metric) {
+  if (metric.value == &Score::accuracy) return "best";
+  return metric.higher_is_better ? "highest" : "lowest";
+}
+
 }  // namespace
 
 void TrainProgress::OnStart(const StartEvent& event) {
@@ -46,7 +74,9 @@ void TrainProgress::OnStart(const StartEvent& event) {
                   session.data().name, SamplesText(session), run.planned_steps, run.steps_per_epoch,
                   session.recipe().train.batch_size, at::get_num_threads(),
                   at::get_num_threads() == 1 ? "" : "s", out_));
-  progress_.Text(ScheduleLines(session.recipe().optimizer, session.length()));
+  for (const auto& [part, spec] : OptimizersOf(session.recipe())) {
+    progress_.Text(ScheduleLines(*spec, session.length()));
+  }
 }
 
 void TrainProgress::OnStep(const StepEvent& event) {
@@ -82,12 +112,16 @@ Status TrainProgress::Now(const RunState& run) const {
 nlohmann::ordered_json SummaryJson(Session& session, const RunState& run) {
   const Recipe& recipe = session.recipe();
   const auto score = [](const Score& s) {
-    return nlohmann::ordered_json{{"loss", s.loss}, {"accuracy", s.accuracy}};
+    nlohmann::ordered_json json = {{"loss", s.loss}, {"accuracy", s.accuracy}};
+    for (const Metric& metric : kMetrics) {
+      if (!std::isnan(s.*metric.value)) json[metric.name] = s.*metric.value;
+    }
+    return json;
   };
   return {{"model", recipe.model.name()},
           {"parameters", session.model().ParameterCount()},
           {"data", session.data().name},
-          {"optimizer", OptimizerText(recipe.optimizer)},
+          {"optimizer", OptimizersText(recipe, std::nullopt)},
           {"steps", run.steps},
           {"planned_steps", run.planned_steps},
           {"epoch", run.epoch},
@@ -100,26 +134,29 @@ nlohmann::ordered_json SummaryJson(Session& session, const RunState& run) {
           {"saved_step", run.saved_step},
           {"loss", run.loss},
           {"validation", score(run.validation)},
-          {"lowest_validation_loss", run.lowest_val_loss},
-          {"best_validation_accuracy", run.best_val_accuracy},
+          {"lowest_validation_loss", run.best.loss},
+          {"best_validation_accuracy", run.best.accuracy},
           {"test", score(run.test)}};
 }
 
 std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunState& run) {
   const Recipe& recipe = session.recipe();
-  const MemoryPlan memory = session.optimizer().core().Memory();
-  int64_t weight_bytes = 0, state_bytes = memory.averages;  // masters among the state
-  for (const TensorBytes& t : memory.tensors) {
-    weight_bytes += t.weights;
-    state_bytes += t.master;
-    for (const auto& slot : t.state) state_bytes += slot.second;
+  int64_t weight_bytes = 0, state_bytes = 0;  // masters among the state
+  for (const Session::Part& part : session.parts()) {
+    const MemoryPlan memory = part.optimizer->core().Memory();
+    state_bytes += memory.averages;
+    for (const TensorBytes& t : memory.tensors) {
+      weight_bytes += t.weights;
+      state_bytes += t.master;
+      for (const auto& slot : t.state) state_bytes += slot.second;
+    }
   }
   const int64_t count = session.model().ParameterCount();
   const auto parameters = static_cast<double>(count);
   std::vector<std::vector<std::string>> rows = {
       {"model", fmt::format("{}, {} parameters", recipe.model.name(), count)},
       {"data", fmt::format("{}: {}", session.data().name, SamplesText(session))},
-      {"optimiser", OptimizerText(Resolve(recipe.optimizer, session.length()))},
+      {"optimiser", OptimizersText(recipe, session.length())},
       {"weights", fmt::format("{} bytes, {:.3g} a parameter, and as many for gradients",
                               weight_bytes, static_cast<double>(weight_bytes) / parameters)},
       {"state", fmt::format("{} bytes, {:.3g} a parameter", state_bytes,
@@ -139,29 +176,28 @@ std::vector<std::vector<std::string>> SummaryRows(Session& session, const RunSta
       run.skipped > 0) {
     rows.insert(rows.begin() + 3, {"precision", PrecisionText(session, run)});
   }
-  if (session.validation().size() > 0) {
-    rows.push_back({"validation loss", fmt::format("{:.4f}, lowest {:.4f}", run.validation.loss,
-                                                   run.lowest_val_loss)});
-  }
   if (run.saved_step > 0 && run.saved_step < run.steps) {
-    rows.push_back({"weights saved", fmt::format("those after step {}, with the lowest validation "
-                                                 "loss (train.early_stopping)",
-                                                 run.saved_step)});
+    rows.push_back(
+        {"weights saved",
+         fmt::format("those after step {}, with the best validation "
+                     "{}",
+                     run.saved_step, MonitoredMetric(recipe.train.monitor, run.validation).name)});
   }
   if (session.plateau()) {
     rows.push_back({"plateau", fmt::format("learning rates ended at {:g} of the recipe's",
                                            session.plateau()->value())});
   }
-  if (std::isfinite(run.validation.accuracy)) {
-    rows.push_back(
-        {"validation accuracy", fmt::format("{}, best {}", Percent(run.validation.accuracy),
-                                            Percent(run.best_val_accuracy))});
+  for (const Metric& metric : kMetrics) {
+    const double value = run.validation.*metric.value;
+    if (std::isnan(value) && std::isnan(run.best.*metric.value)) continue;
+    rows.push_back({fmt::format("validation {}", TitleOf(metric)),
+                    fmt::format("{}, {} {}", ValueText(metric, value), BestWord(metric),
+                                ValueText(metric, run.best.*metric.value))});
   }
-  if (std::isfinite(run.test.loss)) {
-    rows.push_back({"test loss", fmt::format("{:.4f}", run.test.loss)});
-  }
-  if (std::isfinite(run.test.accuracy)) {
-    rows.push_back({"test accuracy", Percent(run.test.accuracy)});
+  for (const Metric& metric : kMetrics) {
+    const double value = run.test.*metric.value;
+    if (!std::isfinite(value)) continue;
+    rows.push_back({fmt::format("test {}", TitleOf(metric)), ValueText(metric, value)});
   }
   return rows;
 }

@@ -11,7 +11,7 @@ void Verb::Recipe(std::filesystem::path& recipe) {
   app_->add_option("recipe", recipe, "Recipe, a TOML file")->required();
 }
 
-void Verb::Changes(std::vector<std::string>& sets, std::vector<std::string>& unsets) {
+void Verb::Changes(RecipeChanges& changes) {
   // One argument each, so that the recipe may come after it.
   const auto add = [this](const std::string& name, std::vector<std::string>& to,
                           const std::string& type, const std::string& description) {
@@ -20,8 +20,12 @@ void Verb::Changes(std::vector<std::string>& sets, std::vector<std::string>& uns
         ->type_name(type)
         ->trigger_on_parse();
   };
-  add("--set", sets, "KEY=VALUE", "Change a value of the recipe; may be repeated");
-  add("--unset", unsets, "KEY", "Remove a key of the recipe, before --set; may be repeated");
+  add("--set", changes.sets, "KEY=VALUE", "Change a value of the recipe; may be repeated");
+  add("--unset", changes.unsets, "KEY",
+      "Remove a key of the recipe, before --set; may be repeated");
+  app_->add_option("--scale", changes.scale,
+                   "Apply the recipe's table [scale.NAME] first, such as small, for two cores")
+      ->type_name("NAME");
 }
 
 CLI::Option* Verb::Output(const std::string& name, std::filesystem::path& file,

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "lab/recipe/train_recipe.h"
+
 namespace kudari::lab {
 
 /// A command as it is being added to the program.
@@ -22,8 +24,8 @@ class Verb {
 
   /// The recipe, which must be given.
   void Recipe(std::filesystem::path& recipe);
-  /// Changes to the recipe: --set KEY=VALUE and --unset KEY, as often as needed.
-  void Changes(std::vector<std::string>& sets, std::vector<std::string>& unsets);
+  /// Changes to the recipe: --scale NAME, and --set KEY=VALUE and --unset KEY, as often as needed.
+  void Changes(RecipeChanges& changes);
   /// An option that names a file to write. Unless --force is given, a file that is there is not
   /// overwritten.
   CLI::Option* Output(const std::string& name, std::filesystem::path& file,

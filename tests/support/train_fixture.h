@@ -88,7 +88,7 @@ class TrainFixture : public ::testing::Test {
   /// The recipe with these changes.
   Recipe ReadRecipe(std::vector<std::string> sets = {}) const {
     const TrainOptions options = Options(std::move(sets));
-    return ReadTrainRecipe(options.recipe, options.sets);
+    return ReadTrainRecipe(options.recipe, options);
   }
 
   /// Trains, keeping what the console was shown.

@@ -1,0 +1,35 @@
+#ifndef KUDARI_LAB_MODELS_PARTS_DETECTION_H_
+#define KUDARI_LAB_MODELS_PARTS_DETECTION_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace kudari::lab {
+
+/// A box in an image, with edges as shares of its sides, and a class.
+struct Box {
+  int64_t label = 0;
+  double left = 0, top = 0, right = 0, bottom = 0;
+  double score = 1;  ///< of one that was found: how sure it is
+};
+
+/// The area that two boxes have in common by that of both together, 0 for empty ones.
+double IntersectionOverUnion(const Box& a, const Box& b);
+
+/// Greedy non-maximum suppression within each class: of boxes that overlap by more than
+/// `threshold`, the one with the highest score stays. The result is sorted by falling score.
+std::vector<Box> Suppress(std::vector<Box> boxes, double threshold);
+
+/// Mean over the classes that occur in the truth of the average precision, the area below the curve
+/// of precision over recall after it was made monotonic (VOC 2010). A box that was found is right
+/// if it overlaps a true box of its class in its image by at least `threshold` and none with a
+/// higher score has taken that one. `found` and `truth` hold the boxes of one image each. A NaN if
+/// there are no true boxes.
+double MeanAveragePrecision(const std::vector<std::vector<Box>>& found,
+                            const std::vector<std::vector<Box>>& truth, int64_t classes,
+                            double threshold);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_MODELS_PARTS_DETECTION_H_
