@@ -4,6 +4,7 @@
 
 #include "kudari/error.h"
 #include "lab/files/run_folder.h"
+#include "lab/train/data_card.h"
 #include "lab/train/session.h"
 #include "lab/train/weights.h"
 
@@ -11,14 +12,15 @@ namespace kudari::lab {
 
 void SavedWeights::OnEnd(const EndEvent& event) {
   if (event.run.diverged) return;
+  const auto card = CardOf(event.session.data());
   std::string failure;
   try {
     CheckNoLink(file_);
-    SaveWeights(event.session.model(), file_);
+    SaveWeights(event.session.model(), file_, card);
   } catch (const Error& e) {
     failure = e.what();
   }
-  if (!export_.empty()) SaveWeights(event.session.model(), export_);
+  if (!export_.empty()) SaveWeights(event.session.model(), export_, card);
   if (!failure.empty()) throw Error(failure);
 }
 

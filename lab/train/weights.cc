@@ -110,7 +110,8 @@ void LoadWeights(Model& model, const fs::path& path) {
   }
 }
 
-void SaveWeights(const Model& model, const fs::path& path) {
+void SaveWeights(const Model& model, const fs::path& path,
+                 const std::map<std::string, std::string>& metadata) {
   std::vector<Tensor> values;  // keeps converted ones alive
   std::vector<SafeTensor> tensors;
   const auto add = [&](const std::string& name, const Tensor& value) {
@@ -120,7 +121,7 @@ void SaveWeights(const Model& model, const fs::path& path) {
   };
   for (const auto& item : model.named_parameters()) add(item.key(), item.value());
   for (const auto& [name, value] : Statistics(model)) add(name, value);
-  WriteSafeTensors(path, tensors);
+  WriteSafeTensors(path, tensors, metadata);
 }
 
 }  // namespace kudari::lab

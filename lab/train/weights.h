@@ -2,6 +2,8 @@
 #define KUDARI_LAB_TRAIN_WEIGHTS_H_
 
 #include <filesystem>
+#include <map>
+#include <string>
 
 #include "lab/models/models.h"
 
@@ -17,7 +19,8 @@ void LoadWeights(Model& model, const std::filesystem::path& path);
 /// Writes a model's weights and the running statistics of its batch norms as float32, which holds
 /// those of 16 bits exactly. Batch norms' counts of batches are left out, as nothing that reads the
 /// file depends on them.
-void SaveWeights(const Model& model, const std::filesystem::path& path);
+void SaveWeights(const Model& model, const std::filesystem::path& path,
+                 const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace kudari::lab
 

@@ -26,9 +26,9 @@ namespace {
 namespace fs = std::filesystem;
 
 // In the order in which help shows them.
-constexpr std::array kVerbs = {&AddTrain,  &AddPlan,     &AddLrFind,   &AddSharpness,
-                               &AddDoctor, &AddReplay,   &AddAdvise,   &AddScale,
-                               &AddList,   &AddDescribe, &AddSchedule, &AddBench};
+constexpr std::array kVerbs = {&AddTrain,    &AddPlan,     &AddLrFind, &AddSharpness, &AddGenerate,
+                               &AddDoctor,   &AddReplay,   &AddAdvise, &AddScale,     &AddList,
+                               &AddDescribe, &AddSchedule, &AddBench};
 
 /// Executes kudari-train, which is installed and built beside this program.
 void HandOver(char** argv, const std::string& command) {

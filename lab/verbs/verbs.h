@@ -9,6 +9,7 @@
 #include "lab/measure/lr_find.h"
 #include "lab/measure/measure_sharpness.h"
 #include "lab/measure/scale_check.h"
+#include "lab/verbs/generate.h"
 #include "lab/verbs/torch_error.h"
 #include "lab/verbs/train.h"
 #include "lab/verbs/verb.h"
@@ -24,6 +25,7 @@ struct Training {
   decltype(&MeasureSharpness) sharpness;
   decltype(&SliceLoss) slice;
   decltype(&CheckScaling) check_scaling;
+  decltype(&Generate) generate;
   decltype(&WithoutTraces) without_traces;
 };
 
@@ -47,6 +49,7 @@ void AddAdvise(CLI::App& app, Context& context);
 void AddBench(CLI::App& app, Context& context);
 void AddDescribe(CLI::App& app, Context& context);
 void AddDoctor(CLI::App& app, Context& context);
+void AddGenerate(CLI::App& app, Context& context);
 void AddList(CLI::App& app, Context& context);
 void AddLrFind(CLI::App& app, Context& context);
 void AddPlan(CLI::App& app, Context& context);

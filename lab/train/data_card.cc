@@ -1,0 +1,69 @@
+#include "lab/train/data_card.h"
+
+#include <nlohmann/json.hpp>
+
+#include "kudari/error.h"
+#include "kudari/safetensors.h"
+#include "lab/console/json_text.h"
+
+namespace kudari::lab {
+namespace {
+
+constexpr const char* kKey = "kudari.data";
+
+// Tokens may be any bytes, and JSON is UTF-8: each is a list of bytes.
+std::vector<std::vector<uint8_t>> BytesOf(const std::vector<std::string>& symbols) {
+  std::vector<std::vector<uint8_t>> bytes;
+  for (const std::string& symbol : symbols) bytes.emplace_back(symbol.begin(), symbol.end());
+  return bytes;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> CardOf(const Dataset& data) {
+  const DataShape shape = data.Shape();
+  const nlohmann::json card = {{"name", data.name},
+                               {"sample", shape.sample},
+                               {"outputs", shape.outputs},
+                               {"vocabulary", shape.vocabulary},
+                               {"next_token", shape.next_token},
+                               {"boxes", shape.boxes},
+                               {"box_classes", shape.box_classes},
+                               {"acts", shape.acts},
+                               {"discrete", shape.discrete},
+                               {"low", shape.low},
+                               {"high", shape.high},
+                               {"symbols", BytesOf(data.symbols)}};
+  return {{kKey, JsonText(card)}};
+}
+
+DataCard ReadCard(const std::filesystem::path& weights) {
+  const SafeTensorsFile file(weights);
+  const auto found = file.metadata().find(kKey);
+  if (found == file.metadata().end()) {
+    throw Error(weights.string() +
+                ": does not say what data the model is for; kudari train writes that since 0.2");
+  }
+  try {
+    const auto card = nlohmann::json::parse(found->second);
+    DataCard read{.name = card.at("name"),
+                  .shape = {.sample = card.at("sample"),
+                            .outputs = card.at("outputs"),
+                            .vocabulary = card.at("vocabulary"),
+                            .next_token = card.at("next_token"),
+                            .boxes = card.at("boxes"),
+                            .box_classes = card.at("box_classes"),
+                            .acts = card.at("acts"),
+                            .discrete = card.at("discrete"),
+                            .low = card.at("low"),
+                            .high = card.at("high")}};
+    for (const auto& bytes : card.at("symbols").get<std::vector<std::vector<uint8_t>>>()) {
+      read.symbols.emplace_back(bytes.begin(), bytes.end());
+    }
+    return read;
+  } catch (const nlohmann::json::exception& e) {
+    throw Error(weights.string() + ": the metadata " + kKey + " cannot be read: " + e.what());
+  }
+}
+
+}  // namespace kudari::lab

@@ -1,0 +1,29 @@
+#ifndef KUDARI_LAB_TRAIN_DATA_CARD_H_
+#define KUDARI_LAB_TRAIN_DATA_CARD_H_
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "lab/data/data.h"
+
+namespace kudari::lab {
+
+/// What must be known of the data to use a model that was trained on it. It is stored with the
+/// weights, so that the data itself is not needed.
+struct DataCard {
+  std::string name;  ///< of the data set
+  DataShape shape;
+  std::vector<std::string> symbols;  ///< the text of each token, if it is known
+};
+
+/// The card of a data set as metadata of a safetensors file.
+std::map<std::string, std::string> CardOf(const Dataset& data);
+
+/// The card in a file of weights. Throws Error if there is none, or one that cannot be read.
+DataCard ReadCard(const std::filesystem::path& weights);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_TRAIN_DATA_CARD_H_
