@@ -166,7 +166,8 @@ def twins():
     relu = nn.RNN(4, 6, 1, nonlinearity="relu", batch_first=True)
     yield twin(version("torch", "nn.RNN with relu"), RecurrentModel(relu, False), "rnn",
                "cell = \"rnn\"\nlayers = 1\ndim = 6\nembedding = 4\nnonlinearity = \"relu\"\ndropout = 0")
-    gpt2 = transformers.GPT2Config(vocab_size=VOCABULARY, n_positions=9, n_embd=12, n_layer=2, n_head=3)
+    gpt2 = transformers.GPT2Config(vocab_size=VOCABULARY, n_positions=9, n_embd=12, n_layer=2, n_head=3,
+                                   bos_token_id=0, eos_token_id=0)
     yield twin(version("transformers", "GPT2LMHeadModel"), transformers.GPT2LMHeadModel(gpt2),
                "gpt2", "layers = 2\ndim = 12\nheads = 3\npositions = 9\ndropout = 0",
                logits=lambda network, x: network(x).logits)
