@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "lab/models/batch.h"
@@ -14,6 +16,14 @@
 #include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
+
+/// How files that others publish name the weights of a model, where that is not as it does.
+struct WeightNames {
+  std::string prefix = {};  ///< what all names of a file may lack at the beginning
+  std::map<std::string, std::string> endings = {};  ///< former endings of names, and their own ones
+  std::map<std::string, std::string> tied = {};  ///< other names of weights, which are used twice
+  std::vector<std::string> surplus = {};  ///< patterns of tensors that are none of its weights
+};
 
 /// A pass of a step over a batch, for models with a loss of their own.
 struct TrainingPass {
@@ -42,6 +52,8 @@ class Model : public ::torch::nn::Module {
 
   /// Number of trained values.
   int64_t ParameterCount() const;
+  /// What LoadWeights needs to know to read published files.
+  virtual WeightNames Names() const { return {}; }
 
   /// Converts the weights, but those of layer and batch norms, which stay float32: there are few of
   /// them, and torch's norms take float32 weights with inputs of any type. Running statistics stay

@@ -136,6 +136,21 @@ std::optional<Score> OwnScore(Model& model, const Samples& samples) {
 
 }  // namespace
 
+namespace {
+
+// How many samples are evaluated at a time: fewer where the outputs for all their tokens would fill
+// the memory.
+int64_t EvaluationBatch(Model& model, const Samples& samples, const Compute& compute) {
+  constexpr int64_t kMostOutputs = int64_t{1} << 26;
+  if (samples.size() == 0) return kEvaluationBatch;
+  const auto [x, y] = samples.Range(0, 1);
+  if (y.scalar_type() != ::torch::kInt64 || y.dim() < 2) return kEvaluationBatch;
+  const int64_t outputs = Forward(model, x, compute).numel();
+  return std::clamp(kMostOutputs / outputs, int64_t{1}, kEvaluationBatch);
+}
+
+}  // namespace
+
 Score Evaluate(Model& model, const Samples& samples, const Loss& loss, const Compute& compute) {
   const ::torch::NoGradGuard no_grad;
   model.eval();
@@ -145,8 +160,9 @@ Score Evaluate(Model& model, const Samples& samples, const Loss& loss, const Com
   }
   double total = 0;
   int64_t right = 0, answers = 0;
-  for (int64_t begin = 0; begin < samples.size(); begin += kEvaluationBatch) {
-    const int64_t count = std::min(kEvaluationBatch, samples.size() - begin);
+  const int64_t most = EvaluationBatch(model, samples, compute);
+  for (int64_t begin = 0; begin < samples.size(); begin += most) {
+    const int64_t count = std::min(most, samples.size() - begin);
     const auto [x, y] = samples.Range(begin, count);
     const Tensor output = Forward(model, x, compute);
     total += LossOf(loss, output, y, 0).item<double>() * static_cast<double>(count);

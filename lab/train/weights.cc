@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/quoted.h"
@@ -34,9 +35,42 @@ Tensor View(const SafeTensor& stored, const fs::path& path) {
   return ::torch::from_blob(data, stored.shape, type->second);
 }
 
+// The tensors of a file by the names that the model has for them.
+using Stored = std::map<std::string, const SafeTensor*>;
+
+Stored ByOwnNames(const SafeTensorsFile& file, const WeightNames& names) {
+  const auto prefixed = [&](const SafeTensor& t) { return t.name.starts_with(names.prefix); };
+  const std::string prefix = std::ranges::any_of(file.tensors(), prefixed) ? "" : names.prefix;
+  Stored stored;
+  for (const SafeTensor& t : file.tensors()) {
+    const auto matches = [&](const std::string& pattern) { return Glob(pattern, t.name); };
+    if (std::ranges::any_of(names.surplus, matches)) continue;
+    std::string name = prefix + t.name;
+    for (const auto& [former, own] : names.endings) {
+      if (name.ends_with(former)) name.replace(name.size() - former.size(), former.size(), own);
+    }
+    stored.emplace(std::move(name), &t);
+  }
+  return stored;
+}
+
+// Takes away weights that are there twice.
+void CheckTied(Stored& all, const WeightNames& names, const fs::path& path) {
+  for (const auto& [other, own] : names.tied) {
+    const auto again = all.find(other), once = all.find(own);
+    if (again == all.end() || once == all.end()) continue;
+    if (!View(*again->second, path).equal(View(*once->second, path))) {
+      throw Error(fmt::format("{}: tensor \"{}\" is not \"{}\", which the model has in its place",
+                              path.string(), other, own));
+    }
+    all.erase(again);
+  }
+}
+
 void Assign(const Tensor& to, const std::string& name, const SafeTensorsFile& file,
-            const fs::path& path) {
-  const SafeTensor& stored = file.Find(name);
+            const Stored& all, const fs::path& path) {
+  const auto found = all.find(name);
+  const SafeTensor& stored = found != all.end() ? *found->second : file.Find(name);
   if (to.sizes() != at::IntArrayRef(stored.shape)) {
     throw Error(fmt::format("{}: tensor \"{}\" has the shape [{}], the model's has [{}]",
                             path.string(), name, fmt::join(stored.shape, ", "),
@@ -77,17 +111,19 @@ void LoadWeights(Model& model, const fs::path& path, const std::vector<std::stri
   };
   std::map<std::string, Tensor> statistics = Statistics(model);
   std::erase_if(statistics, [&](const auto& item) { return skipped(item.first); });
+  Stored all = ByOwnNames(file, model.Names());
+  CheckTied(all, model.Names(), path);
   for (const auto& item : parameters) {
-    if (!skipped(item.key())) Assign(item.value(), item.key(), file, path);
+    if (!skipped(item.key())) Assign(item.value(), item.key(), file, all, path);
   }
-  const auto in_file = [&](const auto& item) { return file.Contains(item.first); };
+  const auto in_file = [&](const auto& item) { return all.contains(item.first); };
   if (std::ranges::any_of(statistics, in_file)) {
-    for (const auto& [name, value] : statistics) Assign(value, name, file, path);
+    for (const auto& [name, value] : statistics) Assign(value, name, file, all, path);
   }
-  for (const SafeTensor& stored : file.tensors()) {
-    if (!parameters.contains(stored.name) && !buffers.contains(stored.name) &&
-        !skipped(stored.name)) {
-      throw Error(fmt::format("{}: the model has no parameter \"{}\"", path.string(), stored.name));
+  for (const auto& [name, stored] : all) {
+    if (!parameters.contains(name) && !buffers.contains(name) && !skipped(name)) {
+      throw Error(
+          fmt::format("{}: the model has no parameter \"{}\"", path.string(), stored->name));
     }
   }
 }

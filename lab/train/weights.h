@@ -12,7 +12,8 @@ namespace kudari::lab {
 
 /// Replaces every weight of a model by that of the same name in a safetensors file of F32, BF16 or
 /// F16, rounded if need be. The running statistics of batch norms come from the file, too, and stay
-/// as they are if it has none of them. Names that match a pattern of `skip` (see Glob) are left as
+/// as they are if it has none of them. Published files may name them as Model::Names says; weights
+/// that are there twice must be equal. Names that match a pattern of `skip` (see Glob) are left as
 /// they are, in the model and in the file, such as those of a head for other classes. Throws Error
 /// if one of them lacks a tensor of the other, for another shape or dtype, or if a pattern matches
 /// no parameter of the model.
