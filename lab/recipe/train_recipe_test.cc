@@ -426,8 +426,8 @@ model = {name = "linear"}
   EXPECT_EQ(error(kRecipe, "small"), "--scale small: the recipe has no table [scale.small]");
   EXPECT_EQ(error("scale = 3\n" + text.substr(0, text.find("[scale")), ""),
             "r.toml:1: scale: unknown key; known: model, data, hessian, train, fault, optimizer");
-  EXPECT_EQ(error(text + "[scale.wide.model]\nwidth = 3\n", "wide"),
-            "r.toml:20: model.width: is not an option of model \"vit\", only of resnet");
+  EXPECT_EQ(error(text + "[scale.wide.model]\nwiden = 3\n", "wide"),
+            "r.toml:20: model.widen: is not an option of model \"vit\", only of wide_resnet");
 }
 
 }  // namespace
