@@ -77,7 +77,7 @@ EvaluatedWeights::Kept::~Kept() {
 
 EvaluatedWeights::EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& model,
                                    const Samples& training, const TrainConfig& config,
-                                   const Compute& compute)
+                                   const Compute& compute, const Augmenter& augmenter)
     : statistics_(model) {
   std::vector<Tensor> trained;
   if (!model.buffers().empty()) trained = Copies(model.parameters());
@@ -86,7 +86,7 @@ EvaluatedWeights::EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& m
   if (std::ranges::equal(trained, trained.empty() ? trained : model.parameters(), same)) return;
   TrainConfig order = config;
   order.shuffle = true;
-  Batches batches(training, order);
+  Batches batches(training, order, augmenter);
   batches.StartEpoch();
   kudari::torch::UpdateBatchNorm(model, [&] {
     for (int i = 0; i < kStatisticsBatches && batches.MoreFull(); ++i) {

@@ -34,6 +34,7 @@ Problem::Problem(Recipe recipe)
       training_(ToSamples(data_.train, data_)),
       validation_(ToSamples(data_.validation, data_)),
       test_(ToSamples(data_.test, data_)),
+      augmenter_(recipe_.augment, data_, static_cast<uint64_t>(recipe_.train.seed)),
       loss_(ChooseLoss(recipe_.train, data_)),
       compute_(ComputeOf(recipe_.train)),
       model_(FreshModel(recipe_, data_)),

@@ -148,6 +148,12 @@ TEST_F(StateTest, StochasticRoundingSamAndSmallChanges) {
                       "optimizer.lr=1e-2 * cosine(40)", "train.epochs=5"}));
 }
 
+TEST_F(StateTest, AugmentationPreparedByWorkers) {
+  Compare(
+      ReadRecipe({"augment={flip=0.5, crop=1, cutout=2, mixup=0.4, cutmix=1}", "train.workers=3",
+                  "optimizer.source=sam", "model.dropout=0.1", "train.epochs=3"}));
+}
+
 TEST_F(StateTest, WhatDoesNotFitIsNamedAndChangesNothing) {
   std::filesystem::create_directories(dir_ / "whole");
   const Recipe recipe = ReadRecipe({"train.early_stopping=3", "train.plateau_factor=0.5"});

@@ -155,7 +155,7 @@ Score Trainer::ScoreOf(const Samples& samples) {
 std::unique_ptr<EvaluatedWeights> Trainer::ShowEvaluatedWeights() {
   return std::make_unique<EvaluatedWeights>(session_.optimizer(), session_.model(),
                                             session_.training(), session_.recipe().train,
-                                            session_.compute());
+                                            session_.compute(), session_.augmenter());
 }
 
 void Trainer::Evaluate() {
