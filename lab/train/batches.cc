@@ -4,9 +4,12 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
+#include "kudari/error.h"
+#include "lab/train/prefetch.h"
 #include "lab/train/visit.h"
 
 namespace kudari::lab {
@@ -43,8 +46,15 @@ Batches::Batches(Samples samples, const TrainConfig& config, Augmenter augmenter
   std::iota(order_.begin(), order_.end(), 0);
   if (workers == 0) return;
   // Threads share the work by batches, so that LibTorch needs no more of them within one.
-  prefetch_ = std::make_unique<Prefetch<Batch>>(workers, [] { at::set_num_threads(1); });
+  try {
+    prefetch_ = std::make_unique<Prefetch<Batch>>(workers, [] { at::set_num_threads(1); });
+  } catch (const std::system_error& e) {
+    throw Error("train.workers = " + std::to_string(workers) +
+                ": the system has no more threads: " + e.what());
+  }
 }
+
+Batches::~Batches() = default;
 
 // Fisher and Yates's shuffle, spelled out because the standard library's may differ from one
 // machine to the next.

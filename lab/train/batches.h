@@ -9,10 +9,12 @@
 #include "kudari/state.h"
 #include "lab/data/parts/augment.h"
 #include "lab/recipe/train_recipe.h"
-#include "lab/train/prefetch.h"
 #include "lab/train/samples.h"
 
 namespace kudari::lab {
+
+template <class T>
+class Prefetch;
 
 /// The threads that prepare batches of these samples: train.workers or, where it is -1, one if
 /// there is work for it and more than one core.
@@ -24,8 +26,10 @@ int64_t WorkersFor(const TrainConfig& config, const Samples& samples, const Augm
 /// epoch and the sample. What happens while one is prepared is thrown when it is dealt.
 class Batches {
  public:
+  /// Throws Error if the system has not as many threads.
   Batches(Samples samples, const TrainConfig& config, Augmenter augmenter = {},
           int64_t workers = 0);
+  ~Batches();
   Batches(const Batches&) = delete;
   Batches& operator=(const Batches&) = delete;
 

@@ -30,9 +30,9 @@ constexpr int64_t kImages = 53, kClasses = 4;
 
 // Images of five pixels a side, of which the first ends in the sample's number; from sample `bad`
 // on there is an error, and `made` counts the calls.
-class Numbered : public SampleSource {
+class NumberedImages : public SampleSource {
  public:
-  explicit Numbered(int64_t bad = kImages) : bad_(bad) {}
+  explicit NumberedImages(int64_t bad = kImages) : bad_(bad) {}
 
   int64_t size() const override { return kImages; }
   Batch Rows(std::span<const int64_t> rows) const override {
@@ -85,7 +85,7 @@ void ExpectSame(const std::vector<Batch>& a, const std::vector<Batch>& b) {
 }
 
 TEST(Batches, AreTheSameForAnyNumberOfWorkers) {
-  const Samples samples(std::make_shared<Numbered>());
+  const Samples samples(std::make_shared<NumberedImages>());
   for (const char* const table :
        {"{}", "{flip = 0.5, crop = 1}", "{cutout = 2, mixup = 0.4, cutmix = 1}"}) {
     Batches alone(samples, ConfigOf(8), MakeAugmenter(table));
@@ -100,7 +100,7 @@ TEST(Batches, AreTheSameForAnyNumberOfWorkers) {
 }
 
 TEST(Batches, WhatHappensToASampleDoesNotDependOnItsBatch) {
-  const Samples samples(std::make_shared<Numbered>());
+  const Samples samples(std::make_shared<NumberedImages>());
   const auto all = [&](int64_t size, int64_t workers) {
     Batches batches(samples, ConfigOf(size, false), MakeAugmenter("{flip = 0.5, crop = 2}"),
                     workers);
@@ -116,7 +116,7 @@ TEST(Batches, WhatHappensToASampleDoesNotDependOnItsBatch) {
 }
 
 TEST(Batches, GoOnFromTheirStateWithAnyNumberOfWorkers) {
-  const Samples samples(std::make_shared<Numbered>());
+  const Samples samples(std::make_shared<NumberedImages>());
   const Augmenter augmenter = MakeAugmenter("{flip = 0.5, crop = 1, mixup = 0.3}");
   Batches whole(samples, ConfigOf(8), augmenter);
   const std::vector<Batch> expected = Deal(whole, 3);
@@ -144,7 +144,7 @@ TEST(Batches, GoOnFromTheirStateWithAnyNumberOfWorkers) {
 }
 
 TEST(Batches, AnEpochThatIsLeftLeavesNothingBehind) {
-  const Samples samples(std::make_shared<Numbered>());
+  const Samples samples(std::make_shared<NumberedImages>());
   Batches alone(samples, ConfigOf(8), MakeAugmenter("{crop = 1}"));
   Batches ahead(samples, ConfigOf(8), MakeAugmenter("{crop = 1}"), 2);
   for (Batches* const batches : {&alone, &ahead}) {
@@ -156,7 +156,7 @@ TEST(Batches, AnEpochThatIsLeftLeavesNothingBehind) {
 
 TEST(Batches, AnErrorComesWithItsBatch) {
   for (const int64_t workers : {0, 1, 3}) {
-    const Samples samples(std::make_shared<Numbered>(20));
+    const Samples samples(std::make_shared<NumberedImages>(20));
     Batches batches(samples, ConfigOf(8, false), {}, workers);
     batches.StartEpoch();
     EXPECT_EQ(batches.Next().size(), 8);
@@ -168,7 +168,7 @@ TEST(Batches, AnErrorComesWithItsBatch) {
 
 TEST(Batches, FewArePreparedAhead) {
   for (const int64_t workers : {1, 3}) {
-    const auto source = std::make_shared<Numbered>();
+    const auto source = std::make_shared<NumberedImages>();
     {
       Batches batches(Samples(source), ConfigOf(1), {}, workers);
       batches.StartEpoch();
@@ -183,14 +183,14 @@ TEST(Batches, FewArePreparedAhead) {
 TEST(Batches, WorkersLeaveTheTrainersThreadsAlone) {
   const int threads = at::get_num_threads();
   at::set_num_threads(2);
-  Batches batches(Samples(std::make_shared<Numbered>()), ConfigOf(8), {}, 2);
+  Batches batches(Samples(std::make_shared<NumberedImages>()), ConfigOf(8), {}, 2);
   Deal(batches, 2);
   EXPECT_EQ(at::get_num_threads(), 2);
   at::set_num_threads(threads);
 }
 
 TEST(Batches, MixedLabelsAreProbabilitiesOfTwoClasses) {
-  const Samples samples(std::make_shared<Numbered>());
+  const Samples samples(std::make_shared<NumberedImages>());
   for (const char* const table : {"{mixup = 0.4}", "{cutmix = 1}", "{mixup = 1, cutmix = 1}"}) {
     Batches batches(samples, ConfigOf(8, false), MakeAugmenter(table));
     bool mixed = false;
@@ -209,7 +209,7 @@ TEST(Batches, MixedLabelsAreProbabilitiesOfTwoClasses) {
 }
 
 TEST(Batches, WorkersAreThereWhereThereIsWorkForThem) {
-  const Samples files(std::make_shared<Numbered>());
+  const Samples files(std::make_shared<NumberedImages>());
   const Samples memory(at::zeros({3, 2}), at::zeros({3}, at::kLong));
   const int64_t few = std::thread::hardware_concurrency() > 1 ? 1 : 0;
   TrainConfig config;

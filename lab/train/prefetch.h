@@ -20,24 +20,23 @@ namespace kudari::lab {
 template <class T>
 class Prefetch {
  public:
-  /// `threads` of them, at least one, which call `at_start` first.
+  /// `threads` of them, at least one, which call `at_start` first. Throws std::system_error if the
+  /// system has no thread left.
   explicit Prefetch(int64_t threads, const std::function<void()>& at_start = {}) {
-    for (int64_t i = 0; i < threads; ++i) {
-      threads_.emplace_back([this, at_start] {
-        if (at_start) at_start();
-        Work();
-      });
+    try {
+      for (int64_t i = 0; i < threads; ++i) {
+        threads_.emplace_back([this, at_start] {
+          if (at_start) at_start();
+          Work();
+        });
+      }
+    } catch (...) {
+      End();
+      throw;
     }
   }
   /// Does not wait for values that no thread has begun to make.
-  ~Prefetch() {
-    {
-      const std::lock_guard lock(mutex_);
-      ends_ = true;
-    }
-    changed_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~Prefetch() { End(); }
   Prefetch(const Prefetch&) = delete;
   Prefetch& operator=(const Prefetch&) = delete;
 
@@ -78,6 +77,15 @@ class Prefetch {
     std::optional<T> value = std::nullopt;
     std::exception_ptr error = nullptr;
   };
+
+  void End() {
+    {
+      const std::lock_guard lock(mutex_);
+      ends_ = true;
+    }
+    changed_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
 
   void Work() {
     std::unique_lock lock(mutex_);
