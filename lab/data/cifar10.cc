@@ -33,7 +33,7 @@ Dataset LoadCifar10(const DataConfig& config, uint64_t seed) {
   CheckShare(validation, 1);
   const fs::path folder = FindFolder(path, "test_batch.bin", {"cifar10", "cifar-10-batches-bin"},
                                      "download it with make cifar10");
-  Dataset data{.name = "cifar10", .shape = {3, 32, 32}, .classes = 10};
+  Dataset data{.name = "cifar10", .shape = {3, 32, 32}, .classes = 10, .brightest = 255};
   for (int i = 1; i <= 5; ++i) {
     const auto batch = FindIn(folder, "data_batch_" + std::to_string(i) + ".bin");
     if (batch) AppendBatch(*batch, data.train);

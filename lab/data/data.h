@@ -35,6 +35,14 @@ struct Split {
   int64_t Size() const { return samples; }
 };
 
+/// How the values of a channel were scaled.
+struct ChannelScale {
+  double mean = 0, deviation = 1;
+
+  float Scaled(double value) const { return static_cast<float>((value - mean) / deviation); }
+  double Unscaled(float x) const { return x * deviation + mean; }
+};
+
 struct EnvironmentData;
 
 /// A data set in memory, in files or, for policies, an environment to act in.
@@ -47,6 +55,8 @@ struct Dataset {
   int64_t vocabulary = 0;
   /// Each token of a sample is to predict the next one; then classes is vocabulary.
   bool next_token = false;
+  std::vector<ChannelScale> scales = {};  ///< of an image's channels; empty: values as they were
+  double brightest = 0;  ///< what white was in an image before it was scaled, 0 black; 0: unknown
   double bytes_per_token = 0;  ///< of the text that is to be predicted, on average; 0: unknown
   std::vector<std::string> symbols = {};  ///< the text of each token, if it is known
   /// Above 0: targets are this many boxes of five values, see lab/data/shapes.cc.

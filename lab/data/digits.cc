@@ -49,7 +49,7 @@ Dataset LoadDigits(const DataConfig& config, uint64_t seed) {
   constexpr size_t kPixels = 64;
   const fs::path file = FindDigits(path);
   const std::string text = ReadUnpacked(file);
-  Dataset data{.name = "digits", .shape = {1, 8, 8}, .classes = 10};
+  Dataset data{.name = "digits", .shape = {1, 8, 8}, .classes = 10, .brightest = 16};
   Split& all = data.train;
   const char* at = text.data();
   const char* const end = at + text.size();

@@ -80,7 +80,7 @@ Dataset LoadMnist(const DataConfig& config, uint64_t seed) {
   CheckShare(validation, 1);
   const fs::path folder =
       FindFolder(path, "train-images-idx3-ubyte", {"mnist"}, "download it with make mnist");
-  Dataset data{.name = "mnist", .shape = {}, .classes = 10};
+  Dataset data{.name = "mnist", .shape = {}, .classes = 10, .brightest = 255};
   data.train = ReadMnist(folder, "train", data.shape);
   data.test = ReadMnist(folder, "t10k", data.shape);
   Finish(data, seed, validation);

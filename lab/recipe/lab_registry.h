@@ -170,9 +170,9 @@ struct LossEntry {
   std::string doc;  ///< what it is
   bool needs_classes = false;
   bool smooths_labels = false;  ///< has a use for train.label_smoothing
-  /// The mean loss of outputs, [n, outputs], and what they should be: classes, [n] of int64, or
-  /// values as the outputs, which losses that need no classes get in any case. Absent in a program
-  /// without LibTorch.
+  /// The mean loss of outputs, [n, outputs], and what they should be: classes, [n] of int64, which
+  /// only losses that need them get, or values as the outputs, for those losses probabilities of
+  /// classes. Absent in a program without LibTorch.
   std::function<at::Tensor(const at::Tensor& output, const at::Tensor& y, double label_smoothing)>
       mean = {};
 };

@@ -25,10 +25,12 @@ namespace kudari::lab {
 namespace {
 
 using internal::OptionTable;
+using internal::TableOf;
 using internal::TableReader;
 
 constexpr int64_t kMany = 1'000'000'000;
 constexpr int64_t kDefaultEpochs = 10;
+constexpr double kLeastScale = 1e-3, kMostRatio = 100, kMostAlpha = 1000;
 constexpr std::string_view kDefaultModel = "vit", kDefaultData = "digits";
 
 const OptionTable<DataConfig>& DataOptions() {
@@ -53,6 +55,103 @@ const OptionTable<DataConfig>& DataOptions() {
        .high = kBelow1,
        .doc = "share of the training labels replaced by another class, drawn uniformly; validation "
               "and test labels stay as they are"},
+  };
+  return options;
+}
+
+const OptionTable<ResizedCropConfig>& ResizedCropOptions() {
+  using R = ResizedCropConfig;
+  static const OptionTable<R> options = {
+      {.name = "min_scale",
+       .member = &R::min_scale,
+       .low = kLeastScale,
+       .high = 1,
+       .doc = "least share of the image; 1: no resized crop"},
+      {.name = "max_scale",
+       .member = &R::max_scale,
+       .low = kLeastScale,
+       .high = 1,
+       .doc = "greatest share of the image"},
+      {.name = "min_ratio",
+       .member = &R::min_ratio,
+       .low = 1 / kMostRatio,
+       .high = kMostRatio,
+       .doc = "least ratio of width to height"},
+      {.name = "max_ratio",
+       .member = &R::max_ratio,
+       .low = 1 / kMostRatio,
+       .high = kMostRatio,
+       .doc = "greatest ratio of width to height"},
+  };
+  return options;
+}
+
+const OptionTable<RandAugmentConfig>& RandAugmentOptions() {
+  using R = RandAugmentConfig;
+  static const OptionTable<R> options = {
+      {.name = "n",
+       .member = &R::n,
+       .least = 0,
+       .most = 16,
+       .doc = "number of operations, drawn from 14; 0: none"},
+      {.name = "magnitude",
+       .member = &R::magnitude,
+       .least = 0,
+       .most = 30,
+       .doc = "strength of the operations"},
+  };
+  return options;
+}
+
+const OptionTable<AugmentConfig>& AugmentOptions() {
+  using A = AugmentConfig;
+  static const OptionTable<A> options = {
+      {.name = "flip",
+       .member = &A::flip,
+       .low = 0,
+       .high = 1,
+       .doc = "probability of mirroring an image from left to right"},
+      {.name = "crop",
+       .member = &A::crop,
+       .least = 0,
+       .most = kMany,
+       .doc = "number of black pixels added at each side before a random crop to the old size; 0: "
+              "no crop"},
+      {.name = "resized_crop",
+       .member = TableOf<&A::resized_crop, &ResizedCropOptions>(),
+       .range = "table of min_scale, max_scale in [0.001, 1] and min_ratio, max_ratio in [0.01, "
+                "100]",
+       .doc = "ranges of a random box, as shares of the image's area and as width by height, that "
+              "is enlarged to the whole image, bilinearly; min_scale = 1: none"},
+      {.name = "randaugment",
+       .member = TableOf<&A::randaugment, &RandAugmentOptions>(),
+       .range = "table of n in [0, 16] and magnitude in [0, 30]",
+       .doc = "RandAugment: number of operations per image, drawn from 14, and their strength; n = "
+              "0: none"},
+      {.name = "cutout",
+       .member = &A::cutout,
+       .least = 0,
+       .most = kMany,
+       .doc = "side of a square, in pixels, around a random pixel, that is set to the mean colour; "
+              "0: none"},
+      {.name = "random_erasing",
+       .member = &A::random_erasing,
+       .low = 0,
+       .high = 1,
+       .doc = "probability of setting a random rectangle of 2 % to 33 % of an image to the mean "
+              "colour"},
+      {.name = "mixup",
+       .member = &A::mixup,
+       .low = 0,
+       .high = kMostAlpha,
+       .doc = "alpha of the beta distribution that shares for mixing samples and labels of a batch "
+              "are drawn from; 0: no Mixup"},
+      {.name = "cutmix",
+       .member = &A::cutmix,
+       .low = 0,
+       .high = kMostAlpha,
+       .doc = "the same for exchanging a box of the images; with mixup, each batch is mixed in one "
+              "of the two ways, with equal probability; 0: no CutMix"},
   };
   return options;
 }
@@ -114,6 +213,13 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
        .least = 0,
        .most = 1024,
        .doc = "number of threads; 0: one for a small model, otherwise one per core"},
+      {.name = "workers",
+       .member = &T::workers,
+       .least = -1,
+       .most = 64,
+       .doc = "number of threads that prepare the next batches; 0: the training thread prepares "
+              "each batch when it needs it; -1: one if there is augmentation or data that is not "
+              "in memory and the machine has more than one core, otherwise 0"},
       {.name = "loss",
        .member = &T::loss,
        .choices = LossNames(),
@@ -558,6 +664,7 @@ Recipe ReadRecipe(const toml::table& document, std::string_view source,
   Recipe recipe;
   recipe.model = ReadModel(reader, registry);
   recipe.data = ReadData(reader, registry);
+  recipe.augment = ReadTable(reader, "augment", AugmentOptions());
   recipe.hessian = ReadTable(reader, "hessian", HessianOptions());
   recipe.train = ReadTable(reader, "train", TrainOptionTable());
   recipe.fault = ReadTable(reader, "fault", FaultOptions());
@@ -619,6 +726,9 @@ std::string ToToml(const Recipe& recipe) {
   return WriteChosen("model", recipe.model) + recipe.model.options.Lines() + "\n" +
          WriteChosen("data", recipe.data) + internal::OptionLines(DataOptions(), recipe.data) +
          recipe.data.options.Lines() + "\n" +
+         (recipe.augment == AugmentConfig()
+              ? ""
+              : WriteTable("augment", AugmentOptions(), recipe.augment) + "\n") +
          WriteTable("hessian", HessianOptions(), recipe.hessian) + "\n" +
          WriteTable("train", TrainOptionTable(), recipe.train) + "\n" +
          (recipe.fault == FaultConfig()
@@ -636,6 +746,8 @@ std::vector<Description> DescribeRecipe(const LabRegistry& registry) {
           DescribeTable(
               "data", "the data to train on",
               DescribeChosen(registry.data, kDefaultData, described(DataOptions(), DataConfig()))),
+          DescribeTable("augment", "how training samples are changed at random",
+                        described(AugmentOptions(), AugmentConfig())),
           DescribeTable("hessian", "how rules that use the Hessian's diagonal obtain it",
                         described(HessianOptions(), HessianConfig())),
           DescribeTable("train", "how to train", described(TrainOptionTable(), TrainConfig())),

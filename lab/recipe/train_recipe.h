@@ -31,12 +31,40 @@ struct DataConfig : Chosen<DataEntry> {
   friend bool operator==(const DataConfig&, const DataConfig&) = default;
 };
 
+/// The resized_crop of the [augment] table: the ranges that a box's share of the image, and its
+/// width by its height, are drawn from.
+struct ResizedCropConfig {
+  double min_scale = 1, max_scale = 1;  ///< 1: none
+  double min_ratio = 0.75, max_ratio = 4.0 / 3;
+
+  friend bool operator==(const ResizedCropConfig&, const ResizedCropConfig&) = default;
+};
+
+/// The randaugment of the [augment] table: how many operations, and how strong.
+struct RandAugmentConfig {
+  int64_t n = 0, magnitude = 9;
+
+  friend bool operator==(const RandAugmentConfig&, const RandAugmentConfig&) = default;
+};
+
+/// The [augment] table: what training samples are changed by, at random; nothing unless set.
+struct AugmentConfig {
+  double flip = 0;
+  int64_t crop = 0;
+  ResizedCropConfig resized_crop;
+  RandAugmentConfig randaugment;
+  int64_t cutout = 0;
+  double random_erasing = 0, mixup = 0, cutmix = 0;
+
+  friend bool operator==(const AugmentConfig&, const AugmentConfig&) = default;
+};
+
 /// The [train] table: how.
 struct TrainConfig {
   int64_t epochs = 0, steps = 0;  // never both 0 once read
   int64_t batch_size = 64, seed = 1;
   bool shuffle = true;
-  int64_t eval_every = 0, layers_every = 20, threads = 0;
+  int64_t eval_every = 0, layers_every = 20, threads = 0, workers = -1;
   std::string loss = "auto";
   double label_smoothing = 0;
   std::string init;
@@ -84,6 +112,7 @@ ModelConfig ModelNamed(std::string_view name, std::string_view options = "",
 struct Recipe {
   ModelConfig model = ModelNamed("vit");
   DataConfig data;
+  AugmentConfig augment;
   OptimizerSpec optimizer;  ///< of a model with parts: of the first
   /// Of the other parts in the order of ModelTraits::parts.
   std::vector<OptimizerSpec> other_optimizers;
@@ -132,8 +161,8 @@ Recipe ReadTrainRecipe(const std::filesystem::path& file, const RecipeChanges& c
 /// The recipe with every option spelled out: ParseTrainRecipe(ToToml(recipe)) is the recipe.
 std::string ToToml(const Recipe& recipe);
 
-/// The tables [model], [data], [hessian], [train] and [fault] with their options, for listings;
-/// those of a single model or data set say whose they are.
+/// The tables [model], [data], [augment], [hessian], [train] and [fault] with their options, for
+/// listings; those of a single model or data set say whose they are.
 std::vector<Description> DescribeRecipe(const LabRegistry& registry = LabRegistry::Builtin());
 
 }  // namespace kudari::lab

@@ -301,9 +301,10 @@ TEST(Recipe, GrowthIntervalIsThatOfADynamicScale) {
 
 TEST(Recipe, DescriptionsHaveDefaultsAndRanges) {
   const std::vector<Description> tables = DescribeRecipe();
-  ASSERT_EQ(tables.size(), 5U);
-  EXPECT_EQ(tables[3].name, "train");
-  EXPECT_EQ(tables[4].name, "fault");
+  ASSERT_EQ(tables.size(), 6U);
+  EXPECT_EQ(tables[2].name, "augment");
+  EXPECT_EQ(tables[4].name, "train");
+  EXPECT_EQ(tables[5].name, "fault");
   for (const Description& d : tables) {
     for (const OptionDescription& o : d.options) {
       EXPECT_NE(o.default_value, "") << o.name;

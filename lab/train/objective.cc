@@ -97,13 +97,14 @@ EvaluatedWeights::Kept::~Kept() {
 
 EvaluatedWeights::EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& model,
                                    const Samples& training, const TrainConfig& config,
-                                   const Compute& compute)
+                                   const Compute& compute, const Augmenter& augmenter)
     : EvaluatedWeights({&optimizer}, model, training, config,
-                       [&](const Batch& batch) { Forward(model, batch.x, compute); }) {}
+                       [&](const Batch& batch) { Forward(model, batch.x, compute); }, augmenter) {}
 
 EvaluatedWeights::EvaluatedWeights(const std::vector<kudari::torch::Optimizer*>& optimizers,
                                    Model& model, const Samples& training, const TrainConfig& config,
-                                   const std::function<void(const Batch&)>& forward)
+                                   const std::function<void(const Batch&)>& forward,
+                                   const Augmenter& augmenter)
     : statistics_(model) {
   std::vector<Tensor> trained;
   if (!model.buffers().empty()) trained = Copies(model.parameters());
@@ -114,7 +115,7 @@ EvaluatedWeights::EvaluatedWeights(const std::vector<kudari::torch::Optimizer*>&
   if (std::ranges::equal(trained, trained.empty() ? trained : model.parameters(), same)) return;
   TrainConfig order = config;
   order.shuffle = true;
-  Batches batches(training, order);
+  Batches batches(training, order, augmenter);
   batches.StartEpoch();
   kudari::torch::UpdateBatchNorm(model, [&] {
     for (int i = 0; i < kStatisticsBatches && batches.MoreFull(); ++i) forward(batches.Next());

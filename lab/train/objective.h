@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kudari/torch.h"
+#include "lab/data/parts/augment.h"
 #include "lab/logs/metrics.h"
 #include "lab/models/models.h"
 #include "lab/recipe/train_recipe.h"
@@ -28,7 +29,8 @@ Loss LossNamed(std::string_view name);
 Loss ChooseLoss(const TrainConfig& config, const Dataset& data);
 
 /// The mean loss of a batch: `output` is [batch, outputs] or [batch, context, outputs], and y as in
-/// Batch. Classes are one-hot targets for losses that do not need them.
+/// Batch. Classes are one-hot targets for losses that do not need them, and probabilities of
+/// classes are targets for all losses.
 at::Tensor LossOf(const Loss& loss, const at::Tensor& output, const at::Tensor& y,
                   double label_smoothing);
 
@@ -48,17 +50,20 @@ at::Tensor OwnLoss(Model& model, const TrainingPass& pass, const Compute& comput
 
 /// The weights to be evaluated, in the model for as long as this lives, and running statistics of
 /// batch norms that fit them: where they are not the weights that are trained, averages over the
-/// full batches, 20 at most, of the first epoch in shuffled order. Then both are again what they
-/// were, bit for bit.
+/// full batches, 20 at most, of the first epoch in shuffled order, changed by the augmenter as they
+/// are in training: what torch's update_bn gives for the training data's loader. Then both are
+/// again what they were, bit for bit.
 class EvaluatedWeights {
  public:
   EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& model, const Samples& training,
-                   const TrainConfig& config, const Compute& compute);
+                   const TrainConfig& config, const Compute& compute,
+                   const Augmenter& augmenter = {});
   /// The same for a model of parts with an optimiser each; `forward` passes a batch through all of
   /// it.
   EvaluatedWeights(const std::vector<kudari::torch::Optimizer*>& optimizers, Model& model,
                    const Samples& training, const TrainConfig& config,
-                   const std::function<void(const Batch&)>& forward);
+                   const std::function<void(const Batch&)>& forward,
+                   const Augmenter& augmenter = {});
 
  private:
   // Buffers and what they held, which they hold again at the end.

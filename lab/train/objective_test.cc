@@ -92,6 +92,49 @@ TEST_F(EvaluatedWeightsTest, AveragedOnesGetTheirOwn) {
   }
 }
 
+// As torch's update_bn with the training data's loader: of the images as they are trained on.
+TEST_F(EvaluatedWeightsTest, StatisticsAreThoseOfAugmentedImages) {
+  OptimizerSpec spec = Sgd{.lr = 0.1};
+  spec.ema = EmaSpec{.decay = 0.5};
+  Train(spec);
+  const Dataset data{.name = "noise", .shape = {2, 8, 8}, .classes = 3};
+  AugmentConfig augment;
+  augment.flip = 1;
+  TrainConfig config;
+  config.batch_size = 48;
+  const auto channel_mean = [&](const Tensor& x) {
+    const Tensor kernel = model_->named_parameters()["conv1.weight"];
+    return at::conv2d(x, kernel, {}, 1, 1).mean({0, 2, 3}).detach();
+  };
+  const EvaluatedWeights view(*optimizer_, *model_, samples_, config, {}, {augment, data, 1});
+  const Tensor mean = model_->named_buffers()["bn1.running_mean"];
+  const Tensor x = samples_.All().x;
+  EXPECT_TRUE(at::allclose(mean, channel_mean(x.flip(3)), 1e-4, 1e-5));
+  EXPECT_FALSE(at::allclose(mean, channel_mean(x), 1e-4, 1e-5));
+}
+
+TEST(LossOf, ProbabilitiesOfClassesAreTargets) {
+  ::torch::manual_seed(2);
+  const Tensor output = ::torch::randn({5, 3});
+  const Tensor classes = ::torch::tensor({0, 2, 1, 1, 0}, ::torch::kInt64);
+  const Tensor certain = ::torch::one_hot(classes, 3).to(at::kFloat);
+  const Tensor mixed = 0.3 * certain + 0.7 * certain.roll(1, 0);
+  for (const double smoothing : {0.0, 0.1}) {
+    // Written out: the cross-entropy with the smoothed probabilities.
+    const Tensor smooth = mixed * (1 - smoothing) + smoothing / 3;
+    const double expected = -(smooth * ::torch::log_softmax(output, 1)).sum().item<double>() / 5;
+    const Loss loss = LossNamed("cross_entropy");
+    EXPECT_NEAR(LossOf(loss, output, mixed, smoothing).item<double>(), expected, 1e-6);
+    for (const std::string& name : LabRegistry::Builtin().losses.Names()) {
+      EXPECT_NEAR(LossOf(LossNamed(name), output, certain, smoothing).item<double>(),
+                  LossOf(LossNamed(name), output, classes, smoothing).item<double>(), 1e-6)
+          << name;
+    }
+  }
+  EXPECT_NEAR(LossOf(LossNamed("mse"), output, mixed, 0).item<double>(),
+              (output - mixed).square().mean().item<double>(), 1e-6);
+}
+
 TEST_F(EvaluatedWeightsTest, ThoseOfTheRuleGetTheirOwnAndAnExceptionPutsBack) {
   Train(ScheduleFreeSgd{.lr = 0.1});
   const auto trained = Contents(*model_);

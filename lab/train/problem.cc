@@ -47,6 +47,7 @@ Problem::Problem(Recipe recipe)
       training_(SamplesOf(data_.train, data_, recipe_.train)),
       validation_(SamplesOf(data_.validation, data_, recipe_.train)),
       test_(SamplesOf(data_.test, data_, recipe_.train)),
+      augmenter_(recipe_.augment, data_, static_cast<uint64_t>(recipe_.train.seed)),
       loss_(ChooseLoss(recipe_.train, data_)),
       compute_(ComputeOf(recipe_.train)),
       traits_(TraitsOf(recipe_.model)),
@@ -57,6 +58,11 @@ Problem::Problem(Recipe recipe)
         fmt::format("train.precision and train.weights must be \"f32\" for the environment "
                     "{}",
                     data_.name));
+  }
+  if (data_.environment && recipe_.train.workers > 0) {
+    throw Error(fmt::format("train.workers = {} must be 0 for the environment {}, which is stepped "
+                            "between epochs",
+                            recipe_.train.workers, data_.name));
   }
   model_->StoreWeights(compute_.weights);
   training_.Attach(*model_);

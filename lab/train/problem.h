@@ -5,6 +5,7 @@
 
 #include "kudari/schedule.h"
 #include "lab/data/data.h"
+#include "lab/data/parts/augment.h"
 #include "lab/models/models.h"
 #include "lab/recipe/train_recipe.h"
 #include "lab/train/batches.h"
@@ -33,6 +34,8 @@ class Problem {
   const Samples& training() const { return training_; }
   const Samples& validation() const { return validation_; }
   const Samples& test() const { return test_; }
+  /// What changes the training samples while they are trained on; nothing that measures uses it.
+  const Augmenter& augmenter() const { return augmenter_; }
   const Loss& loss() const { return loss_; }
   const Compute& compute() const { return compute_; }
   const ModelTraits& traits() const { return traits_; }
@@ -49,6 +52,7 @@ class Problem {
   Recipe recipe_;
   Dataset data_;
   Samples training_, validation_, test_;  // views of the data
+  Augmenter augmenter_;
   Loss loss_;
   Compute compute_;
   ModelTraits traits_;

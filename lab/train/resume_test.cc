@@ -159,10 +159,7 @@ TEST_F(StateTest, TwoOptimisersThatPlayAgainstEachOther) {
 model = {name = "dcgan", width = 4, latent = 6}
 data = {name = "digits", samples = 96}
 train = {epochs = 7, batch_size = 32, eval_every = 5, threads = 1, save = "best"}
-optimizer = {rule = "adam", lr = 1e-3, generator = {lr = "2e-3 * linear(end)", ema = {
-    decay = 0.8}
-}
-}
+optimizer = {rule = "adam", lr = 1e-3, generator = {lr = "2e-3 * linear(end)", ema = {decay = 0.8}}}
 )",
                            "gan"));
 }
@@ -194,6 +191,12 @@ train = {epochs = 4, batch_size = 8, threads = 1, save = "best"}
 optimizer = {rule = "momentum", lr = 1e-2}
 )",
                            "boxes"));
+}
+
+TEST_F(StateTest, AugmentationPreparedByWorkers) {
+  Compare(
+      ReadRecipe({"augment={flip=0.5, crop=1, cutout=2, mixup=0.4, cutmix=1}", "train.workers=3",
+                  "optimizer.source=sam", "model.dropout=0.1", "train.epochs=3"}));
 }
 
 TEST_F(StateTest, WhatDoesNotFitIsNamedAndChangesNothing) {

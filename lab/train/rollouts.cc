@@ -92,6 +92,7 @@ class RolloutSource : public SampleSource {
   }
 
   int64_t size() const override { return data_->options.num_envs * data_->options.num_steps; }
+  bool in_memory() const override { return true; }
 
   Batch Rows(std::span<const int64_t> rows) const override {
     const Tensor index = ::torch::tensor(at::ArrayRef<int64_t>(rows.data(), rows.size()));

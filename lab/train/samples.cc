@@ -15,6 +15,7 @@ class TensorSource : public SampleSource {
   TensorSource(Tensor x, Tensor y) : x_(std::move(x)), y_(std::move(y)) {}
 
   int64_t size() const override { return x_.defined() ? x_.size(0) : 0; }
+  bool in_memory() const override { return true; }
   Batch Rows(std::span<const int64_t> rows) const override {
     const Tensor index = ::torch::tensor(at::ArrayRef<int64_t>(rows.data(), rows.size()));
     return {x_.index_select(0, index), y_.index_select(0, index)};
@@ -61,6 +62,7 @@ class FirstSource : public SampleSource {
   FirstSource(Samples all, int64_t count) : all_(std::move(all)), count_(count) {}
 
   int64_t size() const override { return count_; }
+  bool in_memory() const override { return all_.in_memory(); }
   Batch Rows(std::span<const int64_t> rows) const override { return all_.Rows(rows); }
   Batch Range(int64_t begin, int64_t count) const override { return all_.Range(begin, count); }
 

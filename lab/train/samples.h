@@ -15,12 +15,16 @@
 
 namespace kudari::lab {
 
-/// Where samples come from: tensors in memory, tokens of a text, files that are decoded.
+/// Where samples come from: tensors in memory, tokens of a text, files that are decoded. Several
+/// threads may call its methods at the same time, since batches are prepared in threads.
 class SampleSource {
  public:
   virtual ~SampleSource() = default;
   virtual int64_t size() const = 0;
-  /// The samples with these numbers, each in [0, size()), in this order.
+  /// Whether samples are only copied, so that no thread is worth preparing them.
+  virtual bool in_memory() const { return false; }
+  /// The samples with these numbers, each in [0, size()), in this order, in memory of their own,
+  /// which the caller may change.
   virtual Batch Rows(std::span<const int64_t> rows) const = 0;
   /// The samples from `begin`, `count` of them.
   virtual Batch Range(int64_t begin, int64_t count) const;
@@ -44,6 +48,8 @@ class Samples {
   explicit Samples(std::shared_ptr<SampleSource> source) : source_(std::move(source)) {}
 
   int64_t size() const { return source_ ? source_->size() : 0; }
+  /// As the source's.
+  bool in_memory() const { return !source_ || source_->in_memory(); }
   Batch Rows(std::span<const int64_t> rows) const { return source_->Rows(rows); }
   Batch Range(int64_t begin, int64_t count) const { return source_->Range(begin, count); }
   /// All of them at once.

@@ -58,7 +58,7 @@ Session::Session(Recipe recipe) : Problem(std::move(recipe)) {
     part.optimizer->core().SetParallel({at::get_num_threads(), nullptr});
     part.lr_index = FindLearningRateShown(*part.optimizer);
   }
-  batches_.emplace(training(), train);
+  batches_.emplace(training(), train, augmenter(), WorkersFor(train, training(), augmenter()));
   FindEstimator();
   MakePlateau();
 }
@@ -103,10 +103,11 @@ void Session::FindEstimator() {
   if (estimator_ == "gnb" && loss()->name != "cross_entropy") {
     throw Error("hessian.estimator = \"gnb\" needs train.loss = \"cross_entropy\"");
   }
+  if (estimator_.empty()) return;
   TrainConfig config = recipe().train;
   ++config.seed;
-  if (estimator_.empty()) return;
-  hessian_batches_.emplace(training(), config);
+  hessian_batches_.emplace(training(), config,
+                           Augmenter(recipe().augment, data(), static_cast<uint64_t>(config.seed)));
   hessian_batches_->StartEpoch();
 }
 

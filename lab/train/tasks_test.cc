@@ -147,6 +147,27 @@ lr = "2e-3 * linear(end)" eps = 1e-5 clip_norm = 0.5 [train] steps = 480 batch_s
                       evaluations[2]["val_episode_return"].get<double>()}));
 }
 
+TEST_F(TasksTest, WhatDoesNotSuitATaskIsAnError) {
+  const std::string policy =
+      "model.name = \"actor_critic\"\ndata.name = \"cartpole\"\n"
+      "optimizer = {rule = \"adam\"}\ntrain.steps = 2\n";
+  const auto error = [&](const std::string& recipe, const std::string& set) {
+    return kudari::testing::ErrorOf([&] { Run(recipe, {set}); });
+  };
+  EXPECT_EQ(error(policy, "train.workers=2"),
+            "train.workers = 2 must be 0 for the environment cartpole, which is stepped between "
+            "epochs");
+  EXPECT_EQ(error(policy, "train.weights=bf16"),
+            "train.precision and train.weights must be \"f32\" for the environment cartpole");
+  const std::string boxes =
+      "model.name = \"detector\"\ndata = {name = \"shapes\", images = 20, test_images = 2}\n"
+      "optimizer = {rule = \"adam\"}\ntrain.steps = 2\n";
+  EXPECT_EQ(error(boxes, "augment.flip=0.5"),
+            "augment.flip: the boxes of the data set shapes do not change with its images");
+  EXPECT_EQ(error(boxes, "fault={bad=\"labels\", bad_end=0.5}"),
+            "fault.bad = \"labels\": shapes has none");
+}
+
 TEST_F(TasksTest, PerplexityAndBitsFollowFromTheLoss) {
   std::string text;
   for (int i = 0; i < 60; ++i)

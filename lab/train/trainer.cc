@@ -186,7 +186,7 @@ std::unique_ptr<EvaluatedWeights> Trainer::ShowEvaluatedWeights() {
   for (Session::Part& part : session_.parts()) optimizers.push_back(part.optimizer.get());
   return std::make_unique<EvaluatedWeights>(
       optimizers, session_.model(), session_.training(), session_.recipe().train,
-      [this](const Batch& batch) { session_.ForwardOnly(batch); });
+      [this](const Batch& batch) { session_.ForwardOnly(batch); }, session_.augmenter());
 }
 
 void Trainer::Evaluate() {

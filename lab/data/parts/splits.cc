@@ -96,10 +96,11 @@ void Standardize(Dataset& data) {
     each(data.train, [&](float x) { sum += x; });
     const double mean = sum / n;
     each(data.train, [&](float x) { squares += (x - mean) * (x - mean); });
-    const double deviation = squares > 0 ? std::sqrt(squares / n) : 1;
+    const ChannelScale scale{mean, squares > 0 ? std::sqrt(squares / n) : 1};
     for (Split* split : {&data.train, &data.validation, &data.test}) {
-      each(*split, [&](float& x) { x = static_cast<float>((x - mean) / deviation); });
+      each(*split, [&](float& x) { x = scale.Scaled(x); });
     }
+    data.scales.push_back(scale);
   }
 }
 

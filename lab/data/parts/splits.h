@@ -27,7 +27,7 @@ Split Gather(const Split& from, const std::vector<int64_t>& rows);
 /// samples.
 Split TakeOut(Split& from, int64_t classes, double share, std::mt19937_64& random);
 
-/// Scales every channel to mean 0 and deviation 1 over the training samples.
+/// Scales every channel to mean 0 and deviation 1 over the training samples, and keeps how.
 void Standardize(Dataset& data);
 
 /// Throws Error unless data.validation is in [0, below).
