@@ -98,8 +98,9 @@ EvaluatedWeights::Kept::~Kept() {
 EvaluatedWeights::EvaluatedWeights(kudari::torch::Optimizer& optimizer, Model& model,
                                    const Samples& training, const TrainConfig& config,
                                    const Compute& compute, const Augmenter& augmenter)
-    : EvaluatedWeights({&optimizer}, model, training, config,
-                       [&](const Batch& batch) { Forward(model, batch.x, compute); }, augmenter) {}
+    : EvaluatedWeights(
+          {&optimizer}, model, training, config,
+          [&](const Batch& batch) { Forward(model, batch.x, compute); }, augmenter) {}
 
 EvaluatedWeights::EvaluatedWeights(const std::vector<kudari::torch::Optimizer*>& optimizers,
                                    Model& model, const Samples& training, const TrainConfig& config,

@@ -60,9 +60,10 @@ Problem::Problem(Recipe recipe)
                     data_.name));
   }
   if (data_.environment && recipe_.train.workers > 0) {
-    throw Error(fmt::format("train.workers = {} must be 0 for the environment {}, which is stepped "
-                            "between epochs",
-                            recipe_.train.workers, data_.name));
+    throw Error(
+        fmt::format("train.workers = {} must be 0 for the environment {}, which is stepped "
+                    "between epochs",
+                    recipe_.train.workers, data_.name));
   }
   model_->StoreWeights(compute_.weights);
   training_.Attach(*model_);

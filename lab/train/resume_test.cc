@@ -155,41 +155,41 @@ TEST_F(StateTest, StochasticRoundingSamAndSmallChanges) {
 }
 
 TEST_F(StateTest, TwoOptimisersThatPlayAgainstEachOther) {
-  Compare(ParseTrainRecipe(R"(
+  Compare(ParseTrainRecipe(R"toml(
 model = {name = "dcgan", width = 4, latent = 6}
 data = {name = "digits", samples = 96}
 train = {epochs = 7, batch_size = 32, eval_every = 5, threads = 1, save = "best"}
 optimizer = {rule = "adam", lr = 1e-3, generator = {lr = "2e-3 * linear(end)", ema = {decay = 0.8}}}
-)",
+)toml",
                            "gan"));
 }
 
 TEST_F(StateTest, RolloutsOfAPolicy) {
-  Compare(ParseTrainRecipe(R"(
+  Compare(ParseTrainRecipe(R"toml(
 model = {name = "actor_critic", hidden = [8]}
 data = {name = "cartpole", num_envs = 3, num_steps = 10, update_epochs = 3, episodes = 4}
 train = {steps = 33, batch_size = 10, eval_every = 6, threads = 1}
 optimizer = {rule = "adam", lr = "1e-2 * linear(end)", clip_norm = 0.5}
-)",
+)toml",
                            "rl"));
 }
 
 TEST_F(StateTest, ALanguageModelAndADetector) {
   std::ofstream(dir_ / "text") << std::string(40, 'a') + std::string(30, 'b') +
                                       "the end of it, or not";
-  Compare(ParseTrainRecipe(R"(
+  Compare(ParseTrainRecipe(R"toml(
 model = {name = "rnn", dim = 8, layers = 2, dropout = 0.2}
 data = {name = "text", context = 3, validation = 0.3}
 train = {epochs = 4, batch_size = 2, threads = 1}
 optimizer = {rule = "adamw", lr = 1e-2}
-)",
+)toml",
                            "text", {.sets = {"data.path=" + (dir_ / "text").string()}}));
-  Compare(ParseTrainRecipe(R"(
+  Compare(ParseTrainRecipe(R"toml(
 model = {name = "detector", width = 4}
 data = {name = "shapes", size = 16, images = 60, test_images = 8}
 train = {epochs = 4, batch_size = 8, threads = 1, save = "best"}
 optimizer = {rule = "momentum", lr = 1e-2}
-)",
+)toml",
                            "boxes"));
 }
 
