@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes data/vision_models.json: what torchvision, timm, pytorchcv and RobustBench compute with the
-models that lab/models has under their names, for lab/models/vision_models_test.cc.
+"""Writes data/vision_models.json: what torchvision, timm, pytorchcv and RobustBench compute with
+the models that lab/models has under their names, for lab/models/vision_models_test.cc.
 
 Weights, inputs and probes are made by a formula of their name and index (`uniform`), which the test
 repeats bit for bit, so that the file has none of them. Everything is computed in float64. `twins`
@@ -9,8 +9,8 @@ shape, followed by the norm and the product with a probe of its gradient, or of 
 after the step. `published` has the number of parameters and a checksum of the state dict's names
 and shapes for whole models.
 
-Needs torch 2.14.1, torchvision 0.29.1, timm, pytorchcv 0.0.74, and robustbench 1.1.1 (--no-deps), of
-which only one file is read.
+Needs torch 2.14.1, torchvision 0.29.1, timm, pytorchcv, and robustbench (--no-deps), of which only one
+file is read.
 """
 
 import importlib.metadata
