@@ -157,7 +157,7 @@ TEST_P(VisionTwins, DoAsTheOraclesDo) {
     ASSERT_TRUE(state.contains(name)) << name;
     const Tensor& tensor = state.at(name);
     ASSERT_EQ(tensor.sizes().vec(), expected[1].get<Shape>()) << name;
-    if (!tensor.is_floating_point()) continue;
+    if (expected.size() == 2) continue;  // a number of batches
     const Tensor value = tensor.requires_grad() ? tensor.grad() : tensor;
     const Tensor flat = value.detach().flatten();
     const Tensor probe = ::torch::tensor(Uniform(name + "/probe", flat.numel()), at::kDouble) - 0.5;

@@ -9,8 +9,8 @@ shape, followed by the norm and the product with a probe of its gradient, or of 
 after the step. `published` has the number of parameters and a checksum of the state dict's names
 and shapes for whole models.
 
-Needs torch 2.14.1, torchvision 0.29.1, timm, pytorchcv, and robustbench (--no-deps), of which only one
-file is read.
+Needs torch 2.14.1, torchvision 0.29.1, timm, pytorchcv, and robustbench (--no-deps), of which only
+one file is read.
 """
 
 import importlib.metadata
