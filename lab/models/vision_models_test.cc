@@ -1,7 +1,5 @@
 // The models of vision that have published names, against what torchvision, timm, pytorchcv and
 // RobustBench compute in Python (tests/golden/make_vision_models.py).
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -14,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 #include <span>
 #include <string>
@@ -158,7 +157,7 @@ TEST_P(VisionTwins, DoAsTheOraclesDo) {
     ASSERT_TRUE(state.contains(name)) << name;
     const Tensor& tensor = state.at(name);
     ASSERT_EQ(tensor.sizes().vec(), expected[1].get<Shape>()) << name;
-    if (!tensor.is_floating_point()) continue;
+    if (expected.size() == 2) continue;  // a number of batches
     const Tensor value = tensor.requires_grad() ? tensor.grad() : tensor;
     const Tensor flat = value.detach().flatten();
     const Tensor probe = ::torch::tensor(Uniform(name + "/probe", flat.numel()), at::kDouble) - 0.5;
@@ -187,11 +186,15 @@ TEST(VisionModels, HavePublishedSizesAndNames) {
     if (!golden.contains("names")) continue;  // those are the lab's own
     std::set<std::string> lines;
     for (const auto& [name, tensor] : StateDictOf(*model)) {
-      lines.insert(fmt::format("{} {}\n", name, fmt::join(tensor.sizes(), "x")));
+      std::string shape;
+      for (const int64_t side : tensor.sizes()) {
+        shape += (shape.empty() ? "" : "x") + std::to_string(side);
+      }
+      lines.insert(name + " " + shape + "\n");
     }
-    const std::string text = fmt::format("{}", fmt::join(lines, ""));
-    EXPECT_EQ(fmt::format("{:016x}", Fnv<uint64_t>(text, 0xCBF29CE484222325, 0x100000001B3)),
-              golden["names"].get<std::string>());
+    const std::string text = std::accumulate(lines.begin(), lines.end(), std::string());
+    EXPECT_EQ(Fnv<uint64_t>(text, 0xCBF29CE484222325, 0x100000001B3),
+              std::stoull(golden["names"].get<std::string>(), nullptr, 16));
   }
 }
 
@@ -255,7 +258,8 @@ TEST(VisionModels, ZeroInitMakesBlocksOfShortcuts) {
   }
   const auto model = MakeModel(ModelNamed("resnet", "width = 2\nzero_init = true"), {{3, 8, 8}, 3});
   for (const auto& item : model->named_parameters()) {
-    if (item.key().ends_with("bn2.weight")) EXPECT_EQ(item.value().abs().sum().item<double>(), 0);
+    if (!item.key().ends_with("bn2.weight")) continue;
+    EXPECT_EQ(item.value().abs().sum().item<double>(), 0);
   }
 }
 

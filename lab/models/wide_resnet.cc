@@ -67,13 +67,14 @@ constexpr int64_t kLeastWideSide = 4;  // two stages halve the images
 // activation where the shape changes.
 class WideBlockImpl : public nn::Module {
  public:
-  WideBlockImpl(int64_t in, int64_t out, int64_t stride, double dropout) : dropout_(dropout) {
+  WideBlockImpl(int64_t in, int64_t out, int64_t stride, double dropout)
+      : stride_(stride), dropout_(dropout) {
     bn1_ = register_module("bn1", nn::BatchNorm2d(in));
     conv1_ = register_module("conv1", MakeConvolution(in, out, 3, stride));
     bn2_ = register_module("bn2", nn::BatchNorm2d(out));
     conv2_ = register_module("conv2", MakeConvolution(out, out, 3, 1));
     if (in != out) {
-      shortcut_ = register_module("convShortcut", MakeConvolution(in, out, 1, stride));
+      shortcut_ = register_module("convShortcut", MakeConvolution(in, out, 1, 1));
     }
   }
 
@@ -81,10 +82,11 @@ class WideBlockImpl : public nn::Module {
     const Tensor first = ::torch::relu(bn1_(x));
     const Tensor second = ::torch::relu(bn2_(conv1_(first)));
     const Tensor y = conv2_(::torch::dropout(second, dropout_, is_training()));
-    return y + (shortcut_.is_empty() ? x : shortcut_(first));
+    return y + (shortcut_.is_empty() ? x : shortcut_(EveryPixel(first, stride_)));
   }
 
  private:
+  int64_t stride_;
   double dropout_;
   nn::BatchNorm2d bn1_{nullptr}, bn2_{nullptr};
   nn::Conv2d conv1_{nullptr}, conv2_{nullptr}, shortcut_{nullptr};

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Writes data/vision_models.json: what torchvision, timm, pytorchcv and RobustBench compute with the models that
-lab/models has under their names, for lab/models/vision_models_test.cc.
+"""Writes data/vision_models.json: what torchvision, timm, pytorchcv and RobustBench compute with
+the models that lab/models has under their names, for lab/models/vision_models_test.cc.
 
 Weights, inputs and probes are made by a formula of their name and index (`uniform`), which the test
-repeats bit for bit, so that the file has none of them. Everything is computed in float64. `twins` has outputs
-before and in training, the loss, and for each tensor of the state dict its name and shape, followed by the norm
-and the product with a probe of its gradient, or of a running statistic after the step. `published` has
-the number of parameters and a checksum of the state dict's names and shapes for whole models.
+repeats bit for bit, so that the file has none of them. Everything is computed in float64. `twins`
+has outputs before and in training, the loss, and for each tensor of the state dict its name and
+shape, followed by the norm and the product with a probe of its gradient, or of a running statistic
+after the step. `published` has the number of parameters and a checksum of the state dict's names
+and shapes for whole models.
 
-Needs torch, torchvision, timm, pytorchcv and robustbench (--no-deps), of which only one file is read.
+Needs torch 2.14.1, torchvision 0.29.1, timm, pytorchcv, and robustbench (--no-deps), of which only
+one file is read.
 """
 
 import importlib.metadata
@@ -124,9 +126,11 @@ def small_stem(network):
 def cifar_resnet_name(name):
     """The lab's name for one of pytorchcv's, of a network of one block a stage."""
     for old, new in [("features.init_block.conv", "conv1"), ("features.init_block.bn", "bn1"),
-                     ("features.stage1.unit1.", "blocks.0."), ("features.stage2.unit1.", "blocks.1."),
-                     ("features.stage3.unit1.", "blocks.2."), ("body.conv1.conv", "conv1"),
-                     ("body.conv1.bn", "bn1"), ("body.conv2.conv", "conv2"), ("body.conv2.bn", "bn2"),
+                     ("features.stage1.unit1.", "blocks.0."),
+                     ("features.stage2.unit1.", "blocks.1."),
+                     ("features.stage3.unit1.", "blocks.2."),
+                     ("body.conv1.conv", "conv1"), ("body.conv1.bn", "bn1"),
+                     ("body.conv2.conv", "conv2"), ("body.conv2.bn", "bn2"),
                      ("identity_conv.conv", "downsample.0"), ("identity_conv.bn", "downsample.1"),
                      ("output.", "head.")]:
         name = name.replace(old, new)
@@ -144,7 +148,8 @@ def small_vgg(stages, batch_norm, head):
 
 def small_vit(**options):
     return timm.models.vision_transformer.VisionTransformer(
-        img_size=(16, 24), patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5, **options)
+        img_size=(16, 24), patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5,
+        **options)
 
 
 def twins():
@@ -154,7 +159,8 @@ def twins():
                "imagenet_resnet", "depth = 18", [3, 40, 36], 5)
     yield twin(version(tv, "resnet50"), models.resnet50(num_classes=5),
                "imagenet_resnet", "depth = 50", [3, 40, 36], 5)
-    yield twin(version(tv, "resnet18 with a small stem"), small_stem(models.resnet18(num_classes=5)),
+    yield twin(version(tv, "resnet18 with a small stem"),
+               small_stem(models.resnet18(num_classes=5)),
                "imagenet_resnet", "depth = 18\nstem = \"small\"", [3, 12, 10], 5)
     yield twin(version(cv, "CIFARResNet"),
                CIFARResNet([[16], [32], [64]], 16, bottleneck=False, num_classes=5),

@@ -15,15 +15,14 @@ namespace {
 nn::Sequential MakeProjection(const ResidualOptions& options) {
   const bool changes = options.stride != 1 || options.in != options.out;
   if (!changes || options.shortcut == Shortcut::kPad) return nullptr;
-  return {MakeConvolution(options.in, options.out, 1, options.stride),
-          nn::BatchNorm2d(options.out)};
+  return nn::Sequential(MakeConvolution(options.in, options.out, 1, 1),
+                        nn::BatchNorm2d(options.out));
 }
 
 Tensor ShortcutOf(const ResidualOptions& options, nn::Sequential& downsample, const Tensor& x) {
-  if (!downsample.is_empty()) return downsample->forward(x);
-  if (options.stride == 1 && options.in == options.out) return x;
-  const Tensor kept =
-      x.slice(2, 0, std::nullopt, options.stride).slice(3, 0, std::nullopt, options.stride);
+  const Tensor kept = EveryPixel(x, options.stride);
+  if (!downsample.is_empty()) return downsample->forward(kept);
+  if (options.in == options.out) return kept;
   return at::constant_pad_nd(kept, {0, 0, 0, 0, 0, options.out - options.in});
 }
 
@@ -33,6 +32,11 @@ nn::Conv2d MakeConvolution(int64_t in, int64_t out, int64_t side, int64_t stride
   nn::Conv2d layer(nn::Conv2dOptions(in, out, side).stride(stride).padding(side / 2).bias(false));
   nn::init::kaiming_normal_(layer->weight, 0, ::torch::kFanOut, ::torch::kReLU);
   return layer;
+}
+
+Tensor EveryPixel(const Tensor& x, int64_t stride) {
+  if (stride == 1) return x;
+  return x.slice(2, 0, std::nullopt, stride).slice(3, 0, std::nullopt, stride);
 }
 
 BasicBlockImpl::BasicBlockImpl(const ResidualOptions& options) : options_(options) {

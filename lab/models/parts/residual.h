@@ -11,6 +11,11 @@ namespace kudari::lab {
 /// He's normal initial weights for the number of outputs.
 ::torch::nn::Conv2d MakeConvolution(int64_t in, int64_t out, int64_t side, int64_t stride);
 
+/// Every `stride`-th row and column of images, [batch, channels, height, width]. Shortcuts apply it
+/// before a 1x1 convolution, which is the same as a stride of the convolution: the gradient of that
+/// writes outside of its memory in torch 2.13 (oneDNN) for 8 channels side by side.
+at::Tensor EveryPixel(const at::Tensor& x, int64_t stride);
+
 /// What a residual block has where its shape changes: every other pixel and zeros for new channels,
 /// or a convolution with batch norm (options A and B of He et al., arXiv:1512.03385).
 enum class Shortcut { kPad, kProject };
