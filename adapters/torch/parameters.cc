@@ -1,10 +1,12 @@
 #include "parameters.h"
 
 #include <ATen/MemoryOverlap.h>
+#include <c10/util/Type.h>
 
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <typeinfo>
 
 #include "kudari/error.h"
 
@@ -50,15 +52,28 @@ std::optional<TensorClass> ClassIn(const nn::Module& module, const std::string& 
   return head ? TensorClass::kHead : TensorClass::kMatrix;
 }
 
-/// Adds a parameter under one of its names.
+/// The type of a module as Python has it: "Linear" for torch::nn::LinearImpl.
+std::string NameOfType(const nn::Module& module) {
+  std::string type = c10::demangle(typeid(module).name());
+  const size_t arguments = type.find('<');
+  const size_t scope = type.rfind("::", arguments);
+  if (scope != std::string::npos) type.erase(0, scope + 2);
+  if (type.ends_with("Impl")) type.resize(type.size() - 4);
+  return type;
+}
+
+/// Adds a parameter under one of its names, held by a module of type `module`, "" for none.
 void Add(const std::string& name, const at::Tensor& p, std::optional<TensorClass> tensor_class,
-         ParameterSet& set) {
+         const std::string& module, ParameterSet& set) {
   const auto same = std::find_if(set.held.begin(), set.held.end(),
                                  [&p](const auto& h) { return h.second.is_same(p); });
   if (same != set.held.end()) {
     // Tied weights are treated as what they are first of all, and as an embedding if they are one.
     Tensor& t = set.tensors[static_cast<size_t>(same - set.held.begin())];
     t.aliases.push_back(name);
+    if (!module.empty() && std::ranges::find(t.modules, module) == t.modules.end()) {
+      t.modules.push_back(module);
+    }
     const TensorClass now = t.tensor_class.value_or(Classify(t.name, t.shape));
     const TensorClass here = tensor_class.value_or(Classify(name, t.shape));
     if (here == TensorClass::kEmbedding || now == TensorClass::kEmbedding) {
@@ -82,6 +97,7 @@ void Add(const std::string& name, const at::Tensor& p, std::optional<TensorClass
                          .dtype = dtype,
                          .param = p.data_ptr(),
                          .tensor_class = tensor_class});
+  if (!module.empty()) set.tensors.back().modules = {module};
 }
 
 }  // namespace
@@ -89,9 +105,10 @@ void Add(const std::string& name, const at::Tensor& p, std::optional<TensorClass
 ParameterSet ParametersOf(const nn::Module& module) {
   ParameterSet set;
   module.apply([&set](const std::string& path, const nn::Module& m) {
+    const std::string type = NameOfType(m);
     for (const auto& item : m.named_parameters(/*recurse=*/false)) {
       const std::string name = path.empty() ? item.key() : path + "." + item.key();
-      Add(name, item.value(), ClassIn(m, item.key(), name, item.value()), set);
+      Add(name, item.value(), ClassIn(m, item.key(), name, item.value()), type, set);
     }
   });
   return set;
@@ -99,7 +116,7 @@ ParameterSet ParametersOf(const nn::Module& module) {
 
 ParameterSet ParametersOf(const NamedParameters& named) {
   ParameterSet set;
-  for (const auto& [name, p] : named) Add(name, p, std::nullopt, set);
+  for (const auto& [name, p] : named) Add(name, p, std::nullopt, "", set);
   return set;
 }
 

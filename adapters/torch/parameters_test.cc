@@ -574,6 +574,58 @@ struct QuantizedImpl : nn::Module {
   Tensor codes, first, scale, strided, frozen, last;
 };
 
+TEST(ModuleTypeTest, GroupsMayNameIt) {
+  Tied tied;
+  Optimizer optimizer(*tied, Sgd{});
+  using Types = std::vector<std::string>;
+  EXPECT_EQ(optimizer.core().tensors()[0].modules, (Types{"Embedding", "Head"}));
+  EXPECT_EQ(optimizer.core().tensors()[1].modules, Types{"Linear"});
+  nn::Sequential model(nn::Conv2d(1, 2, 3), nn::BatchNorm2d(2),
+                       nn::LayerNorm(nn::LayerNormOptions({2})), nn::LSTM(2, 2));
+  OptimizerSpec spec = Sgd{};
+  spec.groups = {{.modules = {"*Norm*"}}, {.modules = {"LSTM"}}, {.modules = {"Conv2d"}}};
+  for (const TensorPlan& p : Optimizer(*model, spec).core().Plan()) {
+    const char module = p.name[0];
+    EXPECT_EQ(p.group, module == '0' ? 2 : module == '3' ? 1 : 0) << p.name;
+  }
+  spec.groups = {{.modules = {"Head"}}};
+  EXPECT_EQ(Optimizer(*tied, spec).core().Plan()[0].group, 0);
+  EXPECT_THAT(ErrorOf([&] {
+                Optimizer(NamedParameters{{"w", Ones({2})}}, spec);
+              }),
+              HasSubstr("group 0 (modules = [\"Head\"]) matches no tensor"));
+}
+
+TEST(FrozenGroupTest, NothingOfItIsWritten) {
+  Tied model;
+  OptimizerSpec spec = AdamW{.lr = 0.1, .weight_decay = 0.1};
+  spec.groups = {{.match = "lm_head.*", .frozen_until = 2}};
+  Optimizer optimizer(*model, spec);
+  const Tensor frozen = model->wte->weight, trained = model->mlp->weight;
+  const Tensor before = frozen.detach().clone();
+  for (int step = 0; step < 4; ++step) {
+    SetGradients(*model);
+    const auto version = frozen._version(), others = trained._version();
+    optimizer.Step();
+    EXPECT_EQ(frozen.equal(before), step < 2) << step;
+    EXPECT_EQ(frozen._version() == version, step < 2) << step;
+    EXPECT_GT(trained._version(), others);
+    EXPECT_TRUE(frozen.grad().defined());  // the user's to clear
+  }
+  // The same by gradient release.
+  Tied released;
+  Optimizer other(*released, spec);
+  GradientRelease release(other);
+  const Tensor weight = released->wte->weight;
+  for (int step = 0; step < 3; ++step) {
+    const auto version = weight._version();
+    release.Step([&] { return released(at::arange(5)); });
+    EXPECT_EQ(weight.equal(before), step < 2) << step;
+    EXPECT_EQ(weight._version() == version, step < 2) << step;
+    EXPECT_FALSE(weight.grad().defined());
+  }
+}
+
 TEST(FrozenTest, WhatTheEngineCannotHoldIsLeftOut) {
   QuantizedImpl model;
   OptimizerSpec spec = Sophia{.lr = 0.5};

@@ -167,7 +167,7 @@ void Optimizer::BindGradient(size_t index) {
   Tensor& t = core_.tensors()[index];
   t.grad_dtype = g.scalar_type() == at::kFloat ? DType::kFloat32 : t.dtype;
   t.grad = gradients_[index].const_data_ptr();
-  has_gradient_[index] = 1;
+  has_gradient_[index] = core_.Frozen(index) ? 0 : 1;
 }
 
 void Optimizer::BindGradients() {

@@ -30,13 +30,14 @@ struct GradientRelease::State {
     if (doing == Doing::kMeasuring) {
       squares[index] = core.GradientSquares(index);
     } else {
+      const bool written = !core.Frozen(index);
       const Report one = core.StepTensor(index, norm);
       report.factor = one.factor;
       report.grad_norm = one.grad_norm;
       report.bytes_read += one.bytes_read;
       report.bytes_written += one.bytes_written;
       stepped = true;
-      optimizer->NoteWritten(index);
+      if (written) optimizer->NoteWritten(index);
     }
     optimizer->parameters_[index].second.mutable_grad().reset();
   }

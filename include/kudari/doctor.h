@@ -41,7 +41,7 @@ struct LayerLog {
   std::string name;
   double grad = kNotMeasured;    ///< gradient; not measured if there was none or it was not finite
   double weight = kNotMeasured;  ///< weights before the step
-  double update = kNotMeasured;  ///< change made by the step
+  double update = kNotMeasured;  ///< change made by the step; not measured if it is frozen
   /// The factor by which a rule with a trust ratio multiplied the step of the tensor, and whether
   /// it is a bound or a substitute for an undefined ratio rather than a ratio.
   double trust = kNotMeasured;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -31,6 +32,13 @@ struct TensorPlan {
   int group;  ///< index in OptimizerSpec::groups, or kNoGroup or kFallbackGroup
   std::string rule;
   std::vector<std::pair<std::string, double>> options;  ///< values at the next step
+  /// What lr is multiplied by: the group's lr_scale and the layer's decay. `options` has the
+  /// product.
+  double lr_scale = 1;
+  /// The layer, counted from 0, if the spec has a layer_decay.
+  std::optional<int64_t> layer = std::nullopt;
+  /// Frozen before the step `frozen_until`, and from the step `frozen_from` on.
+  int64_t frozen_until = 0, frozen_from = std::numeric_limits<int64_t>::max();
 };
 
 /// The memory of one tensor, in bytes.
@@ -130,7 +138,7 @@ class Optimizer {
   Report StepTensor(size_t index, std::optional<double> norm = std::nullopt);
   /// Throws Error if StepTensor would throw without a norm at the start of a step.
   void CheckStepTensor() const;
-  /// The sum of squares of a tensor's gradient; 0 if it has none.
+  /// The sum of squares of a tensor's gradient; 0 if it has none or is frozen at the next step.
   double GradientSquares(size_t index) const;
   /// Ends the step of the tensors that StepTensor has stepped: advances the step count and updates
   /// the averagers. Throws Error if no tensor was stepped, or none that had a gradient.
@@ -169,14 +177,19 @@ class Optimizer {
   /// How each tensor is treated, with the option values of the next step.
   std::vector<TensorPlan> Plan() const;
 
-  /// The value of an option at the next step for the tensor at `index`. Throws Error if its rule
-  /// has no such option.
+  /// The value of an option at the next step for the tensor at `index`; that of lr is multiplied by
+  /// the tensor's lr_scale. Throws Error if its rule has no such option.
   double Value(size_t index, std::string_view option) const;
 
-  /// The schedule of an option for the tensor at `index`. Throws Error as Value does.
+  /// Whether the tensor at `index` is frozen at the next step, see Group::frozen.
+  bool Frozen(size_t index) const;
+
+  /// The schedule of an option for the tensor at `index`; that of lr is without the tensor's
+  /// lr_scale, which Value includes. Throws Error as Value does.
   const Schedule& ScheduleOf(size_t index, std::string_view option) const;
 
-  /// Replaces that schedule from the next step on, for this tensor only; spec() does not change.
+  /// Replaces that schedule from the next step on, for this tensor only; spec() does not change,
+  /// and the tensor's lr_scale still multiplies lr.
   /// Throws Error, with nothing changed, if the rule has no such option, if its value at the next
   /// step is out of range, or if the option determines the size of the state.
   void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);

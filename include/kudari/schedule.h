@@ -114,6 +114,19 @@ struct RunSteps {
 /// A number of steps, or a length relative to the run.
 using StepCount = std::variant<double, RunSteps>;
 
+/// A step of a run: its number, counted from 0 and at most 2^53, or where it is relative to the
+/// run, as RunSteps{.amount = 10, .unit = StepUnit::kPercent}.
+using StepNumber = std::variant<int64_t, RunSteps>;
+
+/// The canonical text, "100", "10%", "2ep" or "end", which ParseStepNumber reads. The latter throws
+/// Error for another text, and for a number that is out of its range.
+std::string StepText(const StepNumber& step);
+StepNumber ParseStepNumber(std::string_view text);
+
+/// The step in a run of that length, rounded to the nearest. Throws Error if it is in epochs and
+/// steps_per_epoch is 0, or if `run` is out of its range.
+int64_t ResolveStep(const StepNumber& step, const RunLength& run);
+
 /// The value of an argument: a list for kStepList, a Schedule for kSchedule, a number otherwise. A
 /// kSteps may be a RunSteps, and a list in which a length is relative has a StepCount for each.
 using ArgumentValue =

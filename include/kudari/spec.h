@@ -16,8 +16,12 @@ namespace kudari {
 /// Hyper-parameters by name; a number is a constant schedule.
 using Options = std::map<std::string, Schedule>;
 
-/// A group of tensors that are treated differently from the rest. A `match` other than "*" must
-/// match at least one tensor; `classes` may contain classes that a model does not have.
+/// A group of tensors that are treated differently from the rest: those that fit all of `match`,
+/// `match_regex`, `classes` and `modules`. A group with a name pattern or modules must have at
+/// least one tensor; `classes` may contain classes that a model does not have.
+///
+///     spec.groups = {{.match = "head.*", .lr_scale = 10},
+///                    {.match_regex = "^blocks\\.[0-5]\\.", .frozen_until = 100}};
 struct Group {
   std::string match = "*";                ///< glob for tensor names
   std::vector<TensorClass> classes = {};  ///< empty: any class
@@ -26,6 +30,19 @@ struct Group {
   Options options = {};
   /// Penalties that override the spec's.
   std::optional<Schedule> l1 = std::nullopt, l2 = std::nullopt;
+  /// A regular expression that part of the name has to match, in ECMAScript's syntax without
+  /// look-ahead and back-references, of at most 1,000 bytes; "": any name. ^ and $ are the ends.
+  std::string match_regex = {};
+  /// Globs for the types of modules that hold the tensor, see Tensor::modules; empty: any.
+  std::vector<std::string> modules = {};
+  /// Multiplies the learning rate, whatever sets it: the options, a schedule or SetSchedule; in
+  /// [0, inf). A decoupled decay follows the product, an independent one does not.
+  double lr_scale = 1;
+  /// Whether the tensors are frozen: always, before step `frozen_until`, and from step
+  /// `frozen_from` on. A frozen tensor is treated as one without a gradient: weights, state and
+  /// count of updates stay as they are, norms leave it out, and averagers do not move it.
+  bool frozen = false;
+  std::optional<StepNumber> frozen_until = std::nullopt, frozen_from = std::nullopt;
 
   friend bool operator==(const Group&, const Group&) = default;
 };
@@ -221,8 +238,28 @@ struct OptimizerSpec {
   /// Options of the rule; options that are missing have the rule's defaults.
   std::string rule;
   Options options;
-  /// Groups of tensors. If several groups match a tensor, the last one applies.
+  /// Groups of tensors. If several groups match a tensor, the last one applies, with all that it
+  /// says and nothing of the others.
   std::vector<Group> groups;
+  /// Whether each tensor must be in a group; one that has the spec's own rule or its fallback is
+  /// then an error.
+  bool strict = false;
+  /// Layer-wise decay of the learning rate (Bao et al., BEiT, arXiv:2106.08254), as in timm: that
+  /// of a tensor is multiplied by max(layer_decay_min_scale, layer_decay^(last - layer)), besides
+  /// the lr_scale of its group. All three are in [0, 1]; 1: no decay.
+  ///
+  /// Layers are counted from 0 by the names. The first number in a name is that of a layer, as in
+  /// blocks.3.norm.weight or encoder.layer.3.output.bias, and what comes directly behind it that of
+  /// a layer in a stage: layer1.0, layers.2.blocks.1. Before them is one layer for embeddings, for
+  /// what is called a stem, and for tensors that come before the first with a number; behind them
+  /// one for heads and all others, but a norm at the end of the layers counts to the last of them.
+  double layer_decay = 1, layer_decay_min_scale = 0;
+  /// Tensors whose scale is below this are frozen.
+  double layer_decay_no_opt_scale = 0;
+  /// Globs in which each # stands for a number of a layer, "decoder.h.#.*", where the rule above
+  /// reads other numbers than those meant. Layers of a pattern come before those of the next, and
+  /// tensors that none matches are treated as those without a number.
+  std::vector<std::string> layer_match;
   /// Penalties l1 |p| + l2 p^2 / 2 for any rule, both coefficients in [0, inf); unset: off. The
   /// term l1 sign(p) + l2 p, for the weights before the step, is added to the gradient that the
   /// rule sees, after unscaling, clipping and centralisation, where a coupled weight decay would be

@@ -104,12 +104,17 @@ class Engine {
   /// The same for the weights as the rule sees them, which are those of the master if there is one.
   virtual void LoadWeights(size_t index, size_t begin, std::span<float> out) const = 0;
   virtual void StoreWeights(size_t index, size_t begin, std::span<const float> values) = 0;
-  /// The value of an option at the next step. Throws Error if the tensor's rule has no such option.
+  /// The value of an option at the next step, lr with its lr_scale. Throws Error if the tensor's
+  /// rule has no such option.
   virtual double Value(size_t index, std::string_view option) const = 0;
   /// Resets the state of a tensor to that before its first update.
   virtual void ResetState(size_t index) = 0;
   /// Whether this process steps a tensor, see Optimizer::SetOwnership.
   virtual bool Owns(size_t index) const = 0;
+  /// Whether a tensor is frozen in the step of that number, see Group::frozen: sources leave its
+  /// gradient out, and averagers do not write it. In Averager::After, the step just taken is
+  /// steps() - 1.
+  virtual bool Frozen(size_t index, int64_t step) const = 0;
   /// The backend that the tensors live on.
   virtual Backend& backend() const = 0;
   /// The weights, as LoadWeights sees them, and an existing state buffer, as arrays of the backend.

@@ -43,6 +43,9 @@ struct Tensor {
   /// Further names of the same memory, such as those of tied weights. Patterns match a tensor by
   /// any of its names, and a state may use any of them.
   std::vector<std::string> aliases = {};
+  /// The types of the modules that hold it, such as "Linear", for Group::modules: one, or several
+  /// for tied weights. Empty: not known.
+  std::vector<std::string> modules = {};
   /// The backend that holds `param` and `grad`, kept alive by the caller; null: host memory. All
   /// tensors of an optimiser live on one backend.
   Backend* backend = nullptr;

@@ -48,7 +48,11 @@ std::vector<std::string> Fields(const Status& s, bool brief) {
     fields.push_back(fmt::format("step {}/{}", s.step, s.steps));
   }
   fields.push_back(fmt::format("loss {:.4f}", s.loss));
-  if (std::isfinite(s.val_accuracy)) {
+  if (!s.metric.empty()) {
+    if (std::isfinite(s.val_metric)) {
+      fields.push_back(fmt::format("{} {:.4g}", s.metric, s.val_metric));
+    }
+  } else if (std::isfinite(s.val_accuracy)) {
     fields.push_back(fmt::format("val {:.{}f}%", 100 * s.val_accuracy, brief ? 1 : 2));
   } else if (std::isfinite(s.val_loss)) {
     fields.push_back(fmt::format("val loss {:.4f}", s.val_loss));
@@ -148,20 +152,22 @@ std::string PlainLine(const Status& status) {
   return fmt::format("{}", fmt::join(Fields(status, false), "  "));
 }
 
-std::string TableHeading() {
-  return fmt::format(kRow, "epoch", "step", "loss", "val loss", "val acc", "lr", "samples/s",
-                     "left");
+std::string TableHeading(const Status& status) {
+  return fmt::format(kRow, "epoch", "step", "loss", "val loss",
+                     status.metric.empty() ? "val acc" : status.metric, "lr", "samples/s", "left");
 }
 
 std::string TableRow(const Status& s) {
   const auto known = [](double x, const std::string& text) {
     return std::isfinite(x) ? text : std::string("-");
   };
-  return fmt::format(
-      kRow, fmt::format("{}/{}", s.epoch, s.epochs), fmt::format("{}/{}", s.step, s.steps),
-      fmt::format("{:.4f}", s.loss), known(s.val_loss, fmt::format("{:.4f}", s.val_loss)),
-      known(s.val_accuracy, Percent(s.val_accuracy)), known(s.lr, fmt::format("{:.2e}", s.lr)),
-      fmt::format("{:.0f}", s.samples_per_second), DurationText(s.seconds_left));
+  return fmt::format(kRow, fmt::format("{}/{}", s.epoch, s.epochs),
+                     fmt::format("{}/{}", s.step, s.steps), fmt::format("{:.4f}", s.loss),
+                     known(s.val_loss, fmt::format("{:.4f}", s.val_loss)),
+                     s.metric.empty() ? known(s.val_accuracy, Percent(s.val_accuracy))
+                                      : known(s.val_metric, fmt::format("{:.4g}", s.val_metric)),
+                     known(s.lr, fmt::format("{:.2e}", s.lr)),
+                     fmt::format("{:.0f}", s.samples_per_second), DurationText(s.seconds_left));
 }
 
 Progress::Progress(std::FILE* out)
@@ -174,7 +180,7 @@ void Progress::Step(const Status& status) {
 
 void Progress::ShowEvaluation(const Status& status) {
   // One table for the whole run, above the line that keeps changing.
-  Text((table_begun_ ? "" : TableHeading()) + TableRow(status));
+  Text((table_begun_ ? "" : TableHeading(status)) + TableRow(status));
   table_begun_ = true;
   if (terminal_) Show(status);
   shown_ = Clock::now();

@@ -16,6 +16,9 @@ struct Status {
   int64_t epoch = 0, epochs = 0;  ///< the present one, from 1, and in all
   double loss = 0;
   double val_accuracy = 0, val_loss = 0;  ///< of the last evaluation; NaN: none yet, or none at all
+  /// What is shown in place of the accuracy, if it is not empty, with its value.
+  std::string_view metric = {};
+  double val_metric = 0;
   double lr = 0, grad_norm = 0;
   double samples_per_second = 0, seconds_left = 0;
 };
@@ -46,7 +49,7 @@ std::string PlainLine(const Status& status);
 
 /// The heading of the table of evaluations, and a row of it: a line each, of at most 79 columns
 /// unless numbers are large.
-std::string TableHeading();
+std::string TableHeading(const Status& status);
 std::string TableRow(const Status& status);
 
 /// Shows a run: a table of its evaluations and, on a terminal, below it one line that keeps

@@ -132,9 +132,21 @@ TEST(ProgressTest, OnATerminalTheTableStaysAndTheBarIsBelow) {
   std::string row = TableRow(kStatus);
   row.insert(row.size() - 1, "\r");  // as the terminal's driver does
   const std::string bar = "\r" + StatusLine(kStatus, 79) + "\x1b[K", clear = "\r\x1b[K";
-  std::string heading = TableHeading();
+  std::string heading = TableHeading({});
   heading.insert(heading.size() - 1, "\r");
   EXPECT_EQ(shown, heading + row + bar + clear + row + bar + clear + "done\r\n");
+}
+
+TEST(ProgressText, AnotherMetricTakesThePlaceOfTheAccuracy) {
+  Status s = {.step = 3, .steps = 10, .epoch = 1, .epochs = 2, .val_accuracy = 0.5};
+  s.metric = "return";
+  s.val_metric = 487.25;
+  EXPECT_THAT(PlainLine(s), HasSubstr("  return 487.2  "));
+  EXPECT_THAT(TableHeading(s), HasSubstr(" val loss   return "));
+  EXPECT_THAT(TableRow(s), HasSubstr(" 487.2 "));
+  s.val_metric = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(PlainLine(s), ::testing::Not(HasSubstr("return")));
+  EXPECT_THAT(TableRow(s), ::testing::Not(HasSubstr("nan")));
 }
 
 }  // namespace

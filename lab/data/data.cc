@@ -71,6 +71,11 @@ Dataset LoadData(const DataConfig& config, uint64_t seed) {
   Dataset data = config.entry->load(config, seed);
   KeepSamples(data, config.samples, seed);
   AddLabelNoise(data, config.label_noise, seed);
+  if (!data.train.x.empty()) {
+    const auto [low, high] = std::ranges::minmax(data.train.x);
+    data.low = low;
+    data.high = high > low ? high : low + 1;
+  }
   return data;
 }
 

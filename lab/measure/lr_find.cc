@@ -322,7 +322,7 @@ void LrFind(const LrFindOptions& options, std::FILE* console) {
   if (options.seeds < 1)
     throw UsageError(fmt::format("--seeds = {} must be at least 1", options.seeds));
   CheckFiles(options);
-  Recipe recipe = ReadTrainRecipe(options.recipe, options);
+  Recipe recipe = ReadTrainRecipe(options.recipe, options.changes);
   CheckOneOptimizer(recipe, "lr-find");
 
   std::vector<Test> tests;

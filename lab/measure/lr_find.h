@@ -12,18 +12,18 @@
 namespace kudari::lab {
 
 /// What `kudari lr-find` is asked for.
-struct LrFindOptions : RecipeChanges {
+struct LrFindOptions {
   std::filesystem::path recipe;
-  std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first
-  double start = 1e-7, end = 10;         ///< of the ramp, 0 < start < end
-  int64_t steps = 100;                   ///< of the ramp, at least 2
-  std::string ramp = "exp";              ///< or "linear"
-  std::string stop = "best";             ///< or "first": the loss of which four times end the test
-  double smooth = 0.98;                  ///< weight of the past in the smoothed loss, [0, 1)
-  int64_t seeds = 1;    ///< tests with the recipe's seed and those after it, at least 1
-  std::string group;    ///< glob on parameters whose learning rate rises; empty: those
-                        ///< that have optimizer.lr
-  bool freeze = false;  ///< the other parameters are not trained
+  RecipeChanges changes = {};
+  double start = 1e-7, end = 10;  ///< of the ramp, 0 < start < end
+  int64_t steps = 100;            ///< of the ramp, at least 2
+  std::string ramp = "exp";       ///< or "linear"
+  std::string stop = "best";      ///< or "first": the loss of which four times end the test
+  double smooth = 0.98;           ///< weight of the past in the smoothed loss, [0, 1)
+  int64_t seeds = 1;              ///< tests with the recipe's seed and those after it, at least 1
+  std::string group;              ///< glob on parameters whose learning rate rises; empty: those
+                                  ///< that have optimizer.lr
+  bool freeze = false;            ///< the other parameters are not trained
   std::filesystem::path json, svg, write;  ///< files; empty: none
 };
 

@@ -100,16 +100,17 @@ TEST_F(LrFindTest, SaysShowsAndWritesWhatItFound) {
 
 // With learning rates that move nothing the losses are those of the batches, in training's order.
 TEST_F(LrFindTest, BatchesAreThoseOfTraining) {
-  options_.sets = {"optimizer.rule=sgd", "optimizer.lr=0", "train.steps=12", "model.dropout=0.3"};
+  options_.changes.sets = {"optimizer.rule=sgd", "optimizer.lr=0", "train.steps=12",
+                           "model.dropout=0.3"};
   options_.start = 1e-30;
   options_.end = 2e-30;
   options_.steps = 12;
   for (const char* more : {"optimizer.accumulate=1", "optimizer.accumulate=2"}) {
-    options_.sets.emplace_back(more);
+    options_.changes.sets.emplace_back(more);
     const json found = FindJson();
     TrainOptions train;
     train.recipe = options_.recipe;
-    train.sets = options_.sets;
+    train.changes.sets = options_.changes.sets;
     train.out = folder_ / "run";
     train.force = true;
     const std::unique_ptr<std::FILE, decltype(&std::fclose)> console(std::fopen("/dev/null", "w"),
@@ -139,7 +140,7 @@ TEST_F(LrFindTest, RecipesOfAllKinds) {
     if (sets[0] == "model.name=resnet") {  // which has no hidden layers to say
       std::ofstream(options_.recipe) << "[data]\nsamples = 300\n[optimizer]\nrule = \"momentum\"\n";
     }
-    options_.sets = sets;
+    options_.changes.sets = sets;
     options_.steps = 16;
     const json found = FindJson();
     EXPECT_GE(found["tests"][0]["points"].size(), 8U) << sets[0];
@@ -182,7 +183,7 @@ TEST_F(LrFindTest, BadInputIsNamed) {
   EXPECT_THAT(error([](O& o) { o.json = "none/x.json"; }), HasSubstr("there is no folder none"));
   EXPECT_THAT(error([](O& o) { o.group = "haed"; }), HasSubstr("\"haed\" matches no parameter"));
   EXPECT_THAT(error([](O& o) {
-                o.sets = {"optimizer.lr=then(1e-2, 5, 1e-3)"};
+                o.changes.sets = {"optimizer.lr=then(1e-2, 5, 1e-3)"};
                 o.write = "written.toml";
               }),
               HasSubstr("no numeric factor"));

@@ -107,6 +107,7 @@ std::string NameOf(const fs::path& run) {
 Recipe MeasuredRecipe(const Recipe& trained, const fs::path& run) {
   Recipe recipe = trained;
   recipe.train.init = (run / "model.safetensors").string();
+  recipe.train.init_skip.clear();
   recipe.train.precision = recipe.train.weights = "f32";
   return recipe;
 }

@@ -94,10 +94,10 @@ TEST_P(SharpnessGoldenTest, TrainingIsTheOracles) {
     options.recipe = dir / "r.toml";
     options.out = dir.path();
     options.force = true;
-    options.sets = OptimizerOf(c);
-    options.sets.push_back("data.path=" + (kGoldens / "data.safetensors").string());
-    options.sets.push_back("train.init=" + (kGoldens / "init.safetensors").string());
-    options.sets.push_back("train.steps=" + std::to_string(steps));
+    options.changes.sets = OptimizerOf(c);
+    options.changes.sets.push_back("data.path=" + (kGoldens / "data.safetensors").string());
+    options.changes.sets.push_back("train.init=" + (kGoldens / "init.safetensors").string());
+    options.changes.sets.push_back("train.steps=" + std::to_string(steps));
     std::FILE* const console = std::tmpfile();
     const RunState result = Train(options, console);
     std::fclose(console);

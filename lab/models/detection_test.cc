@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 namespace kudari::lab {
 namespace {
-
-using ::testing::ElementsAre;
 
 Box At(int64_t label, double left, double top, double right, double bottom, double score = 1) {
   return {
@@ -36,31 +36,24 @@ TEST(Detection, TheSurestOfABunchStays) {
   EXPECT_EQ(kept[2].score, 0.4);  // of another place
 }
 
-// Boxes that were found, with their scores, right or wrong: the published worked example of Padilla
-// et al., A survey on performance metrics for object-detection algorithms, 2020 (24 boxes for 15
-// true ones; average precision 24.56 %).
-TEST(Detection, PrecisionIsThatOfAPublishedExample) {
-  struct Given {
-    double score;
-    bool right;
+// tests/golden/data/own_losses.json: what COCO's own program says of random boxes.
+TEST(Detection, PrecisionIsCocos) {
+  std::ifstream file(KUDARI_SOURCE_DIR "/tests/golden/data/own_losses.json");
+  const auto golden = nlohmann::json::parse(file)["detection"];
+  const auto boxes = [&](const char* which) {
+    std::vector<std::vector<Box>> all;
+    for (const auto& image : golden[which]) {
+      all.emplace_back();
+      for (const std::vector<double> row : image) {
+        all.back().push_back(At(static_cast<int64_t>(row[0]), row[1], row[2], row[3], row[4],
+                                row.size() > 5 ? row[5] : 1));
+      }
+    }
+    return all;
   };
-  const std::vector<Given> given = {
-      {0.95, true},  {0.95, false}, {0.91, true},  {0.88, false}, {0.84, false}, {0.80, false},
-      {0.78, false}, {0.74, false}, {0.71, false}, {0.70, true},  {0.67, false}, {0.62, true},
-      {0.54, true},  {0.48, true},  {0.45, false}, {0.45, false}, {0.44, false}, {0.44, false},
-      {0.43, false}, {0.38, false}, {0.35, false}, {0.23, true},  {0.18, false}, {0.14, false}};
-  // One image a box, and eight true boxes that nothing finds.
-  std::vector<std::vector<Box>> found, truth;
-  for (const Given& g : given) {
-    found.push_back({At(0, 0, 0, 1, 1, g.score)});
-    truth.emplace_back();
-    if (g.right) truth.back().push_back(At(0, 0, 0, 1, 1));
-  }
-  for (int i = 0; i < 8; ++i) {
-    found.emplace_back();
-    truth.push_back({At(0, 0, 0, 1, 1)});
-  }
-  EXPECT_NEAR(MeanAveragePrecision(found, truth, 1, 0.5), 0.2456, 5e-5);
+  ASSERT_EQ(golden["truth"].size(), 12U);
+  EXPECT_NEAR(MeanAveragePrecision(boxes("found"), boxes("truth"), 3, 0.5),
+              golden["map"].get<double>(), 1e-12);
 }
 
 TEST(Detection, EachTrueBoxIsFoundOnce) {

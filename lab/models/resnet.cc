@@ -8,6 +8,8 @@
 #include "kudari/error.h"
 #include "lab/models/models.h"
 #include "lab/models/parts/layers.h"
+#include "lab/models/parts/residual.h"
+#include "lab/models/parts/vision.h"
 #endif
 
 namespace kudari::lab {
@@ -15,6 +17,8 @@ namespace {
 
 struct ResnetOptions {
   int64_t depth = 8, width = 16;
+  bool project = false, zero_init = false;
+  double drop_path = 0;
 };
 
 const internal::OptionTable<ResnetOptions>& ResnetTable() {
@@ -31,6 +35,20 @@ const internal::OptionTable<ResnetOptions>& ResnetTable() {
        .most = 4096,
        .doc = "number of channels in the first stage; the second and third have two and four times "
               "as many"},
+      {.name = "shortcut",
+       .member = internal::WordOf<&O::project>(),
+       .choices = {"pad", "project"},
+       .doc = "what a block has beside it where the image is halved: every other pixel with zeros "
+              "for new channels, or a 1x1 convolution with batch norm"},
+      {.name = "zero_init",
+       .member = &O::zero_init,
+       .doc = "each block starts as its shortcut, because its last batch norm starts at zero"},
+      {.name = "drop_path",
+       .member = &O::drop_path,
+       .low = 0,
+       .high = kBelow1,
+       .doc = "probability that a sample skips the last block in training; earlier blocks have "
+              "less, in proportion"},
   };
   return table;
 }
@@ -41,7 +59,10 @@ ModelEntry DescribeResnet() {
   return {.name = "resnet",
           .doc = "the residual network for CIFAR, with batch norm",
           .options = MakeOwnOptions(ResnetOptions(), ResnetTable()),
-          .traits = [](const ModelConfig& /*config*/) { return ModelTraits{.batch_norm = true}; }};
+          .traits = [](const ModelConfig& config) {
+            const double drop_path = ValuesOf<ResnetOptions>(config.options).drop_path;
+            return ModelTraits{.batch_norm = true, .dropout = drop_path > 0};
+          }};
 }
 
 #ifdef KUDARI_LAB_TORCH
@@ -52,58 +73,26 @@ using ::at::Tensor;
 
 constexpr int64_t kLeastSide = 4;  // of the images of a residual network: two stages halve them
 
-// A 3x3 convolution that keeps the size of the image, or halves it, with He's initial weights.
-nn::Conv2d MakeConvolution(int64_t in, int64_t out, int64_t stride) {
-  nn::Conv2d layer(nn::Conv2dOptions(in, out, 3).stride(stride).padding(1).bias(false));
-  nn::init::kaiming_normal_(layer->weight, 0, ::torch::kFanOut, ::torch::kReLU);
-  return layer;
-}
-
-// Two convolutions with batch norm beside a shortcut without parameters.
-class ResidualImpl : public nn::Module {
- public:
-  ResidualImpl(int64_t in, int64_t out, int64_t stride) : stride_(stride), new_channels_(out - in) {
-    conv1_ = register_module("conv1", MakeConvolution(in, out, stride));
-    bn1_ = register_module("bn1", nn::BatchNorm2d(out));
-    conv2_ = register_module("conv2", MakeConvolution(out, out, 1));
-    bn2_ = register_module("bn2", nn::BatchNorm2d(out));
-  }
-
-  Tensor forward(const Tensor& x) {
-    const Tensor y = bn2_(conv2_(::torch::relu(bn1_(conv1_(x)))));
-    return ::torch::relu(y + Shortcut(x));
-  }
-
- private:
-  // Every other pixel, and zeros for the channels that are new: the paper's option A.
-  Tensor Shortcut(const Tensor& x) const {
-    if (stride_ == 1) return x;
-    const Tensor kept = x.slice(2, 0, std::nullopt, stride_).slice(3, 0, std::nullopt, stride_);
-    return at::constant_pad_nd(kept, {0, 0, 0, 0, 0, new_channels_});
-  }
-
-  int64_t stride_, new_channels_;
-  nn::Conv2d conv1_{nullptr}, conv2_{nullptr};
-  nn::BatchNorm2d bn1_{nullptr}, bn2_{nullptr};
-};
-class Residual : public ::torch::nn::ModuleHolder<ResidualImpl> {
- public:
-  using ::torch::nn::ModuleHolder<ResidualImpl>::ModuleHolder;
-};
-
 // The residual network for CIFAR (He et al., arXiv:1512.03385, section 4.2): three stages of n
 // blocks, each stage of half the image's side and twice the channels of that before.
 class ResNet : public Model {
  public:
   ResNet(const ResnetOptions& config, const std::vector<int64_t>& shape, int64_t out) {
     int64_t width = config.width;
-    conv1_ = register_module("conv1", MakeConvolution(shape[0], width, 1));
+    conv1_ = register_module("conv1", MakeConvolution(shape[0], width, 3, 1));
     bn1_ = register_module("bn1", nn::BatchNorm2d(width));
     nn::ModuleList blocks;
     for (int stage = 0; stage < 3; ++stage) {
       for (int64_t i = 0; i < config.depth / 6; ++i) {
         const bool halves = stage > 0 && i == 0;
-        blocks->push_back(Residual(width, halves ? 2 * width : width, halves ? 2 : 1));
+        blocks->push_back(BasicBlock(ResidualOptions{
+            .in = width,
+            .out = halves ? 2 * width : width,
+            .stride = halves ? 2 : 1,
+            .shortcut = config.project ? Shortcut::kProject : Shortcut::kPad,
+            .zero_init = config.zero_init,
+            .drop_path = DropPathRate(config.drop_path, static_cast<int64_t>(blocks->size()),
+                                      config.depth / 2 - 1)}));
         if (halves) width *= 2;
       }
     }
@@ -117,7 +106,7 @@ class ResNet : public Model {
     // With the channels of a pixel side by side, training takes a fifth less time.
     Tensor y = x.contiguous(at::MemoryFormat::ChannelsLast);
     y = ::torch::relu(bn1_(conv1_(y)));
-    for (const auto& block : *blocks_) y = block->as<Residual>()->forward(y);
+    for (const auto& block : *blocks_) y = block->as<BasicBlock>()->forward(y);
     return head_(y.mean({2, 3}));
   }
 
@@ -135,11 +124,7 @@ void CheckResNet(const ResnetOptions& config, const std::vector<int64_t>& shape)
                     "14, 20, 26, ...",
                     config.depth));
   }
-  if (shape[1] < kLeastSide || shape[2] < kLeastSide) {
-    throw Error(
-        fmt::format("model.name = \"resnet\" needs images of at least {0} x {0}, not {1} x {2}",
-                    kLeastSide, shape[1], shape[2]));
-  }
+  CheckSides("resnet", kLeastSide, shape);
   // Two convolutions a block, of three stages with width, 2 width and 4 width channels.
   const int64_t blocks = config.depth / 6;
   const auto width = static_cast<double>(config.width);

@@ -2,12 +2,11 @@
 #include "lab/recipe/own_options.h"
 
 #ifdef KUDARI_LAB_TORCH
-#include <fmt/format.h>
 #include <torch/torch.h>
 
-#include "kudari/error.h"
 #include "lab/models/models.h"
 #include "lab/models/parts/layers.h"
+#include "lab/models/parts/vision.h"
 #endif
 
 namespace kudari::lab {
@@ -16,7 +15,7 @@ namespace {
 struct VitOptions {
   int64_t patch = 4, dim = 64, depth = 4, heads = 4, mlp_ratio = 4;
   bool class_token = false;
-  double dropout = 0;
+  double dropout = 0, drop_path = 0;
 };
 
 const internal::OptionTable<VitOptions>& VitTable() {
@@ -52,6 +51,12 @@ const internal::OptionTable<VitOptions>& VitTable() {
        .low = 0,
        .high = kBelow1,
        .doc = "probability that an activation is dropped in training"},
+      {.name = "drop_path",
+       .member = &O::drop_path,
+       .low = 0,
+       .high = kBelow1,
+       .doc = "probability that a sample skips a branch of the last block in training; earlier "
+              "blocks have less, in proportion"},
   };
   return table;
 }
@@ -63,7 +68,8 @@ ModelEntry DescribeVit() {
           .doc = "pre-norm vision transformer",
           .options = MakeOwnOptions(VitOptions(), VitTable()),
           .traits = [](const ModelConfig& config) {
-            return ModelTraits{.dropout = ValuesOf<VitOptions>(config.options).dropout > 0};
+            const auto& o = ValuesOf<VitOptions>(config.options);
+            return ModelTraits{.dropout = o.dropout > 0 || o.drop_path > 0};
           }};
 }
 
@@ -76,7 +82,8 @@ using ::at::Tensor;
 // One pre-norm transformer block: x + attention(norm1(x)), then x + mlp(norm2(x)).
 class BlockImpl : public nn::Module {
  public:
-  explicit BlockImpl(const VitOptions& config) : heads_(config.heads), dropout_(config.dropout) {
+  BlockImpl(const VitOptions& config, double drop_path)
+      : heads_(config.heads), dropout_(config.dropout), drop_path_(drop_path) {
     const int64_t dim = config.dim;
     norm1_ = register_module("norm1", nn::LayerNorm(nn::LayerNormOptions({dim})));
     qkv_ = register_module("qkv", MakeLinear(dim, 3 * dim));
@@ -87,25 +94,16 @@ class BlockImpl : public nn::Module {
   }
 
   Tensor forward(const Tensor& x) {
-    const Tensor y = x + Drop(proj_(Attention(qkv_(norm1_(x)))));
-    return y + Drop(fc2_(Drop(::torch::gelu(fc1_(norm2_(y))))));
+    const Tensor y = x + Path(Drop(proj_(SelfAttention(qkv_(norm1_(x)), heads_, 0))));
+    return y + Path(Drop(fc2_(Drop(::torch::gelu(fc1_(norm2_(y)))))));
   }
 
  private:
-  // [batch, tokens, 3 dim] -> [batch, tokens, dim]
-  Tensor Attention(const Tensor& qkv) const {
-    const int64_t batch = qkv.size(0), tokens = qkv.size(1), dim = qkv.size(2) / 3;
-    const auto parts =
-        qkv.view({batch, tokens, 3, heads_, dim / heads_}).permute({2, 0, 3, 1, 4}).unbind(0);
-    return at::scaled_dot_product_attention(parts[0], parts[1], parts[2])
-        .transpose(1, 2)
-        .reshape({batch, tokens, dim});
-  }
-
   Tensor Drop(const Tensor& x) const { return ::torch::dropout(x, dropout_, is_training()); }
+  Tensor Path(const Tensor& x) const { return DropPath(x, drop_path_, is_training()); }
 
   int64_t heads_;
-  double dropout_;
+  double dropout_, drop_path_;
   nn::LayerNorm norm1_{nullptr}, norm2_{nullptr};
   nn::Linear qkv_{nullptr}, proj_{nullptr}, fc1_{nullptr}, fc2_{nullptr};
 };
@@ -134,7 +132,9 @@ class VisionTransformer : public Model {
     const int64_t tokens = rows_ * columns_ + (config.class_token ? 1 : 0);
     pos_embed_ = register_parameter("pos_embed", kPositionScale * ::torch::randn({1, tokens, dim}));
     nn::ModuleList blocks;
-    for (int64_t i = 0; i < config.depth; ++i) blocks->push_back(Block(config));
+    for (int64_t i = 0; i < config.depth; ++i) {
+      blocks->push_back(Block(config, DropPathRate(config.drop_path, i, config.depth)));
+    }
     blocks_ = register_module("blocks", blocks);
     norm_ = register_module("norm", nn::LayerNorm(nn::LayerNormOptions({dim})));
     head_ = register_module("head", MakeHead(dim, out));
@@ -168,14 +168,7 @@ class VisionTransformer : public Model {
 };
 
 void CheckVit(const VitOptions& config, const std::vector<int64_t>& shape) {
-  if (shape[1] % config.patch != 0 || shape[2] % config.patch != 0) {
-    throw Error(fmt::format("model.patch = {} does not divide the image, {} x {}", config.patch,
-                            shape[1], shape[2]));
-  }
-  if (config.dim % config.heads != 0) {
-    throw Error(
-        fmt::format("model.heads = {} does not divide model.dim = {}", config.heads, config.dim));
-  }
+  CheckPatchesAndHeads(config.patch, config.dim, config.heads, shape);
   const auto dim = static_cast<double>(config.dim);
   CheckParameters(static_cast<double>(config.depth) * dim * dim *
                       static_cast<double>(4 + 2 * config.mlp_ratio) +

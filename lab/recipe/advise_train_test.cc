@@ -49,7 +49,7 @@ TEST_F(AdviseTrainTest, EveryPathTrainsAStep) {
       WriteFileAtomically(dir_ / "r.toml", text);
       TrainOptions train;
       train.recipe = dir_ / "r.toml";
-      train.sets = Small(recipe);
+      train.changes.sets = Small(recipe);
       train.out = dir_ / "out";
       train.force = true;
       const RunState result = Train(train, console_.get());

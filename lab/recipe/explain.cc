@@ -45,6 +45,16 @@ std::string AdaptsText(const TensorPlan& plan, const OptimizerSpec& spec) {
   return adapts ? "yes" : "no";
 }
 
+// When a parameter is frozen: "always", "until 100", "from 200", "until 100, from 200" or "-".
+std::string FrozenText(const TensorPlan& plan) {
+  constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+  if (plan.frozen_until == kNever || plan.frozen_from <= plan.frozen_until) return "always";
+  std::vector<std::string> parts;
+  if (plan.frozen_until > 0) parts.push_back(fmt::format("until {}", plan.frozen_until));
+  if (plan.frozen_from < kNever) parts.push_back(fmt::format("from {}", plan.frozen_from));
+  return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, ", "));
+}
+
 std::string OptionsText(const Options& options) {
   std::vector<std::string> parts;
   for (const auto& [name, value] : options) parts.push_back(name + " = " + value.Text());
@@ -65,6 +75,18 @@ std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec) {
   const std::vector<TensorPlan> plan = optimizer.Plan();
   std::vector<std::vector<std::string>> rows = {
       {"parameter", "shape", "class", "because", "rule", "from", "lr", "decay", "adapts"}};
+  // Columns that most recipes have no use for.
+  const bool layers = std::ranges::any_of(plan, [](const auto& p) { return p.layer.has_value(); });
+  const bool scales = std::ranges::any_of(plan, [](const auto& p) { return p.lr_scale != 1; });
+  const bool freezes =
+      std::ranges::any_of(plan, [](const auto& p) { return FrozenText(p) != "-"; });
+  const auto add_columns = [&](const std::string& layer, const std::string& scale,
+                               const std::string& frozen) {
+    if (layers) rows.back().push_back(layer);
+    if (scales) rows.back().push_back(scale);
+    if (freezes) rows.back().push_back(frozen);
+  };
+  add_columns("layer", "lr_scale", "frozen");
   for (size_t i = 0; i < plan.size(); ++i) {
     const auto value = [&](const char* name) {
       const double x = OptionOf(plan[i], name);
@@ -75,6 +97,8 @@ std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec) {
                     std::string(Name(plan[i].tensor_class)),
                     ReasonOf(optimizer.tensors()[i], complete), plan[i].rule, SourceOf(plan[i]),
                     value("lr"), value("weight_decay"), AdaptsText(plan[i], complete)});
+    add_columns(plan[i].layer ? std::to_string(*plan[i].layer) : "-",
+                fmt::format("{:.6g}", plan[i].lr_scale), FrozenText(plan[i]));
   }
   std::vector<std::vector<std::string>> rules;
   const auto add = [&](int group, const std::string& rule, const Options& options) {
@@ -89,6 +113,7 @@ std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec) {
     const auto& l2 = group.l2 ? group.l2 : complete.l2;
     if (l1) options.insert_or_assign("l1", *l1);
     if (l2) options.insert_or_assign("l2", *l2);
+    if (group.lr_scale != 1) options.insert_or_assign("lr_scale", group.lr_scale);
     return options;
   };
   add(-1, complete.rule, with_penalties(complete.options, {}));
@@ -100,10 +125,18 @@ std::string ExplainText(const Optimizer& optimizer, const OptimizerSpec& spec) {
     add(static_cast<int>(i), group.rule, with_penalties(group.options, group));
   }
   rules.insert(rules.begin(), {"from", "parameters", "rule", "options"});
-  return fmt::format("{}\n{}\n{}", TextTable(rows), TextTable(rules),
-                     "lr and decay (weight_decay) are those of the first step. The class "
-                     "determines whether decay applies\n(no_decay), the fallback and, for rules "
-                     "with a trust ratio, whether that is used (adapts).\n");
+  std::string notes =
+      "lr and decay (weight_decay) are those of the first step. The class determines whether decay "
+      "applies\n(no_decay), the fallback and, for rules with a trust ratio, whether that is used "
+      "(adapts).\n";
+  if (scales) notes += "lr is already multiplied by lr_scale.\n";
+  if (freezes) {
+    notes +=
+        "A frozen parameter stays as it is: before the step behind \"until\", and from the step "
+        "behind "
+        "\"from\" on.\n";
+  }
+  return fmt::format("{}\n{}\n{}", TextTable(rows), TextTable(rules), notes);
 }
 
 std::string ScheduleLines(const OptimizerSpec& spec, const RunLength& run) {
@@ -117,7 +150,13 @@ std::string ScheduleLines(const OptimizerSpec& spec, const RunLength& run) {
   add("", spec.options);
   if (spec.fallback) add("fallback.", spec.fallback->options);
   for (size_t i = 0; i < spec.groups.size(); ++i) {
-    add(fmt::format("group.{}.", i), spec.groups[i].options);
+    const Group& group = spec.groups[i];
+    add(fmt::format("group.{}.", i), group.options);
+    for (const auto& [name, step] :
+         {std::pair{"frozen_until", group.frozen_until}, {"frozen_from", group.frozen_from}}) {
+      if (!step || !std::holds_alternative<RunSteps>(*step)) continue;
+      lines += fmt::format("optimizer.group.{}.{} is {}\n", i, name, ResolveStep(*step, run));
+    }
   }
   for (const std::string& misfit : ScheduleMisfits(spec, run)) {
     lines += fmt::format("warning: optimizer.{}\n", misfit);

@@ -452,7 +452,7 @@ std::string ScalingJson(const Scaling& s) {
 
 Scaling Scale(const ScaleOptions& options, std::FILE* console) {
   if (!options.svg.empty()) CheckChartFile(options.svg);
-  const Recipe recipe = ReadTrainRecipe(options.recipe, options);
+  const Recipe recipe = ReadTrainRecipe(options.recipe, options.changes);
   CheckOneOptimizer(recipe, "scale");
   Scaling s = ScaleRecipe(recipe, options);
   std::fputs(ScalingText(s).c_str(), console);

@@ -12,10 +12,9 @@
 namespace kudari::lab {
 
 /// What `kudari scale` is asked for.
-struct ScaleOptions : RecipeChanges {
+struct ScaleOptions {
   std::filesystem::path recipe = {};
-  std::vector<std::string> sets = {};    ///< changes to the recipe, "key=value"
-  std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first
+  RecipeChanges changes = {};
   std::filesystem::path json =
       {};                 ///< file for the comparison as JSON, "-" for standard output; empty: none
   int64_t batch = 0;      ///< samples of a step of the new recipe, over all ranks

@@ -23,6 +23,7 @@ struct Score {
 /// One of the values of a Score.
 struct Metric {
   std::string_view name;
+  std::string_view brief;  ///< the heading of a narrow column
   double Score::*value;
   bool higher_is_better = false;
   bool aim = false;  ///< it is what the task is about wherever it is measured, rather than the loss
@@ -30,13 +31,13 @@ struct Metric {
 
 /// All of them, the loss first.
 inline constexpr std::array kMetrics = {
-    Metric{"loss", &Score::loss},
-    Metric{"accuracy", &Score::accuracy, true},
-    Metric{"perplexity", &Score::perplexity},
-    Metric{"bits_per_byte", &Score::bits_per_byte},
-    Metric{"episode_return", &Score::episode_return, true, true},
-    Metric{"map", &Score::map, true, true},
-    Metric{"frechet_distance", &Score::frechet_distance, false, true}};
+    Metric{"loss", "val loss", &Score::loss},
+    Metric{"accuracy", "val acc", &Score::accuracy, true},
+    Metric{"perplexity", "val ppl", &Score::perplexity},
+    Metric{"bits_per_byte", "val bpb", &Score::bits_per_byte},
+    Metric{"episode_return", "return", &Score::episode_return, true, true},
+    Metric{"map", "val mAP", &Score::map, true, true},
+    Metric{"frechet_distance", "frechet", &Score::frechet_distance, false, true}};
 
 /// The metric with that name, one of kMetrics; if it is "auto", what the task is about.
 const Metric& MonitoredMetric(std::string_view name, const Score& score);

@@ -127,6 +127,10 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
       {.name = "init",
        .member = &T::init,
        .doc = "safetensors file with the initial weights; empty: random ones"},
+      {.name = "init_skip",
+       .member = &T::init_skip,
+       .doc = "patterns of names, such as \"fc.*\", that keep their random weights whatever "
+              "train.init has"},
       {.name = "min_grad_norm",
        .member = &T::min_grad_norm,
        .low = 0,
@@ -322,15 +326,15 @@ std::string WriteTable(std::string_view name, const OptionTable<C>& options, con
 }
 
 // Puts the values of `from` in place of those of `to`, table by table; one that has a name is
-// another model or data set, and replaces the whole.
-void Merge(const toml::table& from, toml::table& to) {
-  for (const auto& [key, value] : from) {
-    const toml::table* const inner = value.as_table();
+// another model or data set, and replaces the whole. Nodes are moved, since copies have no lines.
+void Merge(toml::table from, toml::table& to) {
+  for (auto&& [key, value] : from) {
+    toml::table* const inner = value.as_table();
     toml::table* const old = to[key].as_table();
     if (inner != nullptr && old != nullptr && !inner->contains("name")) {
-      Merge(*inner, *old);
+      Merge(std::move(*inner), *old);
     } else {
-      to.insert_or_assign(key, value);
+      value.visit([&, at = &key](auto& node) { to.insert_or_assign(*at, std::move(node)); });
     }
   }
 }
@@ -454,18 +458,21 @@ toml::node* Inside(toml::node& node, std::string_view part) {
 
 // Makes the changes of the table [scale.NAME], and takes all of [scale] away.
 void ApplyScale(const std::string& name, toml::table& root) {
-  const toml::table scales = root["scale"].is_table() ? *root["scale"].as_table() : toml::table();
-  if (root.contains("scale") && root["scale"].is_table()) root.erase("scale");
-  if (name.empty()) return;
-  const toml::table* const scale = scales[name].as_table();
-  if (scale == nullptr) {
-    std::vector<std::string> names;
-    for (const auto& [key, value] : scales) names.emplace_back(key.str());
-    throw UsageError(fmt::format(
-        "--scale {}: the recipe has no table [scale.{}]{}", name, name,
-        names.empty() ? std::string() : fmt::format(", only {}", fmt::join(names, ", "))));
+  toml::table scales;
+  if (toml::table* const given = root["scale"].as_table()) {
+    scales = std::move(*given);
+    root.erase("scale");
   }
-  Merge(*scale, root);
+  if (name.empty()) return;
+  if (toml::table* const scale = scales[name].as_table()) {
+    Merge(std::move(*scale), root);
+    return;
+  }
+  std::vector<std::string> names;
+  for (const auto& [key, value] : scales) names.emplace_back(key.str());
+  throw UsageError(fmt::format(
+      "--scale {0}: the recipe has no table [scale.{0}]{1}", name,
+      names.empty() ? std::string() : fmt::format(", only {}", fmt::join(names, ", "))));
 }
 
 // Makes the change of one "key=value".

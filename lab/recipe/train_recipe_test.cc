@@ -127,7 +127,7 @@ TEST(Recipe, ValuesAreChecked) {
 TEST(Recipe, LossScalesAreNamesOrNumbers) {
   const auto scaling = [](const std::string& precision, const std::string& scale) {
     const Recipe recipe = ParseTrainRecipe(
-        kRecipe, "r.toml", {"train.precision=" + precision, "train.loss_scale=" + scale});
+        kRecipe, "r.toml", {.sets = {"train.precision=" + precision, "train.loss_scale=" + scale}});
     return LossScaling(recipe.train);
   };
   EXPECT_EQ(ParseTrainRecipe(kRecipe, "r.toml").train.precision, "f32");
@@ -160,8 +160,11 @@ TEST(Recipe, LossScalesAreNamesOrNumbers) {
 }
 
 TEST(Recipe, OptionsOfAnotherModelAreErrors) {
-  EXPECT_EQ(MessageOf(With("model", "hidden = [3]")),
-            "r.toml:2: model.hidden: is not an option of model \"vit\", only of mlp");
+  EXPECT_EQ(MessageOf(With("model", "widen = 3")),
+            "r.toml:2: model.widen: is not an option of model \"vit\", only of wide_resnet");
+  EXPECT_EQ(MessageOf(With("model", "zero_init = true")),
+            "r.toml:2: model.zero_init: is not an option of model \"vit\", only of imagenet_resnet "
+            "and resnet");
 }
 
 TEST(Recipe, DepthHasADefaultForEachModel) {
@@ -178,11 +181,7 @@ TEST(Recipe, DepthHasADefaultForEachModel) {
   EXPECT_EQ(depth("name = \"resnet\""), "8");
   EXPECT_EQ(depth("name = \"resnet\", depth = 20"), "20");
   EXPECT_EQ(depth("depth = 20, name = \"resnet\""), "20");
-  EXPECT_EQ(MessageOf(With("model", "width = 3")),
-            "r.toml:2: model.width: is not an option of model \"vit\", only of resnet");
-  EXPECT_THAT(
-      MessageOf("model = {name = \"mlp\", depth = 3}\noptimizer = {rule = \"sgd\", lr = 1}"),
-      HasSubstr("model.depth: is not an option of model \"mlp\", only of resnet and vit"));
+  EXPECT_EQ(depth("name = \"imagenet_resnet\""), "18");
 }
 
 TEST(Recipe, SharesOfDataAreChecked) {
@@ -192,11 +191,11 @@ TEST(Recipe, SharesOfDataAreChecked) {
 }
 
 TEST(Recipe, SetChangesAndAdds) {
-  const Recipe recipe =
-      ParseTrainRecipe(kRecipe, "r.toml",
-                       {"train.epochs=3", "model.pool=class", "optimizer.lr=1e-3 * warmup(10)",
-                        "optimizer.group.0.lr=0.5", "optimizer.clip_norm=1",
-                        "data.path=\"some where\"", "train.shuffle=false"});
+  const Recipe recipe = ParseTrainRecipe(
+      kRecipe, "r.toml",
+      {.sets = {"train.epochs=3", "model.pool=class", "optimizer.lr=1e-3 * warmup(10)",
+                "optimizer.group.0.lr=0.5", "optimizer.clip_norm=1", "data.path=\"some where\"",
+                "train.shuffle=false"}});
   EXPECT_EQ(recipe.train.epochs, 3);
   EXPECT_EQ(recipe.train.seed, 7);
   EXPECT_EQ(recipe.model, ModelNamed("vit", "patch = 2\npool = \"class\""));
@@ -321,15 +320,18 @@ TEST(Recipe, SchedulesOfTheRecipesFollowTheRun) {
        std::filesystem::directory_iterator(std::filesystem::path(KUDARI_SOURCE_DIR) / "recipes")) {
     const Recipe recipe = ReadTrainRecipe(entry.path());
     SCOPED_TRACE(entry.path());
-    const Schedule& lr = recipe.optimizer.options.at("lr");
-    EXPECT_TRUE(lr.IsConstant() || !lr.IsResolved()) << lr.Text();
-    relative += lr.IsResolved() ? 0 : 1;
-    for (const double times : {0.5, 1.0, 2.0}) {
-      for (const int64_t epoch : {3, 17, 422}) {
-        const auto epochs =
-            static_cast<int64_t>(std::ceil(times * static_cast<double>(recipe.train.epochs)));
-        EXPECT_THAT(ScheduleMisfits(recipe.optimizer, {epochs * epoch, static_cast<double>(epoch)}),
-                    ::testing::IsEmpty());
+    for (const auto& [part, spec] : OptimizersOf(recipe)) {
+      const Schedule& lr = spec->options.at("lr");
+      EXPECT_TRUE(lr.IsConstant() || !lr.IsResolved()) << lr.Text();
+      relative += lr.IsResolved() ? 0 : 1;
+      for (const double times : {0.5, 1.0, 2.0}) {
+        for (const int64_t epoch : {3, 17, 422}) {
+          const int64_t whole =
+              recipe.train.epochs > 0 ? recipe.train.epochs * epoch : recipe.train.steps;
+          const auto steps = static_cast<int64_t>(std::ceil(times * static_cast<double>(whole)));
+          EXPECT_THAT(ScheduleMisfits(*spec, {steps, static_cast<double>(epoch)}),
+                      ::testing::IsEmpty());
+        }
       }
     }
   }
@@ -351,6 +353,35 @@ TEST(Recipe, ScheduleLinesTellLengthsAndMisfits) {
       "warning: optimizer.clip_norm: the schedule ends at step 20 of 90; from there on the "
       "value is 0 of the peak\n");
   EXPECT_EQ(ScheduleLines(ParseTrainRecipe(kRecipe, "r.toml").optimizer, {.steps = 300}), "");
+  OptimizerSpec spec = Sgd{};
+  spec.groups = {{.frozen_until = RunSteps{10, StepUnit::kPercent}, .frozen_from = 301}};
+  EXPECT_EQ(ScheduleLines(spec, {.steps = 300}),
+            "optimizer.group.0.frozen_until is 30\n"
+            "warning: optimizer.group.0.frozen_from: step 301 is behind the end of the run, 300 "
+            "steps\n");
+}
+
+TEST(Recipe, ExplainHasColumnsForScalesLayersAndFreezing) {
+  std::vector<float> memory(4);
+  std::vector<Tensor> tensors;
+  for (const char* name : {"emb.weight", "h.0.weight", "h.1.weight", "head.weight"}) {
+    tensors.push_back({.name = name, .shape = {1, 1}, .param = &memory[tensors.size()]});
+  }
+  OptimizerSpec spec = Sgd{.lr = 1};
+  const auto explained = [&] { return ExplainText(Optimizer(tensors, spec), spec); };
+  const auto row = [](const std::string& text) { return ::testing::ContainsRegex("\n" + text); };
+  EXPECT_THAT(explained(), row("h.0.weight +.* recipe +1 +0 +-\n"));
+  EXPECT_THAT(explained(), ::testing::Not(HasSubstr("lr_scale")));
+  spec.layer_decay = 0.5;
+  spec.groups = {{.match = "emb.*", .frozen = true},
+                 {.match = "h.1.*", .lr_scale = 3, .frozen_until = 5},
+                 {.match = "head.*", .frozen_until = 2, .frozen_from = 9}};
+  EXPECT_THAT(explained(), row("emb.weight +.* group 0 +0.125 +0 +- +0 +0.125 +always\n"));
+  EXPECT_THAT(explained(), row("h.0.weight +.* recipe +0.25 +0 +- +1 +0.25 +-\n"));
+  EXPECT_THAT(explained(), row("h.1.weight +.* group 1 +1.5 +0 +- +2 +1.5 +until 5\n"));
+  EXPECT_THAT(explained(), row("head.weight +.* group 2 +1 +0 +- +3 +1 +until 2, from 9\n"));
+  EXPECT_THAT(explained(), row("group 1 +1 of 4 +sgd +lr = 1, lr_scale = 3, weight_decay = 0\n"));
+  EXPECT_THAT(explained(), HasSubstr("lr is already multiplied by lr_scale.\n"));
 }
 
 TEST(Recipe, AScaleReplacesValues) {
@@ -381,18 +412,20 @@ model = {name = "linear"}
   EXPECT_EQ(small.train.steps, 10);
   EXPECT_EQ(small.train.batch_size, 8);
   EXPECT_EQ(small.optimizer, full.optimizer);
-  EXPECT_EQ(ParseTrainRecipe(ToToml(small), "again"), small);
+  Recipe complete = small;
+  complete.optimizer = Complete(small.optimizer);
+  EXPECT_EQ(ParseTrainRecipe(ToToml(small), "again"), complete);
   // Another model has none of the former one's options.
   EXPECT_EQ(ParseTrainRecipe(text, "r.toml", {.scale = "tiny"}).model, ModelNamed("linear"));
 
-  const auto error = [&](const std::string& toml, const std::string& scale) {
+  const auto error = [&](std::string_view toml, const std::string& scale) {
     return kudari::testing::ErrorOf([&] { ParseTrainRecipe(toml, "r.toml", {.scale = scale}); });
   };
   EXPECT_EQ(error(text, "large"),
             "--scale large: the recipe has no table [scale.large], only small, tiny");
   EXPECT_EQ(error(kRecipe, "small"), "--scale small: the recipe has no table [scale.small]");
   EXPECT_EQ(error("scale = 3\n" + text.substr(0, text.find("[scale")), ""),
-            "r.toml:1: scale: unknown key");
+            "r.toml:1: scale: unknown key; known: model, data, hessian, train, fault, optimizer");
   EXPECT_EQ(error(text + "[scale.wide.model]\nwidth = 3\n", "wide"),
             "r.toml:20: model.width: is not an option of model \"vit\", only of resnet");
 }

@@ -56,7 +56,8 @@ DataCard ReadCard(const std::filesystem::path& weights) {
                             .acts = card.at("acts"),
                             .discrete = card.at("discrete"),
                             .low = card.at("low"),
-                            .high = card.at("high")}};
+                            .high = card.at("high")},
+                  .symbols = {}};
     for (const auto& bytes : card.at("symbols").get<std::vector<std::vector<uint8_t>>>()) {
       read.symbols.emplace_back(bytes.begin(), bytes.end());
     }

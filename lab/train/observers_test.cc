@@ -48,6 +48,25 @@ TEST_F(ObserversTest, MeasuresLayersEverySoManySteps) {
   EXPECT_TRUE(Metrics("layers").empty());
 }
 
+TEST_F(ObserversTest, FrozenLayersHaveAGradientAndNoUpdate) {
+  WriteRecipe(std::string(kRecipe) + "[[optimizer.group]]\nmatch = \"head.*\"\nfrozen_until = 5\n");
+  Go(Options({"train.layers_every=1"}));
+  const std::vector<json> lines = Metrics("layers");
+  ASSERT_EQ(lines.size(), 16U);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    double squares = 0;
+    for (const auto& [name, norms] : lines[i]["layers"].items()) {
+      const bool frozen = i < 5 && name.starts_with("head.");
+      const double gradient = norms["grad"];
+      EXPECT_GT(gradient, 0) << name;
+      EXPECT_EQ(norms["update"].is_null(), frozen) << name << " in line " << i;
+      squares += frozen ? 0 : gradient * gradient;
+    }
+    const double all = lines[i]["grad_norm"];  // without the frozen ones
+    EXPECT_NEAR(std::sqrt(squares), all, 1e-5 * all);
+  }
+}
+
 TEST_F(ObserversTest, LayersHaveTheTrustRatiosOfRulesThatHaveThem) {
   // lars, without momentum yet, takes lr trust |w| for a step at first, weight decay or not; biases
   // are not adapted, and larc's rate is lr where trust is large.
@@ -231,8 +250,8 @@ TEST_F(ObserversTest, TracksComponents) {
       EXPECT_NEAR(c["relative"][name].get<double>() * former, change, 1e-9 * change);
     }
   }
-  options.sets.emplace_back("optimizer.source=plain");
-  options.sets.erase(options.sets.begin() + 1, options.sets.begin() + 3);
+  options.changes.sets.emplace_back("optimizer.source=plain");
+  options.changes.sets.erase(options.changes.sets.begin() + 1, options.changes.sets.begin() + 3);
   EXPECT_THAT(MessageOf(options), HasSubstr("--track components needs a sharpness-aware source"));
   options = Options({"optimizer.source=sam", "optimizer.accumulate=2"});
   options.track_components = true;

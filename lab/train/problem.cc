@@ -60,7 +60,12 @@ Problem::Problem(Recipe recipe)
   }
   model_->StoreWeights(compute_.weights);
   training_.Attach(*model_);
-  if (!recipe_.train.init.empty()) LoadWeights(*model_, recipe_.train.init);
+  const TrainConfig& train = recipe_.train;
+  if (!train.init.empty()) {
+    LoadWeights(*model_, train.init, train.init_skip);
+  } else if (!train.init_skip.empty()) {
+    throw Error("train.init_skip: needs train.init, the file of which it skips a part");
+  }
 }
 
 RunLength Problem::length() const {

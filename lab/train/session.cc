@@ -72,7 +72,9 @@ std::optional<size_t> Session::FindLearningRateShown(const kudari::torch::Optimi
   std::optional<size_t> shown;
   for (size_t i = 0; i < plan.size(); ++i) {
     if (std::isnan(OptionOf(plan[i], "lr"))) continue;
-    if (!shown || rank(i) < rank(*shown)) shown = i;
+    // Of those with the same rate, the one whose rate is scaled down least.
+    const auto place = [&](size_t k) { return std::pair(rank(k), -plan[k].lr_scale); };
+    if (!shown || place(i) < place(*shown)) shown = i;
   }
   return shown;
 }
@@ -152,8 +154,10 @@ void Session::ForwardOnly(const Batch& batch) {
 
 double Session::BatchGradientNorm() const {
   double squares = 0;
-  for (const Tensor& p : model().parameters()) {
-    if (!p.grad().defined()) continue;
+  const std::vector<Tensor> parameters = optimizer().Parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Tensor& p = parameters[i];
+    if (!p.grad().defined() || optimizer().core().Frozen(i)) continue;
     const auto norm = at::linalg_vector_norm(p.grad().to(at::kFloat)).item<double>();
     squares += norm * norm;
   }

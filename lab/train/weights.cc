@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/quoted.h"
 #include "kudari/error.h"
 #include "kudari/safetensors.h"
 #include "kudari/tensor.h"
@@ -87,23 +88,40 @@ std::map<std::string, Tensor> Statistics(const Model& model) {
   return statistics;
 }
 
+void CheckSkipped(const ::torch::OrderedDict<std::string, Tensor>& parameters,
+                  const std::vector<std::string>& skip) {
+  for (const std::string& pattern : skip) {
+    const auto matches = [&](const auto& item) { return Glob(pattern, item.key()); };
+    if (std::ranges::any_of(parameters, matches)) continue;
+    throw Error(fmt::format("train.init_skip: {} matches no parameter of the model",
+                            internal::Quoted(pattern)));
+  }
+}
+
 }  // namespace
 
-void LoadWeights(Model& model, const fs::path& path) {
+void LoadWeights(Model& model, const fs::path& path, const std::vector<std::string>& skip) {
   const ::torch::NoGradGuard no_grad;
   const SafeTensorsFile file(path);
   const auto parameters = model.named_parameters();
   const auto buffers = model.named_buffers();
-  const auto statistics = Statistics(model);
+  CheckSkipped(parameters, skip);
+  const auto skipped = [&](const std::string& name) {
+    return std::ranges::any_of(skip, [&](const std::string& p) { return Glob(p, name); });
+  };
+  std::map<std::string, Tensor> statistics = Statistics(model);
+  std::erase_if(statistics, [&](const auto& item) { return skipped(item.first); });
   Stored all = ByOwnNames(file, model.Names());
   CheckTied(all, model.Names(), path);
-  for (const auto& item : parameters) Assign(item.value(), item.key(), file, all, path);
+  for (const auto& item : parameters) {
+    if (!skipped(item.key())) Assign(item.value(), item.key(), file, all, path);
+  }
   const auto in_file = [&](const auto& item) { return all.contains(item.first); };
   if (std::ranges::any_of(statistics, in_file)) {
     for (const auto& [name, value] : statistics) Assign(value, name, file, all, path);
   }
   for (const auto& [name, stored] : all) {
-    if (!parameters.contains(name) && !buffers.contains(name)) {
+    if (!parameters.contains(name) && !buffers.contains(name) && !skipped(name)) {
       throw Error(
           fmt::format("{}: the model has no parameter \"{}\"", path.string(), stored->name));
     }

@@ -95,6 +95,38 @@ TEST_F(WeightsTest, StatisticsAreAllThereOrNone) {
               HasSubstr("running_var"));
 }
 
+// Such as a head for other classes.
+TEST_F(WeightsTest, SkippedNamesKeepTheirWeights) {
+  const auto model = ResNet(1);
+  SaveWeights(*model, path_);
+  const auto fresh = [] {
+    ::torch::manual_seed(2);
+    return MakeModel(ModelNamed("resnet", "depth = 8\nwidth = 4"), {{1, 8, 8}, 5});
+  };
+  const auto message = [&](const std::vector<std::string>& skip) {
+    return kudari::testing::ErrorOf([&] { LoadWeights(*fresh(), path_, skip); });
+  };
+  EXPECT_THAT(message({}), HasSubstr("tensor \"head.weight\" has the shape [3, 16], the model's "
+                                     "has [5, 16]"));
+  EXPECT_THAT(message({"head.bias"}), HasSubstr("tensor \"head.weight\" has the shape"));
+  EXPECT_EQ(message({"head.*", "fc.*"}),
+            "train.init_skip: \"fc.*\" matches no parameter of the model");
+  const auto other = fresh();
+  LoadWeights(*other, path_, {"head.*", "*.bn1.*"});
+  const auto before = fresh()->named_parameters(), after = other->named_parameters();
+  EXPECT_TRUE(after["head.weight"].equal(before["head.weight"]));
+  EXPECT_TRUE(after["conv1.weight"].equal(model->named_parameters()["conv1.weight"]));
+
+  // Nor does the file need them, in parameters or statistics, or the model those of the file.
+  SaveWeights(*MakeModel(ModelNamed("linear"), {{4}, 3}), path_);
+  EXPECT_THAT(message({"*conv*"}), HasSubstr("bn1.weight"));
+  const auto before_all = fresh();
+  const auto all = fresh();
+  LoadWeights(*all, path_, {"*"});
+  EXPECT_TRUE(
+      all->named_parameters()["head.bias"].equal(before_all->named_parameters()["head.bias"]));
+}
+
 TEST_F(WeightsTest, StatisticsOfAnotherModelAreNamed) {
   const auto model = ResNet(1);
   SaveWeights(*model, path_);

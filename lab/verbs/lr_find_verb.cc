@@ -10,7 +10,7 @@ void AddLrFind(CLI::App& app, Context& context) {
   const auto o = std::make_shared<LrFindOptions>();
   Verb verb(app, "lr-find", "Find a learning rate by range tests, in which it rises step by step");
   verb.Recipe(o->recipe);
-  verb.Changes(*o);
+  verb.Changes(o->changes);
   verb->add_option("--start", o->start, "First learning rate [1e-7]");
   verb->add_option("--end", o->end, "Last learning rate [10]");
   verb->add_option("--steps", o->steps, "Number of steps from the first rate to the last [100]");

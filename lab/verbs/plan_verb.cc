@@ -11,7 +11,7 @@ void AddPlan(CLI::App& app, Context& context) {
   Verb verb(app, "plan",
             "Print the memory that a recipe needs and the least time of an optimiser step");
   verb.Recipe(o->recipe);
-  verb.Changes(*o);
+  verb.Changes(o->changes);
   verb.Json(o->json, "the plan");
   verb.Run([&context, o] { context.NeedTraining("plan").plan(*o, ConsoleBeside(o->json)); });
 }

@@ -20,7 +20,7 @@ void AddScale(CLI::App& app, Context& context) {
   verb->add_option("--ranks", o->ranks, "Number of processes that share a step [1]");
   verb->add_option("--from-ranks", o->from_ranks,
                    "Number of processes that the recipe was made for [1]");
-  verb.Changes(*o);
+  verb.Changes(o->changes);
   verb.Output("--write", o->write, "Write the new recipe to this file");
   verb.Json(o->json, "the comparison");
   verb.Output("--svg", o->svg,

@@ -87,7 +87,7 @@ std::string DoctorText(const LiveDoctor& doctor, const fs::path& out) {
 TrainResult Train(const TrainOptions& options, std::FILE* console) {
   Progress progress(console);
   const std::string name = options.recipe.stem().string();
-  Trainer trainer(ReadTrainRecipe(options.recipe, options));
+  Trainer trainer(ReadTrainRecipe(options.recipe, options.changes));
   Session& session = trainer.session();
   const Recipe& recipe = session.recipe();
   std::optional<ComponentTracker> components;
@@ -161,7 +161,7 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
 }
 
 void PlanTraining(const PlanOptions& options, std::FILE* console) {
-  const Recipe recipe = ReadTrainRecipe(options.recipe, options);
+  const Recipe recipe = ReadTrainRecipe(options.recipe, options.changes);
   CheckEvaluations(recipe);
   const Session session(recipe);
   const int threads = at::get_num_threads();

@@ -12,10 +12,9 @@
 namespace kudari::lab {
 
 /// What `kudari train` is asked for.
-struct TrainOptions : RecipeChanges {
+struct TrainOptions {
   std::filesystem::path recipe = {};
-  std::vector<std::string> sets = {};    ///< changes to the recipe, "key=value"
-  std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first
+  RecipeChanges changes = {};
   std::filesystem::path json =
       {};  ///< file for the summary as JSON, "-" for standard output; empty: none
   /// Folder of the results; empty: runs/NAME with the recipe's name or, if there is one already and
@@ -44,10 +43,9 @@ struct TrainResult : RunState {
 TrainResult Train(const TrainOptions& options, std::FILE* console);
 
 /// What `kudari plan` is asked for.
-struct PlanOptions : RecipeChanges {
+struct PlanOptions {
   std::filesystem::path recipe = {};
-  std::vector<std::string> sets = {};    ///< changes to the recipe, "key=value"
-  std::vector<std::string> unsets = {};  ///< keys to remove from the recipe first
+  RecipeChanges changes = {};
   std::filesystem::path json =
       {};  ///< file for the plan as JSON, "-" for standard output; empty: none
 };

@@ -47,6 +47,13 @@ std::string OptimizersText(const Recipe& recipe, const std::optional<RunLength>&
   return text;
 }
 
+// Beside the loss: what the task is about, or the perplexity of a language model, or the accuracy.
+const Metric& ShownMetric(const Score& score) {
+  const Metric& monitored = MonitoredMetric("auto", score);
+  if (monitored.aim) return monitored;
+  return MonitoredMetric(std::isnan(score.perplexity) ? "accuracy" : "perplexity", score);
+}
+
 std::string TitleOf(const Metric& metric) {
   std::string title(metric.name);
   std::ranges::replace(title, '_', ' ');
@@ -95,6 +102,7 @@ void TrainProgress::OnEvaluation(const EvaluationEvent& event) {
 }
 
 Status TrainProgress::Now(const RunState& run) const {
+  const Metric& metric = ShownMetric(run.best);
   return {.step = run.steps,
           .steps = run.planned_steps,
           .epoch = run.epoch,
@@ -102,6 +110,8 @@ Status TrainProgress::Now(const RunState& run) const {
           .loss = run.loss,
           .val_accuracy = run.validation.accuracy,
           .val_loss = run.validation.loss,
+          .metric = metric.value == &Score::accuracy ? std::string_view() : metric.brief,
+          .val_metric = run.validation.*metric.value,
           .lr = lr_,
           .grad_norm = grad_norm_,
           .samples_per_second = static_cast<double>(run.samples) / run.seconds,

@@ -180,7 +180,7 @@ TEST_F(TrainTest, PlanTellsWhatTheRecipeTakesAndTrainsNothing) {
   const auto plan = [this](std::vector<std::string> sets) {
     const TrainOptions options = Options(std::move(sets));
     return kudari::testing::Printed([&](std::FILE* console) {
-      PlanTraining({.recipe = options.recipe, .sets = options.sets}, console);
+      PlanTraining({.recipe = options.recipe, .changes = options.changes}, console);
     });
   };
   const auto row = [](const std::string& text) {
@@ -356,7 +356,7 @@ TEST_F(TrainTest, AScheduleThatDoesNotFitIsAWarningBeforeTheFirstStep) {
   Go(explain);
   EXPECT_THAT(console_, HasSubstr(warnings));
   const std::string plan = kudari::testing::Printed([&](std::FILE* console) {
-    PlanTraining({.recipe = explain.recipe, .sets = explain.sets}, console);
+    PlanTraining({.recipe = explain.recipe, .changes = explain.changes}, console);
   });
   EXPECT_THAT(plan, StartsWith(warnings));
 }
@@ -366,7 +366,7 @@ TEST(Recipes, SchedulesEndWithTheRun) {
   const auto explained = [](const std::string& name, const std::vector<std::string>& sets) {
     TrainOptions options;
     options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes" / name;
-    options.sets = sets;
+    options.changes.sets = sets;
     options.explain = true;
     return kudari::testing::Printed([&](std::FILE* console) { Train(options, console); });
   };
@@ -408,8 +408,8 @@ TEST(TrainEndToEnd, SevenBytesLearnDigits) {
   for (const std::string precision : {"bf16", "f16"}) {
     TrainOptions options;
     options.recipe = fs::path(KUDARI_SOURCE_DIR) / "recipes/digits-vit-7bytes.toml";
-    options.sets = {"train.steps=" + std::string(precision == "bf16" ? "60" : "20"),
-                    "train.precision=" + precision};
+    options.changes.sets = {"train.steps=" + std::string(precision == "bf16" ? "60" : "20"),
+                            "train.precision=" + precision};
     options.out = out.path();
     options.force = true;
     const RunState result = Train(options, stdout);

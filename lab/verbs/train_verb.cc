@@ -11,7 +11,7 @@ void AddTrain(CLI::App& app, Context& context) {
   const auto track = std::make_shared<std::string>();
   Verb verb(app, "train", "Train a model as a recipe describes");
   verb.Recipe(o->recipe);
-  verb.Changes(*o);
+  verb.Changes(o->changes);
   verb->add_option("--out", o->out,
                    "Folder for the results [runs/<recipe>, or a new one beside it]");
   verb.Force(o->force, "Delete the run that the folder holds, and overwrite files");

@@ -16,10 +16,20 @@ internal::Coded MomentumOf(const Engine& engine, size_t tensor, size_t size) {
   return engine.SlotSize(tensor, slot) == size ? engine.Slot(tensor, slot) : internal::Coded();
 }
 
-/// The arrays with the momenta that there are.
+/// The arrays with the momenta that there are, of tensors that are not frozen in a step.
 std::span<const internal::ArrayPair> WithMomenta(internal::StageArrays& arrays,
-                                                 const Engine& engine) {
-  return arrays.With([&](size_t i) { return MomentumOf(engine, i, arrays.SizeOf(i)); });
+                                                 const Engine& engine, int64_t step) {
+  return arrays.With([&](size_t i) {
+    return engine.Frozen(i, step) ? internal::Coded() : MomentumOf(engine, i, arrays.SizeOf(i));
+  });
+}
+
+/// The arrays with the weights of the tensors that are frozen in a step, or of the others.
+std::span<const internal::ArrayPair> WithWeights(internal::StageArrays& arrays,
+                                                 const Engine& engine, int64_t step, bool frozen) {
+  return arrays.With([&](size_t i) {
+    return engine.Frozen(i, step) == frozen ? engine.Weights(i) : internal::Coded();
+  });
 }
 
 }  // namespace
@@ -35,7 +45,7 @@ void Lookahead::Start(Engine& engine) {
     auto momentum = std::make_unique<internal::StageArrays>(
         internal::StageArrays::OfOwned(engine, internal::Format::kFloat32));
     momentum->Clear(engine.backend());
-    engine.backend().Convert(WithMomenta(*momentum, engine), engine.parallel());
+    engine.backend().Convert(WithMomenta(*momentum, engine, engine.steps()), engine.parallel());
     momentum_ = std::move(momentum);
   }
   slow_ = std::move(slow);
@@ -44,12 +54,17 @@ void Lookahead::Start(Engine& engine) {
 void Lookahead::After(Engine& engine) {
   if (engine.steps() % spec_.k != 0) return;
   Backend& backend = engine.backend();
-  backend.Meet(slow_->WithWeights(engine), spec_.alpha, engine.parallel());
+  const int64_t step = engine.steps() - 1;
+  backend.Meet(WithWeights(*slow_, engine, step, false), spec_.alpha, engine.parallel());
+  // The weights of a tensor that has been frozen since the last sync are what it stays at.
+  backend.Convert(WithWeights(*slow_, engine, step, true), engine.parallel());
   if (spec_.state == LookaheadState::kPullback) {
-    backend.Meet(WithMomenta(*momentum_, engine), spec_.alpha, engine.parallel());
+    backend.Meet(WithMomenta(*momentum_, engine, step), spec_.alpha, engine.parallel());
   }
   if (spec_.state != LookaheadState::kReset) return;
-  for (size_t i = 0; i < engine.tensors().size(); ++i) engine.ResetState(i);
+  for (size_t i = 0; i < engine.tensors().size(); ++i) {
+    if (!engine.Frozen(i, step)) engine.ResetState(i);
+  }
 }
 
 const float* Lookahead::Evaluated(size_t index) const {

@@ -17,8 +17,13 @@ float ToFloat(double coefficient) {
 
 }  // namespace
 
+double Cohort::Scaled(size_t option, double value) const {
+  return lr_scale != 1 && rule.options[option].name == "lr" ? value * lr_scale : value;
+}
+
 void Cohort::SetValue(size_t option, double value) {
-  values[option] = rule.options[option].name == "weight_decay" ? value / base_lr : value;
+  values[option] =
+      rule.options[option].name == "weight_decay" ? value / base_lr : Scaled(option, value);
 }
 
 void Cohort::SetConstant() {

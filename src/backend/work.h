@@ -33,6 +33,9 @@ inline constexpr int64_t kLargestPiece = 8 * kBlock;
 // Tensors up to this size are stepped by whole rules in parallel, one thread each.
 inline constexpr int64_t kSideBySide = 1 << 18;
 
+/// A step that never comes.
+inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+
 using TensorMemory = std::array<double, RuleEntry::kMostMemory>;
 
 /// A set of tensors that share a rule and its options.
@@ -48,6 +51,8 @@ struct Cohort {
   bool penalized = false;
   float l1_now = 0, l2_now = 0;
   double base_lr = 1;                                    // divides weight_decay
+  double lr_scale = 1;                                   // multiplies lr
+  int64_t frozen_until = 0, frozen_from = kNever;        // frozen before, and from then on
   float limit = std::numeric_limits<float>::infinity();  // bound on the gradient that the rule sees
   bool constant = true;
   // Code chosen by the backend. Without kernels, the rule's scalar passes are used.
@@ -57,8 +62,12 @@ struct Cohort {
   std::vector<double> values;
   GradientForm<float> form = {};  // for tensors without per-unit work
 
-  /// Sets an option's value; a weight decay is set relative to base_lr.
+  /// An option's value as the rule has it: lr is multiplied by lr_scale.
+  double Scaled(size_t option, double value) const;
+  /// Sets an option's value from that of its schedule; a weight decay is set relative to base_lr.
   void SetValue(size_t option, double value);
+  bool Freezes() const { return frozen_until > 0 || frozen_from < kNever; }
+  bool FrozenAt(int64_t step) const { return step < frozen_until || step >= frozen_from; }
   /// Updates `constant`: whether all schedules are constant.
   void SetConstant();
   /// The form factor * g + shift, clipped to `clip`, with a limit that suits the rule.

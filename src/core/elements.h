@@ -73,9 +73,11 @@ inline Coded GradientOf(const Tensor& tensor) {
   return {.format = FormatOf(tensor.GradType()), .data = const_cast<void*>(tensor.grad)};
 }
 
-/// The gradient that a source made for tensor `index`, without its factor.
-inline Coded GradientOf(const Gradient& gradient, const Tensor& tensor, size_t index) {
-  if (gradient.data.empty()) return GradientOf(tensor);
+/// The gradient that a source made for tensor `index`, without its factor; without data if the
+/// tensor has none or is frozen in the current step.
+inline Coded GradientOf(const Engine& engine, const Gradient& gradient, size_t index) {
+  if (engine.Frozen(index, engine.steps())) return {};
+  if (gradient.data.empty()) return GradientOf(engine.tensors()[index]);
   return {.data = const_cast<float*>(gradient.data[index])};
 }
 

@@ -57,6 +57,11 @@ std::string TomlText(const Schedule& schedule) {
   return number ? FloatText(first) : TomlText(schedule.Text());
 }
 
+std::string TomlText(const StepNumber& step) {
+  const std::string text = StepText(step);
+  return std::holds_alternative<int64_t>(step) ? text : TomlText(std::string_view(text));
+}
+
 std::string TomlText(const Strings& strings) {
   return ListText(strings, [](const std::string& s) { return TomlText(std::string_view(s)); });
 }
@@ -99,6 +104,14 @@ void CheckInteger(std::string_view where, int64_t value, int64_t low, int64_t hi
   throw Error(std::string(where) + " = " + std::to_string(value) + " is outside [" +
               std::to_string(low) + ", " + (high == INT64_MAX ? "..." : std::to_string(high)) +
               "]");
+}
+
+void CheckStep(std::string_view where, const StepNumber& step) {
+  try {
+    ParseStepNumber(StepText(step));
+  } catch (const Error& e) {
+    throw Error(std::string(where) + ": " + e.what());
+  }
 }
 
 std::string IntegerRange(int64_t least, int64_t most) {

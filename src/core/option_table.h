@@ -48,7 +48,8 @@ struct Option {
   std::string name;
   std::variant<double C::*, int64_t C::*, bool C::*, std::string C::*, Integers C::*, Strings C::*,
                Schedule C::*, std::optional<Schedule> C::*, Classes C::*,
-               std::optional<Classes> C::*, WordOrNumber C::*, Word<C>, Within<C>>
+               std::optional<Classes> C::*, std::optional<StepNumber> C::*, WordOrNumber C::*,
+               Word<C>, Within<C>>
       member;
   double low = 0, high = 0;  ///< range of a number or a schedule, or of a word that may be a number
   int64_t least = 0, most = 0;  ///< range of an integer, or of the elements of a list
@@ -92,6 +93,7 @@ std::string TomlText(std::string_view text);
 inline std::string TomlText(const std::string& text) { return TomlText(std::string_view(text)); }
 std::string TomlText(double x);
 std::string TomlText(const Schedule& schedule);
+std::string TomlText(const StepNumber& step);
 std::string TomlText(const Strings& strings);
 std::string TomlText(const Integers& integers);
 std::string TomlText(const Classes& classes);
@@ -104,6 +106,8 @@ std::optional<Schedule> ReadSchedule(TableReader& reader, std::string_view key, 
                                      double high);
 /// Throws Error "where = value is outside [low, high]" if it is; high = INT64_MAX means no bound.
 void CheckInteger(std::string_view where, int64_t value, int64_t low, int64_t high);
+/// Throws Error "where: ..." unless the step is as ParseStepNumber would read it.
+void CheckStep(std::string_view where, const StepNumber& step);
 /// An integer range as text, such as "integer, at least 1".
 std::string IntegerRange(int64_t least, int64_t most);
 /// The choices as text: "\"a\", \"b\" or \"c\"".
@@ -138,6 +142,7 @@ void ReadOption(TableReader& reader, const Option<C>& o, C& config) {
     }
     void operator()(Classes C::*m) { assign(m, ReadClasses(reader, o.name)); }
     void operator()(std::optional<Classes> C::*m) { assign(m, ReadClasses(reader, o.name)); }
+    void operator()(std::optional<StepNumber> C::*m) { assign(m, reader.StepOf(o.name)); }
     void operator()(const Word<C>& word) {
       const auto name = reader.Choice(o.name, o.choices);
       for (size_t i = 0; name && i < o.choices.size(); ++i) {
@@ -177,6 +182,9 @@ std::optional<std::string> OptionText(const Option<C>& o, const C& config) {
     }
     Text operator()(Classes C::*m) { return TomlText(config.*m); }
     Text operator()(std::optional<Classes> C::*m) {
+      return config.*m ? TomlText(*(config.*m)) : Text();
+    }
+    Text operator()(std::optional<StepNumber> C::*m) {
       return config.*m ? TomlText(*(config.*m)) : Text();
     }
     Text operator()(const Word<C>& word) { return TomlText(o.choices.at(word.get(config))); }
@@ -240,6 +248,9 @@ void CheckOptions(const std::string& prefix, const OptionTable<C>& options, cons
     void operator()(std::optional<Schedule> C::*m) {
       if (config.*m) Check(*(config.*m));
     }
+    void operator()(std::optional<StepNumber> C::*m) {
+      if (config.*m) CheckStep(where, *(config.*m));
+    }
     void operator()(const Word<C>& word) {
       if (word.get(config) < o.choices.size()) return;
       throw Error(where + " must be " + ChoiceList(o.choices));
@@ -280,6 +291,9 @@ std::string RangeOf(const Option<C>& o) {
     }
     std::string operator()(Classes C::*) { return "classes"; }
     std::string operator()(std::optional<Classes> C::*) { return "classes"; }
+    std::string operator()(std::optional<StepNumber> C::*) {
+      return "a step, such as 100, \"10%\", \"3ep\" or \"end\"";
+    }
     std::string operator()(const Word<C>&) { return ChoiceList(o.choices); }
     std::string operator()(const Within<C>&) { return "a table"; }
   };

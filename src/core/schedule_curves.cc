@@ -14,8 +14,6 @@
 namespace kudari::internal {
 namespace {
 
-constexpr double kMostSteps = 9007199254740992;  // 2^53: every integer up to it is a double
-
 // Ways from 1 at p = 0 to `last` at p = 1.
 double FallLinear(double p, double last) { return 1 + (last - 1) * p; }
 double FallCosine(double p, double last) {

@@ -12,6 +12,9 @@
 
 namespace kudari::internal {
 
+/// The longest length in steps, 2^53: every integer up to it is a double.
+inline constexpr double kMostSteps = 9007199254740992;
+
 /// What a number of steps is to the run, for ScheduleMisfits.
 enum class Span {
   kNone,        ///< it says nothing about the run's length

@@ -13,12 +13,11 @@ namespace kudari {
 namespace {
 
 using internal::Curve;
+using internal::kMostSteps;
 using internal::NumberText;
 using internal::Parameter;
 using internal::Span;
 using internal::Value;
-
-constexpr double kMostSteps = 9007199254740992;  // 2^53: every integer up to it is a double
 
 using Rounding = double (*)(double);
 
@@ -180,6 +179,19 @@ Schedule Schedule::Resolve(const RunLength& run) const {
     return Resolved(*this, {run, 0});
   } catch (const Error& e) {
     throw Error("schedule \"" + text_ + "\" in a run of " +
+                StepsText(static_cast<double>(run.steps)) + ": " + e.what());
+  }
+}
+
+int64_t ResolveStep(const StepNumber& step, const RunLength& run) {
+  const auto* const relative = std::get_if<RunSteps>(&step);
+  if (relative == nullptr) return std::get<int64_t>(step);
+  try {
+    CheckLength(run);
+    const Rest whole{run, 0};
+    return static_cast<int64_t>(whole.Count(*relative, 0, [](double x) { return std::round(x); }));
+  } catch (const Error& e) {
+    throw Error("step \"" + StepText(step) + "\" in a run of " +
                 StepsText(static_cast<double>(run.steps)) + ": " + e.what());
   }
 }

@@ -1,7 +1,9 @@
 // The values that parameters of curves take: as text, and whether they are in range.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
+#include "core/quoted.h"
 #include "core/schedule_curves.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
@@ -130,3 +132,31 @@ void CheckValue(const Curve& curve, const Parameter& p, const Value& value) {
 }
 
 }  // namespace kudari::internal
+
+namespace kudari {
+
+std::string StepText(const StepNumber& step) {
+  const auto* const relative = std::get_if<RunSteps>(&step);
+  return relative != nullptr ? internal::RunStepsText(*relative)
+                             : std::to_string(std::get<int64_t>(step));
+}
+
+StepNumber ParseStepNumber(std::string_view text) {
+  const std::string where = "step " + internal::Quoted(text);
+  if (text == "end") return RunSteps{};
+  double x = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), x);
+  const std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
+  if (error == std::errc() && (unit == "%" || unit == "ep")) {
+    const RunSteps steps{x, unit == "%" ? StepUnit::kPercent : StepUnit::kEpochs};
+    internal::CheckRunSteps(where, steps);
+    return steps;
+  }
+  if (error != std::errc() || !unit.empty() || x != std::floor(x)) {
+    throw Error(where + " must be a number of steps, such as 100, 10%, 3ep or end");
+  }
+  CheckRange(where, x, 0, internal::kMostSteps);
+  return static_cast<int64_t>(x);
+}
+
+}  // namespace kudari

@@ -5,11 +5,39 @@
 
 #include "core/quoted.h"
 #include "core/suggest.h"
+#include "core/tensor_names.h"
 #include "kudari/error.h"
 
 namespace kudari {
 
+namespace internal {
+
+std::vector<std::string> WordsOf(std::string_view name) {
+  std::vector<std::string> words(1);
+  for (const char c : name) {
+    if (c >= 'A' && c <= 'Z') {
+      words.back() += static_cast<char>(c - 'A' + 'a');
+    } else if (c >= 'a' && c <= 'z') {
+      words.back() += c;
+    } else if ((c < '0' || c > '9') && !words.back().empty()) {
+      words.emplace_back();
+    }
+  }
+  if (words.size() > 1 && words.back().empty()) words.pop_back();
+  return words;
+}
+
+bool IsHeadWord(std::string_view word) {
+  static constexpr std::string_view kHeads[] = {"head",   "heads",   "classifier",
+                                                "logits", "unembed", "unembedding"};
+  return std::ranges::find(kHeads, word) != std::end(kHeads);
+}
+
+}  // namespace internal
+
+using internal::IsHeadWord;
 using internal::Quoted;
+using internal::WordsOf;
 
 namespace {
 
@@ -63,26 +91,6 @@ Bearer BearerOf(std::string_view name) {
   return bearer;
 }
 
-// In lower case and without digits: "norm1_scale" has "norm" and "scale".
-std::vector<std::string> WordsOf(std::string_view name) {
-  std::vector<std::string> words(1);
-  for (const char c : name) {
-    if (c >= 'A' && c <= 'Z') {
-      words.back() += static_cast<char>(c - 'A' + 'a');
-    } else if (c >= 'a' && c <= 'z') {
-      words.back() += c;
-    } else if ((c < '0' || c > '9') && !words.back().empty()) {
-      words.emplace_back();
-    }
-  }
-  if (words.size() > 1 && words.back().empty()) words.pop_back();
-  return words;
-}
-
-bool IsHead(std::string_view word) {
-  return IsAnyOf(word, {"head", "heads", "classifier", "logits", "unembed", "unembedding"});
-}
-
 Verdict Judge(std::string_view name, const std::vector<int64_t>& shape) {
   const Bearer bearer = BearerOf(name);
   const std::vector<std::string> words = WordsOf(bearer.name);
@@ -103,8 +111,8 @@ Verdict Judge(std::string_view name, const std::vector<int64_t>& shape) {
     return {TensorClass::kNorm, Quoted(bearer.parameter) + " is the gain of weight normalisation"};
   }
   if (bearer.layer && shape.size() >= 2) {
-    if (IsHead(words.back())) return says(TensorClass::kHead, words.back());
-    if (const std::vector<std::string> top = WordsOf(bearer.top); IsHead(top.back())) {
+    if (IsHeadWord(words.back())) return says(TensorClass::kHead, words.back());
+    if (const std::vector<std::string> top = WordsOf(bearer.top); IsHeadWord(top.back())) {
       return {TensorClass::kHead, "in " + Quoted(bearer.top)};
     }
     if (bearer.name == bearer.top && IsAnyOf(bearer.name, {"fc", "output", "proj_out", "embed_out",

@@ -212,6 +212,18 @@ std::optional<Schedule> TableReader::ScheduleOf(std::string_view key) {
   Fail(key, "must be a number or a schedule such as \"1e-3 * warmup(100)\"");
 }
 
+std::optional<StepNumber> TableReader::StepOf(std::string_view key) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  try {
+    if (node->is_integer()) return ParseStepNumber(std::to_string(**node->as_integer()));
+    if (node->is_string()) return ParseStepNumber(**node->as_string());
+  } catch (const Error& e) {
+    Fail(key, e.what());
+  }
+  Fail(key, "must be a number of steps, such as 100, \"10%\", \"3ep\" or \"end\"");
+}
+
 std::optional<TableReader> TableReader::Table(std::string_view key) {
   const toml::node* node = Take(key);
   if (node == nullptr) return std::nullopt;

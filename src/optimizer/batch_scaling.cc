@@ -202,6 +202,10 @@ void ScaleOption(const internal::Option<C>& option, C& config, double kappa) {
         if (option.role == Role::kSteps) value = ScaleSteps(value, kappa);
       } else if constexpr (std::is_same_v<T, double>) {
         if (option.role == Role::kDecay) value = ScaleAverage(value, kappa);
+      } else if constexpr (std::is_same_v<T, std::optional<StepNumber>>) {
+        // What is relative to the run is as many samples as before already.
+        int64_t* const steps = value ? std::get_if<int64_t>(&*value) : nullptr;
+        if (steps != nullptr) *steps = ScaleSteps(*steps, kappa);
       }
     }
   };
@@ -357,22 +361,27 @@ OptimizerSpec ScaleBatch(const OptimizerSpec& spec, double kappa, std::optional<
 
 std::vector<std::pair<std::string, Schedule>> StageValues(const OptimizerSpec& spec) {
   std::vector<std::pair<std::string, Schedule>> values;
-  internal::ForTables(
-      spec, [&](const std::string& prefix, const auto& config, const auto& options) {
-        using C = std::remove_cvref_t<decltype(config)>;
-        for (const internal::Option<C>& o : options) {
-          const auto* const schedule = std::get_if<Schedule C::*>(&o.member);
-          const auto* const optional = std::get_if<std::optional<Schedule> C::*>(&o.member);
-          if (schedule != nullptr) {
-            values.emplace_back(prefix + o.name, config.**schedule);
-          } else if (optional != nullptr && config.**optional) {
-            values.emplace_back(prefix + o.name, *(config.**optional));
-          } else if (o.role == Role::kSteps || o.role == Role::kDecay) {
-            values.emplace_back(prefix + o.name,
-                                ParseSchedule(internal::OptionText(o, config).value_or("0")));
-          }
+  internal::ForTables(spec, [&](const std::string& prefix, const auto& config,
+                                const auto& options) {
+    using C = std::remove_cvref_t<decltype(config)>;
+    for (const internal::Option<C>& o : options) {
+      const auto* const schedule = std::get_if<Schedule C::*>(&o.member);
+      const auto* const optional = std::get_if<std::optional<Schedule> C::*>(&o.member);
+      if (schedule != nullptr) {
+        values.emplace_back(prefix + o.name, config.**schedule);
+      } else if (optional != nullptr && config.**optional) {
+        values.emplace_back(prefix + o.name, *(config.**optional));
+      } else if (const auto* const step = std::get_if<std::optional<StepNumber> C::*>(&o.member)) {
+        if (!(config.**step)) continue;
+        if (const auto* const count = std::get_if<int64_t>(&*(config.**step))) {
+          values.emplace_back(prefix + o.name, static_cast<double>(*count));
         }
-      });
+      } else if (o.role == Role::kSteps || o.role == Role::kDecay) {
+        values.emplace_back(prefix + o.name,
+                            ParseSchedule(internal::OptionText(o, config).value_or("0")));
+      }
+    }
+  });
   return values;
 }
 

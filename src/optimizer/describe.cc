@@ -24,9 +24,12 @@ std::vector<Description> DescribeAll(const Registry& registry) {
   for (const RuleEntry& rule : registry.rules()) all.push_back(Describe(rule));
   for (const SourceEntry& source : internal::Sources()) all.push_back(Describe(source));
   const std::vector<internal::StageEntry>& stages = internal::Stages();
-  const auto add_stages = [&](bool formats) {
+  const auto last = [](const Description& d) {
+    return d.kind == "treatment" || d.kind == "format";
+  };
+  const auto add_stages = [&](bool after_averagers) {
     for (const internal::StageEntry& stage : stages) {
-      if ((stage.text.kind == "format") == formats) all.push_back(stage.text);
+      if (last(stage.text) == after_averagers) all.push_back(stage.text);
     }
   };
   add_stages(false);

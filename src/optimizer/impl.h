@@ -30,6 +30,10 @@ namespace internal {
 /// Adds the arrays that a tensor has from its first gradient on to the memory to be allocated.
 void AddArrays(const TensorRecord& s, StateMemory::Needs& needs);
 
+inline bool Contains(const std::vector<TensorClass>& classes, TensorClass c) {
+  return std::find(classes.begin(), classes.end(), c) != classes.end();
+}
+
 /// The index of a cohort equal to `cohort`. If there is none, it replaces a cohort without users or
 /// is appended.
 uint32_t AddCohort(std::vector<Cohort>& cohorts, Cohort cohort);
@@ -96,7 +100,10 @@ struct Optimizer::Impl final : Engine {
   };
   std::vector<Follower> averagers;
   std::shared_ptr<bool> view_open = std::make_shared<bool>(false);
-  bool inside = false;  // during a call that runs the user's code
+  bool inside = false;          // during a call that runs the user's code
+  bool freezes = false;         // whether there is a tensor that is frozen at some step
+  std::vector<int64_t> layers;  // of the tensors, if the spec has a layer_decay
+  int64_t last_layer = 0;
 
   Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_spec, const Registry& registry);
 
@@ -117,16 +124,25 @@ struct Optimizer::Impl final : Engine {
   double Value(size_t index, std::string_view option) const override;
   void ResetState(size_t index) override;
   bool Owns(size_t index) const override { return records[index].owned; }
+  bool Frozen(size_t index, int64_t step) const override {
+    return freezes && cohorts[records[index].cohort].FrozenAt(step);
+  }
   Backend& backend() const override { return *backend_; }
   internal::Coded Weights(size_t index) const override;
   internal::Coded Slot(size_t index, std::string_view slot) const override;
 
   void CheckIndex(size_t index) const;
 
-  // Construction, optimizer.cc.
+  // Construction, groups.cc and optimizer.cc.
   struct Building;
-  void AddTensor(const Tensor& tensor, Building& building);
-  uint32_t CohortOf(int group, TensorClass tensor_class, Building& building);
+  void AddTensors(const Registry& registry);
+  void AddTensor(size_t index, TensorClass tensor_class, Building& building);
+  int GroupOf(const Tensor& tensor, TensorClass tensor_class, Building& building) const;
+  void CheckGroups(const Building& building) const;
+  uint32_t CohortOf(int group, TensorClass tensor_class, std::optional<int64_t> layer,
+                    Building& building);
+  void SetScaleAndFreeze(const Group* group, std::optional<int64_t> layer,
+                         internal::Cohort& cohort) const;
   internal::Cohort WithSchedules(size_t index, std::vector<Schedule> schedules, int64_t step) const;
   void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
   static std::vector<int64_t> SlotSizes(const internal::Cohort& cohort, const Tensor& t);
@@ -185,6 +201,7 @@ struct Optimizer::Impl final : Engine {
   internal::StepView View() {
     return {tensor_list, records, cohorts, parallel_, spec.precision.check};
   }
+  bool HasFrozenGradient() const;
   double SumSquares();
   std::string_view FirstNonFinite() const;
   void SetOwnership(const std::vector<bool>& owned, std::function<void(std::span<double>)> sum);

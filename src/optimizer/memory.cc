@@ -88,6 +88,13 @@ MemoryPlan Optimizer::Memory() const {
         .weights = s.size * Bytes(tensor.dtype),
         .gradient = s.size * Bytes(tensor.GradType()),
         .master = static_cast<int64_t>(internal::CompanionBytes(s.storage->weights, n))};
+    elements += s.size;
+    plan.source += source.bytes(spec, bytes.weights, bytes.elements);
+    if (impl.cohorts[s.cohort].frozen_until == internal::kNever) {  // nothing is ever allocated
+      bytes.master = 0;
+      plan.tensors.push_back(std::move(bytes));
+      continue;
+    }
     for (size_t k = 0; k < s.storage->slots.size(); ++k) {
       const size_t size = s.SlotSize(k);
       const internal::Format format = s.storage->slots[k];
@@ -95,9 +102,7 @@ MemoryPlan Optimizer::Memory() const {
                                static_cast<int64_t>(size * internal::DataBytes(format) +
                                                     internal::CompanionBytes(format, size)));
     }
-    elements += s.size;
     plan.accumulated += internal::Accumulation().bytes(spec, bytes.weights, bytes.elements);
-    plan.source += source.bytes(spec, bytes.weights, bytes.elements);
     plan.tensors.push_back(std::move(bytes));
 
     const MemoryTraffic traffic = internal::StepTraffic(rule, tensor, s, gradient, coded);

@@ -37,30 +37,6 @@ void CheckTensor(const Tensor& t, std::unordered_set<std::string_view>& names) {
   }
 }
 
-bool Contains(const std::vector<TensorClass>& classes, TensorClass c) {
-  return std::find(classes.begin(), classes.end(), c) != classes.end();
-}
-
-/// Elements of a unit: a row of a matrix, a filter of a convolution, a whole vector.
-int64_t UnitSize(const std::vector<int64_t>& shape) {
-  int64_t size = 1;
-  for (size_t i = shape.size() <= 1 ? 0 : 1; i < shape.size(); ++i) size *= shape[i];
-  return size;
-}
-
-/// Throws Error if a rule has a decay that cannot be independent of its learning rate.
-void CheckDecoupled(const internal::Cohort& cohort) {
-  if (cohort.rule.decoupled_decay) return;
-  for (size_t i = 0; i < cohort.schedules.size(); ++i) {
-    const Schedule& s = cohort.schedules[i];
-    if (cohort.rule.options[i].name != "weight_decay" || s == Schedule(0)) continue;
-    throw Error(
-        "decay = \"independent\" is for rules that subtract lr weight_decay p from the weights p, "
-        "such as adamw; " +
-        cohort.rule.name + " does not, and has weight_decay = " + s.Text());
-  }
-}
-
 /// Throws Error if a schedule has no values because its lengths are relative to a run.
 void CheckResolved(const OptimizerSpec& spec) {
   internal::ForSchedules(spec, [](const std::string& name, const Schedule& schedule) {
@@ -69,17 +45,12 @@ void CheckResolved(const OptimizerSpec& spec) {
                 "\" is relative to the length of a run; give the optimiser "
                 "Resolve(spec, {.steps = ...}), see kudari/recipe.h");
   });
-}
-
-/// The number that an independent decay of a cohort is relative to.
-double BaseLr(const internal::Cohort& cohort) {
-  const Schedule& lr = cohort.schedules[cohort.rule.OptionIndex("lr")];
-  const double base = lr.LeadingNumber().value_or(0);
-  if (base != 0) return base;
-  throw Error(
-      "decay = \"independent\" needs a number other than 0 among the factors of lr, which "
-      "the decay is relative to, as in 1e-3 * then(1, 500, cosine(100)); " +
-      cohort.rule.name + " has lr = " + lr.Text());
+  internal::ForSteps(spec, [](const std::string& name, const StepNumber& step) {
+    if (std::holds_alternative<int64_t>(step)) return;
+    throw Error(name + " = \"" + StepText(step) +
+                "\" is relative to the length of a run; give the optimiser "
+                "Resolve(spec, {.steps = ...}), see kudari/recipe.h");
+  });
 }
 
 /// The backend that all tensors name; null: host memory.
@@ -98,13 +69,6 @@ Backend* BackendOf(std::span<const Tensor> tensors) {
 using internal::Cohort;
 using internal::TensorRecord;
 
-/// What AddTensor knows of the tensors before.
-struct Optimizer::Impl::Building {
-  const Registry& registry;
-  std::vector<bool> matched;  // groups that match a tensor
-  std::map<std::pair<int, TensorClass>, uint32_t> cohorts;
-};
-
 Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_spec,
                       const Registry& registry)
     : tensor_list(std::move(the_tensors)),
@@ -119,17 +83,7 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
   std::unordered_set<std::string_view> names;
   names.reserve(tensor_list.size());
   for (const Tensor& t : tensor_list) CheckTensor(t, names);
-  Building building{registry, std::vector<bool>(spec.groups.size()), {}};
-  records.reserve(tensor_list.size());
-  for (const Tensor& t : tensor_list) AddTensor(t, building);
-  for (size_t i = 0; i < building.matched.size(); ++i) {
-    const std::string& match = spec.groups[i].match;
-    if (building.matched[i] || match == "*") continue;
-    std::vector<std::string> known(names.begin(), names.end());
-    std::sort(known.begin(), known.end());
-    throw Error("group " + std::to_string(i) + " (match = \"" + match + "\") matches no tensor" +
-                internal::Suggest(match, known));
-  }
+  AddTensors(registry);
   BindParameters();
   CheckSlotNames();
   MakeSource();
@@ -143,51 +97,6 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
 void Optimizer::Impl::MakeSource() {
   source = internal::Accumulation().make(spec, std::make_unique<PlainSource>(), *this);
   source = internal::FindSource(spec.source).make(spec, std::move(source), *this);
-}
-
-/// Finds how a tensor is treated.
-void Optimizer::Impl::AddTensor(const Tensor& t, Building& building) {
-  TensorClass tensor_class = t.tensor_class.value_or(Classify(t.name, t.shape));
-  for (const auto& [match, c] : spec.classes) {
-    if (Matches(match, t)) tensor_class = c;
-  }
-  int group = kNoGroup;
-  if (spec.fallback && tensor_class != TensorClass::kMatrix &&
-      tensor_class != TensorClass::kConvolution) {
-    group = kFallbackGroup;
-  }
-  for (size_t i = 0; i < spec.groups.size(); ++i) {
-    const Group& g = spec.groups[i];
-    if (!g.classes.empty() && !Contains(g.classes, tensor_class)) continue;
-    if (!Matches(g.match, t)) continue;
-    group = static_cast<int>(i);
-    building.matched[i] = true;
-  }
-  if (group == kNoGroup && spec.rule.empty()) {
-    throw Error("tensor \"" + t.name +
-                "\" has no rule: it is in no group, and the spec's own rule is missing");
-  }
-  TensorRecord s{.cohort = CohortOf(group, tensor_class, building),
-                 .tensor_class = tensor_class,
-                 .storage = nullptr,
-                 .size = t.Size(),
-                 .clips = spec.agc.has_value(),
-                 .centralizes = spec.centralize && t.shape.size() > 1 && UnitSize(t.shape) > 1};
-  if (spec.agc) {
-    for (const std::string& match : spec.agc->exclude) s.clips = s.clips && !Matches(match, t);
-  }
-  const int64_t unit = (s.clips || s.centralizes) && s.size > 0 ? UnitSize(t.shape) : 0;
-  Cohort& c = cohorts[s.cohort];
-  ++c.users;
-  s.storage = StorageOf(t, s, SlotSizes(c, t));
-  if (unit > 0 || c.rule.norms > 0 || !c.rule.memory.empty() || spec.precision.check ||
-      spec.precision.rounding == Rounding::kStochastic) {
-    s.extra = std::make_unique<internal::Extra>(internal::Extra{.unit = unit});
-    for (size_t k = 0; k < c.rule.memory.size(); ++k) {
-      s.extra->memory[k] = c.rule.memory[k].second;
-    }
-  }
-  records.push_back(std::move(s));
 }
 
 /// What Storage has of the sizes of the state. An empty tensor has none of it, whatever its other
@@ -235,8 +144,8 @@ const internal::Storage* Optimizer::Impl::StorageOf(const Tensor& t, const Tenso
     const SlotKind kind = rule.slot_kinds[k];
     const bool stays =
         s.size < Precision::kSmallestCoded || kind == SlotKind::kExact || kind == SlotKind::kOffset;
-    if ((!sizes.empty() && sizes[k] != s.size) || Contains(precision.exclude, s.tensor_class) ||
-        (eight && stays)) {
+    if ((!sizes.empty() && sizes[k] != s.size) ||
+        internal::Contains(precision.exclude, s.tensor_class) || (eight && stays)) {
       format = StateFormat::kFloat32;
     }
     const bool square = kind == SlotKind::kSquare;
@@ -271,125 +180,6 @@ void Optimizer::Impl::CheckSlotNames() const {
     throw Error("precision.slots: no rule in use has a state named \"" + name + "\"" +
                 internal::Suggest(name, known));
   }
-}
-
-/// The cohort of a group's tensors of a class; made when it is first needed.
-uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class, Building& building) {
-  const auto known = building.cohorts.find({group, tensor_class});
-  if (known != building.cohorts.end()) return known->second;
-  const std::string* rule = &spec.rule;
-  const Options* options = &spec.options;
-  std::optional<Schedule> l1 = spec.l1, l2 = spec.l2;
-  if (group == kFallbackGroup) {
-    rule = &spec.fallback->rule;
-    options = &spec.fallback->options;
-  } else if (group != kNoGroup) {
-    const Group& g = spec.groups[static_cast<size_t>(group)];
-    rule = &g.rule;
-    options = &g.options;
-    if (g.l1) l1 = g.l1;
-    if (g.l2) l2 = g.l2;
-  }
-  Cohort cohort{.rule = building.registry.Find(*rule),
-                .group = group,
-                .adapts = true,
-                .schedules = {},
-                .original = {},
-                .values = {},
-                .ages = {},
-                .coeffs = {}};
-  if (cohort.rule.squares_gradient) cohort.limit = kMostSquared;
-  if (cohort.rule.norms > 0) {
-    const bool vector = tensor_class == TensorClass::kBias || tensor_class == TensorClass::kNorm;
-    cohort.adapts = spec.no_adapt ? !Contains(*spec.no_adapt, tensor_class)
-                                  : cohort.rule.adapts_vectors || !vector;
-  }
-  const bool decays = cohort.adapts && !Contains(spec.no_decay, tensor_class);
-  for (const RuleEntry::Option& o : cohort.rule.options) {
-    const bool off = o.name == "weight_decay" && !decays;
-    cohort.schedules.push_back(off ? Schedule(0) : options->at(o.name));
-  }
-  cohort.original = cohort.schedules;
-  if (decays) {
-    cohort.l1 = l1.value_or(0);
-    cohort.l2 = l2.value_or(0);
-  }
-  cohort.penalized = !(cohort.l1 == Schedule(0) && cohort.l2 == Schedule(0));
-  if (spec.decay == Decay::kIndependent) {
-    CheckDecoupled(cohort);
-    if (cohort.rule.decoupled_decay && decays) cohort.base_lr = BaseLr(cohort);
-  }
-  cohort.SetConstant();
-  backend_->Choose(cohort);
-  cohort.values.resize(cohort.schedules.size());
-  for (size_t i = 0; i < cohort.schedules.size(); ++i) cohort.SetValue(i, cohort.schedules[i](0));
-  cohort.l1_now = static_cast<float>(cohort.l1(0));
-  cohort.l2_now = static_cast<float>(cohort.l2(0));
-  const uint32_t index = internal::AddCohort(cohorts, std::move(cohort));
-  building.cohorts.emplace(std::pair(group, tensor_class), index);
-  return index;
-}
-
-uint32_t internal::AddCohort(std::vector<Cohort>& cohorts, Cohort cohort) {
-  const auto same = [&cohort](const Cohort& c) {
-    return c.group == cohort.group && c.schedules == cohort.schedules &&
-           c.original == cohort.original && c.adapts == cohort.adapts &&
-           c.base_lr == cohort.base_lr && c.l1 == cohort.l1 && c.l2 == cohort.l2;
-  };
-  auto at = std::find_if(cohorts.begin(), cohorts.end(), same);
-  if (at == cohorts.end()) {
-    at = std::find_if(cohorts.begin(), cohorts.end(), [](const Cohort& c) { return c.users == 0; });
-    if (at == cohorts.end()) {
-      cohorts.push_back(std::move(cohort));
-      at = cohorts.end() - 1;
-    } else {
-      *at = std::move(cohort);
-    }
-  }
-  return static_cast<uint32_t>(at - cohorts.begin());
-}
-
-void internal::MoveTo(std::vector<Cohort>& cohorts, uint32_t& at, Cohort cohort) {
-  cohort.users = 0;
-  const uint32_t to = AddCohort(cohorts, std::move(cohort));
-  --cohorts[at].users;
-  at = to;
-  ++cohorts[to].users;
-}
-
-/// The cohort of a tensor with other schedules, of which those that change are checked at `step`.
-Cohort Optimizer::Impl::WithSchedules(size_t index, std::vector<Schedule> schedules,
-                                      int64_t step) const {
-  const TensorRecord& s = records[index];
-  Cohort cohort = cohorts[s.cohort];
-  const std::string& rule = cohort.rule.name;
-  std::string changed;
-  for (size_t k = 0; k < schedules.size(); ++k) {
-    if (schedules[k] == cohort.schedules[k]) continue;
-    const RuleEntry::Option& o = cohort.rule.options[k];
-    changed += (changed.empty() ? "" : ", ") + o.name;
-    CheckRange(rule + ": " + o.name, schedules[k](step), o.low, o.high);
-    cohort.SetValue(k, schedules[k](step));
-  }
-  cohort.schedules = std::move(schedules);
-  if (spec.decay == Decay::kIndependent) CheckDecoupled(cohort);
-  if (SlotSizes(cohort, tensor_list[index]) != s.storage->sizes) {
-    throw Error("SetSchedule: " + rule + ": " + changed + " determines the size of the state");
-  }
-  cohort.SetConstant();
-  return cohort;
-}
-
-void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
-  CheckIndex(index);
-  if (!schedule.IsResolved()) {
-    throw Error("SetSchedule: " + std::string(option) + " = \"" + schedule.Text() +
-                "\" is relative to the length of a run; call Resolve({.steps = ...}) on it");
-  }
-  TensorRecord& s = records[index];
-  std::vector<Schedule> schedules = cohorts[s.cohort].schedules;
-  schedules[cohorts[s.cohort].rule.OptionIndex(option)] = schedule;
-  internal::MoveTo(cohorts, s.cohort, WithSchedules(index, std::move(schedules), step_count));
 }
 
 void Optimizer::Impl::AddAverager(std::unique_ptr<Averager> averager) {
@@ -477,7 +267,8 @@ void Optimizer::Impl::CheckIndex(size_t index) const {
 double Optimizer::Impl::Value(size_t index, std::string_view option) const {
   CheckIndex(index);
   const Cohort& c = cohorts[records[index].cohort];
-  return c.schedules[c.rule.OptionIndex(option)](step_count);
+  const size_t k = c.rule.OptionIndex(option);
+  return c.Scaled(k, c.schedules[k](step_count));
 }
 
 void Optimizer::Impl::ResetState(size_t index) {
@@ -609,8 +400,13 @@ std::vector<TensorPlan> Optimizer::Plan() const {
                  .rule = c.rule.name,
                  .options = {}};
     for (size_t k = 0; k < c.schedules.size(); ++k) {
-      p.options.emplace_back(c.rule.options[k].name, c.schedules[k](impl_->step_count));
+      p.options.emplace_back(c.rule.options[k].name,
+                             c.Scaled(k, c.schedules[k](impl_->step_count)));
     }
+    p.lr_scale = c.lr_scale;
+    if (!impl_->layers.empty()) p.layer = impl_->layers[i];
+    p.frozen_until = c.frozen_until;
+    p.frozen_from = c.frozen_from;
     plan.push_back(std::move(p));
   }
   return plan;
@@ -618,6 +414,11 @@ std::vector<TensorPlan> Optimizer::Plan() const {
 
 double Optimizer::Value(size_t index, std::string_view option) const {
   return impl_->Value(index, option);
+}
+
+bool Optimizer::Frozen(size_t index) const {
+  impl_->CheckIndex(index);
+  return impl_->Frozen(index, impl_->step_count);
 }
 
 const Schedule& Optimizer::ScheduleOf(size_t index, std::string_view option) const {

@@ -96,7 +96,8 @@ void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
   for (size_t i = 0; i < tensor_list.size(); ++i) {
     const Tensor& t = tensor_list[i];
     const bool own = data.empty();
-    same = BindGradient(i, own ? t.grad : data[i], own ? t.GradType() : DType::kFloat32) && same;
+    const void* const gradient = Frozen(i, step_count) ? nullptr : own ? t.grad : data[i];
+    same = BindGradient(i, gradient, own ? t.GradType() : DType::kFloat32) && same;
     moved = moved || t.param != records[i].param || t.backend != users_backend;
   }
   if (moved) BindParameters();

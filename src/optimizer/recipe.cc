@@ -2,6 +2,7 @@
 
 #include "core/option_table.h"
 #include "core/quoted.h"
+#include "core/regex.h"
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/presets.h"
@@ -49,7 +50,17 @@ Fallback ReadFallback(TableReader& reader, const Registry& registry, Fallback fa
 Group ReadGroup(TableReader reader, const std::string& base_rule, const Registry& registry) {
   Group group;
   group.match = reader.String("match").value_or("*");
+  if (const auto expression = reader.String("match_regex")) {
+    if (expression->empty()) reader.Fail("match_regex", "is empty");
+    try {
+      const internal::Regex checked(*expression);
+    } catch (const Error& e) {
+      reader.Fail("match_regex", e.what());
+    }
+    group.match_regex = *expression;
+  }
   group.classes = internal::ReadClasses(reader, "class").value_or(group.classes);
+  group.modules = reader.Strings("modules").value_or(group.modules);
   group.rule = reader.Choice("rule", RuleNames(registry)).value_or("");
   const std::string& rule = group.rule.empty() ? base_rule : group.rule;
   if (rule.empty()) reader.Fail("rule", "is missing, here and in [optimizer]");
@@ -57,6 +68,16 @@ Group ReadGroup(TableReader reader, const std::string& base_rule, const Registry
   internal::ReadOptions(reader, internal::GroupOptions(), group);
   reader.Finish();
   return group;
+}
+
+/// Throws Error unless the expression for names, if the group has one, can be read.
+void CheckRegex(const Group& group) {
+  if (group.match_regex.empty()) return;
+  try {
+    const internal::Regex checked(group.match_regex);
+  } catch (const Error& e) {
+    throw Error("group \"" + group.match + "\": match_regex: " + e.what());
+  }
 }
 
 Options Filled(const RuleEntry& rule, const Options& options, const Options* inherited) {
@@ -154,6 +175,7 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
     const Options* inherited = group.rule == spec.rule ? &full.options : nullptr;
     group.options = Filled(registry.Find(group.rule), group.options, inherited);
     internal::CheckOptions("group \"" + group.match + "\": ", internal::GroupOptions(), group);
+    CheckRegex(group);
   }
   const internal::SourceEntry& source = internal::FindSource(spec.source);
   if (source.sharpness) {
@@ -182,6 +204,13 @@ OptimizerSpec Resolve(const OptimizerSpec& spec, const RunLength& run) {
       throw Error(name + ": " + e.what());
     }
   });
+  internal::ForSteps(resolved, [&run](const std::string& name, StepNumber& step) {
+    try {
+      step = ResolveStep(step, run);
+    } catch (const Error& e) {
+      throw Error(name + ": " + e.what());
+    }
+  });
   return resolved;
 }
 
@@ -192,6 +221,12 @@ std::vector<std::string> ScheduleMisfits(const OptimizerSpec& spec, const RunLen
     for (const std::string& misfit : ScheduleMisfits(schedule, run)) {
       misfits.push_back(std::string(name).append(": ").append(misfit));
     }
+  });
+  internal::ForSteps(resolved, [&](const std::string& name, const StepNumber& step) {
+    const int64_t at = std::get<int64_t>(step);
+    if (at <= run.steps) return;
+    misfits.push_back(name + ": step " + std::to_string(at) + " is behind the end of the run, " +
+                      std::to_string(run.steps) + " steps");
   });
   return misfits;
 }
@@ -207,7 +242,9 @@ std::string ToToml(const OptimizerSpec& spec) {
   }
   for (const Group& group : spec.groups) {
     text += "\n[[optimizer.group]]\nmatch = " + TomlText(group.match) + "\n";
+    if (!group.match_regex.empty()) text += "match_regex = " + TomlText(group.match_regex) + "\n";
     if (!group.classes.empty()) text += "class = " + TomlText(group.classes) + "\n";
+    if (!group.modules.empty()) text += "modules = " + TomlText(group.modules) + "\n";
     text += RuleLines(group.rule, group.options);
     text += internal::OptionLines(internal::GroupOptions(), group);
   }

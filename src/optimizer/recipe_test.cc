@@ -41,6 +41,11 @@ source = "nesterov_lookahead"
 lookahead = {k = 6, alpha = 0.8, state = "pullback"}
 ema = {decay = 0.99, warmup = true}
 swa = {start = 1000, every = 100}
+strict = true
+layer_decay = 0.75
+layer_decay_min_scale = 0.1
+layer_decay_no_opt_scale = 0.05
+layer_match = ["h.#.*", "x.#.y"]
 
 [[optimizer.classify]]
 match = "odd*"
@@ -48,13 +53,19 @@ class = "embedding"
 
 [[optimizer.group]]
 match = "head.*"
+match_regex = "weight$"
 lr = 1e-3
 l1 = 0
+lr_scale = 0.5
+frozen_until = 100
+frozen_from = "90%"
 
 [[optimizer.group]]
 class = ["embedding", "convolution"]
+modules = ["Embedding", "Conv*"]
 rule = "momentum"
 dampening = 0.5
+frozen = true
 )toml";
 
 TEST(RecipeTest, ReadsEverything) {
@@ -82,6 +93,11 @@ TEST(RecipeTest, ReadsEverything) {
             (LookaheadSpec{.k = 6, .alpha = 0.8, .state = LookaheadState::kPullback}));
   EXPECT_EQ(spec.ema, (EmaSpec{.decay = 0.99, .warmup = true}));
   EXPECT_EQ(spec.swa, (SwaSpec{.start = 1000, .every = 100}));
+  EXPECT_TRUE(spec.strict);
+  EXPECT_EQ(spec.layer_decay, 0.75);
+  EXPECT_EQ(spec.layer_decay_min_scale, 0.1);
+  EXPECT_EQ(spec.layer_decay_no_opt_scale, 0.05);
+  EXPECT_EQ(spec.layer_match, (std::vector<std::string>{"h.#.*", "x.#.y"}));
   EXPECT_EQ(spec.no_decay, (std::vector{TensorClass::kBias, TensorClass::kNorm}));
   ASSERT_EQ(spec.classes.size(), 1U);
   EXPECT_EQ(spec.classes[0].second, TensorClass::kEmbedding);
@@ -90,6 +106,14 @@ TEST(RecipeTest, ReadsEverything) {
   EXPECT_EQ(spec.groups[0].options.at("lr"), Schedule(1e-3));
   EXPECT_EQ(*spec.groups[0].l1, Schedule(0));
   EXPECT_FALSE(spec.groups[0].l2);
+  EXPECT_EQ(spec.groups[0].match_regex, "weight$");
+  EXPECT_EQ(spec.groups[0].lr_scale, 0.5);
+  EXPECT_FALSE(spec.groups[0].frozen);
+  EXPECT_EQ(spec.groups[0].frozen_until, StepNumber(100));
+  EXPECT_EQ(spec.groups[0].frozen_from, StepNumber(RunSteps{90, StepUnit::kPercent}));
+  EXPECT_EQ(spec.groups[1].modules, (std::vector<std::string>{"Embedding", "Conv*"}));
+  EXPECT_TRUE(spec.groups[1].frozen);
+  EXPECT_FALSE(spec.groups[1].frozen_until);
   EXPECT_EQ(spec.groups[1].match, "*");
   EXPECT_EQ(spec.groups[1].classes.size(), 2U);
   EXPECT_EQ(spec.groups[1].rule, "momentum");
@@ -297,6 +321,26 @@ TEST(RecipeTest, ErrorsNameTheLineTheKeyAndTheNearestName) {
   EXPECT_THAT(with("[[optimizer.group]]\nmatsch = \"*\""),
               HasSubstr("r.toml:4: optimizer.group.matsch: unknown key; did you mean \"match\"?"));
   EXPECT_THAT(with("[[optimizer.group]]\nrule = \"sdg\""), HasSubstr("did you mean \"sgd\"?"));
+  const auto group = [&](const std::string& line) { return with("[[optimizer.group]]\n" + line); };
+  EXPECT_THAT(group("lr_scale = -1"),
+              HasSubstr("r.toml:4: optimizer.group.lr_scale: -1 is outside [0, inf)"));
+  EXPECT_THAT(group("lr_scale = \"cosine(9)\""), HasSubstr("lr_scale: must be a number"));
+  EXPECT_THAT(group("frozen = 1"), HasSubstr("optimizer.group.frozen: must be true or false"));
+  EXPECT_THAT(group("frozen_until = -1"),
+              HasSubstr("optimizer.group.frozen_until: step \"-1\" = -1 is outside [0, "));
+  EXPECT_THAT(group("frozen_until = 1.5"),
+              HasSubstr("must be a number of steps, such as 100, \"10%\", \"3ep\" or \"end\""));
+  EXPECT_THAT(group("frozen_from = \"120%\""), HasSubstr("120% is outside [0%, 100%]"));
+  EXPECT_THAT(group("frozen_from = \"soon\""),
+              HasSubstr("frozen_from: step \"soon\" must be a number of steps"));
+  EXPECT_THAT(group("match_regex = \"a(\""),
+              HasSubstr("r.toml:4: optimizer.group.match_regex: regular expression \"a(\", column "
+                        "2: \"(\" without \")\""));
+  EXPECT_THAT(group("match_regex = \"\""), HasSubstr("match_regex: is empty"));
+  EXPECT_THAT(group("modules = 3"), HasSubstr("optimizer.group.modules: must be"));
+  EXPECT_THAT(with("layer_decay = 1.5"), HasSubstr("layer_decay: 1.5 is outside [0, 1]"));
+  EXPECT_THAT(with("layer_decay_no_opt_scale = -1"), HasSubstr("-1 is outside [0, 1]"));
+  EXPECT_THAT(with("strict = 1"), HasSubstr("optimizer.strict: must be true or false"));
   EXPECT_THAT(with("[[optimizer.classify]]\nclass = \"norm\""), HasSubstr("match: is missing"));
   EXPECT_THAT(with("[[optimizer.classify]]\nmatch = \"a\""), HasSubstr("must be one class"));
   EXPECT_THAT(with("group = 3"), HasSubstr("must be a list of tables"));

@@ -48,6 +48,11 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
   SetValues(cohorts[records[index].cohort]);
   const Clips clips = ClipsNow();
   if (tensor.grad == nullptr || !records[index].owned) return report;
+  if (Frozen(index, step_count)) {
+    released.resize(tensor_list.size());
+    released[index] = 1;
+    return report;
+  }
   if (records[index].param != tensor.param || tensor.backend != users_backend) BindParameters();
   released.reserve(tensor_list.size());
 
@@ -66,7 +71,7 @@ double Optimizer::Impl::GradientSquares(size_t index) const {
   const internal::FloatEnvironment environment;
   CheckIndex(index);
   const Tensor& tensor = tensor_list[index];
-  if (tensor.grad == nullptr) return 0;
+  if (tensor.grad == nullptr || Frozen(index, step_count)) return 0;
   const internal::Coded gradient = {.format = internal::FormatOf(tensor.GradType()),
                                     .data = const_cast<void*>(tensor.grad)};  // never written
   return backend_->SumSquares(gradient, tensor.Size());

@@ -45,6 +45,21 @@ std::optional<std::string> SlotsText(const Precision& precision) {
   return "{" + slots + "}";
 }
 
+/// The options of a group, described: what it matches, then what it says about those tensors.
+std::vector<OptionDescription> DescribedGroup() {
+  std::vector<OptionDescription> all = {
+      {"group.match", "\"*\"", "a glob", "names of tensors; any alias of tied weights counts"},
+      {"group.match_regex", "", "a regular expression",
+       "what part of the name has to match as well; ^ and $ are its ends"},
+      {"group.class", "", "classes", "classes of tensors; none: any"},
+      {"group.modules", "", "globs", "types of modules that hold the tensor; none: any"},
+      {"group.rule", "", "the name of a rule", "its rule; none: that of the recipe"}};
+  for (OptionDescription& o : DescribeOptions("group.", GroupOptions(), Group())) {
+    all.push_back(std::move(o));
+  }
+  return all;
+}
+
 /// The options of those names, described.
 std::vector<OptionDescription> Described(const OptionTable<OptimizerSpec>& options,
                                          const Strings& names) {
@@ -68,6 +83,28 @@ const OptionTable<OptimizerSpec>& TreatmentOptions() {
                           "front of lr, for rules with decoupled decay"});
     all.push_back(
         {.name = "no_decay", .member = &S::no_decay, .doc = "tensors without weight decay"});
+    all.push_back({.name = "layer_decay",
+                   .member = &S::layer_decay,
+                   .low = 0,
+                   .high = 1,
+                   .doc = "factor on lr for each layer that a tensor is below the last; 1: none"});
+    all.push_back({.name = "layer_decay_min_scale",
+                   .member = &S::layer_decay_min_scale,
+                   .low = 0,
+                   .high = 1,
+                   .doc = "least factor on lr that layer_decay gives"});
+    all.push_back({.name = "layer_decay_no_opt_scale",
+                   .member = &S::layer_decay_no_opt_scale,
+                   .low = 0,
+                   .high = 1,
+                   .doc = "tensors with a factor below this are frozen"});
+    all.push_back({.name = "layer_match",
+                   .member = &S::layer_match,
+                   .range = "globs with # for numbers",
+                   .doc = "where names have the layer's number, as in h.#.*; empty: by rule"});
+    all.push_back({.name = "strict",
+                   .member = &S::strict,
+                   .doc = "whether a tensor that no group matches is an error"});
     all.push_back({.name = "no_adapt",
                    .member = &S::no_adapt,
                    .doc = "tensors that rules with a trust ratio neither adapt nor decay"});
@@ -77,7 +114,27 @@ const OptionTable<OptimizerSpec>& TreatmentOptions() {
 }
 
 const OptionTable<Group>& GroupOptions() {
-  static const OptionTable<Group> options = Penalties<Group>();
+  using G = Group;
+  static const OptionTable<G> options = [] {
+    OptionTable<G> all = Penalties<G>();
+    all.push_back({.name = "lr_scale",
+                   .member = &G::lr_scale,
+                   .low = 0,
+                   .high = kInfinity,
+                   .doc = "multiplies the learning rate, its schedule included"});
+    all.push_back({.name = "frozen",
+                   .member = &G::frozen,
+                   .doc = "whether the tensors stay as they are, as if they had no gradient"});
+    all.push_back({.name = "frozen_until",
+                   .member = &G::frozen_until,
+                   .doc = "the first step at which they are trained",
+                   .role = Role::kSteps});
+    all.push_back({.name = "frozen_from",
+                   .member = &G::frozen_from,
+                   .doc = "the first step at which they are not trained any more",
+                   .role = Role::kSteps});
+    return all;
+  }();
   return options;
 }
 
@@ -248,6 +305,39 @@ const std::vector<StageEntry>& Stages() {
                 "adamw with lr 1e-3 has 0.1. docs/weight-decay.md shows what that means for tuning",
             .torch = "None; it is big_vision's form",
             .options = Described(TreatmentOptions(), {"decay"})}},
+      {.text = {.kind = "treatment",
+                .name = "group",
+                .summary = "Tensors that are treated differently: [[optimizer.group]]",
+                .formula = "the last group that matches a tensor applies, with all that it says\n"
+                           "lr of the tensor: lr(t) lr_scale, whatever sets lr(t)\n"
+                           "frozen: t < frozen_until or t >= frozen_from",
+                .paper = "gradual unfreezing: Howard & Ruder, Universal Language Model Fine-tuning "
+                         "for Text Classification, arXiv:1801.06146",
+                .use = "options of the rule may be set as well. A frozen tensor costs nothing in a "
+                       "step, and norms leave it out; its gradient is still computed unless the "
+                       "program turns that off",
+                .torch = "lr_scale is timm's; a frozen tensor is one whose gradient is None",
+                .options = DescribedGroup()}},
+      {.text = {.kind = "treatment",
+                .name = "layer_decay",
+                .summary = "Learning rates that decay from the last layer to the first",
+                .formula = "lr of a tensor: lr(t) max(layer_decay_min_scale, layer_decay^(last - "
+                           "layer)),\nlayers counted by the numbers in names: "
+                           "embeddings and stem, the blocks, the head",
+                .paper = "Bao et al., BEiT: BERT Pre-Training of Image Transformers, "
+                         "arXiv:2106.08254; Clark et al., ELECTRA, arXiv:2003.10555",
+                .use =
+                    "to fine-tune a pretrained model: 0.65 to 0.9. `kudari train --explain` shows "
+                    "each tensor's layer",
+                .torch = "timm's param_groups_layer_decay",
+                .options =
+                    Described(TreatmentOptions(), {"layer_decay", "layer_decay_min_scale",
+                                                   "layer_decay_no_opt_scale", "layer_match"})}},
+      {.text = {.kind = "treatment",
+                .name = "strict",
+                .summary = "Each tensor must be in a group",
+                .formula = "a tensor that has the recipe's own rule or its fallback is an error",
+                .options = Described(TreatmentOptions(), {"strict"})}},
       {.text = {.kind = "format",
                 .name = "precision",
                 .summary = "Storage of 16-bit parameters and of state; rules compute in float32",

@@ -27,7 +27,7 @@ const OptionTable<AdaptiveClip>& AdaptiveClipOptions();
 const OptionTable<Precision>& PrecisionOptions();
 
 /// Processing of gradients and weights other than by rules, sources and averagers: a scale, a
-/// regulariser or a format.
+/// regulariser, a treatment of some tensors or a format.
 struct StageEntry {
   /// The description, including the options.
   Description text;
@@ -82,6 +82,19 @@ void ForSchedules(Spec& spec, const F& f) {
                  optional != nullptr && config.**optional) {
         f(prefix + o.name, *(config.**optional));
       }
+    }
+  });
+}
+
+/// Calls f(name, step) for every StepNumber of the spec that is set, named as in a recipe:
+/// "group.0.frozen_until". Spec may be const.
+template <class Spec, class F>
+void ForSteps(Spec& spec, const F& f) {
+  ForTables(spec, [&f](const std::string& prefix, auto& config, const auto& options) {
+    using C = std::remove_cvref_t<decltype(config)>;
+    for (const Option<C>& o : options) {
+      const auto* const step = std::get_if<std::optional<StepNumber> C::*>(&o.member);
+      if (step != nullptr && config.**step) f(prefix + o.name, *(config.**step));
     }
   });
 }

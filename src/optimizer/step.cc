@@ -32,7 +32,13 @@ void Optimizer::Impl::SetValues(Cohort& cohort) const {
   };
   for (size_t i = 0; i < cohort.schedules.size(); ++i) {
     const RuleEntry::Option& o = cohort.rule.options[i];
-    cohort.SetValue(i, value_of(cohort.schedules[i], cohort.rule.name, o.name, o.low, o.high));
+    const double value = value_of(cohort.schedules[i], cohort.rule.name, o.name, o.low, o.high);
+    if (const double scaled = cohort.Scaled(i, value); scaled == kInfinity) {
+      CheckRange(cohort.rule.name + ": " + o.name + " = " + cohort.schedules[i].Text() +
+                     " times its lr_scale at step " + std::to_string(step_count),
+                 scaled, o.low, o.high);
+    }
+    cohort.SetValue(i, value);
   }
   cohort.l1_now = static_cast<float>(value_of(cohort.l1, "", "l1", 0, kInfinity));
   cohort.l2_now = static_cast<float>(value_of(cohort.l2, "", "l2", 0, kInfinity));
@@ -48,6 +54,14 @@ Optimizer::Impl::Clips Optimizer::Impl::ClipsNow() const {
   };
   return {.value = spec.clip_value ? at_step(*spec.clip_value, "clip_value") : kInfinity,
           .unit = spec.agc ? at_step(spec.agc->clip, "agc.clip") : kInfinity};
+}
+
+/// Whether a tensor that is frozen in this step would have had a gradient.
+bool Optimizer::Impl::HasFrozenGradient() const {
+  for (size_t i = 0; freezes && i < tensor_list.size(); ++i) {
+    if (tensor_list[i].grad != nullptr && Frozen(i, step_count)) return true;
+  }
+  return false;
 }
 
 double Optimizer::Impl::SumSquares() {
@@ -192,7 +206,8 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
   for (Cohort& c : cohorts) SetValues(c);
   const Clips clips = ClipsNow();
   BindGradients(gradient.data);
-  if (active.empty() && !tensor_list.empty() && sum_over_processes == nullptr) {
+  if (active.empty() && !tensor_list.empty() && sum_over_processes == nullptr &&
+      !HasFrozenGradient()) {
     throw Error("Step: no tensor has a gradient; call backward first");
   }
 
@@ -239,7 +254,8 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
     const TensorRecord& s = records[i];
     if (cohorts[s.cohort].rule.scalar.hessian == nullptr) continue;
     any = true;
-    if (!s.owned) continue;
+    // After the last step, in which it was frozen.
+    if (!s.owned || Frozen(i, std::max<int64_t>(step_count - 1, 0))) continue;
     const bool own = estimates.empty();
     const void* const estimate = own ? tensor_list[i].grad : estimates[i];
     if (estimate == nullptr) continue;

@@ -34,7 +34,7 @@ void Accumulate::Sums::Add(const Engine& engine, float weight) {
   additions.clear();
   for (size_t i = 0; i < tensors.size(); ++i) {
     const auto n = static_cast<size_t>(tensors[i].Size());
-    if (tensors[i].grad == nullptr || n == 0) continue;
+    if (tensors[i].grad == nullptr || n == 0 || engine.Frozen(i, engine.steps())) continue;
     if (buffers[i].data() == nullptr) buffers[i] = {engine.backend(), n * sizeof(float)};
     const internal::Coded sum = {.data = buffers[i].data()};
     const internal::Coded gradient = internal::GradientOf(tensors[i]);

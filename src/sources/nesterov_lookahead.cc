@@ -43,7 +43,7 @@ Gradient NesterovLookahead::Compute(Engine& engine, const Oracle& oracle) {
                           .backup = backup_->Of(i),
                           .factor = 0,
                           .n = static_cast<size_t>(t.Size())};
-    if (engine.SlotSize(i, "momentum_buffer") > 0) {
+    if (engine.SlotSize(i, "momentum_buffer") > 0 && !engine.Frozen(i, engine.steps())) {
       shift.momentum = engine.Slot(i, "momentum_buffer");
       shift.factor = engine.Value(i, "lr") * engine.Value(i, "momentum");
     }

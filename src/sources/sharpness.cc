@@ -249,7 +249,7 @@ bool Sharpness::Work::Measure(const Engine& engine, const Gradient& plain) {
   for (size_t i = 0; i < tensors.size(); ++i) {
     perturbations_.push_back({.weights = engine.Weights(i),
                               .visible = internal::Visible(tensors[i]),
-                              .gradient = internal::GradientOf(plain, tensors[i], i),
+                              .gradient = internal::GradientOf(engine, plain, i),
                               .kept = Kept(i),
                               .backup = backup_.Of(i),
                               .adapts = treated_[i].adapts,
@@ -329,7 +329,7 @@ void Sharpness::Work::Compare(const Engine& engine, const Gradient& sharp) {
   const std::span<const Tensor> tensors = engine.tensors();
   pairs_.clear();
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const Coded s = internal::GradientOf(sharp, tensors[i], i);
+    const Coded s = internal::GradientOf(engine, sharp, i);
     treated_[i].kept &= s.data != nullptr;
     const bool both = treated_[i].kept;
     pairs_.push_back(
@@ -350,7 +350,7 @@ void Sharpness::Work::Decompose(const Engine& engine, const Gradient& sharp) {
     if (!t.kept) continue;
     combinations_.push_back({.out = Kept(i),
                              .a = 1,
-                             .x = internal::GradientOf(sharp, tensors[i], i),
+                             .x = internal::GradientOf(engine, sharp, i),
                              .b = -static_cast<float>(Ratio(products[t.part], squares[t.part])),
                              .y = Kept(i),
                              .n = SizeOf(engine, i)});
@@ -375,7 +375,7 @@ Gradient Sharpness::Work::Reuse(const Engine& engine, const Gradient& plain) {
   const std::span<const Tensor> tensors = engine.tensors();
   if (direction_norms_.empty()) MeasureDirection(engine);
   const std::vector<double> squares =
-      SquaresOfParts(engine, [&](size_t i) { return internal::GradientOf(plain, tensors[i], i); });
+      SquaresOfParts(engine, [&](size_t i) { return internal::GradientOf(engine, plain, i); });
   for (const double s : squares) {
     if (!std::isfinite(s)) return plain;
   }
@@ -384,7 +384,7 @@ Gradient Sharpness::Work::Reuse(const Engine& engine, const Gradient& plain) {
   combinations_.clear();
   for (size_t i = 0; i < tensors.size(); ++i) {
     const Treatment& t = treated_[i];
-    const Coded g = internal::GradientOf(plain, tensors[i], i);
+    const Coded g = internal::GradientOf(engine, plain, i);
     if (g.data == nullptr) continue;
     if (!t.kept && g.format == internal::Format::kFloat32) {
       data_[i] = static_cast<const float*>(g.data);
@@ -424,7 +424,7 @@ Gradient Sharpness::Work::CloseGap(const Engine& engine, const Gradient& plain,
     data_[i] = kept_.Floats(i);
     combinations_.push_back({.out = Kept(i),
                              .a = sharp_share,
-                             .x = internal::GradientOf(sharp, tensors[i], i),
+                             .x = internal::GradientOf(engine, sharp, i),
                              .b = plain_share,
                              .y = Kept(i),
                              .n = SizeOf(engine, i)});

@@ -1,10 +1,10 @@
 """Writes data/own_losses.json: losses of models that have their own, computed by torch alone.
 
-usage: python make_own_losses.py     (torch, numpy and scipy; see tools/requirements-oracles.txt)
+usage: python make_own_losses.py     (torch, numpy, scipy and pycocotools; see tools/requirements-oracles.txt)
 
 ppo: the loss of CleanRL's ppo.py for given outputs of a policy, by torch.distributions, and the
 advantages of its loop for given rewards. vae: the loss of PyTorch's example. frechet: the distance
-of Heusel et al. by scipy's matrix root.
+of Heusel et al. by scipy's matrix root. detection: the average precision of pycocotools.
 """
 
 import json
@@ -13,6 +13,8 @@ import pathlib
 import numpy as np
 import scipy.linalg
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torch.distributions import Categorical, Normal
 from torch.nn import functional as F
 
@@ -76,10 +78,46 @@ def frechet():
     return float(np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(ca + cb - 2 * root.real))
 
 
+def average_precision():
+    """COCO's, at IoU 0.5, of random boxes: {found, truth} by image, rows of class, edges, score."""
+    rng = np.random.default_rng(0)
+    truth, found, annotations, detections = [], [], [], []
+    for image in range(12):
+        truth.append([])
+        found.append([])
+        for _ in range(rng.integers(0, 5)):
+            label, (left, top) = int(rng.integers(0, 3)), rng.uniform(0, 60, 2)
+            width, height = rng.uniform(10, 40, 2)
+            box = [float(round(v, 2)) for v in (left, top, left + width, top + height)]
+            truth[-1].append([label, *box])
+            for _ in range(rng.integers(0, 4)):
+                shifted = [float(round(v, 2)) for v in np.array(box) + rng.normal(0, 5, 4)]
+                wrong = rng.random() < 0.2
+                found[-1].append([(label + 1) % 3 if wrong else label, *shifted,
+                                  float(round(rng.random(), 4))])
+        for label, left, top, right, bottom in truth[-1]:
+            size = [right - left, bottom - top]
+            annotations.append({"id": len(annotations) + 1, "image_id": image, "iscrowd": 0,
+                                "category_id": label, "bbox": [left, top, *size],
+                                "area": size[0] * size[1]})
+        for label, left, top, right, bottom, score in found[-1]:
+            detections.append({"image_id": image, "category_id": label, "score": score,
+                               "bbox": [left, top, right - left, bottom - top]})
+    coco = COCO()
+    coco.dataset = {"info": {}, "images": [{"id": i} for i in range(12)],
+                    "annotations": annotations, "categories": [{"id": i} for i in range(3)]}
+    coco.createIndex()
+    evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return {"found": found, "truth": truth, "map": float(evaluation.stats[1])}
+
+
 def main():
     cases = [ppo(d, c, n) for d in (True, False) for c in (True, False) for n in (True, False)]
     OUT.write_text(json.dumps({"torch": torch.__version__, "ppo": cases, "vae": vae(),
-                               "frechet": frechet()}, indent=1) + "\n")
+                               "frechet": frechet(), "detection": average_precision()}, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

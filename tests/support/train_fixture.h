@@ -78,8 +78,8 @@ class TrainFixture : public ::testing::Test {
   TrainOptions Options(std::vector<std::string> sets, const std::string& out = "out") const {
     TrainOptions options;
     options.recipe = dir_ / "r.toml";
-    options.sets = std::move(sets);
-    options.sets.push_back("data.path=" + (dir_ / "data.safetensors").string());
+    options.changes.sets = std::move(sets);
+    options.changes.sets.push_back("data.path=" + (dir_ / "data.safetensors").string());
     options.out = dir_ / out;
     options.force = true;  // a test may train into the same folder twice
     return options;
@@ -88,7 +88,7 @@ class TrainFixture : public ::testing::Test {
   /// The recipe with these changes.
   Recipe ReadRecipe(std::vector<std::string> sets = {}) const {
     const TrainOptions options = Options(std::move(sets));
-    return ReadTrainRecipe(options.recipe, options);
+    return ReadTrainRecipe(options.recipe, options.changes);
   }
 
   /// Trains, keeping what the console was shown.

@@ -101,9 +101,6 @@ void Standardize(Dataset& data) {
       each(*split, [&](float& x) { x = static_cast<float>((x - mean) / deviation); });
     }
   }
-  const auto [low, high] = std::ranges::minmax(data.train.x);
-  data.low = low;
-  data.high = high;
 }
 
 void CheckShare(double validation, double below) {

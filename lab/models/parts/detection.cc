@@ -15,21 +15,25 @@ struct Found {
   size_t image;
 };
 
-// The area below precision over recall, for hits in the order of falling scores.
-double AreaOf(const std::vector<char>& hits, int64_t truths) {
-  std::vector<double> recall = {0}, precision = {0};
+// The mean of precision over recall, for hits in the order of falling scores.
+double MeanPrecision(const std::vector<char>& hits, int64_t truths) {
+  constexpr int kPoints = 101;
+  std::vector<double> recall, precision;
   int64_t right = 0;
   for (size_t i = 0; i < hits.size(); ++i) {
     right += hits[i];
     recall.push_back(static_cast<double>(right) / static_cast<double>(truths));
     precision.push_back(static_cast<double>(right) / static_cast<double>(i + 1));
   }
-  double area = 0, highest = 0;
-  for (size_t i = recall.size() - 1; i > 0; --i) {
-    highest = std::max(highest, precision[i]);
-    area += (recall[i] - recall[i - 1]) * highest;
+  for (size_t i = precision.size(); i > 1; --i) {
+    precision[i - 2] = std::max(precision[i - 2], precision[i - 1]);
   }
-  return area;
+  double sum = 0;
+  for (int point = 0; point < kPoints; ++point) {
+    const auto at = std::ranges::lower_bound(recall, point / (kPoints - 1.0));
+    if (at != recall.end()) sum += precision[static_cast<size_t>(at - recall.begin())];
+  }
+  return sum / kPoints;
 }
 
 double AveragePrecision(const std::vector<std::vector<Box>>& found,
@@ -50,17 +54,17 @@ double AveragePrecision(const std::vector<std::vector<Box>>& found,
     size_t best = truth[image].size();
     double overlap = threshold;
     for (size_t k = 0; k < truth[image].size(); ++k) {
-      if (truth[image][k].label != label) continue;
+      if (truth[image][k].label != label || taken[image][k] != 0) continue;
       const double here = IntersectionOverUnion(*box, truth[image][k]);
       if (here < overlap) continue;
       overlap = here;
       best = k;
     }
-    const bool hit = best < truth[image].size() && taken[image][best] == 0;
+    const bool hit = best < truth[image].size();
     if (hit) taken[image][best] = 1;
     hits.push_back(hit ? 1 : 0);
   }
-  return AreaOf(hits, truths);
+  return MeanPrecision(hits, truths);
 }
 
 }  // namespace

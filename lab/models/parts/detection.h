@@ -21,11 +21,12 @@ double IntersectionOverUnion(const Box& a, const Box& b);
 /// `threshold`, the one with the highest score stays. The result is sorted by falling score.
 std::vector<Box> Suppress(std::vector<Box> boxes, double threshold);
 
-/// Mean over the classes that occur in the truth of the average precision, the area below the curve
-/// of precision over recall after it was made monotonic (VOC 2010). A box that was found is right
-/// if it overlaps a true box of its class in its image by at least `threshold` and none with a
-/// higher score has taken that one. `found` and `truth` hold the boxes of one image each. A NaN if
-/// there are no true boxes.
+/// Mean over the classes that occur in the truth of the average precision, as COCO defines it (Lin
+/// et al., arXiv:1405.0312): of the highest precision at each of the recalls 0, 0.01, ... 1 or
+/// beyond. A box that was found is right if there is a true box of its class in its image that it
+/// overlaps by at least `threshold` and that none with a higher score has taken; it takes the one
+/// it overlaps most. `found` and `truth` hold the boxes of one image each. A NaN if there are no
+/// true boxes.
 double MeanAveragePrecision(const std::vector<std::vector<Box>>& found,
                             const std::vector<std::vector<Box>>& truth, int64_t classes,
                             double threshold);

@@ -1,0 +1,253 @@
+// Training of what is not a class for each sample: several optimisers, policies, boxes, texts.
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kudari/recipe.h"
+#include "lab/measure/lr_find.h"
+#include "lab/recipe/scale.h"
+#include "lab/train/data_card.h"
+#include "lab/train/trainer.h"
+#include "lab/verbs/generate.h"
+#include "tests/support/train_fixture.h"
+
+namespace kudari::lab {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr std::string_view kGan = R"([model]
+name = "dcgan"
+width = 4
+latent = 6
+[data]
+name = "digits"
+samples = 96
+[optimizer]
+rule = "adam"
+lr = 1e-3
+beta1 = 0.5
+[optimizer.generator]
+lr = "2e-3 * linear(end)"
+[train]
+epochs = 2
+batch_size = 32
+threads = 1
+)";
+
+class TasksTest : public TrainFixture {
+ protected:
+  // Sixteen images of noise in four classes.
+  void WriteImages(const std::string& name, int64_t channels, int64_t side) const {
+    std::mt19937_64 random(1);
+    std::vector<float> x(static_cast<size_t>(16 * channels * side * side)), y;
+    for (float& value : x) value = static_cast<float>(random() % 100) / 100;
+    for (int i = 0; i < 16; ++i) y.push_back(static_cast<float>(i % 4));
+    const std::vector<int64_t> shape = {16, channels, side, side};
+    WriteSafeTensors(dir_ / name, std::vector<SafeTensor>{{"train/x", shape, x},
+                                                          {"train/y", {16}, y},
+                                                          {"test/x", shape, x},
+                                                          {"test/y", {16}, y}});
+  }
+
+  RunState Run(std::string_view recipe, std::vector<std::string> sets = {}) {
+    WriteRecipe(recipe);
+    TrainOptions options = Options({});
+    options.changes.sets = std::move(sets);
+    return Go(options);
+  }
+};
+
+TEST_F(TasksTest, PartsHaveOptimisersOfTheirOwn) {
+  Run(kGan);
+  const auto steps = Metrics("parts");
+  ASSERT_EQ(steps.size(), 6U);
+  for (const json& line : steps) {
+    const json& parts = line["parts"];
+    ASSERT_EQ(parts.size(), 2U);
+    EXPECT_EQ(parts["discriminator"]["lr"], 1e-3);
+    EXPECT_EQ(line["loss"], parts["discriminator"]["loss"]);
+    EXPECT_GT(parts["generator"]["grad_norm"], 0);
+    EXPECT_EQ(line["gradients"], 2);
+  }
+  EXPECT_EQ(steps[0]["parts"]["generator"]["lr"], 2e-3);
+  EXPECT_NEAR(steps[3]["parts"]["generator"]["lr"].get<double>(), 1e-3, 1e-9);
+  EXPECT_GT(Metrics("val_frechet_distance")[0]["val_frechet_distance"], 0);
+  // A game has no loss that should fall.
+  EXPECT_THAT(console_, Not(HasSubstr("doctor")));
+  EXPECT_THAT(console_, HasSubstr("discriminator: adam, lr 0.001; generator: adam, lr 0.002 *"));
+  // Norms of both parts' gradients are those of their own passes.
+  const json layers = Metrics("layers")[0]["layers"];
+  double squares = 0;
+  for (const auto& [name, norms] : layers.items()) {
+    if (name.starts_with("discriminator")) squares += std::pow(norms["grad"].get<double>(), 2);
+  }
+  EXPECT_NEAR(std::sqrt(squares), steps[0]["grad_norm"].get<double>(), 1e-4);
+}
+
+TEST_F(TasksTest, TablesOfPartsOverrideTheCommonOne) {
+  const Recipe recipe = ParseTrainRecipe(kGan, "gan");
+  ASSERT_EQ(recipe.other_optimizers.size(), 1U);
+  EXPECT_EQ(recipe.optimizer.options.at("lr"), Schedule(1e-3));
+  EXPECT_EQ(recipe.other_optimizers[0].options.at("beta1"), Schedule(0.5));
+  EXPECT_EQ(recipe.other_optimizers[0].options.at("lr").Text(), "0.002 * linear(end, 0)");
+  Recipe complete = recipe;
+  complete.optimizer = Complete(recipe.optimizer);
+  complete.other_optimizers[0] = Complete(recipe.other_optimizers[0]);
+  EXPECT_EQ(ParseTrainRecipe(ToToml(recipe), "again"), complete);
+
+  const auto error = [](const std::string& set) {
+    return kudari::testing::ErrorOf([&] { ParseTrainRecipe(kGan, "gan", {.sets = {set}}); });
+  };
+  EXPECT_THAT(error("optimizer.generator.beta1=2"), HasSubstr("gan: generator: optimizer.beta1"));
+  EXPECT_THAT(error("optimizer.critic.lr=2"), HasSubstr("optimizer.critic: unknown key"));
+  EXPECT_THAT(error("optimizer.generator.accumulate=2"),
+              HasSubstr("optimizer.generator.accumulate = 2 must be 1, as of discriminator"));
+}
+
+TEST_F(TasksTest, CommandsForOneOptimiserSaySo) {
+  WriteRecipe(kGan);
+  LrFindOptions find{.recipe = dir_ / "r.toml"};
+  ScaleOptions scale{.recipe = dir_ / "r.toml", .batch = 64};
+  const std::string why =
+      " needs a recipe with one optimiser; the parts of model \"dcgan\" (discriminator, generator) "
+      "have one each";
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { LrFind(find, stdout); }), "lr-find" + why);
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { Scale(scale, stdout); }), "scale" + why);
+  EXPECT_THAT(kudari::testing::ErrorOf([&] { Run(kGan, {"optimizer.generator.rule=sophia"}); }),
+              HasSubstr("has a loss of its own"));
+}
+
+TEST_F(TasksTest, APolicyLearnsToBalance) {
+  const RunState run = Run(R"([model]
+name = "actor_critic"
+[data]
+name = "cartpole"
+episodes = 20
+[optimizer]
+rule = "adam"
+lr = "2e-3 * linear(end)" eps = 1e-5 clip_norm = 0.5 [train] steps = 480 batch_size =
+                               128 eval_every = 160 threads = 1 save = "best") ");
+      const auto evaluations = Metrics("val_episode_return");
+  ASSERT_EQ(evaluations.size(), 3U);
+  // Doing nothing, or anything at random, lasts about 10 to 22 steps.
+  EXPECT_GT(run.test.episode_return, 100);
+  EXPECT_TRUE(std::isnan(run.test.loss));
+  EXPECT_THAT(console_, HasSubstr("return"));
+  EXPECT_EQ(run.best.episode_return,
+            std::max({evaluations[0]["val_episode_return"].get<double>(),
+                      evaluations[1]["val_episode_return"].get<double>(),
+                      evaluations[2]["val_episode_return"].get<double>()}));
+}
+
+TEST_F(TasksTest, PerplexityAndBitsFollowFromTheLoss) {
+  std::string text;
+  for (int i = 0; i < 60; ++i)
+    text +=
+        "\xc3\xa4"
+        "bc";  // four bytes in three characters
+  std::ofstream(dir_ / "text.txt") << text;
+  const RunState run = Run(R"([model]
+name = "rnn"
+dim = 16
+[data]
+name = "text"
+context = 5
+validation = 0.2
+[optimizer]
+rule = "adam"
+lr = 1e-2
+[train]
+epochs = 6
+batch_size = 4
+threads = 1
+)",
+                           {"data.path=" + (dir_ / "text.txt").string()});
+  EXPECT_LT(run.validation.loss, 0.5);  // log 3 before
+  EXPECT_NEAR(run.validation.perplexity, std::exp(run.validation.loss), 1e-12);
+  EXPECT_NEAR(run.validation.bits_per_byte, run.validation.loss / std::log(2.0) * 3 / 4, 1e-12);
+  EXPECT_THAT(console_, HasSubstr("val ppl"));
+
+  const DataCard card = ReadCard(dir_ / "out/model.safetensors");
+  EXPECT_THAT(card.symbols, ElementsAre("b", "c", "\xc3\xa4"));
+  const auto generate = [&](GenerateOptions options) {
+    options.run = dir_ / "out";
+    return kudari::testing::Printed([&](std::FILE* file) { Generate(options, file); });
+  };
+  EXPECT_EQ(generate({.prompt = "bc", .tokens = 7, .temperature = 0}),
+            "bc"
+            "\xc3\xa4"
+            "bc"
+            "\xc3\xa4"
+            "bc"
+            "\xc3\xa4"
+            "\n");
+  const std::string drawn = generate({.tokens = 50, .temperature = 3, .seed = 1});
+  EXPECT_EQ(generate({.tokens = 50, .temperature = 3, .seed = 1}), drawn);
+  EXPECT_NE(generate({.tokens = 50, .temperature = 3, .seed = 2}), drawn);
+  EXPECT_EQ(generate({.prompt = "bc", .tokens = 4, .temperature = 5, .top_k = 1}),
+            generate({.prompt = "bc", .tokens = 4, .temperature = 0}));
+  const auto error = [&](const GenerateOptions& options) {
+    return kudari::testing::ErrorOf([&] { generate(options); });
+  };
+  EXPECT_EQ(error({.prompt = "bx"}), "--prompt: the run's data has no token for \"x\"");
+  EXPECT_EQ(error({.tokens = 0}), "--tokens 0: is outside [1, 1e+06]");
+  EXPECT_EQ(error({.temperature = -1}), "--temperature -1: is outside [0, 100]");
+}
+
+TEST_F(TasksTest, RunsOfOtherKindsGenerateNoText) {
+  Go(Options({}));
+  EXPECT_THAT(kudari::testing::ErrorOf([&] { Generate({.run = dir_ / "out"}, stdout); }),
+              HasSubstr("is no run of a language model: its data is safetensors"));
+}
+
+// Every recipe takes two steps at its small scale, with a stand-in for data that has to be fetched.
+TEST_F(TasksTest, EveryRecipeRuns) {
+  std::ofstream(dir_ / "text.txt") << std::string(4000, 'x') + std::string(4000, 'y');
+  WriteImages("grey.safetensors", 1, 28);
+  WriteImages("colour.safetensors", 3, 32);
+  const std::set<std::string> fetched = {"cifar10", "cifar100", "fashion-mnist", "image-folder",
+                                         "mnist"};
+  int recipes = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(KUDARI_SOURCE_DIR) / "recipes")) {
+    SCOPED_TRACE(entry.path());
+    RecipeChanges changes;
+    if (ReadTextFile(entry.path()).find("[scale.small]") != std::string::npos) {
+      changes.scale = "small";
+    }
+    const std::string data = ReadTrainRecipe(entry.path(), changes).data.name();
+    changes.sets = {"train.steps=2", "train.batch_size=4", "train.eval_every=0", "train.threads=1",
+                    "optimizer.accumulate=1"};
+    if (fetched.contains(data)) {
+      changes.sets.push_back(
+          "data={name=\"safetensors\", validation=0.25, path=\"" +
+          (dir_ / (data.ends_with("mnist") ? "grey.safetensors" : "colour.safetensors")).string() +
+          "\"}");
+    } else if (data == "text") {
+      changes.sets.push_back("data.path=" + (dir_ / "text.txt").string());
+    } else if (data == "shapes") {
+      changes.sets.emplace_back("data={name=\"shapes\", images=20, test_images=4}");
+    } else if (data == "cartpole") {
+      changes.sets.emplace_back("data.episodes=2");
+    }
+    Trainer trainer(ReadTrainRecipe(entry.path(), changes));
+    trainer.Run();
+    EXPECT_EQ(trainer.run().steps, 2);
+    EXPECT_FALSE(trainer.run().diverged) << trainer.run().stopped;
+    const Score& score = trainer.run().validation;
+    EXPECT_TRUE(std::isfinite(score.*MonitoredMetric("auto", score).value));
+    ++recipes;
+  }
+  EXPECT_GE(recipes, 18);
+}
+
+}  // namespace
+}  // namespace kudari::lab
