@@ -60,15 +60,15 @@ namespace nn = ::torch::nn;
 using ::at::Tensor;
 
 constexpr int64_t kKernel = 4;  // of all convolutions, which halve or double the image's side
-constexpr int64_t kLeastSide = 4, kMostSide = 7;  // of the smallest images within
+constexpr int64_t kLeastWithin = 4, kMostWithin = 7;  // of the smallest images within
 
 // How often the sides of an image can be halved until both are from 4 to 7; 0: they cannot.
 int64_t Halvings(int64_t height, int64_t width) {
   for (int64_t n = 1; height % 2 == 0 && width % 2 == 0; ++n) {
     height /= 2;
     width /= 2;
-    if (height < kLeastSide || width < kLeastSide) return 0;
-    if (height <= kMostSide && width <= kMostSide) return n;
+    if (height < kLeastWithin || width < kLeastWithin) return 0;
+    if (height <= kMostWithin && width <= kMostWithin) return n;
   }
   return 0;
 }
@@ -199,10 +199,10 @@ std::shared_ptr<Model> BuildDcgan(const ModelConfig& config, const DataShape& da
     throw Error(
         fmt::format("model.name = \"dcgan\" needs images whose sides can be halved until "
                     "both are from {} to {}, such as 28 x 28 or 64 x 64, not {} x {}",
-                    kLeastSide, kMostSide, data.sample[1], data.sample[2]));
+                    kLeastWithin, kMostWithin, data.sample[1], data.sample[2]));
   }
   const auto widest = static_cast<double>(options.width << (halvings - 1));
-  CheckParameters(kMostSide * kMostSide * widest * static_cast<double>(options.latent + 1) +
+  CheckParameters(kMostWithin * kMostWithin * widest * static_cast<double>(options.latent + 1) +
                   2 * kKernel * kKernel * widest * widest);
   return std::make_shared<Dcgan>(options, data);
 }

@@ -1,5 +1,8 @@
-"""Values made by a formula of a name and an index, which tests/support/made.h repeats bit for bit, so that golden
-files need not hold the weights and inputs that they are about."""
+"""Values made by a formula of a name and an index.
+
+tests/support/made.h repeats them bit for bit, so that golden files need not hold the weights and
+inputs that they are about.
+"""
 
 import math
 
