@@ -9,6 +9,7 @@
 
 #include "kudari/error.h"
 #include "kudari/recipe.h"
+#include "kudari/rules/all.h"
 #include "lab/files/unpack.h"
 #include "lab/recipe/explain.h"
 #include "tests/support/errors.h"
