@@ -28,12 +28,16 @@
 #include "lab/models/parts/vision.h"
 #include "lab/train/weights.h"
 #include "tests/support/errors.h"
+#include "tests/support/made.h"
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace {
 
 using ::at::Tensor;
+using kudari::testing::Fnv;
+using kudari::testing::Made;
+using kudari::testing::Uniform;
 using ::nlohmann::json;
 using ::testing::HasSubstr;
 using Shape = std::vector<int64_t>;
@@ -45,41 +49,6 @@ const json& Goldens() {
     return json::parse(file);
   }();
   return goldens;
-}
-
-template <class T>
-T Fnv(std::string_view text, T basis, T prime) {
-  for (const char c : text) basis = (basis ^ static_cast<unsigned char>(c)) * prime;
-  return basis;
-}
-
-// In [0, 1): 24 bits of a hash of the name and of the index, as the generator has it.
-std::vector<double> Uniform(const std::string& name, int64_t count) {
-  const auto seed = Fnv<uint32_t>(name, 0x811C9DC5, 0x01000193);
-  std::vector<double> values(static_cast<size_t>(count));
-  for (size_t i = 0; i < values.size(); ++i) {
-    uint32_t x = static_cast<uint32_t>(i) * 0x9E3779B1 + seed;
-    x = (x ^ (x >> 16)) * 0x85EBCA6B;
-    x = (x ^ (x >> 13)) * 0xC2B2AE35;
-    x ^= x >> 16;
-    values[i] = (x >> 8) / static_cast<double>(1 << 24);
-  }
-  return values;
-}
-
-// The value of a tensor of this name, as the generator has it.
-Tensor Made(const std::string& name, const Shape& shape) {
-  int64_t count = 1;
-  for (const int64_t side : shape) count *= side;
-  const bool weight = name.ends_with("weight");
-  Tensor u = ::torch::tensor(Uniform(name, count), at::kDouble);
-  if (name.ends_with("running_var") || (weight && shape.size() == 1)) {
-    u += 0.5;
-  } else {
-    u -= 0.5;
-    if (weight) u *= std::sqrt(24 / (static_cast<double>(count) / static_cast<double>(shape[0])));
-  }
-  return u.to(at::kFloat).view(shape);
 }
 
 std::shared_ptr<Model> ModelOf(const json& golden) {

@@ -98,8 +98,8 @@ TEST(Recipe, LimitsDefaultToTenEpochs) {
 TEST(Recipe, UnknownKeysAreErrorsWithLineAndNearest) {
   EXPECT_EQ(MessageOf(With("train", "epoch = 3")),
             "r.toml:13: train.epoch: unknown key; did you mean \"epochs\"?");
-  EXPECT_EQ(MessageOf(With("model", "head = 3")),
-            "r.toml:2: model.head: unknown key; did you mean \"heads\"?");
+  EXPECT_EQ(MessageOf(With("model", "headz = 3")),
+            "r.toml:2: model.headz: unknown key; did you mean \"heads\"?");
   EXPECT_THAT(MessageOf("[trian]\nepochs = 3\n" + std::string(kRecipe)),
               HasSubstr("r.toml:1: trian: unknown key; did you mean \"train\"?"));
   EXPECT_THAT(MessageOf(With("optimizer", "weight_dcay = 3")),
@@ -427,9 +427,9 @@ model = {name = "linear"}
             "--scale large: the recipe has no table [scale.large], only small, tiny");
   EXPECT_EQ(error(kRecipe, "small"), "--scale small: the recipe has no table [scale.small]");
   EXPECT_EQ(error("scale = 3\n" + text.substr(0, text.find("[scale")), ""),
-            "r.toml:1: scale: unknown key; known: model, data, hessian, train, fault, optimizer");
+            "r.toml:1: scale: unknown key; known: model, data, augment, hessian, train, fault, optimizer");
   EXPECT_EQ(error(text + "[scale.wide.model]\nwiden = 3\n", "wide"),
-            "r.toml:20: model.widen: is not an option of model \"vit\", only of wide_resnet");
+            "r.toml:19: model.widen: is not an option of model \"vit\", only of wide_resnet");
 }
 
 }  // namespace

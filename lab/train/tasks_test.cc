@@ -23,7 +23,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr std::string_view kGan = R"([model]
+constexpr std::string_view kGan = R"toml([model]
 name = "dcgan"
 width = 4
 latent = 6
@@ -40,7 +40,41 @@ lr = "2e-3 * linear(end)"
 epochs = 2
 batch_size = 32
 threads = 1
-)";
+)toml";
+
+constexpr std::string_view kPolicy = R"toml([model]
+name = "actor_critic"
+[data]
+name = "cartpole"
+episodes = 20
+[optimizer]
+rule = "adam"
+lr = "2e-3 * linear(end)"
+eps = 1e-5
+clip_norm = 0.5
+[train]
+steps = 480
+batch_size = 128
+eval_every = 160
+threads = 1
+save = "best"
+)toml";
+
+constexpr std::string_view kText = R"toml([model]
+name = "rnn"
+dim = 16
+[data]
+name = "text"
+context = 5
+validation = 0.2
+[optimizer]
+rule = "adam"
+lr = 1e-2
+[train]
+epochs = 6
+batch_size = 4
+threads = 1
+)toml";
 
 class TasksTest : public TrainFixture {
  protected:
@@ -126,16 +160,8 @@ TEST_F(TasksTest, CommandsForOneOptimiserSaySo) {
 }
 
 TEST_F(TasksTest, APolicyLearnsToBalance) {
-  const RunState run = Run(R"([model]
-name = "actor_critic"
-[data]
-name = "cartpole"
-episodes = 20
-[optimizer]
-rule = "adam"
-lr = "2e-3 * linear(end)" eps = 1e-5 clip_norm = 0.5 [train] steps = 480 batch_size =
-                               128 eval_every = 160 threads = 1 save = "best") ");
-      const auto evaluations = Metrics("val_episode_return");
+  const RunState run = Run(kPolicy);
+  const auto evaluations = Metrics("val_episode_return");
   ASSERT_EQ(evaluations.size(), 3U);
   // Doing nothing, or anything at random, lasts about 10 to 22 steps.
   EXPECT_GT(run.test.episode_return, 100);
@@ -175,22 +201,7 @@ TEST_F(TasksTest, PerplexityAndBitsFollowFromTheLoss) {
         "\xc3\xa4"
         "bc";  // four bytes in three characters
   std::ofstream(dir_ / "text.txt") << text;
-  const RunState run = Run(R"([model]
-name = "rnn"
-dim = 16
-[data]
-name = "text"
-context = 5
-validation = 0.2
-[optimizer]
-rule = "adam"
-lr = 1e-2
-[train]
-epochs = 6
-batch_size = 4
-threads = 1
-)",
-                           {"data.path=" + (dir_ / "text.txt").string()});
+  const RunState run = Run(kText, {"data.path=" + (dir_ / "text.txt").string()});
   EXPECT_LT(run.validation.loss, 0.5);  // log 3 before
   EXPECT_NEAR(run.validation.perplexity, std::exp(run.validation.loss), 1e-12);
   EXPECT_NEAR(run.validation.bits_per_byte, run.validation.loss / std::log(2.0) * 3 / 4, 1e-12);

@@ -91,7 +91,9 @@ def average_precision():
             box = [float(round(v, 2)) for v in (left, top, left + width, top + height)]
             truth[-1].append([label, *box])
             for _ in range(rng.integers(0, 4)):
-                shifted = [float(round(v, 2)) for v in np.array(box) + rng.normal(0, 5, 4)]
+                left, top, right, bottom = np.array(box) + rng.normal(0, 5, 4)
+                right, bottom = max(right, left + 1), max(bottom, top + 1)
+                shifted = [float(round(v, 2)) for v in (left, top, right, bottom)]
                 wrong = rng.random() < 0.2
                 found[-1].append([(label + 1) % 3 if wrong else label, *shifted,
                                   float(round(rng.random(), 4))])
