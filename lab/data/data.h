@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,10 +23,17 @@ class TokenStream {
   virtual void Read(int64_t begin, std::span<int64_t> to) const = 0;
 };
 
-/// Samples one after the other: x holds their values, or `tokens` and `begins` where each is in a
-/// text; either labels or targets hold what is to be learned, if that is not the next token.
+/// Fills in the values of a sample that stays on disk, which is known to it by a number. May be
+/// called by several threads at once; throws Error naming a file that cannot be read.
+using SampleReader = std::function<void(int64_t row, std::span<float> values)>;
+
+/// Samples one after the other: x holds their values, or `read` gets them, or `tokens` and `begins`
+/// say where each is in a text; either labels or targets hold what is to be learned, if that is not
+/// the next token.
 struct Split {
   std::vector<float> x = {};
+  SampleReader read = {};
+  std::vector<int64_t> rows = {};  ///< the number of each sample for `read`
   std::shared_ptr<const TokenStream> tokens = {};
   std::vector<int64_t> begins = {};  ///< the first token of each sample
   std::vector<int64_t> labels = {};  ///< classes from 0, one a sample
@@ -35,7 +43,7 @@ struct Split {
   int64_t Size() const { return samples; }
 };
 
-/// A data set in memory.
+/// A data set, in memory or on disk.
 struct Dataset {
   std::string name;
   std::vector<int64_t> shape = {};  ///< of one sample; of an image {channels, height, width}
@@ -47,6 +55,7 @@ struct Dataset {
   bool next_token = false;
   double bytes_per_token = 0;  ///< of the text that is to be predicted, on average; 0: unknown
   std::vector<std::string> symbols = {};  ///< the text of each token, if it is known
+  std::vector<std::string> skipped = {};  ///< files that are left out, and why
   Split train = {}, validation = {}, test = {};
 
   /// What a model has to give for a sample: a score a class, or a value a target.

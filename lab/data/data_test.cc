@@ -165,8 +165,9 @@ class DataTest : public ::testing::Test {
 TEST_F(DataTest, UnknownNameSuggestsTheNearest) {
   EXPECT_EQ(ErrorOf([] { LoadData("mnits", "", 1, 0.1); }),
             "data.name: unknown name \"mnits\"; did you mean \"mnist\"?");
-  EXPECT_THAT(DataNames(), ElementsAre("cifar10", "cifar100", "csv", "digits", "fashion-mnist",
-                                       "mnist", "synthetic", "safetensors", "text", "tokens"));
+  EXPECT_THAT(DataNames(),
+              ElementsAre("cifar10", "cifar100", "csv", "digits", "fashion-mnist", "image-folder",
+                          "mnist", "synthetic", "safetensors", "text", "tokens"));
 }
 
 TEST_F(DataTest, ShareIsChecked) {

@@ -177,11 +177,11 @@ struct Download {
 
 /// Where a data set comes from, if it can be downloaded.
 struct DataSource {
-  std::string name;      ///< as in `kudari data get`, mostly that of the entry
-  std::string folder;    ///< in .data or $KUDARI_DATA, where it is put
-  std::string contents;  ///< numbers of samples and classes
-  std::string home, licence;
-  std::vector<Download> files;
+  std::string name = {};      ///< as in `kudari data get`, mostly that of the entry
+  std::string folder = {};    ///< in .data or $KUDARI_DATA, where it is put
+  std::string contents = {};  ///< numbers of samples and classes
+  std::string home = {}, licence = {};
+  std::vector<Download> files = {};
 };
 
 /// A data set that recipes may name.

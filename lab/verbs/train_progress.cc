@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kudari/recipe.h"
@@ -34,6 +35,20 @@ std::string PrecisionText(Session& session, const RunState& run) {
   return text;
 }
 
+// The files that the data leaves out, the first of them by name.
+std::string SkippedText(const std::vector<std::string>& skipped) {
+  constexpr size_t kMostNamed = 20;
+  if (skipped.empty()) return "";
+  std::string text =
+      fmt::format("warning: {} left out:\n", Counted(std::ssize(skipped), "damaged file"));
+  for (size_t i = 0; i < std::min(skipped.size(), kMostNamed); ++i)
+    text += "  " + skipped[i] + "\n";
+  if (skipped.size() > kMostNamed) {
+    text += fmt::format("  and {} more\n", skipped.size() - kMostNamed);
+  }
+  return text;
+}
+
 }  // namespace
 
 void TrainProgress::OnStart(const StartEvent& event) {
@@ -46,6 +61,7 @@ void TrainProgress::OnStart(const StartEvent& event) {
                   session.data().name, SamplesText(session), run.planned_steps, run.steps_per_epoch,
                   session.recipe().train.batch_size, at::get_num_threads(),
                   at::get_num_threads() == 1 ? "" : "s", out_));
+  progress_.Text(SkippedText(session.data().skipped));
   progress_.Text(ScheduleLines(session.recipe().optimizer, session.length()));
 }
 

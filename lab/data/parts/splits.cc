@@ -58,6 +58,8 @@ std::vector<int64_t> Permutation(int64_t size, std::mt19937_64& random) {
 
 Split Gather(const Split& from, const std::vector<int64_t>& rows) {
   return {.x = Gather(from.x, rows, from.samples),
+          .read = from.read,
+          .rows = Gather(from.rows, rows, from.samples),
           .tokens = from.tokens,
           .begins = Gather(from.begins, rows, from.samples),
           .labels = Gather(from.labels, rows, from.samples),
