@@ -20,7 +20,7 @@
 
 #include "kudari/error.h"
 #include "lab/data/data.h"
-#include "lab/data/parts/sources.h"
+#include "lab/data/parts/data_sources.h"
 #include "lab/files/archive.h"
 #include "lab/files/download.h"
 #include "lab/files/text_file.h"

@@ -170,9 +170,9 @@ Maker Circles(const SyntheticOptions& o, Draws& /*draws*/) {
 // Arms that leave the centre in evenly spaced directions and turn by four radians.
 Maker Spirals(const SyntheticOptions& o, Draws& /*draws*/) {
   return [arms = o.classes, length = (o.points + o.classes - 1) / o.classes](int64_t i) {
-    const int64_t arm = i % arms;
+    const int64_t arm = i % arms, place = i / arms;
     const double radius =
-        static_cast<double>(i / arms) / static_cast<double>(std::max<int64_t>(length - 1, 1));
+        static_cast<double>(place) / static_cast<double>(std::max<int64_t>(length - 1, 1));
     const double angle =
         4 * radius + 2 * kPi * static_cast<double>(arm) / static_cast<double>(arms);
     return Point{.x = {radius * std::cos(angle), radius * std::sin(angle)}, .label = arm};

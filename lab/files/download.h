@@ -26,7 +26,7 @@ void DownloadFile(const RemoteFile& remote, const std::filesystem::path& file,
                   const TransferObserver& observer);
 
 /// The checksum of a file in hexadecimal digits, SHA-256 or MD5. Throws Error naming the file.
-std::string ChecksumOf(const std::filesystem::path& file, bool md5);
+std::string ChecksumOf(const std::filesystem::path& path, bool md5);
 
 }  // namespace kudari::lab
 

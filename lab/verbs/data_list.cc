@@ -9,7 +9,7 @@
 
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
-#include "lab/data/parts/sources.h"
+#include "lab/data/parts/data_sources.h"
 #include "lab/files/output_file.h"
 #include "lab/recipe/lab_registry.h"
 

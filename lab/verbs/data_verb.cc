@@ -4,7 +4,7 @@
 
 #include "kudari/error.h"
 #include "lab/console/progress.h"
-#include "lab/data/parts/sources.h"
+#include "lab/data/parts/data_sources.h"
 #include "lab/verbs/data_list.h"
 #include "lab/verbs/verb.h"
 #include "lab/verbs/verbs.h"

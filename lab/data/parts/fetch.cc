@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "kudari/error.h"
-#include "lab/data/parts/sources.h"
+#include "lab/data/parts/data_sources.h"
 #include "lab/files/archive.h"
 #include "lab/files/download.h"
 

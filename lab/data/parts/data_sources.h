@@ -1,5 +1,5 @@
-#ifndef KUDARI_LAB_DATA_PARTS_SOURCES_H_
-#define KUDARI_LAB_DATA_PARTS_SOURCES_H_
+#ifndef KUDARI_LAB_DATA_PARTS_DATA_SOURCES_H_
+#define KUDARI_LAB_DATA_PARTS_DATA_SOURCES_H_
 
 #include <filesystem>
 #include <memory>
@@ -25,4 +25,4 @@ bool IsComplete(const DataSource& source, const std::filesystem::path& folder);
 
 }  // namespace kudari::lab
 
-#endif  // KUDARI_LAB_DATA_PARTS_SOURCES_H_
+#endif  // KUDARI_LAB_DATA_PARTS_DATA_SOURCES_H_

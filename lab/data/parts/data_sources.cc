@@ -1,4 +1,4 @@
-#include "lab/data/parts/sources.h"
+#include "lab/data/parts/data_sources.h"
 
 #include <algorithm>
 #include <vector>
