@@ -57,8 +57,10 @@ docs: program
 
 setup: build/setup.cmake
 
-mnist cifar10:
-	@tools/data $@
+# KUDARI_CIFAR10_URL=URL is a mirror of CIFAR-10's archive.
+mnist cifar10: program
+	@build/release/kudari data get $@ --out .data/$@ \
+	  $(if $(and $(filter cifar10,$@),$(KUDARI_CIFAR10_URL)),--from $(dir $(KUDARI_CIFAR10_URL)))
 
 clean:
 	@rm -rf build

@@ -64,9 +64,7 @@ std::vector<std::string> Fields(const Status& s, bool brief) {
   return fields;
 }
 
-std::string Bar(const Status& s, size_t width) {
-  const double done =
-      s.steps > 0 ? static_cast<double>(s.step) / static_cast<double>(s.steps) : 0.0;
+std::string Bar(double done, size_t width) {
   std::string bar(static_cast<size_t>(std::clamp(done, 0.0, 1.0) * static_cast<double>(width)),
                   '=');
   if (bar.size() < width) bar += '>';
@@ -74,7 +72,20 @@ std::string Bar(const Status& s, size_t width) {
   return fmt::format("[{}] {:3.0f}%", bar, 100 * done);
 }
 
+double ShareOf(const Status& s) {
+  return s.steps > 0 ? static_cast<double>(s.step) / static_cast<double>(s.steps) : 0.0;
+}
+
 }  // namespace
+
+std::string TransferLine(const TransferStatus& status, int width) {
+  const auto room = static_cast<size_t>(std::max(width, 0));
+  const std::string bar = Bar(status.done / status.total, kBriefBarWidth);
+  const std::string sizes = fmt::format("{} of {}", SizeText(status.done), SizeText(status.total));
+  std::string line = fmt::format("{} {} {}", bar, sizes, status.what);
+  if (line.size() > room) line.resize(room);
+  return line;
+}
 
 std::string Wrapped(std::string_view text, size_t indent) {
   constexpr size_t kWidth = 100;
@@ -135,10 +146,10 @@ std::string DurationText(double seconds) {
 
 std::string StatusLine(const Status& status, int width) {
   const auto room = static_cast<size_t>(std::max(width, 0));
-  std::string full =
-      fmt::format("{}  {}", Bar(status, kBarWidth), fmt::join(Fields(status, false), "  "));
+  std::string full = fmt::format("{}  {}", Bar(ShareOf(status), kBarWidth),
+                                 fmt::join(Fields(status, false), "  "));
   if (full.size() <= room) return full;
-  std::string line = Bar(status, kBriefBarWidth);
+  std::string line = Bar(ShareOf(status), kBriefBarWidth);
   if (line.size() > room) line.clear();
   for (const std::string& field : Fields(status, true)) {
     const std::string next = line.empty() ? field : line + " " + field;
@@ -171,7 +182,11 @@ std::string TableRow(const Status& s) {
 }
 
 Progress::Progress(std::FILE* out)
-    : out_(out), terminal_(IsTerminal(out)), color_(WantsColor()), shown_(Clock::now()) {}
+    : out_(out),
+      terminal_(IsTerminal(out)),
+      color_(WantsColor()),
+      begun_(Clock::now()),
+      shown_(begun_) {}
 
 void Progress::Step(const Status& status) {
   using std::chrono::milliseconds;
@@ -198,7 +213,24 @@ void Progress::Show(const Status& status) {
     return;
   }
   // One column is left free: a full line would make some terminals wrap.
-  const std::string line = StatusLine(status, TerminalWidth(out_) - 1);
+  Draw(StatusLine(status, TerminalWidth(out_) - 1));
+}
+
+void Progress::Show(const TransferStatus& status) {
+  using std::chrono::milliseconds;
+  const Clock::time_point now = Clock::now();
+  if (now - begun_ < milliseconds(1000) || now - shown_ < milliseconds(terminal_ ? 100 : 10000)) {
+    return;
+  }
+  shown_ = now;
+  if (terminal_) {
+    Draw(TransferLine(status, TerminalWidth(out_) - 1));
+  } else {
+    Write(internal::Printable(TransferLine(status, kUsualWidth)) + "\n");
+  }
+}
+
+void Progress::Draw(const std::string& line) {
   Write(color_ ? "\r\x1b[36m" + line + "\x1b[0m\x1b[K" : "\r" + line + "\x1b[K");
   line_open_ = true;
 }

@@ -23,6 +23,15 @@ struct Status {
   double samples_per_second = 0, seconds_left = 0;
 };
 
+/// How far a transfer of bytes is.
+struct TransferStatus {
+  std::string what;            ///< the name of what is transferred
+  double done = 0, total = 0;  ///< bytes, total above 0
+};
+
+/// The status as one line of at most `width` columns, with a bar of ASCII; the name is cut first.
+std::string TransferLine(const TransferStatus& status, int width);
+
 /// Rows of text in aligned columns, two spaces apart; the last column is not padded.
 std::string TextTable(std::vector<std::vector<std::string>> rows);
 
@@ -64,6 +73,9 @@ class Progress {
   void Step(const Status& status);
   /// After every evaluation: adds a row to a table that stays on the screen.
   void ShowEvaluation(const Status& status);
+  /// Shows a transfer once it has taken a second: redraws at most ten times a second, or prints a
+  /// line if ten seconds passed without one.
+  void Show(const TransferStatus& status);
   /// Prints text of its own lines, which stay; it should end with a newline.
   void Text(const std::string& text);
 
@@ -71,13 +83,14 @@ class Progress {
   using Clock = std::chrono::steady_clock;
 
   void Show(const Status& status);
+  void Draw(const std::string& line);
   void Write(const std::string& text);
 
   std::FILE* out_;
   bool terminal_, color_;
   bool line_open_ = false;    // the changing line is on the screen
   bool table_begun_ = false;  // the heading of the table of evaluations is
-  Clock::time_point shown_;
+  Clock::time_point begun_, shown_;
 };
 
 }  // namespace kudari::lab

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,10 +23,17 @@ class TokenStream {
   virtual void Read(int64_t begin, std::span<int64_t> to) const = 0;
 };
 
-/// Samples one after the other: x holds their values, or `tokens` and `begins` where each is in a
-/// text; either labels or targets hold what is to be learned, if that is not the next token.
+/// Fills in the values of a sample that stays on disk, which is known to it by a number. May be
+/// called by several threads at once; throws Error naming a file that cannot be read.
+using SampleReader = std::function<void(int64_t row, std::span<float> values)>;
+
+/// Samples one after the other: x holds their values, or `read` gets them, or `tokens` and `begins`
+/// say where each is in a text; either labels or targets hold what is to be learned, if that is not
+/// the next token.
 struct Split {
   std::vector<float> x = {};
+  SampleReader read = {};
+  std::vector<int64_t> rows = {};  ///< the number of each sample for `read`
   std::shared_ptr<const TokenStream> tokens = {};
   std::vector<int64_t> begins = {};  ///< the first token of each sample
   std::vector<int64_t> labels = {};  ///< classes from 0, one a sample
@@ -65,6 +73,7 @@ struct Dataset {
   /// For policies, instead of samples; then a split has as many "samples" as there are steps
   /// between two rounds of training or, for validation and test, episodes.
   std::shared_ptr<const EnvironmentData> environment = {};
+  std::vector<std::string> skipped = {};  ///< files that are left out, and why
   Split train = {}, validation = {}, test = {};
 
   /// What a model has to give for a sample: a score a class, or a value a target.

@@ -165,7 +165,9 @@ class DataTest : public ::testing::Test {
 TEST_F(DataTest, UnknownNameSuggestsTheNearest) {
   EXPECT_EQ(ErrorOf([] { LoadData("mnits", "", 1, 0.1); }),
             "data.name: unknown name \"mnits\"; did you mean \"mnist\"?");
-  EXPECT_THAT(DataNames(), ::testing::IsSupersetOf({"cifar10", "digits", "mnist", "safetensors"}));
+  EXPECT_THAT(DataNames(), ElementsAre("cartpole", "cifar10", "cifar100", "csv", "digits",
+                                       "fashion-mnist", "image-folder", "mnist", "pendulum",
+                                       "shapes", "synthetic", "safetensors", "text", "tokens"));
 }
 
 TEST_F(DataTest, ShareIsChecked) {
@@ -259,8 +261,8 @@ TEST_F(DataTest, DigitsThatAreNotThereSayWhatToDo) {
   EXPECT_EQ(ErrorOf([&] { LoadData("digits", folder_.path(), 1, 0.2); }),
             "data: no digits.csv.gz at " + folder_.path().string() + ", " +
                 (folder_ / "digits").string() +
-                "; run `make setup`, or set data.path in the recipe, or KUDARI_DATA, to the folder "
-                "that holds scikit-learn's digits.csv.gz");
+                "; download it with kudari data get digits, or set data.path in the recipe or "
+                "KUDARI_DATA to the folder that holds scikit-learn's digits.csv.gz");
 }
 
 TEST_F(DataTest, RealDigits) {
@@ -338,10 +340,11 @@ TEST_F(DataTest, MnistIsRead) {
 TEST_F(DataTest, MnistIsFoundInTheUsualFolders) {
   fs::create_directories(folder_ / "here");
   fs::current_path(folder_ / "here");
-  EXPECT_EQ(ErrorOf([] { LoadData("mnist", "", 1, 0); }),
-            "data: no train-images-idx3-ubyte, plain, .gz or .xz, in .data, "
-            ".data/mnist; download it with make mnist, or set data.path in the recipe or "
-            "KUDARI_DATA to the folder that holds it");
+  EXPECT_EQ(
+      ErrorOf([] { LoadData("mnist", "", 1, 0); }),
+      "data: no train-images-idx3-ubyte, plain, .gz or .xz, in .data, "
+      ".data/mnist; download it with kudari data get mnist, or set data.path in the recipe or "
+      "KUDARI_DATA to the folder that holds it");
   for (const char* folder : {"here/.data/mnist", "variable/mnist"}) {
     WriteMnist(folder);
     if (folder == std::string("variable/mnist")) {

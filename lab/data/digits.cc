@@ -21,13 +21,10 @@ constexpr double kDigitsTest = 0.2;
 
 fs::path FindDigits(const fs::path& path) {
   std::error_code ignored;
-  if (fs::is_regular_file(path, ignored)) return path;
   std::vector<fs::path> looked;
-  if (!path.empty()) {
-    looked = {path, path / "digits"};
-  } else if (fs::path variable = DataVariable(); !variable.empty()) {
-    if (fs::is_regular_file(variable, ignored)) return variable;
-    looked = {variable, variable / "digits"};
+  for (const fs::path& root : DataRoots(path)) {
+    if (fs::is_regular_file(root, ignored)) return root;
+    looked.insert(looked.end(), {root, root / "digits"});
   }
   for (const fs::path& folder : looked) {
     if (auto found = FindIn(folder, "digits.csv")) return *found;
@@ -37,9 +34,9 @@ fs::path FindDigits(const fs::path& path) {
     if (fs::is_regular_file(built_in, ignored)) return built_in;
     if (!built_in.empty()) looked.push_back(built_in);
   }
-  throw Error("data: no digits.csv.gz" + (looked.empty() ? "" : " at " + AsList(looked)) +
-              "; run `make setup`, or set data.path in the recipe, or KUDARI_DATA, to the folder "
-              "that holds scikit-learn's digits.csv.gz");
+  throw Error("data: no digits.csv.gz at " + AsList(looked) +
+              "; download it with kudari data get digits, or set data.path in the recipe or "
+              "KUDARI_DATA to the folder that holds scikit-learn's digits.csv.gz");
 }
 
 Dataset LoadDigits(const DataConfig& config, uint64_t seed) {
@@ -90,7 +87,23 @@ DataEntry DescribeDigits() {
   return {
       .name = "digits",
       .doc = "8x8 images of handwritten digits, in ten classes; a fifth of them form the test set",
-      .load = &LoadDigits};
+      .load = &LoadDigits,
+      .source = {.name = "digits",
+                 .folder = "digits",
+                 .contents = "1,797 images of 8x8, ten digits",
+                 .home = "https://archive.ics.uci.edu/dataset/80, by PyPI's package scikit-learn",
+                 .licence = "CC BY 4.0; scikit-learn: BSD-3-Clause",
+                 .files = {{.address =
+                                "https://files.pythonhosted.org/packages/69/46/f8b95a7a16fd13"
+                                "b458401d5e85a63d88ecb3679f3649812d5fdbea4c8357/"
+                                "scikit_learn-1.9.1-cp311-cp311-"
+                                "manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+                            .checksum = "52a0703bbc07ad27f560fa63fa68e4c5"
+                                        "4dd735bfbbf65b4dd3c225dc7547b6df",
+                            .bytes = 9315422,
+                            .kept = {"sklearn/datasets/data/digits.csv.gz"},
+                            .archive = true}}},
+      .find = &FindDigits};
 }
 
 }  // namespace kudari::lab

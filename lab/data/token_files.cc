@@ -44,7 +44,7 @@ const internal::OptionTable<TokenOptions>& TokenTable() {
 // The pieces of a file; none if it may be missing and is.
 Split ReadPart(const fs::path& path, const TokenOptions& options, bool required) {
   if (!required && !fs::exists(path)) return {};
-  const auto tokens = MapTokens(path, options.vocabulary);
+  const auto tokens = OpenTokens(path, options.vocabulary);
   Split split = Pieces(tokens, 0, tokens->size(), options.context);
   if (split.samples > 0) return split;
   throw Error("data.context = " + std::to_string(options.context) +

@@ -1,6 +1,5 @@
 #include "lab/logs/run_log_table.h"
 
-#include <csv.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 
 #include "core/quoted.h"
 #include "kudari/error.h"
+#include "lab/files/csv_cells.h"
 #include "lab/files/unpack.h"
 #include "lab/logs/run_log_events.h"
 
@@ -278,38 +278,15 @@ LogTable ParseTrainerState(std::string_view text, std::string_view name) {
 
 // ---- CSV ----
 
-// Takes fields and rows as the parser comes to them. It is called by C, which no exception may
-// pass: what is thrown is kept for the caller of the parser.
-class CsvReader {
+// Takes cells and rows as the parser comes to them.
+class CsvReader : public CsvHandler {
  public:
   CsvReader(std::string_view name, LogTable& table) : name_(name), table_(table) {}
 
-  static void OnField(void* bytes, size_t size, void* to) {
-    static_cast<CsvReader*>(to)->Guard([=](CsvReader& reader) {
-      reader.Field(size == 0 ? "" : std::string_view(static_cast<const char*>(bytes), size));
-    });
-  }
-  static void OnEnd(int by, void* to) {
-    static_cast<CsvReader*>(to)->Guard([by](CsvReader& reader) { reader.EndRow(by >= 0); });
-  }
-  void Rethrow() const {
-    if (thrown_ != nullptr) std::rethrow_exception(thrown_);
-  }
   // That the parser is in.
   uint32_t row() const { return table_.rows + (fields_ == 0 ? 1 : 0); }
 
- private:
-  template <class F>
-  void Guard(const F& f) {
-    if (thrown_ != nullptr) return;
-    try {
-      f(*this);
-    } catch (...) {
-      thrown_ = std::current_exception();
-    }
-  }
-
-  void Field(std::string_view field) {
+  void Cell(std::string_view field, int64_t /*line*/) override {
     if (fields_ == 0) table_.AddRow();
     const size_t k = fields_++;
     if (table_.rows == 1) {
@@ -328,10 +305,10 @@ class CsvReader {
     }
   }
 
-  void EndRow(bool by_line_feed) {
+  void EndRow(bool closed) override {
     const size_t fields = std::exchange(fields_, 0);
     if (fields == table_.columns.size()) return;
-    if (by_line_feed) {
+    if (closed) {
       throw Error(fmt::format("{}: row {} has {} cells, but the header has {}", name_, table_.rows,
                               fields, table_.columns.size()));
     }
@@ -342,36 +319,20 @@ class CsvReader {
     }
   }
 
+ private:
   std::string_view name_;
   LogTable& table_;
   size_t fields_ = 0;  // of the row so far
-  std::exception_ptr thrown_;
 };
 
 LogTable ParseCsv(std::string_view text, std::string_view name) {
-  constexpr size_t kPart = size_t{1} << 16;
   text = WithoutMark(text);
   LogTable table("row");
   table.files.emplace_back(name);
-  struct Parser {
-    csv_parser state;
-    ~Parser() { csv_free(&state); }
-  } parser;
-  csv_init(&parser.state, CSV_STRICT);
   CsvReader reader(name, table);
-  while (!text.empty()) {
-    const std::string_view part = text.substr(0, kPart);
-    text.remove_prefix(part.size());
-    const size_t parsed = csv_parse(&parser.state, part.data(), part.size(), &CsvReader::OnField,
-                                    &CsvReader::OnEnd, &reader);
-    reader.Rethrow();
-    if (parsed != part.size()) {
-      throw Error(fmt::format("{}: row {} is damaged: {}", name, reader.row(),
-                              csv_strerror(csv_error(&parser.state))));
-    }
+  if (const auto fault = ParseCsvCells(text, ',', CsvEnd::kOpen, reader)) {
+    throw Error(fmt::format("{}: row {} is damaged: {}", name, reader.row(), fault->what));
   }
-  csv_fini(&parser.state, &CsvReader::OnField, &CsvReader::OnEnd, &reader);
-  reader.Rethrow();
   if (table.rows == 0) throw Error(fmt::format("{}: is empty; it must have a header", name));
   return table;
 }

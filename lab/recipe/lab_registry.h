@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -180,6 +181,26 @@ struct LossEntry {
 struct Dataset;
 struct DataConfig;
 
+/// A file that a data set comes in.
+struct Download {
+  std::string address;   ///< where it is, http or https
+  std::string checksum;  ///< of the file, in hexadecimal digits: 64 for SHA-256, 32 for MD5
+  int64_t bytes = 0;     ///< its size
+  /// What it is called here; of an archive, the paths in it of the files that are kept, each under
+  /// its last name. The one that shows that the data is there comes last.
+  std::vector<std::string> kept;
+  bool archive = false;  ///< tar or zip, which is unpacked
+};
+
+/// Where a data set comes from, if it can be downloaded.
+struct DataSource {
+  std::string name = {};      ///< as in `kudari data get`, mostly that of the entry
+  std::string folder = {};    ///< in .data or $KUDARI_DATA, where it is put
+  std::string contents = {};  ///< numbers of samples and classes
+  std::string home = {}, licence = {};
+  std::vector<Download> files = {};
+};
+
 /// A data set that recipes may name.
 struct DataEntry {
   std::string name;
@@ -187,6 +208,10 @@ struct DataEntry {
   OwnOptions options = {};  ///< with their defaults, besides those that all data sets have
   /// Reads it, see LoadData.
   std::function<Dataset(const DataConfig& config, uint64_t seed)> load = {};
+  DataSource source = {};  ///< without files if it cannot be downloaded
+  /// The file or folder that is read for a data.path, which may be empty. Throws Error, saying
+  /// where it looked, if there is none. Absent: the data has no files, or the user must name them.
+  std::function<std::filesystem::path(const std::filesystem::path& path)> find = {};
 };
 
 /// What recipes may name.

@@ -44,7 +44,7 @@ void SpoilData(const FaultConfig& faults, uint64_t seed, Dataset& data) {
   if (begin >= end) return;
   if (faults.bad == "inputs") {
     if (data.train.x.empty()) {
-      throw Error(fmt::format("fault.bad = \"inputs\": {} has no numbers", data.name));
+      throw Error(fmt::format("fault.bad = \"inputs\": {} has no numbers in memory", data.name));
     }
     const size_t size = data.train.x.size() / static_cast<size_t>(data.train.Size());
     for (size_t i = begin * size; i < end * size; ++i) data.train.x[i] *= kInputFactor;

@@ -1,5 +1,7 @@
 #include "lab/train/samples.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <numeric>
 #include <utility>
@@ -26,6 +28,47 @@ class TensorSource : public SampleSource {
 
  private:
   Tensor x_, y_;
+};
+
+// Samples that are read from files, by torch's threads, when a batch needs them.
+class FileSource : public SampleSource {
+ public:
+  FileSource(const Split& split, const Dataset& data) : split_(split), data_(data) {}
+
+  int64_t size() const override { return split_.Size(); }
+  Batch Rows(std::span<const int64_t> rows) const override {
+    const auto count = static_cast<int64_t>(rows.size());
+    std::vector<int64_t> shape = {count};
+    shape.insert(shape.end(), data_.shape.begin(), data_.shape.end());
+    const Tensor x = ::torch::empty(shape, ::torch::kFloat32);
+    const int64_t width = count > 0 ? x.numel() / count : 0;
+    at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const auto row = static_cast<size_t>(rows[static_cast<size_t>(i)]);
+        split_.read(split_.rows[row],
+                    {x.data_ptr<float>() + i * width, static_cast<size_t>(width)});
+      }
+    });
+    return {x, Answers(rows)};
+  }
+
+ private:
+  Tensor Answers(std::span<const int64_t> rows) const {
+    if (data_.classes > 0) {
+      std::vector<int64_t> labels;
+      for (const int64_t row : rows) labels.push_back(split_.labels[static_cast<size_t>(row)]);
+      return ::torch::tensor(labels, ::torch::kInt64);
+    }
+    std::vector<float> targets;
+    for (const int64_t row : rows) {
+      const auto first = split_.targets.begin() + row * data_.target_size;
+      targets.insert(targets.end(), first, first + data_.target_size);
+    }
+    return ::torch::tensor(targets).view({std::ssize(rows), data_.target_size});
+  }
+
+  const Split& split_;
+  const Dataset& data_;
 };
 
 // Pieces of a text, with a class each or, where the next token is to be predicted, the same piece
@@ -89,6 +132,7 @@ Samples Samples::First(int64_t count) const {
 
 Samples ToSamples(Split& split, const Dataset& data) {
   if (split.tokens) return Samples(std::make_shared<TokenSource>(split, data));
+  if (split.read) return Samples(std::make_shared<FileSource>(split, data));
   const int64_t outputs = data.Outputs();
   std::vector<int64_t> shape = {split.Size()};
   shape.insert(shape.end(), data.shape.begin(), data.shape.end());

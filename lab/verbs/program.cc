@@ -26,22 +26,24 @@ namespace {
 namespace fs = std::filesystem;
 
 // In the order in which help shows them.
-constexpr std::array kVerbs = {&AddTrain,    &AddPlan,     &AddLrFind, &AddSharpness, &AddGenerate,
-                               &AddDoctor,   &AddReplay,   &AddAdvise, &AddScale,     &AddList,
-                               &AddDescribe, &AddSchedule, &AddBench};
+constexpr std::array kVerbs = {&AddTrain,  &AddPlan,     &AddLrFind,   &AddSharpness, &AddGenerate,
+                               &AddDoctor, &AddReplay,   &AddAdvise,   &AddScale,     &AddList,
+                               &AddData,   &AddDescribe, &AddSchedule, &AddBench};
 
-/// Executes kudari-train, which is installed and built beside this program.
-void HandOver(char** argv, const std::string& command) {
+/// Executes another program, which is installed and built beside this one.
+void HandOver(char** argv, const std::string& command, const std::string& program) {
   std::error_code unknown;
   fs::path self = fs::read_symlink("/proc/self/exe", unknown);
   if (unknown) self = argv[0];
-  const fs::path other = self.parent_path() / "kudari-train";
+  const fs::path other = self.parent_path() / program;
   execv(other.c_str(), argv);
   const int error = errno;
   if (error == ENOENT) {
     throw Error(command +
-                ": this program was built without LibTorch (KUDARI_TORCH=OFF): there is no " +
-                other.string());
+                (program == "kudari-train"
+                     ? ": this program was built without LibTorch (KUDARI_TORCH=OFF)"
+                     : "") +
+                ": there is no " + other.string());
   }
   throw Error(command + ": cannot execute " + other.string() + ": " +
               std::generic_category().message(error));
@@ -81,20 +83,35 @@ std::string UnknownArgument(const CLI::App& verb, const std::string& argument) {
 
 // The message for arguments that cannot be understood.
 std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
-  const std::vector<CLI::App*> verbs = app.get_subcommands();
-  const CLI::App& verb = verbs.empty() ? app : *verbs.front();
-  std::string text = verbs.empty() ? "" : verb.get_name() + ": ";
-  const std::vector<std::string> rest = verb.remaining(true);
-  text += !rest.empty()   ? UnknownArgument(verb, rest.front())
-          : verbs.empty() ? "a command is missing"
-                          : std::string(error.what());
-  return text + "\nkudari help" + (verbs.empty() ? "" : " " + verb.get_name()) +
-         " shows what there is.";
+  // "data get" is a command of a command.
+  const CLI::App* verb = &app;
+  std::string name;
+  for (std::vector<CLI::App*> verbs = app.get_subcommands(); !verbs.empty();
+       verbs = verb->get_subcommands()) {
+    verb = verbs.front();
+    name += (name.empty() ? "" : " ") + verb->get_name();
+  }
+  std::vector<std::string> verbs;
+  for (const CLI::App* below : verb->get_subcommands({})) verbs.push_back(below->get_name());
+  const std::vector<std::string> rest = verb->remaining(true);
+  std::string text = name.empty() ? "" : name + ": ";
+  if (!rest.empty() && !verbs.empty() && !rest.front().starts_with('-')) {
+    text += "unknown command " + internal::Quoted(rest.front()) +
+            internal::Suggest(rest.front(), verbs);
+  } else if (!rest.empty()) {
+    text += UnknownArgument(*verb, rest.front());
+  } else {
+    text += verbs.empty() ? error.what() : "a command is missing";
+  }
+  return text + "\nkudari help" + (name.empty() ? "" : " " + name) + " shows what there is.";
 }
 
-int Run(int argc, char** argv, const Training* training) {
+int Run(int argc, char** argv, const Training* training, const Fetching* fetching) {
   Context context{.training = training,
-                  .hand_over = [argv](const std::string& command) { HandOver(argv, command); }};
+                  .fetching = fetching,
+                  .hand_over = [argv](const std::string& command, const std::string& program) {
+                    HandOver(argv, command, program);
+                  }};
   CLI::App app("Kudari: optimisation for deep learning", "kudari");
   app.require_subcommand(1);
   app.set_version_flag("--version", KUDARI_VERSION);
@@ -123,10 +140,10 @@ int Run(int argc, char** argv, const Training* training) {
 
 }  // namespace
 
-int RunProgram(int argc, char** argv, const Training* training) {
+int RunProgram(int argc, char** argv, const Training* training, const Fetching* fetching) {
   int code = 1;
   try {
-    const auto run = [&] { return Run(argc, argv, training); };
+    const auto run = [&] { return Run(argc, argv, training, fetching); };
     code = training != nullptr ? training->without_traces(run) : run();
   } catch (const std::bad_alloc&) {
     std::fflush(stdout);

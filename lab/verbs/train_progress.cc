@@ -47,6 +47,20 @@ std::string OptimizersText(const Recipe& recipe, const std::optional<RunLength>&
   return text;
 }
 
+// The files that the data leaves out, the first of them by name.
+std::string SkippedText(const std::vector<std::string>& skipped) {
+  constexpr size_t kMostNamed = 20;
+  if (skipped.empty()) return "";
+  std::string text =
+      fmt::format("warning: {} left out:\n", Counted(std::ssize(skipped), "damaged file"));
+  for (size_t i = 0; i < std::min(skipped.size(), kMostNamed); ++i)
+    text += "  " + skipped[i] + "\n";
+  if (skipped.size() > kMostNamed) {
+    text += fmt::format("  and {} more\n", skipped.size() - kMostNamed);
+  }
+  return text;
+}
+
 // Beside the loss: what the task is about, or the perplexity of a language model, or the accuracy.
 const Metric& ShownMetric(const Score& score) {
   const Metric& monitored = MonitoredMetric("auto", score);
@@ -81,6 +95,7 @@ void TrainProgress::OnStart(const StartEvent& event) {
                   session.data().name, SamplesText(session), run.planned_steps, run.steps_per_epoch,
                   session.recipe().train.batch_size, at::get_num_threads(),
                   at::get_num_threads() == 1 ? "" : "s", out_));
+  progress_.Text(SkippedText(session.data().skipped));
   for (const auto& [part, spec] : OptimizersOf(session.recipe())) {
     progress_.Text(ScheduleLines(*spec, session.length()));
   }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "lab/data/parts/fetch.h"
 #include "lab/measure/lr_find.h"
 #include "lab/measure/measure_sharpness.h"
 #include "lab/measure/scale_check.h"
@@ -29,24 +30,36 @@ struct Training {
   decltype(&WithoutTraces) without_traces;
 };
 
+/// What needs libcurl, which also takes longer to load than most commands to run.
+struct Fetching {
+  decltype(&FetchData) fetch;
+};
+
 /// What a command is given beside its options.
 struct Context {
   const Training* training = nullptr;  ///< null in the program without LibTorch
-  /// Executes the program with LibTorch in place of this one, with the same arguments. Throws Error
-  /// if there is none.
-  std::function<void(const std::string& command)> hand_over;
+  const Fetching* fetching = nullptr;  ///< null in programs without libcurl
+  /// Executes another program, such as the one with LibTorch, in place of this one, with the same
+  /// arguments. Throws Error naming the command if there is none.
+  std::function<void(const std::string& command, const std::string& program)> hand_over;
   int exit_code = 0;
 
   /// Returns what needs LibTorch; in the program without it, the process becomes the other program.
   const Training& NeedTraining(const std::string& command) const {
-    if (training == nullptr) hand_over(command);
+    if (training == nullptr) hand_over(command, "kudari-train");
     return *training;
+  }
+  /// The same for what needs libcurl.
+  const Fetching& NeedFetching(const std::string& command) const {
+    if (fetching == nullptr) hand_over(command, "kudari-fetch");
+    return *fetching;
   }
 };
 
 // Each adds a command to the program.
 void AddAdvise(CLI::App& app, Context& context);
 void AddBench(CLI::App& app, Context& context);
+void AddData(CLI::App& app, Context& context);
 void AddDescribe(CLI::App& app, Context& context);
 void AddDoctor(CLI::App& app, Context& context);
 void AddGenerate(CLI::App& app, Context& context);
@@ -59,10 +72,10 @@ void AddSchedule(CLI::App& app, Context& context);
 void AddSharpness(CLI::App& app, Context& context);
 void AddTrain(CLI::App& app, Context& context);
 
-/// A program that ran these commands; `training` as in Context. Prints errors; returns the exit
-/// code for main: 0, 1 for an error or a run that diverged, 2 for arguments that cannot be
-/// understood.
-int RunProgram(int argc, char** argv, const Training* training);
+/// A program that ran these commands; `training` and `fetching` as in Context. Prints errors;
+/// returns the exit code for main: 0, 1 for an error or a run that diverged, 2 for arguments that
+/// cannot be understood.
+int RunProgram(int argc, char** argv, const Training* training, const Fetching* fetching = nullptr);
 
 }  // namespace kudari::lab
 

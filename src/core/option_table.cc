@@ -70,6 +70,10 @@ std::string TomlText(const Integers& integers) {
   return ListText(integers, [](int64_t i) { return std::to_string(i); });
 }
 
+std::string TomlText(const Numbers& numbers) {
+  return ListText(numbers, [](double x) { return TomlText(x); });
+}
+
 std::string TomlText(const Classes& classes) {
   return ListText(classes, [](TensorClass c) { return TomlText(Name(c)); });
 }

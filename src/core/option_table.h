@@ -22,6 +22,7 @@ namespace kudari::internal {
 // recipe, writing, checking, listing and scaling with the batch all follow from that entry.
 
 using Integers = std::vector<int64_t>;
+using Numbers = std::vector<double>;
 using Strings = std::vector<std::string>;
 using Classes = std::vector<TensorClass>;
 /// One of a few words, or a number.
@@ -46,12 +47,13 @@ struct Within {
 template <class C>
 struct Option {
   std::string name;
-  std::variant<double C::*, int64_t C::*, bool C::*, std::string C::*, Integers C::*, Strings C::*,
-               Schedule C::*, std::optional<Schedule> C::*, Classes C::*,
+  std::variant<double C::*, int64_t C::*, bool C::*, std::string C::*, Integers C::*, Numbers C::*,
+               Strings C::*, Schedule C::*, std::optional<Schedule> C::*, Classes C::*,
                std::optional<Classes> C::*, std::optional<StepNumber> C::*, WordOrNumber C::*,
                Word<C>, Within<C>>
       member;
-  double low = 0, high = 0;  ///< range of a number or a schedule, or of a word that may be a number
+  double low = 0, high = 0;     ///< range of a number, of those of a list or of a schedule, or of a
+                                ///< word that may be a number
   int64_t least = 0, most = 0;  ///< range of an integer, or of the elements of a list
   Strings choices = {};         ///< for a string or a Word; empty: any string
   std::string range = {};       ///< permitted values as text, unless the fields above give them
@@ -96,6 +98,7 @@ std::string TomlText(const Schedule& schedule);
 std::string TomlText(const StepNumber& step);
 std::string TomlText(const Strings& strings);
 std::string TomlText(const Integers& integers);
+std::string TomlText(const Numbers& numbers);
 std::string TomlText(const Classes& classes);
 
 /// Tensor classes; nothing if the key is absent.
@@ -135,6 +138,7 @@ void ReadOption(TableReader& reader, const Option<C>& o, C& config) {
       assign(m, reader.ChoiceOrNumber(o.name, o.choices, o.low, o.high));
     }
     void operator()(Integers C::*m) { assign(m, reader.Integers(o.name, o.least, o.most)); }
+    void operator()(Numbers C::*m) { assign(m, reader.Numbers(o.name, o.low, o.high)); }
     void operator()(Strings C::*m) { assign(m, reader.Strings(o.name)); }
     void operator()(Schedule C::*m) { assign(m, ReadSchedule(reader, o.name, o.low, o.high)); }
     void operator()(std::optional<Schedule> C::*m) {
@@ -175,6 +179,7 @@ std::optional<std::string> OptionText(const Option<C>& o, const C& config) {
       return std::visit([](const auto& value) { return TomlText(value); }, config.*m);
     }
     Text operator()(Integers C::*m) { return TomlText(config.*m); }
+    Text operator()(Numbers C::*m) { return TomlText(config.*m); }
     Text operator()(Strings C::*m) { return TomlText(config.*m); }
     Text operator()(Schedule C::*m) { return TomlText(config.*m); }
     Text operator()(std::optional<Schedule> C::*m) {
@@ -260,6 +265,7 @@ void CheckOptions(const std::string& prefix, const OptionTable<C>& options, cons
     void operator()(std::string C::*) {}
     void operator()(WordOrNumber C::*) {}
     void operator()(Integers C::*) {}
+    void operator()(Numbers C::*) {}
     void operator()(Strings C::*) {}
     void operator()(Classes C::*) {}
     void operator()(std::optional<Classes> C::*) {}
@@ -284,6 +290,9 @@ std::string RangeOf(const Option<C>& o) {
       return ChoiceList(o.choices) + ", or in " + RangeText(o.low, o.high);
     }
     std::string operator()(Integers C::*) { return "list of >= " + std::to_string(o.least); }
+    std::string operator()(Numbers C::*) {
+      return "list of numbers in " + RangeText(o.low, o.high);
+    }
     std::string operator()(Strings C::*) { return "globs"; }
     std::string operator()(Schedule C::*) { return RangeText(o.low, o.high) + ", or a schedule"; }
     std::string operator()(std::optional<Schedule> C::*) {

@@ -200,6 +200,23 @@ std::optional<std::vector<int64_t>> TableReader::Integers(std::string_view key, 
   return values;
 }
 
+std::optional<std::vector<double>> TableReader::Numbers(std::string_view key, double low,
+                                                        double high) {
+  const toml::node* node = Take(key);
+  if (node == nullptr) return std::nullopt;
+  if (!node->is_array()) Fail(key, "must be a list of numbers");
+  std::vector<double> values;
+  for (const toml::node& item : *node->as_array()) {
+    if (!item.is_number()) Fail(key, "must be a list of numbers");
+    const double x = *item.value<double>();
+    if (!(x >= low && x <= high)) {
+      Fail(key, NumberText(x) + " is outside " + kudari::RangeText(low, high));
+    }
+    values.push_back(x);
+  }
+  return values;
+}
+
 std::optional<Schedule> TableReader::ScheduleOf(std::string_view key) {
   const toml::node* node = Take(key);
   if (node == nullptr) return std::nullopt;

@@ -40,6 +40,7 @@ class TableReader {
   /// A list; a single string counts as a list of one.
   std::optional<std::vector<std::string>> Strings(std::string_view key);
   std::optional<std::vector<int64_t>> Integers(std::string_view key, int64_t low, int64_t high);
+  std::optional<std::vector<double>> Numbers(std::string_view key, double low, double high);
   std::optional<Schedule> ScheduleOf(std::string_view key);
   /// An integer of at least 0, or a text such as "10%".
   std::optional<StepNumber> StepOf(std::string_view key);

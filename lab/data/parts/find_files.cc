@@ -33,24 +33,26 @@ std::string AsList(const std::vector<fs::path>& paths) {
   return text;
 }
 
-fs::path FindFolder(const fs::path& path, const std::string& file,
-                    const std::vector<std::string>& subfolders, const std::string& how) {
-  std::vector<fs::path> roots = {path};
-  if (path.empty()) {
-    roots = {".data"};
-    if (const std::string variable = DataVariable(); !variable.empty()) {
-      roots.insert(roots.begin(), variable);
-    }
+std::vector<fs::path> DataRoots(const fs::path& path) {
+  if (!path.empty()) return {path};
+  std::vector<fs::path> roots = {".data"};
+  if (const std::string variable = DataVariable(); !variable.empty()) {
+    roots.insert(roots.begin(), variable);
   }
+  return roots;
+}
+
+fs::path FindFolder(const fs::path& path, const Place& place) {
   std::vector<fs::path> looked;
-  for (const fs::path& root : roots) {
-    looked.push_back(root);
-    for (const std::string& subfolder : subfolders) looked.push_back(root / subfolder);
+  for (const fs::path& root : DataRoots(path)) {
+    if (!path.empty() || !place.subfolders_only) looked.push_back(root);
+    for (const std::string& subfolder : place.subfolders) looked.push_back(root / subfolder);
   }
   for (const fs::path& folder : looked) {
-    if (FindIn(folder, file)) return folder;
+    if (FindIn(folder, place.file)) return folder;
   }
-  throw Error("data: no " + file + ", plain, .gz or .xz, in " + AsList(looked) + "; " + how +
+  throw Error("data: no " + place.file + ", plain, .gz or .xz, in " + AsList(looked) + "; " +
+              place.how +
               ", or set data.path in the recipe or KUDARI_DATA to the folder that holds it");
 }
 

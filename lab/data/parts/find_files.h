@@ -21,12 +21,22 @@ std::string DataVariable();
 /// Paths with commas between.
 std::string AsList(const std::vector<std::filesystem::path>& paths);
 
-/// The first folder that holds `file`: the user's `path` or one of its subfolders, or if it is
-/// empty $KUDARI_DATA and .data. Throws Error saying where it looked and `how` to get it, such as
-/// "download it with make mnist".
-std::filesystem::path FindFolder(const std::filesystem::path& path, const std::string& file,
-                                 const std::vector<std::string>& subfolders,
-                                 const std::string& how);
+/// Where the files of a data set are looked for.
+struct Place {
+  std::string file;                     ///< which shows that it is there
+  std::vector<std::string> subfolders;  ///< of .data and the like
+  std::string how;                      ///< to get it, "download it with kudari data get mnist"
+  /// Whether other data has files of the same names: then .data and $KUDARI_DATA themselves do not
+  /// count.
+  bool subfolders_only = false;
+};
+
+/// Folders to look in: the user's `path`, or if it is empty $KUDARI_DATA and .data.
+std::vector<std::filesystem::path> DataRoots(const std::filesystem::path& path);
+
+/// The first folder of a place that holds its file: a root or one of its subfolders. Throws Error
+/// saying where it looked and how to get it.
+std::filesystem::path FindFolder(const std::filesystem::path& path, const Place& place);
 
 }  // namespace kudari::lab
 

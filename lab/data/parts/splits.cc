@@ -58,6 +58,8 @@ std::vector<int64_t> Permutation(int64_t size, std::mt19937_64& random) {
 
 Split Gather(const Split& from, const std::vector<int64_t>& rows) {
   return {.x = Gather(from.x, rows, from.samples),
+          .read = from.read,
+          .rows = Gather(from.rows, rows, from.samples),
           .tokens = from.tokens,
           .begins = Gather(from.begins, rows, from.samples),
           .labels = Gather(from.labels, rows, from.samples),
@@ -82,25 +84,29 @@ Split TakeOut(Split& from, int64_t classes, double share, std::mt19937_64& rando
   return out;
 }
 
-void Standardize(Dataset& data) {
-  const auto channels = static_cast<size_t>(data.shape[0]);
-  const auto area = static_cast<size_t>(data.shape[1] * data.shape[2]);
-  for (size_t c = 0; c < channels; ++c) {
-    const auto each = [&](Split& split, const auto& visit) {
-      for (size_t start = c * area; start < split.x.size(); start += channels * area) {
-        for (size_t i = start; i < start + area; ++i) visit(split.x[i]);
-      }
-    };
-    const double n = static_cast<double>(data.train.samples) * static_cast<double>(area);
-    double sum = 0, squares = 0;
-    each(data.train, [&](float x) { sum += x; });
-    const double mean = sum / n;
-    each(data.train, [&](float x) { squares += (x - mean) * (x - mean); });
-    const ChannelScale scale{mean, squares > 0 ? std::sqrt(squares / n) : 1};
-    for (Split* split : {&data.train, &data.validation, &data.test}) {
-      each(*split, [&](float& x) { x = scale.Scaled(x); });
+ChannelScale Standardize(Dataset& data, size_t first, size_t count) {
+  size_t size = 1;
+  for (const int64_t n : data.shape) size *= static_cast<size_t>(n);
+  const auto each = [&](Split& split, const auto& visit) {
+    for (size_t start = first; start < split.x.size(); start += size) {
+      for (size_t i = start; i < start + count; ++i) visit(split.x[i]);
     }
-    data.scales.push_back(scale);
+  };
+  const double n = static_cast<double>(data.train.samples) * static_cast<double>(count);
+  double sum = 0, squares = 0;
+  each(data.train, [&](float x) { sum += x; });
+  const double mean = sum / n;
+  each(data.train, [&](float x) { squares += (x - mean) * (x - mean); });
+  const ChannelScale scale{mean, squares > 0 ? std::sqrt(squares / n) : 1};
+  for (Split* split : {&data.train, &data.validation, &data.test}) {
+    each(*split, [&](float& x) { x = scale.Scaled(x); });
+  }
+}
+
+void Standardize(Dataset& data) {
+  const auto area = static_cast<size_t>(data.shape[1] * data.shape[2]);
+  for (size_t c = 0; c < static_cast<size_t>(data.shape[0]); ++c) {
+    data.scales.push_back(Standardize(data, c * area, area));
   }
 }
 
@@ -120,10 +126,11 @@ void AppendPixels(std::string_view bytes, std::vector<float>& x) {
   for (const char c : bytes) x.push_back(static_cast<float>(static_cast<uint8_t>(c)));
 }
 
-void AppendLabel(const std::filesystem::path& path, uint8_t label, Split& split) {
-  if (label > 9) {
+void AppendLabel(const std::filesystem::path& path, uint8_t label, int64_t classes, Split& split) {
+  if (label >= classes) {
     throw Error(path.string() + ": sample " + std::to_string(split.labels.size()) + " has label " +
-                std::to_string(label) + ", but must have one from 0 to 9");
+                std::to_string(label) + ", but must have one from 0 to " +
+                std::to_string(classes - 1));
   }
   split.labels.push_back(label);
 }

@@ -27,7 +27,13 @@ Split Gather(const Split& from, const std::vector<int64_t>& rows);
 /// samples.
 Split TakeOut(Split& from, int64_t classes, double share, std::mt19937_64& random);
 
-/// Scales every channel to mean 0 and deviation 1 over the training samples, and keeps how.
+/// Scales `count` values of each sample, from the first of them on, to mean 0 and deviation 1 over
+/// the training samples, all of them together, and returns how. Values that are all the same become
+/// 0.
+ChannelScale Standardize(Dataset& data, size_t first, size_t count);
+
+/// Scales every channel of images to mean 0 and deviation 1 over the training samples, and keeps
+/// how.
 void Standardize(Dataset& data);
 
 /// Throws Error unless data.validation is in [0, below).
@@ -40,8 +46,8 @@ void Finish(Dataset& data, uint64_t seed, double validation);
 /// Appends bytes as numbers from 0 to 255.
 void AppendPixels(std::string_view bytes, std::vector<float>& x);
 
-/// Appends one of ten labels. Throws Error naming the file and the sample for another.
-void AppendLabel(const std::filesystem::path& path, uint8_t label, Split& split);
+/// Appends a label below `classes`. Throws Error naming the file and the sample for another.
+void AppendLabel(const std::filesystem::path& path, uint8_t label, int64_t classes, Split& split);
 
 }  // namespace kudari::lab
 

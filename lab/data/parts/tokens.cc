@@ -1,7 +1,6 @@
 #include "lab/data/parts/tokens.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,74 +34,113 @@ class MemoryTokens : public TokenStream {
   std::vector<int32_t> tokens_;
 };
 
-// The bytes of a file, mapped for reading.
-class MappedFile {
+// A file that is read in pieces. Mapped memory would do the same, but a file that is cut short
+// while it is in use, or a disk that fails, would end the process.
+class OpenFile {
  public:
-  explicit MappedFile(const fs::path& path) : path_(path.string()) {
-    const int fd = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) Fail(std::strerror(errno));
+  explicit OpenFile(const fs::path& path) : path_(path.string()) {
+    descriptor_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor_ < 0) Fail(std::strerror(errno));
     struct stat status = {};
-    const bool known = fstat(fd, &status) == 0;
-    const bool regular = known && S_ISREG(status.st_mode);
-    const auto size = static_cast<size_t>(known ? status.st_size : 0);
-    void* const memory =
-        regular && size > 0 ? mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
-    const int error = errno;
-    close(fd);
-    if (!regular) Fail("is not a regular file");
-    if (size == 0) Fail("is empty");
-    if (memory == MAP_FAILED) Fail(std::strerror(error));
-    bytes_ = {static_cast<const std::byte*>(memory), size};
+    const bool regular = fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);
+    size_ = static_cast<size_t>(status.st_size);
+    if (regular && size_ > 0) return;
+    close(descriptor_);
+    Fail(regular ? "is empty" : "is not a regular file");
   }
-  ~MappedFile() { munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size()); }
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
+  ~OpenFile() { close(descriptor_); }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
 
-  std::span<const std::byte> bytes() const { return bytes_; }
+  size_t size() const { return size_; }
+  // Throws Error if the file has less than it had.
+  void Read(size_t begin, std::span<std::byte> to) const {
+    for (size_t done = 0; done < to.size();) {
+      const ssize_t count =
+          pread(descriptor_, to.data() + done, to.size() - done, static_cast<off_t>(begin + done));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) Fail(std::strerror(errno));
+      if (count == 0) FailChanged();
+      done += static_cast<size_t>(count);
+    }
+  }
   [[noreturn]] void Fail(const std::string& what) const { throw Error(path_ + ": " + what); }
+  [[noreturn]] void FailChanged() const { Fail("was changed while it was in use"); }
 
  private:
   std::string path_;
-  std::span<const std::byte> bytes_;
+  int descriptor_ = -1;
+  size_t size_ = 0;
 };
 
 template <class T>
-class MappedTokens : public TokenStream {
+class FileTokens : public TokenStream {
  public:
-  MappedTokens(std::unique_ptr<MappedFile> file, size_t header)
-      : file_(std::move(file)), tokens_(file_->bytes().subspan(header)) {}
+  FileTokens(std::unique_ptr<OpenFile> file, size_t header, int64_t vocabulary)
+      : file_(std::move(file)), header_(header), vocabulary_(vocabulary) {
+    Check();
+  }
 
-  int64_t size() const override { return static_cast<int64_t>(tokens_.size() / sizeof(T)); }
+  int64_t size() const override {
+    return static_cast<int64_t>((file_->size() - header_) / sizeof(T));
+  }
   void Read(int64_t begin, std::span<int64_t> to) const override {
-    for (size_t i = 0; i < to.size(); ++i) {
-      T token;  // which may be at any address
-      std::memcpy(&token, tokens_.data() + (static_cast<size_t>(begin) + i) * sizeof(T), sizeof(T));
-      to[i] = token;
-    }
+    if (Load(begin, to) != to.end()) file_->FailChanged();
   }
 
  private:
-  std::unique_ptr<MappedFile> file_;
-  std::span<const std::byte> tokens_;
+  // The first of the tokens that is not in the vocabulary.
+  std::span<int64_t>::iterator Load(int64_t begin, std::span<int64_t> to) const {
+    std::vector<T> tokens(to.size());
+    file_->Read(header_ + static_cast<size_t>(begin) * sizeof(T),
+                std::as_writable_bytes(std::span(tokens)));
+    std::ranges::copy(tokens, to.begin());
+    return std::ranges::find_if(to, [this](int64_t token) { return token >= vocabulary_; });
+  }
+
+  void Check() const {
+    constexpr int64_t kPiece = 1 << 16;
+    std::vector<int64_t> memory(static_cast<size_t>(std::min(kPiece, size())));
+    for (int64_t begin = 0; begin < size(); begin += kPiece) {
+      const std::span<int64_t> piece(memory.data(),
+                                     static_cast<size_t>(std::min(kPiece, size() - begin)));
+      const auto bad = Load(begin, piece);
+      if (bad == piece.end()) continue;
+      file_->Fail("token " + std::to_string(begin + (bad - piece.begin())) + " is " +
+                  std::to_string(*bad) + ", which is outside [0, " + std::to_string(vocabulary_) +
+                  "), data.vocabulary");
+    }
+  }
+
+  std::unique_ptr<OpenFile> file_;
+  size_t header_;
+  int64_t vocabulary_;
 };
 
 constexpr size_t kHeaderIntegers = 256;
 constexpr int32_t kMagic = 20240520, kShort = 1, kLong = 7;
 
 // What the file says it is, an array of integers, or nothing if it has no header.
-std::array<int32_t, 3> HeaderOf(std::span<const std::byte> bytes) {
+std::array<int32_t, 3> HeaderOf(const OpenFile& file) {
   std::array<int32_t, 3> header = {};
-  if (bytes.size() >= kHeaderIntegers * sizeof(int32_t)) {
-    std::memcpy(header.data(), bytes.data(), sizeof header);
+  if (file.size() >= kHeaderIntegers * sizeof(int32_t)) {
+    file.Read(0, std::as_writable_bytes(std::span(header)));
   }
   return header[0] == kMagic ? header : std::array<int32_t, 3>();
 }
 
-std::shared_ptr<const TokenStream> Open(std::unique_ptr<MappedFile> file) {
-  const auto [magic, version, count] = HeaderOf(file->bytes());
+}  // namespace
+
+std::shared_ptr<const TokenStream> InMemory(std::vector<int32_t> tokens) {
+  return std::make_shared<MemoryTokens>(std::move(tokens));
+}
+
+std::shared_ptr<const TokenStream> OpenTokens(const fs::path& path, int64_t vocabulary) {
+  auto file = std::make_unique<OpenFile>(path);
+  const auto [magic, version, count] = HeaderOf(*file);
   const size_t header = magic == 0 ? 0 : kHeaderIntegers * sizeof(int32_t);
   const size_t width = magic != 0 && version == kLong ? sizeof(uint32_t) : sizeof(uint16_t);
-  const size_t rest = file->bytes().size() - header;
+  const size_t rest = file->size() - header;
   if (magic != 0 && version != kShort && version != kLong) {
     file->Fail("is a token file of version " + std::to_string(version) +
                ", but must have version 1 (uint16) or 7 (uint32)");
@@ -116,36 +154,9 @@ std::shared_ptr<const TokenStream> Open(std::unique_ptr<MappedFile> file) {
                std::to_string(static_cast<uint32_t>(count)));
   }
   if (width == sizeof(uint32_t)) {
-    return std::make_shared<MappedTokens<uint32_t>>(std::move(file), header);
+    return std::make_shared<FileTokens<uint32_t>>(std::move(file), header, vocabulary);
   }
-  return std::make_shared<MappedTokens<uint16_t>>(std::move(file), header);
-}
-
-void CheckTokens(const fs::path& path, const TokenStream& tokens, int64_t vocabulary) {
-  constexpr int64_t kPiece = 1 << 16;
-  std::vector<int64_t> piece(static_cast<size_t>(std::min(kPiece, tokens.size())));
-  for (int64_t begin = 0; begin < tokens.size(); begin += kPiece) {
-    const auto count = static_cast<size_t>(std::min(kPiece, tokens.size() - begin));
-    tokens.Read(begin, {piece.data(), count});
-    const auto end = piece.begin() + static_cast<std::ptrdiff_t>(count);
-    const auto bad = std::find_if(piece.begin(), end, [&](int64_t t) { return t >= vocabulary; });
-    if (bad == end) continue;
-    throw Error(path.string() + ": token " + std::to_string(begin + (bad - piece.begin())) +
-                " is " + std::to_string(*bad) + ", which is outside [0, " +
-                std::to_string(vocabulary) + "), data.vocabulary");
-  }
-}
-
-}  // namespace
-
-std::shared_ptr<const TokenStream> InMemory(std::vector<int32_t> tokens) {
-  return std::make_shared<MemoryTokens>(std::move(tokens));
-}
-
-std::shared_ptr<const TokenStream> MapTokens(const fs::path& path, int64_t vocabulary) {
-  auto tokens = Open(std::make_unique<MappedFile>(path));
-  CheckTokens(path, *tokens, vocabulary);
-  return tokens;
+  return std::make_shared<FileTokens<uint16_t>>(std::move(file), header, vocabulary);
 }
 
 Split Pieces(std::shared_ptr<const TokenStream> tokens, int64_t begin, int64_t end,

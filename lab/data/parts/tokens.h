@@ -15,12 +15,13 @@ namespace kudari::lab {
 /// Tokens in memory.
 std::shared_ptr<const TokenStream> InMemory(std::vector<int32_t> tokens);
 
-/// A file of tokens that stays on disk and is mapped: nanoGPT's .bin, which is uint16 throughout,
-/// or llm.c's, which begins with 256 integers (magic number 20240520, version, count) and has
-/// uint16 (version 1) or uint32 (version 7) after them. Throws Error naming the file for another
-/// length than it says, and for a token that is not below `vocabulary`, which it names with its
-/// index.
-std::shared_ptr<const TokenStream> MapTokens(const std::filesystem::path& path, int64_t vocabulary);
+/// A file of tokens that stays on disk: nanoGPT's .bin, which is uint16 throughout, or llm.c's,
+/// which begins with 256 integers (magic number 20240520, version, count) and has uint16 (version
+/// 1) or uint32 (version 7) after them. Throws Error naming the file for another length than it
+/// says, and for a token that is not below `vocabulary`, which it names with its index; so does
+/// Read if the file has changed.
+std::shared_ptr<const TokenStream> OpenTokens(const std::filesystem::path& path,
+                                              int64_t vocabulary);
 
 /// A split of pieces of `context` tokens, one after the other, from `begin` to `end` of a stream;
 /// each is followed by another token, the target of its last one.
