@@ -101,6 +101,7 @@ ChannelScale Standardize(Dataset& data, size_t first, size_t count) {
   for (Split* split : {&data.train, &data.validation, &data.test}) {
     each(*split, [&](float& x) { x = scale.Scaled(x); });
   }
+  return scale;
 }
 
 void Standardize(Dataset& data) {
