@@ -31,7 +31,7 @@ const internal::OptionTable<VggOptions>& VggTable() {
        .member = &O::depth,
        .least = 11,
        .most = 19,
-       .doc = "number of layers of the network with the large head: 11, 13, 16 or 19"},
+       .doc = "number of layers of the published network: 11, 13, 16 or 19"},
       {.name = "width",
        .member = &O::width,
        .least = 1,
@@ -42,7 +42,7 @@ const internal::OptionTable<VggOptions>& VggTable() {
        .member = internal::WordOf<&O::plain>(),
        .choices = {"batch", "none"},
        .doc = "normalisation between a convolution and its ReLU"},
-      {.name = "head",
+      {.name = "classifier",
        .member = internal::WordOf<&O::large_head>(),
        .choices = {"small", "imagenet"},
        .doc = "one linear layer after the mean over the image, or three after pooling it to 7 x 7"},
@@ -50,7 +50,7 @@ const internal::OptionTable<VggOptions>& VggTable() {
        .member = &O::hidden,
        .least = 1,
        .most = 65536,
-       .doc = "width of the two hidden layers of the head \"imagenet\""},
+       .doc = "width of the two hidden layers of the classifier \"imagenet\""},
       {.name = "dropout",
        .member = &O::dropout,
        .low = 0,
@@ -79,7 +79,7 @@ namespace nn = ::torch::nn;
 using ::at::Tensor;
 
 constexpr int64_t kLeastVggSide = 32;  // five stages halve the images
-constexpr int64_t kPooledSide = 7;     // of the images of the large head
+constexpr int64_t kPooledSide = 7;     // of the images that the classifier "imagenet" gets
 
 // Numbers of convolutions of the five stages (Simonyan and Zisserman, arXiv:1409.1556, table 1: A,
 // B, D and E).
@@ -109,7 +109,7 @@ nn::Linear MakeVggLinear(int64_t in, int64_t out) {
   return layer;
 }
 
-// As torchvision has it with the large head; the small one is a linear layer, `classifier`.
+// As torchvision has it with the classifier "imagenet"; the small one is a linear layer.
 class Vgg : public Model {
  public:
   Vgg(const VggOptions& config, const std::vector<int64_t>& shape, int64_t out) {

@@ -182,7 +182,7 @@ std::vector<ModelConfig> SmallModels(const std::string& options = "") {
 TEST(VisionModels, TakeImagesAndClassesOfAnyNumber) {
   std::vector<ModelConfig> models = SmallModels();
   models.push_back(ModelNamed("imagenet_resnet", "width = 2\ndepth = 50\nstem = \"small\""));
-  models.push_back(ModelNamed("vgg", "width = 2\nhead = \"imagenet\"\nhidden = 3"));
+  models.push_back(ModelNamed("vgg", "width = 2\nclassifier = \"imagenet\"\nhidden = 3"));
   for (const ModelConfig& config : models) {
     for (const Shape& shape : {Shape{1, 32, 40}, Shape{4, 64, 48}}) {
       const auto model = MakeModel(config, {shape, 6});
@@ -255,7 +255,7 @@ TEST(VisionModels, RandomPartsActInTrainingOnly) {
       ModelNamed("imagenet_resnet", "width = 2\ndrop_path = 0.5"),
       ModelNamed("imagenet_resnet", "width = 2\ndepth = 50\ndrop_path = 0.5"),
       ModelNamed("wide_resnet", "depth = 10\nwiden = 1\ndropout = 0.5"),
-      ModelNamed("vgg", "width = 2\nhead = \"imagenet\"\nhidden = 32"),
+      ModelNamed("vgg", "width = 2\nclassifier = \"imagenet\"\nhidden = 32"),
       ModelNamed("vit", "patch = 8\ndim = 8\nheads = 2\ndrop_path = 0.5"),
       ModelNamed("timm_vit", "patch = 8\ndim = 8\ndepth = 2\nheads = 2\ndropout = 0.5"),
       ModelNamed("timm_vit", "patch = 8\ndim = 8\ndepth = 2\nheads = 2\nattention_dropout = 0.5"),

@@ -176,8 +176,8 @@ def twins():
                          nn.ReLU(), nn.Dropout(0), nn.Linear(16, 5))
     yield twin(version(tv, "VGG"),
                small_vgg([4, 4, 0, 8, 8, 0, 16, 16, 0, 32, 32, 0, 32, 32, 0], False, head),
-               "vgg", "depth = 13\nwidth = 4\nnorm = \"none\"\nhead = \"imagenet\"\nhidden = 16\n"
-               "dropout = 0", [3, 64, 96], 5)
+               "vgg", "depth = 13\nwidth = 4\nnorm = \"none\"\nclassifier = \"imagenet\"\n"
+               "hidden = 16\ndropout = 0", [3, 64, 96], 5)
     vit = "patch = 8\ndim = 24\ndepth = 2\nheads = 3\n"
     yield twin(version("timm", "VisionTransformer"), small_vit(),
                "timm_vit", vit, [3, 16, 24], 5)
@@ -197,7 +197,7 @@ def whole_models():
                         wide_resnet(depth=depth, widen_factor=widen),
                         "wide_resnet", f"depth = {depth}\nwiden = {widen}", [3, 32, 32], 10)
     yield published(version("torchvision", "vgg11_bn"), models.vgg11_bn(),
-                    "vgg", "depth = 11\nhead = \"imagenet\"", [3, 224, 224], 1000)
+                    "vgg", "depth = 11\nclassifier = \"imagenet\"", [3, 224, 224], 1000)
     for letter, name, dim, heads in (("Ti", "vit_tiny_patch16_224", 192, 3),
                                      ("S", "vit_small_patch16_224", 384, 6),
                                      ("B", "vit_base_patch16_224", 768, 12)):
