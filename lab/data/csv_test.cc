@@ -71,7 +71,7 @@ class CsvTest : public ::testing::Test {
   }
   // Without the name of the file.
   std::string Message(const std::string& text, const std::string& options = "") {
-    const std::string message = ErrorOf([&] { Load(text, options); });
+    std::string message = ErrorOf([&] { Load(text, options); });
     const size_t at = message.find(path_);
     if (at == std::string::npos) return message;
     return message.substr(0, at) + "FILE" + message.substr(at + path_.size());
