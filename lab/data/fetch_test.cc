@@ -34,7 +34,6 @@ namespace fs = std::filesystem;
 using kudari::testing::ErrorOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
 // How a server treats requests.

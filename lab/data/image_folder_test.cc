@@ -81,7 +81,7 @@ TEST(ResizeAndCrop, AgreesWithPillow) {
 
 TEST(ResizeAndCrop, LeavesAnImageOfTheRightSize) {
   const Image image = DecodeImage(Bytes("rgb.png"));
-  std::vector<float> out(3 * 41 * 41);
+  std::vector<float> out(size_t{3} * 41 * 41);
   ResizeAndCrop(image, 41, 41, out);
   for (size_t y = 0; y < 41; ++y) {
     for (size_t x = 0; x < 41; ++x) {
@@ -160,7 +160,7 @@ TEST_F(ImageFolder, HasAClassForEachFolder) {
   EXPECT_THAT(data.train.x, IsEmpty());
   EXPECT_THAT(data.skipped, IsEmpty());
   // b.JPG comes before more/a.png; the values are those of the scaled image, normalised.
-  std::vector<float> expected(3 * 64);
+  std::vector<float> expected(size_t{3} * 64);
   ResizeAndCrop(DecodeImage(Bytes("rgb.jpg")), 10, 8, expected);
   const std::vector<float> sample = Sample(data, data.train, 2);
   const double mean[] = {0.485, 0.456, 0.406}, deviation[] = {0.229, 0.224, 0.225};
@@ -186,7 +186,7 @@ TEST_F(ImageFolder, SplitsKeepWhatIsRead) {
       const int64_t row = split->rows[i];
       EXPECT_EQ(split->labels[i], row < 10 ? 0 : 1);
       const auto file = row >= 10 ? "grey.png" : row % 2 == 0 ? "rgb.png" : "tall.png";
-      std::vector<float> expected(3 * 64);
+      std::vector<float> expected(size_t{3} * 64);
       ResizeAndCrop(DecodeImage(Bytes(file)), 10, 8, expected);
       EXPECT_NEAR(Sample(data, *split, i)[0], (expected[0] / 255 - 0.485) / 0.229, 1e-5);
     }
@@ -197,7 +197,7 @@ TEST_F(ImageFolder, GreyHasOneChannel) {
   WriteClasses();
   const Dataset data = Load("grey = true\nmean = [0]\nstd = [1]\n");
   EXPECT_THAT(data.shape, ElementsAre(1, 8, 8));
-  std::vector<float> expected(3 * 64);
+  std::vector<float> expected(size_t{3} * 64);
   ResizeAndCrop(DecodeImage(Bytes("rgb.jpg")), 10, 8, expected);
   const std::vector<float> sample = Sample(data, data.train, 2);
   for (size_t i = 0; i < 64; ++i) {

@@ -148,7 +148,8 @@ TEST_F(TasksTest, TablesOfPartsOverrideTheCommonOne) {
 
 TEST_F(TasksTest, CommandsForOneOptimiserSaySo) {
   WriteRecipe(kGan);
-  LrFindOptions find{.recipe = dir_ / "r.toml"};
+  LrFindOptions find;
+  find.recipe = dir_ / "r.toml";
   ScaleOptions scale{.recipe = dir_ / "r.toml", .batch = 64};
   const std::string why =
       " needs a recipe with one optimiser; the parts of model \"dcgan\" (discriminator, generator) "

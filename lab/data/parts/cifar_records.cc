@@ -10,7 +10,7 @@
 namespace kudari::lab {
 
 void AppendRecords(const std::filesystem::path& path, const RecordLabels& labels, Split& split) {
-  constexpr size_t kPixels = 3 * 32 * 32;
+  constexpr size_t kPixels = size_t{3} * 32 * 32;
   const size_t record = labels.count + kPixels;
   const std::string bytes = ReadUnpacked(path);
   if (bytes.empty() || bytes.size() % record != 0) {
