@@ -21,8 +21,9 @@ std::vector<Taps> TapsOf(int64_t from, int64_t to, int64_t first, int64_t count)
   std::vector<Taps> all;
   for (int64_t i = first; i < first + count; ++i) {
     const double centre = (static_cast<double>(i) + 0.5) * scale;
-    const auto begin = std::max<int64_t>(0, static_cast<int64_t>(centre - reach + 0.5));
-    const auto end = std::min<int64_t>(from, static_cast<int64_t>(centre + reach + 0.5));
+    const auto begin = std::max<int64_t>(0, static_cast<int64_t>(std::floor(centre - reach + 0.5)));
+    const auto end =
+        std::min<int64_t>(from, static_cast<int64_t>(std::floor(centre + reach + 0.5)));
     Taps taps{.begin = begin, .weights = {}};
     double sum = 0;
     std::vector<double> weights;
