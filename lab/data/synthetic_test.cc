@@ -148,7 +148,7 @@ TEST(Synthetic, SpiralsTurnOutwards) {
   EXPECT_EQ(data.classes, 3);
   for (size_t i = 0; i < 300; ++i) {
     const double x = data.train.x[2 * i], y = data.train.x[2 * i + 1], radius = std::hypot(x, y);
-    EXPECT_NEAR(radius, static_cast<double>(i / 3) / 99, 1e-6);
+    EXPECT_NEAR(radius, std::floor(static_cast<double>(i) / 3) / 99, 1e-6);
     const double angle =
         4 * radius + 2 * std::numbers::pi / 3 * static_cast<double>(data.train.labels[i]);
     EXPECT_NEAR(x, radius * std::cos(angle), 1e-6);

@@ -114,11 +114,12 @@ Dataset LoadText(const DataConfig& config, uint64_t /*seed*/) {
   const bool characters = options.tokenizer == "characters" && internal::IsUtf8(text);
   auto [tokens, symbols] = Tokenise(text, characters);
   if (tokens.empty()) throw Error(path.string() + ": is empty");
+  const int64_t vocabulary = std::ssize(symbols);
   Dataset data{
       .name = path.filename().string(),
       .shape = {options.context},
-      .classes = std::ssize(symbols),
-      .vocabulary = std::ssize(symbols),
+      .classes = vocabulary,
+      .vocabulary = vocabulary,
       .next_token = true,
       .bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(tokens.size()),
       .symbols = std::move(symbols)};

@@ -36,7 +36,7 @@ void Unpack(const fs::path& path, const Reader& reader, const fs::path& to) {
 
 }  // namespace
 
-void UnpackMembers(const fs::path& path, const std::vector<std::string>& members,
+void UnpackMembers(const fs::path& archive, const std::vector<std::string>& members,
                    const fs::path& folder) {
   const Reader reader(archive_read_new(), &archive_read_free);
   if (reader == nullptr) throw std::bad_alloc();
@@ -47,8 +47,8 @@ void UnpackMembers(const fs::path& path, const std::vector<std::string>& members
     return folder / (fs::path(member).filename().string() + ".part");
   };
   constexpr size_t kBlock = size_t{1} << 16;
-  if (archive_read_open_filename(reader.get(), path.c_str(), kBlock) != ARCHIVE_OK) {
-    Fail(path, std::string("is no archive: ") + archive_error_string(reader.get()));
+  if (archive_read_open_filename(reader.get(), archive.c_str(), kBlock) != ARCHIVE_OK) {
+    Fail(archive, std::string("is no archive: ") + archive_error_string(reader.get()));
   }
   std::set<std::string> missing(members.begin(), members.end());
   while (!missing.empty()) {
@@ -56,13 +56,13 @@ void UnpackMembers(const fs::path& path, const std::vector<std::string>& members
     const int result = archive_read_next_header(reader.get(), &entry);
     if (result == ARCHIVE_EOF) break;
     if (result < ARCHIVE_WARN) {
-      Fail(path, std::string("is damaged: ") + archive_error_string(reader.get()));
+      Fail(archive, std::string("is damaged: ") + archive_error_string(reader.get()));
     }
     const char* const name = archive_entry_pathname(entry);
     if (name == nullptr || archive_entry_filetype(entry) != AE_IFREG) continue;
-    if (missing.erase(name) > 0) Unpack(path, reader, part_of(name));
+    if (missing.erase(name) > 0) Unpack(archive, reader, part_of(name));
   }
-  if (!missing.empty()) Fail(path, "has no file " + *missing.begin());
+  if (!missing.empty()) Fail(archive, "has no file " + *missing.begin());
   for (const std::string& member : members) {
     fs::rename(part_of(member), folder / fs::path(member).filename());
   }

@@ -15,8 +15,6 @@
 namespace kudari::lab {
 namespace {
 
-namespace fs = std::filesystem;
-
 class AdviseTrainTest : public ::testing::Test {
  protected:
   kudari::testing::TemporaryFolder dir_;

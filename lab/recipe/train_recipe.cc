@@ -432,13 +432,14 @@ std::string WriteTable(std::string_view name, const OptionTable<C>& options, con
 }
 
 // Puts the values of `from` in place of those of `to`, table by table; one that has a name is
-// another model or data set, and replaces the whole. Nodes are moved, since copies have no lines.
-void Merge(toml::table from, toml::table& to) {
+// another model or data set, and replaces the whole. Nodes are moved out of `from`, since copies
+// have no lines.
+void Merge(toml::table& from, toml::table& to) {
   for (auto&& [key, value] : from) {
     toml::table* const inner = value.as_table();
     toml::table* const old = to[key].as_table();
     if (inner != nullptr && old != nullptr && !inner->contains("name")) {
-      Merge(std::move(*inner), *old);
+      Merge(*inner, *old);
     } else {
       value.visit([&, at = &key](auto& node) { to.insert_or_assign(*at, std::move(node)); });
     }
@@ -452,7 +453,10 @@ OptimizerSpec ReadPartSpec(const toml::table& document, const std::vector<std::s
   toml::table merged = given != nullptr ? *given : toml::table();
   for (const std::string& each : parts) merged.erase(each);
   const toml::node* const own = given != nullptr ? given->get(part) : nullptr;
-  if (own != nullptr && own->is_table()) Merge(*own->as_table(), merged);
+  if (own != nullptr && own->is_table()) {
+    toml::table copy = *own->as_table();
+    Merge(copy, merged);
+  }
   const toml::table root{{"optimizer", std::move(merged)}};
   TableReader reader(root, "", fmt::format("{}: {}", source, part));
   return ReadSpec(reader);
@@ -472,7 +476,7 @@ std::vector<std::string_view> Lines(std::string_view text) {
 std::string OptimizerTables(const Recipe& recipe) {
   std::string text;
   for (const auto& [part, spec] : OptimizersOf(recipe)) {
-    const std::string whole = kudari::ToToml(Complete(*spec));
+    std::string whole = kudari::ToToml(Complete(*spec));
     if (part.empty()) return whole;
     constexpr std::string_view kTable = "optimizer";
     for (const std::string_view line : Lines(whole)) {
@@ -571,7 +575,7 @@ void ApplyScale(const std::string& name, toml::table& root) {
   }
   if (name.empty()) return;
   if (toml::table* const scale = scales[name].as_table()) {
-    Merge(std::move(*scale), root);
+    Merge(*scale, root);
     return;
   }
   std::vector<std::string> names;
