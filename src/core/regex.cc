@@ -122,7 +122,7 @@ class Compiler {
   Fragment Repeated(size_t depth) {
     if (Next('*') || Next('+') || Next('?') || Next('{')) Fail("nothing to repeat");
     const size_t start = at_;
-    const Fragment atom = Atom(depth);
+    Fragment atom = Atom(depth);
     const bool assertion = text_[start] == '^' || text_[start] == '$' ||
                            (text_[start] == '\\' && (text_[start + 1] | 0x20) == 'b');
     size_t least = 1;
