@@ -427,7 +427,8 @@ model = {name = "linear"}
             "--scale large: the recipe has no table [scale.large], only small, tiny");
   EXPECT_EQ(error(kRecipe, "small"), "--scale small: the recipe has no table [scale.small]");
   EXPECT_EQ(error("scale = 3\n" + text.substr(0, text.find("[scale")), ""),
-            "r.toml:1: scale: unknown key; known: model, data, augment, hessian, train, fault, optimizer");
+            "r.toml:1: scale: unknown key; known: model, data, augment, hessian, train, fault, "
+            "optimizer");
   EXPECT_EQ(error(text + "[scale.wide.model]\nwiden = 3\n", "wide"),
             "r.toml:19: model.widen: is not an option of model \"vit\", only of wide_resnet");
 }
