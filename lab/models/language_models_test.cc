@@ -433,6 +433,7 @@ TEST_F(PublishedWeights, OfTiedRecurrentModels) {
 }
 
 TEST(LanguageModels, ErrorsNameTheOption) {
+  ::torch::manual_seed(1);
   const auto message = [](const std::string& name, const std::string& options,
                           const DataShape& data = TokensOf(6)) {
     return ErrorOf([&] { MakeModel(ModelNamed(name, options), data); });

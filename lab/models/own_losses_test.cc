@@ -39,6 +39,7 @@ Tensor Formula(const std::vector<int64_t>& shape, double scale = 1, int64_t star
 std::string Word(bool value) { return value ? "true" : "false"; }
 
 TEST(ActorCritic, LossIsCleanRls) {
+  ::torch::manual_seed(1);
   constexpr int64_t kBatch = 8, kOutputs = 3;
   const json golden = Golden()["ppo"];
   ASSERT_EQ(golden.size(), 8U);
@@ -73,6 +74,7 @@ TEST(ActorCritic, LossIsCleanRls) {
 }
 
 TEST(ActorCritic, ActsAsItsProbabilitiesSay) {
+  ::torch::manual_seed(1);
   const DataShape shape = {.sample = {2}, .outputs = 3, .acts = true};
   const auto model = MakeModel(ModelNamed("actor_critic", "hidden = []"), shape);
   const Tensor probability = ::torch::tensor({0.2F, 0.5F, 0.3F});
@@ -96,6 +98,7 @@ TEST(ActorCritic, ActsAsItsProbabilitiesSay) {
 }
 
 TEST(Vae, LossIsTheNegativeBound) {
+  ::torch::manual_seed(1);
   const json golden = Golden()["vae"];
   for (const char* beta : {"1.0", "0.5"}) {
     const auto model =
@@ -140,6 +143,7 @@ TEST(Frechet, FeaturesAreAlwaysTheSame) {
 }
 
 TEST(Dcgan, PartsPlayAgainstEachOther) {
+  ::torch::manual_seed(1);
   const DataShape shape = {.sample = {2, 28, 20}, .outputs = 10, .low = -0.4F, .high = 2.8F};
   const auto model = MakeModel(ModelNamed("dcgan", "width = 4\nlatent = 5"), shape);
   const Tensor x = ::torch::rand({6, 2, 28, 20}) * 3.2 - 0.4;
@@ -216,6 +220,7 @@ TEST(Detector, FindsTheBoxesThatItIsTold) {
 }
 
 TEST(Models, SayWhatDataTheyNeed) {
+  ::torch::manual_seed(1);
   const auto error = [](const char* name, const DataShape& data) {
     return kudari::testing::ErrorOf([&] { MakeModel(ModelNamed(name), data); });
   };

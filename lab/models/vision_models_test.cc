@@ -148,6 +148,7 @@ TEST(VisionModels, AllTwinsAreTested) { EXPECT_EQ(Goldens()["twins"].size(), 9u)
 
 // Names, shapes and numbers of parameters of the published models.
 TEST(VisionModels, HavePublishedSizesAndNames) {
+  ::torch::manual_seed(1);
   for (const json& golden : Goldens()["published"]) {
     SCOPED_TRACE(golden["oracle"].get<std::string>());
     const auto model = ModelOf(golden);
@@ -180,6 +181,7 @@ std::vector<ModelConfig> SmallModels(const std::string& options = "") {
 }
 
 TEST(VisionModels, TakeImagesAndClassesOfAnyNumber) {
+  ::torch::manual_seed(1);
   std::vector<ModelConfig> models = SmallModels();
   models.push_back(ModelNamed("imagenet_resnet", "width = 2\ndepth = 50\nstem = \"small\""));
   models.push_back(ModelNamed("vgg", "width = 2\nclassifier = \"imagenet\"\nhidden = 3"));
@@ -212,6 +214,7 @@ TEST(VisionModels, MayStoreWeightsInSixteenBits) {
 
 // With the last batch norms at zero, no convolution of a block matters.
 TEST(VisionModels, ZeroInitMakesBlocksOfShortcuts) {
+  ::torch::manual_seed(1);
   for (const char* const depth : {"18", "50"}) {
     const std::string options = std::string("width = 2\nzero_init = true\ndepth = ") + depth;
     const auto model = MakeModel(ModelNamed("imagenet_resnet", options), {{3, 32, 32}, 3});
@@ -278,6 +281,7 @@ TEST(VisionModels, RandomPartsActInTrainingOnly) {
 }
 
 TEST(VisionModels, ErrorsNameTheOption) {
+  ::torch::manual_seed(1);
   const auto message = [](const std::string& name, const std::string& options, const Shape& shape) {
     return kudari::testing::ErrorOf([&] { MakeModel(ModelNamed(name, options), {shape, 10}); });
   };
@@ -311,6 +315,7 @@ TEST(VisionModels, ErrorsNameTheOption) {
 
 // Batch norm of one value of each channel has no variance.
 TEST(VisionModels, ABatchOfOneNeedsMoreThanOnePixelInTheEnd) {
+  ::torch::manual_seed(1);
   for (const auto& [name, options, side] : {std::tuple{"imagenet_resnet", "width = 2", 32},
                                             {"imagenet_resnet", "width = 2\nstem = \"small\"", 8},
                                             {"wide_resnet", "depth = 10\nwiden = 1", 4}}) {

@@ -42,7 +42,7 @@ TEST(GroupTest, AllThatItSaysMustFit) {
   Model model(kShapes);
   std::vector<Tensor> tensors = model.tensors;
   tensors[0].modules = {"Embedding", "Linear"};
-  for (const size_t i : {1, 2, 3, 5}) tensors[i].modules = {"Linear"};
+  for (const size_t i : {1U, 2U, 3U, 5U}) tensors[i].modules = {"Linear"};
   tensors[4].modules = {"LayerNorm"};
   tensors[5].aliases = {"tied.7.weight"};
   const auto of = [&](const Group& group) {
