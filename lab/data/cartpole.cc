@@ -65,7 +65,8 @@ DataEntry DescribeCartpole() {
   return {.name = "cartpole",
           .doc = "an environment: a pole on a cart, for at most 500 steps",
           .options = MakeOwnOptions(RolloutOptions(), RolloutTable()),
-          .load = &LoadCartPole};
+          .load = &LoadCartPole,
+          .source = {.contents = "made by the model's own steps"}};
 }
 
 }  // namespace kudari::lab

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "lab/recipe/train_recipe.h"
+#include "lab/verbs/data_list.h"
 #include "tests/support/errors.h"
+#include "tests/support/printed.h"
 
 namespace kudari::lab {
 namespace {
@@ -102,6 +104,13 @@ TEST(Environments, AreDataSetsOfStepsAndEpisodes) {
   EXPECT_EQ(kudari::testing::ErrorOf([&] { LoadData(config, 1); }),
             "data.label_noise = 0.1 needs at least two classes; the data set cartpole has other "
             "targets");
+}
+
+TEST(DataList, SaysWhereSamplesComeFrom) {
+  const std::string text = kudari::testing::Printed([](std::FILE* out) { ListData(out); });
+  EXPECT_THAT(text, ::testing::ContainsRegex("\ncartpole +made by the model's own steps "));
+  EXPECT_THAT(text, ::testing::ContainsRegex("\nshapes +made from a formula "));
+  EXPECT_THAT(text, ::testing::ContainsRegex("\ncsv +named by data.path "));
 }
 
 }  // namespace

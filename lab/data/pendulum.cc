@@ -59,7 +59,8 @@ DataEntry DescribePendulum() {
   return {.name = "pendulum",
           .doc = "an environment: a pendulum to swing up and hold, for 200 steps",
           .options = MakeOwnOptions(RolloutOptions(), RolloutTable()),
-          .load = &LoadPendulum};
+          .load = &LoadPendulum,
+          .source = {.contents = "made by the model's own steps"}};
 }
 
 }  // namespace kudari::lab

@@ -192,7 +192,8 @@ DataEntry DescribeShapes() {
   return {.name = "shapes",
           .doc = "images with squares, discs and triangles to find, painted with the seed",
           .options = MakeOwnOptions(ShapesOptions(), ShapesTable()),
-          .load = &LoadShapes};
+          .load = &LoadShapes,
+          .source = {.contents = "made from a formula"}};
 }
 
 }  // namespace kudari::lab

@@ -240,7 +240,8 @@ DataEntry DescribeSynthetic() {
   return {.name = "synthetic",
           .doc = "samples drawn from a formula, without any file",
           .options = MakeOwnOptions(SyntheticOptions(), SyntheticTable()),
-          .load = &LoadSynthetic};
+          .load = &LoadSynthetic,
+          .source = {.contents = "made from a formula"}};
 }
 
 }  // namespace kudari::lab

@@ -196,7 +196,7 @@ struct Download {
 struct DataSource {
   std::string name = {};      ///< as in `kudari data get`, mostly that of the entry
   std::string folder = {};    ///< in .data or $KUDARI_DATA, where it is put
-  std::string contents = {};  ///< numbers of samples and classes
+  std::string contents = {};  ///< numbers of samples and classes, or what makes them
   std::string home = {}, licence = {};
   std::vector<Download> files = {};
 };

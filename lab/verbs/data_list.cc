@@ -22,7 +22,7 @@ using Json = nlohmann::ordered_json;
 std::string Place(const DataEntry& entry) {
   if (const auto found = WhereFound(entry)) return found->string();
   if (!entry.source.files.empty()) return fmt::format("kudari data get {}", entry.source.name);
-  return entry.name == "synthetic" ? "made from a formula" : "named by data.path";
+  return entry.source.contents.empty() ? "named by data.path" : entry.source.contents;
 }
 
 double BytesOf(const DataSource& source) {
