@@ -11,7 +11,7 @@ namespace kudari::lab {
 /// which begins at a hash of the key.
 class Draws {
  public:
-  explicit Draws(std::initializer_list<uint64_t> key);
+  Draws(std::initializer_list<uint64_t> key);
 
   /// 64 random bits.
   uint64_t Bits();

@@ -87,9 +87,9 @@ TEST(ImageOps, MagnitudesOfRandAugmentAreTorchvisions) {
 // One value everywhere, or few pixels: nothing to stretch, equalise or blur.
 TEST(ImageOps, PlainAndTinyImagesStayAsTheyAre) {
   for (const ImageOp op : {ImageOp::kAutoContrast, ImageOp::kEqualize, ImageOp::kSharpness}) {
-    std::vector<uint8_t> plain(20 * 20, 77), tiny = {1, 200};
+    std::vector<uint8_t> plain(400, 77), tiny = {1, 200};
     Apply(op, 0.5, {1, 20, 20}, plain);
-    EXPECT_EQ(plain, std::vector<uint8_t>(20 * 20, 77));
+    EXPECT_EQ(plain, std::vector<uint8_t>(400, 77));
     if (op == ImageOp::kAutoContrast) continue;
     Apply(op, 0.5, {1, 1, 2}, tiny);
     EXPECT_EQ(tiny, (std::vector<uint8_t>{1, 200}));
