@@ -14,6 +14,9 @@
 namespace kudari::lab {
 namespace {
 
+// Early ones of seven are longer than late ones.
+size_t LengthOf(int i) { return static_cast<size_t>(1 + 1000 * (7 - i % 7)); }
+
 TEST(Prefetch, ValuesComeInTheirOrder) {
   for (const int64_t threads : {1, 2, 5}) {
     std::atomic<int> starts = 0;
@@ -21,11 +24,10 @@ TEST(Prefetch, ValuesComeInTheirOrder) {
     int pushed = 0;
     for (int popped = 0; popped < 500; ++popped) {
       while (prefetch.size() < 7) {
-        // Early ones take longer than late ones.
-        prefetch.Push([i = pushed++] { return std::vector<int>(1 + 1000 * (7 - i % 7), i); });
+        prefetch.Push([i = pushed++] { return std::vector<int>(LengthOf(i), i); });
       }
       const std::vector<int> value = prefetch.Pop();
-      ASSERT_EQ(value.size(), 1U + 1000U * static_cast<unsigned>(7 - popped % 7));
+      ASSERT_EQ(value.size(), LengthOf(popped));
       ASSERT_EQ(value.back(), popped);
     }
     EXPECT_EQ(prefetch.size(), 6);
