@@ -125,7 +125,7 @@ class Detector : public Model {
       }
     }
     const auto count = std::max<double>(1, static_cast<double>(cells.size()));
-    const Tensor found = Focal(logits, there) / count;
+    Tensor found = Focal(logits, there) / count;
     if (cells.empty()) return found;
     // [batch rows columns, 5 + classes]
     const Tensor at =

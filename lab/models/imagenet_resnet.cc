@@ -118,7 +118,7 @@ class ImagenetResnet : public Model {
         }
         block.in = block.out;
       }
-      layers_.push_back(register_module(fmt::format("layer{}", stage + 1), layer));
+      layers_.emplace_back(register_module(fmt::format("layer{}", stage + 1), layer));
     }
     fc_ = register_module("fc", nn::Linear(block.out, out));
   }

@@ -127,7 +127,7 @@ class WideResnet : public Model {
     int64_t in = kStem;
     for (int64_t stage = 0; stage < 3; ++stage) {
       const int64_t width = (kStem << stage) * config.widen;
-      stages_.push_back(register_module(
+      stages_.emplace_back(register_module(
           fmt::format("block{}", stage + 1),
           WideStage(in, width, stage == 0 ? 1 : 2, (config.depth - 4) / 6, config.dropout)));
       in = width;
@@ -161,9 +161,9 @@ void CheckWideResnet(const WideResnetOptions& config, const std::vector<int64_t>
   }
   CheckSides("wide_resnet", kLeastWideSide, shape);
   // Two 3x3 convolutions a block, of three stages.
-  const auto blocks = static_cast<double>((config.depth - 4) / 6);
+  const int64_t blocks = (config.depth - 4) / 6;
   const double width = 16 * static_cast<double>(config.widen);
-  CheckParameters(blocks * 2 * 9 * width * width * (1 + 4 + 16));
+  CheckParameters(static_cast<double>(blocks) * 2 * 9 * width * width * (1 + 4 + 16));
 }
 
 }  // namespace

@@ -66,10 +66,10 @@ class Group {
 
   void Visit(StateVisitor& visitor) {
     VisitRandom("random", random_, visitor);
-    visitor.Array("steps", steps_, {{size()}});
+    visitor.Array("steps", steps_, {size()});
     for (size_t i = 0; i < environments_.size(); ++i) {
       std::vector<double>& state = environments_[i]->state();
-      visitor.Array("environment" + std::to_string(i), state, {{std::ssize(state)}});
+      visitor.Array("environment" + std::to_string(i), state, {std::ssize(state)});
     }
   }
 

@@ -20,7 +20,7 @@ nn::Sequential MakeProjection(const ResidualOptions& options) {
 }
 
 Tensor ShortcutOf(const ResidualOptions& options, nn::Sequential& downsample, const Tensor& x) {
-  const Tensor kept = EveryPixel(x, options.stride);
+  Tensor kept = EveryPixel(x, options.stride);
   if (!downsample.is_empty()) return downsample->forward(kept);
   if (options.in == options.out) return kept;
   return at::constant_pad_nd(kept, {0, 0, 0, 0, 0, options.out - options.in});
