@@ -320,8 +320,10 @@ TEST(VisionModels, ABatchOfOneNeedsMoreThanOnePixelInTheEnd) {
                                             {"imagenet_resnet", "width = 2\nstem = \"small\"", 8},
                                             {"wide_resnet", "depth = 10\nwiden = 1", 4}}) {
     const auto model = MakeModel(ModelNamed(name, options), {{3, side, side}, 3});
-    const auto message = [&](int64_t width) {
-      return kudari::testing::ErrorOf([&] { model->forward(::torch::randn({1, 3, side, width})); });
+    const auto message = [&model, height = side](int64_t width) {
+      return kudari::testing::ErrorOf([&] {
+        model->forward(::torch::randn({1, 3, height, width}));
+      });
     };
     EXPECT_THAT(message(side), HasSubstr("train.batch_size leaves a batch of one")) << name;
     EXPECT_EQ(message(side + 1), "no error") << name;

@@ -122,7 +122,7 @@ void Batches::Visit(StateVisitor& visitor) {
   const int64_t size = samples_.size();
   visitor.Value("next", next_, 0, size);
   visitor.Value("epoch", epoch_, 0);
-  visitor.Array("order", order_, {{size}});
+  visitor.Array("order", order_, {size});
   VisitRandom("random", random_, visitor);
   samples_.Visit(visitor);
   visitor.Then([this] { Forget(); });
