@@ -139,7 +139,7 @@ TEST(LanguageModels, HavePublishedSizesAndNames) {
     SCOPED_TRACE(golden["oracle"].get<std::string>());
     const auto model = GoldenModel(golden);
     EXPECT_EQ(model->ParameterCount(), golden["parameters"].get<int64_t>());
-    EXPECT_EQ(kudari::testing::NamesChecksum(model->named_parameters()),
+    EXPECT_EQ(kudari::testing::NamesChecksum(model->named_parameters().pairs()),
               golden["names"].get<std::string>());
   }
 }
@@ -360,7 +360,7 @@ class PublishedWeights : public ::testing::Test {
     WriteSafeTensors(path_, tensors);
   }
 
-  // Whether a model that was drawn anew has the weights of `from` after loading the file.
+  // Whether a new model has the weights of `from` after loading the file.
   bool Load(const ModelConfig& config, const DataShape& data, const Model& from) {
     const auto model = MakeModel(config, data);
     LoadWeights(*model, path_);

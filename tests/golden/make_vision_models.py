@@ -2,7 +2,7 @@
 """Writes data/vision_models.json: what torchvision, timm, pytorchcv and RobustBench compute with
 the models that lab/models has under their names, for lab/models/vision_models_test.cc.
 
-Weights, inputs and probes are made by a formula of their name and index (`uniform`), which the test
+Weights, inputs and probes are made by a formula of their name and index (made.py), which the test
 repeats bit for bit, so that the file has none of them. Everything is computed in float64. `twins`
 has outputs before and in training, the loss, and for each tensor of the state dict its name and
 shape, followed by the norm and the product with a probe of its gradient, or of a running statistic
@@ -16,57 +16,18 @@ one file is read.
 import importlib.metadata
 import importlib.util
 import json
-import math
 import pathlib
 
-import numpy as np
 import timm.models.vision_transformer
 import torch
 import torchvision
+from made import made, names_checksum, summary
 from pytorchcv.models.resnet_cifar import CIFARResNet, resnet20_cifar10
 from pytorchcv.models.wrn_cifar import wrn28_10_cifar10
 from torch import nn
 from torchvision.models.vgg import VGG, make_layers
 
 DATA = pathlib.Path(__file__).parent / "data"
-
-
-def fnv(text, bits, basis, prime):
-    for byte in text.encode():
-        basis = (basis ^ byte) * prime % (1 << bits)
-    return basis
-
-
-def uniform(name, count):
-    """In [0, 1): 24 bits of a hash of the name and of the index."""
-    seed = np.uint32(fnv(name, 32, 0x811C9DC5, 0x01000193))
-    x = np.arange(count, dtype=np.uint32) * np.uint32(0x9E3779B1) + seed
-    x ^= x >> np.uint32(16)
-    x *= np.uint32(0x85EBCA6B)
-    x ^= x >> np.uint32(13)
-    x *= np.uint32(0xC2B2AE35)
-    x ^= x >> np.uint32(16)
-    return (x >> np.uint32(8)) / float(1 << 24)
-
-
-def made(name, shape):
-    """The value of a tensor of this name."""
-    count = math.prod(shape)
-    u = uniform(name, count)
-    weight = name.endswith("weight")
-    if name.endswith("running_var") or (weight and len(shape) == 1):
-        u += 0.5
-    else:
-        u -= 0.5
-        if weight:  # as strong as He's
-            u *= math.sqrt(24 / (count / shape[0]))
-    return torch.from_numpy(u.astype(np.float32)).reshape(shape).double()
-
-
-def summary(name, value):
-    flat = value.detach().flatten()
-    probe = torch.from_numpy(uniform(name + "/probe", flat.numel()) - 0.5)
-    return [flat.norm().item(), flat.dot(probe).item()]
 
 
 def twin(oracle, network, model, options, shape, classes, rename=lambda name: name):
@@ -96,12 +57,9 @@ def twin(oracle, network, model, options, shape, classes, rename=lambda name: na
 
 
 def published(oracle, network, model, options, shape, classes):
-    lines = sorted(f"{name} {'x'.join(map(str, tensor.shape))}\n"
-                   for name, tensor in network.state_dict().items())
-    checksum = fnv("".join(lines), 64, 0xCBF29CE484222325, 0x100000001B3)
     count = sum(p.numel() for p in network.parameters())
     return {"oracle": oracle, "model": model, "options": options, "shape": shape,
-            "classes": classes, "parameters": count, "names": f"{checksum:016x}"}
+            "classes": classes, "parameters": count, "names": names_checksum(network.state_dict().items())}
 
 
 def version(package, what):

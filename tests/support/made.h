@@ -69,13 +69,14 @@ inline std::pair<double, double> Summary(const std::string& name, const at::Tens
 }
 
 /// A checksum of the names and shapes of parameters, in hexadecimal.
-inline std::string NamesChecksum(const ::torch::OrderedDict<std::string, at::Tensor>& tensors) {
+inline std::string NamesChecksum(const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
   std::set<std::string> lines;
-  for (const auto& item : tensors) {
-    std::string line = item.key();
-    for (const int64_t side : item.value().sizes()) {
-      line += (line == item.key() ? " " : "x") + std::to_string(side);
+  for (const auto& [name, tensor] : tensors) {
+    std::string line = name;
+    for (const int64_t side : tensor.sizes()) {
+      line += (line == name ? " " : "x") + std::to_string(side);
     }
+    if (tensor.dim() == 0) line += " ";
     lines.insert(line + "\n");
   }
   std::string text;
