@@ -19,6 +19,7 @@
 #include "lab/console/usage_error.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/read_recipe.h"
+#include "lab/recipe/recipe_changes.h"
 #include "lab/recipe/score.h"
 
 namespace kudari::lab {
@@ -431,21 +432,6 @@ std::string WriteTable(std::string_view name, const OptionTable<C>& options, con
   return fmt::format("[{}]\n{}", name, internal::OptionLines(options, config));
 }
 
-// Puts the values of `from` in place of those of `to`, table by table; one that has a name is
-// another model or data set, and replaces the whole. Nodes are moved out of `from`, since copies
-// have no lines.
-void Merge(toml::table& from, toml::table& to) {
-  for (auto&& [key, value] : from) {
-    toml::table* const inner = value.as_table();
-    toml::table* const old = to[key].as_table();
-    if (inner != nullptr && old != nullptr && !inner->contains("name")) {
-      Merge(*inner, *old);
-    } else {
-      value.visit([&, at = &key](auto& node) { to.insert_or_assign(*at, std::move(node)); });
-    }
-  }
-}
-
 // The optimiser of one part: [optimizer.NAME] over what [optimizer] has for all.
 OptimizerSpec ReadPartSpec(const toml::table& document, const std::vector<std::string>& parts,
                            const std::string& part, std::string_view source) {
@@ -455,7 +441,7 @@ OptimizerSpec ReadPartSpec(const toml::table& document, const std::vector<std::s
   const toml::node* const own = given != nullptr ? given->get(part) : nullptr;
   if (own != nullptr && own->is_table()) {
     toml::table copy = *own->as_table();
-    Merge(copy, merged);
+    MergeTables(copy, merged);
   }
   const toml::table root{{"optimizer", std::move(merged)}};
   TableReader reader(root, "", fmt::format("{}: {}", source, part));
@@ -535,104 +521,6 @@ std::vector<OptionDescription> DescribeChosen(const EntryList<Entry>& list,
     all.push_back(std::move(option));
   }
   return all;
-}
-
-// The part of a dotted path before the first dot, which is cut off `path`.
-std::string_view TakeComponent(std::string_view& path) {
-  const size_t dot = path.find('.');
-  const std::string_view part = path.substr(0, dot);
-  path = dot == std::string_view::npos ? "" : path.substr(dot + 1);
-  return part;
-}
-
-// Parses a value as TOML; what is none is text.
-toml::table ParseValue(std::string_view value) {
-  try {
-    toml::table parsed = internal::ParseToml(fmt::format("value = {}", value), "--set");
-    if (parsed.size() == 1) return parsed;
-  } catch (const Error&) {
-    // A schedule, a name or a path.
-  }
-  return toml::table{{"value", std::string(value)}};
-}
-
-// The node of that name in a table, or of that index in a list; null if there is none.
-toml::node* Inside(toml::node& node, std::string_view part) {
-  if (toml::table* const table = node.as_table()) return table->get(part);
-  toml::array* const list = node.as_array();
-  size_t index = 0;
-  const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
-  if (list == nullptr || error != std::errc() || end != part.data() + part.size()) return nullptr;
-  return list->get(index);
-}
-
-// Makes the changes of the table [scale.NAME], and takes all of [scale] away.
-void ApplyScale(const std::string& name, toml::table& root) {
-  toml::table scales;
-  if (toml::table* const given = root["scale"].as_table()) {
-    scales = std::move(*given);
-    root.erase("scale");
-  }
-  if (name.empty()) return;
-  if (toml::table* const scale = scales[name].as_table()) {
-    Merge(*scale, root);
-    return;
-  }
-  std::vector<std::string> names;
-  for (const auto& [key, value] : scales) names.emplace_back(key.str());
-  throw UsageError(fmt::format(
-      "--scale {0}: the recipe has no table [scale.{0}]{1}", name,
-      names.empty() ? std::string() : fmt::format(", only {}", fmt::join(names, ", "))));
-}
-
-// Makes the change of one "key=value".
-void ApplySet(std::string_view set, toml::table& root) {
-  constexpr auto kMostParts = std::ptrdiff_t{100};
-  const size_t equals = set.find('=');
-  if (equals == std::string_view::npos || equals == 0) {
-    throw UsageError(fmt::format("--set {}: must be key=value, such as train.epochs=3", set));
-  }
-  if (!internal::IsUtf8(set)) throw UsageError(fmt::format("--set {}: is not UTF-8", set));
-  const toml::table parsed = ParseValue(set.substr(equals + 1));
-  std::string_view path = set.substr(0, equals);
-  const std::ptrdiff_t parts = 1 + std::ranges::count(path, '.');
-  if (parts > kMostParts) {
-    throw Error(fmt::format("--set {}: its key has {} parts, which is outside [1, {}]",
-                            internal::OneLine(set), parts, kMostParts));
-  }
-  toml::node* at = &root;
-  while (true) {
-    const std::string_view part = TakeComponent(path);
-    toml::table* const table = at->as_table();
-    if (table != nullptr && path.empty()) {
-      table->insert_or_assign(part, *parsed.get("value"));
-      return;
-    }
-    at = table != nullptr ? &table->insert(part, toml::table{}).first->second : Inside(*at, part);
-    if (at == nullptr || (table == nullptr && path.empty())) {
-      throw UsageError(fmt::format("--set {}: there is no \"{}\" to set", set, part));
-    }
-  }
-}
-
-// Removes a key.
-void ApplyUnset(std::string_view key, toml::table& root) {
-  std::string_view path = key;
-  toml::node* at = &root;
-  while (true) {
-    const std::string_view part = TakeComponent(path);
-    if (Inside(*at, part) == nullptr) {
-      throw UsageError(fmt::format("--unset {}: the recipe has no \"{}\"", key, part));
-    }
-    if (!path.empty()) {
-      at = Inside(*at, part);
-    } else if (toml::table* const table = at->as_table()) {
-      table->erase(part);
-      return;
-    } else {
-      throw UsageError(fmt::format("--unset {}: an element of a list cannot be removed", key));
-    }
-  }
 }
 
 }  // namespace
@@ -716,9 +604,7 @@ std::vector<std::pair<std::string, const OptimizerSpec*>> OptimizersOf(const Rec
 Recipe ParseTrainRecipe(std::string_view toml, std::string_view source,
                         const RecipeChanges& changes, const LabRegistry& registry) {
   toml::table document = internal::ParseToml(toml, source);
-  ApplyScale(changes.scale, document);
-  for (const std::string& key : changes.unsets) ApplyUnset(key, document);
-  for (const std::string& set : changes.sets) ApplySet(set, document);
+  ApplyChanges(changes, document);
   return ReadRecipe(document, source, registry);
 }
 
