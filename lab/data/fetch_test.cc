@@ -231,7 +231,7 @@ TEST_F(Fetch, WhatIsThereIsKeptForALaterCall) {
   EXPECT_EQ(server_.Requests().size(), requests);
 }
 
-TEST_F(Fetch, AServerWithoutRangesBeginsAnew) {
+TEST_F(Fetch, AServerWithoutRangesBeginsAgain) {
   const std::string body = Body();
   const RemoteFile remote = Remote(body);
   server_.Behave({.ranges = false});

@@ -105,6 +105,10 @@ std::string NameOf(const fs::path& run) {
 
 // The recipe of a run for its weights in float32, whatever it trained in.
 Recipe MeasuredRecipe(const Recipe& trained, const fs::path& run) {
+  if (TraitsOf(trained.model).own_loss) {
+    throw Error(fmt::format("{}: model \"{}\" has a loss of its own, which cannot be measured",
+                            run.string(), trained.model.name()));
+  }
   Recipe recipe = trained;
   recipe.train.init = (run / "model.safetensors").string();
   recipe.train.init_skip.clear();

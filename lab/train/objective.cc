@@ -36,8 +36,15 @@ at::ScalarType TypeOf(std::string_view name) {
 Loss LossNamed(std::string_view name) { return LabRegistry::Builtin().losses.Get(name); }
 
 Loss ChooseLoss(const TrainConfig& config, const Dataset& data) {
-  if (config.loss == "auto") return LossNamed(data.classes > 0 ? "cross_entropy" : "mse");
-  Loss loss = LossNamed(config.loss);
+  Loss loss = LossNamed(config.loss != "auto" ? std::string_view(config.loss)
+                        : data.classes > 0    ? "cross_entropy"
+                                              : "mse");
+  if (config.label_smoothing > 0 && !(loss->smooths_labels && data.classes > 0)) {
+    throw Error(
+        fmt::format("train.label_smoothing = {:g} needs classes and a loss that uses it, "
+                    "cross_entropy or bce_with_logits; the loss for {} is {}",
+                    config.label_smoothing, data.name, loss->name));
+  }
   if (loss->needs_classes && data.classes == 0) {
     throw Error(
         fmt::format("train.loss = \"{}\" needs classes; the data set {} has other targets: use "

@@ -59,6 +59,12 @@ Problem::Problem(Recipe recipe)
                     "{}",
                     data_.name));
   }
+  const TrainConfig& given = recipe_.train;
+  if (traits_.own_loss && (given.loss != "auto" || given.label_smoothing > 0)) {
+    throw Error(fmt::format("train.{} has no effect: model.name = \"{}\" has a loss of its own",
+                            given.loss != "auto" ? "loss" : "label_smoothing",
+                            recipe_.model.name()));
+  }
   if (data_.environment && recipe_.train.workers > 0) {
     throw Error(
         fmt::format("train.workers = {} must be 0 for the environment {}, which is stepped "

@@ -9,6 +9,7 @@
 
 #include "kudari/recipe.h"
 #include "lab/measure/lr_find.h"
+#include "lab/measure/measure_sharpness.h"
 #include "lab/recipe/scale.h"
 #include "lab/train/data_card.h"
 #include "lab/train/trainer.h"
@@ -189,10 +190,29 @@ TEST_F(TasksTest, WhatDoesNotSuitATaskIsAnError) {
   const std::string boxes =
       "model.name = \"detector\"\ndata = {name = \"shapes\", images = 20, test_images = 2}\n"
       "optimizer = {rule = \"adam\"}\ntrain.steps = 2\n";
+  EXPECT_EQ(error(boxes, "train.loss=l1"),
+            "train.loss has no effect: model.name = \"detector\" has a loss of its own");
+  EXPECT_EQ(error(boxes, "train.monitor=accuracy"),
+            "train.monitor = \"accuracy\": an evaluation of model \"detector\" on shapes has none");
   EXPECT_EQ(error(boxes, "augment.flip=0.5"),
             "augment.flip: the boxes of the data set shapes do not change with its images");
   EXPECT_EQ(error(boxes, "fault={bad=\"labels\", bad_end=0.5}"),
             "fault.bad = \"labels\": shapes has none");
+}
+
+TEST_F(TasksTest, WhatALossDoesNotUseIsAnError) {
+  const auto error = [&](std::vector<std::string> sets) { return MessageOf(Options(sets)); };
+  const std::string needs =
+      " needs classes and a loss that uses it, cross_entropy or bce_with_logits; the loss for "
+      "safetensors is mse";
+  EXPECT_EQ(error({"train.loss=mse", "train.label_smoothing=0.1"}),
+            "train.label_smoothing = 0.1" + needs);
+  EXPECT_EQ(error({"train.loss=bce_with_logits", "train.label_smoothing=0.1"}), "no error");
+  Run(kGan);
+  SharpnessOptions sharpness;
+  sharpness.run = dir_ / "out";
+  EXPECT_THAT(kudari::testing::ErrorOf([&] { MeasureSharpness(sharpness, stdout); }),
+              HasSubstr("model \"dcgan\" has a loss of its own, which cannot be measured"));
 }
 
 TEST_F(TasksTest, PerplexityAndBitsFollowFromTheLoss) {

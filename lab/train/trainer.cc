@@ -214,6 +214,10 @@ void Trainer::Evaluate() {
 // The value that the recipe follows, the lower the better. A run diverges if it is not finite.
 double Trainer::Monitored(const Metric& metric, const Score& score) {
   const double value = score.*metric.value;
+  if (std::isnan(value) && std::isfinite(score.loss)) {
+    throw Error(fmt::format("train.monitor = \"{}\": an evaluation of model \"{}\" on {} has none",
+                            metric.name, session_.recipe().model.name(), session_.data().name));
+  }
   if (!std::isfinite(value)) Diverge(fmt::format("the validation {} is {}", metric.name, value));
   return metric.higher_is_better ? -value : value;
 }
