@@ -1,17 +1,23 @@
 // Training of what is not a class for each sample: several optimisers, policies, boxes, texts.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <memory>
+#include <optional>
 #include <random>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "kudari/recipe.h"
 #include "lab/measure/lr_find.h"
 #include "lab/measure/measure_sharpness.h"
+#include "lab/models/parts/policy.h"
 #include "lab/recipe/scale.h"
 #include "lab/train/data_card.h"
+#include "lab/train/rollouts.h"
 #include "lab/train/trainer.h"
 #include "lab/verbs/generate.h"
 #include "tests/support/train_fixture.h"
@@ -173,6 +179,72 @@ TEST_F(TasksTest, APolicyLearnsToBalance) {
             std::max({evaluations[0]["val_episode_return"].get<double>(),
                       evaluations[1]["val_episode_return"].get<double>(),
                       evaluations[2]["val_episode_return"].get<double>()}));
+}
+
+// An environment in which step n, from 1, is worth n; an episode is over after `ends` steps, or cut
+// after `cut`.
+class Counting : public Environment {
+ public:
+  Counting(int64_t ends, int64_t cut) : ends_(ends), cut_(cut) {}
+  EnvironmentShape shape() const override {
+    return {.observation = 1, .actions = 2, .most_steps = cut_};
+  }
+  void Reset(std::mt19937_64& /*random*/) override { state_[0] = 0; }
+  Outcome Step(std::span<const float> /*action*/) override {
+    state_[0] += 1;
+    return {.reward = state_[0], .terminated = static_cast<int64_t>(state_[0]) == ends_};
+  }
+  void Observe(std::span<float> to) const override { to[0] = static_cast<float>(state_[0]); }
+  std::vector<double>& state() override { return state_; }
+
+ private:
+  int64_t ends_, cut_;
+  std::vector<double> state_ = {0};
+};
+
+// Expects 3 n + 2 of a state of n steps.
+class Expecting : public Model, public Policy {
+ public:
+  at::Tensor forward(const at::Tensor& x) override { return x; }
+  Action Act(const at::Tensor& x, const std::optional<at::Generator>& /*random*/) override {
+    const at::Tensor n = x.select(1, 0);
+    return {::torch::zeros({x.size(0), 1}), ::torch::zeros_like(n), 3 * n + 2};
+  }
+};
+
+// Schulman et al., arXiv:1506.02438, equation 16, as the sum that it is.
+TEST(Rollouts, AdvantagesAreTheSumOfDiscountedErrors) {
+  constexpr double kGamma = 0.9, kLambda = 0.8;
+  constexpr int64_t kSteps = 11;
+  struct Case {
+    int64_t ends, cut;
+  };
+  for (const Case& c : {Case{4, 100}, Case{100, 3}, Case{100, 100}}) {
+    const auto data = std::make_shared<EnvironmentData>();
+    data->make = [c] { return std::make_unique<Counting>(c.ends, c.cut); };
+    data->options = {.num_envs = 1, .num_steps = kSteps, .gamma = kGamma, .gae_lambda = kLambda};
+    Expecting model;
+    Samples samples(Rollouts(data, 1));
+    samples.Attach(model);
+    samples.StartEpoch();
+    const Batch all = samples.All();
+    const int64_t length = std::min(c.ends, c.cut);
+    for (int64_t t = 0; t < kSteps; ++t) {
+      double expected = 0, weight = 1;
+      for (int64_t k = t; k < kSteps; ++k) {
+        const auto n = static_cast<double>(k % length);
+        const bool last = (k + 1) % length == 0;
+        const double later = last && c.ends <= c.cut ? 0 : 3 * (n + 1) + 2;
+        expected += weight * (n + 1 + kGamma * later - (3 * n + 2));
+        weight *= kGamma * kLambda;
+        if (last) break;
+      }
+      EXPECT_NEAR(all.y[t][1 + kAdvantage].item<double>(), expected, 1e-4) << t;
+      const double value = 3 * static_cast<double>(t % length) + 2;
+      EXPECT_NEAR(all.y[t][1 + kReturn].item<double>(), expected + value, 1e-4) << t;
+      EXPECT_EQ(all.x[t][0].item<double>(), static_cast<double>(t % length));
+    }
+  }
 }
 
 TEST_F(TasksTest, WhatDoesNotSuitATaskIsAnError) {

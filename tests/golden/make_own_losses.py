@@ -2,8 +2,7 @@
 
 usage: python make_own_losses.py     (torch, numpy, scipy and pycocotools; see tools/requirements-oracles.txt)
 
-ppo: the loss of CleanRL's ppo.py for given outputs of a policy, by torch.distributions, and the
-advantages of its loop for given rewards. vae: the loss of PyTorch's example. frechet: the distance
+ppo: the loss of CleanRL's ppo.py for given outputs of a policy, by torch.distributions. vae: the loss of PyTorch's example. frechet: the distance
 of Heusel et al. by scipy's matrix root. detection: the average precision of pycocotools.
 """
 
