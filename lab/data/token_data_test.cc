@@ -183,7 +183,7 @@ class TokenFiles : public TokenData {
   }
 };
 
-TEST_F(TokenFiles, OfNanoGptAndOfLlmCAreMapped) {
+TEST_F(TokenFiles, OfNanoGptAndOfLlmCAreRead) {
   const std::vector<uint16_t> shorts = {1, 2, 65535, 4, 0, 6};
   const std::vector<uint32_t> longs = {1, 2, 69999, 4, 0, 6};
   for (const std::string& bytes :
