@@ -133,6 +133,17 @@ TEST_F(TasksTest, PartsHaveOptimisersOfTheirOwn) {
   EXPECT_NEAR(std::sqrt(squares), steps[0]["grad_norm"].get<double>(), 1e-4);
 }
 
+TEST_F(TasksTest, EveryStepDrawsItsOwnNoise) {
+  // Nothing is learned, and the batch is always the same.
+  Run(kGan, {"optimizer.lr=0", "optimizer.generator.lr=0", "data.samples=32", "train.epochs=4",
+             "train.shuffle=false"});
+  std::set<double> losses;
+  for (const json& line : Metrics("parts")) {
+    losses.insert(line["parts"]["generator"]["loss"].get<double>());
+  }
+  EXPECT_EQ(losses.size(), 4U);
+}
+
 TEST_F(TasksTest, TablesOfPartsOverrideTheCommonOne) {
   const Recipe recipe = ParseTrainRecipe(kGan, "gan");
   ASSERT_EQ(recipe.other_optimizers.size(), 1U);
