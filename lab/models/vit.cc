@@ -167,20 +167,17 @@ class VisionTransformer : public Model {
   nn::LayerNorm norm_{nullptr};
 };
 
-void CheckVit(const VitOptions& config, const std::vector<int64_t>& shape) {
-  CheckPatchesAndHeads(config.patch, config.dim, config.heads, shape);
-  const auto dim = static_cast<double>(config.dim);
-  CheckParameters(static_cast<double>(config.depth) * dim * dim *
-                      static_cast<double>(4 + 2 * config.mlp_ratio) +
-                  dim * static_cast<double>(Product(shape)));
-}
-
 }  // namespace
 
 std::shared_ptr<Model> BuildVit(const ModelConfig& config, const DataShape& data) {
   CheckImages(config.name(), data.sample);
   const auto& options = ValuesOf<VitOptions>(config.options);
-  CheckVit(options, data.sample);
+  CheckTransformer({.patch = options.patch,
+                    .dim = options.dim,
+                    .depth = options.depth,
+                    .heads = options.heads,
+                    .mlp_ratio = options.mlp_ratio},
+                   data.sample);
   return std::make_shared<VisionTransformer>(options, data.sample, data.outputs);
 }
 #endif  // KUDARI_LAB_TORCH

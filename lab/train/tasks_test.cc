@@ -9,6 +9,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kudari/recipe.h"
@@ -284,7 +285,9 @@ TEST_F(TasksTest, WhatDoesNotSuitATaskIsAnError) {
 }
 
 TEST_F(TasksTest, WhatALossDoesNotUseIsAnError) {
-  const auto error = [&](std::vector<std::string> sets) { return MessageOf(Options(sets)); };
+  const auto error = [&](std::vector<std::string> sets) {
+    return MessageOf(Options(std::move(sets)));
+  };
   const std::string needs =
       " needs classes and a loss that uses it, cross_entropy or bce_with_logits; the loss for "
       "safetensors is mse";

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kudari/error.h"
+#include "lab/models/parts/layers.h"
 
 namespace kudari::lab {
 
@@ -30,15 +31,19 @@ Tensor SelfAttention(const Tensor& qkv, int64_t heads, double dropout) {
       .reshape({batch, tokens, dim});
 }
 
-void CheckPatchesAndHeads(int64_t patch, int64_t dim, int64_t heads,
-                          const std::vector<int64_t>& shape) {
-  if (shape[1] % patch != 0 || shape[2] % patch != 0) {
-    throw Error(fmt::format("model.patch = {} does not divide the image, {} x {}", patch, shape[1],
-                            shape[2]));
+void CheckTransformer(const TransformerSizes& sizes, const std::vector<int64_t>& shape) {
+  if (shape[1] % sizes.patch != 0 || shape[2] % sizes.patch != 0) {
+    throw Error(fmt::format("model.patch = {} does not divide the image, {} x {}", sizes.patch,
+                            shape[1], shape[2]));
   }
-  if (dim % heads != 0) {
-    throw Error(fmt::format("model.heads = {} does not divide model.dim = {}", heads, dim));
+  if (sizes.dim % sizes.heads != 0) {
+    throw Error(
+        fmt::format("model.heads = {} does not divide model.dim = {}", sizes.heads, sizes.dim));
   }
+  const auto dim = static_cast<double>(sizes.dim);
+  CheckParameters(static_cast<double>(sizes.depth) * dim * dim *
+                      static_cast<double>(4 + 2 * sizes.mlp_ratio) +
+                  dim * static_cast<double>(Product(shape)));
 }
 
 void CheckSides(const std::string& model, int64_t least, const std::vector<int64_t>& shape) {

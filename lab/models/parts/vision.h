@@ -21,10 +21,14 @@ double DropPathRate(double last, int64_t block, int64_t blocks);
 /// 3 dim] -> [batch, tokens, dim]. `dropout` is the probability that a weight is dropped.
 at::Tensor SelfAttention(const at::Tensor& qkv, int64_t heads, double dropout);
 
+/// The sizes of a vision transformer.
+struct TransformerSizes {
+  int64_t patch = 1, dim = 1, depth = 1, heads = 1, mlp_ratio = 1;
+};
+
 /// Throws Error unless square patches divide the image, [channels, height, width], and heads the
-/// width of a token.
-void CheckPatchesAndHeads(int64_t patch, int64_t dim, int64_t heads,
-                          const std::vector<int64_t>& shape);
+/// width of a token, and for more parameters than CheckParameters permits.
+void CheckTransformer(const TransformerSizes& sizes, const std::vector<int64_t>& shape);
 
 /// Throws Error if the image, [channels, height, width], has a side below `least`; `model` is the
 /// name of the model that needs it.
