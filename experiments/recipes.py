@@ -184,14 +184,6 @@ class Runs:
         folder = self.options.data / name if self.options.data else None
         return [f"data.path={folder}"] if folder and folder.exists() else []
 
-    def chosen(self, case, variant):
-        """The changes with the best validation loss."""
-        if not variant.choices:
-            return []
-        losses = [self.train(case, variant, sets, TUNING_SEED).summary["validation"]["loss"]
-                  for sets in variant.choices]
-        return variant.choices[losses.index(min(losses))]
-
 
 def value(case, run):
     for part in ("test", "validation"):
@@ -273,7 +265,11 @@ def main():
     cases = [case for case in CASES if not options.only or case.recipe in options.only]
     variants = [(case, variant) for case in cases for variant in case.variants]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        chosen = list(pool.map(lambda of: all_runs.chosen(*of), variants))
+        tuning = [(case, variant, sets, TUNING_SEED) for case, variant in variants
+                  for sets in variant.choices]
+        tuned = iter(list(pool.map(lambda task: all_runs.train(*task), tuning)))
+        chosen = [min(((next(tuned).summary["validation"]["loss"], sets) for sets in variant.choices),
+                      default=(0, []))[1] for _, variant in variants]
         tasks = [(case, variant, sets, seed) for (case, variant), sets in zip(variants, chosen)
                  for seed in SEEDS]
         done = iter(list(pool.map(lambda task: all_runs.train(*task), tasks)))
