@@ -2,9 +2,11 @@
 #include "lab/recipe/own_options.h"
 
 #ifdef KUDARI_LAB_TORCH
+#include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <optional>
 #include <tuple>
 #include <variant>
 
@@ -98,6 +100,19 @@ Recurrent MakeRecurrent(const RnnOptions& config, int64_t in) {
   return nn::RNN(with(options));
 }
 
+// Torch lends LSTMs in bfloat16 to oneDNN, which on some processors with instructions for it, such
+// as Zen 4's, refuses sizes that torch itself can compute (torch 2.13).
+class WithoutOneDnn {
+ public:
+  WithoutOneDnn() { at::globalContext().setUserEnabledMkldnn(false); }
+  ~WithoutOneDnn() { at::globalContext().setUserEnabledMkldnn(before_); }
+  WithoutOneDnn(const WithoutOneDnn&) = delete;
+  WithoutOneDnn& operator=(const WithoutOneDnn&) = delete;
+
+ private:
+  bool before_ = at::globalContext().userEnabledMkldnn();
+};
+
 class RnnLanguageModel : public Model {
  public:
   RnnLanguageModel(const RnnOptions& config, int64_t embedding, int64_t vocabulary)
@@ -118,6 +133,10 @@ class RnnLanguageModel : public Model {
 
   Tensor forward(const Tensor& x) override {
     const Tensor y = Drop(encoder_(x));
+    std::optional<WithoutOneDnn> without;
+    if (y.scalar_type() != at::kFloat || at::autocast::is_autocast_enabled(at::kCPU)) {
+      without.emplace();
+    }
     const auto states = [&y](auto& rnn) { return std::get<0>(rnn->forward(y)); };
     return at::linear(Drop(std::visit(states, rnn_)), head_, head_bias_);
   }
