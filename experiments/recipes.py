@@ -4,7 +4,7 @@
     python3 experiments/recipes.py [--kudari build/release/kudari] [--data DIR] [--jobs 2] [--only NAME]
 
 Every recipe with a table [scale.small] is trained with three seeds, and some of them once more with
-what they are compared with. DIR holds the folders mnist, cifar10 and text, else data is looked for
+what they are compared with. DIR holds the folders mnist, cifar10, movie-reviews and text, else data is looked for
 where the lab looks.
 """
 
@@ -93,7 +93,8 @@ class Runs:
     def data(self, case):
         text = (ROOT / "recipes" / f"{case.recipe}.toml").read_text()
         small = text[text.index("[scale.small]"):] if "[scale.small]" in text else ""
-        for name, folder in (("text", "text"), ("cifar10", "cifar10"), ("mnist", "mnist")):
+        for name, folder in (("text", "text"), ("cifar10", "cifar10"), ("mnist", "mnist"),
+                             ("movie-reviews", "movie-reviews")):
             if f'name = "{name}"' in (small if "data = {name" in small else text):
                 return [f"data.path={self.options.data / folder}"] if self.options.data else []
         return []
