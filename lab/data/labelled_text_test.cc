@@ -190,8 +190,7 @@ TEST_F(LabelledData, WrongFilesAreNamed) {
   EXPECT_EQ(Error("sentence\tlabel\na\t1\nb\t1\n"),
             "train.tsv: column \"label\" has 1 different labels, which is outside [2, 1000]");
   EXPECT_EQ(Error("text\tlabel\na\t1\n"),
-            "data.text: \"sentence\" is not a column of train.tsv; it must be \"text\" or "
-            "\"label\"");
+            "data.text: \"sentence\" is not a column of train.tsv; known: text, label");
   EXPECT_THAT(Error("sentence\tclass\na\t1\n"),
               StartsWith("data.label: \"label\" is not a column of train.tsv"));
   EXPECT_THAT(Error(kTwo, "pair = \"3\""), StartsWith("data.pair: \"3\" is outside [1, 2]"));
@@ -210,7 +209,8 @@ TEST_F(LabelledData, LabelsAreThoseOfTheTrainingFile) {
   Write("dev.tsv", "sentence\na\n");
   EXPECT_THAT(Error(kTwo, "validation_file = \"dev.tsv\""),
               StartsWith("data.label: \"label\" is not a column of dev.tsv"));
-  EXPECT_EQ(Error(kTwo, "validation_file = \"none.tsv\""), "none.tsv: No such file or directory");
+  EXPECT_EQ(Error(kTwo, "validation_file = \"none.tsv\""),
+            "none.tsv: cannot be opened: No such file or directory");
 }
 
 TEST_F(LabelledData, OptionsThatDoNotFitAreErrors) {
@@ -227,7 +227,7 @@ TEST_F(LabelledData, OptionsThatDoNotFitAreErrors) {
             "data.test = 0.5 has no effect: data.test_file has the test samples");
   EXPECT_EQ(Error(kTwo, "test = 0.5\nvalidation = 0.5"),
             "data.validation = 0.5 is outside [0, 0.5)");
-  EXPECT_THAT(Error(kTwo, "context = 7"), HasSubstr("data.context = 7 is outside [8, 65536]"));
+  EXPECT_THAT(Error(kTwo, "context = 7"), HasSubstr("data.context: 7 is outside [8, 65536]"));
   std::string many = "sentence\tlabel\n";
   for (int i = 0; i < 5000; ++i) many += i % 2 == 0 ? "a\t0\n" : "b\t1\n";
   EXPECT_EQ(Error(many, "context = 65536"),
@@ -261,8 +261,9 @@ TEST_F(MovieReviews, AreSignsOfRatings) {
     Write(file, text);
     return ErrorOf([] { Load("path = \".\""); });
   };
-  EXPECT_EQ(error("1\t1\ta\n2\ta\tb\n"),
-            "./" + file + ": line 2 is \"2\\ta\\tb\", but must be a number, a rating and a text");
+  EXPECT_EQ(
+      error("1\t1\ta\n2\ta\tb\n"),
+      "./" + file + ": line 2 is \"2\\x09a\\x09b\", but must be a number, a rating and a text");
   for (const char* const line : {"1", "1\t2", "\t\tx", "1\t2 \tx"}) {
     EXPECT_THAT(error(line), HasSubstr("but must be a number, a rating and a text"));
   }

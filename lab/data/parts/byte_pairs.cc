@@ -39,15 +39,16 @@ void ForParts(std::string_view text, const F& f, const G& between) {
 // The texts in parts that are not too long for the trainer.
 class Parts : public sentencepiece::SentenceIterator {
  public:
-  explicit Parts(std::span<const std::string_view> texts) {
+  Parts(std::span<const std::string_view> texts, bool exact) {
     for (const std::string_view text : texts) {
       ForParts(
           text, [this](std::string_view part) { Cut(part); }, [](std::string_view) {});
     }
-    if (!parts_.empty()) current_ = parts_.front();
+    if (parts_.empty()) throw Error("data.tokenizer = \"bpe\": the training texts are empty");
+    if (exact) parts_.emplace_back(" ");  // so that a space has a piece
+    current_ = parts_.front();
   }
 
-  bool empty() const { return parts_.empty(); }
   bool done() const override { return next_ == parts_.size(); }
   void Next() override {
     if (++next_ < parts_.size()) current_ = parts_[next_];
@@ -114,7 +115,7 @@ BytePairs::BytePairs(std::span<const std::string_view> texts, int64_t vocabulary
       {"vocab_size", std::to_string(vocabulary + impl->skipped)},
       {"hard_vocab_limit", "false"},
       {"character_coverage", "0.9995"},
-      {"required_chars", std::string(kSpace)},
+      {"required_chars", std::string(exact ? kSpace : "")},
       {"max_sentence_length", std::to_string(kLongest)},
       {"normalization_rule_name", rule},
       {"add_dummy_prefix", exact ? "false" : "true"},
@@ -125,8 +126,7 @@ BytePairs::BytePairs(std::span<const std::string_view> texts, int64_t vocabulary
       {"eos_id", exact ? "-1" : std::to_string(kSeparator)},
       {"num_threads", "1"},
       {"minloglevel", "4"}};  // it writes nothing
-  Parts parts(texts);
-  if (parts.empty()) throw Error("data.tokenizer = \"bpe\": the training texts are empty");
+  Parts parts(texts, exact);
   std::string model;
   Check(SentencePieceTrainer::Train(options, &parts, &model), vocabulary);
   Check(impl->pieces.LoadFromSerializedProto(model), vocabulary);

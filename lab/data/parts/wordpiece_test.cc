@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -69,7 +70,8 @@ TEST_F(WordPieceTest, SamplesAreTheOracles) {
     int64_t separators = 0;
     for (size_t i = 0; i < tokens.size(); ++i) {
       EXPECT_EQ(tokens[i] != 0, c["mask"][i] == 1);
-      if (tokens[i] != 0) EXPECT_EQ(std::min<int64_t>(separators, 1), c["types"][i]);
+      const int64_t type = tokens[i] == 0 ? 0 : std::min<int64_t>(separators, 1);
+      EXPECT_EQ(type, c["types"][i]);
       separators += tokens[i] == tokenizer->separator() ? 1 : 0;
     }
   }
@@ -121,7 +123,7 @@ TEST_F(WordPieceTest, WrongVocabulariesAreNamed) {
   EXPECT_EQ(error({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[CLS]"}),
             "vocab.txt: line 5 has \"[CLS]\", which line 3 has already");
   EXPECT_EQ(ErrorOf([] { ReadWordPieces("none.txt", true); }),
-            "none.txt: No such file or directory");
+            "none.txt: cannot be opened: No such file or directory");
 }
 
 }  // namespace
