@@ -167,7 +167,7 @@ Read ReadTexts(const fs::path& path, const LabelledTextOptions& options) {
 }
 
 // Labels in the order of their numbers, or of their bytes where one is no integer.
-std::vector<std::string> Sorted(const std::set<std::string>& labels) {
+std::vector<std::string> InOrder(const std::set<std::string>& labels) {
   std::vector<std::string> sorted(labels.begin(), labels.end());
   std::map<std::string, int64_t> numbers;
   for (const std::string& label : sorted) {
@@ -206,7 +206,7 @@ Dataset LoadLabelledText(const DataConfig& config, uint64_t seed) {
                 " has no effect: data.test_file has the test samples");
   }
   Read train = ReadTexts(path, options);
-  const std::vector<std::string> classes = Sorted({train.labels.begin(), train.labels.end()});
+  const std::vector<std::string> classes = InOrder({train.labels.begin(), train.labels.end()});
   if (classes.size() < 2 || classes.size() > kMostTextClasses) {
     throw Error(path.string() + ": column " + Quoted(options.label) + " has " +
                 std::to_string(classes.size()) + " different labels, which is outside [2, " +
