@@ -346,7 +346,8 @@ TEST_F(TasksTest, LearnedPiecesAreGenerated) {
   for (int i = 0; i < 300; ++i) text += "the cat sat\n";
   std::ofstream(dir_ / "text.txt") << text;
   const RunState run = Run(kText, {"data.path=" + (dir_ / "text.txt").string(),
-                                   "data.tokenizer=bpe", "data.vocabulary=300"});
+                                   "data.tokenizer=bpe", "data.vocabulary=300",
+                                   "model={name=\"gpt2\", layers=1, dim=16, heads=2, dropout=0}"});
   // A line is 12 bytes in four tokens: "the", " cat", " sat" and the byte at its end.
   EXPECT_NEAR(run.validation.bits_per_byte, run.validation.loss / std::log(2.0) * 4 / 12, 1e-12);
   EXPECT_LT(run.validation.loss, 0.5);
