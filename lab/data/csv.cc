@@ -20,6 +20,7 @@
 #include "core/suggest.h"
 #include "kudari/error.h"
 #include "lab/data/data.h"
+#include "lab/data/parts/columns.h"
 #include "lab/data/parts/splits.h"
 #include "lab/files/csv_cells.h"
 #include "lab/files/unpack.h"
@@ -222,40 +223,17 @@ Table ReadTable(const fs::path& path, const CsvOptions& options) {
   return table;
 }
 
-// The index of a column that an option names.
-size_t FindColumn(const Table& table, const std::string& option, const std::string& name) {
-  const auto count = std::ssize(table.columns);
+std::vector<std::string> NamesOf(const Table& table) {
   std::vector<std::string> names;
-  std::vector<size_t> found;
-  for (size_t i = 0; i < table.columns.size(); ++i) {
-    names.push_back(table.columns[i].name);
-    if (!name.empty() && names.back() == name) found.push_back(i);
-  }
-  const std::string what = "data." + option + ": " + Quoted(name);
-  if (found.size() > 1) {
-    throw Error(what + " is the name of columns " + std::to_string(found[0] + 1) + " and " +
-                std::to_string(found[1] + 1) + " of " + table.path().string());
-  }
-  if (!found.empty()) return found[0];
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-  if (error != std::errc() || end != name.data() + name.size()) {
-    std::erase(names, "");
-    throw Error(what + " is not a column of " + table.path().string() +
-                (names.empty() ? ", whose columns have no names" : internal::Suggest(name, names)));
-  }
-  if (number == 0 || number > count || number < -count) {
-    throw Error(what + " is outside [1, " + std::to_string(count) + "] and [-" +
-                std::to_string(count) + ", -1], the columns of " + table.path().string());
-  }
-  return static_cast<size_t>(number > 0 ? number - 1 : count + number);
+  for (const Column& column : table.columns) names.push_back(column.name);
+  return names;
 }
 
 std::vector<size_t> FindColumns(const Table& table, const std::string& option,
                                 const std::vector<std::string>& names) {
   std::vector<size_t> columns;
   for (const std::string& name : names) {
-    columns.push_back(FindColumn(table, option, name));
+    columns.push_back(FindColumn(NamesOf(table), table.path(), option, name));
     if (std::ranges::count(columns, columns.back()) > 1) {
       throw Error("data." + option + ": " + Quoted(name) + " is named twice");
     }

@@ -61,6 +61,7 @@ struct Dataset {
   int64_t target_size = 0;          ///< values a sample in regression, else 0
   /// Above 0: samples are tokens below this, shape[0] of them.
   int64_t vocabulary = 0;
+  int64_t separator = 0;  ///< the token that ends each text of a sample; 0: none does
   /// Each token of a sample is to predict the next one; then classes is vocabulary.
   bool next_token = false;
   std::vector<ChannelScale> scales = {};  ///< of an image's channels; empty: values as they were
@@ -83,6 +84,7 @@ struct Dataset {
     return {.sample = shape,
             .outputs = Outputs(),
             .vocabulary = vocabulary,
+            .separator = separator,
             .next_token = next_token,
             .boxes = boxes,
             .box_classes = box_classes,

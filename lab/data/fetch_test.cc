@@ -356,6 +356,31 @@ TEST_F(Fetch, DataIsFetchedWhereItIsMissing) {
   EXPECT_THAT(ErrorOf([&] { FetchData(source, "plain/x", "", {}); }), StartsWith("plain"));
 }
 
+TEST_F(Fetch, ArchivesInArchivesAreUnpacked) {
+  const std::string inner = Archive({{"deep/one", "1"}, {"deep/two", "2"}}, false);
+  const std::string packed = Archive({{"a/README", "no"}, {"a/inner.tar.gz", inner}}, true);
+  Write("sum", packed);
+  server_.Put("/all.zip", packed);
+  DataSource source{.name = "set",
+                    .folder = "set",
+                    .files = {{.address = server_.Address("/all.zip"),
+                               .checksum = ChecksumOf("sum", false),
+                               .bytes = std::ssize(packed),
+                               .kept = {"deep/two"},
+                               .archive = true,
+                               .inner = "a/inner.tar.gz"}}};
+  FetchData(source, "set", "", {});
+  EXPECT_EQ(ReadTextFile("set/two"), "2");
+  EXPECT_EQ(std::distance(fs::directory_iterator("set"), {}), 1);
+  EXPECT_TRUE(IsComplete(source, "set"));
+  source.files[0].kept = {"deep/three"};
+  EXPECT_EQ(ErrorOf([&] { FetchData(source, "other", "", {}); }),
+            "other/inner.tar.gz: has no file deep/three");
+  source.files[0].inner = "a/none.zip";
+  EXPECT_EQ(ErrorOf([&] { FetchData(source, "third", "", {}); }),
+            "third/all.zip: has no file a/none.zip");
+}
+
 // What the table of sources says of each file must be enough to know it.
 TEST(DataSources, AreComplete) {
   size_t sources = 0;
@@ -376,10 +401,10 @@ TEST(DataSources, AreComplete) {
       EXPECT_EQ(file.checksum.find_first_not_of("0123456789abcdef"), std::string::npos);
       EXPECT_GT(file.bytes, 1000);
       EXPECT_FALSE(file.kept.empty());
-      EXPECT_TRUE(file.archive || file.kept.size() == 1);
+      EXPECT_TRUE(file.archive || (file.kept.size() == 1 && file.inner.empty()));
     }
   }
-  EXPECT_EQ(sources, 6U);
+  EXPECT_EQ(sources, 7U);
 }
 
 TEST_F(Fetch, DataIsFoundWhereItIsPut) {

@@ -83,6 +83,50 @@ TEST_F(TokenData, BytesGiveTheTextBack) {
   }
 }
 
+// What is learned is the training part's, and bytes per token are those of the other parts.
+TEST_F(TokenData, LearnedPiecesGiveTheTextBack) {
+  const auto text_of = [](const std::string& end) {
+    std::string text;
+    for (int i = 0; i < 200; ++i) text += i % 3 == 0 ? "the \u00e4 cat\n" : "a dog, ";
+    return text + end;
+  };
+  const std::string options =
+      "tokenizer = \"bpe\"\nvocabulary = 310\nvalidation = 0.2\ntest = 0.1\ncontext = 4\n";
+  const std::string text = text_of(std::string(400, 'z'));
+  const Dataset data = LoadText(text, options);
+  EXPECT_LE(data.vocabulary, 310);
+  EXPECT_EQ(data.vocabulary, std::ssize(data.symbols));
+  EXPECT_EQ(TextOf(data), text);
+  EXPECT_EQ(LoadText(text_of(std::string(400, 'q')), options).symbols, data.symbols);
+  EXPECT_NE(LoadText("q" + text, options).symbols, data.symbols);
+
+  // The training part ends at a token, and no piece of another part begins before it.
+  const std::vector<int64_t> all = TokensOf(*data.train.tokens);
+  const auto bytes_until = [&](int64_t end) {
+    size_t bytes = 0;
+    for (int64_t i = 0; i < end; ++i)
+      bytes += data.symbols.at(static_cast<size_t>(all[static_cast<size_t>(i)])).size();
+    return static_cast<double>(bytes);
+  };
+  const int64_t end = data.validation.begins.front();
+  const auto size = static_cast<double>(text.size());
+  EXPECT_NEAR(bytes_until(end) / size, 0.7, 0.002);
+  EXPECT_NEAR(bytes_until(data.test.begins.front()) / size, 0.9, 0.002);
+  EXPECT_LT(data.train.begins.back() + 4, end);
+  EXPECT_DOUBLE_EQ(data.bytes_per_token,
+                   (size - bytes_until(end)) / static_cast<double>(std::ssize(all) - end));
+  // Without other parts they are those of the whole text.
+  const Dataset whole = LoadText(text, "tokenizer = \"bpe\"\nvocabulary = 310\n");
+  EXPECT_DOUBLE_EQ(whole.bytes_per_token, size / static_cast<double>(whole.train.tokens->size()));
+
+  EXPECT_EQ(ErrorOf([&] { LoadText("a\nb\xff", options); }), "t.txt: line 2 is not UTF-8");
+  EXPECT_EQ(ErrorOf([&] { LoadText("", options); }), "t.txt: is empty");
+  EXPECT_EQ(ErrorOf([] { LoadText("abc", "tokenizer = \"bpe\"\n"); }),
+            "data.vocabulary = 0 is outside [300, 131072] for data.tokenizer = \"bpe\"");
+  EXPECT_EQ(ErrorOf([] { LoadText("abc", "vocabulary = 300\n"); }),
+            "data.vocabulary = 300 must be 0 for data.tokenizer = \"characters\"");
+}
+
 // Pieces follow each other, and the token after each is there to be its last target.
 TEST_F(TokenData, PiecesHaveATargetForEachToken) {
   const auto stream = InMemory({0, 1, 2, 3, 4, 5, 6, 7, 8, 9});

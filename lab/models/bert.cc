@@ -59,7 +59,8 @@ ModelEntry DescribeBert() {
   return {.name = "bert",
           .doc =
               "BERT with a classifier of the first token, by default the base model; token 0 is "
-              "padding, which no token attends to",
+              "padding, which no token attends to, and what follows the data's first separator is "
+              "the second segment",
           .options = MakeOwnOptions(BertOptions(), BertTable()),
           .traits = [](const ModelConfig& config) {
             return ModelTraits{.dropout = ValuesOf<BertOptions>(config.options).dropout > 0,
@@ -114,11 +115,12 @@ class BertBlock : public nn::Module {
   nn::LayerNorm output_norm_{nullptr};
 };
 
-// BERT (Devlin et al., arXiv:1810.04805). All tokens are of the first of the two segments.
+// BERT (Devlin et al., arXiv:1810.04805). Tokens after the first separator are of the second
+// segment; without separators all are of the first.
 class Bert : public Model {
  public:
   Bert(const BertOptions& config, int64_t positions, const DataShape& data)
-      : dropout_(config.dropout) {
+      : dropout_(config.dropout), separator_(data.separator) {
     const int64_t dim = config.dim;
     const std::string embeddings = "bert.embeddings.";
     words_ =
@@ -141,7 +143,7 @@ class Bert : public Model {
 
   Tensor forward(const Tensor& x) override {
     const Tensor mask = x.ne(kPadding).view({x.size(0), 1, 1, x.size(1)});
-    Tensor y = words_(x) + segments_->weight[0] + positions_->weight.narrow(0, 0, x.size(1));
+    Tensor y = words_(x) + Segments(x) + positions_->weight.narrow(0, 0, x.size(1));
     y = Drop(norm_(y));
     for (const auto& block : blocks_) y = block->forward(y, mask);
     return classifier_(Drop(at::tanh(pooler_(y.select(1, 0)))));
@@ -156,8 +158,14 @@ class Bert : public Model {
 
  private:
   Tensor Drop(const Tensor& x) const { return ::torch::dropout(x, dropout_, is_training()); }
+  Tensor Segments(const Tensor& x) {
+    if (separator_ == 0) return segments_->weight[0];
+    const Tensor ends = x.eq(separator_).to(at::kLong);
+    return segments_((ends.cumsum(1) - ends).clamp_max(1));
+  }
 
   double dropout_;
+  int64_t separator_;
   nn::Embedding words_{nullptr}, positions_{nullptr}, segments_{nullptr};
   nn::LayerNorm norm_{nullptr};
   std::vector<std::shared_ptr<BertBlock>> blocks_;

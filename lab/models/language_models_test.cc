@@ -52,17 +52,20 @@ const json& LanguageGoldens() {
 }
 
 // A text, or, with classes, samples that are tokens.
-DataShape TokensOf(int64_t context, int64_t classes = 0, int64_t vocabulary = kVocabulary) {
+DataShape TokensOf(int64_t context, int64_t classes = 0, int64_t vocabulary = kVocabulary,
+                   int64_t separator = 0) {
   return {.sample = {context},
           .outputs = classes > 0 ? classes : vocabulary,
           .vocabulary = vocabulary,
+          .separator = separator,
           .next_token = classes == 0};
 }
 
 std::shared_ptr<Model> GoldenModel(const json& golden) {
   return MakeModel(
       ModelNamed(golden["model"].get<std::string>(), golden["options"].get<std::string>()),
-      TokensOf(golden["context"], golden["classes"], golden["vocabulary"]));
+      TokensOf(golden["context"], golden["classes"], golden["vocabulary"],
+               golden.value("separator", 0)));
 }
 
 // Weights by the formula, so that none is zero.
@@ -80,7 +83,13 @@ Batch GoldenBatch(const json& golden) {
                 MadeIntegers("y", batch, context, golden["vocabulary"])};
   if (classes == 0) return made;
   made.x = 1 + made.x.remainder(golden["vocabulary"].get<int64_t>() - 1);
-  for (int64_t i = 0; i < batch; ++i) made.x[i].narrow(0, context - i, i).zero_();
+  const int64_t separator = golden["separator"];
+  for (int64_t i = 0; i < batch; ++i) {
+    made.x[i].narrow(0, context - i, i).zero_();
+    if (separator == 0) continue;
+    made.x[i].masked_fill_(made.x[i].eq(separator), 1);
+    for (const int64_t t : {i % 3, context - i - 1}) made.x[i][t] = separator;
+  }
   made.y = ::torch::arange(batch).remainder(classes);
   return made;
 }
@@ -130,9 +139,9 @@ TEST_P(LanguageTwins, DoAsTheOraclesDo) {
   ExpectTwin(golden, at::kFloat, 1e-5);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LanguageTwins, ::testing::Range(0, 9));
+INSTANTIATE_TEST_SUITE_P(All, LanguageTwins, ::testing::Range(0, 10));
 
-TEST(LanguageModels, AllTwinsAreTested) { EXPECT_EQ(LanguageGoldens()["twins"].size(), 9U); }
+TEST(LanguageModels, AllTwinsAreTested) { EXPECT_EQ(LanguageGoldens()["twins"].size(), 10U); }
 
 TEST(LanguageModels, HavePublishedSizesAndNames) {
   for (const json& golden : LanguageGoldens()["published"]) {
@@ -166,8 +175,9 @@ std::vector<ModelConfig> SmallLanguage(const std::string& dropout = "dropout = 0
 }
 
 // One with weights that are not zero, for samples of six tokens.
-std::shared_ptr<Model> Filled(const ModelConfig& config) {
-  auto model = MakeModel(config, TokensOf(6, config.name() == "bert" ? 3 : 0));
+std::shared_ptr<Model> Filled(const ModelConfig& config, int64_t separator = 0) {
+  auto model =
+      MakeModel(config, TokensOf(6, config.name() == "bert" ? 3 : 0, kVocabulary, separator));
   FillWeights(*model);
   return model;
 }
@@ -202,6 +212,12 @@ TEST(LanguageModels, BertDependsOnNoPadding) {
   Tensor padded = x.clone();
   padded.narrow(1, 4, 2).zero_();
   EXPECT_TRUE(at::allclose(model->forward(padded), model->forward(x.narrow(1, 0, 4)), 0, 1e-5));
+  // With a second text, which all that follows is part of.
+  const auto pairs = Filled(SmallBert(), kVocabulary - 1);
+  for (const int64_t t : {1, 3}) padded.select(1, t).fill_(kVocabulary - 1);
+  EXPECT_TRUE(
+      at::allclose(pairs->forward(padded), pairs->forward(padded.narrow(1, 0, 4)), 0, 1e-5));
+  EXPECT_FALSE(at::allclose(pairs->forward(padded), model->forward(padded), 0, 1e-4));
   // Every token that is not padding counts.
   for (int64_t t = 0; t < 6; ++t) {
     Tensor other = x.clone();

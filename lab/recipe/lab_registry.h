@@ -143,6 +143,7 @@ struct DataShape {
   std::vector<int64_t> sample = {};  ///< of an image {channels, height, width}, of a text {context}
   int64_t outputs = 0;               ///< scores or values, for a sample or for each of its tokens
   int64_t vocabulary = 0;            ///< above 0: a sample is tokens below this
+  int64_t separator = 0;             ///< the token that ends each text of a sample; 0: none does
   bool next_token = false;           ///< there is an output for each token
   /// Above 0: at most this many boxes, of so many classes, are to be found in an image.
   int64_t boxes = 0, box_classes = 0;
@@ -189,7 +190,8 @@ struct Download {
   /// What it is called here; of an archive, the paths in it of the files that are kept, each under
   /// its last name. The one that shows that the data is there comes last.
   std::vector<std::string> kept;
-  bool archive = false;  ///< tar or zip, which is unpacked
+  bool archive = false;    ///< tar or zip, which is unpacked
+  std::string inner = {};  ///< the path in it of the archive that holds the files; empty: it does
 };
 
 /// Where a data set comes from, if it can be downloaded.

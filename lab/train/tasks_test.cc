@@ -341,6 +341,22 @@ TEST_F(TasksTest, PerplexityAndBitsFollowFromTheLoss) {
   EXPECT_EQ(error({.temperature = -1}), "--temperature -1: is outside [0, 100]");
 }
 
+TEST_F(TasksTest, LearnedPiecesAreGenerated) {
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += "the cat sat\n";
+  std::ofstream(dir_ / "text.txt") << text;
+  const RunState run = Run(kText, {"data.path=" + (dir_ / "text.txt").string(),
+                                   "data.tokenizer=bpe", "data.vocabulary=300",
+                                   "model={name=\"gpt2\", layers=1, dim=16, heads=2, dropout=0}"});
+  // A line is 12 bytes in four tokens: "the", " cat", " sat" and the byte at its end.
+  EXPECT_NEAR(run.validation.bits_per_byte, run.validation.loss / std::log(2.0) * 4 / 12, 1e-12);
+  EXPECT_LT(run.validation.loss, 0.5);
+  const std::string generated = kudari::testing::Printed([&](std::FILE* file) {
+    Generate({.run = dir_ / "out", .prompt = "the cat", .tokens = 6, .temperature = 0}, file);
+  });
+  EXPECT_EQ(generated, "the cat sat\nthe cat sat\n\n");
+}
+
 TEST_F(TasksTest, RunsOfOtherKindsGenerateNoText) {
   Go(Options({}));
   EXPECT_THAT(kudari::testing::ErrorOf([&] { Generate({.run = dir_ / "out"}, stdout); }),
@@ -352,6 +368,10 @@ TEST_F(TasksTest, EveryRecipeRuns) {
   std::ofstream(dir_ / "text.txt") << std::string(4000, 'x') + std::string(4000, 'y');
   WriteImages("grey.safetensors", 1, 28);
   WriteImages("colour.safetensors", 3, 32);
+  {
+    std::ofstream reviews(dir_ / "movieReviewSnippets_GroundTruth.txt");
+    for (int i = 0; i < 40; ++i) reviews << i << (i % 2 == 0 ? "\t1.5\tgood\n" : "\t-1\tbad\n");
+  }
   const std::set<std::string> fetched = {"cifar10", "cifar100", "fashion-mnist", "image-folder",
                                          "mnist"};
   int recipes = 0;
@@ -372,6 +392,8 @@ TEST_F(TasksTest, EveryRecipeRuns) {
           "\"}");
     } else if (data == "text") {
       changes.sets.push_back("data.path=" + (dir_ / "text.txt").string());
+    } else if (data == "movie-reviews") {
+      changes.sets.push_back("data.path=" + dir_.path().string());
     } else if (data == "shapes") {
       changes.sets.emplace_back("data={name=\"shapes\", images=20, test_images=4}");
     } else if (data == "cartpole") {

@@ -25,7 +25,7 @@ from torch import nn
 
 from made import integers, made, names_checksum, summary
 
-VOCABULARY, CONTEXT, BATCH = 11, 7, 4
+VOCABULARY, CONTEXT, BATCH, SEPARATOR = 11, 7, 4, 5
 FILE = pathlib.Path(__file__).parent / "data/language_models.json"
 
 
@@ -135,8 +135,9 @@ def check_nanochat(folder):
     print("nanochat's own model agrees")
 
 
-def twin(oracle, network, model, options, classes=0, logits=lambda network, x: network(x)):
-    """`classes` is above 0 for one output a sample; then the ends of samples are padding."""
+def twin(oracle, network, model, options, classes=0, logits=lambda network, x: network(x), separator=0):
+    """`classes` is above 0 for one output a sample; then the ends of samples are padding. Above 0, `separator` is the
+    token at the end of the first and of the second text of a sample."""
     network = network.double()
     network.eval()
     fill(network)
@@ -146,13 +147,16 @@ def twin(oracle, network, model, options, classes=0, logits=lambda network, x: n
         x = 1 + x % (VOCABULARY - 1)
         for i in range(BATCH):
             x[i, CONTEXT - i:] = 0
+            if separator:
+                x[i][x[i] == separator] = 1
+                x[i, [i % 3, CONTEXT - i - 1]] = separator
         y = torch.arange(BATCH) % classes
     outputs = logits(network, x)
     loss = F.cross_entropy(outputs.flatten(0, -2), y.flatten())
     loss.backward()
     tensors = [[name, list(p.shape), *summary(name, p.grad)] for name, p in network.named_parameters()]
     return {"oracle": oracle, "model": model, "options": options, "vocabulary": VOCABULARY,
-            "context": CONTEXT, "batch": BATCH, "classes": classes,
+            "context": CONTEXT, "batch": BATCH, "classes": classes, "separator": separator,
             "logits": outputs.flatten().tolist(), "loss": loss.item(), "tensors": tensors}
 
 
@@ -183,6 +187,20 @@ def twins():
                transformers.BertForSequenceClassification(bert), "bert",
                "layers = 2\ndim = 12\nheads = 3\nmlp_ratio = 2\npositions = 9\ndropout = 0", 3,
                lambda network, x: network(x, attention_mask=(x != 0).long()).logits)
+    # In Hugging Face's samples padding is of the first segment, which makes no difference.
+    yield twin(version("transformers", "BertForSequenceClassification, two texts"),
+               transformers.BertForSequenceClassification(bert), "bert",
+               "layers = 2\ndim = 12\nheads = 3\nmlp_ratio = 2\npositions = 9\ndropout = 0", 3,
+               lambda network, x: network(x, attention_mask=(x != 0).long(), token_type_ids=types_of(x)).logits,
+               SEPARATOR)
+
+
+def types_of(x):
+    types = torch.zeros_like(x)
+    for row, tokens in zip(types, x.tolist()):
+        first = tokens.index(SEPARATOR) + 1
+        row[first:first + tokens[first:].index(SEPARATOR) + 1] = 1
+    return types
 
 
 def published(oracle, network, model, options, vocabulary, classes):

@@ -35,7 +35,14 @@ void FetchData(const DataSource& source, const fs::path& folder, const std::stri
       const fs::path to = folder / name;
       DownloadFile({.address = address, .checksum = file.checksum, .bytes = file.bytes}, to, told);
       if (!file.archive) continue;
-      UnpackMembers(to, file.kept, folder);
+      if (file.inner.empty()) {
+        UnpackMembers(to, file.kept, folder);
+      } else {
+        UnpackMembers(to, {file.inner}, folder);
+        const fs::path inner = folder / fs::path(file.inner).filename();
+        UnpackMembers(inner, file.kept, folder);
+        fs::remove(inner);
+      }
       fs::remove(to);
     }
   } catch (const fs::filesystem_error& e) {

@@ -167,26 +167,27 @@ Split Pieces(std::shared_ptr<const TokenStream> tokens, int64_t begin, int64_t e
   return split;
 }
 
-void SplitStream(Dataset& data, const std::shared_ptr<const TokenStream>& tokens, double validation,
-                 double test) {
-  const int64_t context = data.shape.at(0), size = tokens->size();
+std::array<int64_t, 2> PartEnds(int64_t size, double validation, double test) {
   const auto share = [size](double part) {
     return static_cast<int64_t>(std::llround(part * static_cast<double>(size)));
   };
   const int64_t test_begin = size - share(test);
-  const int64_t validation_begin = test_begin - share(validation);
-  data.train = Pieces(tokens, 0, validation_begin, context);
-  data.validation = Pieces(tokens, validation_begin, test_begin, context);
-  data.test = Pieces(tokens, test_begin, size, context);
-  const auto check = [&](const Split& split, const std::string& what, double part) {
-    if (split.samples > 0 || part == 0) return;
+  return {test_begin - share(validation), test_begin};
+}
+
+void SplitStream(Dataset& data, const std::shared_ptr<const TokenStream>& tokens,
+                 const std::array<int64_t, 2>& ends, double validation, double test) {
+  const int64_t context = data.shape.at(0), size = tokens->size();
+  const auto part = [&](const std::string& what, int64_t begin, int64_t end, double share) {
+    Split split = Pieces(tokens, begin, end, context);
+    if (split.samples > 0 || share == 0) return split;
     throw Error("data.context = " + std::to_string(context) + " is too long: the " + what +
-                " part has " + std::to_string(share(part)) + " of the " + std::to_string(size) +
+                " part has " + std::to_string(end - begin) + " of the " + std::to_string(size) +
                 " tokens of " + data.name + ", and a sample needs " + std::to_string(context + 1));
   };
-  check(data.train, "training", 1 - validation - test);
-  check(data.validation, "validation", validation);
-  check(data.test, "test", test);
+  data.train = part("training", 0, ends[0], 1);
+  data.validation = part("validation", ends[0], ends[1], validation);
+  data.test = part("test", ends[1], size, test);
 }
 
 }  // namespace kudari::lab

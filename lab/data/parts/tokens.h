@@ -1,6 +1,7 @@
 #ifndef KUDARI_LAB_DATA_PARTS_TOKENS_H_
 #define KUDARI_LAB_DATA_PARTS_TOKENS_H_
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -28,11 +29,14 @@ std::shared_ptr<const TokenStream> OpenTokens(const std::filesystem::path& path,
 Split Pieces(std::shared_ptr<const TokenStream> tokens, int64_t begin, int64_t end,
              int64_t context);
 
-/// Splits a stream into training, validation and test pieces: the test share is the end of it, the
-/// validation share is before that. Throws Error naming data.context if a part that is asked for
-/// has not a single piece.
-void SplitStream(Dataset& data, const std::shared_ptr<const TokenStream>& tokens, double validation,
-                 double test);
+/// Where the parts of `size` items end: the test share is the end of all, the validation share is
+/// before that. First the end of the training part, then that of the validation part.
+std::array<int64_t, 2> PartEnds(int64_t size, double validation, double test);
+
+/// Splits a stream into training, validation and test pieces, of which the first two end at `ends`.
+/// Throws Error naming data.context if a part that is asked for has not a single piece.
+void SplitStream(Dataset& data, const std::shared_ptr<const TokenStream>& tokens,
+                 const std::array<int64_t, 2>& ends, double validation, double test);
 
 }  // namespace kudari::lab
 
