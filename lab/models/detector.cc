@@ -12,6 +12,7 @@
 
 #include "kudari/error.h"
 #include "lab/models/models.h"
+#include "lab/models/parts/box_finder.h"
 #include "lab/models/parts/detection.h"
 #include "lab/models/parts/layers.h"
 #endif
@@ -76,7 +77,7 @@ nn::Sequential MakeStage(int64_t in, int64_t out) {
                         convolution(out, out, 1), nn::BatchNorm2d(out), nn::ReLU());
 }
 
-class Detector : public Model {
+class Detector : public Model, public BoxFinder {
  public:
   Detector(const DetectorOptions& options, const DataShape& data)
       : options_(options), classes_(data.box_classes), boxes_(data.boxes) {
@@ -144,10 +145,15 @@ class Detector : public Model {
       const Tensor output = forward(batch.x).to(at::kFloat);
       total += TrainingLoss({.batch = batch}).item<double>() * static_cast<double>(batch.size());
       for (int64_t i = 0; i < batch.size(); ++i) truth.push_back(TrueBoxes(batch.y[i]));
-      for (auto& boxes : Decode(output)) found.push_back(std::move(boxes));
+      for (auto& boxes : Decode(output, options_.score_threshold))
+        found.push_back(std::move(boxes));
     }
     return Score{.loss = total / static_cast<double>(truth.size()),
                  .map = MeanAveragePrecision(found, truth, classes_, kOverlap)};
+  }
+
+  std::vector<std::vector<Box>> Find(const Tensor& x, double threshold) override {
+    return Decode(forward(x).to(at::kFloat), threshold);
   }
 
  private:
@@ -207,8 +213,8 @@ class Detector : public Model {
     return 1 - common / both + (hull - both) / hull;
   }
 
-  // The boxes that are found in each image.
-  std::vector<std::vector<Box>> Decode(const Tensor& output) const {
+  // The boxes that are found in each image and are at least as sure as the threshold.
+  std::vector<std::vector<Box>> Decode(const Tensor& output, double threshold) const {
     const Tensor probability = output.select(1, 0).sigmoid().unsqueeze(3) *
                                output.narrow(1, 5, classes_).permute({0, 2, 3, 1}).softmax(3);
     const auto [score, label] = probability.flatten(1, 2).max(2);
@@ -220,7 +226,7 @@ class Detector : public Model {
     for (int64_t i = 0; i < output.size(0); ++i) {
       std::vector<Box> found;
       for (int64_t cell = 0; cell < boxes.size(1); ++cell) {
-        if (scores[i][cell] < options_.score_threshold) continue;
+        if (scores[i][cell] < threshold) continue;
         found.push_back({.label = labels[i][cell],
                          .left = edges[i][cell][0],
                          .top = edges[i][cell][1],
