@@ -99,7 +99,7 @@ class Detector : public Model, public BoxFinder {
   // [batch, 5 + classes, rows, columns]: the logit of a box, the distances from the cell's centre
   // to its edges before exp, in cells, and the logits of the classes.
   Tensor forward(const Tensor& x) override {
-    Tensor y = x;
+    Tensor y = x.to(head_->weight.scalar_type());
     for (const auto& stage : *stages_) y = stage->as<nn::Sequential>()->forward(y);
     return head_(y);
   }
