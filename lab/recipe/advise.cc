@@ -357,10 +357,7 @@ std::string BytesText(const Prediction& p) {
 
 std::string MemoryText(const Advice& advice, const AdviseOptions& options) {
   if (!advice.prediction) {
-    return Wrapped(
-        "Unknown without --params. The recipe's storage: " +
-            RungText(advice.recipe.optimizer.precision == Precision{} ? "float32" : "seven bytes"),
-        2);
+    return Wrapped("Unknown without --params. The recipe's storage: " + RungText(advice.rung), 2);
   }
   const Prediction& p = *advice.prediction;
   std::string text;
