@@ -112,7 +112,7 @@ class Detector : public Model, public BoxFinder {
     std::vector<int64_t> cells, labels;
     std::vector<float> edges;
     for (int64_t i = 0; i < pass.batch.size(); ++i) {
-      for (const Box& box : TrueBoxes(pass.batch.y[i])) {
+      for (const ObjectBox& box : TrueBoxes(pass.batch.y[i])) {
         const double x = (box.left + box.right) / 2 * static_cast<double>(columns);
         const double y = (box.top + box.bottom) / 2 * static_cast<double>(rows);
         const int64_t column = std::clamp<int64_t>(static_cast<int64_t>(x), 0, columns - 1);
@@ -139,7 +139,7 @@ class Detector : public Model, public BoxFinder {
 
   std::optional<Score> EvaluateOn(const std::function<Batch()>& next) override {
     constexpr double kOverlap = 0.5;
-    std::vector<std::vector<Box>> found, truth;
+    std::vector<std::vector<ObjectBox>> found, truth;
     double total = 0;
     for (Batch batch = next(); batch.size() > 0; batch = next()) {
       const Tensor output = forward(batch.x).to(at::kFloat);
@@ -152,15 +152,15 @@ class Detector : public Model, public BoxFinder {
                  .map = MeanAveragePrecision(found, truth, classes_, kOverlap)};
   }
 
-  std::vector<std::vector<Box>> Find(const Tensor& x, double threshold) override {
+  std::vector<std::vector<ObjectBox>> Find(const Tensor& x, double threshold) override {
     return Decode(forward(x).to(at::kFloat), threshold);
   }
 
  private:
-  std::vector<Box> TrueBoxes(const Tensor& target) const {
+  std::vector<ObjectBox> TrueBoxes(const Tensor& target) const {
     const Tensor rows = target.contiguous().view({boxes_, kBoxNumbers});
     const auto values = rows.accessor<float, 2>();
-    std::vector<Box> boxes;
+    std::vector<ObjectBox> boxes;
     for (int64_t k = 0; k < boxes_; ++k) {
       if (values[k][0] < 0) continue;
       boxes.push_back({.label = static_cast<int64_t>(values[k][0]),
@@ -214,7 +214,7 @@ class Detector : public Model, public BoxFinder {
   }
 
   // The boxes that are found in each image and are at least as sure as the threshold.
-  std::vector<std::vector<Box>> Decode(const Tensor& output, double threshold) const {
+  std::vector<std::vector<ObjectBox>> Decode(const Tensor& output, double threshold) const {
     const Tensor probability = output.select(1, 0).sigmoid().unsqueeze(3) *
                                output.narrow(1, 5, classes_).permute({0, 2, 3, 1}).softmax(3);
     const auto [score, label] = probability.flatten(1, 2).max(2);
@@ -222,9 +222,9 @@ class Detector : public Model, public BoxFinder {
     const auto scores = score.accessor<float, 2>();
     const auto labels = label.accessor<int64_t, 2>();
     const auto edges = boxes.accessor<float, 3>();
-    std::vector<std::vector<Box>> all;
+    std::vector<std::vector<ObjectBox>> all;
     for (int64_t i = 0; i < output.size(0); ++i) {
-      std::vector<Box> found;
+      std::vector<ObjectBox> found;
       for (int64_t cell = 0; cell < boxes.size(1); ++cell) {
         if (scores[i][cell] < threshold) continue;
         found.push_back({.label = labels[i][cell],

@@ -70,13 +70,13 @@ std::vector<ClassScore> ImagePredictor::Classes(const Image& image) {
   return classes;
 }
 
-std::vector<Box> ImagePredictor::Boxes(const Image& image, double threshold) {
+std::vector<ObjectBox> ImagePredictor::Boxes(const Image& image, double threshold) {
   const ::torch::NoGradGuard no_grad;
-  std::vector<Box> boxes = finder_->Find(Input(image), threshold).front();
+  std::vector<ObjectBox> boxes = finder_->Find(Input(image), threshold).front();
   const auto pixels = [](double share, int64_t side) {
     return std::clamp(share, 0.0, 1.0) * static_cast<double>(side);
   };
-  for (Box& box : boxes) {
+  for (ObjectBox& box : boxes) {
     box.left = pixels(box.left, image.width);
     box.right = pixels(box.right, image.width);
     box.top = pixels(box.top, image.height);

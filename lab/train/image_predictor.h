@@ -38,7 +38,7 @@ class ImagePredictor {
   /// otherwise each is a probability by itself or, for losses of differences, the output.
   std::vector<ClassScore> Classes(const Image& image);
   /// The boxes that are at least as sure as the threshold, within the picture and in its pixels.
-  std::vector<Box> Boxes(const Image& image, double threshold);
+  std::vector<ObjectBox> Boxes(const Image& image, double threshold);
 
  private:
   TrainedModel run_;

@@ -27,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kMostDrawn = 100;
+constexpr size_t kMostDrawn = 100;  // pictures of one SVG
 
 void CheckPredictOptions(const PredictOptions& options) {
   if (options.top && *options.top < 1) {
@@ -105,7 +105,8 @@ class PictureReport {
     }
     if (!options_.out.empty()) {
       WriteOutput(options_.out, PicturesSvg(drawn_));
-      fmt::print(console_, "written {}\n", internal::Printable(options_.out.string()));
+      fmt::print(console_, "written {}, {}\n", internal::Printable(options_.out.string()),
+                 Counted(std::ssize(drawn_), "picture"));
     }
     return sound_;
   }
@@ -138,12 +139,9 @@ class PictureReport {
                  internal::Printable(f.label), f.left, f.top, f.right, f.bottom);
     }
     files_.push_back(std::move(found));
-    if (options_.out.empty()) return;
-    if (drawn_.size() == kMostDrawn) {
-      throw UsageError(
-          fmt::format("--out {}: is for at most {} pictures", options_.out.string(), kMostDrawn));
+    if (!options_.out.empty() && drawn_.size() < kMostDrawn) {
+      drawn_.push_back(Drawn(image, line, std::move(frames)));
     }
-    drawn_.push_back(Drawn(image, line, std::move(frames)));
   }
 
   std::string Classes(const Image& image, Json& found) {
@@ -162,7 +160,7 @@ class PictureReport {
   std::string Boxes(const Image& image, Json& found, std::vector<Frame>& frames) {
     found["boxes"] = Json::array();
     constexpr double kThreshold = 0.3;
-    for (const Box& b : predictor_.Boxes(image, options_.threshold.value_or(kThreshold))) {
+    for (const ObjectBox& b : predictor_.Boxes(image, options_.threshold.value_or(kThreshold))) {
       const std::string name = predictor_.card().ClassName(b.label);
       frames.push_back({.left = b.left,
                         .top = b.top,

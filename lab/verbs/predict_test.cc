@@ -268,7 +268,7 @@ TEST_F(PredictTest, ADetectorGivesItsBoxesInPixels) {
   // The noise may be darker than black; what is read is the picture.
   const auto expected = dynamic_cast<BoxFinder&>(problem.model()).Find(predictor.Input(image), 0.1);
   ASSERT_FALSE(expected[0].empty());
-  const std::vector<Box> boxes = predictor.Boxes(image, 0.1);
+  const std::vector<ObjectBox> boxes = predictor.Boxes(image, 0.1);
   ASSERT_EQ(boxes.size(), expected[0].size());
   const auto inside = [](double share) { return std::clamp(share, 0.0, 1.0) * 64; };
   for (size_t i = 0; i < boxes.size(); ++i) {

@@ -15,7 +15,7 @@ class BoxFinder {
   virtual ~BoxFinder() = default;
   /// The boxes in each of a batch of images that are at least as sure as the threshold, the surest
   /// first and, of those of a class that overlap much, only that.
-  virtual std::vector<std::vector<Box>> Find(const at::Tensor& x, double threshold) = 0;
+  virtual std::vector<std::vector<ObjectBox>> Find(const at::Tensor& x, double threshold) = 0;
 };
 
 }  // namespace kudari::lab
