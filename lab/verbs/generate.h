@@ -12,7 +12,6 @@ namespace kudari::lab {
 /// What `kudari generate` is asked for.
 struct GenerateOptions {
   std::filesystem::path run = {};
-  uint64_t seed = 1;
   // Of a text:
   std::optional<std::string> prompt = {};
   std::optional<int64_t> tokens = {};  ///< absent: 500
@@ -20,6 +19,7 @@ struct GenerateOptions {
   std::optional<double> temperature = {};
   /// Number of tokens to draw from, the most probable ones; 0 or absent: all.
   std::optional<int64_t> top_k = {};
+  uint64_t seed = 1;
   // Of images:
   std::optional<int64_t> count = {};  ///< absent: 64
   std::filesystem::path out = {};     ///< PNG to write
