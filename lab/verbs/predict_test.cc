@@ -348,10 +348,9 @@ TEST_F(PredictTest, RunsThatSayNothingOfPictures) {
   EXPECT_EQ(error("model.name = \"actor_critic\"\ndata = {name = \"cartpole\", episodes = 1}\n"
                   "optimizer = {rule = \"adam\"}\ntrain.steps = 1\n"),
             out + ": cannot predict: \"actor_critic\" is a policy for the environment cartpole");
-  EXPECT_EQ(
-      error("model.name = \"mlp\"\ndata = {name = \"synthetic\", kind = \"moons\"}\n"
-            "optimizer = {rule = \"adam\"}\ntrain.steps = 1\n"),
-      out + ": cannot predict: the samples of moons are numbers of the shape [2], not images");
+  EXPECT_THAT(error("model.name = \"mlp\"\ndata = {name = \"synthetic\", kind = \"moons\"}\n"
+                    "optimizer = {rule = \"adam\"}\ntrain.steps = 1\n"),
+              HasSubstr("are numbers of the shape [2], not images"));
   EXPECT_EQ(error(kRecipe, {"data.path=" + (dir_ / "data.safetensors").string()}),
             out +
                 ": cannot predict: its weights do not say what is black and what is white in the "
