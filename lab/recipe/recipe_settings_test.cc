@@ -253,8 +253,8 @@ TEST(RecipeSettings, AreThoseOfTheirSources) {
       const OptimizerSpec spec = Complete(*given);
       ExpectRule(spec.rule, spec.options, expected.rule, length);
       EXPECT_EQ(spec.no_decay, expected.no_decay);
-      ASSERT_EQ(spec.clip_norm.has_value(), expected.clip.has_value());
-      if (expected.clip) EXPECT_EQ(*spec.clip_norm, Schedule(*expected.clip));
+      EXPECT_EQ(spec.clip_norm,
+                expected.clip ? std::optional<Schedule>(*expected.clip) : std::nullopt);
     }
   }
 }
