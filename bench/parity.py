@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Trains in float32 and with the seven-byte recipe and writes docs/parity.md or parity-mnist.md.
 
-    python3 bench/parity.py [--task cifar10-vit|mnist-mlp] [--kudari build/release/kudari]
+    python3 bench/parity.py [--task cifar10-vit|mnist-mlp|shakespeare-gpt] [--kudari build/release/kudari]
                             [--data DIR] [--jobs 2] [--of NAME ...]
 
-DIR holds CIFAR-10 (one training file of 10,000 images is enough) or MNIST, else it is looked for where
-the lab looks. Every optimiser gets the same seeds, and a seed means the same split of the data, initial
+DIR holds CIFAR-10 (one training file of 10,000 images is enough), MNIST or tinyshakespeare.txt, else it
+is looked for where the lab looks. Every optimiser gets the same seeds, and a seed means the same split of the data, initial
 weights and order of images for all of them. Needs nothing but Python.
 """
 
@@ -22,8 +22,6 @@ import tempfile
 
 HERE = pathlib.Path(__file__).parent
 SEEDS = (1, 2, 3, 4, 5)
-EPOCHS = 6
-
 RECIPE = """[model]
 name = "vit"
 patch = 8
@@ -67,14 +65,42 @@ batch_size = 128
 threads = 1
 """
 
-# Recipe, page, and what is trained on what.
+GPT = """[model]
+name = "gpt2"
+layers = 4
+heads = 4
+dim = 128
+
+[data]
+name = "text"
+context = 64
+validation = 0.1
+test = 0.1
+
+[optimizer]
+rule = "adamw"
+lr = "1e-3 * warmup(100) * cosine(end, 0.01)"
+beta2 = 0.95
+weight_decay = 0.1
+clip_norm = 1.0
+no_decay = ["bias", "norm"]
+
+[train]
+batch_size = 32
+threads = 1
+"""
+
+# Recipe, page, epochs, and what is trained on what.
 TASKS = {
-    "cifar10-vit": (RECIPE, "parity.md", f"""Written by `make bench-parity`: a vision transformer (patches of 8, width 96, 4 blocks) on 9,000
-CIFAR-10 images for {EPOCHS} epochs of batches of 64, with 1,000 images for validation and 10,000 for
+    "cifar10-vit": (RECIPE, "parity.md", 6, """Written by `make bench-parity`: a vision transformer (patches of 8, width 96, 4 blocks) on 9,000
+CIFAR-10 images for 6 epochs of batches of 64, with 1,000 images for validation and 10,000 for
 the test."""),
-    "mnist-mlp": (MNIST, "parity-mnist.md", f"""Written by `python3 bench/parity.py --task mnist-mlp`: a perceptron (784-256-128-10) on 54,000 MNIST
-digits for {EPOCHS} epochs of batches of 128, with 6,000 digits for validation and 10,000 for the
+    "mnist-mlp": (MNIST, "parity-mnist.md", 6, """Written by `python3 bench/parity.py --task mnist-mlp`: a perceptron (784-256-128-10) on 54,000 MNIST
+digits for 6 epochs of batches of 128, with 6,000 digits for validation and 10,000 for the
 test."""),
+    "shakespeare-gpt": (GPT, "parity-gpt.md", 2, """Written by `python3 bench/parity.py --task shakespeare-gpt`: a GPT-2 of 4 blocks of width 128 learns
+the first 80 % of tinyshakespeare letter by letter, 2 epochs of batches of 32 pieces of 64 letters; a tenth
+is for validation, and the last tenth for the test; beta2 0.95."""),
 }
 
 SEVEN = ["train.weights=bf16", "train.precision=bf16", "optimizer.precision.master=split8"]
@@ -89,7 +115,7 @@ MEASURES = ("training loss", "validation loss", "test loss", "test accuracy, %")
 INTRODUCTION = """# Seven bytes a parameter against float32
 
 {task} AdamW, learning rate 1e-3 with warm-up and cosine, weight decay 0.1, clipping at 1; nothing
-is tuned for either. Such a short training on so few images is far from the best that the data allows; it shows
+is tuned for either. Such a short training on so few samples is far from the best that the data allows; it shows
 whether the formats change the course of training, not how good the model can become.
 
 - *float32*: weights, gradients, state and arithmetic in float32.
@@ -98,14 +124,14 @@ whether the formats change the course of training, not how good the model can be
   norms, and the state of tensors under 4,096 elements, stay float32, hence the bytes in the last
   column: weights, gradients and the optimiser's state.
 
-A seed determines the split, the initial weights and the order of the images, which are the same for all
-variants. The training loss is the mean over the last epoch, in which every image occurs once.
+A seed determines the split, the initial weights and the order of the samples, which are the same for all
+variants. The training loss is the mean over the last epoch, in which every sample occurs once.
 """
 
 
-def train(kudari, recipe, data, variant, seed):
+def train(kudari, recipe, epochs, data, variant, seed):
     """The measures of one run and its bytes a parameter."""
-    sets = VARIANTS[variant] + [f"train.seed={seed}", f"train.epochs={EPOCHS}"]
+    sets = VARIANTS[variant] + [f"train.seed={seed}", f"train.epochs={epochs}"]
     if data:
         sets.append(f"data.path={data}")
     with tempfile.TemporaryDirectory() as name:
@@ -116,7 +142,7 @@ def train(kudari, recipe, data, variant, seed):
         if done.returncode != 0:
             raise RuntimeError(f"{variant}, seed {seed}:\n{done.stdout}{done.stderr}")
         lines = [json.loads(x) for x in (folder / "out/metrics.jsonl").read_text().splitlines()]
-    last = [x["loss"] for x in lines if x.get("epoch") == EPOCHS]
+    last = [x["loss"] for x in lines if x.get("epoch") == epochs]
     validation = [x["val_loss"] for x in lines if "val_loss" in x][-1]
     weights, state = (float(re.search(rf"^{key} +\d+ bytes, (\S+) a parameter", done.stdout,
                                       re.MULTILINE)[1]) for key in ("weights", "state"))
@@ -184,12 +210,12 @@ def main():
                         help="what to hold against float32: " + " or ".join(list(VARIANTS)[1:]))
     parser.add_argument("--out", type=pathlib.Path, help="page, otherwise of docs/")
     arguments = parser.parse_args()
-    recipe, page, task = TASKS[arguments.task]
+    recipe, page, epochs, task = TASKS[arguments.task]
 
     runs = {}
     variants = ["float32"] + arguments.of
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = {pool.submit(train, arguments.kudari, recipe, arguments.data, variant, seed):
+        futures = {pool.submit(train, arguments.kudari, recipe, epochs, arguments.data, variant, seed):
                    (variant, seed) for variant in variants for seed in SEEDS}
         for future in concurrent.futures.as_completed(futures):
             try:

@@ -12,20 +12,42 @@ if(KUDARI_SANITIZE)
   target_link_options(kudari_build INTERFACE -fsanitize=${KUDARI_SANITIZE})
 endif()
 
-# kudari_layer(NAME SOURCES ... LIBS ...): an object library that is one layer of kudari::kudari.
-function(kudari_layer name)
-  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
-  add_library(kudari_${name} OBJECT ${arg_SOURCES})
-  target_include_directories(kudari_${name} PUBLIC
-    ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
-  target_link_libraries(kudari_${name} PRIVATE $<BUILD_INTERFACE:kudari_build> ${arg_LIBS})
-endfunction()
-
 # kudari_unity(TARGET BATCH): compiles as many sources at a time as one unit, because the headers of
 # LibTorch and CLI11 take longer to read than any of them.
 function(kudari_unity target batch)
   set_target_properties(${target} PROPERTIES
     UNITY_BUILD ${KUDARI_UNITY} UNITY_BUILD_BATCH_SIZE ${batch})
+endfunction()
+
+# kudari_layer(NAME [APART] SOURCES ... LIBS ...): an object library that is one layer of
+# kudari::kudari. APART: each source is compiled by itself, since its loops take long to compile or its
+# names occur in others.
+function(kudari_layer name)
+  cmake_parse_arguments(arg "APART" "" "SOURCES;LIBS" ${ARGN})
+  add_library(kudari_${name} OBJECT ${arg_SOURCES})
+  target_include_directories(kudari_${name} PUBLIC
+    ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(kudari_${name} PRIVATE $<BUILD_INTERFACE:kudari_build> ${arg_LIBS})
+  if(NOT arg_APART)
+    kudari_unity(kudari_${name} 8)
+  endif()
+endfunction()
+
+# kudari_unity_by_folder(TARGET [EXCEPT FOLDER...]): compiles the sources of each folder as one unit,
+# where a name in an anonymous namespace must then be the only one of its folder.
+function(kudari_unity_by_folder target)
+  cmake_parse_arguments(arg "" "" "EXCEPT" ${ARGN})
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${KUDARI_UNITY} UNITY_BUILD_MODE GROUP)
+  get_target_property(sources ${target} SOURCES)
+  foreach(source ${sources})
+    cmake_path(ABSOLUTE_PATH source)
+    cmake_path(GET source PARENT_PATH folder)
+    cmake_path(RELATIVE_PATH folder BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+    if(NOT folder IN_LIST arg_EXCEPT)
+      string(MAKE_C_IDENTIFIER "of_${folder}" group)
+      set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${group})
+    endif()
+  endforeach()
 endfunction()
 
 # All test programs, and nothing else.

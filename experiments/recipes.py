@@ -1,71 +1,148 @@
 #!/usr/bin/env python3
-"""What the recipes come to at their small scale; writes docs/recipes/index.md.
+"""What the recipes come to at their small scale; writes docs/recipes/index.md and a page for each.
 
-    python3 experiments/recipes.py [--kudari build/release/kudari] [--data DIR] [--jobs 2] [--only NAME]
+    python3 experiments/recipes.py [--kudari build/release/kudari] [--data DIR] [--jobs 2] [--only NAME ...]
 
-Every recipe with a table [scale.small] is trained with three seeds, and some of them once more with
-what they are compared with. DIR holds the folders mnist, cifar10 and text, else data is looked for
-where the lab looks.
+Every recipe of CASES is trained at its small scale with three seeds, and some of them once more with
+what they are compared with. DIR holds the folders mnist, cifar10, text and so on, else data is looked
+for where the lab looks. Finished runs are kept, so that what was stopped goes on.
 """
 
 import argparse
 import concurrent.futures
 import dataclasses
 import json
+import os
 import pathlib
+import re
+import statistics
 import subprocess
 import sys
+import tomllib
 
 import lab
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "recipes" / "index.md"
+PAGES = ROOT / "docs" / "recipes"
 SEEDS = (1, 2, 3)
-ADAMW = ["optimizer.rule=adamw", "optimizer.lr=1e-3 * then(1, 80%, linear(end))",
-         "optimizer.beta2=0.95", "optimizer.weight_decay=0"]
+TUNING_SEED = 101
 
 
 @dataclasses.dataclass
 class Variant:
-    name: str
+    """One way to train: changes of the recipe, and changes of which validation chooses one."""
+    name: str = ""
     sets: list = dataclasses.field(default_factory=list)
     unsets: list = dataclasses.field(default_factory=list)
+    choices: list = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
 class Case:
     recipe: str
     metric: str  # of the test or, where there is none, of the validation
+    shows: str
     digits: int = 2
     percent: bool = False
-    variants: list = dataclasses.field(default_factory=lambda: [Variant("")])
-    diverges: bool = False  # whether a variant may
+    variants: list = dataclasses.field(default_factory=lambda: [Variant()])
+    note: object = None  # a function of the runs by variant that returns a sentence
 
 
+@dataclasses.dataclass
+class Run:
+    summary: dict
+    cost: dict  # seconds of CPU, bytes of memory
+    evaluations: list  # (step, the recipe's metric by name)
+
+
+def steps_to(run, metric, target):
+    """The step of the first evaluation at which `metric` was at most the target."""
+    return next((e["step"] for e in run.evaluations if e.get(f"val_{metric}", 1e9) <= target), None)
+
+
+def muon_share(runs):
+    """How early Muon reaches the validation loss in which AdamW ends."""
+    shares = []
+    for muon, adamw in zip(runs["Muon and AdamW"], runs["AdamW"]):
+        step = steps_to(muon, "loss", adamw.summary["validation"]["loss"])
+        shares.append("never" if step is None else f"{step / muon.evaluations[-1]['step']:.2f}")
+    return ("Muon reaches the validation loss in which AdamW alone ends after these shares of the steps, "
+            f"seed by seed: {', '.join(shares)}.")
+
+
+def best_return(runs):
+    """The evaluation whose weights were saved."""
+    best = [max(e["val_episode_return"] for e in run.evaluations if "val_episode_return" in e)
+            for run in runs[""]]
+    return f"The best evaluation during training, seed by seed: {', '.join(f'{b:.1f}' for b in best)}."
+
+
+def first_distance(runs):
+    first = [next(e["val_frechet_distance"] for e in run.evaluations if "val_frechet_distance" in e)
+             for run in runs[""]]
+    return ("The distance at the first evaluation, after one epoch, seed by seed: "
+            f"{', '.join(f'{f:.1f}' for f in first)}.")
+
+
+def over_majority(runs):
+    scores = [100 * (run.summary["test"].get("accuracy") or run.summary["validation"]["accuracy"])
+              for run in runs[""]]
+    return ("The more frequent class is 50.4 % of the texts; the worst seed is "
+            f"{min(scores) - 50.4:.1f} points above it.")
+
+
+PLAIN = ["optimizer.rule=momentum", "optimizer.momentum=0.9"]
 CASES = [
-    Case("bert-finetune", "accuracy", percent=True),
-    Case("dcgan", "frechet_distance"),
-    Case("detection", "map", 3),
-    Case("digits-vit", "accuracy", percent=True),
-    Case("gpt2-124m", "loss", 3),
-    Case("large-batch-vit", "accuracy", percent=True),
-    Case("nanochat-gpt", "loss", 3, variants=[
-        Variant("Muon and AdamW"),
-        Variant("AdamW", ADAMW, ["optimizer.fallback", "optimizer.group", "optimizer.momentum"])]),
-    Case("onecycle", "accuracy", percent=True, variants=[
-        Variant("one cycle"),
-        Variant("SGD, lr 0.1, steps", ["optimizer.rule=momentum",
-                                       "optimizer.lr=0.1 * multistep([50%, 75%])",
-                                       "optimizer.momentum=0.9"])]),
-    Case("ppo-cartpole", "episode_return", 1),
-    Case("resnet20-cifar10", "accuracy", percent=True, variants=[
-        Variant("with augmentation"), Variant("without", unsets=["augment"])]),
-    Case("resnet50-imagenet", "accuracy", percent=True),
-    Case("rnn-clipping", "loss", 3, diverges=True, variants=[
-        Variant("clip_norm 0.25"), Variant("without", unsets=["optimizer.clip_norm"])]),
-    Case("vae", "loss", 1),
-    Case("vit-imagenet", "accuracy", percent=True),
-    Case("wrn28-cifar100", "accuracy", percent=True),
+    Case("bert-finetune", "accuracy", percent=True, note=over_majority,
+         shows="An encoder learns from scratch to tell positive from negative sentences. At full scale it starts "
+               "from BERT's published weights."),
+    Case("dcgan", "frechet_distance", note=first_distance,
+         shows="Two optimisers, one for each part. The distance is computed in a small network with fixed random "
+               "weights (see [tasks](../tasks.md#generators))."),
+    Case("detection", "map", digits=3,
+         shows="A detector of painted shapes with a loss of three terms. The value is COCO's average precision at "
+               "an IoU of 0.5."),
+    Case("digits-vit", "accuracy", percent=True,
+         shows="The example of the README: a small vision transformer."),
+    Case("gpt2-124m", "loss", digits=3,
+         shows="A GPT-2 of four blocks learns Shakespeare letter by letter. [Seven bytes a parameter](../parity-gpt.md) "
+               "compares the same model in float32 and in seven bytes."),
+    Case("large-batch-vit", "accuracy", percent=True,
+         shows="LAMB with Look-LayerSAM and accumulation: batches of 512 from samples of 128."),
+    Case("nanochat-gpt", "loss", digits=3, note=muon_share,
+         shows="Muon for the matrices and AdamW for the rest, against AdamW for all; AdamW's learning rate is "
+               "chosen by validation with a seed of its own.",
+         variants=[Variant("Muon and AdamW", ["train.eval_every=30"]),
+                   Variant("AdamW", ["optimizer.rule=adamw", "optimizer.beta1=0.9", "optimizer.beta2=0.95",
+                                     "optimizer.weight_decay=0", "train.eval_every=600"],
+                           ["optimizer.fallback", "optimizer.group", "optimizer.momentum"],
+                           [[f"optimizer.lr={lr} * then(1, 80%, linear(end))"]
+                            for lr in ("1e-3", "2e-3", "4e-3", "8e-3")])]),
+    Case("onecycle", "accuracy", percent=True,
+         shows="Whether one cycle needs fewer epochs than SGD whose learning rate falls in steps.",
+         variants=[Variant("one cycle, 5 epochs"),
+                   Variant("SGD in steps, 5 epochs",
+                           [*PLAIN, "optimizer.lr=0.1 * multistep([50%, 75%])"]),
+                   Variant("SGD in steps, 10 epochs",
+                           [*PLAIN, "optimizer.lr=0.1 * multistep([50%, 75%])", "train.epochs=10"])]),
+    Case("ppo-cartpole", "episode_return", digits=1, note=best_return,
+         shows="Proximal policy optimisation balances a pole. The value is the mean return of 100 episodes, at "
+               "most 500."),
+    Case("resnet20-cifar10", "accuracy", percent=True,
+         shows="What flips and crops are worth on 9,000 images in 1,200 steps.",
+         variants=[Variant("with augmentation", ["data.samples=10000", "train.steps=1200"]),
+                   Variant("without", ["data.samples=10000", "train.steps=1200"], ["augment"])]),
+    Case("resnet50-imagenet", "accuracy", percent=True,
+         shows="The recipe of the guide with a small residual network on images of CIFAR-10."),
+    Case("rnn-clipping", "loss", digits=3,
+         shows="Why gradients are clipped: the same recurrent network with and without a limit of the norm.",
+         variants=[Variant("norm clipped at 0.25"), Variant("not clipped", [], ["optimizer.clip_norm"])]),
+    Case("vae", "loss", digits=1,
+         shows="A variational autoencoder; the value is the negative bound on the logarithm of the likelihood."),
+    Case("vit-imagenet", "accuracy", percent=True,
+         shows="The recipe of the guide with a small vision transformer on images of CIFAR-10."),
+    Case("wrn28-cifar100", "accuracy", percent=True,
+         shows="The recipe of the paper with a small network on handwritten digits."),
 ]
 
 
@@ -73,98 +150,152 @@ class Runs:
     def __init__(self, options):
         self.options = options
 
-    def train(self, case, variant, seed):
-        """The summary of a run, from its JSON, and the losses of its steps."""
-        out = self.options.runs / "recipes" / case.recipe / f"{variant.name or 'as is'}-{seed}"
-        summary = out / "summary.json"
-        if not summary.exists():
+    def train(self, case, variant, sets, seed):
+        """Trains once, on one thread, and keeps what came of it."""
+        name = re.sub(r"[^\w.+-]+", "_", " ".join([variant.name or "as is", *sets, str(seed)]))
+        out = self.options.runs / "recipes" / case.recipe / name
+        summary, cost = out / "summary.json", out / "cost.json"
+        if not cost.exists():
             command = [self.options.kudari, "train", ROOT / "recipes" / f"{case.recipe}.toml",
                        "--scale", "small", "--out", out, "--force", "--json", summary]
             for key in variant.unsets:
                 command += ["--unset", key]
-            for change in [*variant.sets, f"train.seed={seed}", *self.data(case)]:
+            for change in [*variant.sets, *sets, f"train.seed={seed}", "train.threads=1",
+                           *self.data(case)]:
                 command += ["--set", change]
             out.mkdir(parents=True, exist_ok=True)
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode != 0 and not case.diverges:
-                sys.exit(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}{done.stderr}")
-        return json.loads(summary.read_text()), out / "metrics.jsonl"
+            with open(out / "printed.txt", "w+") as printed:
+                process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                if process.returncode not in (0, 1) or not summary.exists():
+                    sys.exit(f"{' '.join(map(str, command))}\n{(out / 'printed.txt').read_text()}")
+            cost.write_text(json.dumps({"seconds": usage.ru_utime + usage.ru_stime,
+                                        "bytes": usage.ru_maxrss * 1024}))
+        lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+        return Run(json.loads(summary.read_text()), json.loads(cost.read_text()),
+                   [line for line in lines if any(key.startswith("val_") for key in line)])
 
     def data(self, case):
-        text = (ROOT / "recipes" / f"{case.recipe}.toml").read_text()
-        small = text[text.index("[scale.small]"):] if "[scale.small]" in text else ""
-        for name, folder in (("text", "text"), ("cifar10", "cifar10"), ("mnist", "mnist")):
-            if f'name = "{name}"' in (small if "data = {name" in small else text):
-                return [f"data.path={self.options.data / folder}"] if self.options.data else []
-        return []
+        """Where the data of the small scale is, if the options say so."""
+        recipe = tomllib.loads((ROOT / "recipes" / f"{case.recipe}.toml").read_text())
+        name = recipe.get("scale", {}).get("small", {}).get("data", recipe["data"])
+        name = name["name"] if "name" in name else recipe["data"]["name"]
+        folder = self.options.data / name if self.options.data else None
+        return [f"data.path={folder}"] if folder and folder.exists() else []
 
 
-def value(case, summary):
+def value(case, run):
     for part in ("test", "validation"):
-        found = summary[part].get(case.metric)
+        found = run.summary[part].get(case.metric)
         if found is not None:
             return found * (100 if case.percent else 1)
     return None
 
 
-def steps_to(metrics, target):
-    """The share of the run after which the validation loss was at most the target."""
-    evaluations = [json.loads(line) for line in metrics.read_text().splitlines()
-                   if '"val_loss"' in line]
-    reached = [e["step"] for e in evaluations if e["val_loss"] <= target]
-    return reached[0] / evaluations[-1]["step"] if reached else None
+def result(case, runs):
+    """The mean and its interval, or how many diverged."""
+    diverged = sum(run.summary["diverged"] for run in runs)
+    if diverged:
+        return f"{diverged} of {len(runs)} diverged"
+    return lab.text([value(case, run) for run in runs], case.digits) + (" %" if case.percent else "")
 
 
-def row(case, variant, results):
-    values = [value(case, summary) for summary, _ in results]
-    seconds = sorted(summary["seconds"] for summary, _ in results)[1]
-    name = f"`{case.recipe}`" + (f", {variant.name}" if variant.name else "")
-    if any(v is None for v in values) or any(summary["diverged"] for summary, _ in results):
-        diverged = sum(summary["diverged"] for summary, _ in results)
-        shown = f"{diverged} of {len(results)} diverged"
-    else:
-        shown = lab.text(values, case.digits) + (" %" if case.percent else "")
-    return f"| {name} | {case.metric.replace('_', ' ')} | {shown} | {seconds:.0f} s |"
+def row(case, name, runs):
+    seconds = statistics.median(run.cost["seconds"] for run in runs)
+    memory = max(run.cost["bytes"] for run in runs) / 2**20
+    return f"{case.metric.replace('_', ' ')} | {result(case, runs)} | {seconds:.0f} s | {memory:.0f} MiB |"
+
+
+def settings(tables):
+    """The recipe's own words for the optimiser and the training."""
+    lines = []
+    for table, options in tables:
+        for key, setting in options.items():
+            if isinstance(setting, dict):
+                setting = ", ".join(f"{k} = {json.dumps(v)}" for k, v in setting.items())
+            elif isinstance(setting, list) and setting and isinstance(setting[0], dict):
+                setting = "; ".join(", ".join(f"{k} = {json.dumps(v)}" for k, v in of.items())
+                                    for of in setting)
+            else:
+                setting = json.dumps(setting)
+            lines.append(f"| `{table}{key}` | `{setting}` |")
+    return "| setting | value |\n|---|---|\n" + "\n".join(lines)
+
+
+def page(case, runs, changes):
+    text = (ROOT / "recipes" / f"{case.recipe}.toml").read_text()
+    recipe = tomllib.loads(text)
+    source = " ".join(line[2:] for line in
+                      re.match(r"(?:#.*\n)*", text)[0].splitlines())
+    small = recipe.get("scale", {}).get("small")
+    tested = case.metric in next(iter(runs.values()))[0].summary["test"]
+    of = ("of 100 episodes" if case.metric == "episode_return" else
+          "on the test samples" if tested else "on the validation samples")
+    lines = [f"# {case.recipe}", "", f"Written by `python3 experiments/recipes.py`. {case.shows}", "",
+             f"From [recipes/{case.recipe}.toml](../../recipes/{case.recipe}.toml): {source}", "",
+             settings([(f"{table}.", recipe[table]) for table in
+                       ("model", "data", "augment", "optimizer", "train") if table in recipe]), ""]
+    if small:
+        lines += ["The small scale changes:", "", settings([("", small)]), ""]
+    lines += [f"    kudari train recipes/{case.recipe}.toml" + (" --scale small" if small else ""), "",
+              "## Result", "",
+              f"Seeds 1 to 3, which also determine the split; {case.metric.replace('_', ' ')} {of}; seconds of "
+              "one thread and the most memory of the whole program.", "",
+              "| | seed by seed | value | mean | CPU | memory |", "|---|---|---|---|---|---|"]
+    for name, of_variant in runs.items():
+        each = ", ".join("diverged" if run.summary["diverged"] else f"{value(case, run):.{case.digits}f}"
+                         for run in of_variant)
+        lines.append(f"| {name} | {each} | {row(case, name, of_variant)}")
+    for name, sets in changes.items():
+        if sets:
+            lines += ["", f"Chosen for {name}: `{', '.join(sets)}`."]
+    if case.note:
+        lines += ["", case.note(runs)]
+    (PAGES / f"{case.recipe}.md").write_text("\n".join(lines) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     lab.arguments(parser)
-    parser.add_argument("--only", help="one recipe; nothing is written then")
+    parser.add_argument("--only", nargs="+", help="these recipes; the index is not written then")
     options = parser.parse_args()
-    runs = Runs(options)
-    cases = [c for c in CASES if not options.only or c.recipe == options.only]
-    cases = [c for c in cases if (ROOT / "recipes" / f"{c.recipe}.toml").exists()]
-    tasks = [(case, variant, seed) for case in cases for variant in case.variants for seed in SEEDS]
+    all_runs = Runs(options)
+    cases = [case for case in CASES if not options.only or case.recipe in options.only]
+    variants = [(case, variant) for case in cases for variant in case.variants]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        done = list(pool.map(lambda task: runs.train(*task), tasks))
-    rows, shares, at = [], [], iter(done)
+        tuning = [(case, variant, sets, TUNING_SEED) for case, variant in variants
+                  for sets in variant.choices]
+        tuned = iter(list(pool.map(lambda task: all_runs.train(*task), tuning)))
+        chosen = [min(((next(tuned).summary["validation"]["loss"], sets) for sets in variant.choices),
+                      default=(0, []))[1] for _, variant in variants]
+        tasks = [(case, variant, sets, seed) for (case, variant), sets in zip(variants, chosen)
+                 for seed in SEEDS]
+        done = iter(list(pool.map(lambda task: all_runs.train(*task), tasks)))
+    PAGES.mkdir(exist_ok=True)
+    rows, choices = [], iter(chosen)
     for case in cases:
-        results = [[next(at) for _ in SEEDS] for _ in case.variants]
-        rows += [row(case, variant, of) for variant, of in zip(case.variants, results)]
-        if case.recipe == "nanochat-gpt":
-            shares = [steps_to(muon[1], adamw[0]["validation"]["loss"])
-                      for muon, adamw in zip(*results)]
-    table = "\n".join(rows)
+        runs = {variant.name: [next(done) for _ in SEEDS] for variant in case.variants}
+        changes = {variant.name: next(choices) for variant in case.variants}
+        page(case, runs, changes)
+        for name, of in runs.items():
+            rows.append(f"| [{case.recipe}]({case.recipe}.md){', ' if name else ''}{name} | "
+                        f"{row(case, name, of)}")
+            print(rows[-1], flush=True)
     if options.only:
-        print(table, shares or "")
         return
-    PAGE.parent.mkdir(exist_ok=True)
-    shown = ", ".join("never" if s is None else f"{s:.2f}" for s in shares)
-    PAGE.write_text(f"""# What the recipes come to at their small scale
+    table = "\n".join(rows)
+    (PAGES / "index.md").write_text(f"""# What the recipes come to at their small scale
 
-Written by `python3 experiments/recipes.py`: every recipe with a table `[scale.small]`, three seeds each,
-which also determine the split; means and their 95 % confidence intervals over the seeds, on the test samples or,
-where there are none, the validation samples. Times are of one run beside another on two cores, the median of three.
-The settings of the papers are in the recipes; at this scale their results cannot be compared with the papers'.
+Written by `python3 experiments/recipes.py`: every recipe at `--scale small` with three seeds, which also determine
+the split; means and their 95 % confidence intervals over the seeds, on the test samples or, where there are none,
+the validation samples. CPU is the median time on one thread, memory the most of the whole program. The settings of the
+papers are in the recipes; at this scale their results cannot be compared with the papers'.
 
-| recipe | value | result | time |
-|---|---|---|---|
+| recipe | value | result | CPU | memory |
+|---|---|---|---|---|
 {table}
-
-nanochat-gpt: Muon and AdamW reach the validation loss in which AdamW alone ends after these shares of the
-steps, seed by seed: {shown}.
 """)
 
 

@@ -33,7 +33,7 @@ using internal::Quoted;
 
 constexpr int64_t kMostCells = int64_t{1} << 25;  // read, and again as features
 constexpr size_t kMostCategories = 1000;          // different texts of a column of features
-constexpr size_t kMostClasses = 100'000;
+constexpr size_t kMostTableClasses = 100'000;
 constexpr size_t kMostAutoClasses = 100;  // different integers that are taken for classes
 
 struct CsvOptions {
@@ -349,10 +349,10 @@ void ReadTargets(const Table& table, const std::vector<size_t>& targets, const C
   if (one && (options.task == "classification" ||
               (options.task == "auto" && LooksLikeClasses(table, targets[0])))) {
     std::tie(data.classes, data.train.labels) = Distinct(table.columns[targets[0]]);
-    if (data.classes < 2 || data.classes > static_cast<int64_t>(kMostClasses)) {
+    if (data.classes < 2 || data.classes > static_cast<int64_t>(kMostTableClasses)) {
       throw Error(table.path().string() + ": " + table.ColumnText(targets[0]) + " has " +
                   std::to_string(data.classes) + " classes, which is outside [2, " +
-                  std::to_string(kMostClasses) + "]");
+                  std::to_string(kMostTableClasses) + "]");
     }
     return;
   }

@@ -54,15 +54,15 @@ const internal::OptionTable<ShapesOptions>& ShapesTable() {
   return table;
 }
 
-struct Box {
+struct Outline {
   double left, top, right, bottom;
 };
 
-double Area(const Box& b) {
+double Area(const Outline& b) {
   return std::max(0.0, b.right - b.left) * std::max(0.0, b.bottom - b.top);
 }
 
-double Overlap(const Box& a, const Box& b) {
+double Overlap(const Outline& a, const Outline& b) {
   const double common = Area({std::max(a.left, b.left), std::max(a.top, b.top),
                               std::min(a.right, b.right), std::min(a.bottom, b.bottom)});
   return common / (Area(a) + Area(b) - common);
@@ -108,14 +108,14 @@ class Painter {
   }
 
   // A place that hardly overlaps those that are taken; none after some attempts.
-  bool DrawBox(const std::vector<Box>& taken, Box& box) {
+  bool DrawOutline(const std::vector<Outline>& taken, Outline& box) {
     constexpr int kAttempts = 50;
     constexpr double kMostOverlap = 0.05, kLeast = 0.2, kMost = 0.45;
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
       const double side = Draw(kLeast, kMost), left = Draw(0, 1 - side), top = Draw(0, 1 - side);
       box = {left, top, left + side, top + side};
       if (std::ranges::all_of(taken,
-                              [&](const Box& b) { return Overlap(b, box) <= kMostOverlap; })) {
+                              [&](const Outline& b) { return Overlap(b, box) <= kMostOverlap; })) {
         return true;
       }
     }
@@ -132,10 +132,10 @@ class Painter {
     }
     const auto wanted =
         1 + static_cast<int64_t>(Below(static_cast<uint64_t>(options_.boxes), random_));
-    std::vector<Box> boxes;
+    std::vector<Outline> boxes;
     for (int64_t k = 0; k < options_.boxes; ++k) {
-      Box box{};
-      if (k >= wanted || !DrawBox(boxes, box)) {
+      Outline box{};
+      if (k >= wanted || !DrawOutline(boxes, box)) {
         split.targets.insert(split.targets.end(), {-1, 0, 0, 0, 0});
         continue;
       }

@@ -32,7 +32,7 @@ TEST(RecipeLrTest, TheNumbersAmongTheFactorsAreReplaced) {
               HasSubstr("\"then(0.01, 50, 0.001)\" has no numeric factor"));
 }
 
-constexpr const char* kRecipe = R"toml(# A comment with äöü.
+constexpr const char* kCommented = R"toml(# A comment with äöü.
 [model]
 name = "mlp"
 [optimizer]
@@ -57,17 +57,17 @@ std::string Replaced(std::string text, const std::string& from, const std::strin
 }
 
 TEST(RecipeLrTest, OneValueOfTheTextChanges) {
-  EXPECT_EQ(Rewritten(kRecipe, {}, 0.01),
-            Replaced(kRecipe, "\"2e-3 * warmup(100)\"", "\"0.01 * warmup(100)\""));
-  EXPECT_EQ(Rewritten(kRecipe, {.kind = LrPlace::kGroup, .group = 0}, 0.01),
-            Replaced(kRecipe, "1e-4", "0.01"));
+  EXPECT_EQ(Rewritten(kCommented, {}, 0.01),
+            Replaced(kCommented, "\"2e-3 * warmup(100)\"", "\"0.01 * warmup(100)\""));
+  EXPECT_EQ(Rewritten(kCommented, {.kind = LrPlace::kGroup, .group = 0}, 0.01),
+            Replaced(kCommented, "1e-4", "0.01"));
   // The second group has the recipe's own rate until it gets one.
-  const std::string second = Rewritten(kRecipe, {.kind = LrPlace::kGroup, .group = 1}, 0.01);
+  const std::string second = Rewritten(kCommented, {.kind = LrPlace::kGroup, .group = 1}, 0.01);
   EXPECT_EQ(ParseTrainRecipe(second, "test").optimizer.groups[1].options.at("lr").Text(),
             "0.01 * warmup(100)");
   const std::string added =
-      Rewritten(kRecipe, {.kind = LrPlace::kNewGroup, .match = "*.\"bias\""}, 0.01);
-  EXPECT_EQ(added, std::string(kRecipe) +
+      Rewritten(kCommented, {.kind = LrPlace::kNewGroup, .match = "*.\"bias\""}, 0.01);
+  EXPECT_EQ(added, std::string(kCommented) +
                        "\n[[optimizer.group]]\nmatch = \"*.\\\"bias\\\"\"\nlr = "
                        "\"0.01 * warmup(100)\"\n");
 }

@@ -321,23 +321,23 @@ std::string Shown(const Schedule& schedule) {
                             : text;
 }
 
-struct Row {
+struct Change {
   std::string name, before, after;
 };
 
 // Options of both, those that differ and the learning rate.
 void AddOptions(const std::string& prefix, const Options& before, const Options& after,
-                std::vector<Row>& rows) {
+                std::vector<Change>& rows) {
   for (const auto& [name, schedule] : before) {
     const std::string old = Shown(schedule), now = Shown(after.at(name));
     if (name == "lr" || old != now) rows.push_back({prefix + name, old, now});
   }
 }
 
-std::vector<Row> Rows(const Scaling& s) {
+std::vector<Change> Rows(const Scaling& s) {
   const auto number = [](int64_t x) { return std::to_string(x); };
   const Recipe &a = s.before, &b = s.after;
-  std::vector<Row> rows = {
+  std::vector<Change> rows = {
       {"samples per step", number(s.old_batch), number(s.new_batch)},
       {"train.batch_size", number(a.train.batch_size), number(b.train.batch_size)},
       {"optimizer.accumulate", number(a.optimizer.accumulate), number(b.optimizer.accumulate)}};
@@ -413,14 +413,14 @@ Scaling ScaleRecipe(const Recipe& recipe, const ScaleOptions& options) {
 std::string ScalingText(const Scaling& s) {
   std::string text = fmt::format("kappa = {} / {} = {} (new / old batch size), rule {}: {}.\n\n",
                                  s.new_batch, s.old_batch, NumberText(s.kappa), s.rule, s.reason);
-  const std::vector<Row> rows = Rows(s);
+  const std::vector<Change> rows = Rows(s);
   size_t name = 0, before = 6;
-  for (const Row& r : rows) {
+  for (const Change& r : rows) {
     name = std::max(name, r.name.size());
     before = std::max(before, r.before.size());
   }
   text += fmt::format("{:<{}}  {:<{}}  {}\n", "", name, "before", before, "after");
-  for (const Row& r : rows) {
+  for (const Change& r : rows) {
     text += fmt::format("{:<{}}  {:<{}}  {}\n", r.name, name, r.before, before, r.after);
   }
   if (const auto lr = s.before.optimizer.options.find("lr");
@@ -443,7 +443,7 @@ std::string ScalingJson(const Scaling& s) {
                                  {"reason", s.reason},
                                  {"notes", s.notes},
                                  {"changes", nlohmann::ordered_json::array()}};
-  for (const Row& r : Rows(s)) {
+  for (const Change& r : Rows(s)) {
     json["changes"].push_back({{"name", r.name}, {"before", r.before}, {"after", r.after}});
   }
   json["recipe"] = ToToml(s.after);

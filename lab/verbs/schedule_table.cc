@@ -21,7 +21,7 @@
 namespace kudari::lab {
 namespace {
 
-constexpr int kColumns = 64, kRows = 12;
+constexpr int kPlotColumns = 64, kPlotRows = 12;
 constexpr int64_t kTableRows = 12;  // of round steps, about
 constexpr size_t kMostJoints = 8;
 constexpr int64_t kMostPoints = 1000;  // of a picture
@@ -103,7 +103,7 @@ void PrintReport(const ScheduleOptions& options, const Schedule& schedule,
     fmt::print(console, "; lowest {} at step {}, highest {} at step {}", Number(values[low]), low,
                Number(values[high]), high);
   }
-  fmt::print(console, "\n\n{}\n", BlockChart(values, kColumns, kRows));
+  fmt::print(console, "\n\n{}\n", BlockChart(values, kPlotColumns, kPlotRows));
   std::vector<std::vector<std::string>> rows = {{"step", "value"}};
   const std::vector<int64_t> shown =
       options.every > 0

@@ -15,7 +15,7 @@
 namespace kudari {
 namespace {
 
-constexpr int64_t kMostSteps = 1000000;
+constexpr int64_t kMostTestSteps = 1000000;
 constexpr size_t kFewPoints = 20;
 constexpr double kLeastFall = 10;  // standard deviations of the smoothed loss
 constexpr double kMostSpread = 10;
@@ -37,13 +37,13 @@ void Check(const LrRangeOptions& o) {
     throw Error(where + "end / start = " + internal::NumberText(o.end) + " / " +
                 internal::NumberText(o.start) + " is not finite");
   }
-  CheckRange(where + "steps", static_cast<double>(o.steps), 2, static_cast<double>(kMostSteps));
+  CheckRange(where + "steps", static_cast<double>(o.steps), 2, static_cast<double>(kMostTestSteps));
   CheckRange(where + "smooth", o.smooth, 0, kBelow1);
   CheckAbove(where + "stop_factor", o.stop_factor, 1);
 }
 
 /// The points that suggestions are read off: [first, first + lr.size()) of the test's.
-struct Curve {
+struct LossCurve {
   size_t first = 0;
   std::vector<double> lr, loss;
 
@@ -53,14 +53,14 @@ struct Curve {
   }
 };
 
-Curve CurveOf(const LrRange& range, const SuggestOptions& options) {
+LossCurve CurveOf(const LrRange& range, const SuggestOptions& options) {
   const int64_t skip_first = options.skip_first.value_or(range.options.steps / 10);
   for (const auto& [name, value] :
        {std::pair{"skip_first", skip_first}, {"skip_last", options.skip_last}}) {
     CheckRange(std::string("suggestions: ") + name, static_cast<double>(value), 0,
-               static_cast<double>(kMostSteps));
+               static_cast<double>(kMostTestSteps));
   }
-  Curve curve{.first = static_cast<size_t>(skip_first), .lr = {}, .loss = {}};
+  LossCurve curve{.first = static_cast<size_t>(skip_first), .lr = {}, .loss = {}};
   const auto count = static_cast<int64_t>(range.points.size());
   for (int64_t i = skip_first; i < count - options.skip_last; ++i) {
     curve.lr.push_back(range.points[static_cast<size_t>(i)].lr);
@@ -83,7 +83,7 @@ std::vector<double> Slopes(const std::vector<double>& y, const std::vector<doubl
   return slopes;
 }
 
-std::optional<size_t> Steepest(const Curve& curve, LrSlope slope) {
+std::optional<size_t> Steepest(const LossCurve& curve, LrSlope slope) {
   if (curve.size() < 2) return std::nullopt;
   std::vector<double> log_lr;
   for (const double lr : curve.lr) log_lr.push_back(std::log(lr));
@@ -93,7 +93,7 @@ std::optional<size_t> Steepest(const Curve& curve, LrSlope slope) {
 
 /// The first of the longest falling subsequences, the one that ends first. fastai's begin, its end
 /// less its length, may be -1, where Python takes the last point; here it is 0 then.
-std::optional<size_t> Valley(const Curve& curve) {
+std::optional<size_t> Valley(const LossCurve& curve) {
   if (curve.size() == 0) return std::nullopt;
   std::vector<size_t> length;  // of the longest one that ends at each point
   // By length, the highest loss that one ends with so far: it falls with the length.
@@ -115,7 +115,7 @@ std::optional<size_t> Valley(const Curve& curve) {
   return offset + end < n ? 0 : end + offset - n;
 }
 
-std::optional<size_t> Slide(const Curve& curve) {
+std::optional<size_t> Slide(const LossCurve& curve) {
   if (curve.size() <= kSlideWidth) return std::nullopt;
   std::vector<double> index(curve.size());
   std::iota(index.begin(), index.end(), 0.0);
@@ -143,7 +143,7 @@ double SmoothedNoise(const LrRange& range, size_t end) {
   return std::sqrt(variance * (1 - past) / (1 + past));
 }
 
-std::vector<LrWarning> WarningsOf(const LrRange& range, const Curve& curve, int64_t skip_last) {
+std::vector<LrWarning> WarningsOf(const LrRange& range, const LossCurve& curve, int64_t skip_last) {
   std::vector<LrWarning> warnings;
   if (curve.size() < kFewPoints) warnings.push_back(LrWarning::kTooShort);
   if (curve.size() == 0) return warnings;
@@ -294,7 +294,7 @@ const LrSuggestion* LrSuggestions::Find(LrMethod method) const {
 }
 
 LrSuggestions SuggestLearningRates(const LrRange& range, const SuggestOptions& options) {
-  const Curve curve = CurveOf(range, options);
+  const LossCurve curve = CurveOf(range, options);
   LrSuggestions result;
   const auto add = [&](LrMethod method, std::optional<size_t> at, double divisor) {
     if (!at) return;

@@ -12,7 +12,7 @@ namespace kudari::internal {
 namespace {
 
 using Instruction = Regex::Instruction;
-using Kind = Instruction::Kind;
+using Op = Instruction::Op;
 using Bytes = std::bitset<256>;
 using Fragment = std::vector<Instruction>;
 
@@ -55,9 +55,9 @@ std::optional<Bytes> NamedBytes(char letter) {
   return letter < 'a' ? ~bytes : bytes;
 }
 
-Instruction Takes(const Bytes& bytes) { return {.kind = Kind::kBytes, .bytes = bytes}; }
+Instruction Takes(const Bytes& bytes) { return {.op = Op::kBytes, .bytes = bytes}; }
 Instruction Split(size_t first, size_t second) {
-  return {.kind = Kind::kSplit,
+  return {.op = Op::kSplit,
           .bytes = {},
           .first = static_cast<int32_t>(first),
           .second = static_cast<int32_t>(second)};
@@ -75,7 +75,7 @@ class Compiler {
     }
     Fragment all = Alternatives(0);
     if (at_ < text_.size()) Fail("\")\" without \"(\"");
-    all.push_back({.kind = Kind::kMatch});
+    all.push_back({.op = Op::kMatch});
     return all;
   }
 
@@ -155,7 +155,7 @@ class Compiler {
       Fragment loop = {Split(1, atom.size() + 2)};
       Append(loop, atom);
       const auto back = -static_cast<int32_t>(atom.size()) - 1;
-      loop.push_back({.kind = Kind::kSplit, .bytes = {}, .first = back, .second = back});
+      loop.push_back({.op = Op::kSplit, .bytes = {}, .first = back, .second = back});
       Append(all, loop);
     } else {
       // Each that may come leaves out all that follow.
@@ -185,8 +185,8 @@ class Compiler {
     if (c == '\\') return {Escape()};
     if (c == ']' || c == '}') Fail("\"" + std::string(1, c) + "\" must be written \"\\" + c + "\"");
     ++at_;
-    if (c == '^') return {{.kind = Kind::kBegin}};
-    if (c == '$') return {{.kind = Kind::kEnd}};
+    if (c == '^') return {{.op = Op::kBegin}};
+    if (c == '$') return {{.op = Op::kEnd}};
     Bytes bytes;
     if (c == '.') {
       for (const char end : {'\n', '\r'}) Add(bytes, end);
@@ -210,11 +210,11 @@ class Compiler {
   Instruction Escape() {
     if (at_ + 1 < text_.size() && text_[at_ + 1] == 'b') {
       at_ += 2;
-      return {.kind = Kind::kBoundary};
+      return {.op = Op::kBoundary};
     }
     if (at_ + 1 < text_.size() && text_[at_ + 1] == 'B') {
       at_ += 2;
-      return {.kind = Kind::kNoBoundary};
+      return {.op = Op::kNoBoundary};
     }
     return Takes(EscapedBytes());
   }
@@ -304,27 +304,27 @@ bool Regex::Search(std::string_view text) const {
         stack.push_back(static_cast<size_t>(static_cast<int64_t>(position) + by));
       };
       const bool boundary = (at > 0 && word(at - 1)) != word(at);
-      switch (i.kind) {
-        case Kind::kBytes:
+      switch (i.op) {
+        case Op::kBytes:
           reached.push_back(position);
           break;
-        case Kind::kSplit:
+        case Op::kSplit:
           go(i.first);
           go(i.second);
           break;
-        case Kind::kBegin:
+        case Op::kBegin:
           if (at == 0) go(1);
           break;
-        case Kind::kEnd:
+        case Op::kEnd:
           if (at == text.size()) go(1);
           break;
-        case Kind::kBoundary:
+        case Op::kBoundary:
           if (boundary) go(1);
           break;
-        case Kind::kNoBoundary:
+        case Op::kNoBoundary:
           if (!boundary) go(1);
           break;
-        case Kind::kMatch:
+        case Op::kMatch:
           found = true;
           break;
       }

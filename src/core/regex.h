@@ -26,8 +26,8 @@ class Regex {
 
   /// One step of the machine that searches; jumps are relative to its own position.
   struct Instruction {
-    enum class Kind : uint8_t { kBytes, kSplit, kBegin, kEnd, kBoundary, kNoBoundary, kMatch };
-    Kind kind;
+    enum class Op : uint8_t { kBytes, kSplit, kBegin, kEnd, kBoundary, kNoBoundary, kMatch };
+    Op op;
     std::bitset<256> bytes = {};    ///< of kBytes: what it takes
     int32_t first = 1, second = 1;  ///< of kSplit: where to go on
   };

@@ -25,7 +25,7 @@ std::string CountText(const StepCount& count) {
 }
 
 template <class T, class F>
-std::string ListText(const std::vector<T>& list, const F& text_of) {
+std::string ValuesText(const std::vector<T>& list, const F& text_of) {
   std::string text;
   for (const T& x : list) text += (text.empty() ? "[" : ", ") + text_of(x);
   return text + "]";
@@ -74,10 +74,10 @@ std::string ValueText(const Parameter& p, const Value& value) {
   if (const auto* schedule = std::get_if<Schedule>(&value)) return schedule->Text();
   if (const auto* steps = std::get_if<RunSteps>(&value)) return RunStepsText(*steps);
   if (const auto* list = std::get_if<std::vector<double>>(&value)) {
-    return ListText(*list, NumberText);
+    return ValuesText(*list, NumberText);
   }
   if (const auto* list = std::get_if<std::vector<StepCount>>(&value)) {
-    return ListText(*list, CountText);
+    return ValuesText(*list, CountText);
   }
   const double x = std::get<double>(value);
   return p.kind == Kind::kShape ? std::string(Shapes()[static_cast<size_t>(x)]) : NumberText(x);

@@ -79,7 +79,7 @@ void CheckBytes(const Dataset& data) {
 
 }  // namespace
 
-Box DrawResizedCrop(const ResizedCropConfig& config, const ImageShape& shape, Draws& draws) {
+Region DrawResizedCrop(const ResizedCropConfig& config, const ImageShape& shape, Draws& draws) {
   const auto height = static_cast<double>(shape.height), width = static_cast<double>(shape.width);
   for (int i = 0; i < kAttempts; ++i) {
     const double area = height * width * draws.Uniform(config.min_scale, config.max_scale);
@@ -96,7 +96,7 @@ Box DrawResizedCrop(const ResizedCropConfig& config, const ImageShape& shape, Dr
   return {(shape.height - h) / 2, (shape.width - w) / 2, h, w};
 }
 
-Box DrawErasing(const ImageShape& shape, Draws& draws) {
+Region DrawErasing(const ImageShape& shape, Draws& draws) {
   for (int i = 0; i < kAttempts; ++i) {
     const double area =
         static_cast<double>(shape.area()) * draws.Uniform(kErasedLeast, kErasedMost);
@@ -109,7 +109,7 @@ Box DrawErasing(const ImageShape& shape, Draws& draws) {
   return {};
 }
 
-Box DrawCutMix(const ImageShape& shape, double share, Draws& draws) {
+Region DrawCutMix(const ImageShape& shape, double share, Draws& draws) {
   const int64_t x = draws.Below(shape.width), y = draws.Below(shape.height);
   const double part = 0.5 * std::sqrt(1 - share);
   const auto half_width = static_cast<int64_t>(part * static_cast<double>(shape.width));
@@ -215,7 +215,7 @@ double Augmenter::Mix(int64_t epoch, int64_t first, int64_t samples, std::span<f
     MixSamples(samples, share, x);
     return share;
   }
-  const Box box = DrawCutMix(shape_, share, draws);
+  const Region box = DrawCutMix(shape_, share, draws);
   ExchangeBox(shape_, box, samples, x);
   return 1 - static_cast<double>(box.height * box.width) / static_cast<double>(shape_.area());
 }

@@ -14,14 +14,14 @@ namespace kudari::lab {
 
 /// The box that torchvision's RandomResizedCrop draws: after ten draws that do not fit, the largest
 /// one in the middle with an aspect ratio in the range.
-Box DrawResizedCrop(const ResizedCropConfig& config, const ImageShape& shape, Draws& draws);
+Region DrawResizedCrop(const ResizedCropConfig& config, const ImageShape& shape, Draws& draws);
 
 /// The box that torchvision's RandomErasing draws, of 2 % to 33 % of the image and an aspect ratio
 /// in [0.3, 3.3]; an empty one after ten draws that are not smaller than the image.
-Box DrawErasing(const ImageShape& shape, Draws& draws);
+Region DrawErasing(const ImageShape& shape, Draws& draws);
 
 /// The box that torchvision's v2.CutMix exchanges where images keep `share` of their pixels.
-Box DrawCutMix(const ImageShape& shape, double share, Draws& draws);
+Region DrawCutMix(const ImageShape& shape, double share, Draws& draws);
 
 /// Changes training samples at random, as a recipe's [augment] table says. What happens to a sample
 /// depends on the seed, the epoch and the sample's number alone, and how a batch is mixed on those

@@ -53,7 +53,7 @@ void CropShifted(const ImageShape& shape, int64_t top, int64_t left, std::span<c
   }
 }
 
-void EnlargeBox(const ImageShape& shape, const Box& box, std::span<float> image) {
+void EnlargeBox(const ImageShape& shape, const Region& box, std::span<float> image) {
   const std::vector<float> from(image.begin(), image.end());
   const std::vector<Between> rows = Enlarged(box.top, box.height, shape.height);
   const std::vector<Between> columns = Enlarged(box.left, box.width, shape.width);
@@ -71,7 +71,7 @@ void EnlargeBox(const ImageShape& shape, const Box& box, std::span<float> image)
   }
 }
 
-void FillBox(const ImageShape& shape, const Box& box, float value, std::span<float> image) {
+void FillBox(const ImageShape& shape, const Region& box, float value, std::span<float> image) {
   const int64_t left = std::max<int64_t>(box.left, 0);
   const int64_t right = std::min(box.left + box.width, shape.width);
   if (left >= right) return;
@@ -97,7 +97,7 @@ void MixSamples(int64_t samples, double share, std::span<float> x) {
   }
 }
 
-void ExchangeBox(const ImageShape& shape, const Box& box, int64_t samples, std::span<float> x) {
+void ExchangeBox(const ImageShape& shape, const Region& box, int64_t samples, std::span<float> x) {
   const size_t size = static_cast<size_t>(shape.size());
   std::vector<float> before(x.end() - static_cast<std::ptrdiff_t>(size), x.end());
   for (int64_t sample = 0; sample < samples; ++sample) {

@@ -19,10 +19,10 @@ struct ImageShape {
 };
 
 /// Pixels of an image, from (top, left).
-struct Box {
+struct Region {
   int64_t top = 0, left = 0, height = 0, width = 0;
 
-  friend bool operator==(const Box&, const Box&) = default;
+  friend bool operator==(const Region&, const Region&) = default;
 };
 
 /// Reverses the rows.
@@ -35,10 +35,10 @@ void CropShifted(const ImageShape& shape, int64_t top, int64_t left, std::span<c
 
 /// Enlarges a box, which must lie in the image, to the whole image, bilinearly between the centres
 /// of pixels, as torchvision's resized_crop does.
-void EnlargeBox(const ImageShape& shape, const Box& box, std::span<float> image);
+void EnlargeBox(const ImageShape& shape, const Region& box, std::span<float> image);
 
 /// Gives one value to all pixels of the box that are in the image.
-void FillBox(const ImageShape& shape, const Box& box, float value, std::span<float> image);
+void FillBox(const ImageShape& shape, const Region& box, float value, std::span<float> image);
 
 /// Mixes each of `samples` samples with the one before it, the first with the last, as
 /// torchvision's v2.MixUp does: `share` of itself, the rest of the other.
@@ -46,7 +46,7 @@ void MixSamples(int64_t samples, double share, std::span<float> x);
 
 /// Gives each of `samples` images the box of the one before it, the first that of the last, as
 /// torchvision's v2.CutMix does. The box lies in the image.
-void ExchangeBox(const ImageShape& shape, const Box& box, int64_t samples, std::span<float> x);
+void ExchangeBox(const ImageShape& shape, const Region& box, int64_t samples, std::span<float> x);
 
 /// The classes of samples mixed so: for each sample a probability a class, `share` for its own and
 /// the rest for that of the sample before it.

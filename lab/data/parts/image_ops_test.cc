@@ -22,7 +22,7 @@ namespace {
 
 using nlohmann::json;
 
-const json& Golden() {
+const json& GoldenImages() {
   static const json golden = json::parse(
       ReadTextFile(std::filesystem::path(KUDARI_SOURCE_DIR) / "tests/golden/data/augment.json"));
   return golden;
@@ -30,7 +30,7 @@ const json& Golden() {
 
 ImageShape ShapeOf(const json& j) { return {j.at("channels"), j.at("height"), j.at("width")}; }
 
-Box BoxOf(const json& j) { return {j.at(0), j.at(1), j.at(2), j.at(3)}; }
+Region BoxOf(const json& j) { return {j.at(0), j.at(1), j.at(2), j.at(3)}; }
 
 std::vector<uint8_t> BytesOf(const std::string& hex) {
   std::vector<uint8_t> bytes;
@@ -52,7 +52,7 @@ void ExpectNear(const std::vector<float>& got, const json& expected) {
 
 TEST(ImageOps, OperationsOfRandAugmentHaveTorchvisionsBytes) {
   size_t changed = 0;
-  for (const json& image : Golden().at("bytes")) {
+  for (const json& image : GoldenImages().at("bytes")) {
     const std::vector<uint8_t> from = BytesOf(image.at("from"));
     EXPECT_EQ(image.at("made").size(), 23U);
     for (const json& made : image.at("made")) {
@@ -68,7 +68,7 @@ TEST(ImageOps, OperationsOfRandAugmentHaveTorchvisionsBytes) {
 }
 
 TEST(ImageOps, MagnitudesOfRandAugmentAreTorchvisions) {
-  for (const json& image : Golden().at("bytes")) {
+  for (const json& image : GoldenImages().at("bytes")) {
     const json& magnitudes = image.at("magnitudes");
     ASSERT_EQ(magnitudes.size(), kImageOps.size());
     for (const std::string_view name : kImageOps) {
@@ -97,7 +97,7 @@ TEST(ImageOps, PlainAndTinyImagesStayAsTheyAre) {
 }
 
 TEST(ImageOps, FlipsCropsEnlargementsAndErasingAreTorchvisions) {
-  const json& golden = Golden().at("floats");
+  const json& golden = GoldenImages().at("floats");
   const ImageShape shape = ShapeOf(golden);
   const auto from = golden.at("from").get<std::vector<float>>();
   std::vector<float> image = from;
@@ -132,7 +132,7 @@ TEST(ImageOps, FlipsCropsEnlargementsAndErasingAreTorchvisions) {
 }
 
 TEST(ImageOps, BoxesBeyondTheImageAreCutOff) {
-  const auto filled = [](const Box& box) {
+  const auto filled = [](const Region& box) {
     std::vector<float> image(12, 1);
     FillBox({1, 3, 4}, box, 0, image);
     return image;
@@ -148,7 +148,7 @@ TEST(ImageOps, BoxesBeyondTheImageAreCutOff) {
 }
 
 TEST(ImageOps, MixUpAndCutMixAreTorchvisions) {
-  const json& golden = Golden().at("mixed");
+  const json& golden = GoldenImages().at("mixed");
   const ImageShape shape = ShapeOf(golden);
   const int64_t samples = golden.at("samples");
   const auto labels = golden.at("labels").get<std::vector<int64_t>>();
@@ -159,7 +159,7 @@ TEST(ImageOps, MixUpAndCutMixAreTorchvisions) {
   ExpectNear(MixedLabels(labels, 3, 0.3), golden.at("mixup").at("y"));
 
   x = from;
-  const Box box{.top = 2, .left = 1, .height = 3, .width = 3};
+  const Region box{.top = 2, .left = 1, .height = 3, .width = 3};
   ExchangeBox(shape, box, samples, x);
   EXPECT_EQ(x, golden.at("cutmix").at("x").get<std::vector<float>>());
   ExpectNear(MixedLabels(labels, 3, 1 - 9.0 / 30), golden.at("cutmix").at("y"));
@@ -176,12 +176,12 @@ TEST(ImageOps, MixUpAndCutMixAreTorchvisions) {
 
 // Means of all sides over as many draws as torchvision made: both are within five deviations of
 // their common mean.
-void ExpectSameBoxes(const json& golden, const std::function<Box(Draws&)>& draw) {
-  const int64_t draws = Golden().at("boxes").at("draws");
+void ExpectSameBoxes(const json& golden, const std::function<Region(Draws&)>& draw) {
+  const int64_t draws = GoldenImages().at("boxes").at("draws");
   std::array<double, 4> sums = {}, squares = {};
   for (int64_t i = 0; i < draws; ++i) {
     Draws random({1, static_cast<uint64_t>(i)});
-    const Box box = draw(random);
+    const Region box = draw(random);
     const std::array<int64_t, 4> sides = {box.top, box.left, box.height, box.width};
     for (size_t side = 0; side < 4; ++side) {
       const auto value = static_cast<double>(sides[side]);
@@ -200,7 +200,7 @@ void ExpectSameBoxes(const json& golden, const std::function<Box(Draws&)>& draw)
 }
 
 TEST(ImageOps, BoxesAreDistributedAsTorchvisions) {
-  const json& golden = Golden().at("boxes");
+  const json& golden = GoldenImages().at("boxes");
   const ImageShape shape{3, golden.at("height"), golden.at("width")};
   for (const json& crop : golden.at("resized_crop")) {
     const ResizedCropConfig config{.min_scale = crop.at("scale").at(0),
