@@ -17,7 +17,7 @@ namespace {
 constexpr std::array<std::string_view, 7> kColours = {"#d55e00", "#0072b2", "#009e73", "#cc79a7",
                                                       "#e69f00", "#56b4e9", "#f0e442"};
 constexpr double kLeastSide = 320;  // of a picture in an SVG, the longer one, in pixels
-constexpr double kLine = 18, kMargin = 10;
+constexpr double kTextLine = 18, kPageMargin = 10;
 
 std::string Base64(std::string_view bytes) {
   constexpr std::string_view kDigits =
@@ -56,9 +56,9 @@ double Zoom(const Image& image) {
 
 std::string FrameSvg(const Frame& frame, double zoom, double top) {
   const std::string_view colour = kColours[static_cast<size_t>(frame.colour) % kColours.size()];
-  const double x = kMargin + zoom * frame.left, y = top + zoom * frame.top;
+  const double x = kPageMargin + zoom * frame.left, y = top + zoom * frame.top;
   // Inside of the frame if there is no room above it.
-  const double text = zoom * frame.top < kLine ? y + kLine - 4 : y - 4;
+  const double text = zoom * frame.top < kTextLine ? y + kTextLine - 4 : y - 4;
   return fmt::format(
       "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" "
       "stroke=\"{}\" stroke-width=\"3\"/>\n"
@@ -72,28 +72,28 @@ std::string FrameSvg(const Frame& frame, double zoom, double top) {
 
 std::string PicturesSvg(const std::vector<FramedPicture>& pictures) {
   std::string body;
-  double width = 0, top = kMargin;
+  double width = 0, top = kPageMargin;
   for (const FramedPicture& picture : pictures) {
     const double zoom = Zoom(picture.image);
     const double wide = zoom * static_cast<double>(picture.image.width);
     const double high = zoom * static_cast<double>(picture.image.height);
-    body += fmt::format("<text x=\"{:g}\" y=\"{:g}\">{}</text>\n", kMargin, top + kLine - 4,
+    body += fmt::format("<text x=\"{:g}\" y=\"{:g}\">{}</text>\n", kPageMargin, top + kTextLine - 4,
                         XmlText(picture.caption));
-    top += kLine;
+    top += kTextLine;
     body += fmt::format(
         "<image x=\"{:g}\" y=\"{:g}\" width=\"{:g}\" height=\"{:g}\" "
         "style=\"image-rendering: {}\" href=\"data:image/png;base64,{}\"/>\n",
-        kMargin, top, wide, high, zoom > 1 ? "pixelated" : "auto",
+        kPageMargin, top, wide, high, zoom > 1 ? "pixelated" : "auto",
         Base64(EncodePng(picture.image)));
     for (const Frame& frame : picture.frames) body += FrameSvg(frame, zoom, top);
     width = std::max(width, wide);
-    top += high + kMargin;
+    top += high + kPageMargin;
   }
   return fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:g}\" height=\"{1:g}\" "
       "font-family=\"sans-serif\" font-size=\"14\">\n"
       "<rect width=\"{0:g}\" height=\"{1:g}\" fill=\"white\"/>\n{2}</svg>\n",
-      std::max(width + 2 * kMargin, 2 * kLeastSide), top, body);
+      std::max(width + 2 * kPageMargin, 2 * kLeastSide), top, body);
 }
 
 Image ImageGrid(const std::vector<Image>& images, int64_t columns) {

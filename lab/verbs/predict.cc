@@ -159,7 +159,7 @@ class PictureReport {
 
   std::string Boxes(const Image& image, Json& found, std::vector<Frame>& frames) {
     found["boxes"] = Json::array();
-    constexpr double kThreshold = 0.3;
+    constexpr double kThreshold = 0.25;
     for (const ObjectBox& b : predictor_.Boxes(image, options_.threshold.value_or(kThreshold))) {
       const std::string name = predictor_.card().ClassName(b.label);
       frames.push_back({.left = b.left,

@@ -14,7 +14,7 @@ struct PredictOptions {
   std::filesystem::path run = {};
   std::vector<std::filesystem::path> files = {};  ///< pictures, and folders of them
   std::optional<int64_t> top = {};       ///< number of classes, the most probable ones; absent: 3
-  std::optional<double> threshold = {};  ///< of the score of boxes; absent: 0.3
+  std::optional<double> threshold = {};  ///< of the score of boxes; absent: 0.25
   std::filesystem::path json = {};  ///< file for the results, "-" for standard output; empty: none
   std::filesystem::path out = {};   ///< SVG of the pictures with what was found; empty: none
 };

@@ -12,7 +12,7 @@ void AddPredict(CLI::App& app, Context& context) {
   verb->add_option("run", o->run, "Folder written by kudari train")->required();
   verb->add_option("files", o->files, "Pictures, PNG or JPEG, and folders of them")->required();
   verb->add_option("--top", o->top, "Number of classes to show, the most probable ones [3]");
-  verb->add_option("--threshold", o->threshold, "Lowest score of a detector's boxes [0.3]");
+  verb->add_option("--threshold", o->threshold, "Lowest score of a detector's boxes [0.25]");
   verb.Json(o->json, "what was found");
   verb.Output("--out", o->out, "Draw the pictures with what was found into this SVG");
   verb.Run([&context, o] {
