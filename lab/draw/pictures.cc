@@ -54,7 +54,7 @@ double Zoom(const Image& image) {
   return std::max(1.0, std::ceil(kLeastSide / side));
 }
 
-std::string FrameSvg(const Frame& frame, double zoom, double top) {
+std::string FrameSvg(const PictureFrame& frame, double zoom, double top) {
   const std::string_view colour = kColours[static_cast<size_t>(frame.colour) % kColours.size()];
   const double x = kPageMargin + zoom * frame.left, y = top + zoom * frame.top;
   // Inside of the frame if there is no room above it.
@@ -85,7 +85,7 @@ std::string PicturesSvg(const std::vector<FramedPicture>& pictures) {
         "style=\"image-rendering: {}\" href=\"data:image/png;base64,{}\"/>\n",
         kPageMargin, top, wide, high, zoom > 1 ? "pixelated" : "auto",
         Base64(EncodePng(picture.image)));
-    for (const Frame& frame : picture.frames) body += FrameSvg(frame, zoom, top);
+    for (const PictureFrame& frame : picture.frames) body += FrameSvg(frame, zoom, top);
     width = std::max(width, wide);
     top += high + kPageMargin;
   }

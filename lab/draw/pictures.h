@@ -10,7 +10,7 @@
 namespace kudari::lab {
 
 /// A rectangle in a picture, in its pixels, with a label above it.
-struct Frame {
+struct PictureFrame {
   double left = 0, top = 0, right = 0, bottom = 0;
   std::string label = {};
   int64_t colour = 0;  ///< frames of one number have one colour
@@ -20,7 +20,7 @@ struct Frame {
 struct FramedPicture {
   Image image = {};
   std::string caption = {};
-  std::vector<Frame> frames = {};
+  std::vector<PictureFrame> frames = {};
 };
 
 /// Pictures below each other as SVG, complete in itself. Small ones are shown larger.

@@ -43,7 +43,7 @@ void CheckPredictOptions(const PredictOptions& options) {
 }
 
 // The picture at a size that a page has room for, and what is drawn in it.
-FramedPicture Drawn(const Image& image, std::string caption, std::vector<Frame> frames) {
+FramedPicture Drawn(const Image& image, std::string caption, std::vector<PictureFrame> frames) {
   constexpr int64_t kMostSide = 640;
   const int64_t side = std::max(image.width, image.height);
   if (side <= kMostSide) {
@@ -59,7 +59,7 @@ FramedPicture Drawn(const Image& image, std::string caption, std::vector<Frame> 
     smaller.rgb[i] = static_cast<uint8_t>(planes[i % 3 * area + i / 3] + 0.5F);
   }
   const double share = static_cast<double>(kMostSide) / static_cast<double>(side);
-  for (Frame& frame : frames) {
+  for (PictureFrame& frame : frames) {
     for (double* const edge : {&frame.left, &frame.top, &frame.right, &frame.bottom}) {
       *edge *= share;
     }
@@ -129,12 +129,12 @@ class PictureReport {
       return Fail(path, what.starts_with(name) ? what.substr(name.size()) : what);
     }
     Json found = {{"file", path.string()}, {"width", image.width}, {"height", image.height}};
-    std::vector<Frame> frames;
+    std::vector<PictureFrame> frames;
     const std::string text =
         predictor_.finds_boxes() ? Boxes(image, found, frames) : Classes(image, found);
     const std::string line = internal::Printable(path.string()) + ": " + text;
     fmt::print(console_, "{}\n", line);
-    for (const Frame& f : frames) {
+    for (const PictureFrame& f : frames) {
       fmt::print(console_, "  {}, from {:.1f}, {:.1f} to {:.1f}, {:.1f}\n",
                  internal::Printable(f.label), f.left, f.top, f.right, f.bottom);
     }
@@ -157,7 +157,7 @@ class PictureReport {
     return fmt::format("{}", fmt::join(texts, ", "));
   }
 
-  std::string Boxes(const Image& image, Json& found, std::vector<Frame>& frames) {
+  std::string Boxes(const Image& image, Json& found, std::vector<PictureFrame>& frames) {
     found["boxes"] = Json::array();
     constexpr double kThreshold = 0.25;
     for (const ObjectBox& b : predictor_.Boxes(image, options_.threshold.value_or(kThreshold))) {
