@@ -3,7 +3,8 @@
 
 int main(int argc, char** argv) {
   using namespace kudari::lab;  // NOLINT(google-build-using-namespace)
-  static constexpr Training kTraining = {&Train,     &PlanTraining, &LrFind,   &MeasureSharpness,
-                                         &SliceLoss, &CheckScaling, &Generate, &WithoutTraces};
+  static constexpr Training kTraining = {&Train,        &PlanTraining, &LrFind,   &MeasureSharpness,
+                                         &SliceLoss,    &CheckScaling, &Generate, &Predict,
+                                         &WithoutTraces};
   return RunProgram(argc, argv, &kTraining);
 }

@@ -20,7 +20,12 @@ fs::path FindCifar10(const fs::path& path) {
 Dataset LoadCifar10(const DataConfig& config, uint64_t seed) {
   CheckShare(config.validation, 1);
   const fs::path folder = FindCifar10(config.path);
-  Dataset data{.name = "cifar10", .shape = {3, 32, 32}, .classes = 10, .brightest = 255};
+  Dataset data{.name = "cifar10",
+               .shape = {3, 32, 32},
+               .classes = 10,
+               .brightest = 255,
+               .class_names = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
+                               "horse", "ship", "truck"}};
   for (int i = 1; i <= 5; ++i) {
     const auto batch = FindIn(folder, "data_batch_" + std::to_string(i) + ".bin");
     if (batch) AppendRecords(*batch, {}, data.train);

@@ -41,6 +41,8 @@ Dataset LoadCifar100(const DataConfig& config, uint64_t seed) {
       .name = "cifar100", .shape = {3, 32, 32}, .classes = labels.classes, .brightest = 255};
   AppendRecords(Require(folder, "train.bin"), labels, data.train);
   AppendRecords(Require(folder, "test.bin"), labels, data.test);
+  data.class_names = ReadNames(folder / (fine ? "fine_label_names.txt" : "coarse_label_names.txt"),
+                               labels.classes);
   Finish(data, seed, config.validation);
   return data;
 }

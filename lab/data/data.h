@@ -66,6 +66,8 @@ struct Dataset {
   bool next_token = false;
   std::vector<ChannelScale> scales = {};  ///< of an image's channels; empty: values as they were
   double brightest = 0;  ///< what white was in an image before it was scaled, 0 black; 0: unknown
+  int64_t shorter = 0;   ///< of images from files: see ImageInput
+  std::vector<std::string> class_names = {};  ///< also of boxes' classes; empty: they have numbers
   double bytes_per_token = 0;  ///< of the text that is to be predicted, on average; 0: unknown
   std::vector<std::string> symbols = {};  ///< the text of each token, if it is known
   /// Above 0: targets are this many boxes of five values, see lab/data/shapes.cc.

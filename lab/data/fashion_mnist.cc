@@ -21,7 +21,10 @@ fs::path FindFashionMnist(const fs::path& path) {
 
 Dataset LoadFashionMnist(const DataConfig& config, uint64_t seed) {
   CheckShare(config.validation, 1);
-  return LoadIdx("fashion-mnist", FindFashionMnist(config.path), seed, config.validation);
+  Dataset data = LoadIdx("fashion-mnist", FindFashionMnist(config.path), seed, config.validation);
+  data.class_names = {"T-shirt/top", "trouser", "pullover", "dress", "coat",
+                      "sandal",      "shirt",   "sneaker",  "bag",   "ankle boot"};
+  return data;
 }
 
 }  // namespace

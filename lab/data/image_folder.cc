@@ -2,7 +2,6 @@
 // test/CLASS/..., JPEG or PNG. An image is decoded when a batch needs it.
 #include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
@@ -20,9 +19,10 @@
 #include "core/quoted.h"
 #include "kudari/error.h"
 #include "lab/data/data.h"
-#include "lab/data/parts/resize.h"
+#include "lab/data/parts/image_input.h"
 #include "lab/data/parts/splits.h"
 #include "lab/files/decode_image.h"
+#include "lab/files/image_files.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/own_options.h"
 
@@ -31,7 +31,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMostImages = size_t{1} << 24;
 constexpr double kBrightest = 255;
 
 struct ImageFolderOptions {
@@ -80,7 +79,7 @@ const internal::OptionTable<ImageFolderOptions>& ImageFolderTable() {
 // What a sample is made of.
 class ImageReader {
  public:
-  explicit ImageReader(const ImageFolderOptions& options) : options_(options) {}
+  explicit ImageReader(ImageInput input) : input_(std::move(input)) {}
 
   void Read(const fs::path& path, std::span<float> values) const {
     Image image;
@@ -90,37 +89,12 @@ class ImageReader {
       const std::string what = e.what(), name = path.string();
       throw Error(what.starts_with(name) ? what : name + ": " + what);
     }
-    const auto area = static_cast<size_t>(options_.size * options_.size);
-    if (!options_.grey) {
-      ResizeAndCrop(image, options_.resize, options_.size, values);
-    } else {
-      std::vector<float> colours(3 * area);
-      ResizeAndCrop(image, options_.resize, options_.size, colours);
-      for (size_t i = 0; i < area; ++i) {  // as ITU-R BT.601 weighs them
-        values[i] =
-            0.299f * colours[i] + 0.587f * colours[area + i] + 0.114f * colours[2 * area + i];
-      }
-    }
-    for (size_t i = 0; i < values.size(); ++i) {
-      const size_t c = i / area;
-      values[i] = static_cast<float>((values[i] / kBrightest - options_.mean[c]) / options_.std[c]);
-    }
+    input_.Read(image, values);
   }
 
  private:
-  ImageFolderOptions options_;
+  ImageInput input_;
 };
-
-bool IsImageName(const fs::path& path) {
-  std::string end = path.extension().string();
-  std::ranges::transform(end, end.begin(), [](unsigned char c) { return std::tolower(c); });
-  return end == ".jpg" || end == ".jpeg" || end == ".png";
-}
-
-std::vector<fs::path> Sorted(std::vector<fs::path> paths) {
-  std::ranges::sort(paths, {}, [](const fs::path& p) { return p.string(); });
-  return paths;
-}
 
 std::vector<fs::path> ClassFolders(const fs::path& folder) {
   std::vector<fs::path> classes;
@@ -129,19 +103,8 @@ std::vector<fs::path> ClassFolders(const fs::path& folder) {
       classes.push_back(entry.path());
     }
   }
-  return Sorted(std::move(classes));
-}
-
-std::vector<fs::path> ImagesIn(const fs::path& folder) {
-  std::vector<fs::path> images;
-  for (const auto& entry :
-       fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink)) {
-    if (entry.is_regular_file() && IsImageName(entry.path())) images.push_back(entry.path());
-    if (images.size() > kMostImages) {
-      throw Error(folder.string() + ": has more than " + std::to_string(kMostImages) + " images");
-    }
-  }
-  return Sorted(std::move(images));
+  std::ranges::sort(classes, {}, [](const fs::path& p) { return p.string(); });
+  return classes;
 }
 
 // The images of a part and their labels.
@@ -261,6 +224,7 @@ Dataset LoadImageFolder(const DataConfig& config, uint64_t seed) {
                .shape = {options.grey ? 1 : 3, options.size, options.size}};
   if (data.name.empty()) data.name = folder.parent_path().filename().string();
   data.brightest = kBrightest;
+  data.shorter = options.resize;
   data.low = std::numeric_limits<float>::max();
   data.high = std::numeric_limits<float>::lowest();
   for (size_t c = 0; c < options.mean.size(); ++c) {
@@ -269,12 +233,13 @@ Dataset LoadImageFolder(const DataConfig& config, uint64_t seed) {
     data.low = std::min(data.low, scale.Scaled(0));
     data.high = std::max(data.high, scale.Scaled(kBrightest));
   }
-  const ImageReader reader(options);
+  const ImageReader reader(InputOf(data));
   const auto values = static_cast<size_t>(data.shape[0] * options.size * options.size);
   std::map<std::string, int64_t> classes;
   try {
     for (const fs::path& of_class : ClassFolders(folder / "train")) {
       classes.emplace(of_class.filename().string(), std::ssize(classes));
+      data.class_names.push_back(of_class.filename().string());
     }
     const auto load = [&](const fs::path& part) {
       const Files files = FindFiles(part, classes);

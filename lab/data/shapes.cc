@@ -176,6 +176,8 @@ Dataset LoadShapes(const DataConfig& config, uint64_t seed) {
   Dataset data{.name = "shapes",
                .shape = {kChannels, options.size, options.size},
                .target_size = 5 * options.boxes,
+               .brightest = 1,
+               .class_names = {"square", "disc", "triangle"},
                .boxes = options.boxes,
                .box_classes = kClasses};
   std::mt19937_64 random(seed);

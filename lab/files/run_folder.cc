@@ -21,7 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // What `kudari train` writes: who finds one of these finds a run.
-constexpr std::array kRunFiles = {"metrics.jsonl", "recipe.toml", "model.safetensors"};
+constexpr std::array kRunFiles = {"metrics.jsonl", "recipe.toml", "model.safetensors",
+                                  "samples.png"};
 
 [[noreturn]] void Fail(const fs::path& path, const std::error_code& error) {
   throw UsageError(fmt::format("--out {}: {}", path.string(), error.message()));

@@ -167,21 +167,23 @@ class Dcgan : public Model, public Generator {
     std::vector<Tensor> real, made;
     for (Batch batch = next(); batch.size() > 0; batch = next()) {
       real.push_back(features_(batch.x));
-      made.push_back(features_(Generate(batch.size(), random)));
+      made.push_back(features_(Generate(batch.size(), random).to(at::kFloat)));
     }
     return Score{.frechet_distance = FrechetDistance(at::cat(real), at::cat(made))};
   }
 
   Tensor Generate(int64_t count, const at::Generator& random) override {
-    const Tensor z = ::torch::randn({count, latent_, 1, 1}, random);
+    const Tensor z = ::torch::randn({count, latent_, 1, 1}, random).to(Type());
     return (generator_->forward(z) + 1) * (0.5 * (high_ - low_)) + low_;
   }
 
  private:
   // Of numbers in the range of the data, which becomes [-1, 1].
   Tensor Judge(const Tensor& x) {
-    return discriminator_->forward((x - low_) * (2 / (high_ - low_)) - 1);
+    const Tensor scaled = (x - low_) * (2 / (high_ - low_)) - 1;
+    return discriminator_->forward(scaled.to(Type())).to(at::kFloat);
   }
+  at::ScalarType Type() const { return generator_->parameters().front().scalar_type(); }
 
   int64_t latent_;
   double low_, high_;

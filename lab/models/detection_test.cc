@@ -11,13 +11,14 @@
 namespace kudari::lab {
 namespace {
 
-Box At(int64_t label, double left, double top, double right, double bottom, double score = 1) {
+ObjectBox At(int64_t label, double left, double top, double right, double bottom,
+             double score = 1) {
   return {
       .label = label, .left = left, .top = top, .right = right, .bottom = bottom, .score = score};
 }
 
 TEST(Detection, BoxesOverlap) {
-  const Box a = At(0, 0, 0, 2, 2);
+  const ObjectBox a = At(0, 0, 0, 2, 2);
   EXPECT_DOUBLE_EQ(IntersectionOverUnion(a, a), 1);
   EXPECT_DOUBLE_EQ(IntersectionOverUnion(a, At(0, 1, 1, 3, 3)), 1.0 / 7);
   EXPECT_DOUBLE_EQ(IntersectionOverUnion(a, At(0, 0, 0, 1, 1)), 1.0 / 4);
@@ -27,9 +28,9 @@ TEST(Detection, BoxesOverlap) {
 }
 
 TEST(Detection, TheSurestOfABunchStays) {
-  const std::vector<Box> kept = Suppress({At(0, 0, 0, 2, 2, 0.3), At(0, 0, 0, 2, 2.2, 0.9),
-                                          At(1, 0, 0, 2, 2, 0.5), At(0, 1, 1, 3, 3, 0.4)},
-                                         0.5);
+  const std::vector<ObjectBox> kept = Suppress({At(0, 0, 0, 2, 2, 0.3), At(0, 0, 0, 2, 2.2, 0.9),
+                                                At(1, 0, 0, 2, 2, 0.5), At(0, 1, 1, 3, 3, 0.4)},
+                                               0.5);
   ASSERT_EQ(kept.size(), 3U);
   EXPECT_EQ(kept[0].score, 0.9);
   EXPECT_EQ(kept[1].label, 1);
@@ -41,7 +42,7 @@ TEST(Detection, PrecisionIsCocos) {
   std::ifstream file(KUDARI_SOURCE_DIR "/tests/golden/data/own_losses.json");
   const auto golden = nlohmann::json::parse(file)["detection"];
   const auto boxes = [&](const char* which) {
-    std::vector<std::vector<Box>> all;
+    std::vector<std::vector<ObjectBox>> all;
     for (const auto& image : golden[which]) {
       all.emplace_back();
       for (const std::vector<double> row : image) {
@@ -57,8 +58,8 @@ TEST(Detection, PrecisionIsCocos) {
 }
 
 TEST(Detection, EachTrueBoxIsFoundOnce) {
-  const std::vector<std::vector<Box>> truth = {{At(0, 0, 0, 1, 1), At(1, 0, 0, 1, 1)}};
-  const auto map = [&](std::vector<Box> found) {
+  const std::vector<std::vector<ObjectBox>> truth = {{At(0, 0, 0, 1, 1), At(1, 0, 0, 1, 1)}};
+  const auto map = [&](std::vector<ObjectBox> found) {
     return MeanAveragePrecision({std::move(found)}, truth, 3, 0.5);
   };
   EXPECT_DOUBLE_EQ(map({At(0, 0, 0, 1, 1), At(1, 0, 0, 1, 1)}), 1);

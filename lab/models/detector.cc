@@ -12,6 +12,7 @@
 
 #include "kudari/error.h"
 #include "lab/models/models.h"
+#include "lab/models/parts/box_finder.h"
 #include "lab/models/parts/detection.h"
 #include "lab/models/parts/layers.h"
 #endif
@@ -76,7 +77,7 @@ nn::Sequential MakeStage(int64_t in, int64_t out) {
                         convolution(out, out, 1), nn::BatchNorm2d(out), nn::ReLU());
 }
 
-class Detector : public Model {
+class Detector : public Model, public BoxFinder {
  public:
   Detector(const DetectorOptions& options, const DataShape& data)
       : options_(options), classes_(data.box_classes), boxes_(data.boxes) {
@@ -98,7 +99,7 @@ class Detector : public Model {
   // [batch, 5 + classes, rows, columns]: the logit of a box, the distances from the cell's centre
   // to its edges before exp, in cells, and the logits of the classes.
   Tensor forward(const Tensor& x) override {
-    Tensor y = x;
+    Tensor y = x.to(head_->weight.scalar_type());
     for (const auto& stage : *stages_) y = stage->as<nn::Sequential>()->forward(y);
     return head_(y);
   }
@@ -111,7 +112,7 @@ class Detector : public Model {
     std::vector<int64_t> cells, labels;
     std::vector<float> edges;
     for (int64_t i = 0; i < pass.batch.size(); ++i) {
-      for (const Box& box : TrueBoxes(pass.batch.y[i])) {
+      for (const ObjectBox& box : TrueBoxes(pass.batch.y[i])) {
         const double x = (box.left + box.right) / 2 * static_cast<double>(columns);
         const double y = (box.top + box.bottom) / 2 * static_cast<double>(rows);
         const int64_t column = std::clamp<int64_t>(static_cast<int64_t>(x), 0, columns - 1);
@@ -138,23 +139,28 @@ class Detector : public Model {
 
   std::optional<Score> EvaluateOn(const std::function<Batch()>& next) override {
     constexpr double kOverlap = 0.5;
-    std::vector<std::vector<Box>> found, truth;
+    std::vector<std::vector<ObjectBox>> found, truth;
     double total = 0;
     for (Batch batch = next(); batch.size() > 0; batch = next()) {
       const Tensor output = forward(batch.x).to(at::kFloat);
       total += TrainingLoss({.batch = batch}).item<double>() * static_cast<double>(batch.size());
       for (int64_t i = 0; i < batch.size(); ++i) truth.push_back(TrueBoxes(batch.y[i]));
-      for (auto& boxes : Decode(output)) found.push_back(std::move(boxes));
+      for (auto& boxes : Decode(output, options_.score_threshold))
+        found.push_back(std::move(boxes));
     }
     return Score{.loss = total / static_cast<double>(truth.size()),
                  .map = MeanAveragePrecision(found, truth, classes_, kOverlap)};
   }
 
+  std::vector<std::vector<ObjectBox>> Find(const Tensor& x, double threshold) override {
+    return Decode(forward(x).to(at::kFloat), threshold);
+  }
+
  private:
-  std::vector<Box> TrueBoxes(const Tensor& target) const {
+  std::vector<ObjectBox> TrueBoxes(const Tensor& target) const {
     const Tensor rows = target.contiguous().view({boxes_, kBoxNumbers});
     const auto values = rows.accessor<float, 2>();
-    std::vector<Box> boxes;
+    std::vector<ObjectBox> boxes;
     for (int64_t k = 0; k < boxes_; ++k) {
       if (values[k][0] < 0) continue;
       boxes.push_back({.label = static_cast<int64_t>(values[k][0]),
@@ -207,8 +213,8 @@ class Detector : public Model {
     return 1 - common / both + (hull - both) / hull;
   }
 
-  // The boxes that are found in each image.
-  std::vector<std::vector<Box>> Decode(const Tensor& output) const {
+  // The boxes that are found in each image and are at least as sure as the threshold.
+  std::vector<std::vector<ObjectBox>> Decode(const Tensor& output, double threshold) const {
     const Tensor probability = output.select(1, 0).sigmoid().unsqueeze(3) *
                                output.narrow(1, 5, classes_).permute({0, 2, 3, 1}).softmax(3);
     const auto [score, label] = probability.flatten(1, 2).max(2);
@@ -216,11 +222,11 @@ class Detector : public Model {
     const auto scores = score.accessor<float, 2>();
     const auto labels = label.accessor<int64_t, 2>();
     const auto edges = boxes.accessor<float, 3>();
-    std::vector<std::vector<Box>> all;
+    std::vector<std::vector<ObjectBox>> all;
     for (int64_t i = 0; i < output.size(0); ++i) {
-      std::vector<Box> found;
+      std::vector<ObjectBox> found;
       for (int64_t cell = 0; cell < boxes.size(1); ++cell) {
-        if (scores[i][cell] < options_.score_threshold) continue;
+        if (scores[i][cell] < threshold) continue;
         found.push_back({.label = labels[i][cell],
                          .left = edges[i][cell][0],
                          .top = edges[i][cell][1],

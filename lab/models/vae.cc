@@ -104,14 +104,17 @@ class Vae : public Model, public Generator {
  private:
   // In [0, 1], as the likelihood is that of independent coins.
   Tensor Scaled(const Tensor& x) const {
-    return ((x.flatten(1) - low_) / (high_ - low_)).clamp(0, 1);
+    return ((x.to(at::kFloat).flatten(1) - low_) / (high_ - low_)).clamp(0, 1);
   }
-  Tensor Hidden(const Tensor& x) { return ::torch::relu(fc1_(Scaled(x))); }
-  Tensor Decode(const Tensor& z) { return fc4_(::torch::relu(fc3_(z))); }
+  Tensor Hidden(const Tensor& x) { return ::torch::relu(fc1_(Scaled(x).to(Type()))); }
+  // Logits as float32, whatever the weights are.
+  Tensor Decode(const Tensor& z) { return fc4_(::torch::relu(fc3_(z.to(Type())))).to(at::kFloat); }
+  at::ScalarType Type() const { return fc1_->weight.scalar_type(); }
 
   // The negative of equation 10, with one draw, summed over the batch.
   Tensor Bound(const Tensor& x, const at::Generator& random) {
-    const Tensor hidden = Hidden(x), mean = fc21_(hidden), log_variance = fc22_(hidden);
+    const Tensor hidden = Hidden(x), mean = fc21_(hidden).to(at::kFloat);
+    const Tensor log_variance = fc22_(hidden).to(at::kFloat);
     const Tensor noise = ::torch::randn(mean.sizes(), random, mean.options());
     const Tensor z = mean + noise * (0.5 * log_variance).exp();
     const Tensor reconstruction =

@@ -133,7 +133,7 @@ std::string QuickReference() {
   std::string text = fmt::format("{} [{}]\n\n{}\n", TextAt(table, "title"), TextAt(table, "source"),
                                  TextTable(rows));
   std::vector<Row> priorities = {{"priority", "change"}};
-  for (const char* const question : {"priority", "game-priority"}) {
+  for (const char* const question : {"priority", "game-priority", "policy-priority"}) {
     ForTables(ChartQuestion(question), "answer", [&](const toml::table& answer) {
       if (!answer.contains("change")) return;
       const toml::table& changes = TableAt(AdviceData(), "change");

@@ -192,13 +192,15 @@ Recipe ToRecipe(const Draft& draft) {
   root.insert_or_assign("optimizer", optimizer);
   Recipe recipe = ReadRecipe(root, "advice");
   recipe.optimizer = Complete(recipe.optimizer);
+  for (OptimizerSpec& spec : recipe.other_optimizers) spec = Complete(spec);
   return recipe;
 }
 
-// The draft on a rung of the memory ladder; nothing if the rung is not for its rule.
+// The draft on a rung of the memory ladder; nothing if the rung is not for its rule or its setting.
 std::optional<Draft> OnRung(const toml::table& rung, const toml::table& setting,
                             const Draft& draft) {
   if (!Lists(rung, "rules", TextAt(draft.optimizer, "rule"))) return std::nullopt;
+  if (!Lists(setting, "rungs", TextAt(rung, "title"))) return std::nullopt;
   Draft lower = draft;
   if (rung.contains("optimizer")) {
     // Only what is not the rule's own stays.
@@ -355,10 +357,7 @@ std::string BytesText(const Prediction& p) {
 
 std::string MemoryText(const Advice& advice, const AdviseOptions& options) {
   if (!advice.prediction) {
-    return Wrapped(
-        "Unknown without --params. The recipe's storage: " +
-            RungText(advice.recipe.optimizer.precision == Precision{} ? "float32" : "seven bytes"),
-        2);
+    return Wrapped("Unknown without --params. The recipe's storage: " + RungText(advice.rung), 2);
   }
   const Prediction& p = *advice.prediction;
   std::string text;
@@ -468,7 +467,9 @@ Advice GiveAdvice(const AdviseOptions& options) {
       options.batch > 0 ? options.batch : std::llround(NumberAt(setting, "batch"));
   const int64_t epochs =
       options.epochs > 0 ? options.epochs : std::llround(NumberAt(setting, "epochs"));
-  const int64_t trained = samples.value_or(std::llround(NumberAt(lab, "samples")));
+  const bool own_data = setting.contains("data");
+  const int64_t trained =
+      samples.value_or(std::llround(NumberAt(own_data ? setting : lab, "samples")));
   advice.epochs = epochs;
   advice.steps = (trained + batch - 1) / batch * epochs;
 
@@ -476,9 +477,13 @@ Advice GiveAdvice(const AdviseOptions& options) {
   draft.optimizer = TableAt(setting, "optimizer");
   draft.train = toml::table{{"batch_size", batch}, {"epochs", epochs}};
   draft.model = TableAt(setting, "model");
-  draft.data = toml::table{{"name", TextAt(lab, "data")}};
-  // The steps of the user's data, not of the lab's.
-  if (samples) draft.train = toml::table{{"batch_size", batch}, {"steps", advice.steps}};
+  draft.data = own_data ? TableAt(setting, "data") : toml::table{{"name", TextAt(lab, "data")}};
+  // The steps of the user's data, not of the lab's, and of a setting's samples, which need not be
+  // an epoch of its data.
+  if (samples || own_data) {
+    draft.train = toml::table{{"batch_size", batch}, {"steps", advice.steps}};
+  }
+  MergeAt(setting, "train", draft.train);
   const double base_lr = BaseLr(setting, params);
   draft.lr = LearningRate(setting, static_cast<double>(batch), base_lr);
   draft.lr_text = LrText(setting, draft.lr);
@@ -487,6 +492,7 @@ Advice GiveAdvice(const AdviseOptions& options) {
     const toml::table& change = TableAt(TableAt(AdviceData(), "change"), walk.change);
     MergeAt(change, "optimizer", draft.optimizer);
     MergeAt(change, "train", draft.train);
+    MergeAt(change, "data", draft.data);
     if (change.contains("ladder")) {
       first_rung = static_cast<size_t>(NumberAt(change, "ladder"));
     }

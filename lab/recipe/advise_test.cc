@@ -158,6 +158,35 @@ TEST(Advise, HasTheGuidesNumbers) {
   EXPECT_EQ(rule("finetune", 4096), "adamw");
 }
 
+// A recipe trains what the task is about, as far as the lab has it.
+TEST(Advise, TasksHaveModelsAndDataOfTheirOwn) {
+  const Advice detection = GiveAdvice({.task = "detection"});
+  EXPECT_EQ(detection.recipe.model.name(), "detector");
+  EXPECT_EQ(detection.recipe.data.name(), "shapes");
+  EXPECT_EQ(Value(detection, "momentum"), 0.9);
+  EXPECT_EQ(detection.recipe.train.steps, 1600 / 16 * 12);
+  EXPECT_EQ(GiveAdvice({.task = "detection", .samples = "16k"}).recipe.train.steps, 12000);
+
+  const Advice gan = GiveAdvice({.task = "gan", .priority = "accuracy"});
+  EXPECT_EQ(gan.recipe.model.name(), "dcgan");
+  ASSERT_EQ(gan.recipe.other_optimizers.size(), 1U);
+  EXPECT_EQ(gan.recipe.other_optimizers[0], gan.recipe.optimizer);
+
+  // 50 rounds of 2048 steps, 10 epochs of minibatches of 64 each; or as many as the samples make.
+  const Advice rl = GiveAdvice({.task = "rl"});
+  EXPECT_EQ(rl.recipe.model.name(), "actor_critic");
+  EXPECT_EQ(rl.recipe.data.name(), "cartpole");
+  EXPECT_EQ(rl.recipe.train.steps, 50 * 10 * 2048 / 64);
+  EXPECT_EQ(GiveAdvice({.task = "rl", .samples = "1M"}).recipe.train.steps, 15625 * 10);
+  const auto option = [](const Recipe& recipe, std::string_view line) {
+    return recipe.data.options.Lines().find(line) != std::string::npos;
+  };
+  EXPECT_TRUE(option(rl.recipe, "update_epochs = 10\n"));
+  EXPECT_TRUE(option(rl.recipe, "num_envs = 4\n"));
+  EXPECT_TRUE(option(GiveAdvice({.task = "rl", .priority = "speed"}).recipe, "num_envs = 16\n"));
+  EXPECT_EQ(GiveAdvice({.task = "cnn"}).recipe.data.name(), "digits");
+}
+
 TEST(Advise, LearningRateFollowsTheBatch) {
   const auto lr = [](const std::string& task, int64_t batch) {
     return Leading(GiveAdvice({.task = task, .batch = batch}));
@@ -373,6 +402,15 @@ TEST(Advise, StepsDownTheLadder) {
   EXPECT_EQ(cnn.rung, "seven bytes");
   EXPECT_FALSE(cnn.prediction->fits);
   EXPECT_NEAR(static_cast<double>(cnn.prediction->plan.Total()) / 1e6, 6.02, 0.02);
+  // Policies of the lab have float32 weights.
+  const Advice policy = rung("rl", "4000000");
+  EXPECT_EQ(policy.rung, "8-bit state");
+  EXPECT_FALSE(policy.prediction->fits);
+  EXPECT_EQ(policy.recipe.train.weights, "f32");
+  EXPECT_EQ(GiveAdvice({.task = "rl", .priority = "memory"}).rung, "8-bit state");
+  EXPECT_THAT(
+      AdviceText(GiveAdvice({.task = "rl", .priority = "memory"}), {.task = "rl"}, 1e10, false),
+      HasSubstr("The recipe's storage: the rule's state in 8 bits"));
   // What the priority changes is counted.
   const Advice flat = GiveAdvice({.task = "transformer", .params = "1M", .priority = "accuracy"});
   EXPECT_EQ(flat.prediction->plan.Total(), 20'000'000);
@@ -387,7 +425,8 @@ TEST(Advise, PrioritiesChangeTheRecipe) {
   EXPECT_EQ(recipe("cnn", "").optimizer.source, "plain");
   EXPECT_EQ(recipe("gan", "accuracy").optimizer.source, "plain");
   EXPECT_EQ(recipe("gan", "accuracy").optimizer.ema->decay, 0.999);
-  EXPECT_EQ(recipe("rl", "speed").train.precision, "bf16");
+  EXPECT_EQ(recipe("gan", "speed").train.precision, "bf16");
+  EXPECT_EQ(recipe("rl", "speed").train.precision, "f32");
   EXPECT_EQ(recipe("cnn", "none"), recipe("cnn", ""));
 }
 
@@ -454,7 +493,9 @@ TEST(Advise, Snapshots) {
         .priority = "accuracy"}},
       {"transformer-large", {.task = "transformer", .batch = 8192}},
       {"vit", {.task = "vit", .params = "86M", .samples = "1.28M"}},
+      {"detection", {.task = "detection"}},
       {"gan", {.task = "gan", .priority = "memory"}},
+      {"rl", {.task = "rl", .priority = "speed"}},
       {"other", {.task = "other", .params = "1M", .memory = "4MB"}},
       {"other-large", {.task = "other", .batch = 65536}},
   };

@@ -1,9 +1,12 @@
-// Every recipe of the advisor trains a step, on digits with models as small as can be.
+// Every recipe of the advisor trains a step, on little data with models as small as can be.
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <memory>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "kudari/files.h"
 #include "lab/files/text_file.h"
@@ -23,8 +26,12 @@ class AdviseTrainTest : public ::testing::Test {
 
 // Changes that make a step cheap and leave the optimiser alone.
 std::vector<std::string> Small(const Recipe& recipe) {
-  std::vector<std::string> sets = {"train.steps=1", "train.threads=1", "data.validation=0",
-                                   "data.samples=32"};
+  std::vector<std::string> sets = {"train.steps=1", "train.threads=1", "data.validation=0"};
+  const std::map<std::string, std::vector<std::string>> data = {
+      {"digits", {"data.samples=32"}},
+      {"shapes", {"data.images=32", "data.test_images=4", "data.size=32"}},
+      {"cartpole", {"data.num_steps=16", "data.episodes=1"}}};
+  for (const std::string& set : data.at(recipe.data.name())) sets.push_back(set);
   if (recipe.model.name() == "resnet") sets.emplace_back("model.width=4");
   if (recipe.model.name() == "vit") {
     for (const char* const set : {"model.dim=64", "model.depth=1", "model.heads=1"}) {
@@ -35,7 +42,7 @@ std::vector<std::string> Small(const Recipe& recipe) {
 }
 
 TEST_F(AdviseTrainTest, EveryPathTrainsAStep) {
-  std::set<std::string> trained;
+  std::set<std::string> trained, metrics;
   for (AdviseOptions options : EveryPath()) {
     for (const std::string memory : {"", "13MB", "9MB", "6MB"}) {
       options.memory = memory;
@@ -53,13 +60,18 @@ TEST_F(AdviseTrainTest, EveryPathTrainsAStep) {
       const RunState result = Train(train, console_.get());
       EXPECT_EQ(result.steps, 1) << text;
       EXPECT_EQ(result.skipped, 0) << text;
-      EXPECT_EQ(result.gradients, recipe.optimizer.source == "sam" ? 2 : 1) << text;
+      const auto players = std::ssize(OptimizersOf(recipe));
+      EXPECT_EQ(result.gradients, recipe.optimizer.source == "sam" ? 2 : players) << text;
       EXPECT_FALSE(result.diverged) << text;
-      EXPECT_TRUE(std::isfinite(result.test.loss)) << text;
+      const Metric& metric = MonitoredMetric("auto", result.test);
+      EXPECT_TRUE(std::isfinite(result.test.*metric.value)) << text;
+      metrics.insert(std::string(metric.name));
     }
   }
   // All ten settings, each with every priority and every rung that changes something.
   EXPECT_GT(trained.size(), 80U);
+  // Each task in its own way.
+  EXPECT_EQ(metrics, (std::set<std::string>{"episode_return", "frechet_distance", "loss", "map"}));
 }
 
 TEST_F(AdviseTrainTest, CheckOfAScalingTrainsBothRecipes) {

@@ -18,7 +18,33 @@ std::vector<std::vector<uint8_t>> BytesOf(const std::vector<std::string>& symbol
   return bytes;
 }
 
+nlohmann::json ScalesOf(const Dataset& data) {
+  nlohmann::json scales = nlohmann::json::array();
+  for (const ChannelScale& scale : data.scales) scales.push_back({scale.mean, scale.deviation});
+  return scales;
+}
+
+// Of runs that did not write it yet, nothing is known.
+ImageInput ReadInput(const nlohmann::json& card) {
+  ImageInput input{.shape = card.at("sample"),
+                   .brightest = card.value("brightest", 0.0),
+                   .shorter = card.value("shorter", int64_t{0}),
+                   .whole = card.at("boxes") > 0};
+  for (const auto& scale : card.value("scales", nlohmann::json::array())) {
+    input.scales.push_back({scale.at(0), scale.at(1)});
+  }
+  if (!input.scales.empty() && std::ssize(input.scales) != input.shape.at(0)) {
+    input.brightest = 0;
+  }
+  return input;
+}
+
 }  // namespace
+
+std::string DataCard::ClassName(int64_t label) const {
+  const auto at = static_cast<size_t>(label);
+  return at < class_names.size() ? class_names[at] : std::to_string(label);
+}
 
 std::map<std::string, std::string> CardOf(const Dataset& data) {
   const DataShape shape = data.Shape();
@@ -34,7 +60,11 @@ std::map<std::string, std::string> CardOf(const Dataset& data) {
                                {"discrete", shape.discrete},
                                {"low", shape.low},
                                {"high", shape.high},
-                               {"symbols", BytesOf(data.symbols)}};
+                               {"symbols", BytesOf(data.symbols)},
+                               {"scales", ScalesOf(data)},
+                               {"brightest", data.brightest},
+                               {"shorter", data.shorter},
+                               {"class_names", data.class_names}};
   return {{kKey, JsonText(card)}};
 }
 
@@ -59,7 +89,9 @@ DataCard ReadCard(const std::filesystem::path& weights) {
                             .discrete = card.at("discrete"),
                             .low = card.at("low"),
                             .high = card.at("high")},
-                  .symbols = {}};
+                  .symbols = {},
+                  .input = ReadInput(card),
+                  .class_names = card.value("class_names", std::vector<std::string>())};
     for (const auto& bytes : card.at("symbols").get<std::vector<std::vector<uint8_t>>>()) {
       read.symbols.emplace_back(bytes.begin(), bytes.end());
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lab/data/data.h"
+#include "lab/data/parts/image_input.h"
 
 namespace kudari::lab {
 
@@ -15,7 +16,12 @@ namespace kudari::lab {
 struct DataCard {
   std::string name;  ///< of the data set
   DataShape shape;
-  std::vector<std::string> symbols;  ///< the text of each token, if it is known
+  std::vector<std::string> symbols;      ///< the text of each token, if it is known
+  ImageInput input;                      ///< of images; not Known() for other data
+  std::vector<std::string> class_names;  ///< empty: classes have numbers
+
+  /// What a class is called.
+  std::string ClassName(int64_t label) const;
 };
 
 /// The card of a data set as metadata of a safetensors file.

@@ -62,6 +62,13 @@ struct StepEvent {
   StepRecord& record;
 };
 
+/// An evaluation is being made, after the step run.steps: the model has the weights that it is of,
+/// rather than those that are trained.
+struct ShownEvent {
+  Session& session;
+  const RunState& run;
+};
+
 /// An evaluation was made, after the step run.steps; without a score if there is no validation
 /// data. `metric` is that of train.monitor, and `monitored` its value or, if higher is better, the
 /// negative of it.
@@ -88,6 +95,7 @@ class TrainObserver {
   virtual void OnStart(const StartEvent& /*event*/) {}
   virtual void OnGradient(const GradientEvent& /*event*/) {}
   virtual void OnStep(const StepEvent& /*event*/) {}
+  virtual void OnShown(const ShownEvent& /*event*/) {}
   virtual void OnEvaluation(const EvaluationEvent& /*event*/) {}
   virtual void OnEnd(const EndEvent& /*event*/) {}
 

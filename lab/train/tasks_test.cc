@@ -284,6 +284,27 @@ TEST_F(TasksTest, WhatDoesNotSuitATaskIsAnError) {
             "fault.bad = \"labels\": shapes has none");
 }
 
+// Losses and evaluations of models' own work with weights and arithmetic of 16 bits.
+TEST_F(TasksTest, OwnLossesComputeIn16Bits) {
+  const std::string boxes =
+      "model = {name = \"detector\", width = 4}\n"
+      "data = {name = \"shapes\", images = 20, test_images = 4}\n"
+      "optimizer = {rule = \"adam\"}\ntrain = {steps = 2, batch_size = 4, threads = 1}\n";
+  const std::string vae =
+      "model = {name = \"vae\", hidden = 8, latent = 2}\ndata = {name = \"digits\", samples = 32}\n"
+      "optimizer = {rule = \"adam\"}\ntrain = {steps = 2, batch_size = 4, threads = 1}\n";
+  for (const std::string& recipe : {std::string(kGan), boxes, vae}) {
+    for (const std::vector<std::string>& sets : {std::vector<std::string>{"train.weights=bf16"},
+                                                 {"train.precision=bf16"},
+                                                 {"train.weights=bf16", "train.precision=bf16"}}) {
+      SCOPED_TRACE(recipe + sets.front());
+      const RunState run = Run(recipe, sets);
+      EXPECT_FALSE(run.diverged) << run.stopped;
+      EXPECT_TRUE(std::isfinite(run.test.*MonitoredMetric("auto", run.test).value));
+    }
+  }
+}
+
 TEST_F(TasksTest, WhatALossDoesNotUseIsAnError) {
   const auto error = [&](std::vector<std::string> sets) {
     return MessageOf(Options(std::move(sets)));
@@ -339,6 +360,8 @@ TEST_F(TasksTest, PerplexityAndBitsFollowFromTheLoss) {
   EXPECT_EQ(error({.prompt = "bx"}), "--prompt: the run's data has no token for \"x\"");
   EXPECT_EQ(error({.tokens = 0}), "--tokens 0: is outside [1, 1e+06]");
   EXPECT_EQ(error({.temperature = -1}), "--temperature -1: is outside [0, 100]");
+  EXPECT_EQ(error({.out = "x.png"}), "--out is for models that make images, and " +
+                                         (dir_ / "out").string() + " has one that writes texts");
 }
 
 TEST_F(TasksTest, LearnedPiecesAreGenerated) {
@@ -357,10 +380,11 @@ TEST_F(TasksTest, LearnedPiecesAreGenerated) {
   EXPECT_EQ(generated, "the cat sat\nthe cat sat\n\n");
 }
 
-TEST_F(TasksTest, RunsOfOtherKindsGenerateNoText) {
+TEST_F(TasksTest, RunsOfOtherKindsGenerateNothing) {
   Go(Options({}));
   EXPECT_THAT(kudari::testing::ErrorOf([&] { Generate({.run = dir_ / "out"}, stdout); }),
-              HasSubstr("is no run of a language model: its data is safetensors"));
+              HasSubstr("is no run of a language model or of one that makes images: \"vit\" was "
+                        "trained on safetensors"));
 }
 
 // Every recipe takes two steps at its small scale, with a stand-in for data that has to be fetched.

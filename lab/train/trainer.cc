@@ -192,12 +192,15 @@ std::unique_ptr<EvaluatedWeights> Trainer::ShowEvaluatedWeights() {
 void Trainer::Evaluate() {
   evaluated_ = run_.steps;
   EvaluationEvent event{session_, run_, std::nullopt};
-  if (session_.validation().size() > 0) {
+  {
     const auto view = ShowEvaluatedWeights();
-    event.validation = run_.validation = ScoreOf(session_.validation());
-    event.metric = MonitoredMetric(session_.recipe().train.monitor, *event.validation);
-    event.monitored = Monitored(event.metric, *event.validation);
-    if (best_ && event.monitored < lowest_monitored_) best_->Keep(run_.steps);
+    if (session_.validation().size() > 0) {
+      event.validation = run_.validation = ScoreOf(session_.validation());
+      event.metric = MonitoredMetric(session_.recipe().train.monitor, *event.validation);
+      event.monitored = Monitored(event.metric, *event.validation);
+      if (best_ && event.monitored < lowest_monitored_) best_->Keep(run_.steps);
+    }
+    Tell(&TrainObserver::OnShown, ShownEvent{session_, run_});
   }
   if (event.validation) {
     run_.best = BestOf(run_.best, *event.validation);

@@ -6,33 +6,51 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <span>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "core/quoted.h"
 #include "kudari/error.h"
-#include "kudari/range.h"
+#include "lab/console/progress.h"
 #include "lab/console/usage_error.h"
-#include "lab/models/models.h"
-#include "lab/recipe/train_recipe.h"
-#include "lab/train/data_card.h"
-#include "lab/train/weights.h"
+#include "lab/files/output_file.h"
+#include "lab/models/parts/generator.h"
+#include "lab/train/sample_pictures.h"
+#include "lab/train/trained_model.h"
 
 namespace kudari::lab {
 namespace {
 
 using ::at::Tensor;
 
-void CheckOptions(const GenerateOptions& options) {
-  constexpr int64_t kMostTokens = 1'000'000;
-  const auto check = [](const char* name, double value, double low, double high) {
-    if (value >= low && value <= high) return;
-    throw UsageError(fmt::format("{} {:g}: is outside [{:g}, {:g}]", name, value, low, high));
-  };
-  check("--tokens", static_cast<double>(options.tokens), 1, static_cast<double>(kMostTokens));
-  check("--temperature", options.temperature, 0, 100);
-  check("--top-k", static_cast<double>(options.top_k), 0, 1e9);
+// The value of an option, or what it is unless it is given.
+template <class T>
+T ValueOf(const char* name, const std::optional<T>& given, T usual, T low, T high) {
+  const T value = given.value_or(usual);
+  if (value >= low && value <= high) return value;
+  throw UsageError(fmt::format("{} {:g}: is outside [{:g}, {:g}]", name, static_cast<double>(value),
+                               static_cast<double>(low), static_cast<double>(high)));
+}
+
+// Options for another kind of model than the run's.
+void CheckUnused(const GenerateOptions& options, bool images) {
+  const std::pair<const char*, bool> text[] = {{"--prompt", options.prompt.has_value()},
+                                               {"--tokens", options.tokens.has_value()},
+                                               {"--temperature", options.temperature.has_value()},
+                                               {"--top-k", options.top_k.has_value()}};
+  const std::pair<const char*, bool> picture[] = {{"--count", options.count.has_value()},
+                                                  {"--out", !options.out.empty()}};
+  for (const auto& [name, given] : images
+                                       ? std::span<const std::pair<const char*, bool>>(text)
+                                       : std::span<const std::pair<const char*, bool>>(picture)) {
+    if (!given) continue;
+    throw UsageError(fmt::format("{} is for models that {}, and {} has one that {}", name,
+                                 images ? "write texts" : "make images", options.run.string(),
+                                 images ? "makes images" : "writes texts"));
+  }
 }
 
 // The tokens of a text: at each place the longest symbol that is there.
@@ -57,11 +75,11 @@ std::vector<int64_t> Encode(std::string_view text, const std::vector<std::string
 }
 
 // The next token by its logits, [vocabulary].
-int64_t Draw(Tensor logits, const GenerateOptions& options, const at::Generator& random) {
-  if (options.temperature == 0) return logits.argmax().item<int64_t>();
-  logits = logits / options.temperature;
-  if (options.top_k > 0 && options.top_k < logits.size(0)) {
-    const Tensor least = std::get<0>(logits.topk(options.top_k)).min();
+int64_t Draw(Tensor logits, double temperature, int64_t top_k, const at::Generator& random) {
+  if (temperature == 0) return logits.argmax().item<int64_t>();
+  logits = logits / temperature;
+  if (top_k > 0 && top_k < logits.size(0)) {
+    const Tensor least = std::get<0>(logits.topk(top_k)).min();
     logits = logits.masked_fill(logits < least, -INFINITY);
   }
   return logits.softmax(0).multinomial(1, true, random).item<int64_t>();
@@ -80,38 +98,65 @@ void Write(std::string_view text, std::FILE* output) {
   }
 }
 
-}  // namespace
-
-void Generate(const GenerateOptions& options, std::FILE* output) {
-  CheckOptions(options);
-  const std::filesystem::path weights = options.run / "model.safetensors";
-  const Recipe recipe = ReadTrainRecipe(options.run / "recipe.toml");
-  const DataCard card = ReadCard(weights);
-  if (!card.shape.next_token) {
-    throw Error(fmt::format("{}: is no run of a language model: its data is {}",
-                            options.run.string(), card.name));
-  }
+void GenerateText(const TrainedModel& run, const GenerateOptions& options, std::FILE* output) {
+  constexpr int64_t kMostTokens = 1'000'000, kMostOfThem = 1'000'000'000;
+  CheckUnused(options, false);
+  const int64_t wanted = ValueOf<int64_t>("--tokens", options.tokens, 500, 1, kMostTokens);
+  const double temperature = ValueOf<double>("--temperature", options.temperature, 1, 0, 100);
+  const int64_t top_k = ValueOf<int64_t>("--top-k", options.top_k, 0, 0, kMostOfThem);
+  const DataCard& card = run.card;
   if (card.symbols.empty()) {
     throw Error(fmt::format("{}: the tokens of its data, {}, have no known texts",
                             options.run.string(), card.name));
   }
+  const std::string prompt = options.prompt.value_or("");
   std::vector<int64_t> tokens =
-      Encode(options.prompt.empty() ? card.symbols.front() : options.prompt, card.symbols);
-  const std::shared_ptr<Model> model = MakeModel(recipe.model, card.shape);
-  LoadWeights(*model, weights);
-  model->eval();
-  const ::torch::NoGradGuard no_grad;
+      Encode(prompt.empty() ? card.symbols.front() : prompt, card.symbols);
   const at::Generator random = at::detail::createCPUGenerator(options.seed);
-  Write(options.prompt, output);
+  Write(prompt, output);
   const int64_t context = card.shape.sample.at(0);
-  for (int64_t i = 0; i < options.tokens; ++i) {
+  for (int64_t i = 0; i < wanted; ++i) {
     const int64_t seen = std::min(context, static_cast<int64_t>(tokens.size()));
     const Tensor x = ::torch::tensor(at::ArrayRef<int64_t>(tokens)).slice(0, -seen).unsqueeze(0);
-    const Tensor logits = model->forward(x).select(1, seen - 1).squeeze(0).to(at::kFloat);
-    tokens.push_back(Draw(logits, options, random));
+    const Tensor logits = run.model->forward(x).select(1, seen - 1).squeeze(0).to(at::kFloat);
+    tokens.push_back(Draw(logits, temperature, top_k, random));
     Write(Shown(card.symbols[static_cast<size_t>(tokens.back())]), output);
   }
   Write("\n", output);
+}
+
+void GenerateImages(const TrainedModel& run, Generator& generator, const GenerateOptions& options,
+                    std::FILE* output) {
+  constexpr int64_t kMostImages = 10'000;
+  CheckUnused(options, true);
+  const int64_t count = ValueOf<int64_t>("--count", options.count, kSampleCount, 1, kMostImages);
+  if (!run.card.input.Known()) {
+    throw Error(fmt::format("{}: makes samples of {}, which are no images with a known white",
+                            options.run.string(), run.card.name));
+  }
+  if (options.out.extension() != ".png") {
+    throw UsageError(
+        options.out.empty()
+            ? "--out is missing: the PNG to write, NAME.png"
+            : fmt::format("--out {}: must be the name of a PNG, NAME.png", options.out.string()));
+  }
+  WriteOutput(options.out, SampleGrid(generator, run.card.input, count, options.seed));
+  fmt::print(output, "written {}, {}\n", internal::Printable(options.out.string()),
+             Counted(count, "image"));
+}
+
+}  // namespace
+
+void Generate(const GenerateOptions& options, std::FILE* output) {
+  const TrainedModel run = LoadRun(options.run);
+  const ::torch::NoGradGuard no_grad;
+  if (run.card.shape.next_token) return GenerateText(run, options, output);
+  if (auto* const generator = dynamic_cast<Generator*>(run.model.get())) {
+    return GenerateImages(run, *generator, options, output);
+  }
+  throw Error(fmt::format(
+      "{}: is no run of a language model or of one that makes images: \"{}\" was trained on {}",
+      options.run.string(), run.recipe.model.name(), run.card.name));
 }
 
 }  // namespace kudari::lab

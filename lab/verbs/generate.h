@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace kudari::lab {
@@ -11,15 +12,22 @@ namespace kudari::lab {
 /// What `kudari generate` is asked for.
 struct GenerateOptions {
   std::filesystem::path run = {};
-  std::string prompt = {};
-  int64_t tokens = 500;
-  double temperature = 1;  ///< what logits are divided by; 0: always the most probable token
-  int64_t top_k = 0;       ///< number of tokens to draw from, the most probable ones; 0: all
+  // Of a text:
+  std::optional<std::string> prompt = {};
+  std::optional<int64_t> tokens = {};  ///< absent: 500
+  /// What logits are divided by; 0: always the most probable token. Absent: 1.
+  std::optional<double> temperature = {};
+  /// Number of tokens to draw from, the most probable ones; 0 or absent: all.
+  std::optional<int64_t> top_k = {};
   uint64_t seed = 1;
+  // Of images:
+  std::optional<int64_t> count = {};  ///< absent: 64
+  std::filesystem::path out = {};     ///< PNG to write
 };
 
 /// Writes a text that the language model of a run goes on with after a prompt, prompt first, to
-/// `output` as it comes. Throws Error for bad input and for a run of another kind.
+/// `output` as it comes; or a grid of images that a model for these makes to the file `out`, and
+/// that it did to `output`. Throws Error for bad input and for a run of another kind.
 void Generate(const GenerateOptions& options, std::FILE* output);
 
 }  // namespace kudari::lab

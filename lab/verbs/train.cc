@@ -26,6 +26,7 @@
 #include "lab/train/live_doctor.h"
 #include "lab/train/metrics_log.h"
 #include "lab/train/numerics.h"
+#include "lab/train/sample_pictures.h"
 #include "lab/train/saved_weights.h"
 #include "lab/train/trainer.h"
 #include "lab/verbs/train_progress.h"
@@ -110,7 +111,7 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
           : RunFolder::At(options.out.empty() ? usual : options.out, options.force);
   const fs::path& out = folder.path();
   const fs::path log = out / "metrics.jsonl", copy = out / "recipe.toml";
-  const fs::path weights = out / "model.safetensors";
+  const fs::path weights = out / "model.safetensors", pictures = out / "samples.png";
   LayerNorms layers;
   NumericsCount numerics;
   MetricsLog metrics(log, [&progress](const std::string& why) {
@@ -130,7 +131,9 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
   trainer.Add(metrics);
   if (doctor) trainer.Add(*doctor);
   if (early_stop) trainer.Add(*early_stop);
+  SamplePictures samples(session, pictures);
   trainer.Add(shown);
+  trainer.Add(samples);
   trainer.Add(saved);
   WriteRunFile(copy, ToToml(recipe));
   const InterruptScope interrupts;
@@ -144,6 +147,7 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
   std::vector<std::string> files = {log.string(), copy.string()};
   if (!run.diverged) {
     files.push_back(weights.string());
+    if (samples.draws()) files.push_back(pictures.string());
     if (!options.export_file.empty()) files.push_back(options.export_file.string());
   }
   rows.push_back({"written", fmt::format("{}", fmt::join(files, " "))});

@@ -11,6 +11,7 @@
 #include "lab/measure/measure_sharpness.h"
 #include "lab/measure/scale_check.h"
 #include "lab/verbs/generate.h"
+#include "lab/verbs/predict.h"
 #include "lab/verbs/torch_error.h"
 #include "lab/verbs/train.h"
 #include "lab/verbs/verb.h"
@@ -27,6 +28,7 @@ struct Training {
   decltype(&SliceLoss) slice;
   decltype(&CheckScaling) check_scaling;
   decltype(&Generate) generate;
+  decltype(&Predict) predict;
   decltype(&WithoutTraces) without_traces;
 };
 
@@ -66,6 +68,7 @@ void AddGenerate(CLI::App& app, Context& context);
 void AddList(CLI::App& app, Context& context);
 void AddLrFind(CLI::App& app, Context& context);
 void AddPlan(CLI::App& app, Context& context);
+void AddPredict(CLI::App& app, Context& context);
 void AddReplay(CLI::App& app, Context& context);
 void AddScale(CLI::App& app, Context& context);
 void AddSchedule(CLI::App& app, Context& context);

@@ -1,10 +1,14 @@
 #include "lab/data/parts/cifar_records.h"
 
+#include <sstream>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 #include "kudari/error.h"
 #include "lab/data/parts/splits.h"
+#include "lab/files/text_file.h"
 #include "lab/files/unpack.h"
 
 namespace kudari::lab {
@@ -24,6 +28,22 @@ void AppendRecords(const std::filesystem::path& path, const RecordLabels& labels
     AppendPixels(std::string_view(bytes).substr(at + labels.count, kPixels), split.x);
   }
   split.samples = std::ssize(split.labels);
+}
+
+std::vector<std::string> ReadNames(const std::filesystem::path& path, int64_t classes) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return {};
+  std::vector<std::string> names;
+  std::istringstream lines(ReadTextFile(path));
+  for (std::string name; std::getline(lines, name);) {
+    if (name.ends_with('\r')) name.pop_back();
+    if (!name.empty()) names.push_back(std::move(name));
+  }
+  if (std::ssize(names) != classes) {
+    throw Error(path.string() + ": has " + std::to_string(names.size()) +
+                " names, but must have one for each of " + std::to_string(classes) + " classes");
+  }
+  return names;
 }
 
 }  // namespace kudari::lab

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "lab/data/data.h"
 
@@ -17,6 +19,10 @@ struct RecordLabels {
 /// Appends the records of a file in CIFAR's binary form: labels, then 32x32 bytes of red, of green
 /// and of blue. Throws Error naming the file for another size or another label.
 void AppendRecords(const std::filesystem::path& path, const RecordLabels& labels, Split& split);
+
+/// The names of classes in a file of text, one a line; none if there is no such file. Throws Error
+/// naming the file if there are not as many as there are classes.
+std::vector<std::string> ReadNames(const std::filesystem::path& path, int64_t classes);
 
 }  // namespace kudari::lab
 

@@ -46,15 +46,14 @@ int64_t Margin(int64_t side, int64_t size) {
 
 }  // namespace
 
-void ResizeAndCrop(const Image& image, int64_t shorter, int64_t size, std::span<float> out) {
-  const int64_t least = std::min(image.width, image.height);
-  const int64_t width = image.width == least ? shorter : shorter * image.width / least;
-  const int64_t height = image.height == least ? shorter : shorter * image.height / least;
-  const std::vector<Taps> columns = TapsOf(image.width, width, Margin(width, size), size);
-  const std::vector<Taps> rows = TapsOf(image.height, height, Margin(height, size), size);
+void ScaleAndCrop(const Image& image, ImageSize scaled, ImageSize middle, std::span<float> out) {
+  const std::vector<Taps> columns =
+      TapsOf(image.width, scaled.width, Margin(scaled.width, middle.width), middle.width);
+  const std::vector<Taps> rows =
+      TapsOf(image.height, scaled.height, Margin(scaled.height, middle.height), middle.height);
   const int64_t top = rows.front().begin;
   const int64_t bottom = rows.back().begin + std::ssize(rows.back().weights);
-  const auto n = static_cast<size_t>(size);
+  const auto n = static_cast<size_t>(middle.width), height = static_cast<size_t>(middle.height);
   // Rows of the image with the columns of the result.
   std::vector<float> narrow(static_cast<size_t>(bottom - top) * n * 3);
   for (int64_t y = top; y < bottom; ++y) {
@@ -74,7 +73,7 @@ void ResizeAndCrop(const Image& image, int64_t shorter, int64_t size, std::span<
       *to++ = blue;
     }
   }
-  for (size_t y = 0; y < n; ++y) {
+  for (size_t y = 0; y < height; ++y) {
     for (size_t x = 0; x < n; ++x) {
       for (size_t c = 0; c < 3; ++c) {
         float value = 0;
@@ -84,10 +83,18 @@ void ResizeAndCrop(const Image& image, int64_t shorter, int64_t size, std::span<
           value += w * *at;
           at += n * 3;
         }
-        out[(c * n + y) * n + x] = value;
+        out[(c * height + y) * n + x] = value;
       }
     }
   }
+}
+
+void ResizeAndCrop(const Image& image, int64_t shorter, int64_t size, std::span<float> out) {
+  const int64_t least = std::min(image.width, image.height);
+  ScaleAndCrop(image,
+               {.width = image.width == least ? shorter : shorter * image.width / least,
+                .height = image.height == least ? shorter : shorter * image.height / least},
+               {.width = size, .height = size}, out);
 }
 
 }  // namespace kudari::lab

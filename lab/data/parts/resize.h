@@ -8,10 +8,17 @@
 
 namespace kudari::lab {
 
-/// Scales an image so that its shorter side has `shorter` pixels, and takes the `size` by `size` in
-/// its middle, size <= shorter. `out` gets red, green and blue, a plane each, in [0, 255]. Bilinear
-/// with antialiasing, and positions as torchvision's Resize and CenterCrop; values are not rounded
-/// in between.
+/// Pixels of the sides of an image.
+struct ImageSize {
+  int64_t width = 0, height = 0;
+};
+
+/// Scales an image to that size, and takes the `middle` of it, which is no larger. `out` gets red,
+/// green and blue, a plane each, in [0, 255]. Bilinear with antialiasing, and positions as
+/// torchvision's Resize and CenterCrop; values are not rounded in between.
+void ScaleAndCrop(const Image& image, ImageSize scaled, ImageSize middle, std::span<float> out);
+
+/// The same with a shorter side of `shorter` pixels, the other in proportion, and a square middle.
 void ResizeAndCrop(const Image& image, int64_t shorter, int64_t size, std::span<float> out);
 
 }  // namespace kudari::lab

@@ -6,12 +6,12 @@
 namespace kudari::lab {
 namespace {
 
-double Area(const Box& b) {
+double Area(const ObjectBox& b) {
   return std::max(0.0, b.right - b.left) * std::max(0.0, b.bottom - b.top);
 }
 
 struct Found {
-  const Box* box;
+  const ObjectBox* box;
   size_t image;
 };
 
@@ -36,12 +36,12 @@ double MeanPrecision(const std::vector<char>& hits, int64_t truths) {
   return sum / kPoints;
 }
 
-double AveragePrecision(const std::vector<std::vector<Box>>& found,
-                        const std::vector<std::vector<Box>>& truth, int64_t label, int64_t truths,
-                        double threshold) {
+double AveragePrecision(const std::vector<std::vector<ObjectBox>>& found,
+                        const std::vector<std::vector<ObjectBox>>& truth, int64_t label,
+                        int64_t truths, double threshold) {
   std::vector<Found> sorted;
   for (size_t image = 0; image < found.size(); ++image) {
-    for (const Box& box : found[image]) {
+    for (const ObjectBox& box : found[image]) {
       if (box.label == label) sorted.push_back({&box, image});
     }
   }
@@ -69,7 +69,7 @@ double AveragePrecision(const std::vector<std::vector<Box>>& found,
 
 }  // namespace
 
-double IntersectionOverUnion(const Box& a, const Box& b) {
+double IntersectionOverUnion(const ObjectBox& a, const ObjectBox& b) {
   const double common = Area({.left = std::max(a.left, b.left),
                               .top = std::max(a.top, b.top),
                               .right = std::min(a.right, b.right),
@@ -78,11 +78,11 @@ double IntersectionOverUnion(const Box& a, const Box& b) {
   return both > 0 ? common / both : 0;
 }
 
-std::vector<Box> Suppress(std::vector<Box> boxes, double threshold) {
-  std::ranges::stable_sort(boxes, std::ranges::greater(), &Box::score);
-  std::vector<Box> kept;
-  for (const Box& box : boxes) {
-    const bool covered = std::ranges::any_of(kept, [&](const Box& k) {
+std::vector<ObjectBox> Suppress(std::vector<ObjectBox> boxes, double threshold) {
+  std::ranges::stable_sort(boxes, std::ranges::greater(), &ObjectBox::score);
+  std::vector<ObjectBox> kept;
+  for (const ObjectBox& box : boxes) {
+    const bool covered = std::ranges::any_of(kept, [&](const ObjectBox& k) {
       return k.label == box.label && IntersectionOverUnion(k, box) > threshold;
     });
     if (!covered) kept.push_back(box);
@@ -90,14 +90,14 @@ std::vector<Box> Suppress(std::vector<Box> boxes, double threshold) {
   return kept;
 }
 
-double MeanAveragePrecision(const std::vector<std::vector<Box>>& found,
-                            const std::vector<std::vector<Box>>& truth, int64_t classes,
+double MeanAveragePrecision(const std::vector<std::vector<ObjectBox>>& found,
+                            const std::vector<std::vector<ObjectBox>>& truth, int64_t classes,
                             double threshold) {
   double sum = 0;
   int64_t present = 0;
   for (int64_t label = 0; label < classes; ++label) {
     int64_t truths = 0;
-    for (const auto& boxes : truth) truths += std::ranges::count(boxes, label, &Box::label);
+    for (const auto& boxes : truth) truths += std::ranges::count(boxes, label, &ObjectBox::label);
     if (truths == 0) continue;
     sum += AveragePrecision(found, truth, label, truths, threshold);
     ++present;
