@@ -98,8 +98,8 @@ the test."""),
     "mnist-mlp": (MNIST, "parity-mnist.md", 6, """Written by `python3 bench/parity.py --task mnist-mlp`: a perceptron (784-256-128-10) on 54,000 MNIST
 digits for 6 epochs of batches of 128, with 6,000 digits for validation and 10,000 for the
 test."""),
-    "shakespeare-gpt": (GPT, "parity-gpt.md", 2, """Written by `python3 bench/parity.py --task shakespeare-gpt`: a GPT-2 of 4 blocks of width 128 learns
-the first 80 % of tinyshakespeare letter by letter, 2 epochs of batches of 32 pieces of 64 letters; a tenth
+    "shakespeare-gpt": (GPT, "parity-gpt.md", 1, """Written by `python3 bench/parity.py --task shakespeare-gpt`: a GPT-2 of 4 blocks of width 128 learns
+the first 80 % of tinyshakespeare letter by letter, one epoch of batches of 32 pieces of 64 letters; a tenth
 is for validation, and the last tenth for the test; beta2 0.95."""),
 }
 
