@@ -165,9 +165,10 @@ class DataTest : public ::testing::Test {
 TEST_F(DataTest, UnknownNameSuggestsTheNearest) {
   EXPECT_EQ(ErrorOf([] { LoadData("mnits", "", 1, 0.1); }),
             "data.name: unknown name \"mnits\"; did you mean \"mnist\"?");
-  EXPECT_THAT(DataNames(), ElementsAre("cartpole", "cifar10", "cifar100", "csv", "digits",
-                                       "fashion-mnist", "image-folder", "mnist", "pendulum",
-                                       "shapes", "synthetic", "safetensors", "text", "tokens"));
+  EXPECT_THAT(DataNames(),
+              ElementsAre("cartpole", "cifar10", "cifar100", "csv", "digits", "fashion-mnist",
+                          "image-folder", "labelled-text", "mnist", "movie-reviews", "pendulum",
+                          "shapes", "synthetic", "safetensors", "text", "tokens"));
 }
 
 TEST_F(DataTest, ShareIsChecked) {

@@ -199,6 +199,21 @@ std::vector<Settings> AllSettings() {
                 .lr = {{0, 1e-2 / (8 * kImageNet64k)}, {-1, 1e-2 * Cosine(5999.0 / 6000, 0)}}},
        .no_decay = kBiasAndNorm,
        .clip = 1},
+      {.recipe = "bert-finetune",
+       .source =
+           "guide 5.2: AdamW(lr=2e-5, weight_decay=0.01), a linear warm-up over 10 % of the "
+           "steps, then linear to 0, clip_grad_norm_ at 1.0; guide 2.4: 3 to 10 epochs; "
+           "arXiv:1810.04805, A.3: batches of 32, 3 epochs; notes 7.3: no decay of biases and "
+           "norms",
+       .batch = 32,
+       .epochs = 3,
+       .steps_per_epoch = 100,
+       .rule =
+           {.rule = "adamw",
+            .options = {{"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-8}, {"weight_decay", 0.01}},
+            .lr = {{0, 2e-5 / 30}, {14, 1e-5}, {29, 2e-5}, {165, 1e-5}, {-1, 2e-5 / 270}}},
+       .no_decay = kBiasAndNorm,
+       .clip = 1},
       {.recipe = "vae",
        .source = "PyTorch's examples, vae/main.py: Adam at 1e-3, batches of 128, 10 epochs",
        .batch = 128,
