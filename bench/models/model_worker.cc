@@ -16,6 +16,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "kudari/rules/adamw.h"
 #include "kudari/torch.h"
 #include "lab/models/models.h"
 #include "lab/recipe/train_recipe.h"

@@ -73,7 +73,7 @@ DataCard ReadCard(const std::filesystem::path& weights) {
   const auto found = file.metadata().find(kKey);
   if (found == file.metadata().end()) {
     throw Error(weights.string() +
-                ": does not say what data the model is for; kudari train writes that since 0.2");
+                ": does not say what data the model is for; train it again with this version");
   }
   try {
     const auto card = nlohmann::json::parse(found->second);
@@ -81,7 +81,7 @@ DataCard ReadCard(const std::filesystem::path& weights) {
                   .shape = {.sample = card.at("sample"),
                             .outputs = card.at("outputs"),
                             .vocabulary = card.at("vocabulary"),
-                            .separator = card.at("separator"),
+                            .separator = card.value("separator", DataShape().separator),
                             .next_token = card.at("next_token"),
                             .boxes = card.at("boxes"),
                             .box_classes = card.at("box_classes"),
