@@ -129,9 +129,9 @@ CASES = [
          shows="Proximal policy optimisation balances a pole. The value is the mean return of 100 episodes, at "
                "most 500."),
     Case("resnet20-cifar10", "accuracy", percent=True,
-         shows="What flips and crops are worth on 9,000 images in 1,200 steps.",
-         variants=[Variant("with augmentation", ["data.samples=10000", "train.steps=1200"]),
-                   Variant("without", ["data.samples=10000", "train.steps=1200"], ["augment"])]),
+         shows="What flips and crops are worth on 9,000 images in 8 epochs.",
+         variants=[Variant("with augmentation", ["data.samples=10000", "train.steps=560"]),
+                   Variant("without", ["data.samples=10000", "train.steps=560"], ["augment"])]),
     Case("resnet50-imagenet", "accuracy", percent=True,
          shows="The recipe of the guide with a small residual network on images of CIFAR-10."),
     Case("rnn-clipping", "loss", digits=3,
@@ -193,9 +193,13 @@ def value(case, run):
     return None
 
 
+def diverged_in(case, run):
+    return run.summary["diverged"] or value(case, run) is None
+
+
 def result(case, runs):
     """The mean and its interval, or how many diverged."""
-    diverged = sum(run.summary["diverged"] for run in runs)
+    diverged = sum(diverged_in(case, run) for run in runs)
     if diverged:
         return f"{diverged} of {len(runs)} diverged"
     return lab.text([value(case, run) for run in runs], case.digits) + (" %" if case.percent else "")
@@ -244,7 +248,7 @@ def page(case, runs, changes):
               "one thread and the most memory of the whole program.", "",
               "| | seed by seed | value | mean | CPU | memory |", "|---|---|---|---|---|---|"]
     for name, of_variant in runs.items():
-        each = ", ".join("diverged" if run.summary["diverged"] else f"{value(case, run):.{case.digits}f}"
+        each = ", ".join("diverged" if diverged_in(case, run) else f"{value(case, run):.{case.digits}f}"
                          for run in of_variant)
         lines.append(f"| {name} | {each} | {row(case, name, of_variant)}")
     for name, sets in changes.items():
