@@ -16,7 +16,7 @@ import lab
 SEEDS = (1, 2, 3)
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "looksam-table.md"
 RHO, ALPHA = 0.02, 0.1  # chosen for docs/looksam-resnet.md
-EPOCHS = 6
+EPOCHS = 5
 
 NETWORKS = {
     "ResNet-8": """[model]

@@ -91,7 +91,8 @@ def over_majority(runs):
             f"{min(scores) - 50.4:.1f} points above it.")
 
 
-PLAIN = ["optimizer.rule=momentum", "optimizer.momentum=0.9"]
+PLAIN = ["optimizer.rule=momentum", "optimizer.momentum=0.9",
+         "optimizer.lr=0.1 * multistep([50%, 75%])"]
 CASES = [
     Case("bert-finetune", "accuracy", percent=True, note=over_majority,
          shows="An encoder learns from scratch to tell positive from negative sentences. At full scale it starts "
@@ -122,16 +123,16 @@ CASES = [
          shows="Whether one cycle needs fewer epochs than SGD whose learning rate falls in steps.",
          variants=[Variant("one cycle, 5 epochs"),
                    Variant("SGD in steps, 5 epochs",
-                           [*PLAIN, "optimizer.lr=0.1 * multistep([50%, 75%])"]),
+                           PLAIN, ["optimizer.beta1"]),
                    Variant("SGD in steps, 10 epochs",
-                           [*PLAIN, "optimizer.lr=0.1 * multistep([50%, 75%])", "train.epochs=10"])]),
+                           [*PLAIN, "train.epochs=10"], ["optimizer.beta1"])]),
     Case("ppo-cartpole", "episode_return", digits=1, note=best_return,
          shows="Proximal policy optimisation balances a pole. The value is the mean return of 100 episodes, at "
                "most 500."),
     Case("resnet20-cifar10", "accuracy", percent=True,
          shows="What flips and crops are worth on 9,000 images in 8 epochs.",
-         variants=[Variant("with augmentation", ["data.samples=10000", "train.steps=560"]),
-                   Variant("without", ["data.samples=10000", "train.steps=560"], ["augment"])]),
+         variants=[Variant("with augmentation", ["data.samples=9000", "train.steps=560"]),
+                   Variant("without", ["data.samples=9000", "train.steps=560"], ["augment"])]),
     Case("resnet50-imagenet", "accuracy", percent=True,
          shows="The recipe of the guide with a small residual network on images of CIFAR-10."),
     Case("rnn-clipping", "loss", digits=3,
