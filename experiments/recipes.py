@@ -24,6 +24,7 @@ import lab
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "recipes"
+INDEX = PAGES / "index.md"
 SEEDS = (1, 2, 3)
 TUNING_SEED = 101
 
@@ -260,11 +261,20 @@ def page(case, runs, changes):
     (PAGES / f"{case.recipe}.md").write_text("\n".join(lines) + "\n")
 
 
+def index_rows():
+    """The rows that the index has, by recipe."""
+    rows = {}
+    for line in INDEX.read_text().splitlines() if INDEX.exists() else []:
+        if found := re.match(r"\| \[([\w-]+)\]", line):
+            rows.setdefault(found[1], []).append(line)
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     lab.arguments(parser)
-    parser.add_argument("--only", nargs="+", help="these recipes; the index is not written then")
+    parser.add_argument("--only", nargs="+", help="these recipes; the index keeps its rows of others")
     options = parser.parse_args()
     all_runs = Runs(options)
     cases = [case for case in CASES if not options.only or case.recipe in options.only]
@@ -279,21 +289,18 @@ def main():
                  for seed in SEEDS]
         done = iter(list(pool.map(lambda task: all_runs.train(*task), tasks)))
     PAGES.mkdir(exist_ok=True)
-    rows, choices = [], iter(chosen)
+    rows, choices = index_rows(), iter(chosen)
     for case in cases:
         runs = {variant.name: [next(done) for _ in SEEDS] for variant in case.variants}
         changes = {variant.name: next(choices) for variant in case.variants}
         page(case, runs, changes)
-        for name, of in runs.items():
-            rows.append(f"| [{case.recipe}]({case.recipe}.md){', ' if name else ''}{name} | "
-                        f"{row(case, name, of)}")
-            print(rows[-1], flush=True)
-    if options.only:
-        return
-    table = "\n".join(rows)
-    (PAGES / "index.md").write_text(f"""# What the recipes come to at their small scale
+        rows[case.recipe] = [f"| [{case.recipe}]({case.recipe}.md){', ' if name else ''}{name} | "
+                             f"{row(case, name, of)}" for name, of in runs.items()]
+        print("\n".join(rows[case.recipe]), flush=True)
+    table = "\n".join(line for case in CASES for line in rows.get(case.recipe, []))
+    INDEX.write_text(f"""# What the recipes come to at their small scale
 
-Written by `python3 experiments/recipes.py`: every recipe at `--scale small` with three seeds, which also determine
+Written by `python3 experiments/recipes.py`: recipes at `--scale small` with three seeds, which also determine
 the split; means and their 95 % confidence intervals over the seeds, on the test samples or, where there are none,
 the validation samples. CPU is the median time on one thread, memory the most of the whole program. The settings of the
 papers are in the recipes; at this scale their results cannot be compared with the papers'.

@@ -51,8 +51,10 @@ inline constexpr std::array kLayouts = {
            Format::kBFloat16,
            {Format::kBFloat16, Format::kBFloat16, Format::kBFloat16},
            true},
-    Layout{
-        Format::kFloat32, Format::kFloat32, {Format::kLinear8, Format::kRoot8, Format::kFloat32}},
+    Layout{Format::kFloat32,
+           Format::kFloat32,
+           {Format::kLinear8, Format::kRoot8, Format::kFloat32},
+           false},
 };
 
 /// The rules that have fused updates: those without norms. Sanitizers make this file slow to
