@@ -12,8 +12,8 @@ if(KUDARI_SANITIZE)
   target_link_options(kudari_build INTERFACE -fsanitize=${KUDARI_SANITIZE})
 endif()
 
-# kudari_unity(TARGET BATCH): compiles as many sources at a time as one unit, because the headers of
-# LibTorch and CLI11 take longer to read than any of them.
+# kudari_unity(TARGET BATCH): compiles as many sources at a time as one unit, because headers, those
+# of LibTorch above all, take longer to read than most sources.
 function(kudari_unity target batch)
   set_target_properties(${target} PROPERTIES
     UNITY_BUILD ${KUDARI_UNITY} UNITY_BUILD_BATCH_SIZE ${batch})

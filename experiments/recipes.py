@@ -72,6 +72,15 @@ def muon_share(runs):
             "learning rate does, so runs of 450 steps, with a last fifth of their own, say more.")
 
 
+def fewer_epochs(runs):
+    """Whether one cycle comes to what twice as many epochs with steps come to."""
+    accuracy = {name: statistics.mean(run.summary["test"]["accuracy"] for run in of)
+                for name, of in runs.items()}
+    cycle, plain = accuracy["one cycle, 5 epochs"], accuracy["SGD in steps, 10 epochs"]
+    return (f"One cycle of 5 epochs {'reaches' if cycle >= plain else 'does not reach'} what SGD in steps comes to "
+            "in 10.")
+
+
 def best_return(runs):
     """The evaluation whose weights were saved."""
     best = [max(e["val_episode_return"] for e in run.evaluations if "val_episode_return" in e)
@@ -121,7 +130,7 @@ CASES = [
                            ["optimizer.fallback", "optimizer.group", "optimizer.momentum"],
                            [[f"optimizer.lr={lr} * then(1, 80%, linear(end))"]
                             for lr in ("1e-3", "2e-3", "4e-3", "8e-3")])]),
-    Case("onecycle", "accuracy", percent=True,
+    Case("onecycle", "accuracy", percent=True, note=fewer_epochs,
          shows="Whether one cycle needs fewer epochs than SGD whose learning rate falls in steps.",
          variants=[Variant("one cycle, 5 epochs"),
                    Variant("SGD in steps, 5 epochs",

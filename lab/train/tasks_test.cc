@@ -31,25 +31,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr std::string_view kGan = R"toml([model]
-name = "dcgan"
-width = 4
-latent = 6
-[data]
-name = "digits"
-samples = 96
-[optimizer]
-rule = "adam"
-lr = 1e-3
-beta1 = 0.5
-[optimizer.generator]
-lr = "2e-3 * linear(end)"
-[train]
-epochs = 2
-batch_size = 32
-threads = 1
-)toml";
-
 constexpr std::string_view kPolicy = R"toml([model]
 name = "actor_critic"
 [data]
@@ -97,13 +78,6 @@ class TasksTest : public TrainFixture {
                                                           {"train/y", {16}, y},
                                                           {"test/x", shape, x},
                                                           {"test/y", {16}, y}});
-  }
-
-  RunState Run(std::string_view recipe, std::vector<std::string> sets = {}) {
-    WriteRecipe(recipe);
-    TrainOptions options = Options({});
-    options.changes.sets = std::move(sets);
-    return Go(options);
   }
 };
 

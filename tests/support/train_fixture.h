@@ -65,6 +65,26 @@ batch_size = 16
 threads = 1
 )";
 
+/// Two parts, each with an optimiser.
+inline constexpr std::string_view kGan = R"toml([model]
+name = "dcgan"
+width = 4
+latent = 6
+[data]
+name = "digits"
+samples = 96
+[optimizer]
+rule = "adam"
+lr = 1e-3
+beta1 = 0.5
+[optimizer.generator]
+lr = "2e-3 * linear(end)"
+[train]
+epochs = 2
+batch_size = 32
+threads = 1
+)toml";
+
 /// A folder with the data and a recipe.
 class TrainFixture : public ::testing::Test {
  protected:
@@ -97,6 +117,14 @@ class TrainFixture : public ::testing::Test {
     console_ =
         kudari::testing::Printed([&](std::FILE* console) { result = Train(options, console); });
     return result;
+  }
+
+  /// Trains a recipe that says itself where its data is.
+  RunState Run(std::string_view recipe, std::vector<std::string> sets = {}) {
+    WriteRecipe(recipe);
+    TrainOptions options = Options({});
+    options.changes.sets = std::move(sets);
+    return Go(options);
   }
 
   std::string MessageOf(const TrainOptions& options) {
