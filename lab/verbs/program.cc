@@ -1,4 +1,6 @@
 // A program of commands: parses its arguments and prints errors.
+#include "lab/verbs/program.h"
+
 #include <unistd.h>
 
 #include <algorithm>
