@@ -12,6 +12,7 @@
 #include "lab/measure/scale_check.h"
 #include "lab/verbs/generate.h"
 #include "lab/verbs/predict.h"
+#include "lab/verbs/program.h"
 #include "lab/verbs/torch_error.h"
 #include "lab/verbs/train.h"
 #include "lab/verbs/verb.h"
@@ -65,6 +66,7 @@ void AddData(CLI::App& app, Context& context);
 void AddDescribe(CLI::App& app, Context& context);
 void AddDoctor(CLI::App& app, Context& context);
 void AddGenerate(CLI::App& app, Context& context);
+void AddLandscape(CLI::App& app, Context& context);
 void AddList(CLI::App& app, Context& context);
 void AddLrFind(CLI::App& app, Context& context);
 void AddPlan(CLI::App& app, Context& context);
@@ -74,11 +76,6 @@ void AddScale(CLI::App& app, Context& context);
 void AddSchedule(CLI::App& app, Context& context);
 void AddSharpness(CLI::App& app, Context& context);
 void AddTrain(CLI::App& app, Context& context);
-
-/// A program that ran these commands; `training` and `fetching` as in Context. Prints errors;
-/// returns the exit code for main: 0, 1 for an error or a run that diverged, 2 for arguments that
-/// cannot be understood.
-int RunProgram(int argc, char** argv, const Training* training, const Fetching* fetching = nullptr);
 
 }  // namespace kudari::lab
 
