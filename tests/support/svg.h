@@ -1,42 +1,64 @@
 #ifndef KUDARI_TESTS_SUPPORT_SVG_H_
 #define KUDARI_TESTS_SUPPORT_SVG_H_
 
-#include <cstdio>
+#include <cstdlib>
+#include <pugixml.hpp>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace kudari::testing {
 
-/// The texts of a picture that gnuplot drew, as they stand in it, without spaces around them.
-inline std::vector<std::string> TextsOf(const std::string& svg) {
-  const std::string open = "<text>", close = "</text>";
-  std::vector<std::string> texts;
-  for (size_t at = svg.find(open); at != std::string::npos; at = svg.find(open, at)) {
-    at += open.size();
-    std::string text = svg.substr(at, svg.find(close, at) - at);
-    text.erase(0, text.find_first_not_of(' '));
-    if (!text.empty()) texts.push_back(text);
-  }
-  return texts;
-}
-
 /// A place in a picture, in pixels from its upper left corner.
 struct Place {
   double x = 0, y = 0;
 };
 
+/// A text of a picture, and where it is anchored.
+struct PlacedText {
+  std::string text;
+  Place at;
+  double size = 13;
+  std::string anchor;  ///< "", "middle" or "end"
+};
+
+/// Reads a picture; throws if it is not XML.
+inline pugi::xml_document ParseSvg(const std::string& svg) {
+  pugi::xml_document document;
+  const pugi::xml_parse_result result = document.load_string(svg.c_str());
+  if (!result) throw std::runtime_error(std::string("not XML: ") + result.description());
+  return document;
+}
+
+/// All texts of a picture that are not empty, in their order.
+inline std::vector<PlacedText> PlacedTextsOf(const std::string& svg) {
+  const pugi::xml_document document = ParseSvg(svg);
+  std::vector<PlacedText> texts;
+  for (const pugi::xpath_node& found : document.select_nodes("//text")) {
+    const pugi::xml_node node = found.node();
+    const std::string text = node.text().get();
+    if (text.empty()) continue;
+    texts.push_back({text,
+                     {node.attribute("x").as_double(), node.attribute("y").as_double()},
+                     node.attribute("font-size").as_double(13),
+                     node.attribute("text-anchor").as_string()});
+  }
+  return texts;
+}
+
+/// The texts of a picture.
+inline std::vector<std::string> TextsOf(const std::string& svg) {
+  std::vector<std::string> texts;
+  for (const PlacedText& t : PlacedTextsOf(svg)) texts.push_back(t.text);
+  return texts;
+}
+
 /// Where a text of the picture is anchored; throws if it is not there.
 inline Place PlaceOf(const std::string& svg, const std::string& text) {
-  size_t at = svg.find("<text>" + text + "</text>");
-  if (at == std::string::npos) at = svg.find("<text> " + text + "</text>");
-  const std::string translate = "translate(";
-  Place place;
-  if (at == std::string::npos || std::sscanf(svg.c_str() + svg.rfind(translate, at),
-                                             "translate(%lf,%lf", &place.x, &place.y) != 2) {
-    throw std::runtime_error("no text \"" + text + "\"");
+  for (const PlacedText& t : PlacedTextsOf(svg)) {
+    if (t.text == text) return t.at;
   }
-  return place;
+  throw std::runtime_error("no text \"" + text + "\"");
 }
 
 }  // namespace kudari::testing
