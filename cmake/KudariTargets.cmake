@@ -19,6 +19,11 @@ function(kudari_unity target batch)
     UNITY_BUILD ${KUDARI_UNITY} UNITY_BUILD_BATCH_SIZE ${batch})
 endfunction()
 
+# kudari_optimise_less(TARGET): its code takes longer to compile than to run.
+function(kudari_optimise_less target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+endfunction()
+
 # kudari_layer(NAME [APART] SOURCES ... LIBS ...): an object library that is one layer of
 # kudari::kudari. APART: each source is compiled by itself, since its loops take long to compile or its
 # names occur in others.
@@ -56,9 +61,10 @@ if(KUDARI_TESTS)
 endif()
 
 # kudari_test(NAME [THREADS] [WHOLE] SOURCES ... LIBS ...): a GoogleTest program, whose cases become
-# ctest's, with its name as their label. THREADS: it uses more than one; ThreadSanitizer has nothing to
-# see in others. WHOLE: it is slow to start, and becomes a few tests of ctest with a share of the cases
-# each.
+# ctest's, with its name as their label. Its sources are compiled several at a time, so each has a
+# namespace of its own, or names that are the only ones of its folder. THREADS: it uses more than one;
+# ThreadSanitizer has nothing to see in others. WHOLE: it is slow to start, and becomes a few tests of
+# ctest with a share of the cases each.
 function(kudari_test name)
   cmake_parse_arguments(arg "THREADS;WHOLE" "" "SOURCES;LIBS" ${ARGN})
   if(NOT KUDARI_TESTS OR (KUDARI_SANITIZE STREQUAL "thread" AND NOT arg_THREADS))
@@ -68,11 +74,11 @@ function(kudari_test name)
   enable_testing()
   add_executable(${name} ${arg_SOURCES})
   add_dependencies(kudari_tests ${name})
+  kudari_unity(${name} 6)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
   target_compile_definitions(${name} PRIVATE KUDARI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE
     kudari_build kudari::kudari GTest::gmock GTest::gtest_main ${arg_LIBS})
-  # Tests take longer to compile than to run.
   if(KUDARI_SANITIZE)
     # One process for all cases, since each start takes long.
     target_compile_options(${name} PRIVATE -O0)
@@ -81,7 +87,7 @@ function(kudari_test name)
     set_tests_properties(${name} PROPERTIES ENVIRONMENT ASAN_OPTIONS=allocator_may_return_null=1)
     return()
   endif()
-  target_compile_options(${name} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)
+  kudari_optimise_less(${name})
   if(arg_WHOLE)
     set(shards 4)
     math(EXPR last "${shards} - 1")

@@ -167,7 +167,7 @@ def run_torch(dtype, rule, case, parameters, steps):
     make, fixed = RULES[rule]
     _, options, schedule, max_norm, _ = CASES[case]
     tensors = {name: p.to(dtype, copy=True).requires_grad_() for name, p in parameters.items()}
-    optimizer = make(list(tensors.values()), foreach=False, **fixed, **options)
+    optimizer = make(list(tensors.values()), foreach=True, **fixed, **options)
     for s, gradients in enumerate(steps):
         for name, p in tensors.items():
             p.grad = gradients[name].to(dtype, copy=True) if name in gradients else None
@@ -187,18 +187,24 @@ def run_torch(dtype, rule, case, parameters, steps):
     return result
 
 
-def run_kudari(binary, folder, rule, case, parameters, steps):
-    """What `kudari replay` makes of it, in the same form."""
-    files = {name: folder / f"{name}.safetensors"
-             for name in ("params", "grads", "out", "state-out")}
-    recipe = folder / "recipe.toml"
-    recipe.write_text(f'[optimizer]\nrule = "{rule}"\n{CASES[case][0]}')
+def write_inputs(folder, seed, missing):
+    """What `draw` returns, as the files that `kudari replay` reads."""
+    parameters, steps = draw(seed, missing)
+    files = {name: folder / f"{name}-{seed}-{missing}.safetensors" for name in ("params", "grads")}
     write_safetensors(files["params"], parameters)
     write_safetensors(files["grads"], {f"{step}/{name}": g
                                        for step, gradients in enumerate(steps, 1)
                                        for name, g in gradients.items()})
-    command = [binary, "replay", "--recipe", recipe]
-    for name, path in files.items():
+    return files
+
+
+def run_kudari(binary, folder, rule, case, inputs):
+    """What `kudari replay` makes of what `write_inputs` wrote, in the same form."""
+    files = {name: folder / f"{name}.safetensors" for name in ("out", "state-out")}
+    recipe = folder / "recipe.toml"
+    recipe.write_text(f'[optimizer]\nrule = "{rule}"\n{CASES[case][0]}')
+    command = [binary, "replay", "--force", "--recipe", recipe]
+    for name, path in [*inputs.items(), *files.items()]:
         command += [f"--{name}", path]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -232,25 +238,18 @@ def names(result):
             for what, tensors in result.items()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("kudari", help="path of the program")
-    binary = parser.parse_args().kudari
-    torch.set_num_threads(1)
-    started = time.monotonic()
+def compare_all(binary, folder, inputs):
+    """Prints a line for each rule, case, array and norm; returns how many failed."""
     failures = 0
-    print(f"torch {torch.__version__}, {STEPS} steps, {len(SEEDS)} seeds; distances from float64")
-    print(f"{'rule':<25} {'case':<13} {'what':<16} {'norm':<4} {'kudari':>9} {'torch':>9} "
-          f"{'ratio':>6}")
     for rule in RULES:
         for case in CASES:
             worst = {}
             for seed in SEEDS:
-                parameters, steps = draw(seed, missing=CASES[case][4])
+                missing = CASES[case][4]
+                parameters, steps = draw(seed, missing)
                 exact = run_torch(torch.float64, rule, case, parameters, steps)
                 single = run_torch(torch.float32, rule, case, parameters, steps)
-                with tempfile.TemporaryDirectory() as folder:
-                    ours = run_kudari(binary, pathlib.Path(folder), rule, case, parameters, steps)
+                ours = run_kudari(binary, folder, rule, case, inputs[seed, missing])
                 if names(ours) != names(exact):
                     sys.exit(f"{rule}, {case}: kudari has {names(ours)}, torch {names(exact)}")
                 for what in exact:
@@ -266,6 +265,23 @@ def main():
                 failures += failed
                 print(f"{rule:<25} {case:<13} {what:<16} {norm:<4} {d:9.2e} {t:9.2e} "
                       f"{d / t if t else math.inf:6.2f}{'  FAILED' if failed else ''}")
+    return failures
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("kudari", help="path of the program")
+    binary = parser.parse_args().kudari
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    print(f"torch {torch.__version__}, {STEPS} steps, {len(SEEDS)} seeds; distances from float64")
+    print(f"{'rule':<25} {'case':<13} {'what':<16} {'norm':<4} {'kudari':>9} {'torch':>9} "
+          f"{'ratio':>6}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        inputs = {(seed, missing): write_inputs(folder, seed, missing)
+                  for seed in SEEDS for missing in (False, True)}
+        failures = compare_all(binary, folder, inputs)
     print(f"{failures} failures, {time.monotonic() - started:.0f} s")
     return 1 if failures else 0
 

@@ -16,9 +16,9 @@
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
-namespace {
+namespace nn = ::torch::nn;  // TORCH_MODULE says torch::nn
+namespace autograd_test {
 
-namespace nn = ::torch::nn;
 using at::Tensor;
 using kudari::testing::ErrorOf;
 
@@ -342,5 +342,5 @@ TEST(GradientKindTest, ZeroGradTakesEveryKind) {
   }
 }
 
-}  // namespace
+}  // namespace autograd_test
 }  // namespace kudari::torch

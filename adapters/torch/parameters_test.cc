@@ -17,9 +17,9 @@
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
-namespace {
+namespace nn = ::torch::nn;  // TORCH_MODULE says torch::nn
+namespace parameters_test {
 
-namespace nn = ::torch::nn;
 using at::Tensor;
 using kudari::testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -680,5 +680,5 @@ TEST(FrozenTest, WhatIsTrainedMustBeALeafAsItLiesInMemory) {
   EXPECT_THAT(error(negated.requires_grad_()), HasSubstr("\"w\" is a negated view"));
 }
 
-}  // namespace
+}  // namespace parameters_test
 }  // namespace kudari::torch

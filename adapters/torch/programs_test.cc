@@ -12,9 +12,9 @@
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
-namespace {
+namespace nn = ::torch::nn;  // TORCH_MODULE says torch::nn
+namespace programs_test {
 
-namespace nn = ::torch::nn;
 using at::Tensor;
 using kudari::testing::ErrorOf;
 
@@ -230,5 +230,5 @@ TEST(ProgramTest, ALanguageModelWithTiedWeightsResumes) {
   for (size_t i = 0; i < x.size(); ++i) EXPECT_TRUE(x[i].equal(y[i])) << i;
 }
 
-}  // namespace
+}  // namespace programs_test
 }  // namespace kudari::torch

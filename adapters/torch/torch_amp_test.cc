@@ -14,7 +14,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
-namespace {
+namespace torch_amp_test {
 
 using kudari::testing::ErrorOf;
 using nlohmann::json;
@@ -387,5 +387,5 @@ TEST(TorchGradScalerTest, ClosuresAccumulateUnderOneScale) {
   EXPECT_TRUE(untouched[0].equal(Rings().net->parameters()[0]));
 }
 
-}  // namespace
+}  // namespace torch_amp_test
 }  // namespace kudari::torch

@@ -16,9 +16,9 @@
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
-namespace {
+namespace nn = ::torch::nn;  // TORCH_MODULE says torch::nn
+namespace torch_lr_range_test {
 
-namespace nn = ::torch::nn;
 using at::Tensor;
 using kudari::testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -435,5 +435,5 @@ TEST(SetScheduleTest, OneTensorAlone) {
   EXPECT_EQ(core.Value(1, "lr"), 0.5);
 }
 
-}  // namespace
+}  // namespace torch_lr_range_test
 }  // namespace kudari::torch

@@ -12,7 +12,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
-namespace {
+namespace torch_release_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -140,5 +140,5 @@ TEST(GradientReleaseTest, AThrowInBackwardLeavesItUsable) {
   EXPECT_EQ(optimizer.core().steps(), 1);
 }
 
-}  // namespace
+}  // namespace torch_release_test
 }  // namespace kudari::torch

@@ -13,9 +13,9 @@
 #include "tests/support/errors.h"
 
 namespace kudari::torch {
-namespace {
+namespace nn = ::torch::nn;  // TORCH_MODULE says torch::nn
+namespace torch_sharpness_test {
 
-namespace nn = ::torch::nn;
 using at::Tensor;
 using kudari::testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -246,5 +246,5 @@ TEST(SharpnessTest, AutocastSeesThePerturbedWeights) {
   EXPECT_GT(losses[1], 1.1 * losses[0]);
 }
 
-}  // namespace
+}  // namespace torch_sharpness_test
 }  // namespace kudari::torch

@@ -13,7 +13,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari::torch {
-namespace {
+namespace torch_test {
 
 using kudari::testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -655,5 +655,5 @@ TEST(BatchNormTest, WhateverHappensMomentaAndModesComeBack) {
   EXPECT_FALSE(UpdateBatchNorm(*without, [] { FAIL() << "called for nothing"; }));
 }
 
-}  // namespace
+}  // namespace torch_test
 }  // namespace kudari::torch

@@ -11,7 +11,7 @@
 #include "kudari/parallel.h"
 
 namespace kudari::lab {
-namespace {
+namespace blas_test {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -77,5 +77,5 @@ TEST_F(BlasTest, Multiplies) {
   EXPECT_EQ(Threads({}), threads);
 }
 
-}  // namespace
+}  // namespace blas_test
 }  // namespace kudari::lab

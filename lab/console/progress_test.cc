@@ -13,7 +13,7 @@
 #include "tests/support/printed.h"
 
 namespace kudari::lab {
-namespace {
+namespace progress_test {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -149,5 +149,5 @@ TEST(ProgressText, AnotherMetricTakesThePlaceOfTheAccuracy) {
   EXPECT_THAT(TableRow(s), ::testing::Not(HasSubstr("nan")));
 }
 
-}  // namespace
+}  // namespace progress_test
 }  // namespace kudari::lab

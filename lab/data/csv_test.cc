@@ -14,7 +14,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace csv_test {
 
 using kudari::testing::DataOf;
 using kudari::testing::ErrorOf;
@@ -246,5 +246,5 @@ TEST_F(CsvTest, NeedsAFile) {
             "data.validation = 0.9 is outside [0, 0.8)");
 }
 
-}  // namespace
+}  // namespace csv_test
 }  // namespace kudari::lab

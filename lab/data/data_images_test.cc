@@ -12,7 +12,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace data_images_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::DataOf;
@@ -119,5 +119,5 @@ TEST_F(DataImages, DamagedCifar100IsNamed) {
             ".data/cifar100/test.bin: sample 1 has label 20, but must have one from 0 to 19");
 }
 
-}  // namespace
+}  // namespace data_images_test
 }  // namespace kudari::lab

@@ -20,7 +20,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace data_test {
 
 using kudari::testing::ErrorOf;
 using ::testing::Each;
@@ -716,5 +716,5 @@ TEST(Samples, AreDrawnWithTheSeedInTheirOrder) {
             "for validation");
 }
 
-}  // namespace
+}  // namespace data_test
 }  // namespace kudari::lab

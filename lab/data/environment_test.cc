@@ -14,7 +14,7 @@
 #include "tests/support/printed.h"
 
 namespace kudari::lab {
-namespace {
+namespace environment_test {
 
 DataConfig Config(const std::string& name) {
   return DataConfig(LabRegistry::Builtin().data.Find(name));
@@ -113,5 +113,5 @@ TEST(DataList, SaysWhereSamplesComeFrom) {
   EXPECT_THAT(text, ::testing::ContainsRegex("\ncsv +named by data.path "));
 }
 
-}  // namespace
+}  // namespace environment_test
 }  // namespace kudari::lab

@@ -28,7 +28,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace fetch_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::ErrorOf;
@@ -430,5 +430,5 @@ TEST_F(Fetch, DataIsFoundWhereItIsPut) {
   }
 }
 
-}  // namespace
+}  // namespace fetch_test
 }  // namespace kudari::lab

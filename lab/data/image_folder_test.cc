@@ -17,7 +17,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace image_folder_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::DataOf;
@@ -256,5 +256,5 @@ TEST_F(ImageFolder, WrongFoldersAreNamed) {
       "data.size = 300 is outside [1, 256], data.resize");
 }
 
-}  // namespace
+}  // namespace image_folder_test
 }  // namespace kudari::lab

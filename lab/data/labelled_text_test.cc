@@ -16,7 +16,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace labelled_text_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::DataOf;
@@ -292,5 +292,5 @@ TEST(MovieReviewsFile, HasAsManyAsThePageSays) {
   EXPECT_EQ(std::ranges::count(data.train.labels, 0), 5326);
 }
 
-}  // namespace
+}  // namespace labelled_text_test
 }  // namespace kudari::lab

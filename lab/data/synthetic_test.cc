@@ -14,7 +14,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace synthetic_test {
 
 using kudari::testing::DataOf;
 using kudari::testing::ErrorOf;
@@ -197,5 +197,5 @@ TEST(Synthetic, OptionsAreChecked) {
             "data.validation = 0.8 is outside [0, 0.8)");
 }
 
-}  // namespace
+}  // namespace synthetic_test
 }  // namespace kudari::lab

@@ -14,7 +14,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace token_data_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::DataOf;
@@ -313,5 +313,5 @@ TEST_F(TokenFiles, ThatChangeAreNoticed) {
             "d/train.bin: was changed while it was in use");
 }
 
-}  // namespace
+}  // namespace token_data_test
 }  // namespace kudari::lab

@@ -16,7 +16,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace chart_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::PlaceOf;
@@ -306,5 +306,5 @@ TEST_F(ChartTest, FolderThatIsMissingIsNamed) {
   EXPECT_THAT(MessageOf(Lines(), "none/l.svg"), HasSubstr("none/l.svg"));
 }
 
-}  // namespace
+}  // namespace chart_test
 }  // namespace kudari::lab

@@ -8,7 +8,7 @@
 #include <vector>
 
 namespace kudari::lab {
-namespace {
+namespace pictures_test {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -92,5 +92,5 @@ TEST(PicturesSvg, HasThePicturesAndWhatIsInThem) {
   EXPECT_EQ(again.rgb, image.rgb);
 }
 
-}  // namespace
+}  // namespace pictures_test
 }  // namespace kudari::lab

@@ -17,7 +17,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace unpack_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::ErrorOf;
@@ -125,5 +125,5 @@ TEST_F(UnpackTest, SeveralStreamsAndTruncatedOnes) {
   }
 }
 
-}  // namespace
+}  // namespace unpack_test
 }  // namespace kudari::lab

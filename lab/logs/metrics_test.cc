@@ -13,7 +13,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace metrics_test {
 
 using nlohmann::json;
 
@@ -124,5 +124,5 @@ TEST(Metrics, FileThatCannotBeWrittenIsNamed) {
   }
 }
 
-}  // namespace
+}  // namespace metrics_test
 }  // namespace kudari::lab

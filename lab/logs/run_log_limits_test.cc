@@ -16,7 +16,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace run_log_limits_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::ErrorOf;
@@ -212,5 +212,5 @@ TEST(RunLogLimitsTest, WhatLiesBesideALogIsARegularFile) {
   EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir.path()); }), HasSubstr("has no log of a training run"));
 }
 
-}  // namespace
+}  // namespace run_log_limits_test
 }  // namespace kudari::lab

@@ -22,7 +22,7 @@
 #include "tests/support/tfrecord.h"
 
 namespace kudari::lab {
-namespace {
+namespace run_log_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::ErrorOf;
@@ -530,5 +530,5 @@ TEST_F(RunLogTest, WhatIsNoLogIsAnError) {
               HasSubstr("log.txt: is not named like a log; known are metrics.jsonl"));
 }
 
-}  // namespace
+}  // namespace run_log_test
 }  // namespace kudari::lab

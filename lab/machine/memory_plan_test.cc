@@ -9,7 +9,7 @@
 #include "kudari/kudari.h"
 
 namespace kudari::lab {
-namespace {
+namespace memory_plan_test {
 
 using ::testing::HasSubstr;
 
@@ -59,5 +59,5 @@ TEST(PlanTest, BandwidthIsMeasured) {
   EXPECT_LT(MeasureBandwidth(2), 1e15);
 }
 
-}  // namespace
+}  // namespace memory_plan_test
 }  // namespace kudari::lab

@@ -18,7 +18,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace lr_find_test {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -189,5 +189,5 @@ TEST_F(LrFindTest, BadInputIsNamed) {
               HasSubstr("no numeric factor"));
 }
 
-}  // namespace
+}  // namespace lr_find_test
 }  // namespace kudari::lab

@@ -19,7 +19,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace measure_sharpness_golden_test {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -127,5 +127,5 @@ TEST_P(SharpnessGoldenTest, TrainingIsTheOracles) {
   EXPECT_EQ(gradients, c["gradients"].get<int64_t>());
 }
 
-}  // namespace
+}  // namespace measure_sharpness_golden_test
 }  // namespace kudari::lab

@@ -26,7 +26,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace measure_sharpness_test {
 
 namespace fs = std::filesystem;
 using ::at::Tensor;
@@ -574,5 +574,5 @@ TEST(LossSurface, RefusesWhatItCannotMeasure) {
       HasSubstr("needs float32 weights; \"head.weight\" has others"));
 }
 
-}  // namespace
+}  // namespace measure_sharpness_test
 }  // namespace kudari::lab

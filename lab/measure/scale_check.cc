@@ -43,12 +43,12 @@ class EpochLoss : public TrainObserver {
   double sum_ = 0;
 };
 
-struct Outcome {
+struct ScaledRun {
   RunState run;
   double training_loss = 0;
 };
 
-Outcome TrainOnce(const Recipe& recipe) {
+ScaledRun TrainOnce(const Recipe& recipe) {
   Trainer trainer(recipe);
   EpochLoss loss;
   trainer.Add(loss);
@@ -74,8 +74,8 @@ void CheckScaling(const Scaling& scaling, const ScaleOptions& options, std::FILE
   };
   fmt::print(console, "\nBoth for {} epochs, schedules {} times shorter, in one process:\n", epochs,
              shorter);
-  const Outcome before = run(scaling.before, scaling.old_batch, "before");
-  const Outcome after = run(scaling.after, scaling.new_batch, "after");
+  const ScaledRun before = run(scaling.before, scaling.old_batch, "before");
+  const ScaledRun after = run(scaling.after, scaling.new_batch, "after");
   const auto row = [&](const char* name, double a, double b) {
     fmt::print(console, "{:<22} {:>12.4f} {:>12.4f}\n", name, a, b);
   };

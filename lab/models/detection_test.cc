@@ -9,7 +9,7 @@
 #include <vector>
 
 namespace kudari::lab {
-namespace {
+namespace detection_test {
 
 ObjectBox At(int64_t label, double left, double top, double right, double bottom,
              double score = 1) {
@@ -76,5 +76,5 @@ TEST(Detection, EachTrueBoxIsFoundOnce) {
   EXPECT_TRUE(std::isnan(MeanAveragePrecision({{}}, {{}}, 3, 0.5)));
 }
 
-}  // namespace
+}  // namespace detection_test
 }  // namespace kudari::lab

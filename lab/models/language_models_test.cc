@@ -30,7 +30,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace language_models_test {
 
 using ::at::Tensor;
 using ::kudari::testing::ErrorOf;
@@ -557,5 +557,5 @@ INSTANTIATE_TEST_SUITE_P(
                       "name = \"gpt2\", layers = 2, dim = 24, heads = 2, dropout = 0",
                       "name = \"nanochat\", layers = 2, dim = 24, heads = 2"));
 
-}  // namespace
+}  // namespace language_models_test
 }  // namespace kudari::lab

@@ -15,7 +15,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace models_test {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -336,5 +336,5 @@ TEST(Models, ErrorsNameTheOption) {
   EXPECT_NO_THROW(forward());
 }
 
-}  // namespace
+}  // namespace models_test
 }  // namespace kudari::lab

@@ -16,7 +16,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace own_losses_test {
 
 using ::at::Tensor;
 using nlohmann::json;
@@ -240,5 +240,5 @@ TEST(Models, SayWhatDataTheyNeed) {
   EXPECT_EQ(error("mlp", text), "model.name = \"mlp\" needs numbers; the data set has tokens");
 }
 
-}  // namespace
+}  // namespace own_losses_test
 }  // namespace kudari::lab

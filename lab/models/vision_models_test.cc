@@ -31,7 +31,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace vision_models_test {
 
 using ::at::Tensor;
 using kudari::testing::Made;
@@ -333,5 +333,5 @@ TEST(VisionModels, NamesAndLayersTellTheirClasses) {
   }
 }
 
-}  // namespace
+}  // namespace vision_models_test
 }  // namespace kudari::lab

@@ -20,7 +20,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace advise_test {
 
 using kudari::testing::ErrorOf;
 using ::testing::ElementsAre;
@@ -516,5 +516,5 @@ TEST(Advise, Snapshots) {
   }
 }
 
-}  // namespace
+}  // namespace advise_test
 }  // namespace kudari::lab

@@ -16,7 +16,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace advise_train_test {
 
 class AdviseTrainTest : public ::testing::Test {
  protected:
@@ -105,5 +105,5 @@ threads = 1
   EXPECT_EQ(text.find("diverged"), std::string::npos) << text;
 }
 
-}  // namespace
+}  // namespace advise_train_test
 }  // namespace kudari::lab

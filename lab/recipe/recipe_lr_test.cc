@@ -11,7 +11,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace recipe_lr_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -138,5 +138,5 @@ TEST(RecipeLrTest, PlaceOfParameters) {
   EXPECT_THAT(ErrorOf([&] { key({0, 1, 2}); }), HasSubstr("or of several"));
 }
 
-}  // namespace
+}  // namespace recipe_lr_test
 }  // namespace kudari::lab

@@ -19,7 +19,7 @@
 #include "lab/recipe/train_recipe.h"
 
 namespace kudari::lab {
-namespace {
+namespace recipe_settings_test {
 
 // The value of a schedule at a step, counted from 0; a negative one counts from the end.
 struct At {
@@ -334,5 +334,5 @@ TEST(RecipeSettings, NoRecipeIsForgotten) {
   EXPECT_EQ(there, known);
 }
 
-}  // namespace
+}  // namespace recipe_settings_test
 }  // namespace kudari::lab

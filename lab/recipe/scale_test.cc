@@ -16,7 +16,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace scale_test {
 
 using kudari::testing::ErrorOf;
 using ::testing::AllOf;
@@ -233,5 +233,5 @@ TEST(Scale, WritesARecipeThatReadsBack) {
   EXPECT_FALSE(std::filesystem::exists(dir / "other.toml"));
 }
 
-}  // namespace
+}  // namespace scale_test
 }  // namespace kudari::lab

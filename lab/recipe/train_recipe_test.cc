@@ -16,7 +16,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace train_recipe_test {
 
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
@@ -433,5 +433,5 @@ model = {name = "linear"}
             "r.toml:19: model.widen: is not an option of model \"vit\", only of wide_resnet");
 }
 
-}  // namespace
+}  // namespace train_recipe_test
 }  // namespace kudari::lab

@@ -21,7 +21,7 @@
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
-namespace {
+namespace batches_test {
 
 using ::at::Tensor;
 using ::testing::HasSubstr;
@@ -286,5 +286,5 @@ TEST_F(AugmentedTraining, WhatDoesNotFitIsAnError) {
               HasSubstr("train.workers: 65 is outside [-1, 64]"));
 }
 
-}  // namespace
+}  // namespace batches_test
 }  // namespace kudari::lab

@@ -9,7 +9,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace faults_test {
 
 Dataset Numbered(int64_t samples, int64_t classes) {
   Dataset data{.name = "numbers", .shape = {2}, .classes = classes};
@@ -72,5 +72,5 @@ TEST(Faults, LabelsNeedClasses) {
             "fault.bad = \"labels\": numbers has none");
 }
 
-}  // namespace
+}  // namespace faults_test
 }  // namespace kudari::lab

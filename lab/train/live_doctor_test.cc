@@ -13,7 +13,7 @@
 #include "kudari/state.h"
 
 namespace kudari::lab {
-namespace {
+namespace live_doctor_test {
 
 using ::testing::HasSubstr;
 
@@ -166,5 +166,5 @@ TEST(LiveDoctorTest, NamesTheFirstTensorThatWasNotFinite) {
   EXPECT_THAT(found[0].tensors, ::testing::ElementsAre("a"));
 }
 
-}  // namespace
+}  // namespace live_doctor_test
 }  // namespace kudari::lab

@@ -13,7 +13,7 @@
 #include "kudari/spec.h"
 
 namespace kudari::lab {
-namespace {
+namespace objective_test {
 
 using ::at::Tensor;
 
@@ -152,5 +152,5 @@ TEST_F(EvaluatedWeightsTest, ThoseOfTheRuleGetTheirOwnAndAnExceptionPutsBack) {
   EXPECT_TRUE(SameContents(Contents(*model_), trained));
 }
 
-}  // namespace
+}  // namespace objective_test
 }  // namespace kudari::lab

@@ -7,7 +7,7 @@
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
-namespace {
+namespace observers_test {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
@@ -268,5 +268,5 @@ TEST_F(ObserversTest, StopsEarlyOnValidation) {
               HasSubstr("train.early_stopping needs validation data"));
 }
 
-}  // namespace
+}  // namespace observers_test
 }  // namespace kudari::lab

@@ -12,7 +12,7 @@
 #include <vector>
 
 namespace kudari::lab {
-namespace {
+namespace prefetch_test {
 
 // Early ones of seven are longer than late ones.
 size_t LengthOf(int i) { return static_cast<size_t>(1 + 1000 * (7 - i % 7)); }
@@ -96,5 +96,5 @@ TEST(Prefetch, WhatIsForgottenOrLeftIsNotWaitedFor) {
   EXPECT_LT(order.size(), 90U);
 }
 
-}  // namespace
+}  // namespace prefetch_test
 }  // namespace kudari::lab

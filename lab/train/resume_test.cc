@@ -23,7 +23,7 @@
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
-namespace {
+namespace resume_test {
 
 using ::testing::HasSubstr;
 
@@ -260,5 +260,5 @@ TEST_F(StateTest, RunsThatReachedTheirEndTakeNoMoreSteps) {
   EXPECT_EQ(again.run().test.loss, trainer.run().test.loss);
 }
 
-}  // namespace
+}  // namespace resume_test
 }  // namespace kudari::lab

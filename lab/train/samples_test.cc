@@ -13,7 +13,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace samples_test {
 
 using kudari::testing::ErrorOf;
 
@@ -67,5 +67,5 @@ TEST(FileSamples, ErrorsPassThroughThreads) {
   EXPECT_EQ(ErrorOf([&] { samples.All(); }), "sample 13 is damaged");
 }
 
-}  // namespace
+}  // namespace samples_test
 }  // namespace kudari::lab

@@ -13,7 +13,7 @@
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
-namespace {
+namespace session_test {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
@@ -211,5 +211,5 @@ TEST_F(SessionTest, SmallModelsTakeOneThread) {
   EXPECT_EQ(ThreadsFor(train, 1'000'000, 8), 2);
 }
 
-}  // namespace
+}  // namespace session_test
 }  // namespace kudari::lab

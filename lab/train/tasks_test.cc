@@ -24,7 +24,7 @@
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
-namespace {
+namespace tasks_test {
 
 using nlohmann::json;
 using ::testing::ElementsAre;
@@ -408,5 +408,5 @@ TEST_F(TasksTest, EveryRecipeRuns) {
   EXPECT_GE(recipes, 18);
 }
 
-}  // namespace
+}  // namespace tasks_test
 }  // namespace kudari::lab

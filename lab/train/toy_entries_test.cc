@@ -15,7 +15,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace toy_entries_test {
 
 using ::testing::HasSubstr;
 
@@ -159,5 +159,5 @@ TEST(Registry, ToysAreTrained) {
   EXPECT_GT(trainer.Run().test.accuracy, 0.95);
 }
 
-}  // namespace
+}  // namespace toy_entries_test
 }  // namespace kudari::lab

@@ -10,7 +10,7 @@
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
-namespace {
+namespace train_precision_test {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -203,5 +203,5 @@ TEST_F(PrecisionTest, SharpnessWorksWithEveryPrecision) {
   EXPECT_NEAR(train({"train.weights=f16", "optimizer.precision.master=float32"}), floats, 0.1);
 }
 
-}  // namespace
+}  // namespace train_precision_test
 }  // namespace kudari::lab

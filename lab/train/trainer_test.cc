@@ -10,7 +10,7 @@
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
-namespace {
+namespace trainer_test {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
@@ -250,5 +250,5 @@ TEST_F(TrainerTest, StopsOnSmallGradientAndSmallChange) {
   EXPECT_EQ(result.steps, 16);
 }
 
-}  // namespace
+}  // namespace trainer_test
 }  // namespace kudari::lab

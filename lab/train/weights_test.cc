@@ -15,7 +15,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace weights_test {
 
 namespace fs = std::filesystem;
 using ::at::Tensor;
@@ -135,5 +135,5 @@ TEST_F(WeightsTest, StatisticsOfAnotherModelAreNamed) {
               HasSubstr(path_.string()));
 }
 
-}  // namespace
+}  // namespace weights_test
 }  // namespace kudari::lab

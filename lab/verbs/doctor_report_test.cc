@@ -17,7 +17,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace doctor_report_test {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
@@ -146,5 +146,5 @@ TEST_F(DoctorCommandTest, MapsColumns) {
   }
 }
 
-}  // namespace
+}  // namespace doctor_report_test
 }  // namespace kudari::lab

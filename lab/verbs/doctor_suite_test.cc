@@ -21,7 +21,7 @@
 #include "lab/train/live_doctor.h"
 
 namespace kudari::lab {
-namespace {
+namespace doctor_suite_test {
 
 struct Labelled {
   std::string name;
@@ -237,5 +237,5 @@ TEST(DoctorSuiteTest, PageIsTrue) {
 
 INSTANTIATE_TEST_SUITE_P(Halves, DoctorSuite, ::testing::Values("development", "held_out"));
 
-}  // namespace
+}  // namespace doctor_suite_test
 }  // namespace kudari::lab

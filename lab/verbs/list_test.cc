@@ -16,7 +16,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace list_test {
 
 using ::testing::HasSubstr;
 using testing::Printed;
@@ -95,5 +95,5 @@ TEST(ListTest, ThePagesAreUpToDate) {
       << "docs/schedules.md is stale: run `make docs`";
 }
 
-}  // namespace
+}  // namespace list_test
 }  // namespace kudari::lab

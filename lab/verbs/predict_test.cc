@@ -20,7 +20,7 @@
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
-namespace {
+namespace predict_test {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -220,7 +220,7 @@ TEST_F(PredictTest, FoldersOfImagesGiveTheClassesTheirNames) {
   const DataConfig config = ReadTrainRecipe(dir_ / "out/recipe.toml").data;
   const Dataset data = LoadData(config, 1);
   ImagePredictor predictor(dir_ / "out");
-  std::vector<float> values(3 * 16 * 16);
+  std::vector<float> values(size_t{3} * 16 * 16);
   data.train.read(7, values);  // the second of the dogs
   const Image dog = DecodeImage(ReadTextFile(dir_ / "train/dog/1.png"));
   EXPECT_TRUE(predictor.Input(dog).flatten().equal(::torch::tensor(values)));
@@ -408,5 +408,5 @@ TEST_F(PredictTest, TheWeightsShownAreThoseEvaluated) {
   EXPECT_EQ(watcher.evaluations_, 3);
 }
 
-}  // namespace
+}  // namespace predict_test
 }  // namespace kudari::lab

@@ -14,7 +14,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace replay_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::ErrorOf;
@@ -184,5 +184,5 @@ TEST_F(ReplayTest, MatrixRulesNameTheVectorAndTheWayOut) {
   EXPECT_FALSE(fs::exists(dir_ / "o"));
 }
 
-}  // namespace
+}  // namespace replay_test
 }  // namespace kudari::lab

@@ -16,7 +16,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace schedule_table_test {
 
 using ::testing::ElementsAre;
 using testing::ErrorOf;
@@ -134,5 +134,5 @@ TEST(ScheduleCommandTest, DrawsPictures) {
   for (const Description& d : DescribeSchedules()) EXPECT_THAT(all, HasSubstr(d.example));
 }
 
-}  // namespace
+}  // namespace schedule_table_test
 }  // namespace kudari::lab

@@ -27,7 +27,7 @@
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
-namespace {
+namespace train_test {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -452,5 +452,5 @@ TEST(WithoutTracesTest, ErrorsOfTorchAreOneLine) {
   EXPECT_THROW(WithoutTraces(too_large), std::bad_alloc);
 }
 
-}  // namespace
+}  // namespace train_test
 }  // namespace kudari::lab

@@ -12,7 +12,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace averagers_test {
 
 using nlohmann::json;
 using ::testing::ElementsAre;
@@ -434,5 +434,5 @@ TEST(AveragersTest, BadStatesAreNamedAndChangeNothing) {
   EXPECT_EQ(FirstDifference(fresh.State(), before), "");
 }
 
-}  // namespace
+}  // namespace averagers_test
 }  // namespace kudari

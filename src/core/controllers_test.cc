@@ -10,7 +10,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari {
-namespace {
+namespace controllers_test {
 
 using ::testing::HasSubstr;
 
@@ -151,5 +151,5 @@ TEST(ControllersTest, BadStatesAreNamedAndChangeNothing) {
   EXPECT_THAT(load(stopping, "bad", int64_t{-2}), HasSubstr("\"bad\" = -2 is outside [0, "));
 }
 
-}  // namespace
+}  // namespace controllers_test
 }  // namespace kudari

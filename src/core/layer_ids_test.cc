@@ -14,7 +14,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::internal {
-namespace {
+namespace layer_ids_test {
 
 using ::kudari::testing::ErrorOf;
 using nlohmann::json;
@@ -129,5 +129,5 @@ TEST(LayerIdsTest, PatternsSayWhereTheNumbersAre) {
   EXPECT_THAT(ErrorOf([&] { LayersOfMatrices({"a-1"}, {"a#"}); }), HasSubstr("matches no tensor"));
 }
 
-}  // namespace
+}  // namespace layer_ids_test
 }  // namespace kudari::internal

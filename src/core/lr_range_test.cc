@@ -13,7 +13,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari {
-namespace {
+namespace lr_range_test {
 
 using ::testing::ElementsAre;
 using testing::ErrorOf;
@@ -360,5 +360,5 @@ TEST(LrRangeStateTest, BadStatesAreNamedAndChangeNothing) {
             "state: \"end\" must be \"not yet\" after these losses");
 }
 
-}  // namespace
+}  // namespace lr_range_test
 }  // namespace kudari

@@ -6,7 +6,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::internal {
-namespace {
+namespace option_table_test {
 
 using kudari::testing::ErrorOf;
 
@@ -139,5 +139,5 @@ TEST(OptionTable, NumbersKeepTheirBits) {
   EXPECT_EQ(TomlText(Schedule(3)), "3.0");
 }
 
-}  // namespace
+}  // namespace option_table_test
 }  // namespace kudari::internal

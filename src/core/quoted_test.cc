@@ -10,7 +10,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::internal {
-namespace {
+namespace quoted_test {
 
 using kudari::testing::ErrorOf;
 
@@ -74,5 +74,5 @@ TEST(Quoted, NamesInMessages) {
   EXPECT_LT(ErrorOf([&] { ParseSchedule(std::string(1'000'000, 'x') + "(1)"); }).size(), 3000);
 }
 
-}  // namespace
+}  // namespace quoted_test
 }  // namespace kudari::internal

@@ -12,7 +12,7 @@
 #include "tests/support/random.h"
 
 namespace kudari::internal {
-namespace {
+namespace regex_test {
 
 using kudari::testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -119,5 +119,5 @@ TEST(RegexTest, LongTextsAreNothingSpecial) {
   EXPECT_TRUE(Finds("^(.|a)*$", text));
 }
 
-}  // namespace
+}  // namespace regex_test
 }  // namespace kudari::internal

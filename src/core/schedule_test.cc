@@ -9,7 +9,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari {
-namespace {
+namespace schedule_test {
 
 using ::testing::HasSubstr;
 
@@ -652,5 +652,5 @@ TEST(ScheduleTest, ResumesAtAnyStep) {
   }
 }
 
-}  // namespace
+}  // namespace schedule_test
 }  // namespace kudari

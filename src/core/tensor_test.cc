@@ -10,7 +10,7 @@
 #include "kudari/error.h"
 
 namespace kudari {
-namespace {
+namespace tensor_test {
 
 TEST(TensorTest, Size) {
   EXPECT_EQ(Tensor{.shape = {}}.Size(), 1);
@@ -193,5 +193,5 @@ TEST(TensorTest, PatternsMatchAnyNameOfATensor) {
   EXPECT_FALSE(Matches("wpe.*", t));
 }
 
-}  // namespace
+}  // namespace tensor_test
 }  // namespace kudari

@@ -9,7 +9,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::internal {
-namespace {
+namespace toml_table_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -90,5 +90,5 @@ TEST(ParseTomlTest, ErrorsSayWhere) {
   EXPECT_THAT(MessageOf("a = 1\nb = = 2\n"), StartsWith("r.toml:2:5: "));
 }
 
-}  // namespace
+}  // namespace toml_table_test
 }  // namespace kudari::internal

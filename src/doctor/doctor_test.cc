@@ -22,7 +22,7 @@
 #include "tests/support/random.h"
 
 namespace kudari {
-namespace {
+namespace doctor_test {
 
 using ::testing::Contains;
 using ::testing::Each;
@@ -679,5 +679,5 @@ TEST(DoctorTest, EveryVerdictIsDescribedOnce) {
   }
 }
 
-}  // namespace
+}  // namespace doctor_test
 }  // namespace kudari

@@ -11,7 +11,7 @@
 #include "tests/support/random.h"
 
 namespace kudari {
-namespace {
+namespace view_test {
 
 using testing::Random;
 
@@ -57,5 +57,5 @@ TEST(RunningMedianTest, IsTheMedianOfEachWindow) {
   }
 }
 
-}  // namespace
+}  // namespace view_test
 }  // namespace kudari

@@ -23,7 +23,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari {
-namespace {
+namespace safetensors_test {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -629,5 +629,5 @@ TEST_F(SafeTensorsTest, AProcessThatIsKilledLeavesNoTemporaryFile) {
   EXPECT_TRUE(fs::is_empty(folder));
 }
 
-}  // namespace
+}  // namespace safetensors_test
 }  // namespace kudari

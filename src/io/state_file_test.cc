@@ -13,7 +13,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari {
-namespace {
+namespace state_file_test {
 
 namespace fs = std::filesystem;
 using testing::ErrorOf;
@@ -123,5 +123,5 @@ TEST_F(StateFileTest, BadFilesAreNamed) {
   EXPECT_THAT(error({{deep, "int64 1"}}), HasSubstr("is nested 101 deep, more than 100"));
 }
 
-}  // namespace
+}  // namespace state_file_test
 }  // namespace kudari

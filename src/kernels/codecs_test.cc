@@ -19,7 +19,7 @@
 #include "tests/support/random.h"
 
 namespace kudari::internal {
-namespace {
+namespace codecs_test {
 
 using ::testing::ElementsAre;
 using testing::Random;
@@ -1038,5 +1038,5 @@ TEST_P(CodecsTest, AreThoseOfOthers) {
   }
 }
 
-}  // namespace
+}  // namespace codecs_test
 }  // namespace kudari::internal

@@ -14,7 +14,7 @@
 #include "tests/support/random.h"
 
 namespace kudari::internal {
-namespace {
+namespace kernels_test {
 
 using testing::Random;
 
@@ -430,5 +430,5 @@ TEST_P(KernelTest, WhatComesNextIsOnlyPrefetched) {
   }
 }
 
-}  // namespace
+}  // namespace kernels_test
 }  // namespace kudari::internal

@@ -12,7 +12,7 @@
 #include <vector>
 
 namespace kudari::internal {
-namespace {
+namespace parallel_test {
 
 /// Whether each of n parts is done once.
 bool RunsEachPartOnce(const Parallel& parallel, int n) {
@@ -60,5 +60,5 @@ TEST(ParallelTest, AChildOfForkHasNoThreadsToWaitFor) {
   EXPECT_TRUE(RunsEachPartOnce({}, 2));
 }
 
-}  // namespace
+}  // namespace parallel_test
 }  // namespace kudari::internal

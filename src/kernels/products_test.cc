@@ -11,7 +11,7 @@
 #include "tests/support/random.h"
 
 namespace kudari::internal {
-namespace {
+namespace products_test {
 
 template <class T>
 class ProductsTest : public ::testing::Test {
@@ -89,5 +89,5 @@ TYPED_TEST(ProductsTest, EveryTargetHasAKernelOfItsOwn) {
   }
 }
 
-}  // namespace
+}  // namespace products_test
 }  // namespace kudari::internal

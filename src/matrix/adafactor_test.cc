@@ -11,7 +11,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace adafactor_test {
 
 using testing::Random;
 using testing::Reference;
@@ -258,5 +258,5 @@ TEST(AdafactorTest, ZeroGradientsMakeNoUpdate) {
   }
 }
 
-}  // namespace
+}  // namespace adafactor_test
 }  // namespace kudari

@@ -11,7 +11,7 @@
 #include "tests/support/reference.h"
 
 namespace kudari {
-namespace {
+namespace muon_test {
 
 using testing::Random;
 using testing::Reference;
@@ -269,5 +269,5 @@ TEST(MuonTest, WantsMatricesAndWholeNumbersOfSteps) {
   }
 }
 
-}  // namespace
+}  // namespace muon_test
 }  // namespace kudari

@@ -19,7 +19,7 @@
 #include "tests/support/random.h"
 
 namespace kudari::internal {
-namespace {
+namespace newton_schulz_test {
 
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
@@ -365,5 +365,5 @@ TEST(NewtonSchulzTest, RefusesWhatItCannotDo) {
                            " elements is smaller than " + needed));
 }
 
-}  // namespace
+}  // namespace newton_schulz_test
 }  // namespace kudari::internal

@@ -16,7 +16,7 @@
 #include "tests/support/rules.h"
 
 namespace kudari {
-namespace {
+namespace backend_test {
 
 using testing::ErrorOf;
 using testing::FencedBackend;
@@ -285,5 +285,5 @@ TEST(BackendDeathTest, TheHostCannotTouchFencedMemory) {
   EXPECT_DEATH(memory[0] = std::byte{1}, "");
 }
 
-}  // namespace
+}  // namespace backend_test
 }  // namespace kudari

@@ -12,7 +12,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari {
-namespace {
+namespace batch_scaling_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -417,5 +417,5 @@ TEST(BatchScaling, EpsInsideTheRootGoesWithTheSquares) {
                    4 * (1 - Value(Complete(OptimizerSpec("rmsprop")), "alpha")));
 }
 
-}  // namespace
+}  // namespace batch_scaling_test
 }  // namespace kudari

@@ -15,7 +15,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace evaluation_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -299,5 +299,5 @@ TEST(EvaluationTest, AScheduleOutOfRangeLeavesNoView) {
   }
 }
 
-}  // namespace
+}  // namespace evaluation_test
 }  // namespace kudari

@@ -16,7 +16,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace extremes_test {
 
 using testing::Model;
 using testing::Reference;
@@ -360,5 +360,5 @@ TEST_P(Extremes, TheHostsFloatingPointModeChangesNoBit) {
 
 #endif
 
-}  // namespace
+}  // namespace extremes_test
 }  // namespace kudari

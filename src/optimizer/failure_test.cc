@@ -17,7 +17,7 @@
 #include "tests/support/task.h"
 
 namespace kudari {
-namespace {
+namespace failure_test {
 
 using testing::FailingAllocation;
 using testing::Model;
@@ -281,5 +281,5 @@ TEST(FailureOfStagesTest, LargeTensors) {
   }
 }
 
-}  // namespace
+}  // namespace failure_test
 }  // namespace kudari

@@ -15,7 +15,7 @@
 #include "tests/support/rules.h"
 
 namespace kudari {
-namespace {
+namespace grad_scaler_test {
 
 using nlohmann::json;
 using testing::ErrorOf;
@@ -403,5 +403,5 @@ TEST(GradScalerTest, LossScalesOutOfRangeAreNamed) {
   EXPECT_EQ(optimizer.steps(), 0);
 }
 
-}  // namespace
+}  // namespace grad_scaler_test
 }  // namespace kudari

@@ -18,7 +18,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace groups_test {
 
 using nlohmann::json;
 using ::testing::ElementsAre;
@@ -571,5 +571,5 @@ TEST(FrozenTest, StepsFollowTheBatch) {
   EXPECT_EQ(at->second, Schedule(10));
 }
 
-}  // namespace
+}  // namespace groups_test
 }  // namespace kudari

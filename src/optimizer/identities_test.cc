@@ -12,7 +12,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace identities_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -234,5 +234,5 @@ TEST(HessianTest, BadCallsAreNamedAndChangeNothing) {
   EXPECT_GT(testing::Buffers(optimizer, 0)[1].values[0], 0);
 }
 
-}  // namespace
+}  // namespace identities_test
 }  // namespace kudari

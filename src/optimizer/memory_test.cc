@@ -10,7 +10,7 @@
 #include "tests/support/sanitized.h"
 
 namespace kudari {
-namespace {
+namespace memory_test {
 
 /// Bytes of this process that are in memory.
 int64_t Resident() {
@@ -129,5 +129,5 @@ TEST(MemoryPlanTest, SourcesAreCounted) {
   }
 }
 
-}  // namespace
+}  // namespace memory_test
 }  // namespace kudari

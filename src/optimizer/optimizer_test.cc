@@ -15,7 +15,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace optimizer_test {
 
 using ::testing::ElementsAre;
 using testing::ErrorOf;
@@ -760,5 +760,5 @@ TEST(OptimizerTest, BadArgumentsAreNamed) {
   EXPECT_THAT(ErrorOf([] { ClipNorm(1.0, -1); }), HasSubstr("clip_norm: eps = -1 is outside"));
 }
 
-}  // namespace
+}  // namespace optimizer_test
 }  // namespace kudari

@@ -15,7 +15,7 @@
 #include "tests/support/model.h"
 
 namespace kudari {
-namespace {
+namespace ownership_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -194,5 +194,5 @@ TEST(Ownership, BadCallsAreRefused) {
               HasSubstr("\"a\" already has state"));
 }
 
-}  // namespace
+}  // namespace ownership_test
 }  // namespace kudari

@@ -21,7 +21,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace precision_test {
 
 using internal::Codecs;
 using internal::Coded;
@@ -720,5 +720,5 @@ TEST(PrecisionTest, MixedTypesInOneOptimiserAndNoAllocation) {
   EXPECT_NE(brain.Param(0), plain.Param(0));
 }
 
-}  // namespace
+}  // namespace precision_test
 }  // namespace kudari

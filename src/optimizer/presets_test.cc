@@ -8,7 +8,7 @@
 #include "tests/support/model.h"
 
 namespace kudari {
-namespace {
+namespace presets_test {
 
 using testing::Model;
 
@@ -105,5 +105,5 @@ TEST(PresetsTest, NanochatOfJuly2026) {
   EXPECT_FALSE(Preset(name).clip_norm.has_value());
 }
 
-}  // namespace
+}  // namespace presets_test
 }  // namespace kudari

@@ -7,7 +7,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari {
-namespace {
+namespace recipe_test {
 
 using ::testing::HasSubstr;
 
@@ -426,5 +426,5 @@ TEST(RecipeTest, MisfitsNameTheOption) {
                              "0.5 of the peak"));
 }
 
-}  // namespace
+}  // namespace recipe_test
 }  // namespace kudari

@@ -11,7 +11,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace refresh_test {
 
 using testing::Model;
 using testing::Task;
@@ -161,5 +161,5 @@ TEST(RefreshStagesTest, BeforeTheFirstStepThereIsNothingToForget) {
   }
 }
 
-}  // namespace
+}  // namespace refresh_test
 }  // namespace kudari

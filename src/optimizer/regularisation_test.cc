@@ -14,7 +14,7 @@
 #include "tests/support/rules.h"
 
 namespace kudari {
-namespace {
+namespace regularisation_test {
 
 using nlohmann::json;
 using testing::ErrorOf;
@@ -347,5 +347,5 @@ TEST(DecayTest, NeedsANumberToBeRelativeTo) {
   EXPECT_EQ(optimizer.Value(0, "weight_decay"), 0);
 }
 
-}  // namespace
+}  // namespace regularisation_test
 }  // namespace kudari

@@ -13,7 +13,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace release_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -131,5 +131,5 @@ TEST(ReleaseErrorsTest, StepsAreWhole) {
   EXPECT_EQ(testing::Updates(optimizer, 0), 1);
 }
 
-}  // namespace
+}  // namespace release_test
 }  // namespace kudari

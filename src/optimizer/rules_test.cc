@@ -13,7 +13,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace rules_test {
 
 using ::testing::HasSubstr;
 using testing::Random;
@@ -462,5 +462,5 @@ TEST(RulesTest, SignsAreThoseOfZerosAndNaNsToo) {
   EXPECT_TRUE(std::isnan(model.params[0][5]));
 }
 
-}  // namespace
+}  // namespace rules_test
 }  // namespace kudari

@@ -18,7 +18,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace state_resume_test {
 
 using ::testing::ElementsAre;
 using testing::ErrorOf;
@@ -303,5 +303,5 @@ TEST(LenientStateTest, HalfATensorIsAnError) {
   EXPECT_EQ(FirstDifference(optimizer.State(), good), "");
 }
 
-}  // namespace
+}  // namespace state_resume_test
 }  // namespace kudari

@@ -17,7 +17,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace treatment_test {
 
 using nlohmann::json;
 using testing::Model;
@@ -262,5 +262,5 @@ TEST(AliasTest, StatesMayHaveAnyName) {
             "state: \"tensors/lm_head.weight\" (a node) is unknown");
 }
 
-}  // namespace
+}  // namespace treatment_test
 }  // namespace kudari

@@ -12,7 +12,7 @@
 #include "tests/support/model.h"
 
 namespace kudari {
-namespace {
+namespace trust_test {
 
 using testing::Model;
 using Floats = std::vector<float>;
@@ -134,5 +134,5 @@ TEST(TrustReportTest, IsOfTheStepAndOfItsTensors) {
   EXPECT_TRUE(Optimizer(model.tensors, AdamW{}).Step().trust.empty());
 }
 
-}  // namespace
+}  // namespace trust_test
 }  // namespace kudari

@@ -9,7 +9,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace accumulate_test {
 
 using testing::ErrorOf;
 using testing::Random;
@@ -230,5 +230,5 @@ TEST(AccumulateTest, WhatTheOracleThrowsPassesThrough) {
   EXPECT_EQ(optimizer.steps(), 0);
 }
 
-}  // namespace
+}  // namespace accumulate_test
 }  // namespace kudari

@@ -11,7 +11,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace nesterov_lookahead_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -168,5 +168,5 @@ TEST(NesterovLookaheadTest, BadInputIsNamed) {
             "source: unknown name \"nesterov_lookahed\"; did you mean \"nesterov_lookahead\"?");
 }
 
-}  // namespace
+}  // namespace nesterov_lookahead_test
 }  // namespace kudari

@@ -19,7 +19,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace sharpness_test {
 
 using testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -1013,5 +1013,5 @@ TEST(SharpnessErrors, ABadStateChangesNothing) {
             "state: \"source/has_direction\" (bool) is unknown");
 }
 
-}  // namespace
+}  // namespace sharpness_test
 }  // namespace kudari

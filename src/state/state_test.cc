@@ -11,7 +11,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari {
-namespace {
+namespace state_test {
 
 using ::testing::ElementsAre;
 using testing::ErrorOf;
@@ -359,5 +359,5 @@ TEST(StateVisitor, ChangesNothingWithoutMemory) {
   EXPECT_GT(n, 10);
 }
 
-}  // namespace
+}  // namespace state_test
 }  // namespace kudari

@@ -11,7 +11,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace cli_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::Commands;
@@ -209,5 +209,5 @@ TEST_F(CliTest, KeysCanBeRemoved) {
   EXPECT_THAT(outcome.out, HasSubstr("weight_decay = 0.125"));
 }
 
-}  // namespace
+}  // namespace cli_test
 }  // namespace kudari::lab

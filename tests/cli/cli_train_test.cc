@@ -15,7 +15,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace cli_train_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::Kudari;
@@ -229,5 +229,5 @@ TEST_F(CliTrainTest, EarlyStoppingSavesTheBestWeights) {
             ReadTextFile(dir_ / "short/model.safetensors"));
 }
 
-}  // namespace
+}  // namespace cli_train_test
 }  // namespace kudari::lab

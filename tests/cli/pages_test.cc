@@ -12,7 +12,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace pages_test {
 
 namespace fs = std::filesystem;
 
@@ -133,5 +133,5 @@ TEST(PagesTest, CommandsPrintWhatThePagesShow) {
   EXPECT_GE(commands, kLeast);
 }
 
-}  // namespace
+}  // namespace pages_test
 }  // namespace kudari::lab

@@ -10,7 +10,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
-namespace {
+namespace corpus_test {
 
 void RunTarget(const std::string& input) {
   // A copy of the exact size, so that the sanitizers see an access beyond its end.
@@ -41,4 +41,4 @@ TEST_P(CorpusTest, EveryInputAndItsPrefixes) {
 INSTANTIATE_TEST_SUITE_P(Kept, CorpusTest, ::testing::Values(KUDARI_CORPUS),
                          [](const auto& info) { return info.param; });
 
-}  // namespace
+}  // namespace corpus_test

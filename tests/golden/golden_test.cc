@@ -27,7 +27,7 @@
 #include "tests/support/tensor_state.h"
 
 namespace kudari {
-namespace {
+namespace golden_test {
 
 using nlohmann::json;
 using Doubles = std::vector<double>;
@@ -731,5 +731,5 @@ TEST(Papers, AdamW) {
               });
 }
 
-}  // namespace
+}  // namespace golden_test
 }  // namespace kudari

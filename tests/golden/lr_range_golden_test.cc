@@ -10,7 +10,7 @@
 #include "kudari/lr_range.h"
 
 namespace kudari {
-namespace {
+namespace lr_range_golden_test {
 
 using nlohmann::json;
 
@@ -72,5 +72,5 @@ TEST(LrRangeGoldenTest, Fastai) {
   }
 }
 
-}  // namespace
+}  // namespace lr_range_golden_test
 }  // namespace kudari

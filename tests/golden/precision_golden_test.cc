@@ -17,7 +17,7 @@
 #include "kudari/optimizer.h"
 
 namespace kudari {
-namespace {
+namespace precision_golden_test {
 
 using nlohmann::json;
 using Floats = std::vector<float>;
@@ -446,5 +446,5 @@ TEST(PrecisionGolden, KahansCompensationKeepsToFloat32AsOptimisDoes) {
   }
 }
 
-}  // namespace
+}  // namespace precision_golden_test
 }  // namespace kudari

@@ -14,7 +14,7 @@
 #include "kudari/schedule.h"
 
 namespace kudari {
-namespace {
+namespace schedules_golden_test {
 
 using nlohmann::json;
 
@@ -78,5 +78,5 @@ TEST(SchedulesGoldenTest, ThePlateauIsTorchs) {
   }
 }
 
-}  // namespace
+}  // namespace schedules_golden_test
 }  // namespace kudari

@@ -11,7 +11,7 @@
 #include "tests/support/random.h"
 
 namespace kudari {
-namespace {
+namespace convergence_test {
 
 using Doubles = std::vector<double>;
 
@@ -387,5 +387,5 @@ TEST(ProblemsTest, NoPointIsBelowTheOptimum) {
   }
 }
 
-}  // namespace
+}  // namespace convergence_test
 }  // namespace kudari

@@ -15,7 +15,7 @@
 #include "tests/work/work_count.h"
 
 namespace kudari::lab {
-namespace {
+namespace work_test {
 
 using kudari::testing::WorkOf;
 
@@ -149,5 +149,5 @@ TEST(WorkTest, DepthOfToml) {
   ExpectInProportion(parse, 1'000);
 }
 
-}  // namespace
+}  // namespace work_test
 }  // namespace kudari::lab

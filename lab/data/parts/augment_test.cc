@@ -17,7 +17,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace augment_test {
 
 using ::testing::HasSubstr;
 
@@ -370,5 +370,5 @@ TEST(Augmenter, TheTableIsWrittenIfAnythingIsSet) {
   EXPECT_EQ(ParseTrainRecipe(text, "again").augment, recipe.augment);
 }
 
-}  // namespace
+}  // namespace augment_test
 }  // namespace kudari::lab

@@ -14,7 +14,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace byte_pairs_test {
 
 using kudari::testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -172,5 +172,5 @@ TEST(BytePairsTest, WhatCannotBeLearnedIsNamed) {
   EXPECT_EQ(ErrorOf([] { CheckPieces("bytes", 0); }), "no error");
 }
 
-}  // namespace
+}  // namespace byte_pairs_test
 }  // namespace kudari::lab

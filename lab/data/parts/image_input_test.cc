@@ -10,7 +10,7 @@
 #include "lab/files/encode_image.h"
 
 namespace kudari::lab {
-namespace {
+namespace image_input_test {
 
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
@@ -120,5 +120,5 @@ TEST(ImageInput, WhatIsNoPictureIsNotKnown) {
   EXPECT_FALSE((ImageInput{.shape = {8}, .brightest = 1}).Known());
 }
 
-}  // namespace
+}  // namespace image_input_test
 }  // namespace kudari::lab

@@ -18,7 +18,7 @@
 #include "lab/files/text_file.h"
 
 namespace kudari::lab {
-namespace {
+namespace image_ops_test {
 
 using nlohmann::json;
 
@@ -221,5 +221,5 @@ TEST(ImageOps, BoxesAreDistributedAsTorchvisions) {
   }
 }
 
-}  // namespace
+}  // namespace image_ops_test
 }  // namespace kudari::lab

@@ -16,7 +16,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace wordpiece_test {
 
 using kudari::testing::ErrorOf;
 using nlohmann::json;
@@ -126,5 +126,5 @@ TEST_F(WordPieceTest, WrongVocabulariesAreNamed) {
             "none.txt: cannot be opened: No such file or directory");
 }
 
-}  // namespace
+}  // namespace wordpiece_test
 }  // namespace kudari::lab
