@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <random>
+#include <span>
 
 #include "core/quoted.h"
 #include "core/suggest.h"
@@ -72,6 +73,16 @@ Place HessianEstimateAt(const Surface& surface, Place at, const Optimizer& optim
   return diagonal;
 }
 
+// How far a run is above the lowest place in the second half of its steps, on average; infinity if
+// it diverged.
+double LateHeight(const Surface& surface, const Descent& descent, int64_t steps) {
+  if (descent.Diverged(steps) || !std::isfinite(descent.losses.back())) return kInfinity;
+  double sum = 0;
+  const std::span<const double> late = std::span(descent.losses).subspan(descent.losses.size() / 2);
+  for (const double loss : late) sum += std::max(loss - surface.lowest, 0.0);
+  return sum / static_cast<double>(late.size());
+}
+
 }  // namespace
 
 Runner ReadRunner(std::string_view text) {
@@ -80,7 +91,7 @@ Runner ReadRunner(std::string_view text) {
     const std::string name(text);
     const std::vector<std::string> presets = PresetNames();
     if (std::ranges::find(presets, name) != presets.end()) {
-      return {.label = name, .spec = Preset(name), .lr_given = true};
+      return {.label = name, .spec = Preset(name), .lr_given = false};
     }
     return {.label = name,
             .spec = ParseRecipe("optimizer.rule = " + internal::Quoted(name), name),
@@ -89,7 +100,7 @@ Runner ReadRunner(std::string_view text) {
   std::string label(text.substr(0, table));
   while (!label.empty() && (label.back() == ' ' || label.back() == '=')) label.pop_back();
   OptimizerSpec spec = ParseRecipe("optimizer = " + std::string(text.substr(table)),
-                                   label.empty() ? std::string(text) : label);
+                                   label.empty() ? "--optimizer" : label);
   if (label.empty()) {
     label = spec.rule;
     if (!spec.source.empty() && spec.source != "plain") label += " + " + spec.source;
@@ -140,26 +151,21 @@ std::vector<double> LearningRates() {
 double BestLearningRate(const Surface& surface, const OptimizerSpec& spec,
                         const DescentOptions& options) {
   constexpr double kAsLow = 1e-3;
-  std::vector<double> ends;
-  double best = kInfinity;
-  for (const double lr : LearningRates()) {
+  const std::vector<double> rates = LearningRates();
+  std::vector<double> heights;
+  for (const double lr : rates) {
     OptimizerSpec tried = spec;
     tried.options.insert_or_assign("lr", lr);
-    const Descent descent = Descend(surface, tried, options);
-    const double end = descent.losses.back();
-    ends.push_back(std::isnan(end) ? kInfinity : std::max(end, surface.lowest));
-    best = std::min(best, ends.back());
+    heights.push_back(LateHeight(surface, Descend(surface, tried, options), options.steps));
   }
+  const double best = *std::ranges::min_element(heights);
   if (best == kInfinity) {
-    throw Error("every learning rate from " + internal::NumberText(LearningRates().front()) +
-                " to " + internal::NumberText(LearningRates().back()) + " diverges");
+    throw Error("every learning rate from " + internal::NumberText(rates.front()) + " to " +
+                internal::NumberText(rates.back()) + " diverges");
   }
-  const double start = surface.loss(options.start.value_or(surface.start));
-  const double enough = best + kAsLow * std::max(start - best, 0.0);
-  for (size_t i = 0; i < ends.size(); ++i) {
-    if (ends[i] <= enough) return LearningRates()[i];
-  }
-  return LearningRates().back();
+  const double start = surface.loss(options.start.value_or(surface.start)) - surface.lowest;
+  const auto enough = [&](double height) { return height <= best + kAsLow * start; };
+  return rates[static_cast<size_t>(std::ranges::find_if(heights, enough) - heights.begin())];
 }
 
 }  // namespace kudari::lab

@@ -49,9 +49,9 @@ Descent Descend(const Surface& surface, const OptimizerSpec& spec, const Descent
 /// The learning rates that BestLearningRate tries: 1, 2 and 5 times powers of ten.
 std::vector<double> LearningRates();
 
-/// The smallest of LearningRates() whose run ends about as low as that of the best: a thousandth of
-/// the height of the start at most above it. Where the surface has no lower bound, all that
-/// leave the picture are equal. Throws Error if every run diverges.
+/// The smallest of LearningRates() with which a run is about as low as with the best in the second
+/// half of its steps, on average: within a thousandth of the height of the start. Runs that leave
+/// the picture of a surface without a lower bound are equal. Throws Error if every run diverges.
 double BestLearningRate(const Surface& surface, const OptimizerSpec& spec,
                         const DescentOptions& options);
 

@@ -95,8 +95,8 @@ void Print(const Surface& surface, const std::vector<Course>& courses, int64_t s
              console);
   if (chosen) {
     std::fputs(
-        fmt::format("* the smallest of {:g}, 2e-4, 5e-4 ... {:g} that ends about as low as the "
-                    "best\n",
+        fmt::format("* the smallest of {:g}, 2e-4, 5e-4 ... {:g} with which the second half of the "
+                    "steps is about as low as with the best\n",
                     LearningRates().front(), LearningRates().back())
             .c_str(),
         console);
@@ -180,7 +180,7 @@ ContourChart MapOf(const Surface& surface, const std::vector<Course>& courses) {
   map.y = std::move(grid.y);
   map.z = std::move(grid.loss);
   for (const Course& course : courses) {
-    Path path{.label = course.runner.label};
+    ChartPath path{.label = course.runner.label};
     for (const Place& place : course.descent.places) {
       path.x.push_back(place.x);
       path.y.push_back(place.y);

@@ -76,26 +76,32 @@ TEST(SurfacesTest, AnUnknownNameGetsTheNearest) {
             "unknown function \"rosenbrok\"; did you mean \"rosenbrock\"?");
 }
 
-// Paths beside torch's in double; make_landscapes.py wrote them.
+// Paths beside torch's in double; make_landscapes.py wrote them. Where torch's own in float32 are
+// farther away, those of a float32 program may be, too.
 TEST(DescentTest, PathsAreTorchs) {
   const auto golden =
       nlohmann::json::parse(std::ifstream(KUDARI_SOURCE_DIR "/tests/golden/data/landscapes.json"));
   const size_t every = golden["every"];
-  size_t places = 0;
+  size_t near = 0, places = 0;
   for (const auto& c : golden["cases"]) {
     const Surface& surface = FindSurface(c["function"].get<std::string>());
     OptimizerSpec spec(c["rule"].get<std::string>());
     spec.options.insert_or_assign("lr", c["lr"].get<double>());
     const Descent descent = Descend(surface, spec, {.steps = 200});
-    for (size_t i = 0; i < c["places"].size() && i * every < descent.places.size(); ++i, ++places) {
+    double size = 1;  // of the coordinates that the run came by
+    for (size_t i = 0; i < c["places"].size() && i * every < descent.places.size(); ++i) {
       const Place torch{c["places"][i][0], c["places"][i][1]};
-      const double size = std::max(1.0, Distance(torch, {}));
-      if (size > 1e6) continue;  // on its way out of the numbers
-      EXPECT_LT(Distance(descent.places[i * every], torch) / size, 1e-6)
+      size = std::max(size, Distance(torch, {}));
+      const double distance = Distance(descent.places[i * every], torch);
+      const double own = c["float32"][i];
+      EXPECT_LE(distance, std::max(1e-6 * size, 4 * own))
           << c["function"] << ' ' << c["rule"] << ", step " << i * every;
+      near += distance <= 1e-6 * size ? 1 : 0;
+      ++places;
     }
   }
   EXPECT_GT(places, 1500U);
+  EXPECT_GT(near, places * 9 / 10);
 }
 
 TEST(DescentTest, EverySourceAveragerAndRuleRunsOnASurface) {
@@ -107,7 +113,7 @@ TEST(DescentTest, EverySourceAveragerAndRuleRunsOnASurface) {
     EXPECT_EQ(descent.places.size(), 51U) << rule.name;
   }
   for (const char* table : {"{rule = \"sgd\", lr = 0.05, source = \"looksam\"}",
-                            "{rule = \"sgd\", lr = 0.05, source = \"accumulate\", accumulate = 2}",
+                            "{rule = \"sgd\", lr = 0.05, accumulate = 2}",
                             "{rule = \"adam\", lr = 0.2, lookahead = {k = 5}}", "ranger"}) {
     const Runner runner = ReadRunner(table);
     EXPECT_LT(Descend(FindSurface("bowl"), runner.spec, {.steps = 50}).losses.back(), 17) << table;
@@ -128,6 +134,7 @@ TEST(DescentTest, NoiseIsThatOfTheSeedAndTheSameInBothPasses) {
   spec.sharpness = {.rho = 0};
   const Place sam = end(1, 5);
   spec.source = "plain";
+  spec.sharpness.reset();
   EXPECT_EQ(Distance(sam, end(1, 5)), 0);
   // The mean of many ends is where a run without noise ends.
   Place mean;
