@@ -69,15 +69,18 @@ Range UpToTicks(const Range& range, double most) {
   for (double last = 0;;) {
     const double step = RoundStep((rounded.high - rounded.low) / most);
     if (step == last) return rounded;
-    rounded = {std::floor(rounded.low / step + kRounding) * step,
-               std::ceil(rounded.high / step - kRounding) * step};
+    rounded = {std::min(range.low, std::floor(rounded.low / step + kRounding) * step),
+               std::max(range.high, std::ceil(rounded.high / step - kRounding) * step)};
     last = step;
   }
 }
 
 double RoundStep(double rough) {
   const double power = std::pow(10, std::floor(std::log10(rough)));
-  return power * (rough < 2 * power ? 2 : rough < 5 * power ? 5 : 10);
+  for (const double digit : {1, 2, 5}) {
+    if (rough <= digit * power * (1 + 1e-6)) return digit * power;
+  }
+  return 10 * power;
 }
 
 std::vector<double> Levels(double low, double high, bool logarithmic, double most) {
@@ -101,18 +104,16 @@ std::string ValueText(double x) {
 
 std::vector<std::string> ValueTexts(const std::vector<double>& values) {
   constexpr double kSmall = 1e-4, kLarge = 1e6;
-  double largest = 0;
-  for (const double x : values) largest = std::max(largest, std::abs(x));
-  // What a sum of steps leaves of zero.
-  const auto is_zero = [&](double x) { return std::abs(x) < kRounding * kRounding * largest; };
-  const bool plain = std::all_of(values.begin(), values.end(), [&](double x) {
-    return is_zero(x) || (std::abs(x) >= kSmall * (1 - kRounding) && std::abs(x) < kLarge);
+  const bool plain = std::all_of(values.begin(), values.end(), [](double x) {
+    return x == 0 || (std::abs(x) >= kSmall * (1 - kRounding) && std::abs(x) < kLarge);
   });
   std::vector<std::string> texts;
-  for (const double x : values) {
-    texts.push_back(is_zero(x) ? "0" : plain ? ValueText(x) : PowerText(x));
-  }
+  for (const double x : values) texts.push_back(plain ? ValueText(x) : PowerText(x));
   return texts;
+}
+
+std::string RoundedText(double x) {
+  return ValueTexts({std::strtod(fmt::format("{:.3g}", x).c_str(), nullptr)}).front();
 }
 
 std::vector<Tick> TicksAt(const std::vector<double>& values) {

@@ -21,7 +21,7 @@ Range Widened(const Range& range, bool logarithmic);
 /// The range up to the next ticks, of which a linear axis has about `most` at most.
 Range UpToTicks(const Range& range, double most);
 
-/// 2, 5 or 10 times a power of ten, at least as large as a rough step.
+/// 1, 2 or 5 times a power of ten, at least as large as a rough step, rounding aside.
 double RoundStep(double rough);
 
 /// Round numbers between low and high, about `most` at most: steps of 1, 2 or 5 times a power of
@@ -34,6 +34,9 @@ std::string ValueText(double x);
 /// Values as texts that belong together: plain numbers, or powers of ten such as 3·10⁻⁵ where some
 /// of them would be long.
 std::vector<std::string> ValueTexts(const std::vector<double>& values);
+
+/// A value as such a text, of three digits.
+std::string RoundedText(double x);
 
 /// A place on an axis, and the text that it has.
 struct Tick {

@@ -32,7 +32,7 @@ std::string ContourSvg(const ContourChart& chart) {
   const LineLegend legend(PathEntries(chart), least);
   const PlotFrame frame = PlacedMap(chart, kWidth, kHeight, title + legend.Height());
   const Box& box = frame.box;
-  const double width = std::max(box.right + kBarGap + bar + kPageEdge, kLeastWidth);
+  const double width = std::max(std::ceil(box.right + kBarGap + bar + kPageEdge), kLeastWidth);
   SvgDocument svg(width, box.bottom + kBelowX, chart.title, MapDescription(chart, bands));
   DrawTitle(svg.root(), chart.title, width);
   legend.Draw(svg.root(), {kPageEdge, title});
@@ -55,9 +55,9 @@ std::string LandscapeSvg(const ContourChart& map, const LineChart& curves, bool 
   const double bar_left = box.right + kBarGap;
   const double height = std::max(box.Height(), kLeastHeight);
   const Range ys = YRange(curves, values, height);
-  const double label_left = bar_left + ColourBarWidth(bands, map.z_label) + kGap;
-  const double left =
-      label_left + TickWidth(FrameOf(curves, {0, 0, kCurvesWidth, height}, xs, ys).y_ticks) + 10;
+  const double label_left = std::round(bar_left + ColourBarWidth(bands, map.z_label) + kGap);
+  const PlotFrame trial = FrameOf(curves, {0, 0, kCurvesWidth, height}, xs, ys);
+  const double left = label_left + std::round(TickWidth(trial.y_ticks)) + 10;
   PlotFrame right = FrameOf(curves, {left, box.top, left + kCurvesWidth, box.top + height}, xs, ys);
   right.label_left = label_left;
 

@@ -144,9 +144,9 @@ std::vector<LineLegend::Entry> PathEntries(const ContourChart& chart) {
 }
 
 std::string MapDescription(const ContourChart& chart, const Bands& bands) {
-  std::string text =
-      fmt::format("Contours of {} from {:.3g} to {:.3g}; {} to the right, {} upwards.",
-                  chart.z_label, bands.values.low, bands.values.high, chart.x_label, chart.y_label);
+  std::string text = fmt::format("Contours of {} from {} to {}; {} to the right, {} upwards.",
+                                 chart.z_label, RoundedText(bands.values.low),
+                                 RoundedText(bands.values.high), chart.x_label, chart.y_label);
   std::vector<std::string> paths;
   for (const LineLegend::Entry& e : PathEntries(chart)) paths.push_back(e.text);
   if (!paths.empty()) text += fmt::format(" Paths: {}.", fmt::join(paths, ", "));

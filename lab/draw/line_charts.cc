@@ -39,8 +39,8 @@ std::vector<std::string> CutNotes(const std::vector<LineChart>& charts,
   std::vector<std::string> notes;
   for (size_t i = 0; i < charts.size(); ++i) {
     if (!charts[i].y_most || values[i].high <= *charts[i].y_most) continue;
-    notes.push_back(fmt::format("The {} is cut off at {:.3g}; it reaches {:.3g}", charts[i].y_label,
-                                *charts[i].y_most, values[i].high));
+    notes.push_back(fmt::format("The {} is cut off at {}; it reaches {}", charts[i].y_label,
+                                RoundedText(*charts[i].y_most), RoundedText(values[i].high)));
   }
   return notes;
 }
@@ -151,6 +151,7 @@ std::string ChartsSvg(const std::vector<LineChart>& charts, int columns) {
     PlotFrame frame = FrameOf(charts[i], box, frames[i].x.range(), frames[i].y.range());
     frame.y_ticks = frames[i].y_ticks;
     frame.text_size = kTextSize;
+    frame.x_label.clear();
     const double size = std::clamp(
         std::floor(kTitleSize * room / TextWidth(charts[i].title, kTitleSize)), kLeast, kTitleSize);
     SvgElement group = svg.root().Group();

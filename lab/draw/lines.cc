@@ -125,10 +125,11 @@ void DrawLines(SvgElement svg, const LineChart& chart, const PlotFrame& frame) {
                                      chart.series.end(), covers);
     const LineStyle style = StyleOf(i);
     const std::vector<Point> pixels = PixelsOf(s, frame);
+    const bool marked = chart.points && s.x.size() <= kMostDots;
     SvgElement line = group.Group();
     for (const LinePiece& piece : ClipLine(pixels, frame.box)) {
       if (piece.points.size() == 1) {
-        line.Circle(piece.points[0], kDot, {.fill = style.colour});
+        if (!marked) line.Circle(piece.points[0], kDot, {.fill = style.colour});
         continue;
       }
       line.Path(PathData(Simplified(ThinnedByColumn(piece.points), kTolerance)),
@@ -138,7 +139,7 @@ void DrawLines(SvgElement svg, const LineChart& chart, const PlotFrame& frame) {
                  .dashes = style.dashes})
           .Set("stroke-linejoin", "round");
     }
-    if (!chart.points || s.x.size() > kMostDots) continue;
+    if (!marked) continue;
     for (const Point& p : pixels) {
       if (frame.box.Contains(p)) {
         line.Circle(p, kDot, {.fill = style.colour, .stroke = "white"});

@@ -137,8 +137,28 @@ double SlopeOf(const Spot& direction) {
   return std::abs(p.y / p.x);
 }
 
+// Where the label of the x axis begins and that of the y axis ends. One that would not fit on the
+// page goes down along its axis.
+struct AxisLabels {
+  Point x = {}, y = {};
+};
+
+AxisLabels PlaceAxisLabels(const ContourChart& map, Point middle, double page_width) {
+  constexpr double kAway = 26, kDown = 38;
+  const double size = TextStyle().size;
+  const Point x = View::Seen({0.1, -0.5, 0}), y = View::Seen({-0.5, 0.05, 0});
+  const Point begin{middle.x + x.x + kAway, middle.y + x.y + kDown};
+  const Point end{middle.x + y.x - kAway, middle.y + y.y + kDown};
+  const double left =
+      std::max(0.0, begin.x + TextWidth(map.x_label, size) + kPageEdge - page_width);
+  const double right = std::max(0.0, TextWidth(map.y_label, size) + kPageEdge - end.x);
+  return {{begin.x - left, begin.y + SlopeOf({1, 0, 0}) * left},
+          {end.x + right, end.y + SlopeOf({0, 1, 0}) * right}};
+}
+
 // The floor and the walls behind the surface, with axes along the edges that nothing covers.
-void DrawCube(Page& page, const ContourChart& map, const View& view, double page_width) {
+void DrawCube(SvgElement svg, Page& page, const ContourChart& map, const View& view,
+              const AxisLabels& labels) {
   constexpr double kMostTicks = 5;
   constexpr const char* kWall = "#e6e8eb";
   const TextStyle end{.size = 12, .colour = kQuietText, .anchor = Anchor::kEnd};
@@ -164,14 +184,8 @@ void DrawCube(Page& page, const ContourChart& map, const View& view, double page
   page.Line({-0.5, -0.5, 0}, {0.5, -0.5, 0}, kAxisColour);
   page.Line({-0.5, -0.5, 0}, {-0.5, 0.5, 0}, kAxisColour);
   page.Line({-0.5, 0.5, 0}, {-0.5, 0.5, kRise}, kAxisColour);
-  // A label that would not fit on the page goes down along its axis.
-  const double x_moved = std::max(0.0, page.At({0.1, -0.5, 0}).x + 26 + kPageEdge - page_width +
-                                           TextWidth(map.x_label, TextStyle().size));
-  page.Text({0.1, -0.5, 0}, {26 - x_moved, 38 + SlopeOf({1, 0, 0}) * x_moved}, map.x_label, {});
-  const double y_moved = std::max(
-      0.0, TextWidth(map.y_label, TextStyle().size) + kPageEdge + 26 - page.At({-0.5, 0.05, 0}).x);
-  page.Text({-0.5, 0.05, 0}, {-26 + y_moved, 38 + SlopeOf({0, 1, 0}) * y_moved}, map.y_label,
-            {.anchor = Anchor::kEnd});
+  svg.Text(labels.x, map.x_label);
+  svg.Text(labels.y, map.y_label, {.anchor = Anchor::kEnd});
   page.Text({-0.5, 0.5, kRise}, {-30, -18}, map.z_label, {.anchor = Anchor::kMiddle});
 }
 
@@ -275,12 +289,14 @@ std::string SurfaceSvg(const ContourChart& map) {
   const double header = map.title.empty() ? kPageEdge : 42;
   const LineLegend legend(PathEntries(map), width - 2 * kPageEdge);
   const double upper = header + legend.Height() + 24;
-  SvgDocument svg(width, std::ceil(upper + bottom - top + 34), map.title,
-                  MapDescription(map, bands));
+  const Point middle{kSides - left, upper - top};
+  const AxisLabels labels = PlaceAxisLabels(map, middle, width);
+  const double height = std::max({middle.y + bottom + 24, labels.x.y, labels.y.y}) + 10;
+  SvgDocument svg(width, std::ceil(height), map.title, MapDescription(map, bands));
   DrawTitle(svg.root(), map.title, width);
   legend.Draw(svg.root(), {kPageEdge, header});
-  Page page(svg.root(), {kSides - left, upper - top});
-  DrawCube(page, map, view, width);
+  Page page(svg.root(), middle);
+  DrawCube(svg.root(), page, map, view, labels);
   DrawCells(page, map, bands, view);
   for (size_t k = 0; k < map.paths.size(); ++k) {
     DrawOnSurface(page, map.paths[k], view, StyleOf(k));

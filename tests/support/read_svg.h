@@ -1,5 +1,5 @@
-#ifndef KUDARI_TESTS_SUPPORT_SVG_H_
-#define KUDARI_TESTS_SUPPORT_SVG_H_
+#ifndef KUDARI_TESTS_SUPPORT_READ_SVG_H_
+#define KUDARI_TESTS_SUPPORT_READ_SVG_H_
 
 #include <cstdlib>
 #include <pugixml.hpp>
@@ -61,6 +61,27 @@ inline Place PlaceOf(const std::string& svg, const std::string& text) {
   throw std::runtime_error("no text \"" + text + "\"");
 }
 
+/// The points of a path that is one line: "M1 2l3 4-5 6".
+inline std::vector<Place> PointsOf(const std::string& data) {
+  std::vector<Place> points;
+  std::vector<double> numbers;
+  for (const char* at = data.c_str(); *at != '\0';) {
+    char* end = nullptr;
+    const double number = std::strtod(at, &end);
+    if (end == at) {
+      ++at;  // a letter, or the space between two numbers
+      continue;
+    }
+    at = end;
+    numbers.push_back(number);
+    if (numbers.size() < 2) continue;
+    const Place before = points.empty() ? Place() : points.back();
+    points.push_back({before.x + numbers[0], before.y + numbers[1]});
+    numbers.clear();
+  }
+  return points;
+}
+
 }  // namespace kudari::testing
 
-#endif  // KUDARI_TESTS_SUPPORT_SVG_H_
+#endif  // KUDARI_TESTS_SUPPORT_READ_SVG_H_
