@@ -9,7 +9,7 @@
 #include <vector>
 
 namespace kudari::lab {
-namespace {
+namespace axis_test {
 
 using ::testing::AllOf;
 using ::testing::Each;
@@ -97,5 +97,5 @@ TEST(Scale, MapsEndsToEnds) {
   EXPECT_FALSE(std::isfinite(linear(std::numeric_limits<double>::quiet_NaN())));
 }
 
-}  // namespace
+}  // namespace axis_test
 }  // namespace kudari::lab

@@ -13,7 +13,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace contour_charts_test {
 
 using kudari::testing::ErrorOf;
 using kudari::testing::ParseSvg;
@@ -280,5 +280,5 @@ TEST(Surface, LongLabelsStayOnThePage) {
   EXPECT_THAT(TextFaults(SurfaceSvg(chart)), IsEmpty());
 }
 
-}  // namespace
+}  // namespace contour_charts_test
 }  // namespace kudari::lab

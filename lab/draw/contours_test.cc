@@ -10,7 +10,7 @@
 #include "tests/support/errors.h"
 
 namespace kudari::lab {
-namespace {
+namespace contours_test {
 
 using kudari::testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -132,5 +132,5 @@ TEST(Bands, NumbersMustFit) {
   EXPECT_THAT(ErrorOf([&] { BandsOf(chart); }), HasSubstr("must rise"));
 }
 
-}  // namespace
+}  // namespace contours_test
 }  // namespace kudari::lab

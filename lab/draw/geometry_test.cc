@@ -10,7 +10,7 @@
 #include "lab/draw/labels.h"
 
 namespace kudari::lab {
-namespace {
+namespace geometry_test {
 
 using ::testing::DoubleNear;
 using ::testing::ElementsAre;
@@ -76,5 +76,5 @@ TEST(MovedApart, StayNearAndInOrder) {
   EXPECT_THAT(MovedApart({}, 10, 0, 15), IsEmpty());
 }
 
-}  // namespace
+}  // namespace geometry_test
 }  // namespace kudari::lab

@@ -14,7 +14,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace histograms_test {
 
 using kudari::testing::ErrorOf;
 using kudari::testing::ParseSvg;
@@ -102,5 +102,5 @@ TEST(Histograms, WhatCannotBeDrawnIsAnError) {
   EXPECT_EQ(ReadTextFile(dir / "h.svg"), HistogramsSvg({TenBins()}));
 }
 
-}  // namespace
+}  // namespace histograms_test
 }  // namespace kudari::lab

@@ -13,7 +13,7 @@
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
-namespace {
+namespace png_test {
 
 using kudari::testing::ErrorOf;
 using ::testing::HasSubstr;
@@ -47,5 +47,5 @@ TEST(PngOfSvg, SaysWhatIsWrong) {
   EXPECT_THAT(ErrorOf([] { PngOfSvg("<svg"); }), HasSubstr("librsvg cannot draw the picture: "));
 }
 
-}  // namespace
+}  // namespace png_test
 }  // namespace kudari::lab

@@ -10,7 +10,7 @@
 #include "tests/support/read_svg.h"
 
 namespace kudari::lab {
-namespace {
+namespace svg_test {
 
 using kudari::testing::ParseSvg;
 using kudari::testing::TextsOf;
@@ -101,5 +101,5 @@ TEST(SvgDocument, ElementsHaveTheirAttributes) {
   EXPECT_EQ(g.child("text").attribute("font-size").as_double(), 11);
 }
 
-}  // namespace
+}  // namespace svg_test
 }  // namespace kudari::lab
