@@ -9,6 +9,7 @@
 #   make bench-train  trains with every rule on handwritten digits; writes docs/digits.md
 #   make bench-parity  trains in 7 bytes per parameter and in float32 on CIFAR-10; writes docs/parity.md
 #   make docs    writes docs/rules.md and docs/schedules.md, the pages of all rules and schedules
+#   make figures  draws the pictures of docs/figures.md again
 #   make mnist   downloads MNIST into .data/mnist
 #   make cifar10 downloads CIFAR-10 into .data/cifar10
 #   make clean   removes the builds; .venv and .data stay
@@ -18,7 +19,7 @@
 MAKEFLAGS += --no-print-directory
 JOBS := $(shell nproc)
 
-.PHONY: run test program build check bench bench-train bench-parity docs setup mnist cifar10 clean FORCE
+.PHONY: run test program build check bench bench-train bench-parity docs figures setup mnist cifar10 clean FORCE
 
 run: program
 	@build/release/kudari train recipes/digits-vit.toml
@@ -54,6 +55,9 @@ docs: program
 	@mv build/schedules.md docs/schedules.md
 	@build/release/kudari schedule --examples --svg docs/schedules.svg --force
 	@echo "docs: docs/rules.md, docs/schedules.md, docs/schedules.svg"
+
+figures: program
+	@tools/figures build/release/kudari
 
 setup: build/setup.cmake
 

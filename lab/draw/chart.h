@@ -10,7 +10,7 @@ namespace kudari::lab {
 
 /// Points that a line joins; x and y are of one length. Where y is not finite the line has a gap.
 struct Series {
-  std::string label = "";  ///< in the legend; empty: not there
+  std::string label = "";  ///< at the line's end or in the legend; empty: nowhere
   std::vector<double> x = {}, y = {};
 };
 
@@ -21,44 +21,94 @@ struct Mark {
   bool strong = false;      ///< stands out from the others
 };
 
-/// One or more lines over common axes, with a legend below them if they have labels. A line that
-/// another one covers is drawn wider, so that both are seen.
+/// One or more lines over common axes. Their labels stand at their right ends, or in a legend below
+/// the title where they are many or long. A line that another one covers is drawn wider, so that
+/// both are seen.
 struct LineChart {
   std::string title = "", x_label = "", y_label = "";
   bool log_x = false, log_y = false;
-  bool points = true;  ///< each value is marked, not only joined
+  bool points = true;  ///< the values of a line are marked, not only joined, if they are few
   std::vector<Series> series = {};
   std::vector<Mark> marks = {};       ///< labels avoid each other; marks at one place share one
   std::vector<double> x_ticks = {};   ///< empty: round numbers
   std::optional<double> y_most = {};  ///< the chart ends there, and says so if a line goes higher
 };
 
+/// A way over a contour chart, from a ring to a dot; x and y are of one length. It is drawn up to
+/// the edge where it leaves the chart, and has a gap where it is not finite.
+struct ChartPath {
+  std::string label = "";
+  std::vector<double> x = {}, y = {};
+};
+
+/// A place on a contour chart, marked by a cross, with a label beside it.
+struct MarkedPoint {
+  std::string label = "";
+  double x = 0, y = 0;
+};
+
 /// Colours and contour lines of z over a grid: z[i * x.size() + j] belongs to x[j] and y[i], each
-/// of at least two values. What is not finite stays blank.
+/// of at least two rising values. What is not finite stays blank.
 struct ContourChart {
   std::string title, x_label, y_label, z_label;
   bool log_z = false;  ///< colours and contours go by the logarithm; z <= 0 stays blank
   std::vector<double> x = {}, y = {}, z = {};
-  std::string mark = "";  ///< names the point (0, 0) in the legend; empty: it is not marked
+  std::string mark = "";  ///< names the point (0, 0), which is marked; empty: it is not
+  std::vector<ChartPath> paths = {};
+  std::vector<MarkedPoint> points = {};  ///< those within the grid are drawn
+  bool equal_axes = true;                ///< a unit is as long on both axes
+};
+
+/// How often values fall into bins of one width.
+struct Histogram {
+  struct Sample {
+    std::string label = "";
+    std::vector<double> values = {};  ///< those that are not finite do not count
+  };
+  std::string title = "", x_label = "";
+  std::vector<Sample> series = {};  ///< over each other; one label is one colour in all histograms
+  int bins = 30;
 };
 
 /// Throws Error unless a picture can be written by that name: it ends in .svg or .png.
 void CheckChartFile(const std::filesystem::path& file);
 
-/// Draws a chart with gnuplot, as SVG or PNG by the file's ending; the file is written completely
-/// or not at all. Throws Error for another ending, for numbers that do not fit together or leave
-/// nothing to draw, if gnuplot is not installed (saying how to get it), with what gnuplot says if
-/// it fails, and if the file cannot be written.
+/// Draws a chart as SVG or PNG by the file's ending; the file is written completely or not at all.
+/// Throws Error for another ending, for numbers that do not fit together or leave nothing to draw,
+/// for PNG if librsvg is not installed (saying how to get it), and if the file cannot be written.
 void DrawChart(const LineChart& chart, const std::filesystem::path& file);
 void DrawChart(const ContourChart& chart, const std::filesystem::path& file);
 
-/// Draws charts below each other over one x axis, as DrawChart does; the first one's title and
-/// marks are those of all.
+/// Draws charts, at least one, below each other over one x axis, as DrawChart does; the first one's
+/// title and marks are those of all.
 void DrawPanels(const std::vector<LineChart>& charts, const std::filesystem::path& file);
 
 /// Draws small charts in rows of `columns`, with small titles.
 void DrawCharts(const std::vector<LineChart>& charts, int columns,
                 const std::filesystem::path& file);
+
+/// Draws a landscape: contours with paths at the left, and at the right a curve for each path, in
+/// the same order, colours and labels. Animated, paths and curves draw themselves and repeat, at
+/// the pace of their points; readers that cannot animate, or should not, show the finished picture,
+/// and so does PNG.
+void DrawLandscape(const ContourChart& map, const LineChart& curves, bool animated,
+                   const std::filesystem::path& file);
+
+/// Draws the surface over a contour chart's grid from above and aside, in the chart's colours, with
+/// its paths on it; the parts of paths that are hidden are faint.
+void DrawSurface(const ContourChart& map, const std::filesystem::path& file);
+
+/// Draws histograms side by side.
+void DrawHistograms(const std::vector<Histogram>& histograms, const std::filesystem::path& file);
+
+/// What the functions above write into an SVG, complete in itself, with the same errors about
+/// numbers.
+std::string PanelsSvg(const std::vector<LineChart>& charts);
+std::string ChartsSvg(const std::vector<LineChart>& charts, int columns);
+std::string ContourSvg(const ContourChart& chart);
+std::string LandscapeSvg(const ContourChart& map, const LineChart& curves, bool animated);
+std::string SurfaceSvg(const ContourChart& map);
+std::string HistogramsSvg(const std::vector<Histogram>& histograms);
 
 }  // namespace kudari::lab
 

@@ -5,47 +5,44 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
-#include "tests/support/svg.h"
+#include "tests/support/read_svg.h"
+#include "tests/support/svg_boxes.h"
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
 namespace chart_test {
 
 namespace fs = std::filesystem;
+using kudari::testing::Place;
 using kudari::testing::PlaceOf;
+using kudari::testing::TextFaults;
 using kudari::testing::TextsOf;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-// At the end $PATH is as it was.
 class ChartTest : public ::testing::Test {
  protected:
-  ChartTest() : path_(std::getenv("PATH")) {}
-  ~ChartTest() override { setenv("PATH", path_.c_str(), 1); }
-
   // What stands in a chart.
   std::vector<std::string> TextsIn(const LineChart& chart) const {
     DrawChart(chart, dir_ / "texts.svg");
     return TextsOf(ReadTextFile(dir_ / "texts.svg"));
   }
 
-  template <class Chart>
-  std::string MessageOf(const Chart& chart, const std::string& name) const {
+  std::string MessageOf(const LineChart& chart, const std::string& name) const {
     return kudari::testing::ErrorOf([&] { DrawChart(chart, dir_ / name); });
   }
 
-  std::string path_;
   kudari::testing::TemporaryFolder dir_;
 };
 
@@ -56,49 +53,110 @@ LineChart Lines() {
           .series = {{"sgd's", {0, 1, 2}, {3, 1, 2}}, {"sam", {0, 1, 2}, {2, 1, 3}}}};
 }
 
-// (x^2 + 2 y^2 + 0.01) on a grid of 5 by 3.
-ContourChart Bowl() {
-  ContourChart chart{.title = "Bowl",
-                     .x_label = "x",
-                     .y_label = "y",
-                     .z_label = "height",
-                     .log_z = true,
-                     .x = {-2, -1, 0, 1, 2},
-                     .y = {-1, 0, 1},
-                     .mark = "the bottom"};
-  for (const double y : chart.y) {
-    for (const double x : chart.x) chart.z.push_back(x * x + 2 * y * y + 0.01);
+// The circles of lines.
+std::vector<Place> DotsOf(const std::string& svg) {
+  const pugi::xml_document document = kudari::testing::ParseSvg(svg);
+  std::vector<Place> dots;
+  for (const pugi::xpath_node& found : document.select_nodes("//g[@class='lines']//circle")) {
+    dots.push_back(
+        {found.node().attribute("cx").as_double(), found.node().attribute("cy").as_double()});
   }
-  return chart;
+  return dots;
+}
+
+// The height of the highest point of each line.
+std::vector<double> LinePlaces(const std::string& svg) {
+  const pugi::xml_document document = kudari::testing::ParseSvg(svg);
+  std::vector<double> tops;
+  for (const pugi::xpath_node& found : document.select_nodes("//g[@class='lines']//path")) {
+    double top = 0;
+    for (const Place& p : kudari::testing::PointsOf(found.node().attribute("d").value())) {
+      top = tops.empty() && top == 0 ? p.y : std::min(top, p.y);
+    }
+    tops.push_back(top);
+  }
+  return tops;
 }
 
 TEST_F(ChartTest, LinesHaveTextsAsTheyAre) {
+  EXPECT_THAT(TextsIn(Lines()),
+              IsSupersetOf({"Two_runs of {x}", "across <1 & 2>", "up", "sgd's", "sam"}));
+  LineChart chart = Lines();
+  const std::string evil = "</svg><script>&\n";
+  chart.title = chart.x_label = chart.series[0].label = evil;
+  const std::vector<std::string> texts = TextsIn(chart);
+  EXPECT_EQ(std::count(texts.begin(), texts.end(), "</svg><script>& "), 3);
+}
+
+TEST_F(ChartTest, NamesOfFilesAreNames) {
+  DrawChart(Lines(), dir_ / "it's `x` \"$y\".svg");
+  EXPECT_TRUE(fs::exists(dir_ / "it's `x` \"$y\".svg"));
+}
+
+TEST_F(ChartTest, TheSameChartIsTheSamePicture) {
+  EXPECT_EQ(PanelsSvg({Lines(), Lines()}), PanelsSvg({Lines(), Lines()}));
   DrawChart(Lines(), dir_ / "l.svg");
-  const std::string svg = ReadTextFile(dir_ / "l.svg");
-  EXPECT_THAT(svg, HasSubstr("<svg"));
-  EXPECT_THAT(svg, HasSubstr("</svg>"));
-  // gnuplot's markup is none, and quotes become typographic.
-  for (const char* text : {"Two_runs of {x}", "across &lt;1 &amp; 2>", "up", "sgd\u2019s", "sam"}) {
-    EXPECT_THAT(svg, HasSubstr(text));
+  EXPECT_EQ(ReadTextFile(dir_ / "l.svg"), PanelsSvg({Lines()}));
+}
+
+// The ticks say where a value is, and so a point is between them.
+TEST_F(ChartTest, PointsAreWhereTheAxesSay) {
+  for (const bool logarithmic : {false, true}) {
+    LineChart chart = Lines();
+    chart.log_x = chart.log_y = logarithmic;
+    chart.series = {{"", {1, 10, 40}, {2, 50, 100}}};
+    const std::string svg = PanelsSvg({chart});
+    const std::vector<Place> dots = DotsOf(svg);
+    ASSERT_EQ(dots.size(), 3U);
+    const auto along = [&](double x) { return logarithmic ? std::log(x) : x; };
+    const Place low = PlaceOf(svg, "20"), high = PlaceOf(svg, logarithmic ? "50" : "80");
+    const double unit = (high.y - low.y) / (along(logarithmic ? 50 : 80) - along(20));
+    EXPECT_NEAR(dots[2].y + 4.2, low.y + unit * (along(100) - along(20)), 0.05);
+    EXPECT_NEAR(dots[0].y + 4.2, low.y + unit * (along(2) - along(20)), 0.05);
+    const double left = PlaceOf(svg, logarithmic ? "2" : "10").x;
+    EXPECT_TRUE(logarithmic || std::abs(dots[1].x - left) < 0.01);
+    EXPECT_NEAR((dots[1].x - dots[0].x) / (dots[2].x - dots[0].x),
+                along(10) / (along(40) - along(1)) - along(1) / (along(40) - along(1)), 1e-4);
   }
 }
 
-TEST_F(ChartTest, NamesAndTextsAreNoCommands) {
+TEST_F(ChartTest, FewPointsAreMarked) {
   LineChart chart = Lines();
-  const std::string evil = "'\nsystem 'touch " + (dir_ / "evil").string() + "'\n#`touch " +
-                           (dir_ / "evil").string() + "`";
-  chart.title = chart.x_label = chart.series[0].label = evil;
-  DrawChart(chart, dir_ / "it's `x` \"$y\".svg");
-  EXPECT_TRUE(fs::exists(dir_ / "it's `x` \"$y\".svg"));
-  EXPECT_FALSE(fs::exists(dir_ / "evil"));
+  EXPECT_EQ(DotsOf(PanelsSvg({chart})).size(), 6U);
+  chart.points = false;
+  EXPECT_TRUE(DotsOf(PanelsSvg({chart})).empty());
+  chart.points = true;
+  chart.series = {{"many", {}, {}}};
+  for (int k = 0; k < 50; ++k) {
+    chart.series[0].x.push_back(k);
+    chart.series[0].y.push_back(k % 7);
+  }
+  EXPECT_TRUE(DotsOf(PanelsSvg({chart})).empty());
+  // One point is no line.
+  chart.series = {{"one", {3}, {4}}};
+  chart.points = false;
+  EXPECT_EQ(DotsOf(PanelsSvg({chart})).size(), 1U);
+}
+
+TEST_F(ChartTest, LinesOfManyPointsAreThinned) {
+  LineChart chart = Lines();
+  chart.points = false;
+  chart.series = {{"", {}, {}}};
+  for (int k = 0; k < 200'000; ++k) {
+    chart.series[0].x.push_back(k);
+    chart.series[0].y.push_back(k == 77'777 ? 9 : k % 2);
+  }
+  const std::string svg = PanelsSvg({chart});
+  EXPECT_LT(svg.size(), 60'000U);
+  EXPECT_GT(svg.size(), 3'000U);
+  // The one high value is still seen.
+  const double top = LinePlaces(svg)[0];
+  EXPECT_LT(top, PlaceOf(svg, "8").y);
 }
 
 TEST_F(ChartTest, TheEndingChoosesTheFormat) {
   DrawChart(Lines(), dir_ / "l.png");
-  DrawChart(Bowl(), dir_ / "b.png");
-  for (const char* name : {"l.png", "b.png"}) {
-    EXPECT_THAT(ReadTextFile(dir_ / name), StartsWith("\x89PNG"));
-  }
+  EXPECT_THAT(ReadTextFile(dir_ / "l.png"), StartsWith("\x89PNG"));
   EXPECT_THAT(MessageOf(Lines(), "l.pdf"),
               HasSubstr("l.pdf: a picture must be named .svg or .png"));
   EXPECT_FALSE(fs::exists(dir_ / "l.pdf"));
@@ -138,23 +196,61 @@ TEST_F(ChartTest, AValueThatNeverChangesIsTheOnlyTick) {
             1);
 }
 
-TEST_F(ChartTest, TheLegendIsBelowThePlot) {
-  DrawChart(Lines(), dir_ / "l.svg");
-  const std::string svg = ReadTextFile(dir_ / "l.svg");
-  const double axis = PlaceOf(svg, "across &lt;1 &amp; 2>").y;
-  EXPECT_GT(PlaceOf(svg, "sgd\u2019s").y, axis);
-  EXPECT_GT(PlaceOf(svg, "sam").y, axis);
+TEST_F(ChartTest, LabelsAreAtTheEndsOfLines) {
+  LineChart chart = Lines();
+  chart.series = {{"high", {0, 1}, {1, 9}}, {"low", {0, 1}, {1, 1.1}}, {"lower", {0, 1}, {1, 1}}};
+  const std::string svg = PanelsSvg({chart});
+  const std::vector<Place> dots = DotsOf(svg);
+  EXPECT_NEAR(PlaceOf(svg, "high").y, dots[1].y + 4.5, 0.01);
+  EXPECT_GT(PlaceOf(svg, "high").x, dots[1].x);
+  EXPECT_GT(PlaceOf(svg, "lower").y, PlaceOf(svg, "low").y + 14) << "moved apart, in their order";
+  EXPECT_THAT(TextFaults(svg), IsEmpty());
 }
 
-TEST_F(ChartTest, ALongLegendHasRows) {
+TEST_F(ChartTest, ManyLabelsAreALegendBelowTheTitle) {
   LineChart chart = Lines();
-  chart.series[0].label = "a label that is as long as the path of a run may be, or longer";
+  for (int k = 0; k < 12; ++k) {
+    chart.series.push_back({"run number " + std::to_string(k), {0, 2}, {1.0 * k, 2.0 * k}});
+  }
+  const std::string svg = PanelsSvg({chart});
+  EXPECT_LT(PlaceOf(svg, "run number 11").y, PlaceOf(svg, "up").y);
+  EXPECT_GT(PlaceOf(svg, "sgd's").y, PlaceOf(svg, "Two_runs of {x}").y);
+  EXPECT_GT(PlaceOf(svg, "run number 11").y, PlaceOf(svg, "sgd's").y + 15) << "in rows";
+  EXPECT_THAT(TextFaults(svg), IsEmpty());
+  // The seventh line has the first one's colour, dashed.
+  EXPECT_THAT(svg, HasSubstr("stroke-dasharray=\"6 3\""));
+}
+
+TEST_F(ChartTest, LongLabelsAreALegendBelowTheTitle) {
+  LineChart chart = Lines();
+  chart.series[0].label = "a label that is as long as the path of a run may be, or even longer";
   chart.series[1].label = "another label that is as long as the path of a run may be";
-  DrawChart(chart, dir_ / "l.svg");
-  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  const std::string svg = PanelsSvg({chart});
   const double first = PlaceOf(svg, chart.series[0].label).y;
   EXPECT_GT(PlaceOf(svg, chart.series[1].label).y, first + 10);
-  EXPECT_GT(first, PlaceOf(svg, "across &lt;1 &amp; 2>").y + 10);
+  EXPECT_LT(first, PlaceOf(svg, "up").y);
+  EXPECT_THAT(TextFaults(svg), IsEmpty());
+}
+
+// Labels at the right would not say which line is which.
+TEST_F(ChartTest, LinesThatEndEarlyHaveALegend) {
+  LineChart chart = Lines();
+  chart.series[1] = {"sam", {0, 0.5}, {2, 1}};
+  const std::string svg = PanelsSvg({chart});
+  EXPECT_LT(PlaceOf(svg, "sam").y, PlaceOf(svg, "up").y);
+}
+
+TEST_F(ChartTest, TextsNeverOverlap) {
+  LineChart chart = Lines();
+  chart.title = std::string(200, 'w');
+  chart.x_ticks = {0, 0.01, 0.02, 1, 2};
+  chart.marks = {{.label = "begin", .from = 0, .to = 0},
+                 {.label = "the second", .from = 0.02, .to = 0.4},
+                 {.label = "end", .from = 2, .to = 2, .strong = true}};
+  EXPECT_THAT(TextFaults(PanelsSvg({chart, chart, chart})), IsEmpty());
+  chart.marks.clear();
+  chart.title = "a small chart with a title that is too long for it";
+  EXPECT_THAT(TextFaults(ChartsSvg({chart, Lines(), Lines()}, 2)), IsEmpty());
 }
 
 TEST_F(ChartTest, LabelsOfMarksAvoidEachOther) {
@@ -163,8 +259,7 @@ TEST_F(ChartTest, LabelsOfMarksAvoidEachOther) {
                  {.label = "the second one", .from = 0.6, .to = 0.6},
                  {.label = "at the same place", .from = 0.6, .to = 0.6, .strong = true},
                  {.label = "far away", .from = 1.5, .to = 1.5}};
-  DrawChart(chart, dir_ / "l.svg");
-  const std::string svg = ReadTextFile(dir_ / "l.svg");
+  const std::string svg = PanelsSvg({chart});
   const kudari::testing::Place first = PlaceOf(svg, "the first of them");
   const kudari::testing::Place second = PlaceOf(svg, "the second one, at the same place");
   const kudari::testing::Place third = PlaceOf(svg, "far away");
@@ -174,6 +269,7 @@ TEST_F(ChartTest, LabelsOfMarksAvoidEachOther) {
   EXPECT_EQ(second.y, third.y);
   // All of them are above the plot.
   EXPECT_LT(third.y, PlaceOf(svg, "3").y);
+  EXPECT_THAT(TextFaults(svg), IsEmpty());
 }
 
 TEST_F(ChartTest, LabelsAtTheRightEndToTheLeftOfTheirMarks) {
@@ -212,7 +308,7 @@ TEST_F(ChartTest, CoveredLinesAreWider) {
   LineChart chart = Lines();
   const auto wide = [&] {
     DrawChart(chart, dir_ / "l.svg");
-    return ReadTextFile(dir_ / "l.svg").find("stroke-width=\"7.00\"") != std::string::npos;
+    return ReadTextFile(dir_ / "l.svg").find("stroke-width=\"7\"") != std::string::npos;
   };
   EXPECT_FALSE(wide());
   chart.series[1].y = chart.series[0].y;
@@ -231,6 +327,11 @@ TEST_F(ChartTest, WhatIsCutOffIsSaid) {
   EXPECT_THAT(TextsIn(chart), Not(Contains(HasSubstr("cut off"))));
   chart.y_most = 2.5;
   EXPECT_THAT(TextsIn(chart), Contains(note));
+  // Lines end there, and points above it are left out.
+  chart.y_most = 2;
+  const std::string svg = PanelsSvg({chart});
+  EXPECT_EQ(DotsOf(svg).size(), 4U);
+  EXPECT_NEAR(LinePlaces(svg)[0], PlaceOf(svg, "2").y - 4.2, 0.1);
 }
 
 TEST_F(ChartTest, PanelsShareTheAxis) {
@@ -240,10 +341,10 @@ TEST_F(ChartTest, PanelsShareTheAxis) {
   DrawPanels({upper, lower}, dir_ / "l.svg");
   const std::string svg = ReadTextFile(dir_ / "l.svg");
   const std::vector<std::string> texts = TextsOf(svg);
-  for (const char* const text : {"Two_runs of {x}", "across &lt;1 &amp; 2>", "up", "another"}) {
+  for (const char* const text : {"Two_runs of {x}", "across <1 & 2>", "up", "another"}) {
     EXPECT_EQ(std::count(texts.begin(), texts.end(), text), 1) << text;
   }
-  EXPECT_GT(PlaceOf(svg, "4").y, PlaceOf(svg, "40").y) << "the axis of both is at the bottom";
+  EXPECT_GT(PlaceOf(svg, "4").y, PlaceOf(svg, "50").y) << "the axis of both is at the bottom";
   // A logarithmic axis, too.
   upper.series = lower.series = {{"", {1, 10}, {1, 2}}};
   upper.log_x = lower.log_x = true;
@@ -261,45 +362,18 @@ TEST_F(ChartTest, WhatIsNotFiniteIsAGap) {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   LineChart chart = Lines();
   chart.series = {{"a", {0, 1, 2, 3}, {1, kNan, 2, std::numeric_limits<double>::infinity()}}};
-  EXPECT_EQ(MessageOf(chart, "l.svg"), "no error");
+  EXPECT_EQ(DotsOf(PanelsSvg({chart})).size(), 2U);
+  chart.series = {{"a", {0, 1, 2, 3}, {1, 2, kNan, 3}}};
+  EXPECT_EQ(LinePlaces(PanelsSvg({chart})).size(), 1U);
   chart.series = {{"a", {0, 1}, {kNan, kNan}}};
   EXPECT_THAT(MessageOf(chart, "n.svg"),
               HasSubstr("chart \"Two_runs of {x}\": there is nothing to draw"));
-  ContourChart bowl = Bowl();
-  bowl.z[3] = kNan;
-  EXPECT_EQ(MessageOf(bowl, "b.svg"), "no error");
-  std::fill(bowl.z.begin(), bowl.z.end(), -1.0);
-  EXPECT_THAT(MessageOf(bowl, "n.svg"), HasSubstr("there is nothing to draw"));
-}
-
-TEST_F(ChartTest, ContoursAreLabelled) {
-  DrawChart(Bowl(), dir_ / "b.svg");
-  const std::string svg = ReadTextFile(dir_ / "b.svg");
-  for (const char* text : {"Bowl", "height", "the bottom"}) EXPECT_THAT(svg, HasSubstr(text));
-  // The bottom is 0.01 and the corners are 6.01.
-  for (const char* level : {"0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5"}) {
-    EXPECT_THAT(svg, HasSubstr(std::string("<text>") + level + "</text>"));
-  }
-  EXPECT_THAT(svg, Not(HasSubstr("<text>10</text>")));
-  // A plane without height has colours, but no lines.
-  ContourChart flat = Bowl();
-  std::fill(flat.z.begin(), flat.z.end(), 1.0);
-  EXPECT_EQ(MessageOf(flat, "f.svg"), "no error");
 }
 
 TEST_F(ChartTest, NumbersMustFit) {
   LineChart chart = Lines();
   chart.series[1].y.pop_back();
   EXPECT_THAT(MessageOf(chart, "l.svg"), HasSubstr("series \"sam\": 3 values of x and 2 of y"));
-  ContourChart bowl = Bowl();
-  bowl.z.pop_back();
-  EXPECT_THAT(MessageOf(bowl, "b.svg"), HasSubstr("a grid of 5 by 3 with 14 values"));
-}
-
-TEST_F(ChartTest, WithoutGnuplotSaysWhatToInstall) {
-  setenv("PATH", dir_.path().c_str(), 1);
-  EXPECT_THAT(MessageOf(Lines(), "l.svg"), HasSubstr("gnuplot-nox"));
-  EXPECT_FALSE(fs::exists(dir_ / "l.svg"));
 }
 
 TEST_F(ChartTest, FolderThatIsMissingIsNamed) {

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <string_view>
 
-#include "core/quoted.h"
+#include "lab/draw/svg.h"
 #include "lab/files/encode_image.h"
 
 namespace kudari::lab {
@@ -34,66 +34,49 @@ std::string Base64(std::string_view bytes) {
   return text;
 }
 
-std::string XmlText(std::string_view text) {
-  std::string safe;
-  for (const char c : internal::Printable(text)) {
-    if (c == '&') {
-      safe += "&amp;";
-    } else if (c == '<') {
-      safe += "&lt;";
-    } else {
-      safe += c;
-    }
-  }
-  return safe;
-}
-
 // How much larger a picture is shown than it is.
 double Zoom(const Image& image) {
   const auto side = static_cast<double>(std::max(image.width, image.height));
   return std::max(1.0, std::ceil(kLeastSide / side));
 }
 
-std::string FrameSvg(const PictureFrame& frame, double zoom, double top) {
-  const std::string_view colour = kColours[static_cast<size_t>(frame.colour) % kColours.size()];
+void DrawPictureFrame(SvgElement svg, const PictureFrame& frame, double zoom, double top) {
+  const std::string colour(kColours[static_cast<size_t>(frame.colour) % kColours.size()]);
   const double x = kPageMargin + zoom * frame.left, y = top + zoom * frame.top;
+  svg.Rect({x, y, kPageMargin + zoom * frame.right, top + zoom * frame.bottom},
+           {.stroke = colour, .width = 3});
   // Inside of the frame if there is no room above it.
   const double text = zoom * frame.top < kTextLine ? y + kTextLine - 4 : y - 4;
-  return fmt::format(
-      "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" "
-      "stroke=\"{}\" stroke-width=\"3\"/>\n"
-      "<text x=\"{:.1f}\" y=\"{:.1f}\" fill=\"{}\" stroke=\"white\" stroke-width=\"3\" "
-      "paint-order=\"stroke\">{}</text>\n",
-      x, y, zoom * (frame.right - frame.left), zoom * (frame.bottom - frame.top), colour, x + 4,
-      text, colour, XmlText(frame.label));
+  svg.Text({x + 4, text}, frame.label, {.colour = colour, .halo = true});
 }
 
 }  // namespace
 
 std::string PicturesSvg(const std::vector<FramedPicture>& pictures) {
-  std::string body;
-  double width = 0, top = kPageMargin;
+  double width = 2 * kLeastSide, height = kPageMargin;
   for (const FramedPicture& picture : pictures) {
     const double zoom = Zoom(picture.image);
-    const double wide = zoom * static_cast<double>(picture.image.width);
+    width = std::max(width, zoom * static_cast<double>(picture.image.width) + 2 * kPageMargin);
+    height += kTextLine + zoom * static_cast<double>(picture.image.height) + kPageMargin;
+  }
+  SvgDocument svg(width, height, "Pictures", fmt::format("{} pictures", pictures.size()));
+  double top = kPageMargin;
+  for (const FramedPicture& picture : pictures) {
+    const double zoom = Zoom(picture.image);
     const double high = zoom * static_cast<double>(picture.image.height);
-    body += fmt::format("<text x=\"{:g}\" y=\"{:g}\">{}</text>\n", kPageMargin, top + kTextLine - 4,
-                        XmlText(picture.caption));
+    svg.root().Text({kPageMargin, top + kTextLine - 4}, picture.caption);
     top += kTextLine;
-    body += fmt::format(
-        "<image x=\"{:g}\" y=\"{:g}\" width=\"{:g}\" height=\"{:g}\" "
-        "style=\"image-rendering: {}\" href=\"data:image/png;base64,{}\"/>\n",
-        kPageMargin, top, wide, high, zoom > 1 ? "pixelated" : "auto",
-        Base64(EncodePng(picture.image)));
-    for (const PictureFrame& frame : picture.frames) body += FrameSvg(frame, zoom, top);
-    width = std::max(width, wide);
+    SvgElement image = svg.root().Add("image");
+    image.Set("x", kPageMargin).Set("y", top).Set("height", high);
+    image.Set("width", zoom * static_cast<double>(picture.image.width));
+    image.Set("style", zoom > 1 ? "image-rendering: pixelated" : "image-rendering: auto");
+    image.Set("href", "data:image/png;base64," + Base64(EncodePng(picture.image)));
+    for (const PictureFrame& frame : picture.frames) {
+      DrawPictureFrame(svg.root(), frame, zoom, top);
+    }
     top += high + kPageMargin;
   }
-  return fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:g}\" height=\"{1:g}\" "
-      "font-family=\"sans-serif\" font-size=\"14\">\n"
-      "<rect width=\"{0:g}\" height=\"{1:g}\" fill=\"white\"/>\n{2}</svg>\n",
-      std::max(width + 2 * kPageMargin, 2 * kLeastSide), top, body);
+  return svg.Text();
 }
 
 Image ImageGrid(const std::vector<Image>& images, int64_t columns) {

@@ -13,7 +13,7 @@
 #include "kudari/error.h"
 #include "lab/files/text_file.h"
 #include "tests/support/printed.h"
-#include "tests/support/svg.h"
+#include "tests/support/read_svg.h"
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {

@@ -66,6 +66,7 @@ void AddData(CLI::App& app, Context& context);
 void AddDescribe(CLI::App& app, Context& context);
 void AddDoctor(CLI::App& app, Context& context);
 void AddGenerate(CLI::App& app, Context& context);
+void AddLandscape(CLI::App& app, Context& context);
 void AddList(CLI::App& app, Context& context);
 void AddLrFind(CLI::App& app, Context& context);
 void AddPlan(CLI::App& app, Context& context);

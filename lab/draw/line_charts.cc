@@ -1,0 +1,165 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kudari/error.h"
+#include "lab/draw/chart.h"
+#include "lab/draw/labels.h"
+#include "lab/draw/lines.h"
+#include "lab/draw/marks.h"
+#include "lab/draw/plot.h"
+#include "lab/draw/svg.h"
+
+namespace kudari::lab {
+namespace {
+
+// What a reader that cannot see the lines is told.
+std::string DescriptionOf(const std::vector<LineChart>& charts) {
+  std::string text;
+  for (const LineChart& chart : charts) {
+    std::vector<std::string> lines, marks;
+    for (const Series& s : chart.series) {
+      if (!s.label.empty()) lines.push_back(s.label);
+    }
+    for (const Mark& m : chart.marks) marks.push_back(m.label);
+    if (!text.empty()) text += ' ';
+    text += chart.y_label.empty() ? fmt::format("A line: {}.", chart.title)
+                                  : fmt::format("{} over {}.", chart.y_label, chart.x_label);
+    if (!lines.empty()) text += fmt::format(" Lines: {}.", fmt::join(lines, ", "));
+    if (!marks.empty()) text += fmt::format(" Marked: {}.", fmt::join(marks, ", "));
+  }
+  return text;
+}
+
+// What is said of charts whose lines are higher than they are shown.
+std::vector<std::string> CutNotes(const std::vector<LineChart>& charts,
+                                  const std::vector<Range>& values) {
+  std::vector<std::string> notes;
+  for (size_t i = 0; i < charts.size(); ++i) {
+    if (!charts[i].y_most || values[i].high <= *charts[i].y_most) continue;
+    notes.push_back(fmt::format("The {} is cut off at {}; it reaches {}", charts[i].y_label,
+                                RoundedText(*charts[i].y_most), RoundedText(values[i].high)));
+  }
+  return notes;
+}
+
+}  // namespace
+
+std::string PanelsSvg(const std::vector<LineChart>& charts) {
+  constexpr double kWidth = 800, kFirst = 340, kOther = 130, kGap = 16, kNote = 18, kEdge = 24;
+  Range xs;
+  std::vector<Range> values(charts.size()), ys;
+  for (size_t i = 0; i < charts.size(); ++i) AddRanges(charts[i], xs, values[i]);
+  const LineChart& first = charts.front();
+  for (const Mark& m : first.marks) {
+    xs.Add(m.from);
+    xs.Add(m.to);
+  }
+  xs =
+      xs.low == xs.high && !first.log_x ? Range{xs.low - 1, xs.high + 1} : Widened(xs, first.log_x);
+  const auto height_of = [&](size_t i) { return i == 0 ? kFirst : kOther; };
+
+  double left = 0, room = 0;
+  bool direct = true;
+  std::vector<LineLegend::Entry> entries;
+  for (size_t i = 0; i < charts.size(); ++i) {
+    const Box any{0, 0, kWidth, height_of(i)};
+    ys.push_back(YRange(charts[i], values[i], height_of(i)));
+    const PlotFrame frame = FrameOf(charts[i], any, xs, ys[i]);
+    left = std::max(left, TickWidth(frame.y_ticks));
+    const double needed = EndLabelRoom(charts[i], frame);
+    direct = direct && needed >= 0;
+    room = std::max(room, needed);
+    for (LineLegend::Entry& e : LegendEntries(charts[i])) entries.push_back(std::move(e));
+  }
+  if (direct) entries.clear();
+  const LineLegend legend(entries, kWidth - 2 * kPageEdge);
+  Box box{std::round(kPageEdge + left + 10), 0,
+          kWidth - std::round(direct ? std::max(room, kEdge) : kEdge), 0};
+
+  const std::vector<std::string> notes = CutNotes(charts, values);
+  const Scale x(xs, first.log_x, box.left, box.right);
+  const std::vector<MarkLabel> labels = PlaceMarkLabels(first.marks, x, kWidth);
+  const double header = first.title.empty() ? kPageEdge : 42;
+  const double notes_top = header + legend.Height();
+  const double rows_bottom =
+      notes_top + kNote * static_cast<double>(notes.size()) + MarkRowsHeight(labels);
+  double height = rows_bottom;
+  for (size_t i = 0; i < charts.size(); ++i) {
+    height += (i == 0 ? 0 : kGap) + (charts[i].y_label.empty() ? 8 : kAboveY) + height_of(i);
+  }
+  height += first.x_label.empty() && charts.back().x_label.empty() ? kBelowTicks : kBelowX;
+
+  SvgDocument svg(kWidth, height, first.title, DescriptionOf(charts));
+  DrawTitle(svg.root(), first.title, kWidth);
+  legend.Draw(svg.root(), {kPageEdge, header});
+  for (size_t k = 0; k < notes.size(); ++k) {
+    svg.root().Text({kPageEdge, notes_top + kNote * (static_cast<double>(k) + 0.7)}, notes[k],
+                    {.size = 12, .colour = kQuietText});
+  }
+  box.bottom = rows_bottom;
+  for (size_t i = 0; i < charts.size(); ++i) {
+    const bool last = i + 1 == charts.size();
+    box.top = box.bottom + (i == 0 ? 0 : kGap) + (charts[i].y_label.empty() ? 8 : kAboveY);
+    box.bottom = box.top + height_of(i);
+    PlotFrame frame = FrameOf(charts[i], box, xs, ys[i]);
+    if (!last) {
+      frame.x_label.clear();
+      for (Tick& t : frame.x_ticks) t.text.clear();
+    }
+    DrawFrame(svg.root(), frame);
+    DrawMarks(svg.root(), labels, box, i == 0 ? rows_bottom : 0);
+    DrawYLabel(svg.root(), frame);
+    DrawLines(svg.root(), charts[i], frame);
+    if (direct) DrawEndLabels(svg.root(), EndLabelsOf(charts[i], frame), box);
+  }
+  return svg.Text();
+}
+
+std::string ChartsSvg(const std::vector<LineChart>& charts, int columns) {
+  constexpr double kWidth = 270, kHeight = 160, kTitleSize = 12, kLeast = 9, kTextSize = 11;
+  constexpr double kMostTicks = 3, kRight = 18;
+  const auto wide = static_cast<size_t>(columns);
+  const size_t rows = (charts.size() + wide - 1) / wide;
+  std::vector<std::string> titles;
+  std::vector<PlotFrame> frames;
+  double tick_width = 0;
+  for (const LineChart& chart : charts) {
+    titles.push_back(chart.title);
+    Range xs, ys;
+    AddRanges(chart, xs, ys);
+    // From zero, unless that would leave the line a narrow band.
+    if (!chart.log_y && ys.low > 0 && ys.low < ys.high / 2) ys.low = 0;
+    ys = Widened(ys, chart.log_y);
+    if (!chart.log_y) ys = UpToTicks(ys, kMostTicks);
+    frames.push_back(FrameOf(chart, {0, 0, kWidth, kHeight}, Widened(xs, chart.log_x), ys));
+    if (frames.back().y_ticks.size() > 1) {
+      frames.back().y_ticks = Ticks(ys, chart.log_y, kMostTicks);
+    }
+    tick_width = std::max(tick_width, TickWidth(frames.back().y_ticks, kTextSize));
+  }
+  SvgDocument svg(kWidth * columns, kHeight * static_cast<double>(rows),
+                  fmt::format("{} charts", charts.size()),
+                  fmt::format("Small charts: {}.", fmt::join(titles, ", ")));
+  for (size_t i = 0; i < charts.size(); ++i) {
+    const double left = kWidth * static_cast<double>(i % wide) + kPageEdge;
+    const double top = kHeight * static_cast<double>(i / wide);
+    const double room = kWidth - kPageEdge - kRight;
+    const Box box{left + 8 + tick_width, top + 38, left + room, top + kHeight - kBelowTicks - 4};
+    PlotFrame frame = FrameOf(charts[i], box, frames[i].x.range(), frames[i].y.range());
+    frame.y_ticks = frames[i].y_ticks;
+    frame.text_size = kTextSize;
+    frame.x_label.clear();
+    const double size = std::clamp(
+        std::floor(kTitleSize * room / TextWidth(charts[i].title, kTitleSize)), kLeast, kTitleSize);
+    SvgElement group = svg.root().Group();
+    group.Text({left, top + 24}, FittedText(charts[i].title, size, room), {.size = size});
+    DrawFrame(group, frame);
+    DrawLines(group, charts[i], frame);
+  }
+  return svg.Text();
+}
+
+}  // namespace kudari::lab

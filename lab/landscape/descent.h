@@ -1,0 +1,60 @@
+#ifndef KUDARI_LAB_LANDSCAPE_DESCENT_H_
+#define KUDARI_LAB_LANDSCAPE_DESCENT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kudari/spec.h"
+#include "lab/landscape/surfaces.h"
+
+namespace kudari::lab {
+
+/// How runs on a surface go, for all optimisers alike.
+struct DescentOptions {
+  std::optional<Place> start = {};  ///< unset: the surface's
+  int64_t steps = 200;              ///< at least 1
+  double noise = 0;   ///< standard deviation of what is added to each coordinate of the gradient
+  uint64_t seed = 1;  ///< of the noise
+};
+
+/// An optimiser that is run on a surface.
+struct Runner {
+  std::string label;
+  OptimizerSpec spec;
+  bool lr_given = true;  ///< otherwise BestLearningRate has to choose it
+};
+
+/// Where a run came by: the weights and the loss, without noise, before the first step and after
+/// each. It ends early at the first loss that is not finite, which is the last one.
+struct Descent {
+  std::vector<Place> places;
+  std::vector<double> losses;
+
+  bool Diverged(int64_t steps) const { return std::ssize(places) <= steps; }
+};
+
+/// Reads an optimiser as the command line has it: the name of a rule or of a preset, or a recipe's
+/// [optimizer] as an inline table, `{rule = "sgd", lr = 0.01}`, with a label in front of it if
+/// wanted, `slow={rule = "sgd", lr = 0.01}`. Throws Error as ParseRecipe does.
+Runner ReadRunner(std::string_view text);
+
+/// Steps the two coordinates, a tensor of shape [1, 2], with the library's optimiser in float32.
+/// Rules that use the diagonal of the Hessian are given the exact one after every tenth step, the
+/// first one included. Throws Error as Optimizer does, and for options out of range.
+Descent Descend(const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options);
+
+/// The learning rates that BestLearningRate tries: 1, 2 and 5 times powers of ten.
+std::vector<double> LearningRates();
+
+/// The smallest of LearningRates() with which a run is about as low as with the best in the second
+/// half of its steps, on average: within a thousandth of the height of the start. Runs that leave
+/// the picture of a surface without a lower bound are equal. Throws Error if every run diverges.
+double BestLearningRate(const Surface& surface, const OptimizerSpec& spec,
+                        const DescentOptions& options);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_LANDSCAPE_DESCENT_H_

@@ -1,0 +1,289 @@
+#include "lab/landscape/landscape.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+
+#include "core/quoted.h"
+#include "kudari/error.h"
+#include "kudari/recipe.h"
+#include "kudari/rule.h"
+#include "lab/console/json_text.h"
+#include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
+#include "lab/draw/chart.h"
+#include "lab/files/output_file.h"
+
+namespace kudari::lab {
+
+extern const std::string_view kLandscapePage;  // page.html
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// With logarithmic levels, the lowest of the heights that are told apart, as a share of the
+// highest.
+constexpr double kLeastShare = 1e-5;
+
+std::string PlaceText(Place at) { return fmt::format("({:.4g}, {:.4g})", at.x, at.y); }
+
+bool IsInside(const Surface& surface, Place at) {
+  return at.x >= surface.low.x && at.x <= surface.high.x && at.y >= surface.low.y &&
+         at.y <= surface.high.y;
+}
+
+// The first step after which a run was outside of the picture, if its end is, too.
+std::optional<size_t> LeftAt(const Surface& surface, const Descent& descent) {
+  if (IsInside(surface, descent.places.back())) return std::nullopt;
+  size_t step = descent.places.size() - 1;
+  while (step > 0 && !IsInside(surface, descent.places[step - 1])) --step;
+  return step;
+}
+
+// What a run came to, in words.
+std::string EndText(const Surface& surface, const Course& course, int64_t steps) {
+  const Descent& descent = course.descent;
+  if (descent.Diverged(steps)) return fmt::format("diverged at step {}", descent.places.size() - 1);
+  if (const auto left = LeftAt(surface, descent)) {
+    return fmt::format("left the picture at step {}", *left);
+  }
+  if (surface.minima.empty()) return "is still in the picture";
+  const Place end = descent.places.back();
+  double nearest = kInfinity;
+  for (const Place& m : surface.minima) {
+    nearest = std::min(nearest, std::hypot(end.x - m.x, end.y - m.y));
+  }
+  return fmt::format("{:.2g} from {} minimum", nearest,
+                     surface.minima.size() > 1 ? "the nearest" : "the");
+}
+
+// The first step after which a run has come down by 99 % of what there is, or "-".
+std::string SoonText(const Surface& surface, const Descent& descent) {
+  constexpr double kRest = 0.01;
+  const double height = descent.losses.front() - surface.lowest;
+  for (size_t step = 0; step < descent.losses.size(); ++step) {
+    if (descent.losses[step] - surface.lowest <= kRest * height) return fmt::format("{}", step);
+  }
+  return "-";
+}
+
+std::string RateText(const Course& course) {
+  return course.runner.spec.options.at("lr").Text() + (course.runner.lr_given ? "" : " *");
+}
+
+void Print(const Surface& surface, const std::vector<Course>& courses, int64_t steps,
+           std::FILE* console) {
+  std::vector<std::vector<std::string>> rows = {
+      {"optimiser", "learning rate", "down by 99 % at", "loss at the end", "end", ""}};
+  bool chosen = false;
+  for (const Course& course : courses) {
+    chosen = chosen || !course.runner.lr_given;
+    rows.push_back({course.runner.label, RateText(course), SoonText(surface, course.descent),
+                    fmt::format("{:.4g}", course.descent.losses.back()),
+                    PlaceText(course.descent.places.back()), EndText(surface, course, steps)});
+  }
+  const Place start = courses.front().descent.places.front();
+  std::fputs(fmt::format("{}: {}\n{}\n{} from {}, where the loss is {:.4g}\n\n{}", surface.name,
+                         surface.formula, surface.shows, Counted(steps, "step"), PlaceText(start),
+                         courses.front().descent.losses.front(), TextTable(rows))
+                 .c_str(),
+             console);
+  if (chosen) {
+    std::fputs(
+        fmt::format("* the smallest of {:g}, 2e-4, 5e-4 ... {:g} with which the second half of the "
+                    "steps is about as low as with the best\n",
+                    LearningRates().front(), LearningRates().back())
+            .c_str(),
+        console);
+  }
+}
+
+Json CoursesJson(const Surface& surface, const std::vector<Course>& courses) {
+  Json json = {{"function", surface.name},
+               {"formula", surface.formula},
+               {"low", {surface.low.x, surface.low.y}},
+               {"high", {surface.high.x, surface.high.y}},
+               {"minima", Json::array()},
+               {"runs", Json::array()}};
+  for (const Place& m : surface.minima) json["minima"].push_back({m.x, m.y});
+  for (const Course& course : courses) {
+    Json x = Json::array(), y = Json::array();
+    for (const Place& place : course.descent.places) {
+      x.push_back(place.x);
+      y.push_back(place.y);
+    }
+    json["runs"].push_back({{"label", course.runner.label},
+                            {"lr", course.runner.spec.options.at("lr").Text()},
+                            {"lr_given", course.runner.lr_given},
+                            {"x", std::move(x)},
+                            {"y", std::move(y)},
+                            {"loss", course.descent.losses}});
+  }
+  return json;
+}
+
+// The surface on a grid, row by row from below; values at the middles of the cells.
+struct Grid {
+  std::vector<double> x, y, loss;
+};
+
+Grid GridOf(const Surface& surface, size_t columns, size_t rows) {
+  Grid grid;
+  const auto middle = [](double low, double high, size_t i, size_t count) {
+    return low + (high - low) * (static_cast<double>(i) + 0.5) / static_cast<double>(count);
+  };
+  for (size_t j = 0; j < columns; ++j) {
+    grid.x.push_back(middle(surface.low.x, surface.high.x, j, columns));
+  }
+  for (size_t i = 0; i < rows; ++i) {
+    grid.y.push_back(middle(surface.low.y, surface.high.y, i, rows));
+    for (const double x : grid.x) grid.loss.push_back(surface.loss({x, grid.y.back()}));
+  }
+  return grid;
+}
+
+// The band of each cell, counted from the lowest: of equal height in the loss or in its logarithm.
+std::vector<int> Bands(const Surface& surface, const Grid& grid, int count) {
+  const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
+  const double least = most * kLeastShare;
+  std::vector<int> bands;
+  for (const double loss : grid.loss) {
+    const double height = std::max(loss - surface.lowest, 0.0);
+    const double share = surface.log_levels
+                             ? std::log(std::max(height, least) / least) / std::log(most / least)
+                             : height / most;
+    bands.push_back(std::clamp(static_cast<int>(share * count), 0, count - 1));
+  }
+  return bands;
+}
+
+// Contours and paths, as lab/draw takes them.
+ContourChart MapOf(const Surface& surface, const std::vector<Course>& courses) {
+  constexpr size_t kCells = 200;
+  Grid grid = GridOf(surface, kCells, kCells);
+  ContourChart map{.title = std::string(surface.name) + ": " + std::string(surface.formula),
+                   .x_label = "x",
+                   .y_label = "y",
+                   .z_label = surface.lowest == 0 ? "loss" : "loss above the lowest",
+                   .log_z = surface.log_levels};
+  const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
+  for (double& loss : grid.loss) {
+    loss -= surface.lowest;
+    if (surface.log_levels) loss = std::max(loss, most * kLeastShare);
+  }
+  map.x = std::move(grid.x);
+  map.y = std::move(grid.y);
+  map.z = std::move(grid.loss);
+  for (const Course& course : courses) {
+    ChartPath path{.label = course.runner.label};
+    for (const Place& place : course.descent.places) {
+      path.x.push_back(place.x);
+      path.y.push_back(place.y);
+    }
+    map.paths.push_back(std::move(path));
+  }
+  for (const Place& m : surface.minima) map.points.push_back({.x = m.x, .y = m.y});
+  return map;
+}
+
+LineChart CurvesOf(const Surface& surface, const std::vector<Course>& courses) {
+  LineChart curves{.title = "",
+                   .x_label = "step",
+                   .y_label = surface.lowest == 0 ? "loss" : "loss above the lowest",
+                   .log_y = true,
+                   .points = false};
+  for (const Course& course : courses) {
+    Series series{.label = course.runner.label};
+    for (size_t step = 0; step < course.descent.losses.size(); ++step) {
+      series.x.push_back(static_cast<double>(step));
+      series.y.push_back(course.descent.losses[step] - surface.lowest);
+    }
+    curves.series.push_back(std::move(series));
+  }
+  return curves;
+}
+
+void CheckFiles(const LandscapeOptions& options) {
+  if (!options.svg.empty()) CheckChartFile(options.svg);
+  if (options.animated && (options.view_3d || options.svg.extension() != ".svg")) {
+    throw UsageError("landscape: only contours in a file named .svg can play the steps");
+  }
+}
+
+}  // namespace
+
+void ListSurfaces(std::FILE* console) {
+  std::vector<std::vector<std::string>> rows;
+  for (const Surface& surface : Surfaces()) {
+    rows.push_back({std::string(surface.name), std::string(surface.formula)});
+    rows.push_back({"", std::string(surface.shows)});
+  }
+  std::fputs(
+      (TextTable(rows) + "\nkudari landscape rosenbrock --svg rosenbrock.svg draws one.\n").c_str(),
+      console);
+}
+
+std::string LandscapePage(const Surface& surface, const std::vector<Course>& courses) {
+  constexpr size_t kColumns = 160, kRows = 120;
+  constexpr int kBands = 10;  // as many as the page has colours
+  Json json = CoursesJson(surface, courses);
+  json["shows"] = surface.shows;
+  json["lowest"] = surface.lowest;
+  json["grid"] = {{"columns", kColumns},
+                  {"rows", kRows},
+                  {"bands", Bands(surface, GridOf(surface, kColumns, kRows), kBands)}};
+  // Inside of <script>, where only "</" could end it.
+  std::string data = JsonText(json);
+  for (size_t at = data.find('<'); at != std::string::npos; at = data.find('<', at)) {
+    data.replace(at, 1, "\\u003c");
+  }
+  constexpr std::string_view kPlace = "KUDARI_DATA";
+  std::string page(kLandscapePage);
+  return page.replace(page.find(kPlace), kPlace.size(), data);
+}
+
+void ShowLandscape(const LandscapeOptions& options, std::FILE* console) {
+  CheckFiles(options);
+  const Surface& surface = FindSurface(options.function);
+  std::vector<Course> courses;
+  for (const std::vector<std::string>* texts : {&options.runners, &options.tables}) {
+    for (const std::string& text : *texts) courses.push_back({ReadRunner(text), {}});
+  }
+  if (courses.empty() || courses.size() > kMostRunners) {
+    throw UsageError(fmt::format("landscape: {} optimisers, which is not in [1, {}]",
+                                 courses.size(), kMostRunners));
+  }
+  for (Course& course : courses) {
+    OptimizerSpec& spec = course.runner.spec;
+    try {
+      if (!course.runner.lr_given) {
+        spec.options.insert_or_assign("lr", BestLearningRate(surface, spec, options.descent));
+      }
+      spec = Complete(spec);
+      course.descent = Descend(surface, spec, options.descent);
+    } catch (const UsageError&) {
+      throw;
+    } catch (const Error& e) {
+      throw Error(course.runner.label + ": " + e.what());
+    }
+  }
+  Print(surface, courses, options.descent.steps, console);
+  if (!options.svg.empty()) {
+    const ContourChart map = MapOf(surface, courses);
+    if (options.view_3d) {
+      DrawSurface(map, options.svg);
+    } else {
+      DrawLandscape(map, CurvesOf(surface, courses), options.animated, options.svg);
+    }
+  }
+  if (!options.html.empty()) WriteOutput(options.html, LandscapePage(surface, courses));
+  if (!options.json.empty())
+    WriteOutput(options.json, JsonText(CoursesJson(surface, courses), 2) + "\n");
+}
+
+}  // namespace kudari::lab

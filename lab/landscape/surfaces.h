@@ -1,0 +1,39 @@
+#ifndef KUDARI_LAB_LANDSCAPE_SURFACES_H_
+#define KUDARI_LAB_LANDSCAPE_SURFACES_H_
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kudari::lab {
+
+/// A place in the plane, or a slope there.
+struct Place {
+  double x = 0, y = 0;
+};
+
+/// A function of two variables that optimisers are shown on, with its exact gradient.
+struct Surface {
+  std::string_view name, formula, shows;  ///< `shows` is one sentence on what it is good for
+  Place low, high;                        ///< corners of the part that is drawn
+  Place start;                            ///< where runs begin unless they are told otherwise
+  std::vector<Place> minima = {};         ///< its lowest places; none if it has no lower bound
+  double lowest = 0;                      ///< the value there, or the least that is drawn
+  bool log_levels = false;                ///< contours go by the logarithm of what is above lowest
+  double (*loss)(Place) = nullptr;
+  Place (*gradient)(Place) = nullptr;
+};
+
+/// All surfaces, in the order in which help lists them.
+std::span<const Surface> Surfaces();
+
+/// The surface with that name. Throws UsageError with the nearest name.
+const Surface& FindSurface(std::string_view name);
+
+/// The diagonal of the Hessian, from central differences of the gradient.
+Place Curvature(const Surface& surface, Place at);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_LANDSCAPE_SURFACES_H_
