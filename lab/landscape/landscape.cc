@@ -147,17 +147,18 @@ Grid GridOf(const Surface& surface, size_t columns, size_t rows) {
   return grid;
 }
 
-// The band of each cell, counted from the lowest: of equal height in the loss or in its logarithm.
-std::vector<int> Bands(const Surface& surface, const Grid& grid, int count) {
+// The band of each cell, a digit counted from the lowest: of equal height in the loss or in its
+// logarithm.
+std::string Bands(const Surface& surface, const Grid& grid, int count) {
   const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
   const double least = most * kLeastShare;
-  std::vector<int> bands;
+  std::string bands;
   for (const double loss : grid.loss) {
     const double height = std::max(loss - surface.lowest, 0.0);
     const double share = surface.log_levels
                              ? std::log(std::max(height, least) / least) / std::log(most / least)
                              : height / most;
-    bands.push_back(std::clamp(static_cast<int>(share * count), 0, count - 1));
+    bands += std::to_string(std::clamp(static_cast<int>(share * count), 0, count - 1));
   }
   return bands;
 }
@@ -229,11 +230,12 @@ void ListSurfaces(std::FILE* console) {
 }
 
 std::string LandscapePage(const Surface& surface, const std::vector<Course>& courses) {
-  constexpr size_t kColumns = 160, kRows = 120;
+  constexpr size_t kColumns = 320, kRows = 240;
   constexpr int kBands = 10;  // as many as the page has colours
   Json json = CoursesJson(surface, courses);
   json["shows"] = surface.shows;
   json["lowest"] = surface.lowest;
+  json["log_levels"] = surface.log_levels;
   json["grid"] = {{"columns", kColumns},
                   {"rows", kRows},
                   {"bands", Bands(surface, GridOf(surface, kColumns, kRows), kBands)}};
