@@ -156,7 +156,7 @@ TEST(ContourChartTest, LargeGridsAreSmallFiles) {
       chart.z.push_back(std::pow(x * x + y - 11, 2) + std::pow(x + y * y - 7, 2) + 0.01);
     }
   }
-  EXPECT_LT(ContourSvg(chart).size(), 60'000U);
+  EXPECT_LT(ContourSvg(chart).size(), 35'000U);
   EXPECT_LT(SurfaceSvg(chart).size(), 150'000U);
 }
 

@@ -118,8 +118,9 @@ std::string HistogramsSvg(const std::vector<Histogram>& histograms) {
                   fmt::format("How often values occur: {}.", fmt::join(titles, ", ")));
   legend.Draw(svg.root(), {kPageEdge, 10});
   for (size_t k = 0; k < histograms.size(); ++k) {
+    const size_t row = k / columns;
     const double left = kPageEdge + kCell * static_cast<double>(k % columns);
-    const double upper = top + row_height * static_cast<double>(k / columns);
+    const double upper = top + row_height * static_cast<double>(row);
     const Box box{left + 42, upper + kTitleRow, left + kCell - 16, upper + kTitleRow + kPlotHeight};
     const std::string& title = histograms[k].title;
     svg.root().Text({left, upper + 22}, FittedText(title, 13, kCell - kPageEdge),

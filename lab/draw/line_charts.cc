@@ -145,7 +145,8 @@ std::string ChartsSvg(const std::vector<LineChart>& charts, int columns) {
                   fmt::format("Small charts: {}.", fmt::join(titles, ", ")));
   for (size_t i = 0; i < charts.size(); ++i) {
     const double left = kWidth * static_cast<double>(i % wide) + kPageEdge;
-    const double top = kHeight * static_cast<double>(i / wide);
+    const size_t row = i / wide;
+    const double top = kHeight * static_cast<double>(row);
     const double room = kWidth - kPageEdge - kRight;
     const Box box{left + 8 + tick_width, top + 38, left + room, top + kHeight - kBelowTicks - 4};
     PlotFrame frame = FrameOf(charts[i], box, frames[i].x.range(), frames[i].y.range());

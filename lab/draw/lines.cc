@@ -95,13 +95,15 @@ PlotFrame FrameOf(const LineChart& chart, const Box& box, const Range& xs, const
   Range values, any;
   AddRanges(chart, any, values);
   const double middle = (ys.low + ys.high) / 2;
+  // Fewer logarithmic ticks would be powers of ten only.
+  const double y_ticks = std::max(box.Height() / kTickRow, chart.log_y ? 3.2 : 2.0);
   const bool constant = values.low == values.high && !chart.log_y && values.high <= ys.high;
   return {.box = box,
           .x = Scale(xs, chart.log_x, box.left, box.right),
           .y = Scale(ys, chart.log_y, box.bottom, box.top),
           .x_ticks = chart.x_ticks.empty() ? Ticks(xs, chart.log_x, box.Width() / kTickColumn)
                                            : TicksAt(chart.x_ticks),
-          .y_ticks = constant ? TicksAt({middle}) : Ticks(ys, chart.log_y, box.Height() / kTickRow),
+          .y_ticks = constant ? TicksAt({middle}) : Ticks(ys, chart.log_y, y_ticks),
           .x_label = chart.x_label,
           .y_label = chart.y_label};
 }
