@@ -84,7 +84,8 @@ function(kudari_test name)
     target_compile_options(${name} PRIVATE -O0)
     add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
     # Otherwise memory that there is not ends the program instead of being an error.
-    set_tests_properties(${name} PROPERTIES ENVIRONMENT ASAN_OPTIONS=allocator_may_return_null=1)
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT
+      "ASAN_OPTIONS=allocator_may_return_null=1;LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/leaks.txt")
     return()
   endif()
   kudari_optimise_less(${name})
