@@ -20,7 +20,6 @@
 namespace kudari::lab {
 namespace landscape_test {
 
-using ::testing::ElementsAre;
 using testing::ErrorOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -256,7 +255,7 @@ TEST(LandscapeTest, BadRequestsWriteNothing) {
   const TemporaryFolder folder;
   const auto error = [&](LandscapeOptions options) {
     options.json = folder.path() / "steps.json";
-    const std::string text = ErrorOf([&] { Shown(options); });
+    std::string text = ErrorOf([&] { Shown(options); });
     EXPECT_FALSE(std::filesystem::exists(options.json)) << text;
     return text;
   };

@@ -38,6 +38,15 @@ void* operator new(std::size_t n) { return Allocate(n, 0); }
 void* operator new(std::size_t n, std::align_val_t alignment) {
   return Allocate(n, static_cast<std::size_t>(alignment));
 }
+// Sanitizers have one of their own, whose memory the others must not free.
+void* operator new(std::size_t n, const std::nothrow_t& /*tag*/) noexcept {
+  try {
+    return Allocate(n, 0);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+void operator delete(void* p, const std::nothrow_t& /*tag*/) noexcept { Free(p); }
 void operator delete(void* p) noexcept { Free(p); }
 void operator delete(void* p, std::size_t /*n*/) noexcept { Free(p); }
 void operator delete(void* p, std::align_val_t /*alignment*/) noexcept { Free(p); }
