@@ -21,7 +21,7 @@ endfunction()
 
 # kudari_optimise_less(TARGET): its code takes longer to compile than to run.
 function(kudari_optimise_less target)
-  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_compile_options(${target} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)
 endfunction()
 
 # kudari_layer(NAME [APART] SOURCES ... LIBS ...): an object library that is one layer of

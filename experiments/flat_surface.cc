@@ -9,53 +9,22 @@
 #include <limits>
 #include <random>
 
+#include "lab/landscape/surfaces.h"
+
 namespace {
 
-using Point = std::array<double, 2>;
+using kudari::lab::Position;
+using kudari::lab::Surface;
 
-struct Surface {
+// A surface, and the starts and the learning rate of the runs on it.
+struct Runs {
   const char* name;
+  const char* surface;
   double low, high;  // of the starts' coordinates
   double lr;
-  double (*loss)(const Point&);
-  Point (*gradient)(const Point&);
 };
 
-double Square(double x) { return x * x; }
-
-// (x - 1)^2 + 10 sin(5 x)^2 along both axes: many valleys, all as narrow.
-double RippleLoss(const Point& w) {
-  double loss = 0;
-  for (const double x : w) loss += Square(x - 1) + 10 * Square(std::sin(5 * x));
-  return loss;
-}
-
-Point RippleGradient(const Point& w) {
-  const auto of = [](double x) { return 2 * (x - 1) + 50 * std::sin(10 * x); };
-  return {of(w[0]), of(w[1])};
-}
-
-// A narrow valley of curvature 100 at x = 1 and a wide one of 25/9 at x = -1, equally deep: the
-// negative log of two Gaussians' sum; and y^2 / 2.
-struct Valleys {
-  explicit Valleys(double x) : narrow(50 * Square(x - 1)), wide(Square(x + 1) / 0.72) {}
-  double Loss() const {
-    return std::min(narrow, wide) - std::log1p(std::exp(-std::abs(narrow - wide)));
-  }
-  double Narrow() const { return 1 / (1 + std::exp(narrow - wide)); }  // its share
-
-  double narrow, wide;
-};
-
-double ValleysLoss(const Point& w) { return Valleys(w[0]).Loss() + Square(w[1]) / 2; }
-
-Point ValleysGradient(const Point& w) {
-  const double share = Valleys(w[0]).Narrow();
-  return {share * 100 * (w[0] - 1) + (1 - share) * 2 * (w[0] + 1) / 0.72, w[1]};
-}
-
-constexpr Surface kSurfaces[] = {{"ripples", -1, 3, 1e-3, &RippleLoss, &RippleGradient},
-                                 {"valleys", -3, 3, 5e-3, &ValleysLoss, &ValleysGradient}};
+constexpr Runs kRuns[] = {{"ripples", "sharp", -1, 3, 1e-3}, {"valleys", "valleys", -3, 3, 5e-3}};
 
 constexpr int kSteps = 1000;
 constexpr int kGrid = 20;
@@ -63,11 +32,11 @@ constexpr double kBall = 0.05;
 
 // Where steps from `start` end, with gradients to which noise of this deviation is added, the same
 // in both passes of a step. rho = 0 is SGD.
-Point Descend(const Surface& surface, double rho, double deviation, const Point& start,
-              uint64_t seed) {
-  std::array<float, 2> w = {static_cast<float>(start[0]), static_cast<float>(start[1])}, dw{};
+Position Descend(const Surface& surface, double lr, double rho, double deviation, Position start,
+                 uint64_t seed) {
+  std::array<float, 2> w = {static_cast<float>(start.x), static_cast<float>(start.y)}, dw{};
   kudari::OptimizerSpec spec = kudari::Sgd{};
-  spec.options.at("lr") = surface.lr * kudari::Cosine(kSteps);
+  spec.options.at("lr") = lr * kudari::Cosine(kSteps);
   if (rho > 0) {
     spec.source = "sam";
     spec.sharpness = {.rho = rho};
@@ -77,10 +46,10 @@ Point Descend(const Surface& surface, double rho, double deviation, const Point&
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal(0, 1);
   for (int step = 0; step < kSteps; ++step) {
-    const Point noise = {deviation * normal(random), deviation * normal(random)};
+    const Position noise = {deviation * normal(random), deviation * normal(random)};
     optimizer.Step([&](kudari::Pass) {
-      const Point at = {w[0], w[1]}, gradient = surface.gradient(at);
-      dw = {static_cast<float>(gradient[0] + noise[0]), static_cast<float>(gradient[1] + noise[1])};
+      const Position at = {w[0], w[1]}, gradient = surface.gradient(at);
+      dw = {static_cast<float>(gradient.x + noise.x), static_cast<float>(gradient.y + noise.y)};
       return kudari::Evaluation(surface.loss(at));
     });
   }
@@ -88,27 +57,25 @@ Point Descend(const Surface& surface, double rho, double deviation, const Point&
 }
 
 // The larger eigenvalue of the Hessian, from central differences of the gradient.
-double TopCurvature(const Surface& surface, const Point& w) {
+double TopCurvature(const Surface& surface, Position w) {
   constexpr double kStep = 1e-5;
-  double h[2][2];
-  for (size_t i = 0; i < 2; ++i) {
-    Point up = w, down = w;
-    up[i] += kStep;
-    down[i] -= kStep;
-    const Point above = surface.gradient(up), below = surface.gradient(down);
-    for (size_t k = 0; k < 2; ++k) h[i][k] = (above[k] - below[k]) / (2 * kStep);
-  }
-  return (h[0][0] + h[1][1]) / 2 + std::hypot((h[0][0] - h[1][1]) / 2, (h[0][1] + h[1][0]) / 2);
+  const auto change = [&](double dx, double dy) {
+    const Position up = surface.gradient({w.x + dx, w.y + dy});
+    const Position down = surface.gradient({w.x - dx, w.y - dy});
+    return Position{(up.x - down.x) / (2 * kStep), (up.y - down.y) / (2 * kStep)};
+  };
+  const Position x = change(kStep, 0), y = change(0, kStep);
+  return (x.x + y.y) / 2 + std::hypot((x.x - y.y) / 2, (x.y + y.x) / 2);
 }
 
 // By how much the loss rises at most on a circle around w.
-double Rise(const Surface& surface, const Point& w) {
+double Rise(const Surface& surface, Position w) {
   constexpr int kAngles = 360;
   double most = -std::numeric_limits<double>::infinity();
   for (int i = 0; i < kAngles; ++i) {
     const double angle = 2 * std::acos(-1.0) * i / kAngles;
     most = std::max(most,
-                    surface.loss({w[0] + kBall * std::cos(angle), w[1] + kBall * std::sin(angle)}));
+                    surface.loss({w.x + kBall * std::cos(angle), w.y + kBall * std::sin(angle)}));
   }
   return most - surface.loss(w);
 }
@@ -117,18 +84,20 @@ double Rise(const Surface& surface, const Point& w) {
 
 int main() {
   std::puts("surface,noise,rho,x0,y0,x,y,loss,curvature,rise");
-  for (const Surface& surface : kSurfaces) {
+  for (const Runs& runs : kRuns) {
+    const Surface& surface = kudari::lab::FindSurface(runs.surface);
     for (const double noise : {0.0, 20.0}) {
       for (const double rho : {0.0, 0.05, 0.1, 0.2, 0.3, 0.5}) {
         for (int i = 0; i < kGrid * kGrid; ++i) {
-          const double width = (surface.high - surface.low) / kGrid;
+          const double width = (runs.high - runs.low) / kGrid;
           const int column = i % kGrid, row = i / kGrid;
-          const Point start = {surface.low + width * (column + 0.5),
-                               surface.low + width * (row + 0.5)};
-          const Point end = Descend(surface, rho, noise, start, static_cast<uint64_t>(i));
-          std::printf("%s,%g,%g,%g,%g,%.6g,%.6g,%.6g,%.6g,%.6g\n", surface.name, noise, rho,
-                      start[0], start[1], end[0], end[1], surface.loss(end),
-                      TopCurvature(surface, end), Rise(surface, end));
+          const Position start = {runs.low + width * (column + 0.5),
+                                  runs.low + width * (row + 0.5)};
+          const Position end =
+              Descend(surface, runs.lr, rho, noise, start, static_cast<uint64_t>(i));
+          std::printf("%s,%g,%g,%g,%g,%.6g,%.6g,%.6g,%.6g,%.6g\n", runs.name, noise, rho, start.x,
+                      start.y, end.x, end.y, surface.loss(end), TopCurvature(surface, end),
+                      Rise(surface, end));
         }
       }
     }

@@ -53,7 +53,6 @@ struct ContourChart {
   std::string title, x_label, y_label, z_label;
   bool log_z = false;  ///< colours and contours go by the logarithm; z <= 0 stays blank
   std::vector<double> x = {}, y = {}, z = {};
-  std::string mark = "";  ///< names the point (0, 0), which is marked; empty: it is not
   std::vector<ChartPath> paths = {};
   std::vector<MarkedPoint> points = {};  ///< those within the grid are drawn
   bool equal_axes = true;                ///< a unit is as long on both axes

@@ -37,7 +37,7 @@ ContourChart Bowl() {
                      .log_z = true,
                      .x = {-2, -1, 0, 1, 2},
                      .y = {-1, 0, 1},
-                     .mark = "the bottom"};
+                     .points = {{"the bottom", 0, 0}}};
   for (const double y : chart.y) {
     for (const double x : chart.x) chart.z.push_back(x * x + 2 * y * y + 0.01);
   }
@@ -49,7 +49,7 @@ ContourChart BowlWithPaths() {
   ContourChart chart = Bowl();
   chart.paths = {{.label = "sgd", .x = {-2, -1, -0.5}, .y = {1, 0.5, 0}},
                  {.label = "adam & co", .x = {1, 1, 1}, .y = {0, 0.5, 3}}};
-  chart.points = {{"minimum", 0, 0}, {"far away", 9, 9}};
+  chart.points = {{"the bottom", 0, 0}, {"minimum", 0, 0}, {"far away", 9, 9}};
   return chart;
 }
 

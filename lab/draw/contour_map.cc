@@ -26,7 +26,7 @@ void DrawBands(SvgElement svg, const ContourChart& chart, const Bands& bands,
     const double level = k == 0        ? -std::numeric_limits<double>::infinity()
                          : chart.log_z ? std::log(bands.levels[k - 1])
                                        : bands.levels[k - 1];
-    const Region region = RegionAbove(field, level);
+    const LevelRegion region = RegionAbove(field, level);
     std::string outlines, contours;
     for (const std::vector<Point>& o : region.outlines) {
       outlines += PathData(Simplified(o, kTolerance), true);
@@ -107,9 +107,7 @@ void DrawMap(SvgElement svg, const ContourChart& chart, const Bands& bands, cons
     DrawPathLine(paths.Group(), line, frame.box, look);
     DrawPathEnds(ends.Group(), line, frame.box, look);
   }
-  std::vector<MarkedPoint> points = chart.points;
-  if (!chart.mark.empty()) points.push_back({chart.mark, 0, 0});
-  DrawPoints(svg, points, frame);
+  DrawPoints(svg, chart.points, frame);
 }
 
 double ColourBarWidth(const Bands& bands, const std::string& label) {

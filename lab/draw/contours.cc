@@ -14,22 +14,6 @@
 namespace kudari::lab {
 namespace {
 
-// From dark to bright (viridis), also without colours.
-std::string Viridis(double share) {
-  constexpr std::array<uint32_t, 11> kStops = {0x440154, 0x482475, 0x414487, 0x355f8d,
-                                               0x2a788e, 0x21908d, 0x22a884, 0x42be71,
-                                               0x7ad151, 0xbddf26, 0xfde725};
-  const double at = std::clamp(share, 0.0, 1.0) * (kStops.size() - 1);
-  const size_t below = std::min(static_cast<size_t>(at), kStops.size() - 2);
-  const double part = at - static_cast<double>(below);
-  uint32_t colour = 0;
-  for (const int shift : {16, 8, 0}) {
-    const double a = kStops[below] >> shift & 255, b = kStops[below + 1] >> shift & 255;
-    colour |= static_cast<uint32_t>(std::lround(a + part * (b - a))) << shift;
-  }
-  return fmt::format("#{:06x}", colour);
-}
-
 bool HasValue(const ContourChart& chart, double z) {
   return std::isfinite(z) && (!chart.log_z || z > 0);
 }
@@ -47,11 +31,11 @@ class Marcher {
  public:
   Marcher(const Field& field, double level) : field_(field), level_(level) {}
 
-  Region Run() {
+  LevelRegion Run() {
     for (size_t i = 0; i + 1 < field_.y.size(); ++i) {
       for (size_t j = 0; j + 1 < field_.x.size(); ++j) AddCell(i, j);
     }
-    Region region;
+    LevelRegion region;
     while (!next_.empty()) AddOutline(region);
     return region;
   }
@@ -116,7 +100,7 @@ class Marcher {
     }
   }
 
-  void AddOutline(Region& region) {
+  void AddOutline(LevelRegion& region) {
     std::vector<size_t> ids = {next_.begin()->first};
     while (true) {
       const auto edge = next_.find(ids.back());
@@ -155,7 +139,22 @@ class Marcher {
 
 }  // namespace
 
-Region RegionAbove(const Field& field, double level) { return Marcher(field, level).Run(); }
+std::string Viridis(double share) {
+  constexpr std::array<uint32_t, 11> kStops = {0x440154, 0x482475, 0x414487, 0x355f8d,
+                                               0x2a788e, 0x21908d, 0x22a884, 0x42be71,
+                                               0x7ad151, 0xbddf26, 0xfde725};
+  const double at = std::clamp(share, 0.0, 1.0) * (kStops.size() - 1);
+  const size_t below = std::min(static_cast<size_t>(at), kStops.size() - 2);
+  const double part = at - static_cast<double>(below);
+  uint32_t colour = 0;
+  for (const int shift : {16, 8, 0}) {
+    const double a = kStops[below] >> shift & 255, b = kStops[below + 1] >> shift & 255;
+    colour |= static_cast<uint32_t>(std::lround(a + part * (b - a))) << shift;
+  }
+  return fmt::format("#{:06x}", colour);
+}
+
+LevelRegion RegionAbove(const Field& field, double level) { return Marcher(field, level).Run(); }
 
 const std::string& Bands::ColourOf(double z) const {
   const auto above = std::upper_bound(levels.begin(), levels.end(), z);

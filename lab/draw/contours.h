@@ -20,10 +20,13 @@ struct Field {
 /// Where a field is at least at a level, as far as all corners of a cell are finite: the outlines,
 /// closed and such that holes run the other way round, and those parts of them that are at the
 /// level rather than at an edge, of which closed ones end where they begin.
-struct Region {
+struct LevelRegion {
   std::vector<std::vector<Point>> outlines = {}, lines = {};
 };
-Region RegionAbove(const Field& field, double level);
+LevelRegion RegionAbove(const Field& field, double level);
+
+/// The colour of a share in [0, 1], from dark to bright, so that it is read without colours, too.
+std::string Viridis(double share);
 
 /// How a contour chart's values are coloured: a colour below the first level, one between each two,
 /// and one above the last.

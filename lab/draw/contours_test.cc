@@ -29,7 +29,7 @@ Field FieldBy(size_t count, const F& f) {
   return field;
 }
 
-double AreaOf(const Region& region) {
+double AreaOf(const LevelRegion& region) {
   double area = 0;
   for (const std::vector<Point>& o : region.outlines) {
     for (size_t k = 0; k < o.size(); ++k) {
@@ -44,7 +44,7 @@ constexpr double kAll = -std::numeric_limits<double>::infinity();
 
 TEST(RegionAbove, ACircleIsRound) {
   const Field bowl = FieldBy(101, [](double x, double y) { return x * x + y * y; });
-  const Region region = RegionAbove(bowl, 0.25);
+  const LevelRegion region = RegionAbove(bowl, 0.25);
   ASSERT_EQ(region.lines.size(), 1U);
   EXPECT_GT(region.lines[0].size(), 100U);
   for (const Point& p : region.lines[0]) EXPECT_NEAR(std::hypot(p.x, p.y), 0.5, 1e-3);
@@ -56,7 +56,7 @@ TEST(RegionAbove, ACircleIsRound) {
 
 TEST(RegionAbove, LinesEndAtTheEdges) {
   const Field plane = FieldBy(11, [](double x, double y) { return x + 0 * y; });
-  const Region region = RegionAbove(plane, 0.37);
+  const LevelRegion region = RegionAbove(plane, 0.37);
   ASSERT_EQ(region.lines.size(), 1U);
   for (const Point& p : region.lines[0]) EXPECT_NEAR(p.x, 0.37, 1e-12);
   EXPECT_NEAR(std::abs(region.lines[0].front().y), 1, 1e-12);
@@ -71,7 +71,7 @@ TEST(RegionAbove, SaddlesGoByTheirMiddle) {
   const Field saddle{.x = {0, 1}, .y = {0, 1}, .z = {1, 0, 0, 1}};
   EXPECT_EQ(RegionAbove(saddle, 0.4).outlines.size(), 1U);
   EXPECT_NEAR(AreaOf(RegionAbove(saddle, 0.4)), 1 - 0.4 * 0.4, 1e-12);
-  const Region apart = RegionAbove(saddle, 0.6);
+  const LevelRegion apart = RegionAbove(saddle, 0.6);
   EXPECT_EQ(apart.outlines.size(), 2U);
   EXPECT_NEAR(AreaOf(apart), 0.4 * 0.4, 1e-12);
   EXPECT_EQ(apart.lines.size(), 2U);

@@ -3,19 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <string_view>
 
+#include "lab/draw/plot.h"
 #include "lab/draw/svg.h"
 #include "lab/files/encode_image.h"
 
 namespace kudari::lab {
 namespace {
 
-// Okabe and Ito's colours, which colour-blind people can tell apart, but for black.
-constexpr std::array<std::string_view, 7> kColours = {"#d55e00", "#0072b2", "#009e73", "#cc79a7",
-                                                      "#e69f00", "#56b4e9", "#f0e442"};
 constexpr double kLeastSide = 320;  // of a picture in an SVG, the longer one, in pixels
 constexpr double kTextLine = 18, kPageMargin = 10;
 
@@ -41,13 +38,13 @@ double Zoom(const Image& image) {
 }
 
 void DrawPictureFrame(SvgElement svg, const PictureFrame& frame, double zoom, double top) {
-  const std::string colour(kColours[static_cast<size_t>(frame.colour) % kColours.size()]);
+  const LineStyle style = StyleOf(static_cast<size_t>(frame.colour));
   const double x = kPageMargin + zoom * frame.left, y = top + zoom * frame.top;
   svg.Rect({x, y, kPageMargin + zoom * frame.right, top + zoom * frame.bottom},
-           {.stroke = colour, .width = 3});
+           {.stroke = style.colour, .width = 3});
   // Inside of the frame if there is no room above it.
   const double text = zoom * frame.top < kTextLine ? y + kTextLine - 4 : y - 4;
-  svg.Text({x + 4, text}, frame.label, {.colour = colour, .halo = true});
+  svg.Text({x + 4, text}, frame.label, {.colour = style.text, .halo = true});
 }
 
 }  // namespace

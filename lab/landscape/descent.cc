@@ -1,17 +1,18 @@
 #include "lab/landscape/descent.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <random>
 #include <span>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
 #include "kudari/optimizer.h"
 #include "kudari/presets.h"
 #include "kudari/recipe.h"
+#include "lab/console/usage_error.h"
 
 namespace kudari::lab {
 namespace {
@@ -20,35 +21,34 @@ constexpr int64_t kMostSteps = 100'000, kHessianEvery = 10;
 
 void Check(const Surface& surface, const DescentOptions& options) {
   if (options.steps < 1 || options.steps > kMostSteps) {
-    throw Error("steps is " + std::to_string(options.steps) + ", which is not in [1, " +
-                std::to_string(kMostSteps) + "]");
+    throw UsageError(fmt::format("--steps = {} is outside [1, {}]", options.steps, kMostSteps));
   }
-  if (!(options.noise >= 0) || !std::isfinite(options.noise)) {
-    throw Error("noise is " + internal::NumberText(options.noise) + ", which is not in [0, inf)");
+  if (!(options.noise >= 0 && std::isfinite(options.noise))) {
+    throw UsageError(fmt::format("--noise = {:g} is outside [0, inf)", options.noise));
   }
-  const Place start = options.start.value_or(surface.start);
-  if (!(start.x >= surface.low.x && start.x <= surface.high.x && start.y >= surface.low.y &&
-        start.y <= surface.high.y)) {
-    const auto range = [](double low, double high) {
-      return "[" + internal::NumberText(low) + ", " + internal::NumberText(high) + "]";
-    };
-    throw Error("the start (" + internal::NumberText(start.x) + ", " +
-                internal::NumberText(start.y) + ") is outside of " + std::string(surface.name) +
-                ", where x is in " + range(surface.low.x, surface.high.x) + " and y in " +
-                range(surface.low.y, surface.high.y));
+  if (options.seed < 0) {
+    throw UsageError(fmt::format("--seed = {} is outside [0, ...]", options.seed));
+  }
+  const Position start = options.start.value_or(surface.start);
+  if (!IsInside(surface, start)) {
+    throw UsageError(fmt::format(
+        "--start = ({:g}, {:g}) is outside of {}, where x is in [{:g}, {:g}] and y in [{:g}, {:g}]",
+        start.x, start.y, surface.name, surface.low.x, surface.high.x, surface.low.y,
+        surface.high.y));
   }
 }
 
 // The noise of a step's plain calls, which its perturbed calls have again, in the same order.
 class Noise {
  public:
-  Noise(double deviation, uint64_t seed) : deviation_(deviation), random_(seed) {}
+  Noise(double deviation, int64_t seed)
+      : deviation_(deviation), random_(static_cast<uint64_t>(seed)) {}
 
   void BeginStep() {
     drawn_.clear();
     repeated_ = 0;
   }
-  Place Of(Pass pass) {
+  Position Of(Pass pass) {
     if (pass == Pass::kPerturbed && repeated_ < drawn_.size()) return drawn_[repeated_++];
     drawn_.push_back({deviation_ * normal_(random_), deviation_ * normal_(random_)});
     return drawn_.back();
@@ -58,14 +58,14 @@ class Noise {
   double deviation_;
   std::mt19937_64 random_;
   std::normal_distribution<double> normal_;
-  std::vector<Place> drawn_;
+  std::vector<Position> drawn_;
   size_t repeated_ = 0;
 };
 
 // Sophia squares what it is given, and multiplies it by its batch size.
-Place HessianEstimateAt(const Surface& surface, Place at, const Optimizer& optimizer,
-                        HessianEstimate kind) {
-  Place diagonal = Curvature(surface, at);
+Position HessianEstimateAt(const Surface& surface, Position at, const Optimizer& optimizer,
+                           HessianEstimate kind) {
+  Position diagonal = Curvature(surface, at);
   if (kind == HessianEstimate::kGaussNewton) {
     const double batch = optimizer.Value(0, "batch_size");
     for (double* d : {&diagonal.x, &diagonal.y}) *d = std::sqrt(std::max(*d, 0.0) / batch);
@@ -93,14 +93,14 @@ Runner ReadRunner(std::string_view text) {
     if (std::ranges::find(presets, name) != presets.end()) {
       return {.label = name, .spec = Preset(name), .lr_given = false};
     }
-    return {.label = name,
-            .spec = ParseRecipe("optimizer.rule = " + internal::Quoted(name), name),
-            .lr_given = false};
+    Registry::Builtin().Find(name);  // throws if there is none
+    return {.label = name, .spec = OptimizerSpec(name), .lr_given = false};
   }
   std::string label(text.substr(0, table));
   while (!label.empty() && (label.back() == ' ' || label.back() == '=')) label.pop_back();
   OptimizerSpec spec = ParseRecipe("optimizer = " + std::string(text.substr(table)),
                                    label.empty() ? "--optimizer" : label);
+  if (spec.rule.empty()) throw Error((label.empty() ? "--optimizer" : label) + ": rule is missing");
   if (label.empty()) {
     label = spec.rule;
     if (!spec.source.empty() && spec.source != "plain") label += " + " + spec.source;
@@ -111,26 +111,26 @@ Runner ReadRunner(std::string_view text) {
 
 Descent Descend(const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options) {
   Check(surface, options);
-  const Place start = options.start.value_or(surface.start);
+  const Position start = options.start.value_or(surface.start);
   std::array<float, 2> w = {static_cast<float>(start.x), static_cast<float>(start.y)}, dw{};
   Optimizer optimizer({{.name = "w", .shape = {1, 2}, .param = w.data(), .grad = dw.data()}},
                       Resolve(spec, {.steps = options.steps}));
   optimizer.SetParallel({.threads = 1});
   const HessianEstimate kind = Registry::Builtin().Find(optimizer.Plan().front().rule).hessian;
   Noise noise(options.noise, options.seed);
-  const auto here = [&w] { return Place{w[0], w[1]}; };
+  const auto here = [&w] { return Position{w[0], w[1]}; };
   Descent descent{{start}, {surface.loss(start)}};
   for (int64_t step = 0; step < options.steps && std::isfinite(descent.losses.back()); ++step) {
     noise.BeginStep();
     optimizer.Step([&](Pass pass) -> Evaluation {
-      const Place slope = surface.gradient(here()), added = noise.Of(pass);
+      const Position slope = surface.gradient(here()), added = noise.Of(pass);
       dw = {static_cast<float>(slope.x + added.x), static_cast<float>(slope.y + added.y)};
       return surface.loss(here());
     });
     descent.places.push_back(here());
     descent.losses.push_back(surface.loss(here()));
     if (kind != HessianEstimate::kNone && step % kHessianEvery == 0) {
-      const Place diagonal = HessianEstimateAt(surface, here(), optimizer, kind);
+      const Position diagonal = HessianEstimateAt(surface, here(), optimizer, kind);
       const std::array<float, 2> estimate = {static_cast<float>(diagonal.x),
                                              static_cast<float>(diagonal.y)};
       optimizer.UpdateHessian(std::array{estimate.data()});
@@ -160,8 +160,8 @@ double BestLearningRate(const Surface& surface, const OptimizerSpec& spec,
   }
   const double best = *std::ranges::min_element(heights);
   if (best == kInfinity) {
-    throw Error("every learning rate from " + internal::NumberText(rates.front()) + " to " +
-                internal::NumberText(rates.back()) + " diverges");
+    throw Error(
+        fmt::format("every learning rate from {:g} to {:g} diverges", rates.front(), rates.back()));
   }
   const double start = surface.loss(options.start.value_or(surface.start)) - surface.lowest;
   const auto enough = [&](double height) { return height <= best + kAsLow * start; };

@@ -14,10 +14,10 @@ namespace kudari::lab {
 
 /// How runs on a surface go, for all optimisers alike.
 struct DescentOptions {
-  std::optional<Place> start = {};  ///< unset: the surface's
-  int64_t steps = 200;              ///< at least 1
-  double noise = 0;   ///< standard deviation of what is added to each coordinate of the gradient
-  uint64_t seed = 1;  ///< of the noise
+  std::optional<Position> start = {};  ///< unset: the surface's
+  int64_t steps = 200;                 ///< at least 1
+  double noise = 0;  ///< standard deviation of what is added to each coordinate of the gradient
+  int64_t seed = 1;  ///< of the noise, at least 0
 };
 
 /// An optimiser that is run on a surface.
@@ -30,7 +30,7 @@ struct Runner {
 /// Where a run came by: the weights and the loss, without noise, before the first step and after
 /// each. It ends early at the first loss that is not finite, which is the last one.
 struct Descent {
-  std::vector<Place> places;
+  std::vector<Position> places;
   std::vector<double> losses;
 
   bool Diverged(int64_t steps) const { return std::ssize(places) <= steps; }
@@ -38,12 +38,13 @@ struct Descent {
 
 /// Reads an optimiser as the command line has it: the name of a rule or of a preset, or a recipe's
 /// [optimizer] as an inline table, `{rule = "sgd", lr = 0.01}`, with a label in front of it if
-/// wanted, `slow={rule = "sgd", lr = 0.01}`. Throws Error as ParseRecipe does.
+/// wanted, `slow={rule = "sgd", lr = 0.01}`. Throws Error as ParseRecipe does, and if
+/// there is no rule.
 Runner ReadRunner(std::string_view text);
 
 /// Steps the two coordinates, a tensor of shape [1, 2], with the library's optimiser in float32.
-/// Rules that use the diagonal of the Hessian are given the exact one after every tenth step, the
-/// first one included. Throws Error as Optimizer does, and for options out of range.
+/// Rules that use the diagonal of the Hessian are given that of Curvature after every tenth step,
+/// the first one included. Throws Error as Optimizer does, and UsageError for options out of range.
 Descent Descend(const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options);
 
 /// The learning rates that BestLearningRate tries: 1, 2 and 5 times powers of ten.

@@ -8,7 +8,6 @@
 #include <optional>
 #include <string_view>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/rule.h"
@@ -16,6 +15,8 @@
 #include "lab/console/progress.h"
 #include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
+#include "lab/draw/contours.h"
+#include "lab/draw/plot.h"
 #include "lab/files/output_file.h"
 
 namespace kudari::lab {
@@ -30,12 +31,7 @@ using Json = nlohmann::ordered_json;
 // highest.
 constexpr double kLeastShare = 1e-5;
 
-std::string PlaceText(Place at) { return fmt::format("({:.4g}, {:.4g})", at.x, at.y); }
-
-bool IsInside(const Surface& surface, Place at) {
-  return at.x >= surface.low.x && at.x <= surface.high.x && at.y >= surface.low.y &&
-         at.y <= surface.high.y;
-}
+std::string PlaceText(Position at) { return fmt::format("({:.4g}, {:.4g})", at.x, at.y); }
 
 // The first step after which a run was outside of the picture, if its end is, too.
 std::optional<size_t> LeftAt(const Surface& surface, const Descent& descent) {
@@ -53,9 +49,9 @@ std::string EndText(const Surface& surface, const Course& course, int64_t steps)
     return fmt::format("left the picture at step {}", *left);
   }
   if (surface.minima.empty()) return "is still in the picture";
-  const Place end = descent.places.back();
+  const Position end = descent.places.back();
   double nearest = kInfinity;
-  for (const Place& m : surface.minima) {
+  for (const Position& m : surface.minima) {
     nearest = std::min(nearest, std::hypot(end.x - m.x, end.y - m.y));
   }
   return fmt::format("{:.2g} from {} minimum", nearest,
@@ -87,7 +83,7 @@ void Print(const Surface& surface, const std::vector<Course>& courses, int64_t s
                     fmt::format("{:.4g}", course.descent.losses.back()),
                     PlaceText(course.descent.places.back()), EndText(surface, course, steps)});
   }
-  const Place start = courses.front().descent.places.front();
+  const Position start = courses.front().descent.places.front();
   std::fputs(fmt::format("{}: {}\n{}\n{} from {}, where the loss is {:.4g}\n\n{}", surface.name,
                          surface.formula, surface.shows, Counted(steps, "step"), PlaceText(start),
                          courses.front().descent.losses.front(), TextTable(rows))
@@ -110,10 +106,10 @@ Json CoursesJson(const Surface& surface, const std::vector<Course>& courses) {
                {"high", {surface.high.x, surface.high.y}},
                {"minima", Json::array()},
                {"runs", Json::array()}};
-  for (const Place& m : surface.minima) json["minima"].push_back({m.x, m.y});
+  for (const Position& m : surface.minima) json["minima"].push_back({m.x, m.y});
   for (const Course& course : courses) {
     Json x = Json::array(), y = Json::array();
-    for (const Place& place : course.descent.places) {
+    for (const Position& place : course.descent.places) {
       x.push_back(place.x);
       y.push_back(place.y);
     }
@@ -149,7 +145,7 @@ Grid GridOf(const Surface& surface, size_t columns, size_t rows) {
 
 // The band of each cell, a digit counted from the lowest: of equal height in the loss or in its
 // logarithm.
-std::string Bands(const Surface& surface, const Grid& grid, int count) {
+std::string BandDigits(const Surface& surface, const Grid& grid, int count) {
   const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
   const double least = most * kLeastShare;
   std::string bands;
@@ -163,6 +159,11 @@ std::string Bands(const Surface& surface, const Grid& grid, int count) {
   return bands;
 }
 
+// What contours and curves show: logarithms are of what is above the lowest.
+std::string HeightLabel(const Surface& surface) {
+  return surface.lowest == 0 ? "loss" : "loss above the lowest";
+}
+
 // Contours and paths, as lab/draw takes them.
 ContourChart MapOf(const Surface& surface, const std::vector<Course>& courses) {
   constexpr size_t kCells = 200;
@@ -170,7 +171,7 @@ ContourChart MapOf(const Surface& surface, const std::vector<Course>& courses) {
   ContourChart map{.title = std::string(surface.name) + ": " + std::string(surface.formula),
                    .x_label = "x",
                    .y_label = "y",
-                   .z_label = surface.lowest == 0 ? "loss" : "loss above the lowest",
+                   .z_label = HeightLabel(surface),
                    .log_z = surface.log_levels};
   const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
   for (double& loss : grid.loss) {
@@ -182,27 +183,25 @@ ContourChart MapOf(const Surface& surface, const std::vector<Course>& courses) {
   map.z = std::move(grid.loss);
   for (const Course& course : courses) {
     ChartPath path{.label = course.runner.label};
-    for (const Place& place : course.descent.places) {
+    for (const Position& place : course.descent.places) {
       path.x.push_back(place.x);
       path.y.push_back(place.y);
     }
     map.paths.push_back(std::move(path));
   }
-  for (const Place& m : surface.minima) map.points.push_back({.x = m.x, .y = m.y});
+  for (const Position& m : surface.minima) map.points.push_back({.x = m.x, .y = m.y});
   return map;
 }
 
 LineChart CurvesOf(const Surface& surface, const std::vector<Course>& courses) {
-  LineChart curves{.title = "",
-                   .x_label = "step",
-                   .y_label = surface.lowest == 0 ? "loss" : "loss above the lowest",
-                   .log_y = true,
-                   .points = false};
+  LineChart curves{
+      .title = "", .x_label = "step", .y_label = HeightLabel(surface), .points = false};
   for (const Course& course : courses) {
     Series series{.label = course.runner.label};
     for (size_t step = 0; step < course.descent.losses.size(); ++step) {
       series.x.push_back(static_cast<double>(step));
       series.y.push_back(course.descent.losses[step] - surface.lowest);
+      curves.log_y = curves.log_y || series.y.back() > 0;  // it is not, if all stay at a minimum
     }
     curves.series.push_back(std::move(series));
   }
@@ -231,14 +230,22 @@ void ListSurfaces(std::FILE* console) {
 
 std::string LandscapePage(const Surface& surface, const std::vector<Course>& courses) {
   constexpr size_t kColumns = 320, kRows = 240;
-  constexpr int kBands = 10;  // as many as the page has colours
+  constexpr int kBands = 10;
   Json json = CoursesJson(surface, courses);
   json["shows"] = surface.shows;
   json["lowest"] = surface.lowest;
   json["log_levels"] = surface.log_levels;
   json["grid"] = {{"columns", kColumns},
                   {"rows", kRows},
-                  {"bands", Bands(surface, GridOf(surface, kColumns, kRows), kBands)}};
+                  {"colours", Json::array()},
+                  {"bands", BandDigits(surface, GridOf(surface, kColumns, kRows), kBands)}};
+  for (int band = 0; band < kBands; ++band) {
+    json["grid"]["colours"].push_back(Viridis(static_cast<double>(band) / (kBands - 1)));
+  }
+  for (size_t k = 0; k < courses.size(); ++k) {
+    json["runs"][k]["colour"] = StyleOf(k).colour;
+    json["runs"][k]["dashes"] = StyleOf(k).dashes;
+  }
   // Inside of <script>, where only "</" could end it.
   std::string data = JsonText(json);
   for (size_t at = data.find('<'); at != std::string::npos; at = data.find('<', at)) {

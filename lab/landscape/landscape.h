@@ -35,8 +35,8 @@ struct Course {
 /// Runs the optimisers on the surface, each with the learning rate it was given or with the best of
 /// a few, and prints a table: where each ends, and how soon it has come down by 99 %. Writes what
 /// the options ask for. Throws UsageError for an unknown function, for no optimisers and for more
-/// than kMostRunners, and Error as ReadRunner, Descend and DrawChart do, before anything is
-/// written.
+/// than kMostRunners, and Error as ReadRunner and Descend do, before anything is written; and as
+/// DrawLandscape and WriteOutput do.
 void ShowLandscape(const LandscapeOptions& options, std::FILE* console);
 
 /// Prints the names of the surfaces with what each is good for.

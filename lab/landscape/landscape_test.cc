@@ -15,6 +15,7 @@
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/printed.h"
+#include "tests/support/read_svg.h"
 #include "tests/support/temporary_folder.h"
 
 namespace kudari::lab {
@@ -26,7 +27,7 @@ using ::testing::Not;
 using testing::Printed;
 using testing::TemporaryFolder;
 
-double Distance(Place a, Place b) { return std::hypot(a.x - b.x, a.y - b.y); }
+double Distance(Position a, Position b) { return std::hypot(a.x - b.x, a.y - b.y); }
 
 std::string Shown(const LandscapeOptions& options) {
   return Printed([&](std::FILE* file) { ShowLandscape(options, file); });
@@ -37,7 +38,7 @@ TEST(SurfacesTest, GradientsAreThoseOfTheFunctions) {
   for (const Surface& s : Surfaces()) {
     std::uniform_real_distribution<double> x(s.low.x, s.high.x), y(s.low.y, s.high.y);
     for (int i = 0; i < 20; ++i) {
-      const Place at{x(random), y(random)}, slope = s.gradient(at);
+      const Position at{x(random), y(random)}, slope = s.gradient(at);
       constexpr double kStep = 1e-6;
       const double dx = (s.loss({at.x + kStep, at.y}) - s.loss({at.x - kStep, at.y})) / (2 * kStep);
       const double dy = (s.loss({at.x, at.y + kStep}) - s.loss({at.x, at.y - kStep})) / (2 * kStep);
@@ -49,7 +50,7 @@ TEST(SurfacesTest, GradientsAreThoseOfTheFunctions) {
 
 TEST(SurfacesTest, MinimaAreTheLowestPlacesOfWhatIsDrawn) {
   for (const Surface& s : Surfaces()) {
-    for (const Place& m : s.minima) {
+    for (const Position& m : s.minima) {
       EXPECT_LT(Distance(s.gradient(m), {}), 1e-7) << s.name;
       EXPECT_GE(s.loss(m), s.lowest - 1e-12) << s.name;
       EXPECT_GT(Curvature(s, m).x, 0) << s.name;
@@ -89,7 +90,7 @@ TEST(DescentTest, PathsAreTorchs) {
     const Descent descent = Descend(surface, spec, {.steps = 200});
     double size = 1;  // of the coordinates that the run came by
     for (size_t i = 0; i < c["places"].size() && i * every < descent.places.size(); ++i) {
-      const Place torch{c["places"][i][0], c["places"][i][1]};
+      const Position torch{c["places"][i][0], c["places"][i][1]};
       size = std::max(size, Distance(torch, {}));
       const double distance = Distance(descent.places[i * every], torch);
       const double own = c["float32"][i];
@@ -123,7 +124,7 @@ TEST(DescentTest, NoiseIsThatOfTheSeedAndTheSameInBothPasses) {
   const Surface& bowl = FindSurface("bowl");
   OptimizerSpec spec("sgd");
   spec.options.insert_or_assign("lr", 0.1);
-  const auto end = [&](double noise, uint64_t seed) {
+  const auto end = [&](double noise, int64_t seed) {
     return Descend(bowl, spec, {.steps = 20, .noise = noise, .seed = seed}).places.back();
   };
   EXPECT_EQ(Distance(end(1, 5), end(1, 5)), 0);
@@ -131,13 +132,13 @@ TEST(DescentTest, NoiseIsThatOfTheSeedAndTheSameInBothPasses) {
   // In a bowl both gradients of SAM have the same noise, so a step without a radius is SGD's.
   spec.source = "sam";
   spec.sharpness = {.rho = 0};
-  const Place sam = end(1, 5);
+  const Position sam = end(1, 5);
   spec.source = "plain";
   spec.sharpness.reset();
   EXPECT_EQ(Distance(sam, end(1, 5)), 0);
   // The mean of many ends is where a run without noise ends.
-  Place mean;
-  for (uint64_t seed = 0; seed < 400; ++seed) {
+  Position mean;
+  for (int64_t seed = 0; seed < 400; ++seed) {
     mean.x += end(1, seed).x / 400;
     mean.y += end(1, seed).y / 400;
   }
@@ -174,11 +175,12 @@ TEST(DescentTest, OptionsHaveRanges) {
   const auto error = [&](const DescentOptions& options) {
     return ErrorOf([&] { Descend(bowl, OptimizerSpec("sgd"), options); });
   };
-  EXPECT_EQ(error({.steps = 0}), "steps is 0, which is not in [1, 100000]");
-  EXPECT_EQ(error({.noise = -1}), "noise is -1, which is not in [0, inf)");
-  EXPECT_EQ(error({.noise = std::nan("")}), "noise is nan, which is not in [0, inf)");
-  EXPECT_EQ(error({.start = Place{5, 0}}),
-            "the start (5, 0) is outside of bowl, where x is in [-4, 4] and y in [-3, 3]");
+  EXPECT_EQ(error({.steps = 0}), "--steps = 0 is outside [1, 100000]");
+  EXPECT_EQ(error({.noise = -1}), "--noise = -1 is outside [0, inf)");
+  EXPECT_EQ(error({.noise = std::nan("")}), "--noise = nan is outside [0, inf)");
+  EXPECT_EQ(error({.seed = -1}), "--seed = -1 is outside [0, ...]");
+  EXPECT_EQ(error({.start = Position{5, 0}}),
+            "--start = (5, 0) is outside of bowl, where x is in [-4, 4] and y in [-3, 3]");
 }
 
 TEST(RunnerTest, NamesAndTables) {
@@ -192,6 +194,9 @@ TEST(RunnerTest, NamesAndTables) {
   EXPECT_EQ(ReadRunner("slow = {rule = \"sgd\"}").label, "slow");
   EXPECT_FALSE(ReadRunner("slow={rule = \"sgd\"}").lr_given);
   EXPECT_THAT(ErrorOf([] { ReadRunner("adan"); }), HasSubstr("did you mean \"adam\"?"));
+  EXPECT_THAT(ErrorOf([] { ReadRunner("a\"b"); }), HasSubstr("unknown rule"));
+  EXPECT_EQ(ErrorOf([] { ReadRunner("x={group = [{match = \"*\", rule = \"sgd\"}]}"); }),
+            "x: rule is missing");
   EXPECT_THAT(ErrorOf([] { ReadRunner("x={rule = \"sgd\", momentun = 1}"); }),
               HasSubstr("momentun"));
 }
@@ -249,6 +254,25 @@ TEST(LandscapeTest, ThePageHasTheStepsAndAsksForNothing) {
   ASSERT_EQ(bands.size(), columns * rows);
   EXPECT_EQ(bands[rows / 2 * columns + columns / 2], '0');
   EXPECT_EQ(bands[0], '9');
+}
+
+TEST(LandscapeTest, PicturesHavePathsAndLosses) {
+  const TemporaryFolder folder;
+  const auto svg = [&](LandscapeOptions options) {
+    options.svg = folder.path() / "picture.svg";
+    Shown(options);
+    return ReadTextFile(options.svg);
+  };
+  EXPECT_THAT(testing::TextsOf(svg({.function = "bowl", .runners = {"sgd", "adam"}})),
+              ::testing::IsSupersetOf({"bowl: x^2 + 2 y^2", "sgd", "adam", "step"}));
+  EXPECT_THAT(svg({.function = "bowl", .runners = {"sgd"}, .animated = true}),
+              HasSubstr("animateMotion"));
+  EXPECT_THAT(testing::TextsOf(svg({.function = "sharp", .runners = {"sgd"}, .view_3d = true})),
+              ::testing::Contains("loss above the lowest"));
+  // A run that stays at a minimum has no loss with a logarithm.
+  EXPECT_THAT(
+      svg({.function = "himmelblau", .runners = {"sgd"}, .descent = {.start = Position{3, 2}}}),
+      HasSubstr("class=\"curves\""));
 }
 
 TEST(LandscapeTest, BadRequestsWriteNothing) {

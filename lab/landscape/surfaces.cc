@@ -13,20 +13,20 @@ namespace {
 
 double Square(double x) { return x * x; }
 
-double Bowl(Place w) { return Square(w.x) + 2 * Square(w.y); }
-Place BowlGradient(Place w) { return {2 * w.x, 4 * w.y}; }
+double Bowl(Position w) { return Square(w.x) + 2 * Square(w.y); }
+Position BowlGradient(Position w) { return {2 * w.x, 4 * w.y}; }
 
-double Ravine(Place w) { return (Square(w.x) + 50 * Square(w.y)) / 2; }
-Place RavineGradient(Place w) { return {w.x, 50 * w.y}; }
+double Ravine(Position w) { return (Square(w.x) + 50 * Square(w.y)) / 2; }
+Position RavineGradient(Position w) { return {w.x, 50 * w.y}; }
 
-double Rosenbrock(Place w) { return Square(1 - w.x) + 100 * Square(w.y - Square(w.x)); }
-Place RosenbrockGradient(Place w) {
+double Rosenbrock(Position w) { return Square(1 - w.x) + 100 * Square(w.y - Square(w.x)); }
+Position RosenbrockGradient(Position w) {
   const double off = w.y - Square(w.x);
   return {-2 * (1 - w.x) - 400 * w.x * off, 200 * off};
 }
 
 constexpr std::array kBealeTargets = {1.5, 2.25, 2.625};
-double Beale(Place w) {
+double Beale(Position w) {
   double sum = 0, power = 1;
   for (const double target : kBealeTargets) {
     power *= w.y;
@@ -34,8 +34,8 @@ double Beale(Place w) {
   }
   return sum;
 }
-Place BealeGradient(Place w) {
-  Place slope;
+Position BealeGradient(Position w) {
+  Position slope;
   double power = 1, exponent = 0;
   for (const double target : kBealeTargets) {
     const double before = power;
@@ -48,27 +48,27 @@ Place BealeGradient(Place w) {
   return slope;
 }
 
-double Himmelblau(Place w) {
+double Himmelblau(Position w) {
   return Square(Square(w.x) + w.y - 11) + Square(w.x + Square(w.y) - 7);
 }
-Place HimmelblauGradient(Place w) {
+Position HimmelblauGradient(Position w) {
   const double a = Square(w.x) + w.y - 11, b = w.x + Square(w.y) - 7;
   return {4 * w.x * a + 2 * b, 2 * a + 4 * w.y * b};
 }
 
-double Sharp(Place w) {
+double Sharp(Position w) {
   const auto along = [](double x) { return Square(x - 1) + 10 * Square(std::sin(5 * x)); };
   return along(w.x) + along(w.y);
 }
-Place SharpGradient(Place w) {
-  const auto along = [](double x) { return 2 * (x - 1) + 100 * std::sin(5 * x) * std::cos(5 * x); };
+Position SharpGradient(Position w) {
+  const auto along = [](double x) { return 2 * (x - 1) + 50 * std::sin(10 * x); };
   return {along(w.x), along(w.y)};
 }
 
-double Noisy(Place w) {
+double Noisy(Position w) {
   return Square(w.x - 2) + Square(w.y - 2) + std::sin(10 * w.x) * std::sin(10 * w.y) / 2;
 }
-Place NoisyGradient(Place w) {
+Position NoisyGradient(Position w) {
   return {2 * (w.x - 2) + 5 * std::cos(10 * w.x) * std::sin(10 * w.y),
           2 * (w.y - 2) + 5 * std::sin(10 * w.x) * std::cos(10 * w.y)};
 }
@@ -84,17 +84,19 @@ struct TwoValleys {
 
   double narrow, wide;
 };
-double Valleys(Place w) { return TwoValleys(w.x).Loss() + Square(w.y) / 2; }
-Place ValleysGradient(Place w) {
+double Valleys(Position w) { return TwoValleys(w.x).Loss() + Square(w.y) / 2; }
+Position ValleysGradient(Position w) {
   const double share = TwoValleys(w.x).NarrowShare();
   return {share * 100 * (w.x - 1) + (1 - share) * 2 * (w.x + 1) / 0.72, w.y};
 }
 
-double Saddle(Place w) { return Square(w.x) - Square(w.y); }
-Place SaddleGradient(Place w) { return {2 * w.x, -2 * w.y}; }
+double Saddle(Position w) { return Square(w.x) - Square(w.y); }
+Position SaddleGradient(Position w) { return {2 * w.x, -2 * w.y}; }
 
-double MonkeySaddle(Place w) { return w.x * (Square(w.x) - 3 * Square(w.y)); }
-Place MonkeySaddleGradient(Place w) { return {3 * (Square(w.x) - Square(w.y)), -6 * w.x * w.y}; }
+double MonkeySaddle(Position w) { return w.x * (Square(w.x) - 3 * Square(w.y)); }
+Position MonkeySaddleGradient(Position w) {
+  return {3 * (Square(w.x) - Square(w.y)), -6 * w.x * w.y};
+}
 
 // Where the sharp surface is lowest along each axis.
 constexpr double kSharpLowest = 1.255614585278972;
@@ -219,7 +221,12 @@ const Surface& FindSurface(std::string_view name) {
   throw UsageError("unknown function " + internal::Quoted(name) + internal::Suggest(name, names));
 }
 
-Place Curvature(const Surface& surface, Place at) {
+bool IsInside(const Surface& surface, Position at) {
+  return at.x >= surface.low.x && at.x <= surface.high.x && at.y >= surface.low.y &&
+         at.y <= surface.high.y;
+}
+
+Position Curvature(const Surface& surface, Position at) {
   constexpr double kStep = 1e-5;
   const auto slope = [&](double dx, double dy) { return surface.gradient({at.x + dx, at.y + dy}); };
   return {(slope(kStep, 0).x - slope(-kStep, 0).x) / (2 * kStep),

@@ -8,21 +8,21 @@
 
 namespace kudari::lab {
 
-/// A place in the plane, or a slope there.
-struct Place {
+/// A place in the plane, or the slope there.
+struct Position {
   double x = 0, y = 0;
 };
 
 /// A function of two variables that optimisers are shown on, with its exact gradient.
 struct Surface {
   std::string_view name, formula, shows;  ///< `shows` is one sentence on what it is good for
-  Place low, high;                        ///< corners of the part that is drawn
-  Place start;                            ///< where runs begin unless they are told otherwise
-  std::vector<Place> minima = {};         ///< its lowest places; none if it has no lower bound
+  Position low, high;                     ///< corners of the part that is drawn
+  Position start;                         ///< where runs begin unless they are told otherwise
+  std::vector<Position> minima = {};      ///< its lowest places; none if it has no lower bound
   double lowest = 0;                      ///< the value there, or the least that is drawn
   bool log_levels = false;                ///< contours go by the logarithm of what is above lowest
-  double (*loss)(Place) = nullptr;
-  Place (*gradient)(Place) = nullptr;
+  double (*loss)(Position) = nullptr;
+  Position (*gradient)(Position) = nullptr;
 };
 
 /// All surfaces, in the order in which help lists them.
@@ -31,8 +31,11 @@ std::span<const Surface> Surfaces();
 /// The surface with that name. Throws UsageError with the nearest name.
 const Surface& FindSurface(std::string_view name);
 
+/// Whether a place is in the part that is drawn.
+bool IsInside(const Surface& surface, Position at);
+
 /// The diagonal of the Hessian, from central differences of the gradient.
-Place Curvature(const Surface& surface, Place at);
+Position Curvature(const Surface& surface, Position at);
 
 }  // namespace kudari::lab
 

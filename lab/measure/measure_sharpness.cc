@@ -415,7 +415,7 @@ void SlicePlane(const Trained& trained, const SharpnessOptions& options, const f
                      .log_z = true,
                      .x = steps,
                      .y = steps,
-                     .mark = "the run's weights"};
+                     .points = {{"the run's weights", 0, 0}}};
   Work work(progress, trained.name() + ": point", std::ssize(steps) * std::ssize(steps));
   std::string csv = "alpha,beta,loss,accuracy\n";
   for (const double beta : steps) {

@@ -112,7 +112,7 @@ void GenerateText(const TrainedModel& run, const GenerateOptions& options, std::
   const std::string prompt = options.prompt.value_or("");
   std::vector<int64_t> tokens =
       Encode(prompt.empty() ? card.symbols.front() : prompt, card.symbols);
-  const at::Generator random = at::detail::createCPUGenerator(options.seed);
+  const at::Generator random = at::detail::createCPUGenerator(static_cast<uint64_t>(options.seed));
   Write(prompt, output);
   const int64_t context = card.shape.sample.at(0);
   for (int64_t i = 0; i < wanted; ++i) {
@@ -140,7 +140,8 @@ void GenerateImages(const TrainedModel& run, Generator& generator, const Generat
             ? "--out is missing: the PNG to write, NAME.png"
             : fmt::format("--out {}: must be the name of a PNG, NAME.png", options.out.string()));
   }
-  WriteOutput(options.out, SampleGrid(generator, run.card.input, count, options.seed));
+  WriteOutput(options.out,
+              SampleGrid(generator, run.card.input, count, static_cast<uint64_t>(options.seed)));
   fmt::print(output, "written {}, {}\n", internal::Printable(options.out.string()),
              Counted(count, "image"));
 }
@@ -148,6 +149,9 @@ void GenerateImages(const TrainedModel& run, Generator& generator, const Generat
 }  // namespace
 
 void Generate(const GenerateOptions& options, std::FILE* output) {
+  if (options.seed < 0) {
+    throw UsageError(fmt::format("--seed {}: is outside [0, ...]", options.seed));
+  }
   const TrainedModel run = LoadRun(options.run);
   const ::torch::NoGradGuard no_grad;
   if (run.card.shape.next_token) return GenerateText(run, options, output);

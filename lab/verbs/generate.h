@@ -19,7 +19,7 @@ struct GenerateOptions {
   std::optional<double> temperature = {};
   /// Number of tokens to draw from, the most probable ones; 0 or absent: all.
   std::optional<int64_t> top_k = {};
-  uint64_t seed = 1;
+  int64_t seed = 1;  ///< at least 0
   // Of images:
   std::optional<int64_t> count = {};  ///< absent: 64
   std::filesystem::path out = {};     ///< PNG to write

@@ -44,7 +44,7 @@ void AddLandscape(CLI::App& app, Context& /*context*/) {
       return;
     }
     if (runners->count() == 0 && o->tables.empty()) o->runners = {"sgd", "momentum", "adam"};
-    if (!start->empty()) o->descent.start = Place{start->at(0), start->at(1)};
+    if (!start->empty()) o->descent.start = Position{start->at(0), start->at(1)};
     ShowLandscape(*o, ConsoleBeside(o->json));
   });
 }

@@ -365,6 +365,7 @@ TEST_F(PredictTest, GeneratorsKeepAPictureOfWhatTheyMake) {
   EXPECT_EQ(error({}), "--out is missing: the PNG to write, NAME.png");
   EXPECT_EQ(error({.out = "x.svg"}), "--out x.svg: must be the name of a PNG, NAME.png");
   EXPECT_EQ(error({.count = 0, .out = "x.png"}), "--count 0: is outside [1, 10000]");
+  EXPECT_EQ(error({.seed = -1, .out = "x.png"}), "--seed -1: is outside [0, ...]");
   EXPECT_EQ(error({.tokens = 3, .out = "x.png"}), "--tokens is for models that write texts, and " +
                                                       (dir_ / "out").string() +
                                                       " has one that makes images");

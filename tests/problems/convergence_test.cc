@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "kudari/kudari.h"
+#include "lab/landscape/surfaces.h"
 #include "tests/support/random.h"
 
 namespace kudari {
@@ -51,69 +52,14 @@ Problem Quadratic() {
           }};
 }
 
-Problem Rosenbrock() {
-  return {"rosenbrock", {{2}}, {-1.2, 1}, 0, 1e-3, [](const Doubles& w, Doubles& dw) {
-            const double x = w[0], y = w[1], a = 1 - x, b = y - x * x;
-            dw = {-2 * a - 400 * x * b, 200 * b};
-            return a * a + 100 * b * b;
+/// A function of two variables, from a start of its own.
+Problem OnSurface(const std::string& name, const Doubles& start, double tolerance) {
+  const lab::Surface& surface = lab::FindSurface(name);
+  return {name, {{2}}, start, surface.lowest, tolerance, [&surface](const Doubles& w, Doubles& dw) {
+            const lab::Position at{w[0], w[1]}, slope = surface.gradient(at);
+            dw = {slope.x, slope.y};
+            return surface.loss(at);
           }};
-}
-
-Problem Beale() {
-  // Flat around (3, 0.5), steep elsewhere.
-  return {"beale", {{2}}, {1, 1}, 0, 1e-4, [](const Doubles& w, Doubles& dw) {
-            const double x = w[0];
-            double value = 0, power = 1;
-            dw = {0, 0};
-            for (const double target : {1.5, 2.25, 2.625}) {
-              const double slope = power;  // y^(i - 1)
-              power *= w[1];
-              const double i = target == 1.5 ? 1 : target == 2.25 ? 2 : 3;
-              const double a = target - x * (1 - power);
-              value += a * a;
-              dw[0] -= 2 * a * (1 - power);
-              dw[1] += 2 * a * x * i * slope;
-            }
-            return value;
-          }};
-}
-
-Problem Himmelblau() {
-  // Four minima of value zero; starts near the maximum between them.
-  return {"himmelblau", {{2}}, {0, 0}, 0, 1e-4, [](const Doubles& w, Doubles& dw) {
-            const double x = w[0], y = w[1], a = x * x + y - 11, b = x + y * y - 7;
-            dw = {4 * x * a + 2 * b, 2 * a + 4 * y * b};
-            return a * a + b * b;
-          }};
-}
-
-Problem Sharp() {
-  // Narrow valleys, for sharpness-aware steps: (x - 1)^2 + 10 sin(5x)^2 along both axes. Starts in
-  // the deepest, at x = y = 1.25.
-  Problem problem{"sharp", {{2}}, {1.45, 1.1}, 0, 1e-4, [](const Doubles& w, Doubles& dw) {
-                    double value = 0;
-                    for (size_t i = 0; i < 2; ++i) {
-                      const double s = std::sin(5 * w[i]), c = std::cos(5 * w[i]);
-                      value += (w[i] - 1) * (w[i] - 1) + 10 * s * s;
-                      dw[i] = 2 * (w[i] - 1) + 100 * s * c;
-                    }
-                    return value;
-                  }};
-  problem.optimum = Descend(problem, 1e-3);
-  return problem;
-}
-
-Problem Noisy() {
-  // A bowl around (2, 2) with ripples. Starts in the trough of the deepest of its minima.
-  Problem problem{"noisy", {{2}}, {2.15, 1.65}, 0, 1e-4, [](const Doubles& w, Doubles& dw) {
-                    const double x = w[0], y = w[1];
-                    dw = {2 * (x - 2) + 5 * std::cos(10 * x) * std::sin(10 * y),
-                          2 * (y - 2) + 5 * std::sin(10 * x) * std::cos(10 * y)};
-                    return (x - 2) * (x - 2) + (y - 2) * (y - 2) +
-                           0.5 * std::sin(10 * x) * std::sin(10 * y);
-                  }};
-  problem.optimum = Descend(problem, 1e-3);
-  return problem;
 }
 
 Problem LogisticRegression() {
@@ -188,9 +134,15 @@ Problem Factorisation() {
 }
 
 const std::vector<Problem>& Problems() {
-  static const std::vector<Problem> problems = {Quadratic(),          Rosenbrock(),   Beale(),
-                                                Himmelblau(),         Sharp(),        Noisy(),
-                                                LogisticRegression(), Factorisation()};
+  // Sharp starts in the deepest of its narrow valleys, noisy in the trough of the deepest minimum.
+  static const std::vector<Problem> problems = {Quadratic(),
+                                                OnSurface("rosenbrock", {-1.2, 1}, 1e-3),
+                                                OnSurface("beale", {1, 1}, 1e-4),
+                                                OnSurface("himmelblau", {0, 0}, 1e-4),
+                                                OnSurface("sharp", {1.45, 1.1}, 1e-4),
+                                                OnSurface("noisy", {2.15, 1.65}, 1e-4),
+                                                LogisticRegression(),
+                                                Factorisation()};
   return problems;
 }
 
