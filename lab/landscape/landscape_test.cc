@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -12,6 +13,7 @@
 
 #include "kudari/optimizer.h"
 #include "kudari/presets.h"
+#include "kudari/recipe.h"
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/printed.h"
@@ -120,6 +122,28 @@ TEST(DescentTest, EverySourceAveragerAndRuleRunsOnASurface) {
   }
 }
 
+TEST(DescentTest, RulesAreGivenTheHessianInTheirOwnForm) {
+  const Surface& bowl = FindSurface("bowl");
+  for (const char* rule : {"sophia", "sophia_h"}) {
+    OptimizerSpec spec(rule);
+    spec.options.insert_or_assign("lr", 0.05);
+    std::array<float, 2> w = {3, 2}, dw{}, diagonal = {2, 4};
+    Optimizer optimizer({{.name = "w", .shape = {1, 2}, .param = w.data(), .grad = dw.data()}},
+                        Complete(spec));
+    if (std::string(rule) == "sophia") {  // the square, times the batch size, is the diagonal
+      const double batch = optimizer.Value(0, "batch_size");
+      for (float& d : diagonal) d = static_cast<float>(std::sqrt(d / batch));
+    }
+    const Descent descent = Descend(bowl, spec, {.steps = 40});
+    for (size_t step = 0; step < 40; ++step) {
+      dw = {2 * w[0], 4 * w[1]};
+      optimizer.Step();
+      if (step % 10 == 0) optimizer.UpdateHessian(std::array<const float*, 1>{diagonal.data()});
+      EXPECT_LT(Distance(descent.places[step + 1], {w[0], w[1]}), 1e-5) << rule << ' ' << step;
+    }
+  }
+}
+
 TEST(DescentTest, NoiseIsThatOfTheSeedAndTheSameInBothPasses) {
   const Surface& bowl = FindSurface("bowl");
   OptimizerSpec spec("sgd");
@@ -158,6 +182,8 @@ TEST(DescentTest, BestLearningRateIsTheSmallestOfThoseThatEndAsLow) {
   };
   for (const double lr : LearningRates()) EXPECT_FALSE(end(lr) < end(best) - 0.1) << lr;
   EXPECT_GT(end(0.01), end(best) + 0.05);
+  // In a bowl larger ones end lower still, by nothing that matters.
+  EXPECT_EQ(BestLearningRate(FindSurface("bowl"), spec, {}), 0.02);
 }
 
 TEST(DescentTest, DivergenceEndsTheRun) {
