@@ -12,7 +12,7 @@
 #include <string_view>
 #include <utility>
 
-#include "core/quoted.h"
+#include "kudari/messages.h"
 
 namespace kudari::lab {
 namespace {
@@ -91,7 +91,7 @@ std::string Wrapped(std::string_view text, size_t indent) {
   constexpr size_t kWidth = 100;
   std::string lines(indent, ' ');
   size_t column = indent;
-  std::istringstream words(internal::Printable(text));
+  std::istringstream words(Printable(text));
   for (std::string word; words >> word;) {
     if (column > indent && column + 1 + word.size() > kWidth) {
       lines += "\n" + std::string(indent, ' ');
@@ -106,7 +106,7 @@ std::string Wrapped(std::string_view text, size_t indent) {
 
 std::string TextTable(std::vector<std::vector<std::string>> rows) {
   for (auto& row : rows) {
-    for (std::string& cell : row) cell = internal::Printable(cell);
+    for (std::string& cell : row) cell = Printable(cell);
   }
   std::vector<size_t> widths;
   for (const auto& row : rows) {
@@ -202,7 +202,7 @@ void Progress::ShowEvaluation(const Status& status) {
 }
 
 void Progress::Text(const std::string& text) {
-  Write((line_open_ ? "\r\x1b[K" : "") + internal::Printable(text));
+  Write((line_open_ ? "\r\x1b[K" : "") + Printable(text));
   line_open_ = false;
 }
 
@@ -226,7 +226,7 @@ void Progress::Show(const TransferStatus& status) {
   if (terminal_) {
     Draw(TransferLine(status, TerminalWidth(out_) - 1));
   } else {
-    Write(internal::Printable(TransferLine(status, kUsualWidth)) + "\n");
+    Write(Printable(TransferLine(status, kUsualWidth)) + "\n");
   }
 }
 

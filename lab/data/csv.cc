@@ -16,9 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/data.h"
 #include "lab/data/parts/columns.h"
 #include "lab/data/parts/splits.h"
@@ -30,7 +29,6 @@ namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
-using internal::Quoted;
 
 constexpr int64_t kMostCells = int64_t{1} << 25;  // read, and again as features
 constexpr size_t kMostCategories = 1000;          // different texts of a column of features
@@ -279,8 +277,7 @@ void CheckNumbers(const Table& table, size_t index) {
                        "data.categorical if its cells are names");
     }
     if (!std::isfinite(static_cast<float>(column.numbers[at]))) {
-      table.FailAt(row, index,
-                   internal::NumberText(column.numbers[at]) + " is outside [-3.4e38, 3.4e38]");
+      table.FailAt(row, index, NumberText(column.numbers[at]) + " is outside [-3.4e38, 3.4e38]");
     }
   }
 }

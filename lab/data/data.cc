@@ -4,8 +4,8 @@
 #include <cmath>
 #include <random>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/parts/splits.h"
 
 namespace kudari::lab {
@@ -49,11 +49,11 @@ void KeepSamples(Dataset& data, int64_t samples, uint64_t seed) {
 
 void AddLabelNoise(Dataset& data, double share, uint64_t seed) {
   if (!(share >= 0 && share < 1)) {
-    throw Error("data.label_noise = " + internal::NumberText(share) + " is outside [0, 1)");
+    throw Error("data.label_noise = " + NumberText(share) + " is outside [0, 1)");
   }
   if (share == 0) return;
   if (data.classes < 2 || data.train.labels.empty()) {
-    throw Error("data.label_noise = " + internal::NumberText(share) +
+    throw Error("data.label_noise = " + NumberText(share) +
                 " needs at least two classes; the data set " + data.name + " has " +
                 (data.classes == 1 ? "one" : "other targets"));
   }

@@ -16,8 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/data.h"
 #include "lab/data/parts/image_input.h"
 #include "lab/data/parts/splits.h"

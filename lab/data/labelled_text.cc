@@ -11,9 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/data.h"
 #include "lab/data/parts/columns.h"
 #include "lab/data/parts/labelled.h"
@@ -26,7 +25,6 @@ namespace kudari::lab {
 namespace {
 
 namespace fs = std::filesystem;
-using internal::Quoted;
 
 constexpr size_t kMostTextClasses = 1000;
 
@@ -191,7 +189,7 @@ void Number(Read& read, const std::vector<std::string>& classes, const fs::path&
     if (at == numbers.end()) {
       throw Error(read.file.path.string() + ": line " + std::to_string(text.line) +
                   " has the label " + Quoted(read.labels[i]) + ", but those of " + train.string() +
-                  " are " + internal::QuotedList(classes));
+                  " are " + QuotedList(classes));
     }
     text.label = at->second;
   }
@@ -202,7 +200,7 @@ Dataset LoadLabelledText(const DataConfig& config, uint64_t seed) {
   const fs::path path = config.path;
   if (path.empty()) throw Error("data.path is missing: it must name a file of labelled texts");
   if (!options.test_file.empty() && options.test > 0) {
-    throw Error("data.test = " + internal::NumberText(options.test) +
+    throw Error("data.test = " + NumberText(options.test) +
                 " has no effect: data.test_file has the test samples");
   }
   Read train = ReadTexts(path, options);

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <utility>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/data.h"
 #include "lab/data/parts/find_files.h"
 #include "lab/data/parts/labelled.h"
@@ -53,8 +53,8 @@ LabelledFile ReadReviews(const fs::path& path) {
                                    ? std::from_chars(line.data() + first + 1, end, rating)
                                    : std::from_chars_result{end, std::errc::invalid_argument};
     if (error != std::errc() || read != end || second == line.size()) {
-      throw Error(path.string() + ": line " + std::to_string(number) + " is " +
-                  internal::Quoted(line) + ", but must be a number, a rating and a text");
+      throw Error(path.string() + ": line " + std::to_string(number) + " is " + Quoted(line) +
+                  ", but must be a number, a rating and a text");
     }
     if (rating == 0) continue;
     file.texts.push_back({.text = std::string(line.substr(second + 1)),

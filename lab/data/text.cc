@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/data.h"
 #include "lab/data/parts/byte_pairs.h"
 #include "lab/data/parts/find_files.h"
@@ -131,7 +131,7 @@ Tokens Tokenise(std::string_view text, const fs::path& path, const TextOptions& 
     CheckUtf8(text, path);
     return ByPieces(text, options.vocabulary, validation, options.test);
   }
-  const bool characters = options.tokenizer == "characters" && internal::IsUtf8(text);
+  const bool characters = options.tokenizer == "characters" && IsUtf8(text);
   Tokens made = characters ? ByCharacters(text) : ByBytes(text);
   const int64_t size = std::ssize(made.tokens);
   made.ends = PartEnds(size, validation, options.test);

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <sstream>
 
-#include "core/quoted.h"
+#include "kudari/messages.h"
 
 namespace kudari::lab {
 namespace {
@@ -35,7 +35,7 @@ double WidthOf(unsigned char lead) {
 
 // One line of text that XML can hold.
 std::string SafeText(std::string_view text) {
-  std::string safe = internal::Printable(text);
+  std::string safe = Printable(text);
   for (char& c : safe) {
     if (c == '\n' || c == '\t' || c == '\r') c = ' ';
   }

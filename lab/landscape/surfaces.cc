@@ -4,8 +4,7 @@
 #include <array>
 #include <cmath>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
+#include "kudari/messages.h"
 #include "lab/console/usage_error.h"
 
 namespace kudari::lab {
@@ -218,7 +217,7 @@ const Surface& FindSurface(std::string_view name) {
     if (surface.name == name) return surface;
     names.emplace_back(surface.name);
   }
-  throw UsageError("unknown function " + internal::Quoted(name) + internal::Suggest(name, names));
+  throw UsageError("unknown function " + Quoted(name) + Suggest(name, names));
 }
 
 bool IsInside(const Surface& surface, Position at) {

@@ -12,9 +12,8 @@
 #include <span>
 #include <utility>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/logs/run_log_table.h"
 #include "lab/recipe/train_recipe.h"
 
@@ -86,7 +85,7 @@ std::string Titles(const LogTable& table) {
   if (table.columns.empty()) return fmt::format("it has no {}", kind);
   std::vector<std::string> names;
   for (const Column& c : table.columns) names.push_back(c.name);
-  return fmt::format("its {} are {}", kind, internal::QuotedList(names));
+  return fmt::format("its {} are {}", kind, QuotedList(names));
 }
 
 // ---- Runs of a folder of event files ----
@@ -119,7 +118,7 @@ void NameByRuns(LogTable& table, const std::string& path, bool loss_is_given) {
   if (runs.size() > 1 && !loss_is_given) {
     const std::vector<std::string> names(runs.begin(), runs.end());
     throw Error(fmt::format("{}: has the logs of several runs, {}; give the folder of one", path,
-                            internal::QuotedList(names)));
+                            QuotedList(names)));
   }
   for (Column& c : table.columns) {
     const auto [run, part] = SplitRun(c.run);
@@ -186,7 +185,7 @@ const Column* Reader::Find(const Field& field) const {
     const auto found = std::ranges::find(table_.columns, given->second, &Column::name);
     if (found != table_.columns.end()) return &*found;
     throw Error(fmt::format("{}: has no {}, which was given as {}; {}", path_,
-                            internal::Quoted(given->second), field.name, Titles(table_)));
+                            Quoted(given->second), field.name, Titles(table_)));
   }
   for (const std::string_view pattern : field.columns) {
     const std::vector<size_t> found = Named(pattern);
@@ -195,7 +194,7 @@ const Column* Reader::Find(const Field& field) const {
       std::vector<std::string> names;
       for (const size_t i : found) names.push_back(table_.columns[i].name);
       throw Error(fmt::format("{}: {} could be any of {}; choose one, as in {}={}", path_,
-                              field.name, internal::QuotedList(names), field.name, names[0]));
+                              field.name, QuotedList(names), field.name, names[0]));
     }
     if (!found.empty()) return &table_.columns[found[0]];
   }
@@ -255,8 +254,8 @@ std::vector<Cell> Reader::CellsOf(std::string_view field) {
   if (column == nullptr) return cells;
   if (column->bad_row > 0) {
     const Cell bad{.row = column->bad_row};
-    throw Error(fmt::format("{}: {} = {} is not a number", table_.Where(bad),
-                            internal::OneLine(column->name), internal::Quoted(column->bad)));
+    throw Error(fmt::format("{}: {} = {} is not a number", table_.Where(bad), OneLine(column->name),
+                            Quoted(column->bad)));
   }
   for (Cell cell : column->cells) {
     cell.step = StepOf(cell);
@@ -331,8 +330,7 @@ double ValueAt(const std::vector<Cell>& cells, int64_t step, bool holds, double 
 RunLog Reader::Read() {
   for (const auto& [field, column] : options_.columns) {
     if (std::ranges::find(RunLogFields(), field) != RunLogFields().end()) continue;
-    throw Error(fmt::format("unknown field {}{}", internal::Quoted(field),
-                            internal::Suggest(field, RunLogFields())));
+    throw Error(fmt::format("unknown field {}{}", Quoted(field), Suggest(field, RunLogFields())));
   }
   if (options_.steps_per_epoch < 0) {
     throw Error(fmt::format("steps_per_epoch = {} is outside [0, inf)", options_.steps_per_epoch));

@@ -10,8 +10,8 @@
 #include <optional>
 #include <utility>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/files/csv_cells.h"
 #include "lab/files/unpack.h"
 #include "lab/logs/run_log_events.h"
@@ -407,7 +407,7 @@ void LogTable::Count(size_t numbers) {
 void LogTable::CheckName(std::string_view name) const {
   if (name.size() <= kMostName) return;
   throw Error(fmt::format("{}: the name {} has {} bytes, which is outside [0, {}]", files.back(),
-                          internal::Quoted(name), name.size(), kMostName));
+                          Quoted(name), name.size(), kMostName));
 }
 
 void LogTable::Add(const Cell& cell, Column& column) {
@@ -419,7 +419,7 @@ void LogTable::Add(const Cell& cell, Column& column) {
   Count(1);
   if (cells.size() == kMostRows) {
     throw Error(fmt::format("{}: {} has more than {} numbers, the most that are read of a {}",
-                            files.back(), internal::Quoted(column.name), kMostRows,
+                            files.back(), Quoted(column.name), kMostRows,
                             has_steps ? "tag" : "column"));
   }
   cells.push_back(cell);

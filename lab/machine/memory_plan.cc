@@ -56,7 +56,7 @@ double MeasureBandwidth(int threads) {
   return kBytes / Median(seconds);
 }
 
-MemoryPlan Together(MemoryPlan a, const MemoryPlan& b) {
+MemoryPlan Combined(MemoryPlan a, const MemoryPlan& b) {
   a.tensors.insert(a.tensors.end(), b.tensors.begin(), b.tensors.end());
   for (int64_t MemoryPlan::*const part :
        {&MemoryPlan::accumulated, &MemoryPlan::averages, &MemoryPlan::source, &MemoryPlan::scratch,

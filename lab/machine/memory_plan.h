@@ -16,7 +16,7 @@ namespace kudari::lab {
 double MeasureBandwidth(int threads);
 
 /// The plan of two optimisers that are stepped one after the other: memory and traffic of both.
-MemoryPlan Together(MemoryPlan a, const MemoryPlan& b);
+MemoryPlan Combined(MemoryPlan a, const MemoryPlan& b);
 
 /// The bytes of a plan as rows: weights, master, gradients, each slot of state, and the rest.
 std::vector<std::pair<std::string, int64_t>> PlanRows(const MemoryPlan& plan);

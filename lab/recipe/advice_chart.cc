@@ -8,14 +8,12 @@
 #include <string_view>
 #include <vector>
 
-#include "core/suggest.h"
+#include "kudari/messages.h"
 #include "lab/console/progress.h"
 #include "lab/recipe/advice_data.h"
 
 namespace kudari::lab {
 namespace {
-
-using internal::NumberText;
 
 std::string QuestionText(const toml::table& question) {
   return fmt::format("{} [{}]\n", TextAt(question, "ask"), TextAt(question, "source"));

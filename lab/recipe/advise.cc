@@ -13,11 +13,10 @@
 #include <thread>
 #include <utility>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/batch_scaling.h"
 #include "kudari/error.h"
 #include "kudari/files.h"
+#include "kudari/messages.h"
 #include "kudari/recipe.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
@@ -31,8 +30,6 @@
 
 namespace kudari::lab {
 namespace {
-
-using internal::NumberText;
 
 // Whether the list with that key has the name; without a list every name is meant.
 bool Lists(const toml::table& table, std::string_view key, std::string_view name) {
@@ -102,7 +99,7 @@ const toml::table& AnswerTo(const toml::table& question, const AdviseOptions& op
   });
   if (found == nullptr) {
     throw UsageError(fmt::format("--{}: unknown {} \"{}\"{}", by, by, wanted,
-                                 internal::Suggest(wanted, AnswerNames(question))));
+                                 Suggest(wanted, AnswerNames(question))));
   }
   return *found;
 }
@@ -624,7 +621,7 @@ void Advise(const AdviseOptions& options, std::FILE* console) {
     WriteFileAtomically(options.write,
                         fmt::format("# {}. Written by kudari advise: {}.\n\n{}", advice.title,
                                     advice.nearest, ToToml(advice.recipe)));
-    fmt::print(console, "\nwritten {}\n", internal::Printable(options.write.string()));
+    fmt::print(console, "\nwritten {}\n", Printable(options.write.string()));
   }
 }
 

@@ -11,10 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/description.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace at {
 class Tensor;
@@ -81,8 +80,7 @@ class EntryList {
 
   /// Throws Error if the name is taken.
   void Add(Entry entry) {
-    if (Has(entry.name))
-      throw Error(key_ + " = " + internal::Quoted(entry.name) + " is already taken");
+    if (Has(entry.name)) throw Error(key_ + " = " + Quoted(entry.name) + " is already taken");
     entries_.push_back(std::make_shared<const Entry>(std::move(entry)));
   }
   /// The entry with its options as they are at first. Throws Error with the nearest name.
@@ -95,8 +93,7 @@ class EntryList {
     for (const auto& entry : entries_) {
       if (entry->name == name) return entry;
     }
-    throw Error(key_ + ": unknown name " + internal::Quoted(name) +
-                internal::Suggest(name, Names()));
+    throw Error(key_ + ": unknown name " + Quoted(name) + Suggest(name, Names()));
   }
   std::vector<std::string> Names() const {
     std::vector<std::string> names;

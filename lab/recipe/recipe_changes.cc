@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/quoted.h"
 #include "core/toml_table.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/console/usage_error.h"
 
 namespace kudari::lab {
@@ -74,13 +74,13 @@ void ApplySet(std::string_view set, toml::table& root) {
   if (equals == std::string_view::npos || equals == 0) {
     throw UsageError(fmt::format("--set {}: must be key=value, such as train.epochs=3", set));
   }
-  if (!internal::IsUtf8(set)) throw UsageError(fmt::format("--set {}: is not UTF-8", set));
+  if (!IsUtf8(set)) throw UsageError(fmt::format("--set {}: is not UTF-8", set));
   const toml::table parsed = ParseValue(set.substr(equals + 1));
   std::string_view path = set.substr(0, equals);
   const std::ptrdiff_t parts = 1 + std::ranges::count(path, '.');
   if (parts > kMostParts) {
     throw Error(fmt::format("--set {}: its key has {} parts, which is outside [1, {}]",
-                            internal::OneLine(set), parts, kMostParts));
+                            OneLine(set), parts, kMostParts));
   }
   toml::node* at = &root;
   while (true) {

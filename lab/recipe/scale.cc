@@ -12,11 +12,10 @@
 #include <utility>
 #include <variant>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/batch_scaling.h"
 #include "kudari/error.h"
 #include "kudari/files.h"
+#include "kudari/messages.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
 #include "lab/console/json_text.h"
@@ -29,8 +28,6 @@
 
 namespace kudari::lab {
 namespace {
-
-using internal::NumberText;
 
 // A run to see a schedule in that is relative to one; how long the recipe's own is depends on data
 // that scaling does not read. Epochs are a hundredth of it.
@@ -482,11 +479,11 @@ Scaling Scale(const ScaleOptions& options, std::FILE* console) {
       chart.marks.push_back({.label = fmt::format("{} {}", label, batch), .from = at, .to = at});
     }
     DrawChart(chart, options.svg);
-    fmt::print(console, "\nwritten {}\n", internal::Printable(options.svg.string()));
+    fmt::print(console, "\nwritten {}\n", Printable(options.svg.string()));
   }
   if (!options.write.empty()) {
     WriteFileAtomically(options.write, EditRecipe(ReadTextFile(options.recipe), s.after));
-    fmt::print(console, "\nwritten {}\n", internal::Printable(options.write.string()));
+    fmt::print(console, "\nwritten {}\n", Printable(options.write.string()));
   }
   return s;
 }

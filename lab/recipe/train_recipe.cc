@@ -11,9 +11,9 @@
 #include <variant>
 
 #include "core/option_table.h"
-#include "core/quoted.h"
 #include "core/toml_table.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
 #include "lab/console/usage_error.h"

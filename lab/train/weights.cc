@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/safetensors.h"
 #include "kudari/tensor.h"
 
@@ -93,8 +93,8 @@ void CheckSkipped(const ::torch::OrderedDict<std::string, Tensor>& parameters,
   for (const std::string& pattern : skip) {
     const auto matches = [&](const auto& item) { return Glob(pattern, item.key()); };
     if (std::ranges::any_of(parameters, matches)) continue;
-    throw Error(fmt::format("train.init_skip: {} matches no parameter of the model",
-                            internal::Quoted(pattern)));
+    throw Error(
+        fmt::format("train.init_skip: {} matches no parameter of the model", Quoted(pattern)));
   }
 }
 

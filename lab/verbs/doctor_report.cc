@@ -7,9 +7,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
 #include "lab/console/usage_error.h"
@@ -190,8 +189,8 @@ RunLogOptions LogOptions(const DoctorOptions& options) {
     }
     const std::string field = map.substr(0, equals);
     if (std::ranges::find(RunLogFields(), field) == RunLogFields().end()) {
-      throw UsageError(fmt::format("--map {}: unknown field {}{}", map, internal::Quoted(field),
-                                   internal::Suggest(field, RunLogFields())));
+      throw UsageError(fmt::format("--map {}: unknown field {}{}", map, Quoted(field),
+                                   Suggest(field, RunLogFields())));
     }
     log.columns[field] = map.substr(equals + 1);
   }
@@ -221,7 +220,7 @@ void Doctor(const DoctorOptions& options, std::FILE* console) {
     WriteOutput(options.json, JsonText(json, 2) + "\n");
   }
   if (!options.svg.empty()) Draw(log, findings, options.run.string(), options.svg);
-  fmt::print(console, "{}", internal::Printable(text));
+  fmt::print(console, "{}", Printable(text));
 }
 
 }  // namespace kudari::lab

@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/console/progress.h"
 #include "lab/console/usage_error.h"
 #include "lab/files/output_file.h"
@@ -65,8 +65,8 @@ std::vector<int64_t> Encode(std::string_view text, const std::vector<std::string
       token = static_cast<int64_t>(i);
     }
     if (longest == 0) {
-      throw UsageError(fmt::format("--prompt: the run's data has no token for {}",
-                                   internal::Quoted(text.substr(0, 4))));
+      throw UsageError(
+          fmt::format("--prompt: the run's data has no token for {}", Quoted(text.substr(0, 4))));
     }
     tokens.push_back(token);
     text.remove_prefix(longest);
@@ -88,7 +88,7 @@ int64_t Draw(Tensor logits, double temperature, int64_t top_k, const at::Generat
 // A token as it is shown: control characters are escaped. A token need not be a whole character.
 std::string Shown(const std::string& symbol) {
   const auto control = [](char c) { return static_cast<uint8_t>(c) < ' ' || c == '\x7f'; };
-  return std::ranges::any_of(symbol, control) ? internal::Printable(symbol) : symbol;
+  return std::ranges::any_of(symbol, control) ? Printable(symbol) : symbol;
 }
 
 void Write(std::string_view text, std::FILE* output) {
@@ -142,8 +142,7 @@ void GenerateImages(const TrainedModel& run, Generator& generator, const Generat
   }
   WriteOutput(options.out,
               SampleGrid(generator, run.card.input, count, static_cast<uint64_t>(options.seed)));
-  fmt::print(output, "written {}, {}\n", internal::Printable(options.out.string()),
-             Counted(count, "image"));
+  fmt::print(output, "written {}, {}\n", Printable(options.out.string()), Counted(count, "image"));
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/registry.h"
 #include "kudari/stages.h"
 #include "lab/console/json_text.h"
@@ -166,7 +166,7 @@ std::vector<Description> Named(std::string_view name) {
     if (d.name == name) found.push_back(std::move(d));
   }
   if (!found.empty()) return found;
-  throw Error(fmt::format("nothing is named \"{}\"{}", name, internal::Suggest(name, names)));
+  throw Error(fmt::format("nothing is named \"{}\"{}", name, Suggest(name, names)));
 }
 
 void WriteJson(const std::vector<Description>& all, const std::filesystem::path& file) {

@@ -9,8 +9,8 @@
 #include <system_error>
 #include <utility>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
 #include "lab/console/usage_error.h"
@@ -105,7 +105,7 @@ class PictureReport {
     }
     if (!options_.out.empty()) {
       WriteOutput(options_.out, PicturesSvg(drawn_));
-      fmt::print(console_, "written {}, {}\n", internal::Printable(options_.out.string()),
+      fmt::print(console_, "written {}, {}\n", Printable(options_.out.string()),
                  Counted(std::ssize(drawn_), "picture"));
     }
     return sound_;
@@ -114,8 +114,7 @@ class PictureReport {
  private:
   void Fail(const fs::path& path, const std::string& why) {
     sound_ = false;
-    fmt::print(errors_, "kudari: {}: {}\n", internal::Printable(path.string()),
-               internal::Printable(why));
+    fmt::print(errors_, "kudari: {}: {}\n", Printable(path.string()), Printable(why));
     files_.push_back({{"file", path.string()}, {"error", why}});
   }
 
@@ -132,11 +131,11 @@ class PictureReport {
     std::vector<PictureFrame> frames;
     const std::string text =
         predictor_.finds_boxes() ? Boxes(image, found, frames) : Classes(image, found);
-    const std::string line = internal::Printable(path.string()) + ": " + text;
+    const std::string line = Printable(path.string()) + ": " + text;
     fmt::print(console_, "{}\n", line);
     for (const PictureFrame& f : frames) {
-      fmt::print(console_, "  {}, from {:.1f}, {:.1f} to {:.1f}, {:.1f}\n",
-                 internal::Printable(f.label), f.left, f.top, f.right, f.bottom);
+      fmt::print(console_, "  {}, from {:.1f}, {:.1f} to {:.1f}, {:.1f}\n", Printable(f.label),
+                 f.left, f.top, f.right, f.bottom);
     }
     files_.push_back(std::move(found));
     if (!options_.out.empty() && drawn_.size() < kMostDrawn) {
@@ -151,7 +150,7 @@ class PictureReport {
     std::vector<std::string> texts;
     for (const ClassScore& c : classes) {
       const std::string name = predictor_.card().ClassName(c.label);
-      texts.push_back(internal::Printable(name) + " " + Percent(c.score));
+      texts.push_back(Printable(name) + " " + Percent(c.score));
       found["classes"].push_back({{"label", c.label}, {"class", name}, {"probability", c.score}});
     }
     return fmt::format("{}", fmt::join(texts, ", "));

@@ -16,9 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/console/usage_error.h"
 #include "lab/verbs/verbs.h"
 
@@ -77,10 +76,10 @@ std::string UnknownArgument(const CLI::App& verb, const std::string& argument) {
     for (const CLI::Option* option : verb.get_options()) {
       for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
     }
-    return "unknown option " + internal::Quoted(argument) + internal::Suggest(argument, names);
+    return "unknown option " + Quoted(argument) + Suggest(argument, names);
   }
   const bool change = argument.find('=') != std::string::npos;
-  return "unexpected argument " + internal::Quoted(argument) +
+  return "unexpected argument " + Quoted(argument) +
          (change ? "; every change needs its own --set" : "");
 }
 
@@ -99,8 +98,7 @@ std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> rest = verb->remaining(true);
   std::string text = name.empty() ? "" : name + ": ";
   if (!rest.empty() && !verbs.empty() && !rest.front().starts_with('-')) {
-    text += "unknown command " + internal::Quoted(rest.front()) +
-            internal::Suggest(rest.front(), verbs);
+    text += "unknown command " + Quoted(rest.front()) + Suggest(rest.front(), verbs);
   } else if (!rest.empty()) {
     text += UnknownArgument(*verb, rest.front());
   } else {
@@ -126,8 +124,7 @@ int Run(int argc, char** argv, const Training* training, const Fetching* fetchin
   std::vector<std::string> arguments = Arguments(argc, argv);
   if (!arguments.empty() && !arguments[0].starts_with('-') &&
       std::ranges::find(names, arguments[0]) == names.end()) {
-    throw UsageError("unknown command " + internal::Quoted(arguments[0]) +
-                     internal::Suggest(arguments[0], names));
+    throw UsageError("unknown command " + Quoted(arguments[0]) + Suggest(arguments[0], names));
   }
   try {
     std::ranges::reverse(arguments);  // as CLI11 takes them
@@ -136,7 +133,7 @@ int Run(int argc, char** argv, const Training* training, const Fetching* fetchin
     if (e.get_exit_code() != 0) throw UsageError(UsageText(app, e));
     std::ostringstream out, error;
     app.exit(e, out, error);  // help, or the version
-    std::fputs(internal::Printable(out.str()).c_str(), stdout);
+    std::fputs(Printable(out.str()).c_str(), stdout);
   }
   return context.exit_code;
 }
@@ -154,7 +151,7 @@ int RunProgram(int argc, char** argv, const Training* training, const Fetching* 
   } catch (const std::exception& e) {
     if (dynamic_cast<const UsageError*>(&e) != nullptr) code = 2;
     std::fflush(stdout);
-    std::fprintf(stderr, "kudari: %s\n", internal::Printable(e.what()).c_str());
+    std::fprintf(stderr, "kudari: %s\n", Printable(e.what()).c_str());
   }
   // A full disk is noticed when the last of the output is written, if not before.
   errno = 0;

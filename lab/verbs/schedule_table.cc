@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/schedule.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
@@ -85,7 +85,7 @@ void PrintValues(const ScheduleOptions& options, const Schedule& schedule,
     fmt::print(console, "step,value\n");
     for (const int64_t s : shown) {
       const double x = values[static_cast<size_t>(s)];
-      fmt::print(console, "{},{}\n", s, std::isnan(x) ? "nan" : internal::NumberText(x));
+      fmt::print(console, "{},{}\n", s, std::isnan(x) ? "nan" : NumberText(x));
     }
     return;
   }

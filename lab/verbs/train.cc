@@ -172,7 +172,7 @@ void PlanTraining(const PlanOptions& options, std::FILE* console) {
   MemoryPlan plan;
   for (size_t i = 0; i < session.parts().size(); ++i) {
     fmt::print(console, "{}", ScheduleLines(*OptimizersOf(recipe)[i].second, session.length()));
-    plan = Together(std::move(plan), session.parts()[i].optimizer->core().Memory());
+    plan = Combined(std::move(plan), session.parts()[i].optimizer->core().Memory());
   }
   const double bandwidth = MeasureBandwidth(threads);
   PrintPlan(plan, bandwidth, threads, console);

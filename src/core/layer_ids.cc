@@ -6,9 +6,9 @@
 #include <optional>
 #include <string_view>
 
-#include "core/quoted.h"
 #include "core/tensor_names.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari::internal {
 namespace {

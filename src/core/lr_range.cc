@@ -8,8 +8,8 @@
 #include <numeric>
 #include <string>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/registry.h"
 
 namespace kudari {
@@ -25,8 +25,7 @@ constexpr double kSlideThreshold = 0.005;
 
 void CheckAbove(const std::string& where, double value, double bound) {
   if (value > bound && std::isfinite(value)) return;
-  throw Error(where + " = " + internal::NumberText(value) + " is outside (" +
-              internal::NumberText(bound) + ", inf)");
+  throw Error(where + " = " + NumberText(value) + " is outside (" + NumberText(bound) + ", inf)");
 }
 
 void Check(const LrRangeOptions& o) {
@@ -34,8 +33,8 @@ void Check(const LrRangeOptions& o) {
   CheckAbove(where + "start", o.start, 0);
   CheckAbove(where + "end", o.end, o.start);
   if (!std::isfinite(o.end / o.start)) {
-    throw Error(where + "end / start = " + internal::NumberText(o.end) + " / " +
-                internal::NumberText(o.start) + " is not finite");
+    throw Error(where + "end / start = " + NumberText(o.end) + " / " + NumberText(o.start) +
+                " is not finite");
   }
   CheckRange(where + "steps", static_cast<double>(o.steps), 2, static_cast<double>(kMostTestSteps));
   CheckRange(where + "smooth", o.smooth, 0, kBelow1);

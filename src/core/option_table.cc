@@ -2,8 +2,7 @@
 
 #include <cmath>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
+#include "kudari/messages.h"
 
 namespace kudari::internal {
 namespace {

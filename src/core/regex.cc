@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari::internal {
 namespace {

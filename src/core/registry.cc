@@ -1,8 +1,7 @@
 #include "kudari/registry.h"
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari {
 
@@ -12,8 +11,7 @@ size_t RuleEntry::OptionIndex(std::string_view option) const {
   }
   std::vector<std::string> names;
   for (const Option& o : options) names.push_back(o.name);
-  throw Error(name + " has no option " + internal::Quoted(option) +
-              internal::Suggest(option, names));
+  throw Error(name + " has no option " + Quoted(option) + Suggest(option, names));
 }
 
 MemoryTraffic RuleEntry::Traffic(std::span<const int64_t> shape) const {
@@ -33,8 +31,7 @@ MemoryTraffic RuleEntry::Traffic(std::span<const int64_t> shape) const {
 
 void Registry::Add(RuleEntry entry) {
   for (const RuleEntry& r : rules_) {
-    if (r.name == entry.name)
-      throw Error("rule " + internal::Quoted(entry.name) + " is already registered");
+    if (r.name == entry.name) throw Error("rule " + Quoted(entry.name) + " is already registered");
   }
   rules_.push_back(std::move(entry));
 }
@@ -45,7 +42,7 @@ const RuleEntry& Registry::Find(std::string_view name) const {
     if (r.name == name) return r;
     names.push_back(r.name);
   }
-  throw Error("unknown rule " + internal::Quoted(name) + internal::Suggest(name, names));
+  throw Error("unknown rule " + Quoted(name) + Suggest(name, names));
 }
 
 Description Describe(const RuleEntry& rule) {
@@ -66,8 +63,7 @@ Description Describe(const RuleEntry& rule) {
     d.state_bytes = d.bytes_read = d.bytes_written = -1;
   }
   for (const RuleEntry::Option& o : rule.options) {
-    d.options.push_back(
-        {o.name, internal::NumberText(o.default_value), RangeText(o.low, o.high), o.doc});
+    d.options.push_back({o.name, NumberText(o.default_value), RangeText(o.low, o.high), o.doc});
   }
   return d;
 }

@@ -5,8 +5,8 @@
 #include <initializer_list>
 
 #include "core/schedule_curves.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/registry.h"
 
 namespace kudari {
@@ -21,7 +21,6 @@ struct Schedule::Factor {
 namespace {
 
 using internal::Curve;
-using internal::NumberText;
 using internal::Parameter;
 using internal::Value;
 

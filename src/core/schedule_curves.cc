@@ -7,8 +7,8 @@
 #include <limits>
 #include <numbers>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/registry.h"
 
 namespace kudari::internal {

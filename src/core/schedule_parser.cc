@@ -2,10 +2,9 @@
 #include <algorithm>
 #include <charconv>
 
-#include "core/quoted.h"
 #include "core/schedule_curves.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari {
 namespace {
@@ -173,7 +172,7 @@ class ScheduleParser {
       if (names.empty() || names.back() != c.name) names.emplace_back(c.name);
     }
     if (overloads.empty()) {
-      Fail(start, "unknown schedule " + internal::Quoted(name) + internal::Suggest(name, names));
+      Fail(start, "unknown schedule " + Quoted(name) + Suggest(name, names));
     }
     if (!Accept('(')) Fail(at_, "expected ( after " + name);
     std::vector<Argument> arguments;
@@ -213,8 +212,7 @@ class ScheduleParser {
       if (p.name == a.name) return names.size();
       names.emplace_back(p.name);
     }
-    Fail(a.column,
-         name + ": no parameter " + internal::Quoted(a.name) + internal::Suggest(a.name, names));
+    Fail(a.column, name + ": no parameter " + Quoted(a.name) + Suggest(a.name, names));
   }
 
   Schedule Make(size_t start, const Curve& curve, const std::vector<Argument>& arguments) const {

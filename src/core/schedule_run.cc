@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "core/schedule_curves.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/range.h"
 
 namespace kudari {
@@ -14,7 +14,6 @@ namespace {
 
 using internal::Curve;
 using internal::kMostSteps;
-using internal::NumberText;
 using internal::Parameter;
 using internal::Span;
 using internal::Value;

@@ -3,10 +3,9 @@
 #include <charconv>
 #include <cmath>
 
-#include "core/quoted.h"
 #include "core/schedule_curves.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/registry.h"
 
 namespace kudari::internal {
@@ -142,7 +141,7 @@ std::string StepText(const StepNumber& step) {
 }
 
 StepNumber ParseStepNumber(std::string_view text) {
-  const std::string where = "step " + internal::Quoted(text);
+  const std::string where = "step " + Quoted(text);
   if (text == "end") return RunSteps{};
   double x = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), x);

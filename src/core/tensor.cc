@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <array>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "core/tensor_names.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari {
 
@@ -36,7 +35,6 @@ bool IsHeadWord(std::string_view word) {
 }  // namespace internal
 
 using internal::IsHeadWord;
-using internal::Quoted;
 using internal::WordsOf;
 
 namespace {
@@ -169,7 +167,7 @@ TensorClass ParseTensorClass(std::string_view name) {
     if (name == kClassNames[i]) return static_cast<TensorClass>(i);
   }
   const std::vector<std::string> names(kClassNames.begin(), kClassNames.end());
-  throw Error("unknown class " + Quoted(name) + internal::Suggest(name, names));
+  throw Error("unknown class " + Quoted(name) + Suggest(name, names));
 }
 
 bool Glob(std::string_view pattern, std::string_view name) {

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/registry.h"
 
 namespace kudari::internal {

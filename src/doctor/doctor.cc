@@ -4,9 +4,9 @@
 #include <array>
 #include <cmath>
 
-#include "core/suggest.h"
 #include "doctor/view.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari {
 namespace {
@@ -145,7 +145,7 @@ const VerdictInfo& FindVerdict(std::string_view name) {
     if (v.name == name) return v;
     names.emplace_back(v.name);
   }
-  throw Error("unknown verdict \"" + std::string(name) + "\"" + internal::Suggest(name, names));
+  throw Error("unknown verdict \"" + std::string(name) + "\"" + Suggest(name, names));
 }
 
 std::vector<Finding> Diagnose(const RunLog& log) {

@@ -13,10 +13,9 @@
 #include <utility>
 
 #include "core/element_count.h"
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "io/file.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/state.h"
 #include "state/shape_text.h"
 
@@ -24,7 +23,6 @@ namespace kudari {
 
 using internal::AtomicFile;
 using internal::InputFile;
-using internal::Quoted;
 
 namespace {
 
@@ -324,7 +322,7 @@ const SafeTensor& SafeTensorsFile::Find(std::string_view name) const {
   if (found != index_.end()) return tensors_[found->second];
   std::vector<std::string> names;
   for (const SafeTensor& t : tensors_) names.push_back(t.name);
-  throw Error(file_ + ": has no tensor " + Quoted(name) + internal::Suggest(name, names));
+  throw Error(file_ + ": has no tensor " + Quoted(name) + Suggest(name, names));
 }
 
 std::span<const float> SafeTensorsFile::Floats(std::string_view name) const {

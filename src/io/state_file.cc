@@ -5,13 +5,10 @@
 #include <cmath>
 #include <system_error>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari {
-
-using internal::Quoted;
 
 namespace {
 
@@ -26,7 +23,7 @@ std::string ScalarText(const StateTree& scalar) {
     std::string operator()(int64_t x) const { return std::to_string(x); }
     std::string operator()(uint64_t x) const { return std::to_string(x); }
     std::string operator()(double x) const {
-      if (!std::isnan(x)) return internal::NumberText(x);
+      if (!std::isnan(x)) return NumberText(x);
       char digits[16];
       const auto end = std::to_chars(digits, std::end(digits), std::bit_cast<uint64_t>(x), 16).ptr;
       return std::string(kNan) + std::string(digits, end);

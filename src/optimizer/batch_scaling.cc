@@ -8,15 +8,13 @@
 #include <variant>
 
 #include "core/schedule_curves.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/recipe.h"
 #include "optimizer/spec_options.h"
 
 namespace kudari {
 namespace {
-
-using internal::NumberText;
 
 constexpr std::array<std::string_view, 4> kNames = {"none", "linear", "sqrt", "adam_sde"};
 
@@ -229,7 +227,7 @@ BatchRule ParseBatchRule(std::string_view name) {
   const auto* const at = std::find(kNames.begin(), kNames.end(), name);
   if (at == kNames.end()) {
     throw Error("unknown batch rule \"" + std::string(name) + "\"" +
-                internal::Suggest(name, BatchRuleNames()));
+                Suggest(name, BatchRuleNames()));
   }
   return static_cast<BatchRule>(at - kNames.begin());
 }
@@ -247,8 +245,7 @@ double ScaleBeta(double beta, double kappa) {
   if (rest >= 1 && kappa != 1) {
     throw Error("kappa (1 - beta) = " + NumberText(kappa) + " * (1 - " + NumberText(beta) +
                 ") is not below 1: adam_sde is defined for kappa < " +
-                internal::NumberText(std::round(1e6 / (1 - beta)) / 1e6) +
-                "; use sqrt, or a smaller batch");
+                NumberText(std::round(1e6 / (1 - beta)) / 1e6) + "; use sqrt, or a smaller batch");
   }
   return kappa == 1 ? beta : 1 - rest;
 }

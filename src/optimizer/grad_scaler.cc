@@ -5,8 +5,8 @@
 #include <limits>
 #include <string>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/registry.h"
 
 namespace kudari {
@@ -26,11 +26,11 @@ GradScalerOptions Checked(GradScalerOptions o) {
   CheckRange("GradScaler: min_scale", o.min_scale, 0x1p-126, 0x1p126);
   CheckScale("init_scale", o.init_scale, o.min_scale);
   if (!(o.growth_factor >= kAbove1 && o.growth_factor < kInfinity)) {
-    throw Error("GradScaler: growth_factor = " + internal::NumberText(o.growth_factor) +
+    throw Error("GradScaler: growth_factor = " + NumberText(o.growth_factor) +
                 " is outside (1, inf)");
   }
   if (!(o.backoff_factor >= kAbove0 && o.backoff_factor <= kBelow1)) {
-    throw Error("GradScaler: backoff_factor = " + internal::NumberText(o.backoff_factor) +
+    throw Error("GradScaler: backoff_factor = " + NumberText(o.backoff_factor) +
                 " is outside (0, 1)");
   }
   if (o.growth_interval < 1) {

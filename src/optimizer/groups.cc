@@ -11,10 +11,9 @@
 
 #include "core/layer_ids.h"
 #include "core/option_table.h"
-#include "core/quoted.h"
 #include "core/regex.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
@@ -52,7 +51,7 @@ double BaseLr(const Cohort& cohort) {
       "decay = \"independent\" needs a number other than 0 among the factors of lr, which "
       "the decay is relative to, as in 1e-3 * then(1, 500, cosine(100)); " +
       cohort.rule.name + " has lr = " + lr.Text() +
-      (cohort.lr_scale == 1 ? "" : ", times " + internal::NumberText(cohort.lr_scale)));
+      (cohort.lr_scale == 1 ? "" : ", times " + NumberText(cohort.lr_scale)));
 }
 
 /// What a group says about the tensors that it has, as a recipe would.
@@ -80,7 +79,7 @@ bool HasLr(const Cohort& cohort) {
 /// out of its range at a step.
 void CheckLrScale(const Cohort& cohort, int64_t step, const std::string& where) {
   if (cohort.lr_scale == 1) return;
-  const std::string text = where + "lr_scale = " + internal::NumberText(cohort.lr_scale);
+  const std::string text = where + "lr_scale = " + NumberText(cohort.lr_scale);
   if (!HasLr(cohort)) throw Error(text + ": the rule " + cohort.rule.name + " has no lr");
   const size_t k = cohort.rule.OptionIndex("lr");
   const double lr = cohort.schedules[k](step);
@@ -203,14 +202,14 @@ void Optimizer::Impl::CheckGroups(const Building& building) const {
                                 : g.match_regex.empty() ? g.modules.front()
                                                         : g.match_regex;
     throw Error("group " + std::to_string(i) + " (" + PatternsOf(g) + ") matches no tensor" +
-                internal::Suggest(wanted, std::vector<std::string>(known.begin(), known.end())));
+                Suggest(wanted, std::vector<std::string>(known.begin(), known.end())));
   }
   if (building.unmatched.empty()) return;
   std::string groups;
   for (size_t i = 0; i < spec.groups.size(); ++i) {
     groups += (i == 0 ? "" : "; ") + std::to_string(i) + ": " + PatternsOf(spec.groups[i]);
   }
-  throw Error("strict = true: no group matches " + internal::QuotedList(building.unmatched) +
+  throw Error("strict = true: no group matches " + QuotedList(building.unmatched) +
               (groups.empty() ? "; there are no groups" : "; the groups are " + groups));
 }
 

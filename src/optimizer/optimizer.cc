@@ -7,8 +7,8 @@
 
 #include "backend/cpu/cpu.h"
 #include "core/element_count.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/recipe.h"
 #include "kudari/stages.h"
 #include "optimizer/impl.h"
@@ -178,7 +178,7 @@ void Optimizer::Impl::CheckSlotNames() const {
   for (const auto& [name, format] : spec.precision.slots) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     throw Error("precision.slots: no rule in use has a state named \"" + name + "\"" +
-                internal::Suggest(name, known));
+                Suggest(name, known));
   }
 }
 
@@ -303,7 +303,7 @@ class CheckedOracle {
     const Evaluation e = oracle_(pass);
     if (!(e.samples >= 0 && e.samples < kInfinity)) {
       throw Error("oracle: call " + std::to_string(calls_) + " of the step gave samples = " +
-                  internal::NumberText(e.samples) + ", which is outside [0, inf)");
+                  NumberText(e.samples) + ", which is outside [0, inf)");
     }
     return e;
   }

@@ -1,7 +1,7 @@
 #include "kudari/presets.h"
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/recipe.h"
 
 namespace kudari {
@@ -79,8 +79,7 @@ OptimizerSpec Preset(std::string_view name, const Registry& registry) {
     if (p.name != name) continue;
     return ParseRecipe("[optimizer]\n" + std::string(p.recipe), name, registry);
   }
-  throw Error("unknown preset \"" + std::string(name) + "\"" +
-              internal::Suggest(name, PresetNames()));
+  throw Error("unknown preset \"" + std::string(name) + "\"" + Suggest(name, PresetNames()));
 }
 
 std::vector<std::string> PresetNames() {

@@ -1,10 +1,9 @@
 #include "kudari/recipe.h"
 
 #include "core/option_table.h"
-#include "core/quoted.h"
 #include "core/regex.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/presets.h"
 #include "kudari/stages.h"
 #include "optimizer/spec_options.h"
@@ -119,9 +118,8 @@ OptimizerSpec ReadSpec(internal::TableReader& root, const Registry& registry) {
     // Either could be what was meant: a preset may have been set on a recipe that has a rule.
     const auto rule = reader.Choice("rule", RuleNames(registry));
     if (rule && !spec.rule.empty() && *rule != spec.rule) {
-      reader.Fail("rule",
-                  internal::Quoted(*rule) + " contradicts preset = " + internal::Quoted(*preset) +
-                      ", whose rule is " + internal::Quoted(spec.rule) + "; remove one of the two");
+      reader.Fail("rule", Quoted(*rule) + " contradicts preset = " + Quoted(*preset) +
+                              ", whose rule is " + Quoted(spec.rule) + "; remove one of the two");
     }
   }
   ReadRule(reader, registry, spec.rule, spec.options);

@@ -8,8 +8,8 @@
 #include <span>
 #include <utility>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "optimizer/impl.h"
 #include "state/shape_text.h"
 
@@ -131,7 +131,7 @@ Coded Found(const StateVisitor& visitor, std::string_view name, const StateTree&
     const StateArray* const array = has(part, type, shape);
     if (array != nullptr) return memory(*array);
     const StateTree* const member = found.Member(part);
-    visitor.Fail(name, "has as " + internal::Quoted(part) + " " +
+    visitor.Fail(name, "has as " + Quoted(part) + " " +
                            (member == nullptr ? "nothing" : member->Kind()) + ", but must have " +
                            std::string(Name(type)) + " " + internal::ShapeText<int64_t>(shape));
   };

@@ -9,9 +9,9 @@
 
 #include "backend/stage_arrays.h"
 #include "core/elements.h"
-#include "core/suggest.h"
 #include "core/sums.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/stages.h"
 #include "kudari/state.h"
 #include "sources/backup.h"
@@ -30,7 +30,7 @@ constexpr double kInfinite = std::numeric_limits<double>::infinity();
 // Throws unless value is in [0, inf).
 double Checked(const SharpnessMethod& method, const char* what, double value, int64_t step) {
   if (value >= 0 && value < kInfinite) return value;
-  throw Error(method.name + ": " + what + " = " + internal::NumberText(value) + " at step " +
+  throw Error(method.name + ": " + what + " = " + NumberText(value) + " at step " +
               std::to_string(step) + " is outside [0, inf)");
 }
 
@@ -54,12 +54,12 @@ class Calls {
     if (next_ == samples_.size()) return Evaluation::End();
     const Evaluation e = oracle_(Pass::kPerturbed);
     if (e.end || e.samples != samples_[next_]) {
-      throw Error(std::string(method_) + ": call " + std::to_string(next_ + 1) +
-                  " of the perturbed pass was " +
-                  (e.end ? "after the end of the data"
-                         : "over " + internal::NumberText(e.samples) + " samples") +
-                  ", that of the plain pass over " + internal::NumberText(samples_[next_]) +
-                  "; both passes must see the same batches");
+      throw Error(
+          std::string(method_) + ": call " + std::to_string(next_ + 1) +
+          " of the perturbed pass was " +
+          (e.end ? "after the end of the data" : "over " + NumberText(e.samples) + " samples") +
+          ", that of the plain pass over " + NumberText(samples_[next_]) +
+          "; both passes must see the same batches");
     }
     ++next_;
     return e;

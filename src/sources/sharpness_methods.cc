@@ -1,7 +1,7 @@
 #include "sources/sharpness_methods.h"
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/stages.h"
 
 namespace kudari::internal {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/stages.h"
 #include "sources/sharpness_methods.h"
 

@@ -4,15 +4,13 @@
 #include <optional>
 
 #include "core/element_count.h"
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/state.h"
 #include "state/shape_text.h"
 
 namespace kudari {
 
-using internal::Quoted;
 using internal::ShapeText;
 
 void StateArray::CheckType(ElementType expected) const {
@@ -137,7 +135,7 @@ const StateTree& StateTree::At(std::string_view path) const {
       if (at->IsNode()) {
         for (const auto& [other, value] : at->members()) known.push_back(other);
       }
-      throw Error("state: there is no " + Quoted(path) + internal::Suggest(name, known));
+      throw Error("state: there is no " + Quoted(path) + Suggest(name, known));
     }
     at = next;
   }
@@ -208,7 +206,7 @@ template <class T>
 std::string ElementText(std::span<const std::byte> bytes) {
   T value;
   std::memcpy(&value, bytes.data(), sizeof(T));
-  if constexpr (std::is_floating_point_v<T>) return internal::NumberText(value);
+  if constexpr (std::is_floating_point_v<T>) return NumberText(value);
   return std::to_string(value);
 }
 
@@ -237,7 +235,7 @@ std::string ElementText(ElementType type, std::span<const std::byte> bytes) {
     case ElementType::kBFloat16: {
       uint16_t upper;
       std::memcpy(&upper, bytes.data(), sizeof(upper));
-      return internal::NumberText(std::bit_cast<float>(uint32_t{upper} << 16U));
+      return NumberText(std::bit_cast<float>(uint32_t{upper} << 16U));
     }
     case ElementType::kUint16:
     case ElementType::kFloat16:
@@ -258,7 +256,7 @@ std::string ValueText(const StateTree& tree) {
     return kind + " " + std::to_string(*x);
   }
   if (const auto* const x = std::get_if<double>(&tree.value())) {
-    return kind + " " + internal::NumberText(*x);
+    return kind + " " + NumberText(*x);
   }
   if (const auto* const x = std::get_if<bool>(&tree.value())) return *x ? "true" : "false";
   if (const auto* const x = std::get_if<std::string>(&tree.value())) return Quoted(*x);

@@ -2,16 +2,13 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/range.h"
 #include "kudari/state.h"
 #include "state/shape_text.h"
 
 namespace kudari {
-
-using internal::Quoted;
 
 StateVisitor::StateVisitor(StateTree& to) : to_(&to) {}
 
@@ -120,7 +117,7 @@ double StateVisitor::Value(std::string_view name, double& value) {
 double StateVisitor::Value(std::string_view name, double& value, double low, double high) {
   const double x = Scalar(name, value, "double");
   if (low <= x && x <= high) return x;
-  Fail(name, "= " + internal::NumberText(x) + " is outside " + RangeText(low, high));
+  Fail(name, "= " + NumberText(x) + " is outside " + RangeText(low, high));
 }
 
 bool StateVisitor::Value(std::string_view name, bool& value) { return Scalar(name, value, "bool"); }

@@ -5,8 +5,8 @@
 #include <string>
 #include <tuple>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/parts/rand_augment.h"
 
 namespace kudari::lab {
@@ -37,9 +37,8 @@ std::string NeedingImages(const AugmentConfig& c) {
 
 void CheckOrder(const char* what, double least, double most) {
   if (least <= most) return;
-  throw Error(std::string("augment.resized_crop.min_") + what + " = " +
-              internal::NumberText(least) + " is above augment.resized_crop.max_" + what + " = " +
-              internal::NumberText(most));
+  throw Error(std::string("augment.resized_crop.min_") + what + " = " + NumberText(least) +
+              " is above augment.resized_crop.max_" + what + " = " + NumberText(most));
 }
 
 void CheckRanges(const AugmentConfig& c, const ImageShape& shape) {

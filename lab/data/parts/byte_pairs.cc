@@ -7,8 +7,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/parts/utf8.h"
 
 namespace kudari::lab {
@@ -185,7 +185,7 @@ void CheckPieces(std::string_view tokenizer, int64_t vocabulary) {
   throw Error("data.vocabulary = " + std::to_string(vocabulary) +
               (learned ? " is outside [" + std::to_string(least) + ", " + std::to_string(most) + "]"
                        : " must be 0") +
-              " for data.tokenizer = " + internal::Quoted(tokenizer));
+              " for data.tokenizer = " + Quoted(tokenizer));
 }
 
 std::unique_ptr<const Tokenizer> LearnBytePairs(std::span<const std::string_view> texts,

@@ -3,9 +3,8 @@
 #include <charconv>
 #include <cstdint>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari::lab {
 
@@ -16,7 +15,7 @@ size_t FindColumn(const std::vector<std::string>& names, const std::filesystem::
   for (size_t i = 0; i < names.size(); ++i) {
     if (!column.empty() && names[i] == column) found.push_back(i);
   }
-  const std::string what = "data." + option + ": " + internal::Quoted(column);
+  const std::string what = "data." + option + ": " + Quoted(column);
   if (found.size() > 1) {
     throw Error(what + " is the name of columns " + std::to_string(found[0] + 1) + " and " +
                 std::to_string(found[1] + 1) + " of " + path.string());
@@ -27,9 +26,8 @@ size_t FindColumn(const std::vector<std::string>& names, const std::filesystem::
   if (error != std::errc() || end != column.data() + column.size()) {
     std::vector<std::string> known = names;
     std::erase(known, "");
-    throw Error(
-        what + " is not a column of " + path.string() +
-        (known.empty() ? ", whose columns have no names" : internal::Suggest(column, known)));
+    throw Error(what + " is not a column of " + path.string() +
+                (known.empty() ? ", whose columns have no names" : Suggest(column, known)));
   }
   if (number == 0 || number > count || number < -count) {
     throw Error(what + " is outside [1, " + std::to_string(count) + "] and [-" +

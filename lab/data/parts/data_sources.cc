@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/quoted.h"
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/parts/find_files.h"
 
 namespace kudari::lab {
@@ -20,7 +19,7 @@ std::shared_ptr<const DataEntry> EntryOfData(std::string_view name) {
     const std::string& other = entry->source.name;
     if (!other.empty() && other != entry->name) names.push_back(other);
   }
-  throw Error("unknown data set " + internal::Quoted(name) + internal::Suggest(name, names));
+  throw Error("unknown data set " + Quoted(name) + Suggest(name, names));
 }
 
 std::optional<fs::path> WhereFound(const DataEntry& entry) {

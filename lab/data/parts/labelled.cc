@@ -5,8 +5,8 @@
 #include <random>
 #include <utility>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/parts/splits.h"
 #include "lab/data/parts/tokens.h"
 #include "lab/data/parts/wordpiece.h"
@@ -23,7 +23,7 @@ void CheckTokenizer(const LabelledOptions& options) {
   throw Error(file ? "data.vocabulary_file is missing: data.tokenizer = \"wordpiece\" needs the "
                      "file of its tokens"
                    : "data.vocabulary_file has no effect: data.tokenizer = " +
-                         internal::Quoted(options.tokenizer) + " learns its tokens");
+                         Quoted(options.tokenizer) + " learns its tokens");
 }
 
 struct Member {

@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari::lab {
 namespace {
@@ -113,8 +113,8 @@ void Standardize(Dataset& data) {
 
 void CheckShare(double validation, double below) {
   if (validation >= 0 && validation < below) return;
-  throw Error("data.validation = " + internal::NumberText(validation) + " is outside [0, " +
-              internal::NumberText(below) + ")");
+  throw Error("data.validation = " + NumberText(validation) + " is outside [0, " +
+              NumberText(below) + ")");
 }
 
 void Finish(Dataset& data, uint64_t seed, double validation) {

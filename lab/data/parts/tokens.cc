@@ -13,8 +13,8 @@
 #include <string>
 #include <utility>
 
-#include "core/suggest.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari::lab {
 namespace {

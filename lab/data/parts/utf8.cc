@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <string>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 
 namespace kudari::lab {
 
@@ -23,7 +23,7 @@ std::vector<std::string_view> CharactersOf(std::string_view text) {
 void CheckUtf8(std::string_view text, const std::filesystem::path& path) {
   for (int64_t line = 1; !text.empty(); ++line) {
     const std::string_view first = text.substr(0, text.find('\n'));
-    if (!internal::IsUtf8(first)) {
+    if (!IsUtf8(first)) {
       throw Error(path.string() + ": line " + std::to_string(line) + " is not UTF-8");
     }
     text.remove_prefix(std::min(text.size(), first.size() + 1));

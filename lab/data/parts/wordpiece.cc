@@ -12,8 +12,8 @@
 #include <span>
 #include <utility>
 
-#include "core/quoted.h"
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "lab/data/parts/utf8.h"
 #include "lab/files/unpack.h"
 
@@ -95,9 +95,8 @@ class WordPieces : public Tokenizer {
       const auto number = static_cast<int32_t>(tokens_.size());
       const auto [at, added] = tokens_.emplace(token, number);
       if (added) continue;
-      throw Error(path.string() + ": line " + std::to_string(number + 1) + " has " +
-                  internal::Quoted(token) + ", which line " + std::to_string(at->second + 1) +
-                  " has already");
+      throw Error(path.string() + ": line " + std::to_string(number + 1) + " has " + Quoted(token) +
+                  ", which line " + std::to_string(at->second + 1) + " has already");
     }
     if (Require(path, "[PAD]") != 0) {
       throw Error(path.string() + ": line " + std::to_string(tokens_.at("[PAD]") + 1) +

@@ -1,4 +1,4 @@
-#include "core/quoted.h"
+#include "kudari/messages.h"
 
 #include <gtest/gtest.h>
 
