@@ -58,7 +58,7 @@ struct LayersLog {
   friend bool operator==(const LayersLog&, const LayersLog&) = default;
 };
 
-/// What is known about a training run, complete or so far.
+/// The known facts of a training run, complete or so far.
 struct RunLog {
   std::vector<StepLog> steps = {};
   std::vector<EvaluationLog> evaluations = {};

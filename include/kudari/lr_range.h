@@ -148,7 +148,7 @@ enum class LrSlope {
   kCentral   ///< the previous and the next point, at the ends as kForward; as in torch-lr-finder
 };
 
-/// Which points suggestions are read off. Both counts are in [0, 1000000].
+/// The points from which suggestions are read. Both counts are in [0, 1000000].
 struct SuggestOptions {
   /// Points left out at the beginning. Unset: a tenth of the ramp's steps, as in fastai.
   std::optional<int64_t> skip_first = std::nullopt;

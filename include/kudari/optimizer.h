@@ -32,7 +32,7 @@ struct TensorPlan {
   int group;  ///< index in OptimizerSpec::groups, or kNoGroup or kFallbackGroup
   std::string rule;
   std::vector<std::pair<std::string, double>> options;  ///< values at the next step
-  /// What lr is multiplied by: the group's lr_scale and the layer's decay. `options` has the
+  /// The factor of lr: the group's lr_scale and the layer's decay. `options` has the
   /// product.
   double lr_scale = 1;
   /// The layer, counted from 0, if the spec has a layer_decay.

@@ -56,8 +56,9 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry = Reg
 ///     Optimizer optimizer(tensors, Resolve(spec, {.steps = 1500}));
 OptimizerSpec Resolve(const OptimizerSpec& spec, const RunLength& run);
 
-/// What of all these schedules does not fit a run of that length, as kudari/schedule.h has it for
-/// one, each sentence behind the option: "lr: the run ends at ...". Throws Error as Resolve.
+/// The misfits of all schedules of the spec with a run of that length, as kudari/schedule.h finds
+/// them for one, each sentence after its option: "lr: the run ends at ...". Throws Error as
+/// Resolve.
 std::vector<std::string> ScheduleMisfits(const OptimizerSpec& spec, const RunLength& run);
 
 }  // namespace kudari

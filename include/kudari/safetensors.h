@@ -16,8 +16,8 @@
 namespace kudari {
 
 /// A tensor in a safetensors file, or one to be written.
-/// A tensor of any dtype over existing bytes.
 struct SafeTensor {
+  /// A tensor of any dtype over existing bytes.
   SafeTensor(std::string name, std::string_view dtype, std::vector<int64_t> shape,
              std::span<const std::byte> bytes)
       : name(std::move(name)), dtype(dtype), shape(std::move(shape)), bytes(bytes) {}
@@ -77,9 +77,8 @@ class SafeTensorsFile {
 /// The file appears under its name only when it is complete: a temporary file beside it is written,
 /// synced and renamed, and a failure leaves the previous file in place. A symbolic link is
 /// followed, and an existing file keeps its permissions. Throws Error for a name that is
-/// duplicated, empty or
-/// "__metadata__", for an unknown dtype, for a size that does not match the shape, and for failures
-/// reported by the system.
+/// duplicated, empty or "__metadata__", for an unknown dtype, for a size that does not match the
+/// shape, and for failures reported by the system.
 void WriteSafeTensors(const std::filesystem::path& path, std::span<const SafeTensor> tensors,
                       const std::map<std::string, std::string>& metadata = {});
 

@@ -96,7 +96,7 @@ enum class ArgumentKind {
   kSchedule   ///< a schedule
 };
 
-/// What a length that is relative to a run is counted in.
+/// The unit of a length that is relative to a run.
 enum class StepUnit {
   kPercent,  ///< "10%": hundredths of the run's steps, [0, 100]
   kEpochs,   ///< "30ep": epochs of the run, [0, inf), fractions too
@@ -150,11 +150,11 @@ Schedule MakeSchedule(std::string_view function, std::span<const ScheduleArgumen
 /// Throws Error if it is relative to a run.
 std::optional<int64_t> WarmupSteps(const Schedule& schedule);
 
-/// What does not fit a run of that length, in sentences without capital and full stop: a warm-up
-/// that does not end before the run or takes more than half of it, a curve over the run, such as
-/// cosine, that ends before 90 % of the run or of which the run takes less than 90 %. None for a
-/// schedule that fits or has no end. Throws Error as Schedule::Resolve, and if `run` is out of its
-/// range.
+/// The misfits of a schedule with a run of that length, as sentences without capital and full stop:
+/// a warm-up that does not end before the run or takes more than half of it, a curve over the run,
+/// such as cosine, that ends before 90 % of the run or of which the run takes less than 90 %. None
+/// for a schedule that fits or has no end. Throws Error as Schedule::Resolve, and if `run` is out
+/// of its range.
 std::vector<std::string> ScheduleMisfits(const Schedule& schedule, const RunLength& run);
 
 /// The shape of a transition between two values over p in [0, 1].

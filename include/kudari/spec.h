@@ -205,7 +205,7 @@ struct SharpnessSpec {
   std::optional<Schedule> alpha = std::nullopt;
   /// How layersam and look_layersam scale the perturbation of a layer.
   LayerScale layer_scale = LayerScale::kWeightRatio;
-  /// What they treat as a layer.
+  /// The unit that layersam and look_layersam treat as one layer.
   LayerUnit layer = LayerUnit::kTensor;
   /// Whether looksam and look_layersam split and reuse the gradient layer by layer rather than as
   /// one vector.
@@ -294,7 +294,7 @@ struct OptimizerSpec {
   /// Gradient centralisation (Yong et al., arXiv:2004.01461): subtracts the mean from the gradient
   /// of each unit (a row of a matrix, a filter of a convolution), after clipping by norm.
   bool centralize = false;
-  /// What to do about infinities and NaNs in the gradient.
+  /// The policy for infinities and NaNs in the gradient.
   NonFinite nonfinite = NonFinite::kPropagate;
   /// Reports the gradient's norm even if nothing needs it, which costs one more read of the
   /// gradient.

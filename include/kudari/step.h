@@ -77,7 +77,7 @@ struct Gradient {
       {};  ///< null where a tensor has none; empty: the tensors' own
 };
 
-/// What a source or an averager sees of the optimiser that it belongs to.
+/// The view that a source or an averager has of its optimiser.
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -176,7 +176,8 @@ enum class NonFinite {
   kError,      ///< as kSkip, then throw Error
 };
 
-/// What one tensor with 16-bit parameters or 8-bit state lost in one step; see Precision::check.
+/// The losses of one tensor with 16-bit parameters or 8-bit state in one step; see
+/// Precision::check.
 struct Numerics {
   std::string_view tensor = {};  ///< its name; valid as long as the optimiser
   int64_t elements = 0;

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 // What `kudari train` writes: who finds one of these finds a run.
 constexpr std::array kRunFiles = {"metrics.jsonl", "recipe.toml", "model.safetensors",
-                                  "samples.png"};
+                                  "samples.png", "trajectory"};
 
 [[noreturn]] void Fail(const fs::path& path, const std::error_code& error) {
   throw UsageError(fmt::format("--out {}: {}", path.string(), error.message()));
@@ -72,7 +72,7 @@ RunFolder RunFolder::At(const fs::path& path, bool force) {
                       "delete that run",
                       path.string(), name));
     }
-    fs::remove(file, error);
+    fs::remove_all(file, error);
     if (error) Fail(file, error);
   }
   return folder;

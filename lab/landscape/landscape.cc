@@ -91,9 +91,9 @@ void Print(const Surface& surface, const std::vector<Course>& courses, int64_t s
              console);
   if (chosen) {
     std::fputs(
-        fmt::format("* the smallest of {:g}, 2e-4, 5e-4 ... {:g} with which the second half of the "
+        fmt::format("* the smallest of 1e-4, 2e-4, 5e-4 ... {:g} with which the second half of the "
                     "steps is about as low as with the best\n",
-                    LearningRates().front(), LearningRates().back())
+                    LearningRates().back())
             .c_str(),
         console);
   }

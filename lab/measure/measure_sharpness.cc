@@ -1,10 +1,8 @@
 #include "lab/measure/measure_sharpness.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -20,9 +18,7 @@
 #include "lab/files/output_file.h"
 #include "lab/files/run_folder.h"
 #include "lab/measure/loss_surface.h"
-#include "lab/recipe/train_recipe.h"
-#include "lab/train/batches.h"
-#include "lab/train/problem.h"
+#include "lab/measure/trained_loss.h"
 
 namespace kudari::lab {
 namespace {
@@ -33,40 +29,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kHessianProducts = 50;
 constexpr int64_t kPoints1 = 51, kPoints2 = 21;
-
-// Says what is being done: when that begins, unless it takes less than a second, and then every
-// five seconds.
-class Work {
- public:
-  // `what` as in "ascent: step".
-  Work(Progress& progress, std::string what, int64_t count)
-      : progress_(progress), what_(std::move(what)), count_(count), told_(Clock::now()) {}
-
-  // After each part of it.
-  void Done() {
-    ++done_;
-    const auto pause = std::chrono::seconds(quiet_ ? 1 : 5);
-    if (done_ == count_ || Clock::now() - told_ < pause) return;
-    quiet_ = false;
-    told_ = Clock::now();
-    progress_.Text(fmt::format("{} {} of {}\n", what_, done_, count_));
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-
-  Progress& progress_;
-  std::string what_;
-  int64_t count_, done_ = 0;
-  bool quiet_ = true;
-  Clock::time_point told_;
-};
-
-void CheckFolder(const fs::path& run) {
-  if (fs::is_directory(run)) return;
-  throw Error(
-      fmt::format("{}: there is no such folder; give one that kudari train wrote", run.string()));
-}
 
 void CheckOptions(const SharpnessOptions& o) {
   const auto at_least = [](const char* name, int64_t value, int64_t least) {
@@ -93,89 +55,9 @@ void CheckOptions(const SharpnessOptions& o) {
         fmt::format("--points = {} must be odd and in [3, {}]", o.points, kMostPoints));
   }
   if (!o.with.empty() && o.slice != 1) throw UsageError("--with needs --slice 1");
-  CheckFolder(o.run);
-  if (!o.with.empty()) CheckFolder(o.with);
+  CheckRunFolder(o.run);
+  if (!o.with.empty()) CheckRunFolder(o.with);
 }
-
-// The name of a run: of its folder.
-std::string NameOf(const fs::path& run) {
-  const fs::path path = fs::absolute(run).lexically_normal();
-  return (path.has_filename() ? path : path.parent_path()).filename().string();
-}
-
-// The recipe of a run for its weights in float32, whatever it trained in.
-Recipe MeasuredRecipe(const Recipe& trained, const fs::path& run) {
-  if (TraitsOf(trained.model).own_loss) {
-    throw Error(fmt::format("{}: model \"{}\" has a loss of its own, which cannot be measured",
-                            run.string(), trained.model.name()));
-  }
-  Recipe recipe = trained;
-  recipe.train.init = (run / "model.safetensors").string();
-  recipe.train.init_skip.clear();
-  recipe.train.precision = recipe.train.weights = "f32";
-  return recipe;
-}
-
-// What a run ended in: its problem with the final weights, and the training loss around them.
-class Trained {
- public:
-  Trained(const fs::path& run, int64_t most_samples)
-      : name_(NameOf(run)),
-        recipe_(ReadTrainRecipe(run / "recipe.toml")),
-        problem_(MeasuredRecipe(recipe_, run)),
-        samples_(most_samples == 0 ? problem_.training() : problem_.training().First(most_samples)),
-        surface_(problem_.model(), samples_, problem_.loss(), recipe_.train.label_smoothing),
-        score_(surface_.At(at::zeros({surface_.size()}, at::kDouble))) {
-    if (!std::isfinite(score_.loss)) {
-      throw Error(fmt::format("{}: the training loss is {}", run.string(), score_.loss));
-    }
-  }
-
-  const std::string& name() const { return name_; }
-  const LossSurface& surface() const { return surface_; }
-  const Score& score() const { return score_; }
-  int64_t used() const { return samples_.size(); }
-  // What the run's steps had and its loss here has not, a line, if there is something.
-  std::string LeftOut() const {
-    const OptimizerSpec& spec = recipe_.optimizer;
-    const auto penalised = [](const auto& group) { return group.l1 || group.l2; };
-    std::vector<std::string> parts;
-    const auto& traits = recipe_.model.entry->traits;
-    if (traits && traits(recipe_.model).dropout) parts.emplace_back("dropout");
-    if (recipe_.train.precision != "f32" || recipe_.train.weights != "f32") {
-      parts.emplace_back("16-bit arithmetic and weights");
-    }
-    if (penalised(spec) || std::ranges::any_of(spec.groups, penalised)) {
-      parts.emplace_back("penalties (l1, l2)");
-    }
-    const FaultConfig& fault = recipe_.fault;
-    if (fault.sum_accumulation) parts.emplace_back("fault.sum_accumulation");
-    if (!fault.missing.empty()) parts.emplace_back("fault.missing");
-    if (!fault.zero.empty()) parts.emplace_back("fault.zero");
-    if (parts.empty()) return "";
-    return fmt::format("the loss leaves out {}, which training used\n", fmt::join(parts, ", "));
-  }
-  int64_t samples() const { return problem_.training().size(); }
-
-  std::string Heading() const {
-    const FaultConfig& fault = recipe_.fault;
-    return fmt::format("{}: {} with {} parameters, {} of {} training samples of {}{}\n{}", name_,
-                       recipe_.model.name(), problem_.model().ParameterCount(), used(), samples(),
-                       problem_.data().name,
-                       fault.bad_begin < fault.bad_end
-                           ? fmt::format(", with the {} that fault.bad spoils", fault.bad)
-                           : "",
-                       LeftOut());
-  }
-
- private:
-  std::string name_;
-  Recipe recipe_;  // as it was trained
-  Problem problem_;
-  Samples samples_;
-  LossSurface surface_;
-  Score score_;
-};
 
 at::Generator Random(int64_t seed) {
   return at::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(seed));
@@ -201,7 +83,7 @@ struct Measures {
 Estimate AverageSharpness(const LossSurface& surface, double loss, const SharpnessOptions& options,
                           Progress& progress) {
   at::Generator random = Random(options.seed);
-  Work work(progress, "random directions: pair", options.draws);
+  MeasureProgress work(progress, "random directions: pair", options.draws);
   std::vector<double> rises;
   for (int64_t i = 0; i < options.draws; ++i) {
     const Tensor gaussian = at::randn({surface.size()}, random, at::kDouble);
@@ -216,7 +98,7 @@ Estimate AverageSharpness(const LossSurface& surface, double loss, const Sharpne
 Estimate Trace(const LossSurface& surface, const SharpnessOptions& options, Progress& progress,
                std::vector<Measures::Part>& parts) {
   at::Generator random = Random(options.seed);
-  Work work(progress, "trace: draw", options.draws);
+  MeasureProgress work(progress, "trace: draw", options.draws);
   std::vector<double> whole;
   std::vector<std::vector<double>> blocks(parts.size());
   for (int64_t i = 0; i < options.draws; ++i) {
@@ -231,7 +113,7 @@ Estimate Trace(const LossSurface& surface, const SharpnessOptions& options, Prog
   return EstimateOf(whole);
 }
 
-Measures Measure(const Trained& trained, const SharpnessOptions& options, Progress& progress) {
+Measures Measure(const TrainedLoss& trained, const SharpnessOptions& options, Progress& progress) {
   const LossSurface& surface = trained.surface();
   const double loss = trained.score().loss;
   Measures m;
@@ -240,11 +122,11 @@ Measures Measure(const Trained& trained, const SharpnessOptions& options, Progre
   m.gradient_norm = gradient.norm().item<double>();
   m.sam = surface.LossAt(SamStep(gradient, options.rho)) - loss;
   m.adaptive = surface.LossAt(AdaptiveStep(surface, gradient, options.adaptive_rho)) - loss;
-  Work ascent(progress, "ascent: step", options.steps);
+  MeasureProgress ascent(progress, "ascent: step", options.steps);
   m.ascent =
       AscentSharpness(surface, gradient, loss, options.rho, options.steps, [&] { ascent.Done(); });
   m.average = AverageSharpness(surface, loss, options, progress);
-  Work products(progress, "spectrum: product", kHessianProducts);
+  MeasureProgress products(progress, "spectrum: product", kHessianProducts);
   at::Generator random = Random(options.seed);
   m.spectrum = ExtremeEigenvalues(
       [&](const Tensor& v) {
@@ -272,7 +154,7 @@ std::string Text(const Eigenvalue& e) {
   return fmt::format("{:.5g}, residual {:.2g}", e.value, e.residual);
 }
 
-std::string Table(const Trained& trained, const Measures& m, const SharpnessOptions& o) {
+std::string Table(const TrainedLoss& trained, const Measures& m, const SharpnessOptions& o) {
   std::vector<std::vector<std::string>> rows = {
       {"loss", fmt::format("{:.5g}", trained.score().loss)},
       {"norm of the gradient", fmt::format("{:.4g}", m.gradient_norm)},
@@ -306,7 +188,7 @@ Json ToJson(const Estimate& e) { return {{"mean", e.mean}, {"standard_error", e.
 
 Json ToJson(const Eigenvalue& e) { return {{"value", e.value}, {"residual", e.residual}}; }
 
-Json ToJson(const Trained& trained, const Measures& m, const SharpnessOptions& o) {
+Json ToJson(const TrainedLoss& trained, const Measures& m, const SharpnessOptions& o) {
   Json tensors = Json::array();
   for (const Measures::Part& part : m.parts) {
     tensors.push_back({{"name", part.name},
@@ -351,11 +233,11 @@ std::vector<double> Steps(int64_t points, double range) {
   return steps;
 }
 
-std::vector<Score> Line(const Trained& trained, const std::vector<double>& alphas,
+std::vector<Score> Line(const TrainedLoss& trained, const std::vector<double>& alphas,
                         const SharpnessOptions& options, Progress& progress) {
   at::Generator random = Random(options.seed);
   const Tensor direction = FilterNormalized(trained.surface(), random);
-  Work work(progress, trained.name() + ": point", std::ssize(alphas));
+  MeasureProgress work(progress, trained.name() + ": point", std::ssize(alphas));
   std::vector<Score> scores;
   for (const double alpha : alphas) {
     scores.push_back(trained.surface().At(alpha * direction));
@@ -372,7 +254,7 @@ Series LossSeries(const std::string& label, const std::vector<double>& alphas,
 }
 
 // Picture and CSV of slice 1, after which the console is told.
-void SliceLine(const Trained& trained, const SharpnessOptions& options, const fs::path& base,
+void SliceLine(const TrainedLoss& trained, const SharpnessOptions& options, const fs::path& base,
                Progress& progress) {
   const auto alphas = Steps(options.points == 0 ? kPoints1 : options.points, options.range);
   std::vector<std::vector<Score>> lines = {Line(trained, alphas, options, progress)};
@@ -383,7 +265,7 @@ void SliceLine(const Trained& trained, const SharpnessOptions& options, const fs
   chart.series.push_back(LossSeries(trained.name(), alphas, lines[0]));
   std::string csv = "alpha,loss,accuracy";
   if (!options.with.empty()) {
-    const Trained second(options.with, options.samples);
+    const TrainedLoss second(options.with, options.samples);
     progress.Text(second.Heading());
     lines.push_back(Line(second, alphas, options, progress));
     const bool same = second.name() == trained.name();
@@ -402,7 +284,7 @@ void SliceLine(const Trained& trained, const SharpnessOptions& options, const fs
   DrawChart(chart, base.string() + ".svg");
 }
 
-void SlicePlane(const Trained& trained, const SharpnessOptions& options, const fs::path& base,
+void SlicePlane(const TrainedLoss& trained, const SharpnessOptions& options, const fs::path& base,
                 Progress& progress) {
   const auto steps = Steps(options.points == 0 ? kPoints2 : options.points, options.range);
   at::Generator random = Random(options.seed);
@@ -416,7 +298,7 @@ void SlicePlane(const Trained& trained, const SharpnessOptions& options, const f
                      .x = steps,
                      .y = steps,
                      .points = {{"the run's weights", 0, 0}}};
-  Work work(progress, trained.name() + ": point", std::ssize(steps) * std::ssize(steps));
+  MeasureProgress work(progress, trained.name() + ": point", std::ssize(steps) * std::ssize(steps));
   std::string csv = "alpha,beta,loss,accuracy\n";
   for (const double beta : steps) {
     for (const double alpha : steps) {
@@ -435,7 +317,7 @@ void SlicePlane(const Trained& trained, const SharpnessOptions& options, const f
 void MeasureSharpness(const SharpnessOptions& options, std::FILE* console) {
   CheckOptions(options);
   Progress progress(console);
-  const Trained trained(options.run, options.samples);
+  const TrainedLoss trained(options.run, options.samples);
   progress.Text(trained.Heading());
   const Measures measures = Measure(trained, options, progress);
   progress.Text(Table(trained, measures, options));
@@ -456,7 +338,7 @@ void SliceLoss(const SharpnessOptions& options, std::FILE* console) {
     throw UsageError(fmt::format("--slice {}: {} exists already; --force overwrites it",
                                  options.slice, file.string()));
   }
-  const Trained trained(options.run, options.samples);
+  const TrainedLoss trained(options.run, options.samples);
   progress.Text(trained.Heading());
   std::error_code error;
   fs::create_directories(out, error);

@@ -209,6 +209,12 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
        .most = kMany,
        .doc = "number of steps between measurements of each parameter's gradient, weight and "
               "update norms for metrics.jsonl; 0: never"},
+      {.name = "trajectory_every",
+       .member = &T::trajectory_every,
+       .least = 0,
+       .most = kMany,
+       .doc = "number of steps between copies of the weights, which `kudari landscape RUN` draws "
+              "the way of; 0: none"},
       {.name = "threads",
        .member = &T::threads,
        .least = 0,

@@ -64,7 +64,7 @@ struct TrainConfig {
   int64_t epochs = 0, steps = 0;  // never both 0 once read
   int64_t batch_size = 64, seed = 1;
   bool shuffle = true;
-  int64_t eval_every = 0, layers_every = 20, threads = 0, workers = -1;
+  int64_t eval_every = 0, layers_every = 20, trajectory_every = 0, threads = 0, workers = -1;
   std::string loss = "auto";
   double label_smoothing = 0;
   std::string init;

@@ -29,6 +29,7 @@
 #include "lab/train/sample_pictures.h"
 #include "lab/train/saved_weights.h"
 #include "lab/train/trainer.h"
+#include "lab/train/trajectory.h"
 #include "lab/verbs/train_progress.h"
 
 namespace kudari::lab {
@@ -131,6 +132,8 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
   trainer.Add(metrics);
   if (doctor) trainer.Add(*doctor);
   if (early_stop) trainer.Add(*early_stop);
+  Trajectory trajectory(out / "trajectory");
+  trainer.Add(trajectory);
   SamplePictures samples(session, pictures);
   trainer.Add(shown);
   trainer.Add(samples);

@@ -9,6 +9,7 @@
 #include "lab/data/parts/fetch.h"
 #include "lab/measure/lr_find.h"
 #include "lab/measure/measure_sharpness.h"
+#include "lab/measure/run_landscape.h"
 #include "lab/measure/scale_check.h"
 #include "lab/verbs/generate.h"
 #include "lab/verbs/predict.h"
@@ -27,6 +28,7 @@ struct Training {
   decltype(&LrFind) lr_find;
   decltype(&MeasureSharpness) sharpness;
   decltype(&SliceLoss) slice;
+  decltype(&ShowRunLandscape) run_landscape;
   decltype(&CheckScaling) check_scaling;
   decltype(&Generate) generate;
   decltype(&Predict) predict;
