@@ -14,11 +14,11 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
+const root = fileURLToPath(new URL("../..", import.meta.url)), program = join(root, "build/release/kudari");
 const axe = createRequire(import.meta.url).resolve("axe-core");
 const folder = mkdtempSync(join(tmpdir(), "kudari-"));
 const landscape = join(folder, "landscape.html"), playground = join(root, "build/playground.html");
-execFileSync(join(root, "build/release/kudari"), ["landscape", "ravine", "--optimizers", "sgd,momentum,adam", "--html", landscape]);
+execFileSync(program, ["landscape", "ravine", "--optimizers", "sgd,momentum,adam", "--html", landscape]);
 const browser = await chromium.launch({ executablePath: process.env.KUDARI_CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
 
 // Opens a page of that width, gives it to `use`, and checks what holds for every page.
@@ -138,6 +138,15 @@ async function playWithIt(page) {
     assert.match(await page.locator("#command").textContent(), new RegExp(`^kudari landscape ${surface} `));
   }
   await page.locator("#surface").selectOption("himmelblau");
+
+  // The command that the page shows ends where the page does.
+  const command = (await page.locator("#command").textContent()).replace("kudari", program);
+  const { runs } = JSON.parse(execFileSync("bash", ["-c", `${command} --json - 2>/dev/null`]));
+  assert.equal(runs.length, 3);
+  for (const [k, run] of runs.entries()) {
+    const [, x, y] = (await row(page, k)).split("\t").map(text => Number(text.replace("\u2212", "-")));
+    assert.deepStrictEqual([x, y], [run.x.at(-1), run.y.at(-1)].map(value => Number(value.toPrecision(4))));
+  }
 }
 
 try {
