@@ -9,6 +9,7 @@
 #   make bench-train  trains with every rule on handwritten digits; writes docs/digits.md
 #   make bench-parity  trains in 7 bytes per parameter and in float32 on CIFAR-10; writes docs/parity.md
 #   make docs    writes docs/rules.md and docs/schedules.md, the pages of all rules and schedules
+#   make playground  builds build/playground.html, optimisers to play with in a browser
 #   make figures  draws the pictures of docs/figures.md again
 #   make mnist   downloads MNIST into .data/mnist
 #   make cifar10 downloads CIFAR-10 into .data/cifar10
@@ -19,7 +20,7 @@
 MAKEFLAGS += --no-print-directory
 JOBS := $(shell nproc)
 
-.PHONY: run test program build check bench bench-train bench-parity docs figures setup mnist cifar10 clean FORCE
+.PHONY: run test program build check bench bench-train bench-parity docs playground figures setup mnist cifar10 clean FORCE
 
 run: program
 	@build/release/kudari train recipes/digits-vit.toml
@@ -55,6 +56,13 @@ docs: program
 	@mv build/schedules.md docs/schedules.md
 	@build/release/kudari schedule --examples --svg docs/schedules.svg --force
 	@echo "docs: docs/rules.md, docs/schedules.md, docs/schedules.svg"
+
+playground:
+	@tools/setup --playground
+	@echo "build: build/playground.html"
+	@cmake -G Ninja -S playground -B build/playground $(if $(CI),-DKUDARI_WERROR=ON) >build/configure.log 2>&1 \
+	  || { cat build/configure.log; exit 1; }
+	@cmake --build build/playground
 
 figures: program
 	@tools/figures build/release/kudari

@@ -1,7 +1,6 @@
 #include "lab/draw/plot.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 
@@ -15,15 +14,6 @@ constexpr double kTickLength = 4;
 double Sharp(double x) { return std::floor(x) + 0.5; }
 
 }  // namespace
-
-LineStyle StyleOf(size_t k) {
-  constexpr std::array kColours = {"#0072B2", "#D55E00", "#009E73",
-                                   "#CC79A7", "#E69F00", "#56B4E9"};
-  constexpr std::array kTexts = {"#0067A3", "#B84F00", "#007D5A", "#A8527F", "#8F6300", "#2576A8"};
-  constexpr std::array kDashes = {"", "6 3", "2 3", "9 3 2 3"};
-  const size_t colour = k % kColours.size();
-  return {kColours[colour], kDashes[k / kColours.size() % kDashes.size()], kTexts[colour]};
-}
 
 double DrawTitle(SvgElement svg, const std::string& title, double width) {
   constexpr double kBaseline = 27, kHeight = 42, kLargest = 16, kSmallest = 12, kBold = 1.08;

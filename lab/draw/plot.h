@@ -7,6 +7,7 @@
 
 #include "lab/draw/axis.h"
 #include "lab/draw/geometry.h"
+#include "lab/draw/line_style.h"
 #include "lab/draw/svg.h"
 
 namespace kudari::lab {
@@ -19,14 +20,6 @@ inline constexpr double kAboveY = 26, kBelowTicks = 24, kBelowX = 50;
 /// Grey, darker than the grid.
 inline constexpr const char* kAxisColour = "#9aa0a6";
 inline constexpr const char* kQuietText = "#57606a";
-
-/// What the k-th line looks like: Okabe and Ito's colours, which the colour-blind can tell apart,
-/// then the same ones dashed.
-struct LineStyle {
-  std::string colour = {}, dashes = {};
-  std::string text = {};  ///< the colour of its label, as dark as small text must be
-};
-LineStyle StyleOf(size_t k);
 
 /// Writes a picture's title at its top, smaller or cut if it is longer than the picture is wide;
 /// returns where what follows begins.

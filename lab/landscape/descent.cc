@@ -5,11 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <random>
 #include <span>
+#include <utility>
 
 #include "kudari/error.h"
-#include "kudari/optimizer.h"
 #include "kudari/presets.h"
 #include "kudari/recipe.h"
 #include "lab/console/usage_error.h"
@@ -50,14 +51,32 @@ class Noise {
   }
   Position Of(Pass pass) {
     if (pass == Pass::kPerturbed && repeated_ < drawn_.size()) return drawn_[repeated_++];
-    drawn_.push_back({deviation_ * normal_(random_), deviation_ * normal_(random_)});
+    const double x = Normal();
+    drawn_.push_back({deviation_ * x, deviation_ * Normal()});
     return drawn_.back();
   }
 
  private:
+  // A number of the normal distribution, by Marsaglia's polar method, which makes two at a time.
+  // The standard library's is another one in each implementation.
+  double Normal() {
+    if (second_) return *std::exchange(second_, std::nullopt);
+    double x = 0, y = 0, square = 0;
+    do {
+      x = 2 * Uniform() - 1;
+      y = 2 * Uniform() - 1;
+      square = x * x + y * y;
+    } while (square > 1 || square == 0);
+    const double scale = std::sqrt(-2 * std::log(square) / square);
+    second_ = x * scale;
+    return y * scale;
+  }
+  // In [0, 1).
+  double Uniform() { return std::min(static_cast<double>(random_()) * 0x1p-64, kBelow1); }
+
   double deviation_;
   std::mt19937_64 random_;
-  std::normal_distribution<double> normal_;
+  std::optional<double> second_;
   std::vector<Position> drawn_;
   size_t repeated_ = 0;
 };
@@ -83,7 +102,30 @@ double LateHeight(const Surface& surface, const Descent& descent, int64_t steps)
   return sum / static_cast<double>(late.size());
 }
 
+// The first step after which a run was outside of the picture, if its end is, too.
+std::optional<size_t> LeftAt(const Surface& surface, const Descent& descent) {
+  if (IsInside(surface, descent.places.back())) return std::nullopt;
+  size_t step = descent.places.size() - 1;
+  while (step > 0 && !IsInside(surface, descent.places[step - 1])) --step;
+  return step;
+}
+
 }  // namespace
+
+std::string EndText(const Surface& surface, const Descent& descent, int64_t steps) {
+  if (descent.Diverged(steps)) return fmt::format("diverged at step {}", descent.places.size() - 1);
+  if (const auto left = LeftAt(surface, descent)) {
+    return fmt::format("left the picture at step {}", *left);
+  }
+  if (surface.minima.empty()) return "is still in the picture";
+  const Position end = descent.places.back();
+  double nearest = kInfinity;
+  for (const Position& m : surface.minima) {
+    nearest = std::min(nearest, std::hypot(end.x - m.x, end.y - m.y));
+  }
+  return fmt::format("{:.2g} from {} minimum", nearest,
+                     surface.minima.size() > 1 ? "the nearest" : "the");
+}
 
 Runner ReadRunner(std::string_view text) {
   const size_t table = text.find('{');
@@ -109,7 +151,8 @@ Runner ReadRunner(std::string_view text) {
   return {.label = std::move(label), .spec = std::move(spec), .lr_given = given};
 }
 
-Descent Descend(const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options) {
+Descent Descend(const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options,
+                const std::function<void(const Optimizer&)>& watch) {
   Check(surface, options);
   const Position start = options.start.value_or(surface.start);
   std::array<float, 2> w = {static_cast<float>(start.x), static_cast<float>(start.y)}, dw{};
@@ -120,6 +163,7 @@ Descent Descend(const Surface& surface, const OptimizerSpec& spec, const Descent
   Noise noise(options.noise, options.seed);
   const auto here = [&w] { return Position{w[0], w[1]}; };
   Descent descent{{start}, {surface.loss(start)}};
+  watch(optimizer);
   for (int64_t step = 0; step < options.steps && std::isfinite(descent.losses.back()); ++step) {
     noise.BeginStep();
     optimizer.Step([&](Pass pass) -> Evaluation {
@@ -135,6 +179,7 @@ Descent Descend(const Surface& surface, const OptimizerSpec& spec, const Descent
                                              static_cast<float>(diagonal.y)};
       optimizer.UpdateHessian(std::array{estimate.data()});
     }
+    watch(optimizer);
   }
   return descent;
 }

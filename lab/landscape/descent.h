@@ -2,11 +2,13 @@
 #define KUDARI_LAB_LANDSCAPE_DESCENT_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "kudari/optimizer.h"
 #include "kudari/spec.h"
 #include "lab/landscape/surfaces.h"
 
@@ -36,6 +38,10 @@ struct Descent {
   bool Diverged(int64_t steps) const { return std::ssize(places) <= steps; }
 };
 
+/// What a run came to, in words: "diverged at step 7", "left the picture at step 3", or how far it
+/// ended from a minimum.
+std::string EndText(const Surface& surface, const Descent& descent, int64_t steps);
+
 /// Reads an optimiser as the command line has it: the name of a rule or of a preset, or a recipe's
 /// [optimizer] as an inline table, `{rule = "sgd", lr = 0.01}`, with a label in front of it if
 /// wanted, `slow={rule = "sgd", lr = 0.01}`. Throws Error as ParseRecipe does, and if
@@ -44,8 +50,11 @@ Runner ReadRunner(std::string_view text);
 
 /// Steps the two coordinates, a tensor of shape [1, 2], with the library's optimiser in float32.
 /// Rules that use the diagonal of the Hessian are given that of Curvature after every tenth step,
-/// the first one included. Throws Error as Optimizer does, and UsageError for options out of range.
-Descent Descend(const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options);
+/// the first one included. `watch` sees the optimiser before the first step and after each. Throws
+/// Error as Optimizer does, and UsageError for options out of range.
+Descent Descend(
+    const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options,
+    const std::function<void(const Optimizer&)>& watch = [](const Optimizer& /*optimizer*/) {});
 
 /// The learning rates that BestLearningRate tries: 1, 2 and 5 times powers of ten.
 std::vector<double> LearningRates();

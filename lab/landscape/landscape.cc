@@ -3,21 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string_view>
 
 #include "kudari/error.h"
 #include "kudari/recipe.h"
-#include "kudari/rule.h"
 #include "lab/console/json_text.h"
 #include "lab/console/progress.h"
 #include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
-#include "lab/draw/contours.h"
-#include "lab/draw/plot.h"
 #include "lab/files/output_file.h"
+#include "lab/landscape/page_data.h"
 
 namespace kudari::lab {
 
@@ -27,36 +23,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// With logarithmic levels, the lowest of the heights that are told apart, as a share of the
-// highest.
-constexpr double kLeastShare = 1e-5;
-
 std::string PlaceText(Position at) { return fmt::format("({:.4g}, {:.4g})", at.x, at.y); }
-
-// The first step after which a run was outside of the picture, if its end is, too.
-std::optional<size_t> LeftAt(const Surface& surface, const Descent& descent) {
-  if (IsInside(surface, descent.places.back())) return std::nullopt;
-  size_t step = descent.places.size() - 1;
-  while (step > 0 && !IsInside(surface, descent.places[step - 1])) --step;
-  return step;
-}
-
-// What a run came to, in words.
-std::string EndText(const Surface& surface, const Course& course, int64_t steps) {
-  const Descent& descent = course.descent;
-  if (descent.Diverged(steps)) return fmt::format("diverged at step {}", descent.places.size() - 1);
-  if (const auto left = LeftAt(surface, descent)) {
-    return fmt::format("left the picture at step {}", *left);
-  }
-  if (surface.minima.empty()) return "is still in the picture";
-  const Position end = descent.places.back();
-  double nearest = kInfinity;
-  for (const Position& m : surface.minima) {
-    nearest = std::min(nearest, std::hypot(end.x - m.x, end.y - m.y));
-  }
-  return fmt::format("{:.2g} from {} minimum", nearest,
-                     surface.minima.size() > 1 ? "the nearest" : "the");
-}
 
 // The first step after which a run has come down by 99 % of what there is, or "-".
 std::string SoonText(const Surface& surface, const Descent& descent) {
@@ -81,7 +48,8 @@ void Print(const Surface& surface, const std::vector<Course>& courses, int64_t s
     chosen = chosen || !course.runner.lr_given;
     rows.push_back({course.runner.label, RateText(course), SoonText(surface, course.descent),
                     fmt::format("{:.4g}", course.descent.losses.back()),
-                    PlaceText(course.descent.places.back()), EndText(surface, course, steps)});
+                    PlaceText(course.descent.places.back()),
+                    EndText(surface, course.descent, steps)});
   }
   const Position start = courses.front().descent.places.front();
   std::fputs(fmt::format("{}: {}\n{}\n{} from {}, where the loss is {:.4g}\n\n{}", surface.name,
@@ -100,13 +68,8 @@ void Print(const Surface& surface, const std::vector<Course>& courses, int64_t s
 }
 
 Json CoursesJson(const Surface& surface, const std::vector<Course>& courses) {
-  Json json = {{"function", surface.name},
-               {"formula", surface.formula},
-               {"low", {surface.low.x, surface.low.y}},
-               {"high", {surface.high.x, surface.high.y}},
-               {"minima", Json::array()},
-               {"runs", Json::array()}};
-  for (const Position& m : surface.minima) json["minima"].push_back({m.x, m.y});
+  Json json = SurfaceJson(surface);
+  json["runs"] = Json::array();
   for (const Course& course : courses) {
     Json x = Json::array(), y = Json::array();
     for (const Position& place : course.descent.places) {
@@ -121,42 +84,6 @@ Json CoursesJson(const Surface& surface, const std::vector<Course>& courses) {
                             {"loss", course.descent.losses}});
   }
   return json;
-}
-
-// The surface on a grid, row by row from below; values at the middles of the cells.
-struct Grid {
-  std::vector<double> x, y, loss;
-};
-
-Grid GridOf(const Surface& surface, size_t columns, size_t rows) {
-  Grid grid;
-  const auto middle = [](double low, double high, size_t i, size_t count) {
-    return low + (high - low) * (static_cast<double>(i) + 0.5) / static_cast<double>(count);
-  };
-  for (size_t j = 0; j < columns; ++j) {
-    grid.x.push_back(middle(surface.low.x, surface.high.x, j, columns));
-  }
-  for (size_t i = 0; i < rows; ++i) {
-    grid.y.push_back(middle(surface.low.y, surface.high.y, i, rows));
-    for (const double x : grid.x) grid.loss.push_back(surface.loss({x, grid.y.back()}));
-  }
-  return grid;
-}
-
-// The band of each cell, a digit counted from the lowest: of equal height in the loss or in its
-// logarithm.
-std::string BandDigits(const Surface& surface, const Grid& grid, int count) {
-  const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
-  const double least = most * kLeastShare;
-  std::string bands;
-  for (const double loss : grid.loss) {
-    const double height = std::max(loss - surface.lowest, 0.0);
-    const double share = surface.log_levels
-                             ? std::log(std::max(height, least) / least) / std::log(most / least)
-                             : height / most;
-    bands += std::to_string(std::clamp(static_cast<int>(share * count), 0, count - 1));
-  }
-  return bands;
 }
 
 // What contours and curves show: logarithms are of what is above the lowest.
@@ -229,23 +156,9 @@ void ListSurfaces(std::FILE* console) {
 }
 
 std::string LandscapePage(const Surface& surface, const std::vector<Course>& courses) {
-  constexpr size_t kColumns = 320, kRows = 240;
-  constexpr int kBands = 10;
   Json json = CoursesJson(surface, courses);
-  json["shows"] = surface.shows;
-  json["lowest"] = surface.lowest;
-  json["log_levels"] = surface.log_levels;
-  json["grid"] = {{"columns", kColumns},
-                  {"rows", kRows},
-                  {"colours", Json::array()},
-                  {"bands", BandDigits(surface, GridOf(surface, kColumns, kRows), kBands)}};
-  for (int band = 0; band < kBands; ++band) {
-    json["grid"]["colours"].push_back(Viridis(static_cast<double>(band) / (kBands - 1)));
-  }
-  for (size_t k = 0; k < courses.size(); ++k) {
-    json["runs"][k]["colour"] = StyleOf(k).colour;
-    json["runs"][k]["dashes"] = StyleOf(k).dashes;
-  }
+  json["grid"] = GridJson(surface);
+  for (size_t k = 0; k < courses.size(); ++k) json["runs"][k].update(StyleJson(k));
   // Inside of <script>, where only "</" could end it.
   std::string data = JsonText(json);
   for (size_t at = data.find('<'); at != std::string::npos; at = data.find('<', at)) {

@@ -72,6 +72,21 @@ Value Plain(const Value& value) {
 double Steps(int64_t n) { return static_cast<double>(n); }
 double Word(Shape shape) { return static_cast<double>(shape); }
 
+// Values that are not relative, by kind.
+internal::Arguments Grouped(std::vector<Value> values) {
+  internal::Arguments arguments;
+  for (Value& value : values) {
+    if (auto* part = std::get_if<Schedule>(&value)) {
+      arguments.parts.push_back(std::move(*part));
+    } else if (auto* list = std::get_if<std::vector<double>>(&value)) {
+      arguments.milestones = std::move(*list);
+    } else {
+      arguments.x.push_back(std::get<double>(value));
+    }
+  }
+  return arguments;
+}
+
 }  // namespace
 
 /// Makes schedules of factors.
@@ -102,8 +117,14 @@ const internal::Curve& internal::FindCurve(std::string_view name, size_t paramet
               " arguments" + Suggest(name, names));
 }
 
+std::string internal::Conflict(const Curve& curve, std::span<const Value> values) {
+  if (curve.conflict == nullptr) return "";
+  std::vector<Value> plain;
+  for (const Value& value : values) plain.push_back(Plain(value));
+  return curve.conflict(Grouped(std::move(plain)));
+}
+
 Schedule internal::MakeCall(const Curve& curve, std::span<const Value> values) {
-  Arguments arguments;
   std::string text = std::string(curve.name) + "(";
   bool relative = false;
   std::vector<Value> plain;
@@ -116,22 +137,14 @@ Schedule internal::MakeCall(const Curve& curve, std::span<const Value> values) {
   }
   text += ")";
   if (relative) {
+    Arguments arguments;
     arguments.relative = std::move(plain);
     arguments.text = text;
     return ScheduleBuilder::One(std::move(text), curve, std::move(arguments));
   }
-  for (Value& value : plain) {
-    if (auto* part = std::get_if<Schedule>(&value)) {
-      arguments.parts.push_back(std::move(*part));
-    } else if (auto* list = std::get_if<std::vector<double>>(&value)) {
-      arguments.milestones = std::move(*list);
-    } else {
-      arguments.x.push_back(std::get<double>(value));
-    }
-  }
-  const std::string conflict = curve.conflict != nullptr ? curve.conflict(arguments) : "";
+  const std::string conflict = Conflict(curve, plain);
   if (!conflict.empty()) throw Error(std::string(curve.name) + ": " + conflict);
-  return ScheduleBuilder::One(std::move(text), curve, std::move(arguments));
+  return ScheduleBuilder::One(std::move(text), curve, Grouped(std::move(plain)));
 }
 
 Schedule internal::MakeProduct(std::span<const Schedule> schedules) {

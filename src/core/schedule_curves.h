@@ -83,6 +83,9 @@ std::string ValueText(const Parameter& p, const Value& value);
 /// Throws Error unless the value has the parameter's kind and is in its range.
 void CheckValue(const Curve& curve, const Parameter& p, const Value& value);
 
+/// What does not fit together in values that are each in range, none of them relative, or "".
+std::string Conflict(const Curve& curve, std::span<const Value> values);
+
 /// Makes the schedule of one call; there is a value for every parameter. Throws Error if one is out
 /// of range or they do not fit together.
 Schedule MakeCall(const Curve& curve, std::span<const Value> values);

@@ -51,8 +51,9 @@ struct Rest {
 
 Schedule Resolved(const Schedule& schedule, const Rest& rest);
 
-// One call. A schedule that comes behind a number of steps begins there: the second of `then`.
-Schedule ResolvedCall(const Schedule& call, const Rest& rest, Rounding rounding) {
+// The values of a call. A schedule that comes behind a number of steps begins there: the second of
+// `then`.
+std::vector<Value> ResolvedValues(const Schedule& call, const Rest& rest, Rounding rounding) {
   const std::vector<ScheduleArgument> arguments = call.Arguments();
   const Curve& curve = internal::FindCurve(call.Function(), arguments.size());
   std::vector<Value> values;
@@ -72,23 +73,17 @@ Schedule ResolvedCall(const Schedule& call, const Rest& rest, Rounding rounding)
     if (p.kind == ArgumentKind::kSteps) after.start = rest.start + std::get<double>(value);
     values.push_back(std::move(value));
   }
-  return internal::MakeCall(curve, values);
+  return values;
 }
 
 // Lengths that fill the run together may be too long by a step when each is rounded to nearest.
 Schedule ResolvedCall(const Schedule& call, const Rest& rest) {
-  const auto rounded = [&](double (*rounding)(double)) {
-    return ResolvedCall(call, rest, rounding);
-  };
-  const auto nearest = [](double x) { return std::round(x); };
-  if (internal::FindCurve(call.Function(), call.Arguments().size()).conflict == nullptr) {
-    return rounded(nearest);
+  const Curve& curve = internal::FindCurve(call.Function(), call.Arguments().size());
+  std::vector<Value> values = ResolvedValues(call, rest, [](double x) { return std::round(x); });
+  if (!internal::Conflict(curve, values).empty()) {
+    values = ResolvedValues(call, rest, [](double x) { return std::floor(x); });
   }
-  try {
-    return rounded(nearest);
-  } catch (const Error&) {
-    return rounded([](double x) { return std::floor(x); });
-  }
+  return internal::MakeCall(curve, values);
 }
 
 Schedule Resolved(const Schedule& schedule, const Rest& rest) {

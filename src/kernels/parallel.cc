@@ -1,7 +1,5 @@
 #include "kudari/parallel.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <atomic>
 
@@ -9,20 +7,27 @@
 
 #ifdef _OPENMP
 #include <omp.h>
+#include <pthread.h>
 #endif
 
 namespace kudari {
 namespace {
 
+#ifdef _OPENMP
 // Whether this process is a child of one that may have had OpenMP threads. They are not in the
 // child, whose OpenMP would wait for them for ever.
 std::atomic<bool> forked = false;
 
-/// Makes children of this process note that they are, from the first call on.
-void NoteForks() {
+/// Whether this process can have threads. Children note that they are children, from the first call
+/// on.
+bool HasThreads() {
   [[maybe_unused]] static const int registered =
       pthread_atfork(nullptr, nullptr, [] { forked = true; });
+  return !forked;
 }
+#else
+bool HasThreads() { return false; }
+#endif
 
 }  // namespace
 
@@ -42,8 +47,7 @@ void RunParallel(const Parallel& parallel, int n, const std::function<void(int)>
   };
   if (n == 1) return part(0);
   if (parallel.run) return parallel.run(n, part);
-  NoteForks();
-  if (forked) {
+  if (!HasThreads()) {
     for (int i = 0; i < n; ++i) part(i);
     return;
   }

@@ -224,12 +224,10 @@ std::string_view Name(BatchRule rule) { return kNames[static_cast<size_t>(rule)]
 std::vector<std::string> BatchRuleNames() { return {kNames.begin(), kNames.end()}; }
 
 BatchRule ParseBatchRule(std::string_view name) {
-  const auto* const at = std::find(kNames.begin(), kNames.end(), name);
-  if (at == kNames.end()) {
-    throw Error("unknown batch rule \"" + std::string(name) + "\"" +
-                Suggest(name, BatchRuleNames()));
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    if (kNames[i] == name) return static_cast<BatchRule>(i);
   }
-  return static_cast<BatchRule>(at - kNames.begin());
+  throw Error("unknown batch rule \"" + std::string(name) + "\"" + Suggest(name, BatchRuleNames()));
 }
 
 double ScaleLr(BatchRule rule, double lr, double kappa) {

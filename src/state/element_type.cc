@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <array>
 
 #include "kudari/state.h"
@@ -35,9 +34,10 @@ std::string_view Name(ElementType type) { return kTypes.at(static_cast<size_t>(t
 int64_t Bytes(ElementType type) { return kTypes.at(static_cast<size_t>(type)).bytes; }
 
 std::optional<ElementType> FindElementType(std::string_view name) {
-  const auto* const at = std::ranges::find(kTypes, name, &TypeInfo::name);
-  if (at == kTypes.end()) return std::nullopt;
-  return static_cast<ElementType>(at - kTypes.begin());
+  for (size_t i = 0; i < kTypes.size(); ++i) {
+    if (kTypes[i].name == name) return static_cast<ElementType>(i);
+  }
+  return std::nullopt;
 }
 
 ElementType ElementTypeOf(DType dtype) {

@@ -1,0 +1,80 @@
+#include "lab/landscape/page_data.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "lab/draw/contours.h"
+#include "lab/draw/line_style.h"
+
+namespace kudari::lab {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The band of each cell, a digit counted from the lowest: of equal height in the loss or in its
+// logarithm.
+std::string BandDigits(const Surface& surface, const Grid& grid, int count) {
+  const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
+  const double least = most * kLeastShare;
+  std::string bands;
+  for (const double loss : grid.loss) {
+    const double height = std::max(loss - surface.lowest, 0.0);
+    const double share = surface.log_levels
+                             ? std::log(std::max(height, least) / least) / std::log(most / least)
+                             : height / most;
+    bands += std::to_string(std::clamp(static_cast<int>(share * count), 0, count - 1));
+  }
+  return bands;
+}
+
+}  // namespace
+
+Grid GridOf(const Surface& surface, size_t columns, size_t rows) {
+  Grid grid;
+  const auto middle = [](double low, double high, size_t i, size_t count) {
+    return low + (high - low) * (static_cast<double>(i) + 0.5) / static_cast<double>(count);
+  };
+  for (size_t j = 0; j < columns; ++j) {
+    grid.x.push_back(middle(surface.low.x, surface.high.x, j, columns));
+  }
+  for (size_t i = 0; i < rows; ++i) {
+    grid.y.push_back(middle(surface.low.y, surface.high.y, i, rows));
+    for (const double x : grid.x) grid.loss.push_back(surface.loss({x, grid.y.back()}));
+  }
+  return grid;
+}
+
+Json SurfaceJson(const Surface& surface) {
+  Json json = {{"function", surface.name},
+               {"formula", surface.formula},
+               {"shows", surface.shows},
+               {"low", {surface.low.x, surface.low.y}},
+               {"high", {surface.high.x, surface.high.y}},
+               {"start", {surface.start.x, surface.start.y}},
+               {"minima", Json::array()},
+               {"lowest", surface.lowest},
+               {"log_levels", surface.log_levels}};
+  for (const Position& m : surface.minima) json["minima"].push_back({m.x, m.y});
+  return json;
+}
+
+Json GridJson(const Surface& surface) {
+  constexpr size_t kColumns = 320, kRows = 240;
+  constexpr int kBands = 10;
+  Json json = {{"columns", kColumns},
+               {"rows", kRows},
+               {"colours", Json::array()},
+               {"bands", BandDigits(surface, GridOf(surface, kColumns, kRows), kBands)}};
+  for (int band = 0; band < kBands; ++band) {
+    json["colours"].push_back(Viridis(static_cast<double>(band) / (kBands - 1)));
+  }
+  return json;
+}
+
+Json StyleJson(size_t k) {
+  const LineStyle style = StyleOf(k);
+  return {{"colour", style.colour}, {"dashes", style.dashes}};
+}
+
+}  // namespace kudari::lab

@@ -1,0 +1,33 @@
+#ifndef KUDARI_LAB_LANDSCAPE_PAGE_DATA_H_
+#define KUDARI_LAB_LANDSCAPE_PAGE_DATA_H_
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "lab/landscape/surfaces.h"
+
+namespace kudari::lab {
+
+/// The surface on a grid, row by row from below; values at the middles of the cells.
+struct Grid {
+  std::vector<double> x, y, loss;
+};
+Grid GridOf(const Surface& surface, size_t columns, size_t rows);
+
+/// With logarithmic levels, the lowest of the heights that are told apart, as a share of the
+/// highest.
+inline constexpr double kLeastShare = 1e-5;
+
+/// A surface without its picture: texts, corners, start and minima.
+nlohmann::ordered_json SurfaceJson(const Surface& surface);
+
+/// The picture of a surface: for each cell of a grid a digit, its band, and the colours of bands.
+nlohmann::ordered_json GridJson(const Surface& surface);
+
+/// The colour and the dashes of the k-th line.
+nlohmann::ordered_json StyleJson(size_t k);
+
+}  // namespace kudari::lab
+
+#endif  // KUDARI_LAB_LANDSCAPE_PAGE_DATA_H_

@@ -1,0 +1,168 @@
+// Uses the playground and the page of `kudari landscape --html` in Chromium as people do.
+//
+// usage: npm ci && npm test      in tests/browser, after make program playground
+//
+// KUDARI_CHROMIUM is the browser, /usr/bin/chromium unless it is set; KUDARI_SCREENSHOTS a folder for
+// pictures of the pages, none unless it is set.
+
+import assert from "node:assert";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { chromium } from "playwright-core";
+
+const root = fileURLToPath(new URL("../..", import.meta.url)), program = join(root, "build/release/kudari");
+const axe = createRequire(import.meta.url).resolve("axe-core");
+const folder = mkdtempSync(join(tmpdir(), "kudari-"));
+const landscape = join(folder, "landscape.html"), playground = join(root, "build/playground.html");
+execFileSync(program, ["landscape", "ravine", "--optimizers", "sgd,momentum,adam", "--html", landscape]);
+const browser = await chromium.launch({ executablePath: process.env.KUDARI_CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+
+// Opens a page of that width, gives it to `use`, and checks what holds for every page.
+async function onPage(file, width, use) {
+  const context = await browser.newContext({ viewport: { width, height: 900 }, hasTouch: width < 600, reducedMotion: "reduce" });
+  const page = await context.newPage(), problems = [];
+  page.on("console", message => { if (["error", "warning"].includes(message.type())) problems.push(message.text()); });
+  page.on("pageerror", error => problems.push(error.message));
+  page.on("request", request => { if (!/^(data|blob):/.test(request.url()) && request.url() !== pathToFileURL(file).href) problems.push(`asks for ${request.url()}`); });
+  await page.goto(pathToFileURL(file).href);
+  await page.waitForFunction(() => document.getElementById("runs").rows.length >= 3);
+  await use(page);
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${file} is wider than ${width}`);
+  assert.deepStrictEqual(problems, []);
+  await page.addScriptTag({ path: axe });
+  const found = await page.evaluate(async () => (await axe.run()).violations.map(({ id, impact, nodes }) => `${impact}: ${id} at ${nodes.map(node => node.target).join(", ")}`));
+  assert.deepStrictEqual(found.filter(text => /^(serious|critical)/.test(text)), []);
+  await page.evaluate(() => scrollTo(0, 0));
+  if (process.env.KUDARI_SCREENSHOTS) await page.screenshot({ path: join(process.env.KUDARI_SCREENSHOTS, `${file === playground ? "playground" : "landscape"}-${width}.png`), fullPage: true });
+  await context.close();
+}
+
+const row = (page, k) => page.locator("#runs tr").nth(k).innerText();
+const message = page => page.locator("#message").innerText();
+
+async function playWithIt(page) {
+  // Drags the start, with a finger on the narrow screen.
+  let before = await row(page, 0);
+  const ring = await page.locator("#start").boundingBox();
+  if (page.viewportSize().width < 600) {
+    const fingers = await page.context().newCDPSession(page);
+    const touch = (type, ...touchPoints) => fingers.send("Input.dispatchTouchEvent", { type, touchPoints });
+    await touch("touchStart", { x: ring.x + 22, y: ring.y + 22 });
+    for (const part of [.25, .5, .75, 1]) await touch("touchMove", { x: ring.x + 22 + 40 * part, y: ring.y + 22 + 30 * part });
+    await touch("touchEnd");
+  } else {
+    await page.mouse.move(ring.x + 22, ring.y + 22);
+    await page.mouse.down();
+    await page.mouse.move(ring.x + 62, ring.y + 52, { steps: 4 });
+    await page.mouse.up();
+  }
+  assert.notEqual(await row(page, 0), before);
+  const dragged = await page.locator("#start").boundingBox();
+  assert.ok(Math.abs(dragged.x - ring.x - 40) < 2 && Math.abs(dragged.y - ring.y - 30) < 2, "the ring is where it was dragged to");
+
+  // Moves it by keys, which says so, and clicks on the map.
+  before = await page.locator("#start").getAttribute("aria-label");
+  await page.locator("#start").focus();
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("Shift+ArrowUp");
+  assert.notEqual(await page.locator("#start").getAttribute("aria-label"), before);
+  before = await page.locator("#x").inputValue();
+  await page.locator("#map").click({ position: { x: 150, y: 100 } });
+  assert.notEqual(await page.locator("#x").inputValue(), before);
+
+  // Changes a rate by its text and by its slider.
+  const card = page.locator(".card").first();
+  before = await row(page, 0);
+  await card.getByLabel("lr", { exact: true }).fill("0.003");
+  assert.notEqual(await row(page, 0), before);
+  before = await row(page, 0);
+  await card.getByLabel("lr, a slider").press("ArrowRight");
+  assert.notEqual(await row(page, 0), before);
+
+  // Another rule, its options, its formula, one more optimiser, and one fewer.
+  await card.locator("select").selectOption("lion");
+  assert.match(await row(page, 0), /^lion\b.*exp_avg \(/s);
+  await card.getByText("The other options of lion").click();
+  before = await row(page, 0);
+  await card.getByLabel("beta1", { exact: true }).fill("0.5");
+  assert.notEqual(await row(page, 0), before);
+  await card.getByText("Formula and paper").click();
+  assert.ok(await card.locator("pre").isVisible());
+  await page.locator("#add").click();
+  assert.equal(await page.locator("#runs tr").count(), 4);
+  await page.getByLabel("Remove adamw").click();
+  assert.equal(await page.locator("#runs tr").count(), 3);
+
+  // Steps through the run by keys, and plays it.
+  await page.evaluate(() => document.activeElement.blur());
+  assert.equal(await page.locator("#shown").innerText(), "200 of 200");
+  await page.keyboard.press("ArrowLeft");
+  assert.equal(await page.locator("#shown").innerText(), "199 of 200");
+  await page.locator("#step").fill("0");
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.press(" ");
+  assert.equal(await page.locator("#play").innerText(), "Pause");
+  await page.keyboard.press(" ");
+  assert.equal(await page.locator("#play").innerText(), "Play");
+
+  // What it refuses, it says, and goes on.
+  const field = card.getByLabel("schedule", { exact: true });
+  for (const [box, wrong, right, expected] of [
+    [field, "cosin(end)", "cosine(end)", /did you mean "cosine"/],
+    [card.getByLabel("beta1", { exact: true }), "2", "0.9", /beta1 = 2 is outside \[0, 1\)/],
+    [card.getByLabel("SAM's radius", { exact: true }), "-1", "0.1", /SAM's radius = -1 is outside/],
+    [page.locator("#x"), "50", "-3", /outside of ravine/],
+    [page.locator("#steps"), "0", "100", /steps = 0 is outside/],
+    [page.locator("#steps"), "", "100", /steps must be a whole number/],
+    [page.locator("#noise"), "-1", "0.1", /noise = -1 is outside/],
+  ]) {
+    await box.fill(wrong);
+    assert.match(await message(page), expected);
+    await box.fill(right);
+    assert.equal(await message(page), "");
+  }
+  const last = page.locator(".card").nth(1);
+  await last.getByLabel("lr", { exact: true }).fill("1e6");
+  assert.match(await page.locator("#notes").innerText(), /momentum diverged at step/);
+  await last.getByText("Choose a learning rate").click();
+  assert.equal(await page.locator("#notes").innerText(), "");
+
+  // Every surface.
+  for (const surface of await page.locator("#surface option").allInnerTexts()) {
+    await page.locator("#surface").selectOption(surface);
+    assert.equal(await message(page), "", surface);
+    assert.match(await page.locator("#command").textContent(), new RegExp(`^kudari landscape ${surface} `));
+  }
+  await page.locator("#surface").selectOption("himmelblau");
+
+  // The command that the page shows ends where the page does.
+  const command = (await page.locator("#command").textContent()).replace("kudari", program);
+  const { runs } = JSON.parse(execFileSync("bash", ["-c", `${command} --json - 2>/dev/null`]));
+  assert.equal(runs.length, 3);
+  for (const [k, run] of runs.entries()) {
+    const [, x, y] = (await row(page, k)).split("\t").map(text => Number(text.replace("\u2212", "-")));
+    assert.deepStrictEqual([x, y], [run.x.at(-1), run.y.at(-1)].map(value => Number(value.toPrecision(4))));
+  }
+}
+
+try {
+  for (const width of [1200, 375]) {
+    await onPage(playground, width, playWithIt);
+    await onPage(landscape, width, async page => {
+      const before = await row(page, 0);
+      await page.evaluate(() => document.activeElement.blur());
+      await page.keyboard.press("ArrowLeft");
+      await page.locator("#step").fill("10");
+      assert.notEqual(await row(page, 0), before);
+      assert.match(await page.locator("#shown").innerText(), /^10 of 200/);
+    });
+  }
+  console.log("The playground and the landscape page work at 1200 and 375 pixels.");
+} finally {
+  await browser.close();
+  rmSync(folder, { recursive: true });
+}
