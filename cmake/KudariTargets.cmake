@@ -26,7 +26,7 @@ endfunction()
 
 # kudari_layer(NAME [APART] SOURCES ... LIBS ...): an object library that is one layer of
 # kudari::kudari. APART: each source is compiled by itself, since its loops take long to compile or its
-# names occur in others.
+# names occur in others. With sanitizers, too, loops are optimised, and fuzzers do not look into them.
 function(kudari_layer name)
   cmake_parse_arguments(arg "APART" "" "SOURCES;LIBS" ${ARGN})
   add_library(kudari_${name} OBJECT ${arg_SOURCES})
@@ -35,6 +35,9 @@ function(kudari_layer name)
   target_link_libraries(kudari_${name} PRIVATE $<BUILD_INTERFACE:kudari_build> ${arg_LIBS})
   if(NOT arg_APART)
     kudari_unity(kudari_${name} 8)
+  elseif(KUDARI_SANITIZE)
+    set_target_properties(kudari_${name} PROPERTIES KUDARI_LOOPS ON)
+    target_compile_options(kudari_${name} PRIVATE -O2)
   endif()
 endfunction()
 
