@@ -123,33 +123,13 @@ Json CoursesJson(const Surface& surface, const std::vector<Course>& courses) {
   return json;
 }
 
-// The surface on a grid, row by row from below; values at the middles of the cells.
-struct Grid {
-  std::vector<double> x, y, loss;
-};
-
-Grid GridOf(const Surface& surface, size_t columns, size_t rows) {
-  Grid grid;
-  const auto middle = [](double low, double high, size_t i, size_t count) {
-    return low + (high - low) * (static_cast<double>(i) + 0.5) / static_cast<double>(count);
-  };
-  for (size_t j = 0; j < columns; ++j) {
-    grid.x.push_back(middle(surface.low.x, surface.high.x, j, columns));
-  }
-  for (size_t i = 0; i < rows; ++i) {
-    grid.y.push_back(middle(surface.low.y, surface.high.y, i, rows));
-    for (const double x : grid.x) grid.loss.push_back(surface.loss({x, grid.y.back()}));
-  }
-  return grid;
-}
-
 // The band of each cell, a digit counted from the lowest: of equal height in the loss or in its
 // logarithm.
-std::string BandDigits(const Surface& surface, const Grid& grid, int count) {
-  const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
+std::string BandDigits(const Surface& surface, const HeightGrid& grid, int count) {
+  const double most = *std::ranges::max_element(grid.height) - surface.lowest;
   const double least = most * kLeastShare;
   std::string bands;
-  for (const double loss : grid.loss) {
+  for (const double loss : grid.height) {
     const double height = std::max(loss - surface.lowest, 0.0);
     const double share = surface.log_levels
                              ? std::log(std::max(height, least) / least) / std::log(most / least)
@@ -167,20 +147,20 @@ std::string HeightLabel(const Surface& surface) {
 // Contours and paths, as lab/draw takes them.
 ContourChart MapOf(const Surface& surface, const std::vector<Course>& courses) {
   constexpr size_t kCells = 200;
-  Grid grid = GridOf(surface, kCells, kCells);
+  HeightGrid grid = GridOf(surface.loss, surface.low, surface.high, kCells, kCells);
   ContourChart map{.title = std::string(surface.name) + ": " + std::string(surface.formula),
                    .x_label = "x",
                    .y_label = "y",
                    .z_label = HeightLabel(surface),
                    .log_z = surface.log_levels};
-  const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
-  for (double& loss : grid.loss) {
+  const double most = *std::ranges::max_element(grid.height) - surface.lowest;
+  for (double& loss : grid.height) {
     loss -= surface.lowest;
     if (surface.log_levels) loss = std::max(loss, most * kLeastShare);
   }
   map.x = std::move(grid.x);
   map.y = std::move(grid.y);
-  map.z = std::move(grid.loss);
+  map.z = std::move(grid.height);
   for (const Course& course : courses) {
     ChartPath path{.label = course.runner.label};
     for (const Position& place : course.descent.places) {
@@ -235,10 +215,13 @@ std::string LandscapePage(const Surface& surface, const std::vector<Course>& cou
   json["shows"] = surface.shows;
   json["lowest"] = surface.lowest;
   json["log_levels"] = surface.log_levels;
-  json["grid"] = {{"columns", kColumns},
-                  {"rows", kRows},
-                  {"colours", Json::array()},
-                  {"bands", BandDigits(surface, GridOf(surface, kColumns, kRows), kBands)}};
+  json["grid"] = {
+      {"columns", kColumns},
+      {"rows", kRows},
+      {"colours", Json::array()},
+      {"bands",
+       BandDigits(surface, GridOf(surface.loss, surface.low, surface.high, kColumns, kRows),
+                  kBands)}};
   for (int band = 0; band < kBands; ++band) {
     json["grid"]["colours"].push_back(Viridis(static_cast<double>(band) / (kBands - 1)));
   }
