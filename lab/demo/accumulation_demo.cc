@@ -14,6 +14,7 @@ namespace kudari::lab {
 namespace {
 
 constexpr size_t kFeatures = 10;
+constexpr double kLeastDrawn = 1e-9;  // of distances, which have logarithms
 
 // Linear regression: the gradient of the mean square over samples [begin, end).
 struct LinearProblem {
@@ -105,7 +106,7 @@ DemoResult RunAccumulation(const DemoSettings& settings) {
     const std::string name = rule.rule == "sgd" ? "SGD" : "AdamW";
     LineChart chart{.title = name + ": distance from the run with one large batch",
                     .x_label = "step",
-                    .y_label = "distance of the weights",
+                    .y_label = "distance, at least 1e-9",
                     .log_y = true,
                     .points = false};
     for (size_t k = 0; k < cuts.size(); ++k) {
@@ -115,7 +116,7 @@ DemoResult RunAccumulation(const DemoSettings& settings) {
       for (size_t step = 0; step < places.size(); ++step) {
         const double distance = Norm(Minus(places[step], reference[step]));
         most = std::max(most, distance);
-        AddPoint(line, static_cast<double>(step + 1), distance);
+        AddPoint(line, static_cast<double>(step + 1), std::max(distance, kLeastDrawn));
       }
       rows[k + 1].push_back(fmt::format("{:.2g}", most));
       result.numbers[name][cuts[k].label] = most;

@@ -89,7 +89,7 @@ Demo DecayDemo() {
       .parameters =
           {{.name = "lr", .value = 0.01, .low = 0, .high = 0.1, .doc = "learning rate"},
            {.name = "decay",
-            .value = 0.2,
+            .value = 0.3,
             .low = 0,
             .high = 10,
             .doc = "coefficient of each of the three"},

@@ -46,7 +46,7 @@ TEST(LearningRateDemoTest, EachStepMultipliesByOneMinusFourTimesTheRate) {
     for (size_t step = 0; step < 13; ++step) {
       const double exact = 10 * std::pow(1 - 4 * rates[k], static_cast<double>(step));
       EXPECT_NEAR(run["x"][step], exact, 1e-5 * std::abs(exact)) << rates[k] << ' ' << step;
-      EXPECT_NEAR(result.charts[k].series[0].y[step], 2 * exact * exact, 4e-5 * exact * exact);
+      EXPECT_NEAR(result.charts[k].series[1].y[step], 2 * exact * exact, 4e-5 * exact * exact);
     }
   }
   EXPECT_EQ(result.numbers["runs"][0]["verdict"], "slow");

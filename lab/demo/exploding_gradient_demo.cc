@@ -142,7 +142,7 @@ DemoResult RunExplodingGradient(const DemoSettings& settings) {
       kUnits, TextTable(rows), settings("lr"), radii.back(), before, without, with,
       settings("max_norm"));
   result.svg = PanelsSvg(result.charts);
-  result.next = {"kudari demo exploding-gradient --set large=1.05",
+  result.next = {"kudari demo exploding-gradient --set large=1.2",
                  "kudari demo exploding-gradient --set length=100", "kudari demo lookahead"};
   return result;
 }
@@ -156,12 +156,12 @@ Demo ExplodingGradientDemo() {
               "sequence, and clipping saves the step.",
           .source = "advanced techniques, 1.1",
           .parameters = {{.name = "small",
-                          .value = 0.8,
+                          .value = 0.9,
                           .low = 0.1,
                           .high = 1,
                           .doc = "spectral radius of the first net's weights"},
                          {.name = "large",
-                          .value = 1.2,
+                          .value = 1.1,
                           .low = 1,
                           .high = 2,
                           .doc = "spectral radius of the last net's weights"},

@@ -94,23 +94,19 @@ DemoResult RunGradient(const DemoSettings& settings) {
         "{:.2f} degrees, where the slope points, and keeps its height\nat {:.2f} degrees from "
         "there: along the contour. A step of descent goes the opposite way.\n",
         length, steepest, angle);
-    const auto arrow = [&](const std::string& label, double share) {
-      map.arrows.push_back({.label = label,
-                            .from_x = at.x,
-                            .from_y = at.y,
-                            .to_x = at.x + share * slope.x,
-                            .to_y = at.y + share * slope.y});
-    };
-    arrow(fmt::format("slope [{:g}, {:g}], a tenth of its length", slope.x, slope.y), kDrawnLength);
-    arrow("the opposite way, down", -kDrawnLength);
+    map.arrows = {
+        {.label = fmt::format("slope [{:g}, {:g}], a tenth of its length", slope.x, slope.y),
+         .from_x = at.x,
+         .from_y = at.y,
+         .to_x = at.x + kDrawnLength * slope.x,
+         .to_y = at.y + kDrawnLength * slope.y}};
   }
   LineChart curves{
       .x_label = "x, with y left out", .y_label = "x^2 and its tangent", .points = false};
-  constexpr double kEnd = 4;
-  curves.series.push_back(SampledLine(
-      "tangent", -kEnd, kEnd, 2, [&](double x) { return square(at.x) + 2 * at.x * (x - at.x); }));
-  curves.series.push_back({.label = "the tangent's place", .x = {at.x}, .y = {square(at.x)}});
-  curves.series.push_back(SampledLine("x^2", -kEnd, kEnd, 81, square));
+  constexpr double kEnd = 4, kTangent = 1.5;
+  curves.series = {SampledLine("tangent", at.x - kTangent, at.x + kTangent, 2,
+                               [&](double x) { return square(at.x) + 2 * at.x * (x - at.x); }),
+                   SampledLine("x^2", -kEnd, kEnd, 81, square)};
   result.charts = {curves};
   result.svg = LandscapeSvg(map, curves, false);
   result.next = {"kudari demo gradient --set x=1 --set y=-2", "kudari demo learning-rate"};

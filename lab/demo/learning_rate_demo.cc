@@ -30,14 +30,12 @@ DemoResult RunLearningRate(const DemoSettings& settings) {
   const std::array rates = {settings("slow"), settings("smooth"), settings("swinging"),
                             settings("diverging")};
   std::vector<std::vector<double>> places;
-  double farthest = kParabolaStart;
   for (const double lr : rates) {
     Stepped x({kParabolaStart}, OptimizerSpec("sgd", {{"lr", lr}}));
     std::vector<double>& way = places.emplace_back(x.weights());
     for (int64_t step = 0; step < steps; ++step) {
       x.Step([](const std::vector<double>& w) { return std::vector{4 * w[0]}; });
       way.push_back(x.weights()[0]);
-      farthest = std::max(farthest, std::abs(way.back()));
     }
   }
 
@@ -53,9 +51,13 @@ DemoResult RunLearningRate(const DemoSettings& settings) {
     LineChart chart{.title = fmt::format("{:g}: {}", rates[k], RateVerdict(rates[k])),
                     .x_label = "x",
                     .y_label = "loss"};
-    Series& way = chart.series.emplace_back(Series{.label = "steps from x = 10"});
-    for (const double x : places[k]) AddPoint(way, x, Parabola(x));
-    chart.series.push_back(SampledLine("2 x^2", -1.05 * farthest, 1.05 * farthest, 81, &Parabola));
+    double farthest = kParabolaStart;
+    Series way{.label = "steps from x = 10"};
+    for (const double x : places[k]) {
+      farthest = std::max(farthest, std::abs(x));
+      AddPoint(way, x, Parabola(x));
+    }
+    chart.series = {SampledLine("2 x^2", -1.05 * farthest, 1.05 * farthest, 81, &Parabola), way};
     result.charts.push_back(chart);
   }
   result.text = fmt::format(

@@ -92,7 +92,7 @@ DemoResult RunLookahead(const DemoSettings& settings) {
     AddPoint(slow, x, both.slow[at]);
     AddPoint(plain, x, alone.fast[at]);
   }
-  chart.series = {fast, slow, plain};
+  chart.series = {plain, slow, fast};
   const double swing_alone = LateSwing(alone.fast), swing_slow = LateSwing(both.slow);
   result.numbers = {{"fast", both.fast.front()},
                     {"swing_alone", swing_alone},

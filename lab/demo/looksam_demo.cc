@@ -30,7 +30,8 @@ SamParts StepOfLookSam(Stepped& weights, const Stepped::Slope& slope) {
     to = slope(w);
     return to;
   });
-  const auto direction = weights.optimizer().State().At("source/tensors/w/direction").Floats();
+  const StateTree state = weights.optimizer().State();
+  const std::span<const float> direction = state.At("source/tensors/w/direction").Floats();
   parts.g_v.assign(direction.begin(), direction.end());
   parts.g_h = Minus(parts.g_s, parts.g_v);
   return parts;

@@ -30,9 +30,10 @@ DemoResult RunMomentum(const DemoSettings& settings) {
   constexpr int64_t kSteps = 1000, kDrawn = 120;
   const Surface& ravine = FindSurface("ravine");
   const double lr = settings("lr"), beta = settings("beta");
-  ContourChart map = ContoursOf(ravine.loss, ravine.low, ravine.high);
+  ContourChart map = ContoursOf(ravine.loss, ravine.low, {-ravine.low.x, ravine.high.y});
   map.title = "Momentum sums what steps agree on; Nesterov's form looks ahead";
   map.points = {{.x = 0, .y = 0}};
+  map.equal_axes = false;
   LineChart curves{.x_label = "step", .y_label = "loss", .log_y = true, .points = false};
   DemoResult result;
   std::vector<std::vector<std::string>> rows = {{"  rule", "down by 99 % at", "end"}};

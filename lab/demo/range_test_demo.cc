@@ -51,7 +51,7 @@ DemoResult RunRangeTest(const DemoSettings& settings) {
     AddPoint(chart.series[0], p.lr, p.smoothed);
     AddPoint(chart.series[1], p.lr, p.loss);
   }
-  chart.y_most = 1.5 * test.range().points.front().smoothed;
+  chart.y_most = 1.1 * test.range().points.front().smoothed;
   std::vector<std::vector<std::string>> rows = {{"  suggestion", "learning rate"}};
   result.numbers = {{"end", Name(test.range().end)},
                     {"points", std::ssize(test.range().points)},

@@ -25,7 +25,7 @@ DemoResult RunSharpMinima(const DemoSettings& settings) {
   };
   const std::array kinds = {Kind{"SGD", &sgd}, Kind{"SAM", &sam}};
   DemoResult result;
-  LineChart ends{.title = "SAM leaves the narrow valley at x = 1 for the wide one at x = -1",
+  LineChart ends{.title = "SGD stays in the narrow valley at x = 1; SAM leaves it for the wide one",
                  .x_label = "x at the start",
                  .y_label = "x at the end"};
   LineChart curvatures{
@@ -70,8 +70,12 @@ DemoResult RunSharpMinima(const DemoSettings& settings) {
       "starts, {} of each optimiser with learning rate {:g}; SAM's rho falls from {:g} to 0:\n\n{}",
       Curvature(valleys, valleys.minima[1]).x, Curvature(valleys, valleys.minima[0]).x, starts,
       Counted(steps, "step"), settings("lr"), settings("rho"), TextTable(rows));
+  result.text +=
+      "With this rate SGD can just stay in the narrow valley, and SAM, whose slopes there are "
+      "longer, "
+      "cannot.\n";
   result.svg = PanelsSvg(result.charts);
-  result.next = {"kudari demo sharp-minima --set rho=0.1",
+  result.next = {"kudari demo sharp-minima --set lr=0.01",
                  "kudari landscape valleys --optimizers sgd,adam", "kudari demo looksam"};
   return result;
 }
@@ -85,7 +89,7 @@ Demo SharpMinimaDemo() {
               "that is wide.",
           .source = "advanced techniques, exercise 8.1",
           .parameters =
-              {{.name = "rho", .value = 1.5, .low = 0, .high = 5, .doc = "SAM's first radius"},
+              {{.name = "rho", .value = 0.1, .low = 0, .high = 5, .doc = "SAM's first radius"},
                {.name = "lr", .value = 0.02, .low = 1e-4, .high = 0.02, .doc = "learning rate"},
                {.name = "noise",
                 .value = 0,

@@ -23,6 +23,8 @@ Spread SpreadOf(const std::vector<double>& numbers) {
   for (const double x : numbers) s.mean += x / n;
   for (const double x : numbers) s.deviation += (x - s.mean) * (x - s.mean) / n;
   s.deviation = std::sqrt(s.deviation);
+  // Rounding alone.
+  if (s.deviation < 1e-6 * std::abs(s.mean)) s.deviation = 0;
   return s;
 }
 

@@ -110,6 +110,36 @@ bool IsLeftOut(const std::string& command) {
          command.starts_with("kudari sharpness");
 }
 
+// The commands that a demonstration ends with.
+std::vector<std::string> NextCommandsOf(const std::string& shown) {
+  std::vector<std::string> commands;
+  std::istringstream text(shown.substr(shown.find("\ntry next\n")));
+  for (std::string line; std::getline(text, line);) {
+    if (line.starts_with("  kudari ")) commands.push_back(line.substr(2));
+  }
+  return commands;
+}
+
+TEST(PagesTest, WhatDemonstrationsSayToTryNextRuns) {
+  const kudari::testing::TemporaryFolder folder;
+  fs::create_directory_symlink(fs::path(KUDARI_SOURCE_DIR) / "recipes", folder / "recipes");
+  int status = 0, commands = 0;
+  static const std::regex kName("(^|\n)([a-z-]+) \\(");
+  const std::string list = OutputOf("kudari demo", folder.path(), status);
+  for (std::sregex_iterator name(list.begin(), list.end(), kName), end; name != end; ++name) {
+    const std::string demo = "kudari demo " + (*name)[2].str();
+    const std::string shown = OutputOf(demo, folder.path(), status);
+    ASSERT_EQ(status, 0) << shown;
+    for (const std::string& next : NextCommandsOf(shown)) {
+      if (next.starts_with("kudari lr-find")) continue;  // needs LibTorch
+      const std::string output = OutputOf(next, folder.path(), status);
+      EXPECT_EQ(status, 0) << demo << ": " << next << '\n' << output;
+      ++commands;
+    }
+  }
+  EXPECT_GT(commands, 40);
+}
+
 TEST(PagesTest, CommandsPrintWhatThePagesShow) {
   const kudari::testing::TemporaryFolder folder;
   fs::create_directory_symlink(fs::path(KUDARI_SOURCE_DIR) / "recipes", folder / "recipes");
