@@ -8,6 +8,7 @@
 #include <random>
 
 #include "lab/console/progress.h"
+#include "lab/console/usage_error.h"
 #include "lab/demo/demos.h"
 #include "lab/demo/small_net.h"
 #include "lab/demo/stepped.h"
@@ -30,6 +31,8 @@ SamParts StepOfLookSam(Stepped& weights, const Stepped::Slope& slope) {
     to = slope(w);
     return to;
   });
+  // A gradient that is not finite has no second pass.
+  if (parts.g_s.empty()) throw UsageError("--set net_lr, net_rho: the small net diverges");
   const StateTree state = weights.optimizer().State();
   const std::span<const float> direction = state.At("source/tensors/w/direction").Floats();
   parts.g_v.assign(direction.begin(), direction.end());

@@ -16,7 +16,7 @@
 namespace kudari::lab {
 namespace {
 
-constexpr size_t kInputs = 4, kMostBatch = 64;
+constexpr size_t kInputs = 4, kMostBatch = 256;
 
 // A run of small_net.h on `samples` samples.
 struct PatternRun {
@@ -30,21 +30,22 @@ RunLog TrainPattern(const PatternRun& run, uint64_t seed) {
   const RegressionData train = RegressionData::Random(run.samples, kInputs, run.noise, seed);
   const RegressionData held = RegressionData::Random(256, kInputs, run.noise, seed + 1);
   const SmallNet net(kInputs, run.hidden);
-  OptimizerSpec spec("momentum", {{"lr", run.lr}});
-  spec.clip_norm = 1.0;  // with a rate that is too large the loss swings rather than overflows
-  Stepped weights(net.Start(seed + 2), spec);
   std::mt19937_64 random(seed + 3);
   std::vector<size_t> order(run.samples), all_held(held.y.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::iota(all_held.begin(), all_held.end(), size_t{0});
   const size_t size = std::min(run.samples, kMostBatch);
   const auto batches = static_cast<int64_t>(run.samples / size);
+  const Schedule lr = run.lr * Warmup(std::max<int64_t>(1, batches * run.epochs / 10));
+  OptimizerSpec spec("momentum", {{"lr", lr}});
+  spec.clip_norm = 1.0;  // with a rate that is too large the loss swings rather than overflows
+  Stepped weights(net.Start(seed + 2), spec);
   RunLog log{.steps_per_epoch = batches, .planned_steps = batches * run.epochs};
   for (int64_t epoch = 0; epoch < run.epochs; ++epoch) {
     std::ranges::shuffle(order, random);
     for (int64_t batch = 0; batch < batches; ++batch) {
       const std::span at = std::span(order).subspan(static_cast<size_t>(batch) * size, size);
-      StepLog step{.step = std::ssize(log.steps) + 1, .lr = run.lr};
+      StepLog step{.step = std::ssize(log.steps) + 1, .lr = lr(std::ssize(log.steps))};
       step.grad_norm = weights
                            .Step([&](const std::vector<double>& w) {
                              std::vector<double> gradient;
@@ -81,10 +82,10 @@ DemoResult RunPatterns(const DemoSettings& settings) {
   const int64_t epochs = settings.Whole("epochs");
   const double good = settings("lr");
   const std::array runs = {
-      PatternRun{"the learning rate is too small", 512, 24, good / 20000, 0.3, epochs},
-      PatternRun{"the learning rate is too large", 512, 24, good * settings("large"), 0.3, epochs},
-      PatternRun{"overfitting", 32, 64, good / 2, 1, epochs * 5},
-      PatternRun{"a good run", 512, 24, good, 0.3, epochs}};
+      PatternRun{"the learning rate is too small", 256, 24, good / settings("small"), 0.3, epochs},
+      PatternRun{"the learning rate is too large", 256, 24, good * settings("large"), 0.3, epochs},
+      PatternRun{"overfitting", 32, 64, good / 2, 1, epochs},
+      PatternRun{"a good run", 256, 24, good, 0.3, epochs}};
   DemoResult result;
   result.numbers = {{"runs", nlohmann::ordered_json::array()}};
   result.text =
@@ -115,35 +116,38 @@ DemoResult RunPatterns(const DemoSettings& settings) {
     result.charts.push_back(chart);
   }
   result.svg = ChartsSvg(result.charts, 2);
-  result.next = {"kudari demo patterns --set large=100", "kudari advise --task cnn --batch 256", "kudari demo sam"};
+  result.next = {"kudari demo patterns --set large=100", "kudari advise --task cnn --batch 256",
+                 "kudari demo sam"};
   return result;
 }
 
 }  // namespace
 
 Demo PatternsDemo() {
-  return {.name = "patterns",
-          .summary =
-              "Four training runs and what their curves say: a rate too small, one too "
-              "large, overfitting, and a good run.",
-          .source = "practical guide, 4",
-          .parameters = {{.name = "lr",
-                          .value = 0.03,
-                          .low = 1e-4,
-                          .high = 1,
-                          .doc = "learning rate of the good run"},
-                         {.name = "large",
-                          .value = 20,
-                          .low = 1,
-                          .high = 1000,
-                          .doc = "how many times as large the rate is that is too large"},
-                         {.name = "epochs",
-                          .value = 60,
-                          .low = 2,
-                          .high = 100,
-                          .doc = "epochs; five times as many for overfitting",
-                          .whole = true}},
-          .run = &RunPatterns};
+  return {
+      .name = "patterns",
+      .summary =
+          "Four training runs and what their curves say: a rate too small, one too "
+          "large, overfitting, and a good run.",
+      .source = "practical guide, 4",
+      .parameters =
+          {{.name = "lr",
+            .value = 0.05,
+            .low = 1e-4,
+            .high = 1,
+            .doc = "learning rate of the good run"},
+           {.name = "small",
+            .value = 2000,
+            .low = 1,
+            .high = 1e6,
+            .doc = "what it is divided by for the rate that is too small"},
+           {.name = "large",
+            .value = 30,
+            .low = 1,
+            .high = 1000,
+            .doc = "how many times as large the rate is that is too large"},
+           {.name = "epochs", .value = 240, .low = 2, .high = 500, .doc = "epochs", .whole = true}},
+      .run = &RunPatterns};
 }
 
 }  // namespace kudari::lab
