@@ -32,8 +32,8 @@ DemoResult RunAdagrad(const DemoSettings& settings) {
     const double size = step < change ? 1 : settings("later");
     gradients.push_back(size * (1 + settings("noise") * normal(random)));
   }
-  LineChart chart{.title = fmt::format("From step {} on gradients are {:g} times as large: "
-                                       "Adagrad's rate does not recover",
+  LineChart chart{.title = fmt::format("From step {} on gradients are {:g} times as large; "
+                                       "Adagrad's rate only falls",
                                        change, settings("later")),
                   .x_label = "step",
                   .y_label = "rate: step / gradient",

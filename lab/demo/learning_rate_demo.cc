@@ -19,6 +19,7 @@ double Parabola(double x) { return 2 * x * x; }
 // What a learning rate does to 2 x^2, where a step multiplies x by 1 - 4 lr.
 std::string RateVerdict(double lr) {
   const double factor = 1 - 4 * lr;
+  if (lr == 0) return "does not move";
   if (std::abs(factor) > 1) return "diverges: each jump is longer than the one before";
   if (std::abs(factor) == 1) return "swings for ever";
   if (factor < 0) return "jumps from side to side, and arrives";

@@ -31,11 +31,14 @@ SamParts StepOfLookSam(Stepped& weights, const Stepped::Slope& slope) {
     to = slope(w);
     return to;
   });
-  // A gradient that is not finite has no second pass.
-  if (parts.g_s.empty()) throw UsageError("--set net_lr, net_rho: the small net diverges");
   const StateTree state = weights.optimizer().State();
-  const std::span<const float> direction = state.At("source/tensors/w/direction").Floats();
-  parts.g_v.assign(direction.begin(), direction.end());
+  const StateTree* const direction = state.Find("source/tensors/w/direction");
+  if (direction == nullptr) {
+    throw UsageError(
+        "--set lets a gradient become infinite, or SAM's gradient have no part at a right angle; "
+        "a smaller net_lr or a larger rho may help");
+  }
+  parts.g_v.assign(direction->Floats().begin(), direction->Floats().end());
   parts.g_h = Minus(parts.g_s, parts.g_v);
   return parts;
 }

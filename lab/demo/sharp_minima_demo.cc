@@ -25,9 +25,11 @@ DemoResult RunSharpMinima(const DemoSettings& settings) {
   };
   const std::array kinds = {Kind{"SGD", &sgd}, Kind{"SAM", &sam}};
   DemoResult result;
-  LineChart ends{.title = "SGD stays in the narrow valley at x = 1; SAM leaves it for the wide one",
-                 .x_label = "x at the start",
-                 .y_label = "x at the end"};
+  LineChart ends{
+      .title =
+          "Where runs end by where they start: x = 1 is the narrow valley, x = -1 the wide one",
+      .x_label = "x at the start",
+      .y_label = "x at the end"};
   LineChart curvatures{
       .x_label = "x at the start", .y_label = "curvature at the end", .log_y = true};
   std::vector<std::vector<std::string>> rows = {
@@ -71,9 +73,9 @@ DemoResult RunSharpMinima(const DemoSettings& settings) {
       Curvature(valleys, valleys.minima[1]).x, Curvature(valleys, valleys.minima[0]).x, starts,
       Counted(steps, "step"), settings("lr"), settings("rho"), TextTable(rows));
   result.text +=
-      "With this rate SGD can just stay in the narrow valley, and SAM, whose slopes there are "
-      "longer, "
-      "cannot.\n";
+      "At rates near 2 divided by its curvature SGD can just stay in the narrow valley, and SAM, "
+      "whose "
+      "slopes there\nare longer, cannot; at smaller rates both stay.\n";
   result.svg = PanelsSvg(result.charts);
   result.next = {"kudari demo sharp-minima --set lr=0.01",
                  "kudari landscape valleys --optimizers sgd,adam", "kudari demo looksam"};

@@ -128,15 +128,15 @@ TEST(ContourChartTest, PathsAreInPlaceAndEndAtTheEdge) {
 
 TEST(ContourChartTest, ArrowsPointWhereTheyEndInColoursOfTheirOwn) {
   ContourChart chart = BowlWithPaths();
-  chart.arrows = {{.label = "up", .from_x = 0, .from_y = 0, .to_x = 1, .to_y = 0.5},
+  chart.arrows = {{.label = "up", .from_x = 0, .from_y = 0, .to_x = 2, .to_y = 0.5},
                   {.label = "nowhere", .from_x = 1, .from_y = 1, .to_x = 1, .to_y = 1}};
   const std::string svg = ContourSvg(chart);
   const pugi::xml_document document = ParseSvg(svg);
   const auto paths = document.select_nodes("//g[@class='arrows']/path");
   ASSERT_EQ(paths.size(), 3U) << "a casing, a head and a shaft; none without a length";
-  // The head's second point is the end of the arrow: the middle between two ticks' places.
+  // The head's second point is the end of the arrow, over the tick of its x.
   const Place end = PointsOf(paths[1].node().attribute("d").value())[1];
-  EXPECT_NEAR(end.x, PlaceOf(svg, "1").x, 0.2);
+  EXPECT_NEAR(end.x, PlaceOf(svg, "2").x, 0.2);
   EXPECT_STREQ(paths[2].node().attribute("stroke").value(), StyleOf(2).colour.c_str());
   EXPECT_THAT(TextsOf(svg), IsSupersetOf({"sgd", "up", "nowhere"}));
   EXPECT_THAT(TextFaults(svg), IsEmpty());
