@@ -49,11 +49,11 @@ inline std::vector<PlacedText> PlacedTextsOf(const std::string& svg) {
     const std::string text = node.text().get();
     if (text.empty()) continue;
     const Place offset = OffsetOf(node);
-    texts.push_back({text,
-                     {offset.x + node.attribute("x").as_double(),
-                      offset.y + node.attribute("y").as_double()},
-                     node.attribute("font-size").as_double(13),
-                     node.attribute("text-anchor").as_string()});
+    texts.push_back(
+        {text,
+         {offset.x + node.attribute("x").as_double(), offset.y + node.attribute("y").as_double()},
+         node.attribute("font-size").as_double(13),
+         node.attribute("text-anchor").as_string()});
   }
   return texts;
 }
