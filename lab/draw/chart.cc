@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "kudari/files.h"
 #include "lab/console/usage_error.h"
 #include "lab/draw/png.h"
+#include "lab/draw/svg.h"
 
 namespace kudari::lab {
 namespace {
@@ -13,10 +16,6 @@ namespace fs = std::filesystem;
 
 bool IsPng(const fs::path& file) { return file.extension() == ".png"; }
 
-void WritePicture(const std::string& svg, const fs::path& file) {
-  WriteFileAtomically(file, IsPng(file) ? PngOfSvg(svg) : svg);
-}
-
 }  // namespace
 
 void CheckChartFile(const fs::path& file) {
@@ -24,37 +23,56 @@ void CheckChartFile(const fs::path& file) {
   throw UsageError(fmt::format("{}: a picture must be named .svg or .png", file.string()));
 }
 
+void WritePicture(const std::string& svg, const fs::path& file) {
+  CheckChartFile(file);
+  WriteFileAtomically(file, IsPng(file) ? PngOfSvg(svg) : svg);
+}
+
 void DrawChart(const LineChart& chart, const fs::path& file) { DrawPanels({chart}, file); }
 
 void DrawChart(const ContourChart& chart, const fs::path& file) {
-  CheckChartFile(file);
   WritePicture(ContourSvg(chart), file);
 }
 
 void DrawPanels(const std::vector<LineChart>& charts, const fs::path& file) {
-  CheckChartFile(file);
   WritePicture(PanelsSvg(charts), file);
 }
 
 void DrawCharts(const std::vector<LineChart>& charts, int columns, const fs::path& file) {
-  CheckChartFile(file);
   WritePicture(ChartsSvg(charts, columns), file);
 }
 
 void DrawLandscape(const ContourChart& map, const LineChart& curves, bool animated,
                    const fs::path& file) {
-  CheckChartFile(file);
   WritePicture(LandscapeSvg(map, curves, animated && !IsPng(file)), file);
 }
 
 void DrawSurface(const ContourChart& map, const fs::path& file) {
-  CheckChartFile(file);
   WritePicture(SurfaceSvg(map), file);
 }
 
 void DrawHistograms(const std::vector<Histogram>& histograms, const fs::path& file) {
-  CheckChartFile(file);
   WritePicture(HistogramsSvg(histograms), file);
+}
+
+std::string StackedSvg(const std::vector<std::string>& pictures) {
+  std::vector<pugi::xml_document> read(pictures.size());
+  double width = 0, height = 0;
+  std::string titles;
+  for (size_t k = 0; k < pictures.size(); ++k) {
+    read[k].load_string(pictures[k].c_str());
+    const pugi::xml_node picture = read[k].first_child();
+    width = std::max(width, picture.attribute("width").as_double());
+    height += picture.attribute("height").as_double();
+    titles += (titles.empty() ? "" : "; ") + std::string(picture.child("title").text().get());
+  }
+  SvgDocument svg(width, height, titles, fmt::format("{} pictures", pictures.size()));
+  double top = 0;
+  for (const pugi::xml_document& document : read) {
+    svg.root().AddCopy(document.first_child()).Set("y", top);
+    top += document.first_child().attribute("height").as_double();
+  }
+  return svg.Text();
 }
 
 }  // namespace kudari::lab

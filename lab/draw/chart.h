@@ -47,6 +47,12 @@ struct MarkedPoint {
   double x = 0, y = 0;
 };
 
+/// An arrow on a contour chart from one place to another; x and y of both ends.
+struct ChartArrow {
+  std::string label = "";
+  double from_x = 0, from_y = 0, to_x = 0, to_y = 0;
+};
+
 /// Colours and contour lines of z over a grid: z[i * x.size() + j] belongs to x[j] and y[i], each
 /// of at least two rising values. What is not finite stays blank.
 struct ContourChart {
@@ -54,6 +60,7 @@ struct ContourChart {
   bool log_z = false;  ///< colours and contours go by the logarithm; z <= 0 stays blank
   std::vector<double> x = {}, y = {}, z = {};
   std::vector<ChartPath> paths = {};
+  std::vector<ChartArrow> arrows = {};   ///< in the colours that follow those of the paths
   std::vector<MarkedPoint> points = {};  ///< those within the grid are drawn
   bool equal_axes = true;                ///< a unit is as long on both axes
 };
@@ -82,14 +89,16 @@ void DrawChart(const ContourChart& chart, const std::filesystem::path& file);
 /// title and marks are those of all.
 void DrawPanels(const std::vector<LineChart>& charts, const std::filesystem::path& file);
 
-/// Draws small charts in rows of `columns`, with small titles.
+/// Draws small charts in rows of `columns`, with small titles. The fewer columns there are, the
+/// larger the charts, up to three columns. A legend above all of them has the labels of their
+/// lines; lines at one place in their charts have one colour.
 void DrawCharts(const std::vector<LineChart>& charts, int columns,
                 const std::filesystem::path& file);
 
-/// Draws a landscape: contours with paths at the left, and at the right a curve for each path, in
-/// the same order, colours and labels. Animated, paths and curves draw themselves and repeat, at
-/// the pace of their points; readers that cannot animate, or should not, show the finished picture,
-/// and so does PNG.
+/// Draws a landscape: contours with paths and arrows at the left, and at the right a curve for each
+/// of them, in the same order, colours and labels; further curves have labels of their own.
+/// Animated, paths and curves draw themselves and repeat, at the pace of their points; readers that
+/// cannot animate, or should not, show the finished picture, and so does PNG.
 void DrawLandscape(const ContourChart& map, const LineChart& curves, bool animated,
                    const std::filesystem::path& file);
 
@@ -99,6 +108,12 @@ void DrawSurface(const ContourChart& map, const std::filesystem::path& file);
 
 /// Draws histograms side by side.
 void DrawHistograms(const std::vector<Histogram>& histograms, const std::filesystem::path& file);
+
+/// Draws pictures, each of them an SVG of the functions below, under each other.
+std::string StackedSvg(const std::vector<std::string>& pictures);
+
+/// Writes an SVG of one of the functions here to a file, as DrawChart does.
+void WritePicture(const std::string& svg, const std::filesystem::path& file);
 
 /// What the functions above write into an SVG, complete in itself, with the same errors about
 /// numbers.

@@ -253,6 +253,36 @@ TEST_F(ChartTest, TextsNeverOverlap) {
   EXPECT_THAT(TextFaults(ChartsSvg({chart, Lines(), Lines()}, 2)), IsEmpty());
 }
 
+TEST_F(ChartTest, SmallChartsHaveOneLegendAndLabelsOfTheirAxes) {
+  LineChart chart = Lines();
+  chart.title = "small";
+  const std::string svg = ChartsSvg({chart, chart}, 2);
+  const std::vector<std::string> texts = TextsOf(svg);
+  EXPECT_EQ(std::count(texts.begin(), texts.end(), "sgd's"), 1);
+  EXPECT_EQ(std::count(texts.begin(), texts.end(), chart.x_label), 2);
+  EXPECT_EQ(std::count(texts.begin(), texts.end(), chart.y_label), 2);
+  EXPECT_THAT(TextFaults(svg), IsEmpty());
+  // Fewer columns make larger charts.
+  const auto width = [](const std::string& picture) {
+    return kudari::testing::ParseSvg(picture).child("svg").attribute("width").as_double();
+  };
+  EXPECT_EQ(width(svg), 810);
+  EXPECT_EQ(width(ChartsSvg({chart}, 1)), 810);
+  EXPECT_EQ(width(ChartsSvg({chart}, 5)), 5 * 270);
+}
+
+TEST_F(ChartTest, StackedPicturesStandUnderEachOther) {
+  LineChart first = Lines(), second = Lines();
+  first.title = "first";
+  second.title = "second";
+  const std::string above = PanelsSvg({first}), both = StackedSvg({above, PanelsSvg({second})});
+  const double height =
+      kudari::testing::ParseSvg(above).child("svg").attribute("height").as_double();
+  EXPECT_EQ(PlaceOf(both, "second").y, height + PlaceOf(both, "first").y);
+  EXPECT_EQ(kudari::testing::ParseSvg(both).child("svg").attribute("height").as_double(),
+            2 * height);
+}
+
 TEST_F(ChartTest, LabelsOfMarksAvoidEachOther) {
   LineChart chart = Lines();
   chart.marks = {{.label = "the first of them", .from = 0.5, .to = 0.5},

@@ -49,7 +49,11 @@ std::string LandscapeSvg(const ContourChart& map, const LineChart& curves, bool 
   AddRanges(curves, xs, values);
   xs = Widened(xs, curves.log_x);
   const double title = map.title.empty() ? kPageEdge : 42;
-  const LineLegend legend(PathEntries(map), kMapWidth + kCurvesWidth);
+  std::vector<LineLegend::Entry> entries = PathEntries(map);
+  for (size_t k = map.paths.size() + map.arrows.size(); k < curves.series.size(); ++k) {
+    if (!curves.series[k].label.empty()) entries.push_back({curves.series[k].label, StyleOf(k)});
+  }
+  const LineLegend legend(entries, kMapWidth + kCurvesWidth);
   const PlotFrame frame = PlacedMap(map, kMapWidth, kMapHeight, title + legend.Height());
   const Box& box = frame.box;
   const double bar_left = box.right + kBarGap;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lab/draw/chart.h"
+#include "lab/draw/plot.h"
 #include "lab/files/text_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/svg_boxes.h"
@@ -125,6 +126,22 @@ TEST(ContourChartTest, PathsAreInPlaceAndEndAtTheEdge) {
   EXPECT_THAT(TextsOf(svg), Not(Contains("far away")));
 }
 
+TEST(ContourChartTest, ArrowsPointWhereTheyEndInColoursOfTheirOwn) {
+  ContourChart chart = BowlWithPaths();
+  chart.arrows = {{.label = "up", .from_x = 0, .from_y = 0, .to_x = 2, .to_y = 0.5},
+                  {.label = "nowhere", .from_x = 1, .from_y = 1, .to_x = 1, .to_y = 1}};
+  const std::string svg = ContourSvg(chart);
+  const pugi::xml_document document = ParseSvg(svg);
+  const auto paths = document.select_nodes("//g[@class='arrows']/path");
+  ASSERT_EQ(paths.size(), 3U) << "a casing, a head and a shaft; none without a length";
+  // The head's second point is the end of the arrow, over the tick of its x.
+  const Place end = PointsOf(paths[1].node().attribute("d").value())[1];
+  EXPECT_NEAR(end.x, PlaceOf(svg, "2").x, 0.2);
+  EXPECT_STREQ(paths[2].node().attribute("stroke").value(), StyleOf(2).colour.c_str());
+  EXPECT_THAT(TextsOf(svg), IsSupersetOf({"sgd", "up", "nowhere"}));
+  EXPECT_THAT(TextFaults(svg), IsEmpty());
+}
+
 TEST(ContourChartTest, LabelsOfPointsAvoidEachOther) {
   ContourChart chart = Bowl();
   chart.points = {{"a minimum", 0, 0}, {"another one", 0.1, 0}, {"at the edge", 1.95, 0.5}};
@@ -175,6 +192,14 @@ TEST(Landscape, HasAMapAndCurvesInTheSameColours) {
   EXPECT_THAT(TextFaults(svg), IsEmpty());
   EXPECT_THAT(svg, Not(HasSubstr("animate")));
   EXPECT_EQ(svg, LandscapeSvg(BowlWithPaths(), Curves(), false));
+}
+
+TEST(Landscape, CurvesWithoutAPathHaveLabelsOfTheirOwn) {
+  LineChart curves = Curves();
+  curves.series.push_back({"mean", {0, 1, 2}, {2, 2, 2}});
+  const std::vector<std::string> texts = TextsOf(LandscapeSvg(BowlWithPaths(), curves, false));
+  EXPECT_THAT(texts, Contains("mean"));
+  EXPECT_EQ(std::count(texts.begin(), texts.end(), "sgd"), 1);
 }
 
 TEST(Landscape, AnimatedLinesEndAsTheFinishedPicture) {

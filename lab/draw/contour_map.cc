@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -36,6 +37,29 @@ void DrawBands(SvgElement svg, const ContourChart& chart, const Bands& bands,
     }
     if (!outlines.empty()) fills.Path(outlines, {.fill = bands.colours[k]});
     if (!contours.empty()) lines.Path(contours, {.stroke = "white", .width = 0.8, .opacity = 0.7});
+  }
+}
+
+// Arrows, with heads that end where the arrows do.
+void DrawArrows(SvgElement svg, const ContourChart& chart, const PlotFrame& frame) {
+  constexpr double kWidth = 3, kCasing = 6, kHead = 13, kHalf = 5.5;
+  SvgElement group = svg.Group("arrows");
+  for (size_t k = 0; k < chart.arrows.size(); ++k) {
+    const ChartArrow& arrow = chart.arrows[k];
+    const LineStyle style = StyleOf(chart.paths.size() + k);
+    const Point from{frame.x(arrow.from_x), frame.y(arrow.from_y)};
+    const Point to{frame.x(arrow.to_x), frame.y(arrow.to_y)};
+    const double length = std::hypot(to.x - from.x, to.y - from.y);
+    if (!(length > 0)) continue;
+    const Point along{(to.x - from.x) / length, (to.y - from.y) / length};
+    const double head = std::min(kHead, length);
+    const Point neck{to.x - head * along.x, to.y - head * along.y};
+    const std::array shaft = {from, neck};
+    const std::array tip = {Point{neck.x - kHalf * along.y, neck.y + kHalf * along.x}, to,
+                            Point{neck.x + kHalf * along.y, neck.y - kHalf * along.x}};
+    group.Path(PathData(shaft), {.stroke = "white", .width = kCasing, .opacity = 0.85});
+    group.Path(PathData(tip, true), {.fill = style.colour, .stroke = "white", .width = 1.5});
+    group.Path(PathData(shaft), {.stroke = style.colour, .width = kWidth, .dashes = style.dashes});
   }
 }
 
@@ -107,6 +131,7 @@ void DrawMap(SvgElement svg, const ContourChart& chart, const Bands& bands, cons
     DrawPathLine(paths.Group(), line, frame.box, look);
     DrawPathEnds(ends.Group(), line, frame.box, look);
   }
+  if (!chart.arrows.empty()) DrawArrows(svg, chart, frame);
   DrawPoints(svg, chart.points, frame);
 }
 
@@ -138,6 +163,10 @@ std::vector<LineLegend::Entry> PathEntries(const ContourChart& chart) {
   for (size_t k = 0; k < chart.paths.size(); ++k) {
     if (!chart.paths[k].label.empty()) entries.push_back({chart.paths[k].label, StyleOf(k)});
   }
+  for (size_t k = 0; k < chart.arrows.size(); ++k) {
+    if (chart.arrows[k].label.empty()) continue;
+    entries.push_back({chart.arrows[k].label, StyleOf(chart.paths.size() + k)});
+  }
   return entries;
 }
 
@@ -147,7 +176,9 @@ std::string MapDescription(const ContourChart& chart, const Bands& bands) {
                                  RoundedText(bands.values.high), chart.x_label, chart.y_label);
   std::vector<std::string> paths;
   for (const LineLegend::Entry& e : PathEntries(chart)) paths.push_back(e.text);
-  if (!paths.empty()) text += fmt::format(" Paths: {}.", fmt::join(paths, ", "));
+  if (!paths.empty())
+    text += fmt::format(" {}: {}.", chart.arrows.empty() ? "Paths" : "Paths and arrows",
+                        fmt::join(paths, ", "));
   return text;
 }
 

@@ -119,45 +119,63 @@ std::string PanelsSvg(const std::vector<LineChart>& charts) {
 }
 
 std::string ChartsSvg(const std::vector<LineChart>& charts, int columns) {
-  constexpr double kWidth = 270, kHeight = 160, kTitleSize = 12, kLeast = 9, kTextSize = 11;
-  constexpr double kMostTicks = 3, kRight = 18;
+  constexpr double kPage = 810, kSmallest = 270, kShape = 16.0 / 27;  // of a chart
+  constexpr double kTitleSize = 12, kLeast = 9, kTextSize = 11, kTitleRow = 38, kRight = 18;
+  constexpr double kYLabelRow = 18, kTickHeight = 54;
+  const double cell = std::max(kPage / columns, kSmallest), plot = std::round(cell * kShape);
+  const double most_ticks = std::max(3.0, std::floor(plot / kTickHeight));
   const auto wide = static_cast<size_t>(columns);
   const size_t rows = (charts.size() + wide - 1) / wide;
   std::vector<std::string> titles;
   std::vector<PlotFrame> frames;
-  double tick_width = 0;
+  std::vector<LineLegend::Entry> entries;
+  double tick_width = 0, above = kTitleRow, below = kBelowTicks + 4;
   for (const LineChart& chart : charts) {
     titles.push_back(chart.title);
     Range xs, ys;
     AddRanges(chart, xs, ys);
+    if (chart.y_most) ys.high = std::min(ys.high, *chart.y_most);
     // From zero, unless that would leave the line a narrow band.
     if (!chart.log_y && ys.low > 0 && ys.low < ys.high / 2) ys.low = 0;
     ys = Widened(ys, chart.log_y);
-    if (!chart.log_y) ys = UpToTicks(ys, kMostTicks);
-    frames.push_back(FrameOf(chart, {0, 0, kWidth, kHeight}, Widened(xs, chart.log_x), ys));
+    if (!chart.log_y) ys = UpToTicks(ys, most_ticks);
+    frames.push_back(FrameOf(chart, {0, 0, cell, plot}, Widened(xs, chart.log_x), ys));
     if (frames.back().y_ticks.size() > 1) {
-      frames.back().y_ticks = Ticks(ys, chart.log_y, kMostTicks);
+      frames.back().y_ticks = Ticks(ys, chart.log_y, most_ticks);
     }
     tick_width = std::max(tick_width, TickWidth(frames.back().y_ticks, kTextSize));
+    if (!chart.y_label.empty()) above = kTitleRow + kYLabelRow;
+    if (!chart.x_label.empty()) below = kBelowX;
+    for (const LineLegend::Entry& entry : LegendEntries(chart)) {
+      const auto same = [&](const LineLegend::Entry& e) {
+        return e.text == entry.text && e.style.colour == entry.style.colour;
+      };
+      if (std::none_of(entries.begin(), entries.end(), same)) entries.push_back(entry);
+    }
   }
-  SvgDocument svg(kWidth * columns, kHeight * static_cast<double>(rows),
+  const LineLegend legend(entries, cell * columns - 2 * kPageEdge);
+  const double begin = entries.empty() ? 0 : kPageEdge + legend.Height();
+  const double row_height = plot + above - kTitleRow + below - kBelowTicks - 4;
+  SvgDocument svg(cell * columns, begin + row_height * static_cast<double>(rows),
                   fmt::format("{} charts", charts.size()),
                   fmt::format("Small charts: {}.", fmt::join(titles, ", ")));
+  legend.Draw(svg.root(), {kPageEdge, kPageEdge});
   for (size_t i = 0; i < charts.size(); ++i) {
-    const double left = kWidth * static_cast<double>(i % wide) + kPageEdge;
+    const double left = cell * static_cast<double>(i % wide) + kPageEdge;
     const size_t row = i / wide;
-    const double top = kHeight * static_cast<double>(row);
-    const double room = kWidth - kPageEdge - kRight;
-    const Box box{left + 8 + tick_width, top + 38, left + room, top + kHeight - kBelowTicks - 4};
+    const double top = begin + row_height * static_cast<double>(row);
+    const double room = cell - kPageEdge - kRight;
+    const Box box{left + 8 + tick_width, top + above, left + room, top + row_height - below};
     PlotFrame frame = FrameOf(charts[i], box, frames[i].x.range(), frames[i].y.range());
     frame.y_ticks = frames[i].y_ticks;
     frame.text_size = kTextSize;
-    frame.x_label.clear();
+    frame.label_left = left;
     const double size = std::clamp(
         std::floor(kTitleSize * room / TextWidth(charts[i].title, kTitleSize)), kLeast, kTitleSize);
     SvgElement group = svg.root().Group();
     group.Text({left, top + 24}, FittedText(charts[i].title, size, room), {.size = size});
     DrawFrame(group, frame);
+    DrawYLabel(group, frame);
     DrawLines(group, charts[i], frame);
   }
   return svg.Text();

@@ -45,6 +45,10 @@ class SvgElement {
 
   /// Adds an element by that name, for what has no function of its own.
   SvgElement Add(const char* name);
+  /// Adds a copy of an element of another document, with all that is in it.
+  SvgElement AddCopy(const pugi::xml_node& element) {
+    return SvgElement(node_.append_copy(element));
+  }
   /// A group, with a class for style sheets unless it is empty.
   SvgElement Group(const char* class_name = "");
   /// A path by its data, such as PathData's.

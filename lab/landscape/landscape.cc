@@ -94,20 +94,20 @@ std::string HeightLabel(const Surface& surface) {
 // Contours and paths, as lab/draw takes them.
 ContourChart MapOf(const Surface& surface, const std::vector<Course>& courses) {
   constexpr size_t kCells = 200;
-  Grid grid = GridOf(surface, kCells, kCells);
+  HeightGrid grid = GridOf(surface.loss, surface.low, surface.high, kCells, kCells);
   ContourChart map{.title = std::string(surface.name) + ": " + std::string(surface.formula),
                    .x_label = "x",
                    .y_label = "y",
                    .z_label = HeightLabel(surface),
                    .log_z = surface.log_levels};
-  const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
-  for (double& loss : grid.loss) {
+  const double most = *std::ranges::max_element(grid.height) - surface.lowest;
+  for (double& loss : grid.height) {
     loss -= surface.lowest;
     if (surface.log_levels) loss = std::max(loss, most * kLeastShare);
   }
   map.x = std::move(grid.x);
   map.y = std::move(grid.y);
-  map.z = std::move(grid.loss);
+  map.z = std::move(grid.height);
   for (const Course& course : courses) {
     ChartPath path{.label = course.runner.label};
     for (const Position& place : course.descent.places) {

@@ -14,11 +14,11 @@ using Json = nlohmann::ordered_json;
 
 // The band of each cell, a digit counted from the lowest: of equal height in the loss or in its
 // logarithm.
-std::string BandDigits(const Surface& surface, const Grid& grid, int count) {
-  const double most = *std::ranges::max_element(grid.loss) - surface.lowest;
+std::string BandDigits(const Surface& surface, const HeightGrid& grid, int count) {
+  const double most = *std::ranges::max_element(grid.height) - surface.lowest;
   const double least = most * kLeastShare;
   std::string bands;
-  for (const double loss : grid.loss) {
+  for (const double loss : grid.height) {
     const double height = std::max(loss - surface.lowest, 0.0);
     const double share = surface.log_levels
                              ? std::log(std::max(height, least) / least) / std::log(most / least)
@@ -29,21 +29,6 @@ std::string BandDigits(const Surface& surface, const Grid& grid, int count) {
 }
 
 }  // namespace
-
-Grid GridOf(const Surface& surface, size_t columns, size_t rows) {
-  Grid grid;
-  const auto middle = [](double low, double high, size_t i, size_t count) {
-    return low + (high - low) * (static_cast<double>(i) + 0.5) / static_cast<double>(count);
-  };
-  for (size_t j = 0; j < columns; ++j) {
-    grid.x.push_back(middle(surface.low.x, surface.high.x, j, columns));
-  }
-  for (size_t i = 0; i < rows; ++i) {
-    grid.y.push_back(middle(surface.low.y, surface.high.y, i, rows));
-    for (const double x : grid.x) grid.loss.push_back(surface.loss({x, grid.y.back()}));
-  }
-  return grid;
-}
 
 Json SurfaceJson(const Surface& surface) {
   Json json = {{"function", surface.name},
@@ -62,10 +47,13 @@ Json SurfaceJson(const Surface& surface) {
 Json GridJson(const Surface& surface) {
   constexpr size_t kColumns = 320, kRows = 240;
   constexpr int kBands = 10;
-  Json json = {{"columns", kColumns},
-               {"rows", kRows},
-               {"colours", Json::array()},
-               {"bands", BandDigits(surface, GridOf(surface, kColumns, kRows), kBands)}};
+  Json json = {
+      {"columns", kColumns},
+      {"rows", kRows},
+      {"colours", Json::array()},
+      {"bands",
+       BandDigits(surface, GridOf(surface.loss, surface.low, surface.high, kColumns, kRows),
+                  kBands)}};
   for (int band = 0; band < kBands; ++band) {
     json["colours"].push_back(Viridis(static_cast<double>(band) / (kBands - 1)));
   }

@@ -3,17 +3,10 @@
 
 #include <cstddef>
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "lab/landscape/surfaces.h"
 
 namespace kudari::lab {
-
-/// The surface on a grid, row by row from below; values at the middles of the cells.
-struct Grid {
-  std::vector<double> x, y, loss;
-};
-Grid GridOf(const Surface& surface, size_t columns, size_t rows);
 
 /// With logarithmic levels, the lowest of the heights that are told apart, as a share of the
 /// highest.

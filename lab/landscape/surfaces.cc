@@ -232,4 +232,18 @@ Position Curvature(const Surface& surface, Position at) {
           (slope(0, kStep).y - slope(0, -kStep).y) / (2 * kStep)};
 }
 
+HeightGrid GridOf(const std::function<double(Position)>& height, Position low, Position high,
+                  size_t columns, size_t rows) {
+  const auto middle = [](double from, double to, size_t i, size_t count) {
+    return from + (to - from) * (static_cast<double>(i) + 0.5) / static_cast<double>(count);
+  };
+  HeightGrid grid;
+  for (size_t j = 0; j < columns; ++j) grid.x.push_back(middle(low.x, high.x, j, columns));
+  for (size_t i = 0; i < rows; ++i) {
+    grid.y.push_back(middle(low.y, high.y, i, rows));
+    for (const double x : grid.x) grid.height.push_back(height({x, grid.y.back()}));
+  }
+  return grid;
+}
+
 }  // namespace kudari::lab

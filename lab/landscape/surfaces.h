@@ -1,6 +1,8 @@
 #ifndef KUDARI_LAB_LANDSCAPE_SURFACES_H_
 #define KUDARI_LAB_LANDSCAPE_SURFACES_H_
 
+#include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +38,13 @@ bool IsInside(const Surface& surface, Position at);
 
 /// The diagonal of the Hessian, from central differences of the gradient.
 Position Curvature(const Surface& surface, Position at);
+
+/// Heights over a rectangle, row by row from below, at the middles of its cells.
+struct HeightGrid {
+  std::vector<double> x = {}, y = {}, height = {};
+};
+HeightGrid GridOf(const std::function<double(Position)>& height, Position low, Position high,
+                  size_t columns, size_t rows);
 
 }  // namespace kudari::lab
 

@@ -65,6 +65,7 @@ struct Context {
 void AddAdvise(CLI::App& app, Context& context);
 void AddBench(CLI::App& app, Context& context);
 void AddData(CLI::App& app, Context& context);
+void AddDemo(CLI::App& app, Context& context);
 void AddDescribe(CLI::App& app, Context& context);
 void AddDoctor(CLI::App& app, Context& context);
 void AddGenerate(CLI::App& app, Context& context);

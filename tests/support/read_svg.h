@@ -30,6 +30,16 @@ inline pugi::xml_document ParseSvg(const std::string& svg) {
   return document;
 }
 
+/// How far a node is moved by the pictures within the picture that hold it.
+inline Place OffsetOf(pugi::xml_node node) {
+  Place offset;
+  for (node = node.parent(); node; node = node.parent()) {
+    offset.x += node.attribute("x").as_double();
+    offset.y += node.attribute("y").as_double();
+  }
+  return offset;
+}
+
 /// All texts of a picture that are not empty, in their order.
 inline std::vector<PlacedText> PlacedTextsOf(const std::string& svg) {
   const pugi::xml_document document = ParseSvg(svg);
@@ -38,10 +48,12 @@ inline std::vector<PlacedText> PlacedTextsOf(const std::string& svg) {
     const pugi::xml_node node = found.node();
     const std::string text = node.text().get();
     if (text.empty()) continue;
-    texts.push_back({text,
-                     {node.attribute("x").as_double(), node.attribute("y").as_double()},
-                     node.attribute("font-size").as_double(13),
-                     node.attribute("text-anchor").as_string()});
+    const Place offset = OffsetOf(node);
+    texts.push_back(
+        {text,
+         {offset.x + node.attribute("x").as_double(), offset.y + node.attribute("y").as_double()},
+         node.attribute("font-size").as_double(13),
+         node.attribute("text-anchor").as_string()});
   }
   return texts;
 }
