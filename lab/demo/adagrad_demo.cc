@@ -74,7 +74,7 @@ Demo AdagradDemo() {
   return {
       .name = "adagrad",
       .summary =
-          "Adagrad's rate fades for ever, while RMSprop's and Adam's follow the size of "
+          "Adagrad's rate fades forever, while RMSprop's and Adam's follow the size of "
           "the gradient.",
       .source = "overview, 4",
       .parameters =

@@ -41,7 +41,7 @@ DemoResult RunBatchScaling(const DemoSettings& settings) {
   result.text = fmt::format(
       "A rate of {:g} for batches of {:g}, for larger ones. The linear rule is for SGD; the "
       "square-root rule suits\nAdam, whose beta2 then changes, too, so that its mean spans as many "
-      "samples as before.\nLarge rates need a warm-up, and neither rule holds for ever.\n\n{}",
+      "samples as before.\nLarge rates need a warm-up, and neither rule holds forever.\n\n{}",
       base_lr, base_batch, TextTable(rows));
   result.svg = PanelsSvg(result.charts);
   result.next = {"kudari demo batch-scaling --set base_batch=256",

@@ -51,7 +51,7 @@ TEST(LearningRateDemoTest, EachStepMultipliesByOneMinusFourTimesTheRate) {
   }
   EXPECT_EQ(result.numbers["runs"][0]["verdict"], "slow");
   EXPECT_EQ(result.numbers["runs"][1]["verdict"], "smooth");
-  EXPECT_EQ(result.numbers["runs"][2]["verdict"], "swings for ever");
+  EXPECT_EQ(result.numbers["runs"][2]["verdict"], "swings forever");
   EXPECT_THAT(result.numbers["runs"][3]["verdict"].get<std::string>(),
               ::testing::StartsWith("diverges"));
 }

@@ -1,4 +1,4 @@
-// What a learning rate does in one dimension: slow, smooth, swinging for ever, diverging.
+// What a learning rate does in one dimension: slow, smooth, swinging forever, diverging.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,7 +21,7 @@ std::string RateVerdict(double lr) {
   const double factor = 1 - 4 * lr;
   if (lr == 0) return "does not move";
   if (std::abs(factor) > 1) return "diverges: each jump is longer than the one before";
-  if (std::abs(factor) == 1) return "swings for ever";
+  if (std::abs(factor) == 1) return "swings forever";
   if (factor < 0) return "jumps from side to side, and arrives";
   return factor > 0.9 ? "slow" : "smooth";
 }

@@ -64,7 +64,11 @@ RunLog TrainPattern(const PatternRun& run, uint64_t seed) {
 
 // The mean training loss of each epoch, and the held-out loss after it.
 LineChart CurvesOfPattern(const PatternRun& run, const RunLog& log) {
-  LineChart chart{.title = run.title, .x_label = "epoch", .y_label = "loss", .points = false};
+  LineChart chart{.title = run.title,
+                  .x_label = "epoch",
+                  .y_label = "loss",
+                  .points = false,
+                  .from_zero = true};
   chart.series = {{.label = "training"}, {.label = "validation"}};
   for (size_t epoch = 0; epoch < log.evaluations.size(); ++epoch) {
     const auto begin = log.steps.begin() + static_cast<std::ptrdiff_t>(epoch) * log.steps_per_epoch;

@@ -31,6 +31,7 @@ struct LineChart {
   std::vector<Series> series = {};
   std::vector<Mark> marks = {};       ///< labels avoid each other; marks at one place share one
   std::vector<double> x_ticks = {};   ///< empty: round numbers
+  bool from_zero = false;             ///< the y axis has 0, unless it is logarithmic
   std::optional<double> y_most = {};  ///< the chart ends there, and says so if a line goes higher
 };
 

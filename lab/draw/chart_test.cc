@@ -364,6 +364,19 @@ TEST_F(ChartTest, WhatIsCutOffIsSaid) {
   EXPECT_NEAR(LinePlaces(svg)[0], PlaceOf(svg, "2").y - 4.2, 0.1);
 }
 
+TEST_F(ChartTest, TheAxisHasZeroWhereThatIsAskedFor) {
+  LineChart chart = Lines();
+  for (Series& s : chart.series) {
+    for (double& y : s.y) y += 100;
+  }
+  const auto zeros = [&] { return std::ranges::count(TextsIn(chart), "0"); };
+  EXPECT_EQ(zeros(), 1);  // on the x axis
+  chart.from_zero = true;
+  EXPECT_EQ(zeros(), 2);
+  chart.log_y = true;
+  EXPECT_EQ(zeros(), 1);
+}
+
 TEST_F(ChartTest, PanelsShareTheAxis) {
   LineChart upper = Lines(), lower = Lines();
   lower.series = {{"", {0, 4}, {25, 75}}};

@@ -76,6 +76,7 @@ void AddRanges(const LineChart& chart, Range& xs, Range& ys) {
   if (ys.IsEmpty()) {
     throw Error(fmt::format("chart \"{}\": there is nothing to draw", chart.title));
   }
+  if (chart.from_zero && !chart.log_y) ys.Add(0);
 }
 
 Range YRange(const LineChart& chart, const Range& values, double height) {
