@@ -10,7 +10,6 @@
 #include "lab/console/usage_error.h"
 #include "lab/files/text_file.h"
 #include "tests/support/demo_result.h"
-#include "tests/support/errors.h"
 #include "tests/support/printed.h"
 #include "tests/support/read_svg.h"
 #include "tests/support/svg_boxes.h"
@@ -19,7 +18,6 @@
 namespace kudari::lab {
 namespace demo_test {
 
-using testing::ErrorOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::Printed;

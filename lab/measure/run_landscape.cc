@@ -178,8 +178,12 @@ ContourChart MapOf(const TrainedLoss& trained, const Plane& plane,
       measured.Done();
     }
   }
-  map.points = {{"saved weights", 0, 0}};
-  if (!plane.way.x.empty()) map.paths = {{trained.name(), plane.way.x, plane.way.y}};
+  if (plane.way.x.empty()) {
+    map.points = {{"saved weights", 0, 0}};
+  } else {
+    map.points = {{.x = 0, .y = 0}};  // without a label, which would lie on the way
+    map.paths = {{trained.name(), plane.way.x, plane.way.y}};
+  }
   return map;
 }
 
