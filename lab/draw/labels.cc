@@ -61,6 +61,7 @@ void DrawEndLabels(SvgElement svg, const std::vector<EndLabel>& labels, const Bo
 }
 
 LineLegend::LineLegend(const std::vector<Entry>& entries, double width) {
+  if (entries.empty()) return;
   const double size = TextStyle().size;
   std::vector<double> widths;
   double all = 0, widest = 0;
