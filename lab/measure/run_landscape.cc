@@ -95,7 +95,9 @@ Plane PrincipalPlane(const TrainedLoss& trained, const std::vector<WeightCopy>& 
   const LossSurface& surface = trained.surface();
   const Tensor rows = Displacements(surface, copies);
   const Tensor products = rows.mm(rows.t()).to(at::kDouble);
-  const auto [values, vectors] = at::linalg_eigh(products, "L");  // rising
+  const auto eigen = at::linalg_eigh(products, "L");
+  const Tensor& values = std::get<0>(eigen);  // rising
+  const Tensor& vectors = std::get<1>(eigen);
   const double sum = values.clamp_min(0).sum().item<double>();
   if (!(sum > 0)) throw Error(trained.name() + ": the weights were the same at every copy");
   Plane plane;
