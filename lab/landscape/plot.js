@@ -73,14 +73,19 @@ function line(g, run, points) {
   g.setLineDash([]);
 }
 
+// Fills the present path, with an outline.
+function outlined(g, fill, outline) {
+  g.fillStyle = fill;
+  g.fill();
+  g.lineWidth = 1.5;
+  g.strokeStyle = outline;
+  g.stroke();
+}
+
 function dot(g, run, [px, py]) {
   g.beginPath();
   g.arc(px, py, 5, 0, 2 * Math.PI);
-  g.fillStyle = run.colour;
-  g.fill();
-  g.lineWidth = 1.5;
-  g.strokeStyle = "#fff";
-  g.stroke();
+  outlined(g, run.colour, "#fff");
 }
 
 function star(g, px, py) {
@@ -90,11 +95,7 @@ function star(g, px, py) {
     g.lineTo(px + radius * Math.cos(angle), py + radius * Math.sin(angle));
   }
   g.closePath();
-  g.fillStyle = "#fff";
-  g.fill();
-  g.lineWidth = 1.5;
-  g.strokeStyle = "#000";
-  g.stroke();
+  outlined(g, "#fff", "#000");
 }
 
 // Calls draw with nothing showing outside of the frame.

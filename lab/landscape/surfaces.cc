@@ -156,7 +156,7 @@ const std::vector<Surface>& All() {
        .gradient = &HimmelblauGradient},
       {.name = "sharp",
        .formula = "(x - 1)^2 + 10 sin(5 x)^2 + (y - 1)^2 + 10 sin(5 y)^2",
-       .shows = "Many valleys, all as narrow: where a run begins decides where it ends.",
+       .shows = "Many valleys, all equally narrow: where a run begins decides where it ends.",
        .low = {-1, -1},
        .high = {3, 3},
        .start = {-0.4, 2.3},

@@ -190,12 +190,21 @@ TEST_F(RunLandscapeTest, PicturesAreSeenFromAsideOrPlayed) {
   EXPECT_THAT(ReadTextFile(options_.svg), Not(HasSubstr("<animate")));
 }
 
-TEST_F(RunLandscapeTest, ErrorsSayWhatIsWrong) {
+TEST_F(RunLandscapeTest, TooManyCopiesAreRefusedBeforeARunIsDeleted) {
+  TrainLine({});
+  const auto before = LineIn(dir_ / "out/model.safetensors");
   EXPECT_THAT(kudari::testing::ErrorOf([&] {
-                TrainLine({"train.trajectory_every=1", "train.steps=2000"});
+                TrainLine({"train.trajectory_every=1", "train.steps=1000"});
               }),
-              HasSubstr("train.trajectory_every = 1 would keep 2001 copies of the weights; at most "
-                        "1000 are kept, so it has to be at least 3"));
+              HasSubstr("train.trajectory_every = 1 would keep 1001 copies of the weights; at most "
+                        "1000 are kept, so it has to be at least 2"));
+  EXPECT_EQ(LineIn(dir_ / "out/model.safetensors"), before);
+  EXPECT_TRUE(Copies().empty());
+  CheckTrajectory(1, 999);
+  CheckTrajectory(2, 1000);
+}
+
+TEST_F(RunLandscapeTest, ErrorsSayWhatIsWrong) {
   options_.points = 2;
   EXPECT_THAT(LandscapeError(), HasSubstr("--points = 2 is outside [3, 201]"));
   options_.points = 5;

@@ -47,8 +47,6 @@ class TrainedLoss {
 
   /// The name of the run's folder.
   const std::string& name() const { return name_; }
-  /// The recipe as it was trained.
-  const Recipe& recipe() const { return recipe_; }
   const LossSurface& surface() const { return surface_; }
   /// Loss and accuracy of the weights.
   const Score& score() const { return score_; }
@@ -62,7 +60,7 @@ class TrainedLoss {
   std::string LeftOut() const;
 
   std::string name_;
-  Recipe recipe_;
+  Recipe recipe_;  // as it was trained
   Problem problem_;
   Samples samples_;
   LossSurface surface_;

@@ -23,15 +23,7 @@ constexpr std::string_view kPrefix = "step-";
 
 void Trajectory::OnStart(const StartEvent& event) {
   every_ = event.session.recipe().train.trajectory_every;
-  if (every_ == 0) return;
-  const int64_t copies = event.run.planned_steps / every_ + 1;
-  if (copies > kMost) {
-    throw Error(
-        fmt::format("train.trajectory_every = {} would keep {} copies of the weights; at most {} "
-                    "are kept, so it has to be at least {}",
-                    every_, copies, kMost, event.run.planned_steps / kMost + 1));
-  }
-  if (event.run.steps == 0) Keep(event.session, 0);
+  if (every_ > 0 && event.run.steps == 0) Keep(event.session, 0);
 }
 
 void Trajectory::OnStep(const StepEvent& event) {
@@ -46,6 +38,15 @@ void Trajectory::Keep(const Session& session, int64_t step) const {
   const fs::path file = folder_ / fmt::format("{}{:09}.safetensors", kPrefix, step);
   CheckNoLink(file);
   SaveWeights(session.model(), file);
+}
+
+void CheckTrajectory(int64_t every, int64_t planned_steps) {
+  constexpr int64_t kMost = 1000;
+  if (every == 0 || planned_steps / every < kMost) return;
+  throw Error(
+      fmt::format("train.trajectory_every = {} would keep {} copies of the weights; at most {} are "
+                  "kept, so it has to be at least {}",
+                  every, planned_steps / every + 1, kMost, planned_steps / kMost + 1));
 }
 
 std::vector<WeightCopy> WeightCopies(const fs::path& folder) {

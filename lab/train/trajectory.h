@@ -14,13 +14,10 @@ namespace kudari::lab {
 /// weights are not among them.
 class Trajectory : public TrainObserver {
  public:
-  /// The most copies that a run may keep.
-  static constexpr int64_t kMost = 1000;
-
   /// `folder` is in the run's folder. It is made with the first copy.
   explicit Trajectory(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  /// Throws Error if the run would keep more than kMost copies, or if one cannot be written.
+  /// Both throw Error if a copy cannot be written.
   void OnStart(const StartEvent& event) override;
   void OnStep(const StepEvent& event) override;
 
@@ -30,6 +27,9 @@ class Trajectory : public TrainObserver {
   std::filesystem::path folder_;
   int64_t every_ = 0;
 };
+
+/// Throws Error if a run of that many steps would keep more than 1,000 copies.
+void CheckTrajectory(int64_t every, int64_t planned_steps);
 
 /// A copy of a run's weights after that many steps.
 struct WeightCopy {

@@ -105,6 +105,7 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
     return {};
   }
   CheckExport(options.export_file);
+  CheckTrajectory(recipe.train.trajectory_every, trainer.run().planned_steps);
   const fs::path usual = fs::path("runs") / name;
   const RunFolder folder =
       options.out.empty() && !options.force
