@@ -1,6 +1,7 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -27,6 +28,17 @@ std::filesystem::path NewName(const std::filesystem::path& folder) {
 
 // Where an open file can be found.
 std::string OpenFile(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+
+void WriteAll(int fd, const void* from, size_t size, const std::string& shown) {
+  const auto* at = static_cast<const char*>(from);
+  while (size > 0) {
+    const ssize_t n = write(fd, at, std::min(size, kMaxTransfer));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) ThrowSystem(shown + ": cannot be written", errno);
+    at += n;
+    size -= static_cast<size_t>(n);
+  }
+}
 
 }  // namespace
 
@@ -55,6 +67,34 @@ void InputFile::Read(void* to, size_t size) {
     at += n;
     size -= static_cast<size_t>(n);
   }
+}
+
+NewFile::NewFile(const std::filesystem::path& path)
+    : shown_(path.string()),
+      file_(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) {
+  if (!file_.valid()) ThrowSystem(shown_ + ": cannot be written", errno);
+}
+
+void NewFile::Write(const void* from, size_t size) { WriteAll(file_.get(), from, size, shown_); }
+
+void NewFile::Sync() {
+  if (fsync(file_.get()) != 0) ThrowSystem(shown_ + ": cannot be synced", errno);
+}
+
+void SyncFolder(const std::filesystem::path& folder) {
+  const Descriptor fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) ThrowSystem(folder.string() + ": cannot be opened", errno);
+  // Some file systems cannot sync a folder and say EINVAL.
+  if (fsync(fd.get()) != 0 && errno != EINVAL) {
+    ThrowSystem(folder.string() + ": cannot be synced", errno);
+  }
+}
+
+FolderLock::FolderLock(const std::filesystem::path& folder, const std::string& busy)
+    : folder_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (!folder_.valid()) ThrowSystem(folder.string() + ": cannot be opened", errno);
+  holds_ = flock(folder_.get(), LOCK_EX | LOCK_NB) == 0;
+  if (!holds_ && errno == EWOULDBLOCK) throw Error(folder.string() + ": " + busy);
 }
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : shown_(path.string()) {
@@ -94,16 +134,7 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : shown_(path.string()
   }
 }
 
-void AtomicFile::Write(const void* from, size_t size) {
-  const auto* at = static_cast<const char*>(from);
-  while (size > 0) {
-    const ssize_t n = write(file_.get(), at, std::min(size, kMaxTransfer));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) ThrowSystem(shown_ + ": cannot be written", errno);
-    at += n;
-    size -= static_cast<size_t>(n);
-  }
-}
+void AtomicFile::Write(const void* from, size_t size) { WriteAll(file_.get(), from, size, shown_); }
 
 void AtomicFile::Commit() {
   if (fsync(file_.get()) != 0) ThrowSystem(shown_ + ": cannot be synced", errno);

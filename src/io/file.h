@@ -52,6 +52,40 @@ class InputFile {
   uint64_t size_ = 0;
 };
 
+/// A new file in a folder that is not visible to others yet.
+class NewFile {
+ public:
+  /// Throws Error naming the file, also if it exists.
+  explicit NewFile(const std::filesystem::path& path);
+
+  /// Appends bytes.
+  void Write(const void* from, size_t size);
+  /// Waits until the contents are on the disk.
+  void Sync();
+
+ private:
+  std::string shown_;
+  Descriptor file_;
+};
+
+/// Waits until the names in a folder are on the disk. Throws Error naming the folder.
+void SyncFolder(const std::filesystem::path& folder);
+
+/// While it lives no other FolderLock of the folder can be made, by any process; where the file
+/// system has no locks it does nothing.
+class FolderLock {
+ public:
+  /// Throws Error naming the folder if it cannot be opened, and saying `busy` if it is locked.
+  FolderLock(const std::filesystem::path& folder, const std::string& busy);
+
+  /// Whether the file system has locks.
+  bool holds() const { return holds_; }
+
+ private:
+  Descriptor folder_;
+  bool holds_ = false;
+};
+
 /// A file that replaces `path` when it is committed and leaves no trace if it is not.
 class AtomicFile {
  public:

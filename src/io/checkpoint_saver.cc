@@ -1,0 +1,54 @@
+#include <atomic>
+#include <exception>
+#include <thread>
+#include <utility>
+
+#include "kudari/checkpoint.h"
+
+namespace kudari {
+
+struct CheckpointSaver::Work {
+  std::atomic<bool> done = false;
+  std::filesystem::path saved;
+  std::exception_ptr failure;
+  std::jthread thread;  // the last member, so that it ends before the others do
+};
+
+CheckpointSaver::CheckpointSaver(std::filesystem::path folder, CheckpointOptions options)
+    : folder_(std::move(folder)), options_(std::move(options)) {
+  options_.retention.Check();
+}
+
+CheckpointSaver::~CheckpointSaver() = default;
+
+void CheckpointSaver::Save(StateTree state, CheckpointManifest manifest) {
+  Wait();
+  work_ = std::make_unique<Work>();
+  work_->thread = std::jthread([this, work = work_.get(), state = std::move(state),
+                                manifest = std::move(manifest)]() mutable {
+    try {
+      work->saved = SaveCheckpoint(folder_, state, manifest, options_);
+    } catch (...) {
+      work->failure = std::current_exception();
+    }
+    state = {};
+    work->done = true;
+  });
+}
+
+bool CheckpointSaver::saving() const { return work_ != nullptr && !work_->done; }
+
+std::optional<std::filesystem::path> CheckpointSaver::Saved() {
+  if (work_ == nullptr || !work_->done) return std::nullopt;
+  return Wait();
+}
+
+std::optional<std::filesystem::path> CheckpointSaver::Wait() {
+  if (work_ == nullptr) return std::nullopt;
+  const std::unique_ptr<Work> work = std::move(work_);
+  work->thread.join();
+  if (work->failure) std::rethrow_exception(work->failure);
+  return std::move(work->saved);
+}
+
+}  // namespace kudari
