@@ -15,8 +15,9 @@ namespace kudari::lab {
 namespace {
 
 // The options of a run that decide what its state is, or what the state means.
-constexpr std::array kTrainKeys = {"batch_size", "seed",      "shuffle",    "loss",
-                                   "weights",    "precision", "loss_scale", "plateau_factor"};
+constexpr std::array kTrainKeys = {"batch_size",     "seed",      "shuffle",    "loss",
+                                   "weights",        "precision", "loss_scale", "plateau_factor",
+                                   "early_stopping", "monitor",   "save"};
 constexpr std::array kOptimizerParts = {"rule",       "preset",   "match",  "where",
                                         "classes",    "fallback", "source", "precision",
                                         "accumulate", "ema",      "swa",    "lookahead"};
