@@ -151,6 +151,8 @@ TEST_F(CheckpointsTest, ChangesThatAreSafeAreSaidAndOthersRefused) {
   EXPECT_THAT(MessageOf(Resumed({"train.early_stopping=2"}, "out")), HasSubstr("cannot go on"));
   EXPECT_THAT(MessageOf(Resumed({"train.batch_size=8"}, "out")),
               HasSubstr("train.batch_size = 8, was 16"));
+  EXPECT_THAT(MessageOf(Resumed({"train.epochs=1"}, "out")),
+              HasSubstr("the run has taken 16 steps, and the recipe plans 8"));
   EXPECT_EQ(ReadTextFile(dir_ / "out/metrics.jsonl"), before);
   EXPECT_THAT(Steps("out"), ElementsAre(16, 8));
   const RunState run =
