@@ -9,6 +9,7 @@
 
 #include "kudari/error.h"
 #include "kudari/messages.h"
+#include "lab/files/run_folder.h"
 #include "lab/recipe/score.h"
 
 namespace kudari::lab {
@@ -95,6 +96,7 @@ bool Checkpoints::Begin() {
   began_ = Clock::now();
   begun_step_ = run.steps;
   try {
+    CheckNoLink(folder_);
     // What the state counts must be on the disk before the state is.
     metrics_.Sync();
     saver_.Save(StateOf(trainer_), std::move(manifest));

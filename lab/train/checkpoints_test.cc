@@ -222,6 +222,24 @@ TEST_F(CheckpointsTest, ASaveThatFailsIsSaidAndTrainingGoesOn) {
   EXPECT_EQ(LoadCheckpoint(dir_ / "file/below").manifest.step, 16);
 }
 
+TEST_F(CheckpointsTest, NothingIsWrittenThroughALink) {
+  fs::create_directories(dir_ / "victim");
+  fs::create_directories(dir_ / "out");
+  fs::create_directory_symlink(dir_ / "victim", dir_ / "out/checkpoints");
+  TrainOptions options = Options({"train.save_every=8"});
+  options.force = false;
+  EXPECT_THAT(MessageOf(options), HasSubstr("holds a run already (checkpoints)"));
+  Go(Options({"train.save_every=8"}));
+  EXPECT_TRUE(fs::is_empty(dir_ / "victim"));
+  EXPECT_FALSE(fs::is_symlink(dir_ / "out/checkpoints"));
+  fs::remove_all(dir_ / "out/checkpoints/step-8");
+  fs::rename(dir_ / "out/checkpoints", dir_ / "elsewhere");
+  fs::create_directory_symlink(dir_ / "elsewhere", dir_ / "out/checkpoints");
+  Go(Resumed({"train.save_every=8", "train.epochs=3"}, "out"));
+  EXPECT_THAT(console_, HasSubstr("is a symbolic link, and nothing is written through links"));
+  EXPECT_EQ(ListCheckpoints(dir_ / "elsewhere").size(), 1U);
+}
+
 TEST_F(CheckpointsTest, InitTakesTheWeightsOfARunOrACheckpoint) {
   Go(Options({"train.save_every=8", "train.keep=0"}, "a"));
   TrainOptions options = Options({"optimizer.lr=0", "train.steps=1"}, "b");

@@ -158,6 +158,10 @@ Recipe RecipeFor(const TrainOptions& options, const std::optional<Resumed>& resu
     }
     progress.Text(fmt::format("changed: {}\n", change));
   }
+  if (!now.train.init.empty() && !fs::exists(now.train.init)) {
+    progress.Text(fmt::format("train.init = {} is gone, and not needed\n", now.train.init));
+    now.train.init.clear();
+  }
   return now;
 }
 

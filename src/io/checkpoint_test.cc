@@ -344,7 +344,7 @@ class FileSizeLimit {
 
 TEST_F(CheckpointTest, ASaveThatFailsLeavesNothing) {
   Save(1);
-  for (const rlim_t most : {0, 10, 300, 500}) {
+  for (const rlim_t most : {0U, 10U, 300U, 500U}) {
     const FileSizeLimit limit(most);
     EXPECT_THAT(ErrorOf([&] { Save(2); }), HasSubstr("cannot be written: File too large"));
     EXPECT_EQ(FilesIn(folder_ / "all"), std::set<std::string>{"step-1"});

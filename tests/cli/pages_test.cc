@@ -108,7 +108,7 @@ std::vector<std::string> FilesOf(const fs::path& folder) {
 // Those that show commands.
 std::vector<std::string> Pages() {
   std::vector<std::string> pages = {"README.md", "docs/lab.md", "docs/commands.md",
-                                    "docs/figures.md"};
+                                    "docs/checkpoints.md", "docs/figures.md"};
   for (const char* const language : {"docs/course/en", "docs/course/ja"}) {
     for (const std::string& name : FilesOf(fs::path(KUDARI_SOURCE_DIR) / language)) {
       pages.push_back(std::string(language) + "/" + name);
