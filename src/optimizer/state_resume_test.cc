@@ -21,8 +21,8 @@ namespace kudari {
 namespace state_resume_test {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::ErrorOf;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::Model;
 using testing::Task;
