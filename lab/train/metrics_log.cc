@@ -1,10 +1,22 @@
 #include "lab/train/metrics_log.h"
 
+#include <fmt/format.h>
+
+#include <system_error>
+
 #include "kudari/error.h"
 
 namespace kudari::lab {
 
-void MetricsLog::OnStart(const StartEvent& /*event*/) { file_.emplace(path_, bytes_); }
+void MetricsLog::OnStart(const StartEvent& event) {
+  std::error_code none;
+  if (bytes_ > 0 && !std::filesystem::exists(path_, none)) {
+    warn_(fmt::format("{} is gone, and a new one begins after step {}", path_.string(),
+                      event.run.steps));
+    bytes_ = 0;
+  }
+  file_.emplace(path_, bytes_);
+}
 
 void MetricsLog::OnStep(const StepEvent& event) { Write(StepJson(event.record)); }
 
@@ -27,7 +39,7 @@ void MetricsLog::Write(const std::string& line) {
     bytes_ += std::ssize(line) + 1;
   } catch (const Error& e) {
     complete_ = false;
-    warn_(e.what());
+    warn_(std::string(e.what()) + "; training goes on without it");
   }
 }
 

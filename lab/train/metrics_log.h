@@ -17,7 +17,8 @@ namespace kudari::lab {
 /// the run, on a full disk say, the run goes on without it.
 class MetricsLog : public TrainObserver {
  public:
-  /// `warn` is called once, with the reason, if a line cannot be written.
+  /// `warn` is called with the reason, once if a line cannot be written, and where the log of a run
+  /// that goes on is gone.
   explicit MetricsLog(
       std::filesystem::path path,
       std::function<void(const std::string&)> warn = [](const std::string&) {})
@@ -28,7 +29,8 @@ class MetricsLog : public TrainObserver {
   /// Whether all lines so far were written.
   bool complete() const { return complete_; }
 
-  /// Empties the file or, if a run goes on, drops what was logged after its state was saved. Throws
+  /// Empties the file or, if a run goes on, drops what was logged after its state was saved; if it
+  /// is gone, a new one begins. Throws
   /// Error if it cannot be opened or is a symbolic link.
   void OnStart(const StartEvent& event) override;
   void OnStep(const StepEvent& event) override;

@@ -229,9 +229,8 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
   const fs::path weights = out / "model.safetensors", pictures = out / "samples.png";
   LayerNorms layers;
   NumericsCount numerics;
-  MetricsLog metrics(log, [&progress](const std::string& why) {
-    progress.Text("warning: " + why + "; training goes on without it\n");
-  });
+  MetricsLog metrics(
+      log, [&progress](const std::string& why) { progress.Text("warning: " + why + "\n"); });
   std::optional<LiveDoctor> doctor;
   std::optional<EarlyStop> early_stop;
   if (recipe.train.doctor && !session.traits().moving_loss) {
@@ -285,6 +284,8 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
     if (samples.draws()) files.push_back(pictures.string());
     if (!options.export_file.empty()) files.push_back(options.export_file.string());
   }
+  // Somebody may have removed what was written.
+  std::erase_if(files, [](const std::string& file) { return !fs::exists(file); });
   rows.push_back({"written", fmt::format("{}", fmt::join(files, " "))});
   if (ended_early && !checkpoints.failed()) {
     rows.push_back({"to go on", fmt::format("kudari train --resume {}", out.string())});

@@ -150,6 +150,26 @@ TEST_F(CliTrainTest, TwoProcessesDoNotShareAFolder) {
   EXPECT_GT(step, 0);
 }
 
+TEST_F(CliTrainTest, AFolderThatIsRemovedDoesNotEndTraining) {
+  Program program(
+      Train({"--set", "train.epochs=1000000", "--set", "train.save_every=20", "--out", "out"}),
+      {.folder = dir_.path()});
+  WaitFor(dir_ / "out/checkpoints/step-40/manifest.json");
+  fs::rename(dir_ / "out", dir_ / "gone");
+  while (!fs::exists(dir_ / "out/checkpoints")) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  program.Send(SIGINT);
+  const Outcome outcome = program.Wait();
+  EXPECT_EQ(outcome.code, 130) << outcome.error;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("kudari train --resume out"),
+                                 HasSubstr("written              out/model.safetensors\n")));
+  const Outcome again = Run({"train", "--resume", "out", "--time-limit", "0.01s"});
+  EXPECT_EQ(again.code, 0) << again.error;
+  EXPECT_THAT(again.out, HasSubstr("out/metrics.jsonl is gone, and a new one begins after step"));
+  EXPECT_TRUE(fs::exists(dir_ / "out/metrics.jsonl"));
+}
+
 TEST_F(CliTrainTest, AFullDiskDoesNotEndTraining) {
   // 650 weights fit, and the metrics of a hundred epochs do not.
   const Outcome outcome = Kudari(Train({"--out", "out", "--set", "train.epochs=20"}),
