@@ -168,6 +168,8 @@ class CheckpointSaver {
   /// Begins a save; waits for the one before. Throws Error, and begins nothing, if that one failed
   /// and nobody has been told.
   void Save(StateTree state, CheckpointManifest manifest);
+  /// Replaces the retention of the saves to come. Throws Error if it is out of range.
+  void SetRetention(CheckpointRetention retention);
   /// Whether a save is being made.
   bool saving() const;
   /// The checkpoint that has been saved since the last call; nothing if there is none yet. Does not

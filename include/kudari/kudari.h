@@ -3,6 +3,7 @@
 
 // Includes everything that most programs need.
 #include "kudari/batch_scaling.h"
+#include "kudari/checkpoint.h"
 #include "kudari/controllers.h"
 #include "kudari/doctor.h"
 #include "kudari/error.h"

@@ -73,6 +73,15 @@ class SafeTensorsFile {
   std::map<std::string, size_t, std::less<>> index_;
 };
 
+/// Reads the index of a model in several files, as Hugging Face's libraries write it: the file of
+/// each tensor by the tensor's name. Files are named relative to the index. Throws Error naming the
+/// index and what is wrong with it, also for a name that leaves its folder.
+std::map<std::string, std::string> ReadSafeTensorsIndex(const std::filesystem::path& path);
+
+/// The same from the text of an index; `name` stands for the file in messages.
+std::map<std::string, std::string> ParseSafeTensorsIndex(std::string_view text,
+                                                         std::string_view name);
+
 /// Writes a safetensors file with the tensors in the order given and the data aligned to 64 bytes.
 /// The file appears under its name only when it is complete: a temporary file beside it is written,
 /// synced and renamed, and a failure leaves the previous file in place. A symbolic link is

@@ -188,18 +188,30 @@ std::vector<std::string> SplitPath(std::string_view path);
 /// The first difference between two states, with its path and both values; empty if they are equal.
 std::string FirstDifference(const StateTree& a, const StateTree& b);
 
+/// A state with other paths, for example after a model's layers were renamed. In a pattern * stands
+/// for any characters, and the same number of * in the new path, or fewer, for what these are, in
+/// order. The first rule whose pattern is the whole path counts; a path that matches none stays.
+///
+///     Renamed(state, {{"tensors/encoder.*", "tensors/backbone.*"}})
+///
+/// Throws Error for a new path with more * than the pattern has, and if two values get one path.
+StateTree Renamed(StateTree state, const std::vector<std::pair<std::string, std::string>>& rules);
+
 /// How loading treats members that are missing or unknown.
 enum class LoadMode {
   kStrict,  ///< both are errors
   kLenient  ///< a missing node, such as an added averager or tensor, leaves the object's own values
-            ///< as they are; unknown members are ignored. The report lists both. A value missing
-            ///< from a node that is present is an error, as is a wrong type or shape.
+            ///< as they are, and so does an array of another type or shape: all values of a tensor
+            ///< if it is one of them. Unknown members are ignored. The report lists all of these. A
+            ///< value missing from a node that is present is an error.
 };
 
 /// The findings of a lenient load; empty after a strict one.
 struct LoadReport {
   std::vector<std::string> missing = {};  ///< paths of nodes; the object kept its own values there
   std::vector<std::string> unknown = {};  ///< paths in the state that the object has no member for
+  /// Paths of arrays whose type or shape is not the object's; it kept its own values there.
+  std::vector<std::string> misshapen = {};
 
   friend bool operator==(const LoadReport&, const LoadReport&) = default;
 };
@@ -302,6 +314,9 @@ class StateVisitor {
   bool leaving() const { return loading() && frames_.back().from == nullptr; }
   /// Throws Error "state: "path/name" what".
   [[noreturn]] void Fail(std::string_view name, const std::string& what) const;
+  /// The same for a value of another type or shape. A lenient load leaves the tensor then, in whose
+  /// node this is, as it is.
+  [[noreturn]] void Misfit(std::string_view name, const std::string& what) const;
 
  private:
   struct Frame {
@@ -338,6 +353,7 @@ class StateVisitor {
   const StateArray* TakeArray(std::string_view name, ElementType type,
                               const std::vector<int64_t>* shape);
   void Save(std::string_view name, StateTree value);
+  void TensorNode(std::string_view name, const std::function<void()>& members);
   void NoteMissing();
   void NoteUnknown();
   template <class T>
@@ -346,6 +362,7 @@ class StateVisitor {
   StateTree* to_ = nullptr;  // the current node when saving
   LoadMode mode_ = LoadMode::kStrict;
   LoadReport report_;
+  bool in_tensor_ = false;  // a lenient load is in the node of a tensor
   std::vector<Frame> frames_;
   std::vector<const StateTree*> seen_;  // visited members of the open nodes
   std::vector<Copy> copies_;

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -22,7 +23,8 @@ namespace fs = std::filesystem;
 
 // What `kudari train` writes: who finds one of these finds a run.
 constexpr std::array kRunFiles = {"metrics.jsonl", "recipe.toml", "model.safetensors",
-                                  "samples.png", "trajectory"};
+                                  "samples.png",   "trajectory",  "checkpoints"};
+constexpr const char* kOwnerFile = ".process";
 
 [[noreturn]] void Fail(const fs::path& path, const std::error_code& error) {
   throw UsageError(fmt::format("--out {}: {}", path.string(), error.message()));
@@ -33,15 +35,36 @@ bool Exists(const fs::path& file) {
   return fs::exists(fs::symlink_status(file, ignored));  // a link to nothing is something, too
 }
 
+// The process that holds a folder, as it said itself; "another process" if it could not.
+std::string Owner(const fs::path& path) {
+  std::string owner;
+  try {
+    owner = ReadFile(path / kOwnerFile, 100);
+  } catch (const Error&) {
+    // The folder is locked all the same.
+  }
+  return owner.empty() ? "another process" : owner;
+}
+
 // Locks the folder; -1 where the file system has no locks.
 int Lock(const fs::path& path) {
   const int folder = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) Fail(path, {errno, std::generic_category()});
-  if (flock(folder, LOCK_EX | LOCK_NB) == 0) return folder;
-  const int error = errno;
-  close(folder);
-  if (error != EWOULDBLOCK) return -1;
-  throw UsageError(fmt::format("--out {}: another process is writing a run there", path.string()));
+  if (flock(folder, LOCK_EX | LOCK_NB) != 0) {
+    const int error = errno;
+    close(folder);
+    if (error != EWOULDBLOCK) return -1;
+    throw UsageError(
+        fmt::format("--out {}: {} is writing a run there", path.string(), Owner(path)));
+  }
+  try {
+    std::array<char, 256> host = {};
+    gethostname(host.data(), host.size() - 1);
+    WriteRunFile(path / kOwnerFile, fmt::format("process {} on {}", getpid(), host.data()));
+  } catch (const Error&) {
+    // Whoever finds the lock does without the name.
+  }
+  return folder;
 }
 
 }  // namespace
@@ -52,7 +75,10 @@ RunFolder::RunFolder(RunFolder&& other) noexcept
     : path_(std::move(other.path_)), lock_(std::exchange(other.lock_, -1)) {}
 
 RunFolder::~RunFolder() {
-  if (lock_ >= 0) close(lock_);
+  if (lock_ < 0) return;
+  std::error_code ignored;
+  fs::remove(path_ / kOwnerFile, ignored);
+  close(lock_);
 }
 
 RunFolder RunFolder::At(const fs::path& path, bool force) {
@@ -78,6 +104,14 @@ RunFolder RunFolder::At(const fs::path& path, bool force) {
   return folder;
 }
 
+RunFolder RunFolder::Resume(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    throw UsageError(fmt::format("--resume {}: is not a folder", path.string()));
+  }
+  return {path, Lock(path)};
+}
+
 RunFolder RunFolder::New(const fs::path& path) {
   std::error_code error;
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
@@ -89,6 +123,28 @@ RunFolder RunFolder::New(const fs::path& path) {
     at += fmt::format("-{}", i);
   }
   return {at, Lock(at)};
+}
+
+std::optional<fs::path> LatestRun(const fs::path& path) {
+  std::optional<fs::path> latest;
+  std::error_code ignored;
+  fs::path at = path;
+  for (int64_t i = 2; fs::is_directory(at, ignored); ++i) {
+    latest = at;
+    at = path;
+    at += fmt::format("-{}", i);
+  }
+  return latest;
+}
+
+fs::path CheckpointsOf(const fs::path& run) { return run / "checkpoints"; }
+
+bool IsRunning(const fs::path& run) {
+  const int folder = open(run.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return false;
+  const bool held = flock(folder, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  close(folder);
+  return held;
 }
 
 void CheckNoLink(const fs::path& file) {

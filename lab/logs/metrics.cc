@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cmath>
@@ -140,6 +141,11 @@ MetricsFile::MetricsFile(const std::filesystem::path& path, int64_t size) : path
   if (fd >= 0) file_.reset(fdopen(fd, "wb"));
   if (file_ == nullptr) throw Error(fmt::format("{}: {}", path_, std::strerror(errno)));
   std::setvbuf(file_.get(), nullptr, _IOLBF, BUFSIZ);
+}
+
+void MetricsFile::Sync() {
+  if (std::fflush(file_.get()) == 0 && fsync(fileno(file_.get())) == 0) return;
+  throw Error(fmt::format("{}: {}", path_, std::strerror(errno)));
 }
 
 void MetricsFile::Write(const std::string& line) {

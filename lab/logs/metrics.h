@@ -72,6 +72,8 @@ class MetricsFile {
 
   /// Throws Error if the system reports a failure, a full disk say.
   void Write(const std::string& line);
+  /// Waits until the lines are on the disk. Throws Error as Write.
+  void Sync();
 
  private:
   struct Close {

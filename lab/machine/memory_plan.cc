@@ -90,6 +90,15 @@ std::vector<std::pair<std::string, int64_t>> PlanRows(const MemoryPlan& plan) {
   return rows;
 }
 
+int64_t CheckpointBytes(const MemoryPlan& plan) {
+  int64_t bytes = plan.averages + plan.source;
+  for (const TensorBytes& t : plan.tensors) {
+    bytes += t.weights + t.master;
+    for (const auto& [slot, size] : t.state) bytes += size;
+  }
+  return bytes;
+}
+
 std::string PlanJson(const MemoryPlan& plan, double bandwidth, int threads) {
   nlohmann::ordered_json bytes = nlohmann::ordered_json::object();
   for (const auto& [name, size] : PlanRows(plan)) bytes[name] = size;
@@ -98,6 +107,7 @@ std::string PlanJson(const MemoryPlan& plan, double bandwidth, int threads) {
       {"tensors", plan.tensors.size()},
       {"bytes", bytes},
       {"total_bytes", plan.Total()},
+      {"checkpoint_bytes", CheckpointBytes(plan)},
       {"bytes_read_per_step", plan.bytes_read},
       {"bytes_written_per_step", plan.bytes_written},
       {"bandwidth_bytes_per_second", bandwidth},
@@ -124,6 +134,7 @@ void PrintPlan(const MemoryPlan& plan, double bandwidth, int threads, std::FILE*
   fmt::print(console, "{:<32} {:>10} {:>14}\n", "", "bytes each", "total");
   for (const auto& [name, bytes] : PlanRows(plan)) print(name, bytes);
   print("total without activations", plan.Total());
+  print("copy while a checkpoint is saved", CheckpointBytes(plan));
   const auto traffic = static_cast<double>(plan.bytes_read + plan.bytes_written);
   fmt::print(console,
              "\nAn optimiser step reads {} and writes {}: at least {} at {:.1f} GB/s, measured "

@@ -21,6 +21,10 @@ MemoryPlan Combined(MemoryPlan a, const MemoryPlan& b);
 /// The bytes of a plan as rows: weights, master, gradients, each slot of state, and the rest.
 std::vector<std::pair<std::string, int64_t>> PlanRows(const MemoryPlan& plan);
 
+/// The bytes of the copy that is held while a checkpoint is written: all but gradients and scratch
+/// memory.
+int64_t CheckpointBytes(const MemoryPlan& plan);
+
 /// What PrintPlan prints, as JSON.
 std::string PlanJson(const MemoryPlan& plan, double bandwidth, int threads);
 

@@ -16,6 +16,7 @@
 #include "kudari/messages.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
+#include "lab/console/duration.h"
 #include "lab/console/usage_error.h"
 #include "lab/files/text_file.h"
 #include "lab/recipe/read_recipe.h"
@@ -169,6 +170,25 @@ std::vector<std::string> MonitorNames() {
   return names;
 }
 
+void ReadSaveEvery(TableReader& reader, std::string_view key, TrainConfig& config) {
+  if (!reader.HasText(key)) {
+    if (const auto steps = reader.Integer(key, 0, kMany)) config.save_every = {.steps = *steps};
+    return;
+  }
+  const std::string text = *reader.String(key);
+  const std::optional<double> seconds = ParseDuration(text);
+  if (!seconds) {
+    reader.Fail(key,
+                fmt::format("= {} is no time such as \"90s\", \"5min\" or \"2h\"", Quoted(text)));
+  }
+  config.save_every = {.seconds = *seconds};
+}
+
+std::optional<std::string> SaveEveryText(const TrainConfig& config) {
+  const auto& [steps, seconds] = config.save_every;
+  return seconds > 0 ? internal::TomlText(DurationUnits(seconds)) : std::to_string(steps);
+}
+
 const OptionTable<TrainConfig>& TrainOptionTable() {
   using T = TrainConfig;
   static const OptionTable<T> options = {
@@ -239,7 +259,9 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
               "during training"},
       {.name = "init",
        .member = &T::init,
-       .doc = "safetensors file with the initial weights; empty: random ones"},
+       .doc =
+           "safetensors file with the initial weights, or a checkpoint or run that has one; empty: "
+           "random ones"},
       {.name = "init_skip",
        .member = &T::init_skip,
        .doc = "patterns of names, such as \"fc.*\", that keep their random weights whatever "
@@ -320,6 +342,20 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
       {.name = "doctor",
        .member = &T::doctor,
        .doc = "whether to report what looks wrong after each evaluation; see kudari doctor"},
+      {.name = "save_every",
+       .member = internal::Within<T>{ReadSaveEvery, SaveEveryText},
+       .range = "number of steps, or a time such as \"90s\", \"5min\" or \"2h\"",
+       .doc = "steps or time between checkpoints, from which `kudari train --resume` goes on; 0: "
+              "only where the run is interrupted"},
+      {.name = "keep",
+       .member = &T::keep,
+       .least = 0,
+       .most = kMany,
+       .doc = "number of checkpoints that are kept, the newest; 0: all"},
+      {.name = "keep_best",
+       .member = &T::keep_best,
+       .doc = "whether to save a checkpoint at each evaluation with the best value of monitor so "
+              "far, and to keep the best one besides the newest"},
   };
   return options;
 }

@@ -59,6 +59,15 @@ struct AugmentConfig {
   friend bool operator==(const AugmentConfig&, const AugmentConfig&) = default;
 };
 
+/// When a run saves checkpoints: after so many steps, or so many seconds. With neither only where
+/// it is interrupted.
+struct SaveEvery {
+  int64_t steps = 0;
+  double seconds = 0;
+
+  friend bool operator==(const SaveEvery&, const SaveEvery&) = default;
+};
+
 /// The [train] table: how.
 struct TrainConfig {
   int64_t epochs = 0, steps = 0;  // never both 0 once read
@@ -78,6 +87,9 @@ struct TrainConfig {
   std::variant<std::string, double> loss_scale = "auto";  // or "dynamic", "none" or a number
   int64_t growth_interval = 2000;
   bool doctor = true;
+  SaveEvery save_every = {.seconds = 300};
+  int64_t keep = 2;
+  bool keep_best = false;
 
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
 };

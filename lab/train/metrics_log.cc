@@ -16,6 +16,10 @@ void MetricsLog::OnEnd(const EndEvent& event) {
   if (!event.run.diverged) Write(ScoreJson(event.run.saved_step, "test", event.run.test));
 }
 
+void MetricsLog::Sync() {
+  if (complete_ && file_) file_->Sync();
+}
+
 void MetricsLog::Write(const std::string& line) {
   if (!complete_) return;
   try {

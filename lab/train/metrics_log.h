@@ -23,6 +23,8 @@ class MetricsLog : public TrainObserver {
       std::function<void(const std::string&)> warn = [](const std::string&) {})
       : path_(std::move(path)), warn_(std::move(warn)) {}
 
+  /// Waits until all lines so far are on the disk. Throws Error for what the system reports.
+  void Sync();
   /// Whether all lines so far were written.
   bool complete() const { return complete_; }
 

@@ -15,6 +15,9 @@ namespace kudari::lab {
 
 class Session;
 
+/// Why a run stopped that has taken all its steps.
+inline constexpr const char* kReachedTheEnd = "reached the end";
+
 /// How far a run is and what it has come to. What is not known yet is a NaN.
 struct RunState {
   int64_t planned_steps = 0, steps_per_epoch = 0;

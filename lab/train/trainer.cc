@@ -69,7 +69,7 @@ void Trainer::Start() {
   session_.model().train();
   start_ = Clock::now() -
            std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(run_.seconds));
-  if (run_.steps >= run_.planned_steps) Stop("reached the end");
+  if (run_.steps >= run_.planned_steps) Stop(kReachedTheEnd);
 }
 
 bool Trainer::Step() {
@@ -127,7 +127,7 @@ void Trainer::TakeStep() {
   interval_samples_ += samples;
   interval_loss_ += samples * report.loss;
   for (const Report& r : reports) CheckStops(r);
-  if (run_.steps == run_.planned_steps) Stop("reached the end");
+  if (run_.steps == run_.planned_steps) Stop(kReachedTheEnd);
   Tell(&TrainObserver::OnStep, StepEvent{session_, run_, report, record});
 }
 

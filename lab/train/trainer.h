@@ -45,6 +45,11 @@ class Trainer {
   /// step and its evaluation, and ends the run there. Throws what observers throw, and Error.
   const RunState& Run(const std::function<bool()>& interrupted = {});
 
+  /// Whether an evaluation with validation data was made after the last step.
+  bool EvaluatedNow() const {
+    return run_.steps > 0 && evaluated_ == run_.steps && session_.validation().size() > 0;
+  }
+
   /// Tells the observers that training begins, or goes on. Call it once, before the first step.
   void Start();
   /// Takes a step and makes the evaluation that is due after it; returns whether the run goes on.

@@ -23,6 +23,10 @@ constexpr std::string_view kPrefix = "step-";
 
 void Trajectory::OnStart(const StartEvent& event) {
   every_ = event.session.recipe().train.trajectory_every;
+  // What a run that goes on had kept after its state was saved.
+  for (const WeightCopy& copy : WeightCopies(folder_)) {
+    if (copy.step > event.run.steps) fs::remove(copy.file);
+  }
   if (every_ > 0 && event.run.steps == 0) Keep(event.session, 0);
 }
 

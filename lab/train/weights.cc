@@ -6,14 +6,18 @@
 #include <algorithm>
 #include <cstddef>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "kudari/checkpoint.h"
 #include "kudari/error.h"
 #include "kudari/messages.h"
 #include "kudari/safetensors.h"
 #include "kudari/tensor.h"
+#include "lab/files/run_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -38,11 +42,22 @@ Tensor View(const SafeTensor& stored, const fs::path& path) {
 // The tensors of a file by the names that the model has for them.
 using Stored = std::map<std::string, const SafeTensor*>;
 
-Stored ByOwnNames(const SafeTensorsFile& file, const WeightNames& names) {
-  const auto prefixed = [&](const SafeTensor& t) { return t.name.starts_with(names.prefix); };
-  const std::string prefix = std::ranges::any_of(file.tensors(), prefixed) ? "" : names.prefix;
+// The tensors of all files.
+std::vector<const SafeTensor*> TensorsOf(const std::vector<SafeTensorsFile>& files) {
+  std::vector<const SafeTensor*> tensors;
+  for (const SafeTensorsFile& file : files) {
+    for (const SafeTensor& t : file.tensors()) tensors.push_back(&t);
+  }
+  return tensors;
+}
+
+Stored ByOwnNames(const std::vector<SafeTensorsFile>& files, const WeightNames& names) {
+  const std::vector<const SafeTensor*> tensors = TensorsOf(files);
+  const auto prefixed = [&](const SafeTensor* t) { return t->name.starts_with(names.prefix); };
+  const std::string prefix = std::ranges::any_of(tensors, prefixed) ? "" : names.prefix;
   Stored stored;
-  for (const SafeTensor& t : file.tensors()) {
+  for (const SafeTensor* const tensor : tensors) {
+    const SafeTensor& t = *tensor;
     const auto matches = [&](const std::string& pattern) { return Glob(pattern, t.name); };
     if (std::ranges::any_of(names.surplus, matches)) continue;
     std::string name = prefix + t.name;
@@ -67,10 +82,11 @@ void CheckTied(Stored& all, const WeightNames& names, const fs::path& path) {
   }
 }
 
-void Assign(const Tensor& to, const std::string& name, const SafeTensorsFile& file,
+void Assign(const Tensor& to, const std::string& name, const std::vector<SafeTensorsFile>& files,
             const Stored& all, const fs::path& path) {
   const auto found = all.find(name);
-  const SafeTensor& stored = found != all.end() ? *found->second : file.Find(name);
+  // Find says what the nearest name is.
+  const SafeTensor& stored = found != all.end() ? *found->second : files.front().Find(name);
   if (to.sizes() != at::IntArrayRef(stored.shape)) {
     throw Error(fmt::format("{}: tensor \"{}\" has the shape [{}], the model's has [{}]",
                             path.string(), name, fmt::join(stored.shape, ", "),
@@ -98,11 +114,47 @@ void CheckSkipped(const ::torch::OrderedDict<std::string, Tensor>& parameters,
   }
 }
 
+constexpr const char* kModelFile = "model.safetensors";
+constexpr const char* kModelIndex = "model.safetensors.index.json";
+
+// The file of weights, or the index of several, that a folder has; nothing if it has none.
+std::optional<fs::path> WeightsIn(const fs::path& folder) {
+  for (const char* const name : {kModelFile, kModelIndex}) {
+    if (fs::exists(folder / name)) return folder / name;
+  }
+  return std::nullopt;
+}
+
+fs::path WeightsOf(const fs::path& path) {
+  if (!fs::is_directory(path)) return path;
+  if (const auto found = WeightsIn(path)) return *found;
+  const fs::path below = CheckpointsOf(path);
+  for (const CheckpointEntry& e : ListCheckpoints(fs::is_directory(below) ? below : path)) {
+    if (!e.damage.empty()) continue;
+    if (const auto found = WeightsIn(e.folder)) return *found;
+  }
+  throw Error(fmt::format("{}: has neither {} nor checkpoints", path.string(), kModelFile));
+}
+
+std::vector<SafeTensorsFile> OpenWeights(const fs::path& path) {
+  const fs::path file = WeightsOf(path);
+  std::vector<SafeTensorsFile> files;
+  if (file.extension() != ".json") {
+    files.emplace_back(file);
+    return files;
+  }
+  std::set<std::string> names;
+  for (const auto& [tensor, name] : ReadSafeTensorsIndex(file)) names.insert(name);
+  for (const std::string& name : names) files.emplace_back(file.parent_path() / name);
+  if (files.empty()) throw Error(file.string() + ": lists no tensors");
+  return files;
+}
+
 }  // namespace
 
 void LoadWeights(Model& model, const fs::path& path, const std::vector<std::string>& skip) {
   const ::torch::NoGradGuard no_grad;
-  const SafeTensorsFile file(path);
+  const std::vector<SafeTensorsFile> files = OpenWeights(path);
   const auto parameters = model.named_parameters();
   const auto buffers = model.named_buffers();
   CheckSkipped(parameters, skip);
@@ -111,14 +163,14 @@ void LoadWeights(Model& model, const fs::path& path, const std::vector<std::stri
   };
   std::map<std::string, Tensor> statistics = Statistics(model);
   std::erase_if(statistics, [&](const auto& item) { return skipped(item.first); });
-  Stored all = ByOwnNames(file, model.Names());
+  Stored all = ByOwnNames(files, model.Names());
   CheckTied(all, model.Names(), path);
   for (const auto& item : parameters) {
-    if (!skipped(item.key())) Assign(item.value(), item.key(), file, all, path);
+    if (!skipped(item.key())) Assign(item.value(), item.key(), files, all, path);
   }
   const auto in_file = [&](const auto& item) { return all.contains(item.first); };
   if (std::ranges::any_of(statistics, in_file)) {
-    for (const auto& [name, value] : statistics) Assign(value, name, file, all, path);
+    for (const auto& [name, value] : statistics) Assign(value, name, files, all, path);
   }
   for (const auto& [name, stored] : all) {
     if (!parameters.contains(name) && !buffers.contains(name) && !skipped(name)) {

@@ -11,8 +11,11 @@
 namespace kudari::lab {
 
 /// Replaces every weight of a model by that of the same name in a safetensors file of F32, BF16 or
-/// F16, rounded if need be. The running statistics of batch norms come from the file, too, and stay
-/// as they are if it has none of them. Published files may name them as Model::Names says; weights
+/// F16, rounded if need be. `path` is such a file, the index of several
+/// (model.safetensors.index.json), a folder with one of them under their usual names, such as a
+/// checkpoint or a run that has ended, or a folder of checkpoints or run with checkpoints, of which
+/// the newest is taken. The running statistics of batch norms come from the file, too, and stay as
+/// they are if it has none of them. Published files may name them as Model::Names says; weights
 /// that are there twice must be equal. Names that match a pattern of `skip` (see Glob) are left as
 /// they are, in the model and in the file, such as those of a head for other classes. Throws Error
 /// if one of them lacks a tensor of the other, for another shape or dtype, or if a pattern matches

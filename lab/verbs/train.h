@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,12 @@ struct TrainOptions {
   /// Write the norms, changes and cosines of the gradient's components into metrics.jsonl, in every
   /// sharpness.k-th step that has a perturbed gradient; see ComponentTracker.
   bool track_components = false;
+  /// Go on with a run that ended early: with the one in this folder or, if it is empty, with the
+  /// newest of the recipe's, or that of `out`. Without a recipe its own is used.
+  std::optional<std::filesystem::path> resume = {};
+  std::filesystem::path init = {};  ///< weights to start from, instead of train.init; empty: none
+  /// Seconds after which the run ends as if it were interrupted; 0: never.
+  double time_limit = 0;
 };
 
 /// What a run came to, and how the process should end.
@@ -35,11 +42,12 @@ struct TrainResult : RunState {
 };
 
 /// Trains as a recipe says; writes metrics.jsonl, recipe.toml and, at the end, model.safetensors
-/// into the folder of results, where no other file is touched. Progress and a summary go to
-/// `console`. Until it returns, the first SIGINT or SIGTERM ends training after the current step,
-/// with everything written, and the second one kills the process. Throws Error for bad input,
-/// before any file is touched, if the folder holds a run or is another process's, and for what the
-/// system reports.
+/// into the folder of results, and checkpoints as it says; no other file is touched. Progress and a
+/// summary go to `console`. Until it returns, the first SIGINT or SIGTERM ends training after the
+/// current step, with everything written and a checkpoint to go on from, and the second one kills
+/// the process. A resumed run ends with the bits of one that never stopped. Throws Error for bad
+/// input, before any file is touched, if the folder holds a run or is another process's, and for
+/// what the system reports.
 TrainResult Train(const TrainOptions& options, std::FILE* console);
 
 /// What `kudari plan` is asked for.

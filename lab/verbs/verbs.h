@@ -64,6 +64,7 @@ struct Context {
 // Each adds a command to the program.
 void AddAdvise(CLI::App& app, Context& context);
 void AddBench(CLI::App& app, Context& context);
+void AddCheckpoint(CLI::App& app, Context& context);
 void AddData(CLI::App& app, Context& context);
 void AddDemo(CLI::App& app, Context& context);
 void AddDescribe(CLI::App& app, Context& context);
@@ -77,6 +78,7 @@ void AddLrFind(CLI::App& app, Context& context);
 void AddPlan(CLI::App& app, Context& context);
 void AddPredict(CLI::App& app, Context& context);
 void AddReplay(CLI::App& app, Context& context);
+void AddRuns(CLI::App& app, Context& context);
 void AddScale(CLI::App& app, Context& context);
 void AddSchedule(CLI::App& app, Context& context);
 void AddSharpness(CLI::App& app, Context& context);

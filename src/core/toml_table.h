@@ -50,6 +50,8 @@ class TableReader {
   /// The keys that are present.
   std::vector<std::string> Keys() const;
   bool Has(std::string_view key) const { return table_->contains(key); }
+  /// Whether the key is present with a string.
+  bool HasText(std::string_view key) const { return (*table_)[key].is_string(); }
 
   /// Throws Error for the first key that was not read, with the nearest key that was asked for.
   void Finish() const;

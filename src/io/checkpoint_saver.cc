@@ -24,16 +24,22 @@ CheckpointSaver::~CheckpointSaver() = default;
 void CheckpointSaver::Save(StateTree state, CheckpointManifest manifest) {
   Wait();
   work_ = std::make_unique<Work>();
-  work_->thread = std::jthread([this, work = work_.get(), state = std::move(state),
-                                manifest = std::move(manifest)]() mutable {
-    try {
-      work->saved = SaveCheckpoint(folder_, state, manifest, options_);
-    } catch (...) {
-      work->failure = std::current_exception();
-    }
-    state = {};
-    work->done = true;
-  });
+  work_->thread =
+      std::jthread([folder = folder_, options = options_, work = work_.get(),
+                    state = std::move(state), manifest = std::move(manifest)]() mutable {
+        try {
+          work->saved = SaveCheckpoint(folder, state, manifest, options);
+        } catch (...) {
+          work->failure = std::current_exception();
+        }
+        state = {};
+        work->done = true;
+      });
+}
+
+void CheckpointSaver::SetRetention(CheckpointRetention retention) {
+  retention.Check();
+  options_.retention = std::move(retention);
 }
 
 bool CheckpointSaver::saving() const { return work_ != nullptr && !work_->done; }

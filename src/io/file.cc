@@ -46,6 +46,11 @@ void ThrowSystem(const std::string& what, int error) {
   throw Error(what + ": " + std::generic_category().message(error));
 }
 
+bool IsPlainName(std::string_view name) {
+  constexpr std::string_view kSpecial("/\\\0", 3);
+  return !name.empty() && name.front() != '.' && name.find_first_of(kSpecial) == name.npos;
+}
+
 InputFile::InputFile(const std::filesystem::path& path)
     : shown_(path.string()),
       // Without O_NONBLOCK a pipe would be waited for until somebody writes into it.

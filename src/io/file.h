@@ -8,11 +8,15 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace kudari::internal {
 
 /// Throws Error "what: the system's message" for an errno value.
 [[noreturn]] void ThrowSystem(const std::string& what, int error);
+
+/// Whether a name is that of a file in a folder, not hidden, that no path leads out of.
+bool IsPlainName(std::string_view name);
 
 /// A file descriptor that is closed on destruction.
 class Descriptor {

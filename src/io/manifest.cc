@@ -107,17 +107,13 @@ class MemberReader {
   std::string where_;
 };
 
-// A name that stays in the folder.
-bool IsPlain(const std::string& name) {
-  return !name.empty() && name.front() != '.' && name != kManifestName &&
-         name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
-}
-
 CheckpointFile ReadFileEntry(const MemberReader& in, std::set<std::string>& names) {
   CheckpointFile file{.name = in.Text("name"),
                       .bytes = static_cast<uint64_t>(in.Int("bytes", 0)),
                       .xxh3 = in.Xxh3("xxh3")};
-  if (!IsPlain(file.name)) in.Fail("name", "= " + Quoted(file.name) + " is no plain file name");
+  if (!IsPlainName(file.name) || file.name == kManifestName) {
+    in.Fail("name", "= " + Quoted(file.name) + " is no plain file name");
+  }
   if (!names.insert(file.name).second) in.Fail("name", "= " + Quoted(file.name) + " is duplicate");
   return file;
 }

@@ -108,7 +108,7 @@ StateTree Saved(Backend& backend, const Coded& array, const Place& place) {
 Coded Found(const StateVisitor& visitor, std::string_view name, const StateTree& found,
             const Place& place) {
   const auto fail = [&] {
-    visitor.Fail(name, "is " + found.Kind() + ", but must be " + KindOf(place));
+    visitor.Misfit(name, "is " + found.Kind() + ", but must be " + KindOf(place));
   };
   const auto memory = [](const StateArray& array) {
     return const_cast<std::byte*>(array.bytes.data());  // only read
@@ -131,9 +131,9 @@ Coded Found(const StateVisitor& visitor, std::string_view name, const StateTree&
     const StateArray* const array = has(part, type, shape);
     if (array != nullptr) return memory(*array);
     const StateTree* const member = found.Member(part);
-    visitor.Fail(name, "has as " + Quoted(part) + " " +
-                           (member == nullptr ? "nothing" : member->Kind()) + ", but must have " +
-                           std::string(Name(type)) + " " + internal::ShapeText<int64_t>(shape));
+    visitor.Misfit(name, "has as " + Quoted(part) + " " +
+                             (member == nullptr ? "nothing" : member->Kind()) + ", but must have " +
+                             std::string(Name(type)) + " " + internal::ShapeText<int64_t>(shape));
   };
   if (found.members().size() > (place.master ? 2 : 3)) visitor.Fail(name, "has unknown members");
   if (place.master) {

@@ -290,6 +290,37 @@ TEST(LenientStateTest, ATensorThatTheStateLacksKeepsWhatItHas) {
   EXPECT_EQ(testing::Updates(after, 1), 6);
 }
 
+TEST(LenientStateTest, ATensorOfAnotherShapeKeepsWhatItHas) {
+  OptimizerSpec spec("adamw");
+  spec.ema = EmaSpec{.decay = 0.5};
+  for (const StateFormat format : {StateFormat::kFloat32, StateFormat::kLinear8}) {
+    spec.precision.state = format;
+    Model old({{"a", {80, 80}}, {"head", {10, 80}}}, 3),
+        now({{"a", {80, 80}}, {"head", {5, 80}}}, 4);
+    Optimizer before(old.tensors, spec), after(now.tensors, spec);
+    Take(before, old, 5);
+    Take(after, now, 2);
+    const StateTree kept = after.State(), loaded = before.State();
+    EXPECT_THAT(ErrorOf([&] { after.LoadState(loaded); }), HasSubstr("tensors/head/slots/exp_avg"));
+    EXPECT_EQ(FirstDifference(after.State(), kept), "");
+    const LoadReport report = after.LoadState(loaded, LoadMode::kLenient);
+    EXPECT_THAT(report.misshapen,
+                ElementsAre("tensors/head/slots/exp_avg", HasSubstr("averagers/ema/tensors/head")));
+    EXPECT_THAT(report.missing, IsEmpty());
+    EXPECT_THAT(report.unknown, IsEmpty());
+    const StateTree state = after.State();
+    for (const std::string path : {"tensors/head", "averagers/ema/tensors/head"}) {
+      EXPECT_EQ(FirstDifference(state.At(path), kept.At(path)), "") << path;
+    }
+    for (const std::string path : {"tensors/a", "averagers/ema/tensors/a"}) {
+      EXPECT_EQ(FirstDifference(state.At(path), loaded.At(path)), "") << path;
+    }
+    Take(after, now, 1);
+    EXPECT_EQ(testing::Updates(after, 0), 6);
+    EXPECT_EQ(testing::Updates(after, 1), 3);
+  }
+}
+
 TEST(LenientStateTest, HalfATensorIsAnError) {
   Model model({{"a", {3}}});
   Optimizer optimizer(model.tensors, AdamW{});

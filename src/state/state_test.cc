@@ -297,6 +297,47 @@ TEST(StateVisitor, LeavesWhatIsMissingIfLenient) {
   EXPECT_EQ(object.parts[1].second.scale, 3);
 }
 
+TEST(StateVisitor, LeavesArraysOfAnotherShapeIfLenient) {
+  StateTree state = StateOf(Filled());
+  state.Set("weights", StateArray::Of<float>(std::vector<float>(4), {2, 2}));
+  state.Set("direction", StateArray::Of<double>(std::vector<double>(2)));
+  Outer object;
+  object.weights.assign(6, 0.5F);
+  const StateTree before = StateOf(object);
+  const LoadReport report = LoadInto(object, state, LoadMode::kLenient);
+  EXPECT_THAT(report.misshapen, ElementsAre("weights", "direction"));
+  EXPECT_THAT(report.missing, IsEmpty());
+  EXPECT_THAT(report.unknown, IsEmpty());
+  EXPECT_EQ(FirstDifference(StateOf(object).At("weights"), before.At("weights")), "");
+  EXPECT_EQ(FirstDifference(StateOf(object).At("direction"), before.At("direction")), "");
+  EXPECT_EQ(object.step, 7);
+}
+
+TEST(StateTree, PathsAreRenamed) {
+  StateTree state;
+  state.Set("tensors/encoder.0.weight/step", int64_t{1});
+  state.Set("tensors/encoder.1.weight/step", int64_t{2});
+  state.Set("tensors/head.weight/step", int64_t{3});
+  state.Set("step", int64_t{4});
+  const StateTree renamed = Renamed(state, {{"tensors/encoder.*.weight/*", "tensors/layers.*.w/*"},
+                                            {"tensors/encoder.*", "never"},
+                                            {"step", "steps"},
+                                            {"*/head.weight/step", "head"}});
+  EXPECT_THAT(renamed.Paths(),
+              ElementsAre("head", "steps", "tensors/layers.0.w/step", "tensors/layers.1.w/step"));
+  EXPECT_EQ(renamed.At("tensors/layers.1.w/step").Int(), 2);
+  EXPECT_EQ(renamed.At("head").Int(), 3);
+  EXPECT_EQ(FirstDifference(Renamed(state, {}), state), "");
+  EXPECT_EQ(ErrorOf([&] {
+              Renamed(state, {{"tensors/*", "*/*"}});
+            }),
+            "state: the new path \"*/*\" has more * than the pattern \"tensors/*\"");
+  EXPECT_EQ(ErrorOf([&] {
+              Renamed(state, {{"tensors/*", "one"}});
+            }),
+            "state: two values would have the path \"one\"");
+}
+
 TEST(StateVisitor, ANodeWithoutMembersIsNone) {
   Outer object;
   object.parts.clear();

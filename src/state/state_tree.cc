@@ -190,6 +190,58 @@ std::vector<std::string> StateTree::Paths() const {
   return paths;
 }
 
+namespace {
+
+/// What the * of a pattern stand for if it is all of `text`; nothing if it is not.
+std::optional<std::vector<std::string>> Match(std::string_view pattern, std::string_view text) {
+  const size_t star = pattern.find('*');
+  if (!text.starts_with(pattern.substr(0, star))) return std::nullopt;
+  if (star == std::string_view::npos) {
+    if (text.size() != pattern.size()) return std::nullopt;
+    return std::vector<std::string>();
+  }
+  text.remove_prefix(star);
+  for (size_t taken = 0; taken <= text.size(); ++taken) {
+    auto rest = Match(pattern.substr(star + 1), text.substr(taken));
+    if (!rest) continue;
+    rest->insert(rest->begin(), std::string(text.substr(0, taken)));
+    return rest;
+  }
+  return std::nullopt;
+}
+
+std::string NewPath(const std::string& path,
+                    const std::vector<std::pair<std::string, std::string>>& rules) {
+  for (const auto& [pattern, renamed] : rules) {
+    const auto parts = Match(pattern, path);
+    if (!parts) continue;
+    std::string text;
+    size_t next = 0;
+    for (const char c : renamed) text += c == '*' ? parts->at(next++) : std::string(1, c);
+    return text;
+  }
+  return path;
+}
+
+}  // namespace
+
+StateTree Renamed(StateTree state, const std::vector<std::pair<std::string, std::string>>& rules) {
+  for (const auto& [pattern, renamed] : rules) {
+    if (std::ranges::count(renamed, '*') <= std::ranges::count(pattern, '*')) continue;
+    throw Error("state: the new path " + Quoted(renamed) + " has more * than the pattern " +
+                Quoted(pattern));
+  }
+  StateTree result;
+  for (const std::string& path : state.Paths()) {
+    const std::string renamed = NewPath(path, rules);
+    if (result.Find(renamed) != nullptr) {
+      throw Error("state: two values would have the path " + Quoted(renamed));
+    }
+    result.Set(renamed, std::move(state.At(path)));
+  }
+  return result;
+}
+
 // ---- Comparison ----
 
 namespace {

@@ -10,6 +10,15 @@
 
 namespace kudari {
 
+namespace {
+
+// Ends the visit of a tensor that a lenient load leaves as it is.
+struct LeaveTensor {
+  std::string path;
+};
+
+}  // namespace
+
 StateVisitor::StateVisitor(StateTree& to) : to_(&to) {}
 
 StateVisitor::StateVisitor(const StateTree& from, LoadMode mode) : mode_(mode) {
@@ -25,6 +34,11 @@ std::string StateVisitor::PathTo(std::string_view name) const {
 
 void StateVisitor::Fail(std::string_view name, const std::string& what) const {
   throw Error("state: " + Quoted(PathTo(name)) + " " + what);
+}
+
+void StateVisitor::Misfit(std::string_view name, const std::string& what) const {
+  if (in_tensor_) throw LeaveTensor{PathTo(name)};
+  Fail(name, what);
 }
 
 const StateTree* StateVisitor::Found(std::string_view name) const {
@@ -155,7 +169,7 @@ void StateVisitor::Save(std::string_view name, StateTree value) {
 }
 
 /// The array that one of that type and shape is loaded from, of one dimension if there is none;
-/// null in a node that is missing.
+/// null in a node that is missing, and where a lenient load leaves the array as it is.
 const StateArray* StateVisitor::TakeArray(std::string_view name, ElementType type,
                                           const std::vector<int64_t>* shape) {
   const auto expected = [&] {
@@ -169,7 +183,11 @@ const StateArray* StateVisitor::TakeArray(std::string_view name, ElementType typ
       (shape == nullptr ? array->shape.size() == 1 : array->shape == *shape)) {
     return array;
   }
-  Fail(name, "is " + found->Kind() + ", but must be " + expected());
+  if (mode_ == LoadMode::kLenient && !in_tensor_) {
+    report_.misshapen.push_back(PathTo(name));
+    return nullptr;
+  }
+  Misfit(name, "is " + found->Kind() + ", but must be " + expected());
 }
 
 void StateVisitor::Array(std::string_view name, ElementType type, const std::vector<int64_t>& shape,
@@ -232,9 +250,35 @@ void StateVisitor::Tensors(std::span<const Tensor> tensors,
   };
   Node("tensors", [&] {
     for (size_t i = 0; i < tensors.size(); ++i) {
-      Node(name_of(tensors[i]), [&] { members(i); });
+      TensorNode(name_of(tensors[i]), [&] { members(i); });
     }
   });
+}
+
+void StateVisitor::TensorNode(std::string_view name, const std::function<void()>& members) {
+  if (!loading() || mode_ == LoadMode::kStrict) return Node(name, members);
+  const size_t frames = frames_.size(), seen = seen_.size(), copies = copies_.size();
+  const size_t writes = writes_.size(), missing = report_.missing.size();
+  const size_t unknown = report_.unknown.size();
+  in_tensor_ = true;
+  try {
+    Node(name, members);
+    in_tensor_ = false;
+  } catch (const LeaveTensor& left) {
+    in_tensor_ = false;
+    // As if the node were missing, but for the report.
+    frames_.resize(frames);
+    seen_.resize(seen);
+    copies_.resize(copies);
+    writes_.resize(writes);
+    report_.missing.resize(missing);
+    report_.unknown.resize(unknown);
+    report_.misshapen.push_back(left.path);
+    seen_.push_back(Found(name));
+    frames_.push_back({.name = name, .from = nullptr, .missing = true, .noted = true});
+    members();
+    frames_.pop_back();
+  }
 }
 
 }  // namespace kudari

@@ -1,0 +1,74 @@
+// Serves bench/checkpoint/run.py: reads commands, one a line, and prints the seconds that each took.
+//
+//     checkpoint_worker FOLDER MIB
+//
+// save: SaveCheckpoint. load: LoadCheckpoint. copy: the copy of the state that an asynchronous save
+// takes. drop: puts the files out of the system's cache.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kudari/checkpoint.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kTensors = 32;
+
+kudari::StateTree RandomState(size_t bytes) {
+  kudari::StateTree state;
+  std::mt19937_64 random(1);
+  for (int i = 0; i < kTensors; ++i) {
+    std::vector<float> values(bytes / kTensors / sizeof(float));
+    for (float& x : values) x = static_cast<float>(random() % 1000003) / 1000;
+    state.Set("tensors/w" + std::to_string(i) + "/slots/exp_avg",
+              kudari::StateArray::Of<float>(values));
+  }
+  return state;
+}
+
+void DropFromCache(const fs::path& folder) {
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    const int fd = open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
+    fsync(fd);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  const fs::path folder = argv[1];
+  const kudari::StateTree state =
+      RandomState(static_cast<size_t>(std::atoll(argv[2])) << 20);  // NOLINT(cert-err34-c)
+  const kudari::CheckpointOptions options{.retention = {.keep = 1}};
+  const std::vector<std::pair<std::string, std::function<void()>>> commands = {
+      {"save", [&] { kudari::SaveCheckpoint(folder, state, {}, options); }},
+      {"load", [&] { kudari::LoadCheckpoint(folder); }},
+      {"copy", [&] { const kudari::StateTree copy = state; }},
+      {"drop", [&] { DropFromCache(folder); }}};
+  for (std::string line; std::getline(std::cin, line);) {
+    for (const auto& [name, run] : commands) {
+      if (name != line) continue;
+      const auto start = std::chrono::steady_clock::now();
+      run();
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      std::printf("%.6f\n", seconds.count());
+      std::fflush(stdout);
+    }
+  }
+}
