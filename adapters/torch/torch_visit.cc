@@ -88,8 +88,8 @@ void VisitTensor(const std::string& name, const at::Tensor& tensor, StateVisitor
     const auto load = [&](const StateTree& found) -> std::function<void()> {
       const auto* const array = std::get_if<StateArray>(&found.value());
       if (array == nullptr || array->type != type || array->shape != shape) {
-        visitor.Fail(name, "is " + found.Kind() + ", but must be " + std::string(Name(type)) +
-                               c10::str(" ", tensor.sizes()));
+        visitor.Misfit(name, "is " + found.Kind() + ", but must be " + std::string(Name(type)) +
+                                 c10::str(" ", tensor.sizes()));
       }
       return [tensor, fresh = TensorOf(*array).to(tensor.device())] {
         const c10::InferenceMode mode(tensor.is_inference());
