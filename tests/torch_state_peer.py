@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs that PyTorch began go on in Kudari, and the reverse, by `kudari import-torch` and
-`kudari export-torch`.
+`kudari export-torch`, and files that are odd or damaged.
 
     python3 tests/torch_state_peer.py build/release/kudari
 
@@ -108,11 +108,12 @@ def leaves(parameters):
     return {name: p.clone().requires_grad_() for name, p in parameters.items()}
 
 
-def take_steps(optimizer, tensors, gradients):
+def take_steps(optimizers, tensors, gradients):
     for step in gradients:
         for name, p in tensors.items():
             p.grad = step[name].clone()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 def model_of(tensors):
@@ -125,8 +126,7 @@ def write_gradients(path, gradients):
 
 
 def distance(a, b):
-    check(a.keys() == b.keys(), f"{sorted(a)} and {sorted(b)}")
-    return max(((a[k] - b[k]).abs().max() / b[k].abs().max()).item() for k in b)
+    return max((((a[k] - b[k]).abs().max() / b[k].abs().max()).item() for k in b), default=0.0)
 
 
 def state_of(optimizer, tensors):
@@ -141,43 +141,57 @@ def manifest(folder):
     return json.loads((checkpoint / "manifest.json").read_text())["texts"]
 
 
-def shapes_for(make):
-    return MATRICES if make is O.Muon else SHAPES
+def inputs(seed):
+    """Parameters and gradients of all cases, whose names begin with the rule's."""
+    shapes = {f"{rule}.{name}": shape for make, _, rule in CASES
+              for name, shape in (MATRICES if make is O.Muon else SHAPES).items()}
+    return draw(shapes, seed)
 
 
-def compare(kudari, checkpoint, optimizer, tensors, gradients, what, rows):
-    """Takes the last steps in both, from a checkpoint and an optimizer that are the same."""
+def of_rule(tensors, rule):
+    return {name: t for name, t in tensors.items() if name.startswith(rule + ".")}
+
+
+def compare(kudari, checkpoint, optimizers, tensors, gradients, where, rows):
+    """Takes the last steps in both, from a checkpoint and optimizers that are the same."""
     folder = kudari.folder
     write_gradients(folder / "last.safetensors", gradients)
     kudari.run("replay", "--force", "--checkpoint", checkpoint, "--grads", "last.safetensors",
                "--out", "out.safetensors", "--state-out", "state.safetensors")
-    take_steps(optimizer, tensors, gradients)
-    weights = distance(read_safetensors(folder / "out.safetensors"), model_of(tensors))
-    theirs = state_of(optimizer, tensors)
-    ours = read_safetensors(folder / "state.safetensors") if theirs else {}
-    # Kudari has an empty buffer nowhere, torch a factor or a variance.
-    buffers = distance({k: ours[k] for k in theirs}, theirs) if theirs else 0.0
-    rows.append((what, weights, buffers))
+    take_steps(optimizers, tensors, gradients)
+    ours, weights = read_safetensors(folder / "out.safetensors"), model_of(tensors)
+    check(ours.keys() == weights.keys(), f"{sorted(ours)}")
+    buffers, state = read_safetensors(folder / "state.safetensors"), {}
+    for optimizer in optimizers:
+        state.update(state_of(optimizer, tensors))
+    check(buffers.keys() == state.keys(), f"{sorted(buffers)} and {sorted(state)}")
+    for _, _, rule in CASES:
+        rows.append((f"{rule} {where}", distance(of_rule(ours, rule), of_rule(weights, rule)),
+                     distance(of_rule(buffers, rule), of_rule(state, rule))))
 
 
-def go_on_in_kudari(kudari, make, options, rule, rows):
-    parameters, gradients = draw(shapes_for(make))
+def go_on_in_kudari(kudari, rows):
+    """Returns the spec of what was imported."""
+    parameters, gradients = inputs(1)
     tensors = leaves(parameters)
-    optimizer = make(list(tensors.values()), **options)
-    take_steps(optimizer, tensors, gradients[:STEPS])
-    torch.save({"model": model_of(tensors), "optimizer": optimizer.state_dict(), "step": STEPS},
+    optimizers = {rule: make(list(of_rule(tensors, rule).items()), **options)
+                  for make, options, rule in CASES}
+    take_steps(optimizers.values(), tensors, gradients[:STEPS])
+    states = {rule: optimizer.state_dict() for rule, optimizer in optimizers.items()}
+    torch.save({"model": model_of(tensors), "optimizer": states, "step": STEPS},
                kudari.folder / "run.pt")
-    said = kudari.run("import-torch", "run.pt", "--out", f"from-{rule}")
-    check(said.startswith(f"imported {rule} for {len(tensors)} parameters at step {STEPS}: "), said)
+    said = kudari.run("import-torch", "run.pt", "--out", "imported")
+    check(said.startswith("imported ") and f" at step {STEPS}: imported/step-{STEPS}" in said, said)
+    check(all(rule in said for rule in optimizers), said)
     # What was imported goes back as it was, to the bit.
-    kudari.run("export-torch", f"from-{rule}", "--out", f"again-{rule}.pt")
-    again = torch.load(kudari.folder / f"again-{rule}.pt", weights_only=True)
-    check_same(again["optimizer"], optimizer.state_dict(), rule)
+    kudari.run("export-torch", "imported", "--out", "again.pt")
+    again = torch.load(kudari.folder / "again.pt", weights_only=True)
+    for rule, state in states.items():
+        check_same(again["optimizer"][rule], state, rule)
     check(again["step"] == STEPS, again["step"])
-    check(all(torch.equal(again["model"][n], t) for n, t in model_of(tensors).items()), rule)
-    compare(kudari, f"from-{rule}", optimizer, tensors, gradients[STEPS:], f"{rule} to Kudari",
-            rows)
-    return manifest(kudari.folder / f"from-{rule}")["spec"]
+    check(all(torch.equal(again["model"][n], t) for n, t in model_of(tensors).items()), "model")
+    compare(kudari, "imported", optimizers.values(), tensors, gradients[STEPS:], "to Kudari", rows)
+    return manifest(kudari.folder / "imported")["spec"]
 
 
 def check_same(ours, theirs, what):
@@ -205,25 +219,31 @@ def make_float(eps):
         eps, (tuple, list)) else eps
 
 
-def go_on_in_torch(kudari, make, options, rule, spec, rows):
+def go_on_in_torch(kudari, spec, rows):
     folder = kudari.folder
-    parameters, gradients = draw(shapes_for(make), seed=2)
+    parameters, gradients = inputs(2)
     write_safetensors(folder / "params.safetensors", parameters)
     write_gradients(folder / "first.safetensors", gradients[:STEPS])
     (folder / "recipe.toml").write_text(spec)
-    kudari.run("replay", "--force", "--recipe", "recipe.toml", "--params", "params.safetensors",
-               "--grads", "first.safetensors", "--out", "out.safetensors", "--save", f"ours-{rule}")
-    kudari.run("export-torch", f"ours-{rule}", "--out", f"ours-{rule}.pt")
-    loaded = torch.load(folder / f"ours-{rule}.pt", weights_only=True)
-    # In the order in which `replay` was given them, which is that of the file.
-    tensors = leaves({name: loaded["model"][name] for name in parameters})
-    # All but the options that choose the class's variant come from the file.
-    optimizer = make(list(tensors.values()), lr=123.0)
-    optimizer.load_state_dict(loaded["optimizer"])
-    for key, value in options.items():
-        check(optimizer.param_groups[0][key] == value, f"{rule}: {key}")
-    compare(kudari, f"ours-{rule}", optimizer, tensors, gradients[STEPS:], f"{rule} to PyTorch",
-            rows)
+    kudari.run("replay", "--recipe", "recipe.toml", "--params", "params.safetensors", "--grads",
+               "first.safetensors", "--out", "first-out.safetensors", "--save", "ours")
+    kudari.run("export-torch", "ours", "--out", "ours.pt")
+    loaded = torch.load(folder / "ours.pt", weights_only=True)
+    tensors = leaves(loaded["model"])
+    optimizers = []
+    for name, state in loaded["optimizer"].items():
+        groups = [{"params": [(n, tensors[n]) for n in group["param_names"]]}
+                  for group in state["param_groups"]]
+        # All else comes from the file.
+        optimizers.append(getattr(O, name)(groups, lr=123.0))
+        optimizers[-1].load_state_dict(state)
+    of_class = {name: optimizer for name, optimizer in zip(loaded["optimizer"], optimizers)}
+    for make, options, rule in CASES:
+        (group,) = [g for g in of_class[make.__name__].param_groups
+                    if g["param_names"][0].startswith(rule + ".")]
+        for key, value in options.items():
+            check(group[key] == value, f"{rule}: {key} = {group[key]}")
+    compare(kudari, "ours", optimizers, tensors, gradients[STEPS:], "to PyTorch", rows)
 
 
 # ---- Files of many forms ----
@@ -235,7 +255,7 @@ def trained(make=O.AdamW, groups=None, **options):
     tensors = leaves(parameters)
     optimizer = make(groups(tensors) if groups else list(tensors.values()),
                      **{"lr": 0.01, **options})
-    take_steps(optimizer, tensors, gradients[:3])
+    take_steps([optimizer], tensors, gradients[:3])
     return optimizer, tensors
 
 
@@ -282,8 +302,7 @@ def check_forms(kudari):
     scheduler = O.lr_scheduler.MultiStepLR(adamw, [2, 60])
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=7)
     for step in gradients[:3]:
-        take_steps(muon, {n: tensors[n] for n in MATRICES}, [step])
-        take_steps(adamw, {"norm.weight": tensors["norm.weight"]}, [step])
+        take_steps([muon, adamw], tensors, [step])
         scheduler.step()
     torch.save({"state_dict": model_of(tensors), "global_step": 3, "epoch": 1,
                 "optimizer_states": [muon.state_dict(), adamw.state_dict()],
@@ -355,7 +374,7 @@ def check_bad_input(kudari):
            "state/conv.weight has no \"exp_avg_sq\"")
     expect(error(changed(lambda s, g, m: s[1].update(step="x"))), "state/conv.weight/step is of type")
     expect(error(changed(lambda s, g, m: s[1].update(step=torch.tensor(1.5)))), "step = 1.5")
-    expect(error(changed(lambda s, g, m: s[1].update(extra=torch.zeros(2)))),
+    expect(error(changed(lambda s, g, m: s[1].update(extra=torch.zeros(4, 3, 3, 2)))),
            "AdamW keeps no \"extra\"")
     expect(error(changed(lambda s, g, m: s.update({9: {}}))), "state/9: no group has")
     expect(error(changed(lambda s, g, m: m.pop("scale"))), "has 4 parameters and the model 3")
@@ -406,9 +425,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         kudari = Kudari(binary, pathlib.Path(name))
         try:
-            for make, options, rule in CASES:
-                spec = go_on_in_kudari(kudari, make, options, rule, rows)
-                go_on_in_torch(kudari, make, options, rule, spec, rows)
+            go_on_in_torch(kudari, go_on_in_kudari(kudari, rows), rows)
             check_forms(kudari)
             check_bad_input(kudari)
         except Failed as failure:

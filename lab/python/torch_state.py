@@ -196,12 +196,13 @@ def load(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror or error}") from error
-    except pickle.UnpicklingError as error:
-        raise Refused(f"{path}: torch.load(weights_only=True) refuses it; save state dicts alone, "
-                      f"without objects of other types: {unsafe(error)}") from error
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise Refused(f"{path}: {error.strerror}") from error
     except Exception as error:  # whatever a damaged file makes of it
+        refused = unsafe(error)
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            raise Refused(f"{path}: torch.load(weights_only=True) refuses it; save state dicts "
+                          f"alone, without objects of other types: {refused}") from error
         raise Refused(f"{path}: torch cannot read it, it may be truncated or of another kind: "
                       f"{first_line(error)}") from error
 
@@ -211,10 +212,8 @@ def first_line(error):
 
 
 def unsafe(error):
-    """The line of torch's message that names what was refused."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
-    return (named or lines or ["it gives no reason"])[0]
+    """The line of torch's message that names a type that it does not load; None without one."""
+    return next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), None)
 
 
 def is_optimizer(value):
@@ -423,6 +422,9 @@ def check_shapes(states, names, model, told):
 
 def read_optimizers(optimizers, model, arguments, notes):
     """The node `torch`, and the groups for `rest`."""
+    for i, group in enumerate(g for _, sd in optimizers for g in sd["param_groups"]):
+        if not isinstance(group, dict) or not isinstance(group.get("params"), list):
+            raise Refused(f"param_groups/{i} is no group of parameters")
     given_names = names_in(arguments.names) if arguments.names else None
     names, told = parameter_names(optimizers, model, given_names)
     groups, states, rest, index = {}, {}, [], 0
@@ -430,8 +432,6 @@ def read_optimizers(optimizers, model, arguments, notes):
         known = set()
         for group in sd["param_groups"]:
             where = f"param_groups/{index}"
-            if not isinstance(group, dict) or not isinstance(group.get("params"), list):
-                raise Refused(f"{where} is no group of parameters")
             entries = [sd["state"].get(p) for p in group["params"]]
             known.update(group["params"])
             buffers = {key for entry in entries if isinstance(entry, dict) for key in entry}

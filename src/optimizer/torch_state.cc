@@ -491,7 +491,7 @@ struct TorchTwin {
 };
 
 const std::vector<TorchTwin>& TorchTwins() {
-  const std::string original = "original", match = "match_rms_adamw";
+  const std::string match = "match_rms_adamw";
   static const std::vector<TorchTwin> twins = {
       {"sgd", "SGD", {{"momentum", 0.0}, {"dampening", 0.0}, {"nesterov", false}}},
       {"momentum", "SGD", {{"nesterov", false}}},
@@ -507,7 +507,7 @@ const std::vector<TorchTwin>& TorchTwins() {
       {"rmsprop_centered", "RMSprop", {{"centered", true}, {"momentum", 0.0}}},
       {"rmsprop_centered_momentum", "RMSprop", {{"centered", true}}},
       {kAdafactorRule, "Adafactor"},
-      {"muon", "Muon", {{"nesterov", true}, {"adjust_lr_fn", original}}},
+      {"muon", "Muon", {{"nesterov", true}}},
       {"muon_match_rms", "Muon", {{"nesterov", true}, {"adjust_lr_fn", match}}}};
   return twins;
 }
