@@ -106,8 +106,8 @@ struct DamagedCheckpoint {
 /// A checkpoint that was loaded.
 struct Checkpoint {
   std::filesystem::path folder;  ///< its own, also if it was found among others
-  CheckpointManifest manifest;
-  StateTree state;
+  CheckpointManifest manifest = {};
+  StateTree state = {};
   /// Newer ones that were passed over because they are damaged. Tell the user of them.
   std::vector<DamagedCheckpoint> damaged = {};
 };
@@ -122,7 +122,7 @@ Checkpoint LoadCheckpoint(const std::filesystem::path& folder);
 /// A checkpoint in a folder, as far as its manifest tells.
 struct CheckpointEntry {
   std::filesystem::path folder;
-  CheckpointManifest manifest;
+  CheckpointManifest manifest = {};
   std::string damage = {};  ///< what is wrong with the manifest, which is then empty
 };
 

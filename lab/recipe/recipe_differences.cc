@@ -1,6 +1,7 @@
 #include "lab/recipe/recipe_differences.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -9,14 +10,16 @@
 #include <sstream>
 #include <string_view>
 
+#include "core/option_table.h"
 #include "core/toml_table.h"
 
 namespace kudari::lab {
 namespace {
 
 // The options of a run that decide what its state is, or what the state means.
-constexpr std::array kTrainKeys = {"batch_size", "seed",      "shuffle",    "loss",
-                                   "weights",    "precision", "loss_scale", "plateau_factor"};
+constexpr std::array kTrainKeys = {"batch_size",     "seed",      "shuffle",    "loss",
+                                   "weights",        "precision", "loss_scale", "plateau_factor",
+                                   "early_stopping", "monitor",   "save"};
 constexpr std::array kOptimizerParts = {"rule",       "preset",   "match",  "where",
                                         "classes",    "fallback", "source", "precision",
                                         "accumulate", "ema",      "swa",    "lookahead"};
@@ -37,6 +40,13 @@ bool IsSafe(std::string_view key) {
 }
 
 std::string ValueText(const toml::node& node) {
+  if (const auto* const text = node.as_string()) return internal::TomlText(**text);
+  if (const auto* const number = node.as_floating_point()) return internal::TomlText(**number);
+  if (const toml::array* const list = node.as_array()) {
+    std::vector<std::string> items;
+    for (const toml::node& item : *list) items.push_back(ValueText(item));
+    return fmt::format("[{}]", fmt::join(items, ", "));
+  }
   std::ostringstream text;
   node.visit([&text](const auto& value) { text << value; });
   return text.str();

@@ -73,7 +73,7 @@ TEST_F(CheckpointsTest, AreSavedEverySoManyStepsAndAtTheEnd) {
 TEST_F(CheckpointsTest, TheBestIsKept) {
   const std::vector<std::string> sets = {"train.save_every=0", "train.keep=1",
                                          "train.keep_best=true", "train.eval_every=2",
-                                         "optimizer.lr=0.3 * linear(8, from=1, to=40)"};
+                                         "optimizer.lr=1e-2 * ramp(16, 1, 100)"};
   const RunState run = Go(Options(sets));
   const auto entries = ListCheckpoints(CheckpointsOf(dir_ / "out"));
   const auto best = std::ranges::find_if(entries, [&](const CheckpointEntry& e) {
@@ -148,16 +148,19 @@ TEST_F(CheckpointsTest, ChangesThatAreSafeAreSaidAndOthersRefused) {
   EXPECT_THAT(MessageOf(Resumed({"model.dim=16"}, "out")),
               HasSubstr("model.dim = 16, was 8; a run cannot go on with another value"));
   EXPECT_THAT(MessageOf(Resumed({"optimizer.rule=sgd"}, "out")), HasSubstr("cannot go on"));
+  EXPECT_THAT(MessageOf(Resumed({"train.early_stopping=2"}, "out")), HasSubstr("cannot go on"));
   EXPECT_THAT(MessageOf(Resumed({"train.batch_size=8"}, "out")),
               HasSubstr("train.batch_size = 8, was 16"));
+  EXPECT_THAT(MessageOf(Resumed({"train.epochs=1"}, "out")),
+              HasSubstr("the run has taken 16 steps, and the recipe plans 8"));
   EXPECT_EQ(ReadTextFile(dir_ / "out/metrics.jsonl"), before);
   EXPECT_THAT(Steps("out"), ElementsAre(16, 8));
   const RunState run =
-      Go(Resumed({"train.epochs=3", "optimizer.lr=1e-3", "train.early_stopping=2"}, "out"));
+      Go(Resumed({"train.epochs=3", "optimizer.lr=1e-3", "train.doctor=false"}, "out"));
   EXPECT_EQ(run.steps, 24);
   EXPECT_THAT(console_, AllOf(HasSubstr("changed: optimizer.lr = 0.001, was 0.01"),
                               HasSubstr("changed: train.epochs = 3, was 2"),
-                              HasSubstr("changed: train.early_stopping = 2, was 0")));
+                              HasSubstr("changed: train.doctor = false, was true")));
   const auto steps = Metrics("lr");
   ASSERT_EQ(steps.size(), 24U);
   EXPECT_EQ(steps[15]["lr"], 1e-2);
@@ -289,6 +292,9 @@ TEST_F(CheckpointsTest, AtEveryStepOfEverySourceAveragerAndPrecision) {
                       {"train.steps=40", "train.epochs=0", "data.samples=64", "train.batch_size=8",
                        "train.eval_every=10", "optimizer.source=" + source});
           if (!averager.empty()) sets.push_back("optimizer." + averager);
+          if (source == "nesterov_lookahead") {
+            sets.insert(sets.end(), {"optimizer.rule=momentum", "optimizer.lr=0.05"});
+          }
           if (scaled)
             sets.insert(sets.end(), {"train.loss_scale=dynamic", "train.growth_interval=7"});
           const Recipe recipe = ReadRecipe(sets);

@@ -6,6 +6,8 @@
 #include <functional>
 #include <iterator>
 #include <span>
+#include <sstream>
+#include <string>
 
 #include "kudari/error.h"
 
@@ -155,15 +157,16 @@ void LiveDoctor::Visit(StateVisitor& visitor) {
   visitor.Custom(
       "given",
       [this] {
-        StateTree given;
-        for (const Verdict v : given_) given.Add(Verdicts()[static_cast<size_t>(v)].name, true);
-        return given;
+        std::string given;
+        for (const Verdict v : given_) {
+          given += std::string(Verdicts()[static_cast<size_t>(v)].name) + " ";
+        }
+        return StateTree(given);
       },
       [this](const StateTree& found) -> std::function<void()> {
         std::vector<Verdict> given;
-        for (const auto& member : found.members()) {
-          given.push_back(FindVerdict(member.first).verdict);
-        }
+        std::istringstream names(found.Text());
+        for (std::string name; names >> name;) given.push_back(FindVerdict(name).verdict);
         return [this, given = std::move(given)]() mutable { given_.swap(given); };
       });
 }

@@ -91,7 +91,11 @@ void NumericsCount::Visit(StateVisitor& visitor) {
     }
     return [this, tensors = std::move(tensors)]() mutable { tensors_.swap(tensors); };
   };
-  visitor.Custom("tensors", save, load);
+  if (visitor.Optional("tensors", !tensors_.empty())) {
+    visitor.Custom("tensors", save, load);
+  } else {
+    visitor.Then([this] { tensors_.clear(); });
+  }
 }
 
 std::vector<std::vector<std::string>> NumericsCount::Rows(const Precision& precision,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kudari/state.h"
+#include "kudari/state_file.h"
 #include "lab/train/components.h"
 #include "lab/train/early_stop.h"
 #include "lab/train/layer_norms.h"
@@ -89,7 +90,10 @@ class StateTest : public TrainFixture {
       Observed part(recipe, dir_ / "parts");
       GoOn(part, state);
       while (part.trainer.run().steps < end) ASSERT_TRUE(part.trainer.Step());
-      state = StateOf(part.trainer);
+      const StateTree saved = StateOf(part.trainer);
+      WriteState(dir_ / "state", saved);
+      state = ReadState(dir_ / "state");
+      EXPECT_EQ(FirstDifference(*state, saved), "");
       // What came after the state was saved, as before a crash, leaves nothing behind.
       part.trainer.Step();
     }

@@ -29,10 +29,10 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kLog = "metrics.jsonl";
 
 struct Run {
-  std::string name, state;
+  std::string name, state = {};
   int64_t step = 0, planned = 0;
-  std::optional<double> val_loss, val_accuracy;  // the best of each
-  std::optional<int64_t> checkpoint;             // the step of the newest that is good
+  std::optional<double> val_loss = {}, val_accuracy = {};  // the best of each
+  std::optional<int64_t> checkpoint = {};                  // the step of the newest that is good
 };
 
 // Whether the log ends with the test, which is the last thing that a run does.

@@ -254,6 +254,10 @@ TrainResult Train(const TrainOptions& options, std::FILE* console) {
     LoadRun(trainer, resumed->checkpoint);
     progress.Text(fmt::format("resumed at step {} from {}\n", trainer.run().steps,
                               resumed->checkpoint.folder.string()));
+    if (trainer.run().steps > trainer.run().planned_steps) {
+      throw Error(fmt::format("--resume {}: the run has taken {} steps, and the recipe plans {}",
+                              out.string(), trainer.run().steps, trainer.run().planned_steps));
+    }
     resumed.reset();
     CheckFinite(session, progress);
   }

@@ -25,7 +25,7 @@ void StageArrays::Visit(const Engine& engine, size_t index, std::string_view nam
       [&](const StateTree& found) {
         const auto* const array = std::get_if<StateArray>(&found.value());
         if (array == nullptr || array->type != type || array->shape != shape) {
-          visitor.Fail(name, "is " + found.Kind() + ", but must be " + kind);
+          visitor.Misfit(name, "is " + found.Kind() + ", but must be " + kind);
         }
         return [&backend, array, data] { backend.Write(array->bytes, data); };
       },

@@ -65,10 +65,9 @@ class CheckpointTest : public ::testing::Test {
     }
     return names;
   }
-  // A checkpoint whose manifest was changed by whoever can compute its checksum.
-  static std::string Forged(const fs::path& checkpoint,
+  // What is said of a checkpoint whose manifest was changed by somebody who can compute checksums.
+  static std::string Forged(const fs::path& checkpoint, CheckpointManifest manifest,
                             const std::function<void(CheckpointManifest&)>& change) {
-    CheckpointManifest manifest = ReadManifest(checkpoint);
     change(manifest);
     WriteFileAtomically(checkpoint / "manifest.json", internal::ManifestText(manifest));
     return ErrorOf([&] { LoadCheckpoint(checkpoint); });
@@ -206,7 +205,7 @@ TEST_F(CheckpointTest, EveryFlippedBitIsFoundAndTheOneBeforeIsLoaded) {
     }
     std::ofstream(last / name, std::ios::binary) << whole;
   }
-  EXPECT_GT(flips, testing::kSanitized ? 500 : 15000);
+  EXPECT_GT(flips, testing::kSanitized ? 350 : 10000);
   EXPECT_EQ(LoadCheckpoint(folder_ / "all").folder, last);
 }
 
@@ -249,40 +248,41 @@ TEST_F(CheckpointTest, NothingToLoadIsAnErrorThatNamesAll) {
 TEST_F(CheckpointTest, ManifestsThatLieAreFound) {
   const fs::path saved = Save(1);
   const CheckpointManifest truth = ReadManifest(saved);
-  EXPECT_THAT(Forged(saved, [](auto& m) { m.files[0].bytes = 7; }), HasSubstr("but 7 when it was"));
-  EXPECT_THAT(Forged(saved, [&](auto& m) { m = truth, m.files[0].bytes = uint64_t{1} << 62; }),
+  EXPECT_THAT(Forged(saved, truth, [](auto& m) { m.files[0].bytes = 7; }),
+              HasSubstr("but 7 when it was"));
+  EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.files[0].bytes = uint64_t{1} << 62; }),
               HasSubstr("but 4611686018427387904 when it was"));
-  EXPECT_THAT(Forged(saved, [&](auto& m) { m = truth, m.files[0].xxh3 = 7; }),
+  EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.files[0].xxh3 = 7; }),
               HasSubstr("model.safetensors: is damaged"));
-  EXPECT_THAT(Forged(saved, [&](auto& m) { m = truth, m.tensors[0].xxh3 = 7; }),
+  EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.tensors[0].xxh3 = 7; }),
               HasSubstr("tensor \"fc.weight\" is damaged"));
   EXPECT_THAT(
-      Forged(saved, [&](auto& m) { m = truth, m.tensors[0].shape = {4}; }),
+      Forged(saved, truth, [&](auto& m) { m.tensors[0].shape = {4}; }),
       HasSubstr("has \"fc.weight\" (F32 [2, 2]) where its manifest says \"fc.weight\" (F32 [4])"));
-  EXPECT_THAT(Forged(saved, [&](auto& m) { m = truth, m.tensors.pop_back(); }),
+  EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.tensors.pop_back(); }),
               HasSubstr("has 1 tensors, but its manifest lists 0"));
-  EXPECT_THAT(Forged(saved,
+  EXPECT_THAT(Forged(saved, truth,
                      [&](auto& m) {
-                       m = truth, m.tensors[0].shape = {1, -1};
+                       m.tensors[0].shape = {1, -1};
                      }),
               HasSubstr("tensors[0]: \"shape\" has a size that is not"));
-  EXPECT_THAT(Forged(saved,
+  EXPECT_THAT(Forged(saved, truth,
                      [&](auto& m) {
-                       m = truth, m.tensors[0].shape = {INT64_MAX, INT64_MAX};
+                       m.tensors[0].shape = {INT64_MAX, INT64_MAX};
                      }),
               HasSubstr("tensors[0]: \"shape\" is too large"));
-  EXPECT_THAT(Forged(saved, [&](auto& m) { m = truth, m.tensors[1].path = m.tensors[0].path; }),
+  EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.tensors[1].path = m.tensors[0].path; }),
               HasSubstr("tensors[1]: \"path\" = \"model/parameters/fc.weight\" is duplicate"));
-  EXPECT_THAT(Forged(saved, [&](auto& m) { m = truth, m.tensors[1].path = "a//b"; }),
+  EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.tensors[1].path = "a//b"; }),
               HasSubstr("empty name"));
-  EXPECT_THAT(Forged(saved, [&](auto& m) { m = truth, m.serial = 0; }),
+  EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.serial = 0; }),
               HasSubstr("\"serial\" is not an integer from 1"));
   for (const std::string name :
        {"../all/x", "/etc/passwd", "", ".", "..", ".x", "a/b", "manifest.json", "a\\b"}) {
-    EXPECT_THAT(Forged(saved, [&](auto& m) { m = truth, m.files[0].name = name; }),
+    EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.files[0].name = name; }),
                 HasSubstr("is no plain file name"));
   }
-  EXPECT_EQ(Forged(saved, [&](auto& m) { m = truth; }), "no error");
+  EXPECT_EQ(Forged(saved, truth, [](auto&) {}), "no error");
 }
 
 TEST_F(CheckpointTest, ANewerFormatIsNotPassedOver) {

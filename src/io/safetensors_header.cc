@@ -234,6 +234,8 @@ SafeTensorsHeader ReadSafeTensorsHeader(uint64_t file_size, const ByteReader& re
       throw Error(file + ": is truncated: tensor " + Quoted(entry.name) + " ends at " +
                   std::to_string(end) + " of " + std::to_string(data_size) + " bytes of data");
     }
+    result.tensors.push_back({std::move(entry.name), *entry.type, std::move(entry.shape),
+                              entry.offsets[0], entry.offsets[1]});
   }
   if (end != data_size) {
     throw Error(file + ": the tensors end at " + std::to_string(end) + ", but " +

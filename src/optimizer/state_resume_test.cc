@@ -21,6 +21,7 @@ namespace kudari {
 namespace state_resume_test {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing::ErrorOf;
 using ::testing::IsEmpty;
 using testing::Model;

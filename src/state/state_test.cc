@@ -303,6 +303,8 @@ TEST(StateVisitor, LeavesArraysOfAnotherShapeIfLenient) {
   state.Set("direction", StateArray::Of<double>(std::vector<double>(2)));
   Outer object;
   object.weights.assign(6, 0.5F);
+  object.has_direction = true;
+  object.direction = {1, 2};
   const StateTree before = StateOf(object);
   const LoadReport report = LoadInto(object, state, LoadMode::kLenient);
   EXPECT_THAT(report.misshapen, ElementsAre("weights", "direction"));

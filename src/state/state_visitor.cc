@@ -165,6 +165,8 @@ void StateVisitor::Value(std::string_view name, std::optional<double>& value) {
 }
 
 void StateVisitor::Save(std::string_view name, StateTree value) {
+  // A file could not tell it from none.
+  if (value.IsNode() && value.members().empty()) Fail(name, "is a node without members");
   to_->Add(name, std::move(value));
 }
 
@@ -216,7 +218,6 @@ void StateVisitor::Custom(std::string_view name, const std::function<StateTree()
 
 void StateVisitor::Node(std::string_view name, const std::function<void()>& members) {
   if (!loading()) {
-    // One without members is not kept, as a file could not tell it from none.
     StateTree node;
     StateTree* const outer = std::exchange(to_, &node);
     members();

@@ -40,7 +40,7 @@ optimizer = {rule = "adam", lr = 2e-3, precision = {master = "split8", state = "
 train = {epochs = 3, batch_size = 32, weights = "bf16", precision = "f16", save_every = 5, threads = 1}
 """,
     "batch-norm": """
-model = {name = "resnet8", width = 4}
+model = {name = "resnet", width = 4}
 data = {name = "digits", samples = 400}
 augment = {crop = 1}
 optimizer = {rule = "nesterov", lr = 0.05, swa = {start = 10, every = 3}}

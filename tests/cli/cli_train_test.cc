@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 using kudari::testing::Kudari;
 using kudari::testing::Outcome;
 using kudari::testing::Program;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class CliTrainTest : public ::testing::Test {
@@ -68,7 +69,18 @@ TEST_F(CliTrainTest, SignalsEndARunWithEverythingSaved) {
     EXPECT_EQ(outcome.code, 128 + signal) << outcome.error;
     EXPECT_THAT(outcome.out, HasSubstr("interrupted at step"));
     EXPECT_NO_THROW(SafeTensorsFile(dir_ / out / "model.safetensors"));
+    EXPECT_THAT(outcome.out, HasSubstr("kudari train --resume " + out));
+
+    const Outcome again = Run({"train", "--resume", out, "--time-limit", "0.01s"});
+    EXPECT_EQ(again.code, 0) << again.error;
+    EXPECT_THAT(again.out, AllOf(HasSubstr("resumed at step "), HasSubstr("time limit of 0.01s")));
+    EXPECT_EQ(Run({"checkpoint", "verify", out}).code, 0);
+    const Outcome runs = Run({"runs", "."});
+    EXPECT_THAT(runs.out, AllOf(HasSubstr("stopped"), HasSubstr("kudari train --resume ./" + out)));
   }
+  EXPECT_THAT(Run({"train", "--resume"}).error, HasSubstr("give the folder of a run"));
+  EXPECT_THAT(Run({"train"}).error, HasSubstr("the recipe is missing"));
+  EXPECT_THAT(Run(Train({"--time-limit", "5m"})).error, HasSubstr("is no time such as 90s"));
 }
 
 TEST_F(CliTrainTest, ARunThatIsThereIsKept) {
@@ -122,7 +134,10 @@ TEST_F(CliTrainTest, TwoProcessesDoNotShareAFolder) {
   WaitFor(dir_ / "out" / "metrics.jsonl");
   const Outcome second = Run(Train({"--out", "out", "--force"}));
   EXPECT_EQ(second.code, 2);
-  EXPECT_THAT(second.error, HasSubstr("another process is writing a run there"));
+  EXPECT_THAT(second.error,
+              AllOf(HasSubstr("--out out: process "), HasSubstr(" is writing a run there")));
+  EXPECT_THAT(Run({"train", "--resume", "out"}).error, HasSubstr(" is writing a run there"));
+  EXPECT_THAT(Run({"runs", "."}).out, HasSubstr("running"));
   first.Send(SIGINT);
   EXPECT_EQ(first.Wait().code, 130);
   std::ifstream metrics(dir_ / "out" / "metrics.jsonl");
