@@ -1,11 +1,13 @@
 #include "lab/recipe/checkpoint_spec.h"
 
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "kudari/error.h"
 #include "kudari/messages.h"
 #include "kudari/recipe.h"
+#include "lab/files/run_folder.h"
 
 namespace kudari::lab {
 namespace {
@@ -38,6 +40,21 @@ std::optional<DType> StepType(ElementType type) {
 }
 
 }  // namespace
+
+Checkpoint CheckpointAt(const std::filesystem::path& place) {
+  const std::filesystem::path below = CheckpointsOf(place);
+  std::error_code ignored;
+  return LoadCheckpoint(std::filesystem::is_directory(below, ignored) ? below : place);
+}
+
+const StateTree& RunIn(const Checkpoint& checkpoint) {
+  const StateTree* const session = checkpoint.state.Member("session");
+  const StateTree& run = session != nullptr ? *session : checkpoint.state;
+  if (run.Find("optimizer/tensors") != nullptr) return run;
+  throw Error(checkpoint.folder.string() +
+              ": has no \"optimizer\"; what has several, as of adversarial networks, is not for "
+              "this command");
+}
 
 OptimizerSpec SpecOf(const Checkpoint& checkpoint) {
   for (const char* const name : {"spec", "recipe"}) {

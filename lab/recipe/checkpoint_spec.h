@@ -1,7 +1,9 @@
 #ifndef KUDARI_LAB_RECIPE_CHECKPOINT_SPEC_H_
 #define KUDARI_LAB_RECIPE_CHECKPOINT_SPEC_H_
 
+#include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "kudari/checkpoint.h"
 #include "kudari/optimizer.h"
@@ -9,6 +11,14 @@
 #include "kudari/state.h"
 
 namespace kudari::lab {
+
+/// The newest checkpoint of a run or of a folder of checkpoints, or the one that `place` is, as
+/// LoadCheckpoint loads it.
+Checkpoint CheckpointAt(const std::filesystem::path& place);
+
+/// The node with `model` and `optimizer` of a run's state: the root, or `session` in what
+/// `kudari train` saves. Throws Error if there is no optimizer, or several.
+const StateTree& RunIn(const Checkpoint& checkpoint);
 
 /// The spec in a checkpoint's manifest: its text `spec` or `recipe`. Throws Error naming the
 /// checkpoint if it has neither, or one that is no recipe.

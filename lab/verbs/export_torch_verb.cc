@@ -9,7 +9,8 @@ namespace kudari::lab {
 void AddExportTorch(CLI::App& app, Context& /*context*/) {
   const auto o = std::make_shared<ExportTorchOptions>();
   Verb verb(app, "export-torch", "Go on in PyTorch: write a checkpoint as a file for torch.load");
-  verb->add_option("checkpoint", o->checkpoint, "Checkpoint, or folder of them: the newest")
+  verb->add_option("checkpoint", o->checkpoint,
+                   "Checkpoint, or the run or folder whose newest is meant")
       ->required();
   verb->add_option("--out", o->out, "File to write [the checkpoint's name with .pt]")
       ->type_name("FILE");

@@ -42,8 +42,9 @@ std::vector<Parameter> ReadParameters(const std::filesystem::path& path) {
 // Those that the optimiser of a checkpoint steps.
 std::vector<Parameter> ParametersIn(const Checkpoint& checkpoint) {
   std::vector<Parameter> parameters;
-  const StateTree& model = checkpoint.state.At("model/parameters");
-  for (const auto& [name, tensor] : checkpoint.state.At("optimizer/tensors").members()) {
+  const StateTree& run = RunIn(checkpoint);
+  const StateTree& model = run.At("model/parameters");
+  for (const auto& [name, tensor] : run.At("optimizer/tensors").members()) {
     const StateTree& found = model.At(PathComponent(name));
     const auto values = found.Floats();
     parameters.push_back({name, found.Array().shape, {values.begin(), values.end()}});
@@ -55,7 +56,8 @@ std::vector<Parameter> ParametersIn(const Checkpoint& checkpoint) {
 void SaveReplay(const std::filesystem::path& folder, const Checkpoint& start,
                 const std::vector<Parameter>& parameters, const OptimizerSpec& spec,
                 const StateTree& optimizer) {
-  StateTree state = start.state;
+  StateTree state;
+  if (!start.folder.empty()) state = RunIn(start);
   std::string names;
   for (const Parameter& p : parameters) {
     state.Set("model/parameters/" + PathComponent(p.name),
@@ -109,7 +111,7 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
   if (fresh != !options.recipe.empty() || fresh != !options.params.empty()) {
     throw UsageError("replay: give --recipe and --params, or --checkpoint");
   }
-  const Checkpoint start = fresh ? Checkpoint() : LoadCheckpoint(options.checkpoint);
+  const Checkpoint start = fresh ? Checkpoint() : CheckpointAt(options.checkpoint);
   const OptimizerSpec spec = fresh ? ParseRecipe(ReadTextFile(options.recipe),
                                                  options.recipe.string(), Registry::Builtin())
                                    : SpecOf(start);
@@ -123,7 +125,7 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
   }
   const OptimizerSpec resolved = Resolve(spec, {.steps = gradients.rbegin()->first});
   Optimizer optimizer(std::move(tensors), resolved);
-  if (!fresh) optimizer.LoadState(start.state.At("optimizer"));
+  if (!fresh) optimizer.LoadState(RunIn(start).At("optimizer"));
   int64_t last = 0, skipped = 0;
   for (const auto& [step, values_of] : gradients) {
     if (step > last + 1) {

@@ -129,7 +129,7 @@ void ImportTorch(const ImportTorchOptions& options, std::FILE* console) {
 }
 
 void ExportTorch(const ExportTorchOptions& options, std::FILE* console) {
-  const Checkpoint checkpoint = LoadCheckpoint(options.checkpoint);
+  const Checkpoint checkpoint = CheckpointAt(options.checkpoint);
   std::vector<std::string> notes;
   for (const DamagedCheckpoint& d : checkpoint.damaged) notes.push_back("damaged: " + d.reason);
   fs::path out = options.out;
@@ -143,7 +143,7 @@ void ExportTorch(const ExportTorchOptions& options, std::FILE* console) {
   if (!options.force && fs::exists(fs::symlink_status(out, ignored))) {
     throw UsageError(out.string() + ": exists already; --force overwrites it");
   }
-  const StateTree& state = checkpoint.state;
+  const StateTree& state = RunIn(checkpoint);
   const RestoredOptimizer restored(state, SpecOf(checkpoint));
   CheckShapesKnown(state, restored.optimizer());
   StateTree exchange;

@@ -30,7 +30,7 @@ void ImportTorch(const ImportTorchOptions& options, std::FILE* console);
 
 /// What `kudari export-torch` is asked for.
 struct ExportTorchOptions {
-  std::filesystem::path checkpoint;  ///< a checkpoint, or a folder of them
+  std::filesystem::path checkpoint;  ///< a checkpoint, or a run or folder of them
   std::filesystem::path out;         ///< file; empty: the checkpoint's name with .pt
   std::filesystem::path names;  ///< names in the model's order; empty: what the checkpoint says
   bool force = false;           ///< overwrite the file
