@@ -92,6 +92,7 @@ RestoredOptimizer::RestoredOptimizer(const StateTree& state, const OptimizerSpec
     } else {
       parameters_.emplace_back(static_cast<size_t>(tensors.back().Size() * Bytes(type)));
     }
+    if (parameters_.back().empty()) parameters_.back().resize(1);  // somewhere to point to
     tensors.back().param = parameters_.back().data();
   }
   optimizer_ = std::make_unique<Optimizer>(std::move(tensors), spec);
