@@ -78,8 +78,9 @@ class Failed(Exception):
 class Kudari:
     """The program, with files in a folder of its own, which is this process's, too.
 
-    The script of import-torch and export-torch runs in this process, which has loaded torch already,
-    unless `real` is set: the program's Python is then a stub that copies the file between the two.
+    The script of import-torch and export-torch runs in this process, which has loaded torch
+    already, and the program's Python is a stub that copies the file between the two, unless `real`
+    is set.
     """
 
     def __init__(self, binary, folder):
@@ -437,7 +438,8 @@ def check_bad_input(kudari):
            "state/conv.weight/exp_avg is [3], but the parameter is [4, 3, 3, 2]")
     expect(error(changed(lambda s, g, m: s[1].pop("exp_avg_sq"))),
            "state/conv.weight has no \"exp_avg_sq\"")
-    expect(error(changed(lambda s, g, m: s[1].update(step="x"))), "state/conv.weight/step is of type")
+    expect(error(changed(lambda s, g, m: s[1].update(step="x"))),
+           "state/conv.weight/step is of type")
     expect(error(changed(lambda s, g, m: s[1].update(step=torch.tensor(1.5)))), "step = 1.5")
     expect(error(changed(lambda s, g, m: s[1].update(extra=torch.zeros(4, 3, 3, 2)))),
            "AdamW keeps no \"extra\"")
@@ -449,7 +451,8 @@ def check_bad_input(kudari):
     # torch before 2.7.
     old = changed(lambda s, g, m: g.pop("decoupled_weight_decay"))
     expect(error(old), "is of Adam or AdamW")
-    expect(error(old, "--optimizer", "SGD"), "--optimizer SGD: param_groups/0 has the options of Adam")
+    expect(error(old, "--optimizer", "SGD"),
+           "--optimizer SGD: param_groups/0 has the options of Adam")
     expect(error(good, "--step", "-1"), "--step = -1 is outside")
     expect(error(old, "--names", "none"), "--names none: No such file")
     kudari.run("import-torch", "bad.pt", "--optimizer", "AdamW", "--out", "old")

@@ -11,7 +11,7 @@ STATE.safetensors is a state as include/kudari/state_file.h describes it, with t
     model/parameters  the model's tensors by name, and model/buffers
     scaler            scale and growth_tracker of a GradScaler
     random            the state of the generator for the CPU
-    rest              JSON of what Kudari has no place for, which `write` puts back where it still holds
+    rest              JSON of what Kudari has no place for; `write` puts back what still holds
     notes             texts for the user
     parameters        (for `write`) names in the model's order, one a line
 """
