@@ -4,7 +4,8 @@
 #   make test    builds and runs all tests
 #   make program builds build/release/kudari alone
 #   make build   builds everything: the program, the libraries, tests and benchmarks
-#   make check   format, layers, lint, headers, consumers, sanitizers, fuzzing: what CI runs
+#   make check   format, layers, lint, headers, consumers, sanitizers, fuzzing
+#   make check-turn  the quick ones of these and, in turn, a third of the slow ones: what CI runs
 #   make bench   times the optimisers and those of other libraries
 #   make bench-train  trains with every rule on handwritten digits; writes docs/digits.md
 #   make bench-parity  trains in 7 bytes per parameter and in float32 on CIFAR-10; writes docs/parity.md
@@ -20,7 +21,7 @@
 MAKEFLAGS += --no-print-directory
 JOBS := $(shell nproc)
 
-.PHONY: run test program build check bench bench-train bench-parity docs playground figures setup mnist cifar10 clean FORCE
+.PHONY: run test program build check check-turn bench bench-train bench-parity docs playground figures setup mnist cifar10 clean FORCE
 
 run: program
 	@build/release/kudari train recipes/digits-vit.toml
@@ -38,6 +39,9 @@ build: build/release/build.ninja
 
 check: build
 	@tools/check
+
+check-turn: build
+	@tools/check --turn
 
 bench: build
 	@build/release/kudari bench

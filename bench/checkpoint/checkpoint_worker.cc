@@ -1,4 +1,5 @@
-// Serves bench/checkpoint/run.py: reads commands, one a line, and prints the seconds that each took.
+// Serves bench/checkpoint/run.py: reads commands, one a line, and prints the seconds that each
+// took.
 //
 //     checkpoint_worker FOLDER MIB
 //
@@ -56,14 +57,16 @@ int main(int argc, char** argv) {
   const kudari::StateTree state =
       RandomState(static_cast<size_t>(std::atoll(argv[2])) << 20);  // NOLINT(cert-err34-c)
   const kudari::CheckpointOptions options{.retention = {.keep = 1}};
+  kudari::StateTree made;  // by the last command
   const std::vector<std::pair<std::string, std::function<void()>>> commands = {
       {"save", [&] { kudari::SaveCheckpoint(folder, state, {}, options); }},
-      {"load", [&] { kudari::LoadCheckpoint(folder); }},
-      {"copy", [&] { const kudari::StateTree copy = state; }},
+      {"load", [&] { made = kudari::LoadCheckpoint(folder).state; }},
+      {"copy", [&] { made = state; }},
       {"drop", [&] { DropFromCache(folder); }}};
   for (std::string line; std::getline(std::cin, line);) {
     for (const auto& [name, run] : commands) {
       if (name != line) continue;
+      made = {};
       const auto start = std::chrono::steady_clock::now();
       run();
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

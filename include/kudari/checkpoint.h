@@ -18,7 +18,9 @@ namespace kudari {
 struct CheckpointFile {
   std::string name;  ///< a plain file name in the checkpoint's folder
   uint64_t bytes = 0;
-  uint64_t xxh3 = 0;  ///< XXH3_64bits of the whole file
+  /// XXH3_64bits of the whole file; of a file of tensors, of its header followed by the checksums
+  /// of its tensors, eight little-endian bytes each, so that tensors can be verified side by side.
+  uint64_t xxh3 = 0;
 
   friend bool operator==(const CheckpointFile&, const CheckpointFile&) = default;
 };

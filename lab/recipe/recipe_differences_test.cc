@@ -37,7 +37,7 @@ TEST(RecipeDifferences, SafeAndUnsafeOnes) {
                        "train.batch_size=8"}),
       ElementsAre("safe: data.path: \"\" to \"/elsewhere\"", "unsafe: data.samples: 0 to 5",
                   "unsafe: model.hidden: [8] to [9, 4]", "safe: optimizer.clip_norm: unset to 1",
-                  "safe: optimizer.lr: 0.1 to \"0.1 * cosine(end)\"",
+                  "safe: optimizer.lr: 0.1 to \"0.1 * cosine(end, 0)\"",
                   "unsafe: train.batch_size: 64 to 8", "safe: train.epochs: 10 to 20"));
 }
 
@@ -46,7 +46,8 @@ TEST(RecipeDifferences, InGroupsAndTables) {
   EXPECT_THAT(Differences({group + "1.0}]"}, {group + "2.5}]"}),
               ElementsAre("safe: optimizer.group.0.lr: 1 to 2.5"));
   EXPECT_THAT(Differences({}, {"optimizer.ema={decay=0.9}"}),
-              ElementsAre("unsafe: optimizer.ema.decay: unset to 0.9"));
+              ElementsAre("unsafe: optimizer.ema.decay: unset to 0.9",
+                          "unsafe: optimizer.ema.warmup: unset to false"));
   EXPECT_THAT(Differences({}, {"optimizer.accumulate=2"}),
               ElementsAre("unsafe: optimizer.accumulate: 1 to 2"));
   EXPECT_THAT(Differences({"optimizer.source=sam"},

@@ -123,7 +123,10 @@ std::vector<std::string> NonfiniteArrays(const StateTree& state) {
 std::string DifferenceText(const StateTree& a, const StateTree& b) {
   if (a.Kind() != b.Kind()) return fmt::format("{} and {}", a.Kind(), b.Kind());
   const auto* const x = std::get_if<StateArray>(&a.value());
-  if (x == nullptr) return std::string(a.Kind()) + "s differ";
+  if (x == nullptr) {
+    const std::string text = FirstDifference(a, b);  // "": int64 1 and int64 2
+    return text.substr(text.find(": ") + 2);
+  }
   const auto before = Numbers(*x), after = Numbers(b.Array());
   if (!before) {
     int64_t bytes = 0;

@@ -1,11 +1,13 @@
 #include "io/checkpoint_contents.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <map>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <thread>
 #include <utility>
 
 #include "io/file.h"
@@ -22,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kChunk = size_t{1} << 18;  // stays in the cache between the disk and the checksums
+constexpr size_t kChunk = size_t{1} << 20;  // stays in the cache between the disk and the checksums
 constexpr std::string_view kTensorFile = ".safetensors";
 
 // ---- Writing ----
@@ -92,25 +94,23 @@ class ContentsWriter {
     const std::string header = SafeTensorsHeaderText(
         tensors, first ? group.metadata : std::map<std::string, std::string>(), where);
     NewFile out(folder_ / name);
+    out.Write(header.data(), header.size());
     Checksum all;
-    uint64_t bytes = 0;
-    const auto write = [&](const char* from, size_t size) {
-      all.Add(from, size);
-      out.Write(from, size);
-      bytes += size;
-    };
-    write(header.data(), header.size());
+    all.Add(header.data(), header.size());
+    uint64_t bytes = header.size();
     for (size_t i = begin; i < end; ++i) {
       const SafeTensor& t = group.tensors[i];
-      const auto* const data = reinterpret_cast<const char*>(t.bytes.data());
       Checksum own;
       for (size_t at = 0; at < t.bytes.size(); at += kChunk) {
-        const size_t size = std::min(kChunk, t.bytes.size() - at);
-        own.Add(data + at, size);
-        write(data + at, size);
+        const auto part = t.bytes.subspan(at, std::min(kChunk, t.bytes.size() - at));
+        own.Add(part.data(), part.size());
+        out.Write(part.data(), part.size());
       }
+      bytes += t.bytes.size();
+      const uint64_t value = own.Value();
+      all.Add(&value, sizeof(value));
       manifest_.tensors.push_back(
-          {group.paths[i], t.name, name, *FindElementType(t.dtype), t.shape, own.Value()});
+          {group.paths[i], t.name, name, *FindElementType(t.dtype), t.shape, value});
     }
     out.Sync();
     manifest_.files.push_back({name, bytes, all.Value()});
@@ -139,51 +139,12 @@ std::string ModelName(const std::string& path, const std::vector<std::string>& n
 
 // ---- Reading ----
 
-// Reads a file and adds what it reads to a checksum.
-class SummedFile {
- public:
-  SummedFile(const fs::path& path, const CheckpointFile& expected)
-      : shown_(path.string()), expected_(expected), in_(path) {
-    if (in_.size() != expected.bytes) {
-      throw Error(shown_ + ": has " + std::to_string(in_.size()) + " bytes, but " +
-                  std::to_string(expected.bytes) + " when it was saved");
-    }
-  }
+// Threads that read the tensors of a file; more would wait for the memory.
+constexpr size_t kReaders = 2;
 
-  const std::string& shown() const { return shown_; }
-
-  void Read(void* to, size_t size) { Read(to, size, nullptr); }
-
-  // Adds what it reads to a second checksum as well.
-  void Read(void* to, size_t size, Checksum* own) {
-    auto* const data = static_cast<char*>(to);
-    for (size_t at = 0; at < size; at += kChunk) {
-      const size_t part = std::min(kChunk, size - at);
-      in_.Read(data + at, part);
-      sum_.Add(data + at, part);
-      if (own != nullptr) own->Add(data + at, part);
-      read_ += part;
-    }
-  }
-
-  // Throws Error unless everything has been read and is what was saved.
-  void Finish() {
-    std::vector<char> rest(kChunk);
-    while (read_ < expected_.bytes) {
-      Read(rest.data(), std::min<uint64_t>(rest.size(), expected_.bytes - read_));
-    }
-    if (sum_.Value() != expected_.xxh3) {
-      throw Error(shown_ + ": is damaged, since it does not match its checksum");
-    }
-  }
-
- private:
-  std::string shown_;
-  const CheckpointFile& expected_;
-  InputFile in_;
-  Checksum sum_;
-  uint64_t read_ = 0;
-};
+void CheckSum(uint64_t found, uint64_t expected, const std::string& what) {
+  if (found != expected) throw Error(what + " is damaged, since it does not match its checksum");
+}
 
 std::string KindText(std::string_view type, const std::vector<int64_t>& shape) {
   return std::string(type) + " " + ShapeText<int64_t>(shape);
@@ -208,30 +169,92 @@ std::vector<std::byte> Memory(uint64_t size, const std::string& what) {
   }
 }
 
-void ReadTensors(SummedFile& in, const CheckpointFile& file,
-                 const std::vector<const CheckpointTensor*>& expected, StateTree* state) {
+// A tensor that is being read.
+struct Reading {
+  const CheckpointTensor* expected;
+  uint64_t offset, size;  // in the file
+  std::string what;       // it is, in messages
+  StateArray array = {};
+  std::string failure = {};
+};
+
+void ReadTensor(const InputFile& in, Reading& r) {
+  try {
+    r.array = {r.expected->type, r.expected->shape, Memory(r.size, r.what)};
+    Checksum own;
+    for (size_t at = 0; at < r.size; at += kChunk) {
+      const size_t part = std::min<uint64_t>(kChunk, r.size - at);
+      in.ReadAt(r.offset + at, r.array.bytes.data() + at, part);
+      own.Add(r.array.bytes.data() + at, part);
+    }
+    CheckSum(own.Value(), r.expected->xxh3, r.what);
+  } catch (const Error& e) {
+    r.failure = e.what();
+  }
+}
+
+// Reads the tensors in threads, and hands them on in order.
+void ReadTensors(const InputFile& in, std::vector<Reading>& readings) {
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < readings.size(); i = next++) ReadTensor(in, readings[i]);
+  };
+  uint64_t chunks = 1;
+  for (const Reading& r : readings) chunks += r.size / kChunk;
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < std::min<uint64_t>({kReaders, readings.size(), chunks}); ++i) {
+    threads.emplace_back(work);
+  }
+  work();
+  for (std::thread& t : threads) t.join();
+  for (const Reading& r : readings) {
+    if (!r.failure.empty()) throw Error(r.failure);
+  }
+}
+
+void ReadTensorFile(InputFile& in, const std::string& shown, const CheckpointFile& file,
+                    const std::vector<const CheckpointTensor*>& expected, StateTree* state) {
+  in.Expect();
+  Checksum all;
+  uint64_t data = 0;  // where it begins
   const SafeTensorsHeader header = ReadSafeTensorsHeader(
-      file.bytes, [&in](void* to, size_t size) { in.Read(to, size); }, in.shown());
+      file.bytes,
+      [&](void* to, size_t size) {
+        in.Read(to, size);
+        all.Add(to, size);
+        data += size;
+      },
+      shown);
   if (header.tensors.size() != expected.size()) {
-    throw Error(in.shown() + ": has " + std::to_string(header.tensors.size()) +
+    throw Error(shown + ": has " + std::to_string(header.tensors.size()) +
                 " tensors, but its manifest lists " + std::to_string(expected.size()));
   }
-  if (state != nullptr && header.metadata.contains("kudari.state")) {
-    PutScalars(*state, header.metadata, in.shown());
-  }
+  std::vector<Reading> readings;
   for (size_t i = 0; i < expected.size(); ++i) {
-    const CheckpointTensor& t = *expected[i];
-    CheckStored(header.tensors[i], t, in.shown());
-    const std::string what = in.shown() + ": tensor " + Quoted(t.name);
-    StateArray array{t.type, t.shape,
-                     Memory(header.tensors[i].end - header.tensors[i].begin, what)};
-    Checksum own;
-    in.Read(array.bytes.data(), array.bytes.size(), &own);
-    if (own.Value() != t.xxh3) {
-      throw Error(what + " is damaged, since it does not match its checksum");
-    }
-    if (state != nullptr) PutEntry(*state, in.shown(), t.path, std::move(array));
+    const StoredTensor& t = header.tensors[i];
+    CheckStored(t, *expected[i], shown);
+    all.Add(&expected[i]->xxh3, sizeof(expected[i]->xxh3));
+    readings.push_back({.expected = expected[i],
+                        .offset = data + t.begin,
+                        .size = t.end - t.begin,
+                        .what = shown + ": tensor " + Quoted(t.name)});
   }
+  CheckSum(all.Value(), file.xxh3, shown + ":");
+  ReadTensors(in, readings);
+  if (state == nullptr) return;
+  if (header.metadata.contains("kudari.state")) PutScalars(*state, header.metadata, shown);
+  for (Reading& r : readings) PutEntry(*state, shown, r.expected->path, std::move(r.array));
+}
+
+void VerifyFile(InputFile& in, const std::string& shown, const CheckpointFile& file) {
+  Checksum all;
+  std::vector<char> chunk(kChunk);
+  for (uint64_t at = 0; at < file.bytes; at += kChunk) {
+    const size_t part = std::min<uint64_t>(kChunk, file.bytes - at);
+    in.Read(chunk.data(), part);
+    all.Add(chunk.data(), part);
+  }
+  CheckSum(all.Value(), file.xxh3, shown + ":");
 }
 
 }  // namespace
@@ -266,9 +289,17 @@ void ReadContents(const fs::path& folder, const CheckpointManifest& manifest, St
     for (const CheckpointTensor& t : manifest.tensors) {
       if (t.file == file.name) tensors.push_back(&t);
     }
-    SummedFile in(folder / file.name, file);
-    if (file.name.ends_with(kTensorFile)) ReadTensors(in, file, tensors, state);
-    in.Finish();
+    const fs::path path = folder / file.name;
+    InputFile in(path);
+    if (in.size() != file.bytes) {
+      throw Error(path.string() + ": has " + std::to_string(in.size()) + " bytes, but " +
+                  std::to_string(file.bytes) + " when it was saved");
+    }
+    if (file.name.ends_with(kTensorFile)) {
+      ReadTensorFile(in, path.string(), file, tensors, state);
+    } else {
+      VerifyFile(in, path.string(), file);
+    }
   }
 }
 

@@ -74,6 +74,25 @@ void InputFile::Read(void* to, size_t size) {
   }
 }
 
+void InputFile::ReadAt(uint64_t offset, void* to, size_t size) const {
+  auto* at = static_cast<char*>(to);
+  while (size > 0) {
+    const ssize_t n =
+        pread(fd_.get(), at, std::min(size, kMaxTransfer), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) ThrowSystem(shown_ + ": cannot be read", errno);
+    if (n == 0) throw Error(shown_ + ": became shorter while it was read");
+    at += n;
+    offset += static_cast<uint64_t>(n);
+    size -= static_cast<size_t>(n);
+  }
+}
+
+void InputFile::Expect() const {
+  posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
+  posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_WILLNEED);
+}
+
 NewFile::NewFile(const std::filesystem::path& path)
     : shown_(path.string()),
       file_(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) {

@@ -49,6 +49,10 @@ class InputFile {
   uint64_t size() const { return size_; }
   /// Reads the next `size` bytes. Throws Error if that fails or there are fewer.
   void Read(void* to, size_t size);
+  /// Reads `size` bytes from there on, whatever was read before; several threads may do that.
+  void ReadAt(uint64_t offset, void* to, size_t size) const;
+  /// Lets the system read ahead, up to the end.
+  void Expect() const;
 
  private:
   std::string shown_;
