@@ -341,7 +341,7 @@ def check_forms(kudari):
     optimizer, tensors = trained(O.SGD, momentum=0.9)
     torch.save(optimizer.state_dict(), folder / "nameless.pt")
     check("the file names no parameters" in kudari.error("import-torch", "nameless.pt"), "names")
-    said = kudari.run("import-torch", "nameless.pt", "--names", names, "--out", "sgd")
+    said = kudari.run("import-torch", "nameless.pt", "--names", names, "--out", "new/in/sgd")
     check("at step 0" in said and "does not say how many steps" in said, said)
     said = kudari.run("import-torch", "nameless.pt", "--names", names, "--step", 9, "--out", "sgd9")
     check("at step 9" in said and "does not say" not in said, said)
@@ -475,6 +475,8 @@ def check_bad_input(kudari):
     expect(kudari.error("import-torch", "good.pt", "--python", "no-such-python", real=True),
            "no-such-python: cannot be executed: No such file")
     expect(kudari.error("export-torch", "none"), "none")
+    expect(kudari.error("export-torch", "old", "--out", "no/x.pt"),
+           "--out no/x.pt: there is no folder no")
 
     # A rule that PyTorch lacks.
     (folder / "lion.toml").write_text('[optimizer]\nrule = "lion"\n')

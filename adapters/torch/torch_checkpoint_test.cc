@@ -142,6 +142,14 @@ TEST_F(TorchCheckpointTest, BuffersOfAnyStridesComeBack) {
   EXPECT_TRUE(other.net->mask.equal(one.net->mask));
   EXPECT_TRUE(other.net->table.is_same(table));
   EXPECT_FALSE(table.is_contiguous());
+
+  // A lenient load leaves what has another shape as it is, wherever it lies.
+  Training wide(AdamW{}, 6);
+  wide.net->table.set_data(::torch::ones({4, 2}, at::kDouble).t());
+  const LoadReport report = Load(Folder(), *wide.net, wide.optimizer, LoadMode::kLenient).report;
+  EXPECT_THAT(report.misshapen, ::testing::Contains("model/buffers/table"));
+  EXPECT_THAT(report.misshapen, ::testing::Contains("model/parameters/head.weight"));
+  EXPECT_TRUE(wide.net->table.equal(::torch::ones({2, 4}, at::kDouble)));
 }
 
 TEST_F(TorchCheckpointTest, WhatDoesNotFitChangesNothing) {

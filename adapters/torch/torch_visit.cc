@@ -81,24 +81,16 @@ at::Tensor TensorOf(const StateArray& array) {
 void VisitTensor(const std::string& name, const at::Tensor& tensor, StateVisitor& visitor) {
   CheckDense(tensor, name);
   const ElementType type = ElementsOfTensor(tensor, name);
-  const std::vector<int64_t> shape = tensor.sizes().vec();
   if (LiesAsArray(tensor)) {
-    visitor.Array(name, type, shape, tensor.data_ptr());
+    visitor.Array(name, type, tensor.sizes().vec(), tensor.data_ptr());
   } else {
-    const auto load = [&](const StateTree& found) -> std::function<void()> {
-      const auto* const array = std::get_if<StateArray>(&found.value());
-      if (array == nullptr || array->type != type || array->shape != shape) {
-        visitor.Misfit(name, "is " + found.Kind() + ", but must be " + std::string(Name(type)) +
-                                 c10::str(" ", tensor.sizes()));
-      }
-      return [tensor, fresh = TensorOf(*array).to(tensor.device())] {
-        const c10::InferenceMode mode(tensor.is_inference());
-        const at::NoGradGuard no_grad;
-        tensor.copy_(fresh);
-      };
-    };
-    visitor.Custom(
-        name, [&] { return StateTree(ArrayOf(tensor, name)); }, load, Name(type));
+    const at::Tensor copy = InMemory(tensor.detach().cpu());
+    visitor.Array(name, type, tensor.sizes().vec(), copy.data_ptr());
+    visitor.Then([tensor, copy] {
+      const c10::InferenceMode mode(tensor.is_inference());
+      const at::NoGradGuard no_grad;
+      tensor.copy_(copy);
+    });
   }
   visitor.Then([tensor] { BumpVersion(tensor); });
 }

@@ -660,7 +660,7 @@ def write(arguments):
     keys, notes = rest.get("keys", {}), []
     order = names_in(arguments.names) if arguments.names else None
     if order is None and not rest.get("groups") and "parameters" in tree:
-        order = tree["parameters"].splitlines()
+        order = tree["parameters"].removesuffix("\n").split("\n")
     optimizers = optimizers_to_write(tree, rest, order)
     one = len(optimizers) == 1
     content = next(iter(optimizers.values())) if one else optimizers

@@ -52,6 +52,16 @@ void PrintNotes(const std::vector<std::string>& notes, std::FILE* console) {
   for (const std::string& note : notes) fmt::print(console, "  {}\n", Printable(note));
 }
 
+// The nearest folder above that is there.
+fs::path FolderAbove(const fs::path& path) {
+  std::error_code ignored;
+  fs::path folder = fs::absolute(path).lexically_normal().parent_path();
+  while (!fs::is_directory(folder, ignored) && folder.has_relative_path()) {
+    folder = folder.parent_path();
+  }
+  return folder;
+}
+
 // "adamw and muon", the rules of an optimiser.
 std::string RulesOf(const Optimizer& optimizer) {
   std::vector<std::string> rules;
@@ -91,7 +101,7 @@ void ImportTorch(const ImportTorchOptions& options, std::FILE* console) {
   }
   StateTree found;
   {
-    const ScratchFolder scratch(out.parent_path());
+    const ScratchFolder scratch(FolderAbove(out));
     const fs::path exchange = scratch.path() / "state.safetensors";
     std::vector<std::string> arguments = {"read", options.file.string(), exchange.string()};
     const auto add = [&arguments](const char* option, const std::string& value) {
@@ -142,6 +152,10 @@ void ExportTorch(const ExportTorchOptions& options, std::FILE* console) {
   std::error_code ignored;
   if (!options.force && fs::exists(fs::symlink_status(out, ignored))) {
     throw UsageError(out.string() + ": exists already; --force overwrites it");
+  }
+  if (out.has_parent_path() && !fs::is_directory(out.parent_path(), ignored)) {
+    throw UsageError("--out " + out.string() + ": there is no folder " +
+                     out.parent_path().string());
   }
   const StateTree& state = RunIn(checkpoint);
   const RestoredOptimizer restored(state, SpecOf(checkpoint));
