@@ -159,6 +159,10 @@ at::Tensor InMemory(const at::Tensor& t) {
   return (t.is_neg() ? t.resolve_neg() : t).contiguous();
 }
 
+void BumpVersion(const at::Tensor& t) {
+  if (!t.is_inference()) t.unsafeGetTensorImpl()->bump_version();
+}
+
 bool IsWritable(const at::Tensor& t) {
   if (t.is_inference() || t._is_zerotensor()) return false;
   return t.layout() != at::kStrided || at::has_internal_overlap(t) == at::MemOverlap::No;

@@ -36,6 +36,9 @@ DType CheckParameter(const at::Tensor& p, std::string_view name);
 /// A contiguous tensor with the same values: `t` itself if it is contiguous.
 at::Tensor InMemory(const at::Tensor& t);
 
+/// Tells LibTorch that a tensor has been written, as its own operations do.
+void BumpVersion(const at::Tensor& t);
+
 /// Whether each element of `t` has its own, writable memory.
 bool IsWritable(const at::Tensor& t);
 

@@ -21,11 +21,6 @@ bool HoldsMemoryOf(const c10::Storage& storage, const Tensor& t) {
   return begin <= at && at + t.Size() * Bytes(t.dtype) <= begin + storage.nbytes();
 }
 
-/// Tells LibTorch that a tensor has been written, as its own operations do.
-void BumpVersion(const at::Tensor& t) {
-  if (!t.is_inference()) t.unsafeGetTensorImpl()->bump_version();
-}
-
 }  // namespace
 
 EvaluationView::EvaluationView(kudari::EvaluationView view, const NamedParameters& parameters) {

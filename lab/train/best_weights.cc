@@ -1,6 +1,6 @@
 #include "lab/train/best_weights.h"
 
-#include "lab/train/visit.h"
+#include "kudari/torch_visit.h"
 
 namespace kudari::lab {
 
@@ -37,7 +37,7 @@ BestWeights::Shown::~Shown() {
 void BestWeights::Visit(StateVisitor& visitor) {
   visitor.Value("step", step_, 0);
   visitor.Node("weights", [&] {
-    for (const Entry& e : entries_) VisitTensor(e.name, e.kept, visitor);
+    for (const Entry& e : entries_) kudari::torch::VisitTensor(e.name, e.kept, visitor);
   });
 }
 

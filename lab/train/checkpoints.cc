@@ -9,6 +9,7 @@
 
 #include "kudari/error.h"
 #include "kudari/messages.h"
+#include "kudari/torch_checkpoint.h"
 #include "lab/files/run_folder.h"
 #include "lab/recipe/score.h"
 
@@ -80,7 +81,12 @@ bool Checkpoints::Begin() {
   const RunState& run = trainer_.run();
   const TrainConfig& train = trainer_.session().recipe().train;
   CheckpointManifest manifest{.step = run.steps};
-  manifest.texts["recipe"] = ToToml(trainer_.session().recipe());
+  const Session& session = trainer_.session();
+  manifest.texts["recipe"] = ToToml(session.recipe());
+  // The spec for a run of this length, which `kudari export-torch` takes, is one optimizer's.
+  if (session.parts().size() == 1) {
+    manifest = kudari::torch::RunManifest(session.optimizer(), std::move(manifest));
+  }
   if (trainer_.EvaluatedNow()) {
     for (const Metric& metric : kMetrics) {
       const double value = run.validation.*metric.value;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kudari/error.h"
+#include "kudari/torch_visit.h"
 #include "lab/models/parts/policy.h"
 #include "lab/train/visit.h"
 
@@ -108,9 +109,9 @@ class RolloutSource : public SampleSource {
   void Visit(StateVisitor& visitor) override {
     visitor.Node("rollouts", [&] {
       visitor.Value("epoch", epoch_, 0);
-      VisitTensor("x", x_, visitor);
-      VisitTensor("y", y_, visitor);
-      VisitRandom("actions", random_, visitor);
+      kudari::torch::VisitTensor("x", x_, visitor);
+      kudari::torch::VisitTensor("y", y_, visitor);
+      kudari::torch::VisitRandom("actions", random_, visitor);
       group_.Visit(visitor);
     });
   }

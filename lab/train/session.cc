@@ -12,8 +12,8 @@
 #include "kudari/error.h"
 #include "kudari/recipe.h"
 #include "kudari/registry.h"
+#include "kudari/torch_visit.h"
 #include "lab/recipe/explain.h"
-#include "lab/train/visit.h"
 
 namespace kudari::lab {
 
@@ -202,7 +202,7 @@ void Session::EndEvaluation(double monitored) {
 
 void Session::Visit(StateVisitor& visitor) {
   visitor.Value("steps", steps_, 0);
-  visitor.Node("model", [&] { VisitModule(model(), visitor); });
+  visitor.Node("model", [&] { kudari::torch::VisitModule(model(), visitor); });
   const auto visit_part = [&visitor](Part& part) {
     visitor.Node("optimizer", [&] { part.optimizer->core().Visit(visitor); });
     if (part.scaler) visitor.Node("scaler", *part.scaler);
@@ -217,7 +217,7 @@ void Session::Visit(StateVisitor& visitor) {
   if (plateau_) visitor.Node("plateau", *plateau_);
   visitor.Node("batches", *batches_);
   if (hessian_batches_) visitor.Node("hessian_batches", *hessian_batches_);
-  VisitRandom("random", at::detail::getDefaultCPUGenerator(), visitor);
+  kudari::torch::VisitRandom("random", at::detail::getDefaultCPUGenerator(), visitor);
 }
 
 // The estimate over a batch of its own, at the new weights. It is rare and squares small gradients:

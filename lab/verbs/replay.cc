@@ -7,14 +7,17 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "kudari/checkpoint.h"
 #include "kudari/error.h"
 #include "kudari/optimizer.h"
 #include "kudari/recipe.h"
 #include "kudari/safetensors.h"
 #include "kudari/state.h"
 #include "lab/console/json_text.h"
+#include "lab/console/usage_error.h"
 #include "lab/files/output_file.h"
 #include "lab/files/text_file.h"
+#include "lab/recipe/checkpoint_spec.h"
 
 namespace kudari::lab {
 namespace {
@@ -34,6 +37,38 @@ std::vector<Parameter> ReadParameters(const std::filesystem::path& path) {
   }
   if (parameters.empty()) throw Error(path.string() + ": holds no parameters");
   return parameters;
+}
+
+// Those that the optimiser of a checkpoint steps.
+std::vector<Parameter> ParametersIn(const Checkpoint& checkpoint) {
+  std::vector<Parameter> parameters;
+  const StateTree& run = RunIn(checkpoint);
+  const StateTree& model = run.At("model/parameters");
+  for (const auto& [name, tensor] : run.At("optimizer/tensors").members()) {
+    const StateTree& found = model.At(PathComponent(name));
+    const auto values = found.Floats();
+    parameters.push_back({name, found.Array().shape, {values.begin(), values.end()}});
+  }
+  return parameters;
+}
+
+// Saves what has come of a run, with whatever else the checkpoint had from which it began.
+void SaveReplay(const std::filesystem::path& folder, const Checkpoint& start,
+                const std::vector<Parameter>& parameters, const OptimizerSpec& spec,
+                const StateTree& optimizer) {
+  StateTree state;
+  if (!start.folder.empty()) state = RunIn(start);
+  std::string names;
+  for (const Parameter& p : parameters) {
+    state.Set("model/parameters/" + PathComponent(p.name),
+              StateArray::Of(std::span<const float>(p.values), p.shape));
+    names += p.name + "\n";
+  }
+  state.Set("optimizer", optimizer);
+  CheckpointManifest manifest{.step = optimizer.At("step").Int(), .texts = start.manifest.texts};
+  manifest.texts.insert_or_assign("spec", ToToml(Complete(spec)));
+  manifest.texts.emplace("parameters", names);
+  SaveCheckpoint(folder, state, manifest, ModelCheckpoints());
 }
 
 constexpr int64_t kMostSteps = int64_t{1} << 53;
@@ -72,9 +107,15 @@ Gradients SortGradients(const SafeTensorsFile& file, const std::filesystem::path
 }  // namespace
 
 void Replay(const ReplayOptions& options, std::FILE* console) {
-  const OptimizerSpec spec =
-      ParseRecipe(ReadTextFile(options.recipe), options.recipe.string(), Registry::Builtin());
-  std::vector<Parameter> parameters = ReadParameters(options.params);
+  const bool fresh = options.checkpoint.empty();
+  if (fresh != !options.recipe.empty() || fresh != !options.params.empty()) {
+    throw UsageError("replay: give --recipe and --params, or --checkpoint");
+  }
+  const Checkpoint start = fresh ? Checkpoint() : CheckpointAt(options.checkpoint);
+  const OptimizerSpec spec = fresh ? ParseRecipe(ReadTextFile(options.recipe),
+                                                 options.recipe.string(), Registry::Builtin())
+                                   : SpecOf(start);
+  std::vector<Parameter> parameters = fresh ? ReadParameters(options.params) : ParametersIn(start);
   const SafeTensorsFile file(options.grads);
   const Gradients gradients = SortGradients(file, options.grads, parameters);
 
@@ -82,7 +123,9 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
   for (Parameter& p : parameters) {
     tensors.push_back({.name = p.name, .shape = p.shape, .param = p.values.data()});
   }
-  Optimizer optimizer(std::move(tensors), Resolve(spec, {.steps = gradients.rbegin()->first}));
+  const OptimizerSpec resolved = Resolve(spec, {.steps = gradients.rbegin()->first});
+  Optimizer optimizer(std::move(tensors), resolved);
+  if (!fresh) optimizer.LoadState(RunIn(start).At("optimizer"));
   int64_t last = 0, skipped = 0;
   for (const auto& [step, values_of] : gradients) {
     if (step > last + 1) {
@@ -101,6 +144,9 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
   std::vector<SafeTensor> out;
   for (const Parameter& p : parameters) out.emplace_back(p.name, p.shape, p.values);
   WriteSafeTensors(options.out, out);
+  if (!options.save.empty()) {
+    SaveReplay(options.save, start, parameters, resolved, optimizer.State());
+  }
   if (!options.state_out.empty()) {
     const StateTree state = optimizer.State();
     std::deque<std::vector<float>> values;

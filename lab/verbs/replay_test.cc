@@ -7,7 +7,9 @@
 #include <fstream>
 #include <memory>
 
+#include "kudari/checkpoint.h"
 #include "kudari/error.h"
+#include "kudari/files.h"
 #include "kudari/optimizer.h"
 #include "kudari/safetensors.h"
 #include "tests/support/errors.h"
@@ -84,6 +86,59 @@ bool TakesVectors(const RuleEntry& rule) {
   } catch (const Error&) {
     return false;
   }
+}
+
+TEST_F(ReplayTest, GoesOnFromACheckpointWithTheSameBits) {
+  const Problem problem(true);
+  Run("nadam", problem);
+  const auto write = [&](const std::string& name, int from, int to) {
+    std::vector<SafeTensor> grads;
+    for (int step = from; step <= to; ++step) {
+      grads.emplace_back(std::to_string(step - from + 1) + "/fc.weight", std::vector<int64_t>{3, 4},
+                         problem.Grad(0, step % kSteps));
+    }
+    WriteSafeTensors(dir_ / name, grads);
+  };
+  const auto run = [&](const ReplayOptions& options) {
+    std::FILE* const console = std::tmpfile();
+    const std::string error = ErrorOf([&] { Replay(options, console); });
+    std::fclose(console);
+    return error;
+  };
+  write("all", 1, 6);
+  write("first", 1, 3);
+  write("last", 4, 6);
+  std::ofstream(dir_ / "r.toml") << "[optimizer]\nrule = \"nadam\"\nlr = \"0.1 * cosine(6)\"\n";
+  EXPECT_EQ(run({dir_ / "r.toml", dir_ / "p", dir_ / "all", dir_ / "o", dir_ / "s", {}}),
+            "no error");
+  EXPECT_EQ(run({.recipe = dir_ / "r.toml",
+                 .params = dir_ / "p",
+                 .grads = dir_ / "first",
+                 .out = dir_ / "o1",
+                 .save = dir_ / "c"}),
+            "no error");
+  const Checkpoint saved = LoadCheckpoint(dir_ / "c");
+  EXPECT_EQ(saved.manifest.step, 3);
+  EXPECT_EQ(saved.manifest.texts.at("parameters"), "fc.weight\nfc.bias\n");
+  EXPECT_EQ(run({.grads = dir_ / "last",
+                 .out = dir_ / "o2",
+                 .state_out = dir_ / "s2",
+                 .checkpoint = dir_ / "c",
+                 .save = dir_ / "c"}),
+            "no error");
+  const SafeTensorsFile all(dir_ / "o"), parts(dir_ / "o2");
+  for (const char* const name : {"fc.weight", "fc.bias"}) {
+    EXPECT_THAT(parts.Floats(name), ::testing::ElementsAreArray(all.Floats(name))) << name;
+  }
+  EXPECT_EQ(ReadFile(dir_ / "s2", 1 << 20), ReadFile(dir_ / "s", 1 << 20));
+  EXPECT_EQ(LoadCheckpoint(dir_ / "c").manifest.step, 6);
+  EXPECT_THAT(run({.grads = dir_ / "last", .out = dir_ / "o3"}),
+              HasSubstr("replay: give --recipe and --params, or --checkpoint"));
+  EXPECT_THAT(run({.recipe = dir_ / "r.toml",
+                   .grads = dir_ / "last",
+                   .out = dir_ / "o3",
+                   .checkpoint = dir_ / "c"}),
+              HasSubstr("replay: give --recipe and --params, or --checkpoint"));
 }
 
 TEST_F(ReplayTest, IsTheEngineForEveryRule) {

@@ -1,0 +1,195 @@
+#include "lab/verbs/torch_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "kudari/checkpoint.h"
+#include "kudari/error.h"
+#include "kudari/files.h"
+#include "kudari/messages.h"
+#include "kudari/recipe.h"
+#include "kudari/state_file.h"
+#include "kudari/torch_state.h"
+#include "lab/console/usage_error.h"
+#include "lab/files/execute.h"
+#include "lab/recipe/checkpoint_spec.h"
+
+namespace kudari::lab {
+
+extern const std::string_view kTorchScript, kBuiltWithPython;  // of torch_script.cc.in
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Manifest texts beside the spec.
+constexpr const char* kRestText = "torch";
+constexpr const char* kParametersText = "parameters";
+
+// Runs the script, which says why if it fails, and returns what it prints.
+std::string RunTorchScript(const std::string& python, const ScratchFolder& scratch,
+                           std::vector<std::string> arguments) {
+  const fs::path script = scratch.path() / "torch_state.py";
+  WriteFileAtomically(script, kTorchScript);
+  const std::string program = python.empty() ? UsualPython() : python;
+  arguments.insert(arguments.begin(), {program, script.string()});
+  const Ended ended = Execute(arguments, scratch);
+  if (ended.code == 0) return ended.output;
+  std::string why = ended.error;
+  while (why.ends_with('\n')) why.pop_back();
+  if (const size_t last = why.rfind('\n'); last != std::string::npos) why = why.substr(last + 1);
+  if (why.empty()) why = "no reason given";
+  throw Error(ended.code == 1 ? why
+                              : fmt::format("{} ended with {}: {}", program, ended.code, why));
+}
+
+void PrintNotes(const std::vector<std::string>& notes, std::FILE* console) {
+  for (const std::string& note : notes) fmt::print(console, "  {}\n", Printable(note));
+}
+
+// The nearest folder above that is there.
+fs::path FolderAbove(const fs::path& path) {
+  std::error_code ignored;
+  fs::path folder = fs::absolute(path).lexically_normal().parent_path();
+  while (!fs::is_directory(folder, ignored) && folder.has_relative_path()) {
+    folder = folder.parent_path();
+  }
+  return folder;
+}
+
+// "adamw and muon", the rules of an optimiser.
+std::string RulesOf(const Optimizer& optimizer) {
+  std::vector<std::string> rules;
+  for (const TensorPlan& plan : optimizer.Plan()) {
+    if (std::ranges::find(rules, plan.rule) == rules.end()) rules.push_back(plan.rule);
+  }
+  return fmt::format("{}", fmt::join(rules, " and "));
+}
+
+// A rule whose state in PyTorch has a shape that Kudari's does not tell.
+void CheckShapesKnown(const StateTree& state, const Optimizer& optimizer) {
+  if (state.Find("model/parameters") != nullptr) return;
+  for (const TensorPlan& plan : optimizer.Plan()) {
+    if (plan.rule != "adafactor_torch" && plan.rule != "adagrad") continue;
+    throw Error("tensor " + Quoted(plan.name) + " has rule " + plan.rule +
+                ", whose state in PyTorch needs the shape of the parameter, but the checkpoint has "
+                "no model");
+  }
+}
+
+}  // namespace
+
+std::string UsualPython() {
+  std::error_code ignored;
+  const bool there = !kBuiltWithPython.empty() && fs::exists(kBuiltWithPython, ignored);
+  return there ? std::string(kBuiltWithPython) : "python3";
+}
+
+void ImportTorch(const ImportTorchOptions& options, std::FILE* console) {
+  if (options.step && (*options.step < 0 || *options.step > int64_t{1} << 53)) {
+    throw UsageError(fmt::format("--step = {} is outside [0, 2^53]", *options.step));
+  }
+  fs::path out = options.out;
+  if (out.empty()) {
+    out = options.file.filename().replace_extension();
+    out += "-kudari";
+  }
+  StateTree found;
+  {
+    const ScratchFolder scratch(FolderAbove(out));
+    const fs::path exchange = scratch.path() / "state.safetensors";
+    std::vector<std::string> arguments = {"read", options.file.string(), exchange.string()};
+    const auto add = [&arguments](const char* option, const std::string& value) {
+      if (!value.empty()) arguments.insert(arguments.end(), {option, value});
+    };
+    add("--names", options.names.string());
+    add("--optimizer", options.optimizer);
+    if (options.step) add("--step", std::to_string(*options.step));
+    RunTorchScript(options.python, scratch, std::move(arguments));
+    found = ReadState(exchange);
+  }
+  const StateTree& torch = found.At("torch");
+  const OptimizerSpec spec = SpecFromTorch(torch);
+  StateTree state;
+  state.Add("optimizer", StateFromTorch(torch));
+  for (const char* const node : {"model", "scaler", "random"}) {
+    if (const StateTree* const part = found.Member(node)) state.Add(node, *part);
+  }
+  // That it fits is seen here and not by whoever loads it.
+  const RestoredOptimizer restored(state, spec);
+  const CheckpointManifest manifest = {
+      .step = restored.optimizer().steps(),
+      .texts = {{"spec", ToToml(spec)}, {kRestText, found.At("rest").Text()}}};
+  const fs::path folder = SaveCheckpoint(out, state, manifest, ModelCheckpoints());
+  fmt::print(console, "imported {} for {} parameters at step {}: {}\n",
+             RulesOf(restored.optimizer()), restored.optimizer().tensors().size(), manifest.step,
+             folder.string());
+  std::vector<std::string> notes;
+  if (const StateTree* const said = found.Member("notes")) {
+    for (size_t i = 0; i < said->members().size(); ++i) {
+      notes.push_back(said->At(std::to_string(i)).Text());
+    }
+  }
+  PrintNotes(notes, console);
+}
+
+void ExportTorch(const ExportTorchOptions& options, std::FILE* console) {
+  const Checkpoint checkpoint = CheckpointAt(options.checkpoint);
+  std::vector<std::string> notes;
+  for (const DamagedCheckpoint& d : checkpoint.damaged) notes.push_back("damaged: " + d.reason);
+  fs::path out = options.out;
+  if (out.empty()) {
+    out = fs::absolute(checkpoint.folder).lexically_normal();
+    if (!out.has_filename()) out = out.parent_path();
+    out = out.filename();
+    out += ".pt";
+  }
+  std::error_code ignored;
+  if (!options.force && fs::exists(fs::symlink_status(out, ignored))) {
+    throw UsageError(out.string() + ": exists already; --force overwrites it");
+  }
+  if (out.has_parent_path() && !fs::is_directory(out.parent_path(), ignored)) {
+    throw UsageError("--out " + out.string() + ": there is no folder " +
+                     out.parent_path().string());
+  }
+  const StateTree& state = RunIn(checkpoint);
+  const RestoredOptimizer restored(state, SpecOf(checkpoint));
+  CheckShapesKnown(state, restored.optimizer());
+  StateTree exchange;
+  exchange.Add("torch", StateToTorch(restored.optimizer()));
+  for (const char* const node : {"model", "scaler", "random"}) {
+    if (const StateTree* const part = state.Member(node)) exchange.Add(node, *part);
+  }
+  const std::map<std::string, std::string>& texts = checkpoint.manifest.texts;
+  if (const auto rest = texts.find(kRestText); rest != texts.end()) {
+    exchange.Add("rest", rest->second);
+  }
+  if (const auto names = texts.find(kParametersText); names != texts.end()) {
+    exchange.Add(kParametersText, names->second);
+  }
+  const ScratchFolder scratch(out.parent_path());
+  const fs::path file = scratch.path() / "state.safetensors";
+  WriteState(file, exchange);
+  std::vector<std::string> arguments = {"write", file.string(), out.string()};
+  if (!options.names.empty()) {
+    arguments.insert(arguments.end(), {"--names", options.names.string()});
+  }
+  std::string said = RunTorchScript(options.python, scratch, std::move(arguments));
+  for (const std::string& note : NotInTorch(restored.optimizer())) notes.push_back(note);
+  while (!said.empty()) {
+    const size_t end = said.find('\n');
+    notes.push_back(said.substr(0, end));
+    said.erase(0, end == std::string::npos ? end : end + 1);
+  }
+  fmt::print(console, "exported {} for {} parameters at step {}: {}\n",
+             RulesOf(restored.optimizer()), restored.optimizer().tensors().size(),
+             restored.optimizer().steps(), out.string());
+  PrintNotes(notes, console);
+}
+
+}  // namespace kudari::lab
