@@ -117,10 +117,11 @@ std::vector<std::string> Pages() {
   return pages;
 }
 
-// Commands that need a file of the user's, or minutes.
+// Commands that need a file of the user's, minutes, or a Python with torch.
 bool IsLeftOut(const std::string& command) {
   return command.find("R.toml") != std::string::npos || command.starts_with("kudari bench") ||
-         command.starts_with("kudari sharpness");
+         command.starts_with("kudari sharpness") || command.starts_with("kudari import-torch") ||
+         command.starts_with("kudari export-torch");
 }
 
 // The commands that a demonstration ends with.
