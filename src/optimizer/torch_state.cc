@@ -631,15 +631,15 @@ std::vector<std::string> NotInTorch(const Optimizer& optimizer) {
   std::vector<std::string> lost;
   if (const StateTree* const averagers = state.Member("averagers")) {
     for (const auto& [name, node] : averagers->members()) {
-      lost.push_back("the state of the averager " + name + " is left out");
+      lost.emplace_back("the state of the averager " + name + " is left out");
     }
   }
-  if (spec.source != "plain") lost.push_back("the source " + spec.source + " is left out");
-  if (spec.accumulate > 1) lost.push_back("gradients are not accumulated");
-  if (spec.clip_norm) lost.push_back("gradients are not clipped by clip_norm");
-  if (spec.clip_value) lost.push_back("gradients are not clipped by clip_value");
-  if (spec.agc) lost.push_back("gradients are not clipped by agc");
-  if (spec.centralize) lost.push_back("gradients are not centralised");
+  if (spec.source != "plain") lost.emplace_back("the source " + spec.source + " is left out");
+  if (spec.accumulate > 1) lost.emplace_back("gradients are not accumulated");
+  if (spec.clip_norm) lost.emplace_back("gradients are not clipped by clip_norm");
+  if (spec.clip_value) lost.emplace_back("gradients are not clipped by clip_value");
+  if (spec.agc) lost.emplace_back("gradients are not clipped by agc");
+  if (spec.centralize) lost.emplace_back("gradients are not centralised");
   bool scheduled = false, frozen = false, master = false;
   bool penalised = spec.l1 || spec.l2;
   for (const Group& group : spec.groups) penalised = penalised || group.l1 || group.l2;
@@ -651,11 +651,12 @@ std::vector<std::string> NotInTorch(const Optimizer& optimizer) {
     master = master || !optimizer.SlotValues(i, "master").empty();
     ++i;
   }
-  if (penalised) lost.push_back("the penalties l1 and l2 are left out");
+  if (penalised) lost.emplace_back("the penalties l1 and l2 are left out");
   if (scheduled)
-    lost.push_back("hyper-parameters have their values at the next step; schedules are left out");
-  if (frozen) lost.push_back("frozen tensors are not frozen");
-  if (master) lost.push_back("masters are left out; the weights are those that the model sees");
+    lost.emplace_back(
+        "hyper-parameters have their values at the next step; schedules are left out");
+  if (frozen) lost.emplace_back("frozen tensors are not frozen");
+  if (master) lost.emplace_back("masters are left out; the weights are those that the model sees");
   return lost;
 }
 
