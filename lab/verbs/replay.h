@@ -8,12 +8,13 @@ namespace kudari::lab {
 
 /// What `kudari replay` is asked for; all but the recipe are safetensors files.
 struct ReplayOptions {
-  std::filesystem::path recipe;     ///< its [optimizer] table is used
-  std::filesystem::path params;     ///< the parameters to start from
-  std::filesystem::path grads;      ///< "<step>/<parameter>", steps from 1
-  std::filesystem::path out;        ///< where the final parameters go
-  std::filesystem::path state_out;  ///< where "<parameter>/<slot>" go; empty: nowhere
-  std::filesystem::path json;  ///< file for a summary as JSON, "-" for standard output; or empty
+  std::filesystem::path recipe = {};     ///< its [optimizer] table is used
+  std::filesystem::path params = {};     ///< the parameters to start from
+  std::filesystem::path grads = {};      ///< "<step>/<parameter>", steps from 1
+  std::filesystem::path out = {};        ///< where the final parameters go
+  std::filesystem::path state_out = {};  ///< where "<parameter>/<slot>" go; empty: nowhere
+  std::filesystem::path json =
+      {};  ///< file for a summary as JSON, "-" for standard output; or empty
   std::filesystem::path checkpoint = {};  ///< to go on from, in place of recipe and params
   std::filesystem::path save = {};        ///< folder for a checkpoint at the end; empty: none
 };
