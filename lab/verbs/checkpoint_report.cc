@@ -17,6 +17,7 @@
 #include "lab/console/progress.h"
 #include "lab/files/output_file.h"
 #include "lab/files/run_folder.h"
+#include "lab/recipe/checkpoint_spec.h"
 #include "lab/recipe/recipe_differences.h"
 
 namespace kudari::lab {
@@ -143,10 +144,6 @@ std::string DifferenceText(const StateTree& a, const StateTree& b) {
   return fmt::format("{} of {} elements differ, by at most {:.3g}", count, before->size(), largest);
 }
 
-Checkpoint Opened(const fs::path& folder) {
-  return LoadCheckpoint(IsOne(folder) ? folder : Store(folder));
-}
-
 std::optional<Recipe> RecipeOf(const Checkpoint& checkpoint) {
   const auto text = checkpoint.manifest.texts.find("recipe");
   if (text == checkpoint.manifest.texts.end()) return std::nullopt;
@@ -196,7 +193,7 @@ bool VerifyCheckpoints(const fs::path& folder, std::FILE* out) {
 }
 
 bool DiffCheckpoints(const fs::path& a, const fs::path& b, std::FILE* out) {
-  const Checkpoint before = Opened(a), after = Opened(b);
+  const Checkpoint before = CheckpointAt(a), after = CheckpointAt(b);
   const auto old = RecipeOf(before), now = RecipeOf(after);
   if (old && now) {
     for (const RecipeDifference& d : DifferencesBetween(*old, *now)) {
