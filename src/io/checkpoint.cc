@@ -112,7 +112,7 @@ std::vector<fs::path> Surplus(const std::vector<CheckpointEntry>& entries,
 }
 
 std::vector<fs::path> Prune(const fs::path& folder, const CheckpointRetention& retention) {
-  const std::vector<fs::path> surplus = Surplus(ScanFolder(folder).entries, retention);
+  std::vector<fs::path> surplus = Surplus(ScanFolder(folder).entries, retention);
   for (const fs::path& path : surplus) Delete(path);
   return surplus;
 }
@@ -195,7 +195,7 @@ fs::path SaveCheckpoint(const fs::path& folder, const StateTree& state,
   for (const CheckpointEntry& e : ScanFolder(folder).entries) {
     full.serial = std::max(full.serial, e.manifest.serial + 1);
   }
-  const fs::path name = NewName(folder, full.step);
+  fs::path name = NewName(folder, full.step);
   HiddenFolder hidden(
       folder / (std::string(kSaving) + name.filename().string() + "-" + std::to_string(getpid())));
   internal::WriteContents(hidden.path(), name.string(), state, std::move(full), options);
