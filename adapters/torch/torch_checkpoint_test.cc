@@ -91,7 +91,6 @@ TEST_F(TorchCheckpointTest, ALoadedRunGoesOnWithTheSameBits) {
     const auto folder = Save(Folder(), *one.net, one.optimizer, one.scaler,
                              {.metrics = {{"loss", 0.5}}, .texts = {{"note", "x"}}});
     EXPECT_EQ(folder, Folder() / "step-5");
-    const at::Generator random = at::detail::getDefaultCPUGenerator();
     for (int i = 0; i < 5; ++i) one.Step();
     const StateTree expected = one.State();
 
@@ -280,7 +279,7 @@ TEST_F(TorchCheckpointTest, TorchSaveAndLoadAreTheIdiom) {
   const auto step = [](Training& run) {
     run.optimizer.Step([&] {
       const at::Tensor x = ::torch::ones({16, 5}, at::kBFloat16);
-      const at::Tensor loss = (run.net->forward(x) - 0.5).square().mean();
+      at::Tensor loss = (run.net->forward(x) - 0.5).square().mean();
       loss.backward();
       return loss;
     });
@@ -309,7 +308,7 @@ TEST_F(TorchCheckpointTest, ForeignAndDamagedArchivesAreRefused) {
   other.Step();
   const StateTree before = run.State();
   const auto error = [&](const std::string& bytes) {
-    const std::string text = ErrorOf([&] { LoadFrom(bytes, run.optimizer); });
+    std::string text = ErrorOf([&] { LoadFrom(bytes, run.optimizer); });
     EXPECT_EQ(FirstDifference(run.State(), before), "");
     return text;
   };

@@ -101,7 +101,7 @@ TEST_F(ReplayTest, GoesOnFromACheckpointWithTheSameBits) {
   };
   const auto run = [&](const ReplayOptions& options) {
     std::FILE* const console = std::tmpfile();
-    const std::string error = ErrorOf([&] { Replay(options, console); });
+    std::string error = ErrorOf([&] { Replay(options, console); });
     std::fclose(console);
     return error;
   };
