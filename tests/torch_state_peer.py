@@ -79,17 +79,17 @@ class Kudari:
     """The program, with files in a folder of its own, which is this process's, too.
 
     The script of import-torch and export-torch runs in this process, which has loaded torch
-    already, and the program's Python is a stub that copies the file between the two, unless `real`
+    already, and the program's Python is a shell script that copies the file between the two, unless `real`
     is set.
     """
 
     def __init__(self, binary, folder):
         self.binary, self.folder = binary, folder
-        self.stub = folder / "stub"
+        self.copier = folder / "copier"
         # Arguments: the script, the command, and two files.
-        self.stub.write_text('#!/bin/sh\nif [ "$2" = read ]; then cp exchange "$4"; '
+        self.copier.write_text('#!/bin/sh\nif [ "$2" = read ]; then cp exchange "$4"; '
                              'else cp "$3" exchange; fi\n')
-        self.stub.chmod(0o755)
+        self.copier.chmod(0o755)
 
     def start(self, *arguments):
         return subprocess.run([self.binary, *map(str, arguments)], capture_output=True, text=True,
@@ -99,10 +99,10 @@ class Kudari:
         """What it says."""
         if not real and arguments[0] == "import-torch":
             self.read(arguments[1], arguments[2:])
-            arguments += ("--python", self.stub)
+            arguments += ("--python", self.copier)
         exporting = not real and arguments[0] == "export-torch"
         if exporting:
-            arguments += ("--python", self.stub)
+            arguments += ("--python", self.copier)
         done = self.start(*arguments)
         if done.returncode != 0:
             raise Failed(f"kudari {' '.join(map(str, arguments))}: {done.stderr.strip()}")
@@ -128,7 +128,7 @@ class Kudari:
                 self.read(arguments[1], arguments[2:])
             except torch_state.Refused as refusal:
                 return str(refusal)
-            arguments += ("--python", self.stub)
+            arguments += ("--python", self.copier)
         done = self.start(*arguments)
         check(done.returncode in (1, 2), f"{arguments} ended with {done.returncode}")
         return done.stderr.strip().removeprefix("kudari: ")
@@ -467,10 +467,10 @@ def check_bad_input(kudari):
            "the state of conv.weight has values that are not finite")
 
     # No torch, and no Python.
-    stub = folder / "python"
-    stub.write_text(f"#!/bin/sh\nexec {sys.executable} -S -E \"$@\"\n")
-    stub.chmod(0o755)
-    expect(kudari.error("import-torch", "good.pt", "--python", stub, real=True),
+    bare = folder / "python"
+    bare.write_text(f"#!/bin/sh\nexec {sys.executable} -S -E \"$@\"\n")
+    bare.chmod(0o755)
+    expect(kudari.error("import-torch", "good.pt", "--python", bare, real=True),
            "has no torch", "--python")
     expect(kudari.error("import-torch", "good.pt", "--python", "no-such-python", real=True),
            "no-such-python: cannot be executed: No such file")

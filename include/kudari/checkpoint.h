@@ -92,7 +92,8 @@ struct CheckpointOptions {
 ///     optimizer.LoadState(last.state);
 ///
 /// Throws Error for options or a manifest out of range, for names as WriteState does, if another
-/// process is saving into the same folder, and for failures reported by the system.
+/// process is saving into the same folder, and for failures reported by the system; where only old
+/// ones cannot be deleted, it says that the new one was saved.
 std::filesystem::path SaveCheckpoint(const std::filesystem::path& folder, const StateTree& state,
                                      const CheckpointManifest& manifest,
                                      const CheckpointOptions& options = {});

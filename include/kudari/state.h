@@ -296,9 +296,10 @@ class StateVisitor {
     return loading() ? Found(name) != nullptr : present;
   }
 
-  /// A member with a custom representation. `save` makes it. `load` checks what was found, throwing
-  /// Error if it does not fit, and returns the function that writes it, which must not throw.
-  /// `kind` describes the expected value in the message for a missing member.
+  /// A member with a custom representation. `save` makes it; a node must have members. `load`
+  /// checks what was found, throwing Error if it does not fit, and returns the function that writes
+  /// it, which must not throw. `kind` describes the expected value in the message for a missing
+  /// member.
   void Custom(std::string_view name, const std::function<StateTree()>& save,
               const std::function<std::function<void()>(const StateTree& found)>& load,
               std::string_view kind = {});

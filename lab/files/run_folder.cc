@@ -47,15 +47,18 @@ std::string Owner(const fs::path& path) {
 }
 
 // Locks the folder; -1 where the file system has no locks.
-int Lock(const fs::path& path) {
+int Lock(const fs::path& path, const char* option) {
   const int folder = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) Fail(path, {errno, std::generic_category()});
+  if (folder < 0) {
+    throw UsageError(
+        fmt::format("{} {}: {}", option, path.string(), std::generic_category().message(errno)));
+  }
   if (flock(folder, LOCK_EX | LOCK_NB) != 0) {
     const int error = errno;
     close(folder);
     if (error != EWOULDBLOCK) return -1;
     throw UsageError(
-        fmt::format("--out {}: {} is writing a run there", path.string(), Owner(path)));
+        fmt::format("{} {}: {} is writing a run there", option, path.string(), Owner(path)));
   }
   try {
     std::array<char, 256> host = {};
@@ -88,7 +91,7 @@ RunFolder RunFolder::At(const fs::path& path, bool force) {
   }
   fs::create_directories(path, error);
   if (error) Fail(path, error);
-  RunFolder folder(path, Lock(path));
+  RunFolder folder(path, Lock(path, "--out"));
   for (const char* const name : kRunFiles) {
     const fs::path file = path / name;
     if (!Exists(file)) continue;
@@ -109,7 +112,7 @@ RunFolder RunFolder::Resume(const fs::path& path) {
   if (!fs::is_directory(path, error)) {
     throw UsageError(fmt::format("--resume {}: is not a folder", path.string()));
   }
-  return {path, Lock(path)};
+  return {path, Lock(path, "--resume")};
 }
 
 RunFolder RunFolder::New(const fs::path& path) {
@@ -122,7 +125,7 @@ RunFolder RunFolder::New(const fs::path& path) {
     at = path;
     at += fmt::format("-{}", i);
   }
-  return {at, Lock(at)};
+  return {at, Lock(at, "--out")};
 }
 
 std::optional<fs::path> LatestRun(const fs::path& path) {
@@ -139,7 +142,15 @@ std::optional<fs::path> LatestRun(const fs::path& path) {
 
 fs::path CheckpointsOf(const fs::path& run) { return run / "checkpoints"; }
 
+fs::path CheckpointsAt(const fs::path& place) {
+  const fs::path below = CheckpointsOf(place);
+  std::error_code ignored;
+  return fs::is_directory(below, ignored) ? below : place;
+}
+
 bool IsRunning(const fs::path& run) {
+  // The lock of a run that is just being started is better not touched.
+  if (!Exists(run / kOwnerFile)) return false;
   const int folder = open(run.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) return false;
   const bool held = flock(folder, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;

@@ -39,6 +39,8 @@ std::optional<std::filesystem::path> LatestRun(const std::filesystem::path& path
 
 /// Where a run has its checkpoints.
 std::filesystem::path CheckpointsOf(const std::filesystem::path& run);
+/// The same if `place` has them; otherwise `place`, which is a folder of checkpoints then, or one.
+std::filesystem::path CheckpointsAt(const std::filesystem::path& place);
 
 /// Whether another process holds a run's folder, that is, trains there.
 bool IsRunning(const std::filesystem::path& run);

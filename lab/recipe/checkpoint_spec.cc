@@ -42,9 +42,7 @@ std::optional<DType> StepType(ElementType type) {
 }  // namespace
 
 Checkpoint CheckpointAt(const std::filesystem::path& place) {
-  const std::filesystem::path below = CheckpointsOf(place);
-  std::error_code ignored;
-  return LoadCheckpoint(std::filesystem::is_directory(below, ignored) ? below : place);
+  return LoadCheckpoint(CheckpointsAt(place));
 }
 
 const StateTree& RunIn(const Checkpoint& checkpoint) {

@@ -32,7 +32,9 @@ Checkpoints::Checkpoints(Trainer& trainer, MetricsLog& metrics, std::filesystem:
       every_(trainer.session().recipe().train.save_every),
       folder_(std::move(folder)),
       saver_(folder_, OptionsOf(trainer.session().recipe())),
-      began_(Clock::now()) {}
+      began_(Clock::now()),
+      // A run that goes on has the checkpoint that it was loaded from.
+      begun_step_(trainer.run().steps > 0 ? trainer.run().steps : -1) {}
 
 bool Checkpoints::IsBest() const {
   const RunState& run = trainer_.run();
@@ -108,7 +110,7 @@ bool Checkpoints::Begin() {
     saver_.Save(StateOf(trainer_), std::move(manifest));
   } catch (const Error& e) {
     failed_ = true;
-    warn_(fmt::format("the checkpoint of step {} cannot be saved: {}", run.steps, e.what()));
+    warn_(fmt::format("saving the checkpoint of step {} failed: {}", run.steps, e.what()));
     return false;
   }
   return true;
@@ -122,7 +124,7 @@ void Checkpoints::Watch(const std::function<std::optional<std::filesystem::path>
     }
   } catch (const Error& e) {
     failed_ = true;
-    warn_(fmt::format("the checkpoint of step {} was not saved: {}", begun_step_, e.what()));
+    warn_(fmt::format("saving the checkpoint of step {} failed: {}", begun_step_, e.what()));
   }
 }
 

@@ -48,13 +48,13 @@ class Checkpoints {
   std::filesystem::path folder_;
   CheckpointSaver saver_;
   Clock::time_point began_;  // of the last save or, before the first, of the run
-  int64_t begun_step_ = -1;  // the step that the last save is of; -1: none
+  int64_t begun_step_;       // the step that the last save is of; -1: none
   bool failed_ = false;
 };
 
 /// Puts a checkpoint into a new trainer of its recipe or of one with harmless changes, with all
-/// observers that the run is to have; what an observer lacks it begins anew. Throws Error, naming
-/// the first difference, if the state is not of such a trainer.
+/// observers that the run is to have; an observer without a state there starts fresh. Throws Error,
+/// naming the first difference, if the state is not of such a trainer.
 void LoadRun(Trainer& trainer, const Checkpoint& checkpoint);
 
 }  // namespace kudari::lab

@@ -115,6 +115,27 @@ TEST_F(CheckpointsTest, AResumedRunEndsAsIfItHadNotStopped) {
   EXPECT_EQ(ReadTextFile(dir_ / "parts/recipe.toml"), ReadTextFile(dir_ / "whole/recipe.toml"));
 }
 
+TEST_F(CheckpointsTest, ResumingAFinishedRunSavesNothingAgain) {
+  const std::vector<std::string> sets = {"train.save_every=8", "train.keep=0"};
+  Go(Options(sets));
+  const std::string log = ReadTextFile(dir_ / "out/metrics.jsonl");
+  Go(Resumed(sets, "out"));
+  EXPECT_THAT(Steps("out"), ElementsAre(16, 8));
+  EXPECT_EQ(ReadTextFile(dir_ / "out/metrics.jsonl"), log);
+}
+
+TEST_F(CheckpointsTest, WeightsThatAreNotFiniteAreLoadedAndSaid) {
+  const std::vector<std::string> sets = {"train.save_every=8"};
+  Go(Options(sets));
+  Checkpoint spoiled = LoadCheckpoint(CheckpointsOf(dir_ / "out") / "step-8");
+  spoiled.state.At("session/model/parameters/head.weight").Floats()[3] = NAN;
+  SaveCheckpoint(CheckpointsOf(dir_ / "out"), spoiled.state, spoiled.manifest);
+  EXPECT_TRUE(Go(Resumed(sets, "out")).diverged);
+  EXPECT_THAT(console_, AllOf(HasSubstr("resumed at step 8"),
+                              HasSubstr("warning: the weight \"head.weight\" has values that are "
+                                        "not finite")));
+}
+
 TEST_F(CheckpointsTest, ATimeLimitStopsWithACheckpointToGoOnFrom) {
   const std::vector<std::string> sets = {"train.epochs=3"};
   Go(Options(sets, "whole"));
@@ -214,7 +235,7 @@ TEST_F(CheckpointsTest, ASaveThatFailsIsSaidAndTrainingGoesOn) {
   EXPECT_EQ(trainer.run().steps, 16);
   ASSERT_GE(warnings.size(), 4U);
   EXPECT_THAT(warnings.front(),
-              AllOf(HasSubstr("the checkpoint of step 4 was not saved"), HasSubstr("below")));
+              AllOf(HasSubstr("saving the checkpoint of step 4 failed: "), HasSubstr("below")));
   // Once the cause is gone, it saves.
   fs::remove(dir_ / "file");
   EXPECT_TRUE(checkpoints.SaveNow());

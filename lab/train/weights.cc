@@ -128,8 +128,7 @@ std::optional<fs::path> WeightsIn(const fs::path& folder) {
 fs::path WeightsOf(const fs::path& path) {
   if (!fs::is_directory(path)) return path;
   if (const auto found = WeightsIn(path)) return *found;
-  const fs::path below = CheckpointsOf(path);
-  for (const CheckpointEntry& e : ListCheckpoints(fs::is_directory(below) ? below : path)) {
+  for (const CheckpointEntry& e : ListCheckpoints(CheckpointsAt(path))) {
     if (!e.damage.empty()) continue;
     if (const auto found = WeightsIn(e.folder)) return *found;
   }

@@ -28,17 +28,11 @@ using Json = nlohmann::ordered_json;
 
 bool IsOne(const fs::path& folder) { return fs::exists(folder / "manifest.json"); }
 
-// The folder of checkpoints that is meant.
-fs::path Store(const fs::path& folder) {
-  const fs::path below = CheckpointsOf(folder);
-  return fs::is_directory(below) ? below : folder;
-}
-
 // The checkpoints that are meant, the newest first.
 std::vector<CheckpointEntry> EntriesIn(const fs::path& folder) {
   if (!fs::is_directory(folder)) throw Error(folder.string() + ": is not a folder");
   if (!IsOne(folder)) {
-    std::vector<CheckpointEntry> entries = ListCheckpoints(Store(folder));
+    std::vector<CheckpointEntry> entries = ListCheckpoints(CheckpointsAt(folder));
     if (entries.empty()) throw Error(folder.string() + ": has no checkpoint");
     return entries;
   }
@@ -223,10 +217,10 @@ bool DiffCheckpoints(const fs::path& a, const fs::path& b, std::FILE* out) {
 void PruneCheckpointsOf(const fs::path& folder, const CheckpointRetention& retention,
                         std::FILE* out) {
   if (IsOne(folder)) throw Error(folder.string() + ": is one checkpoint; give the folder above it");
-  for (const fs::path& deleted : PruneCheckpoints(Store(folder), retention)) {
+  for (const fs::path& deleted : PruneCheckpoints(CheckpointsAt(folder), retention)) {
     fmt::print(out, "deleted {}\n", deleted.string());
   }
-  for (const CheckpointEntry& e : ListCheckpoints(Store(folder))) {
+  for (const CheckpointEntry& e : ListCheckpoints(CheckpointsAt(folder))) {
     fmt::print(out, "kept {}\n", e.folder.string());
   }
 }

@@ -30,12 +30,6 @@ bool IsCheckpoint(const fs::path& folder) {
   return fs::exists(fs::symlink_status(folder / internal::kManifestName, ignored));
 }
 
-void RemoveAll(const fs::path& folder) {
-  std::error_code error;
-  fs::remove_all(folder, error);
-  if (error) internal::ThrowSystem(folder.string() + ": cannot be deleted", error.value());
-}
-
 // First out of sight, so that nobody finds half of it.
 void Delete(const fs::path& checkpoint) {
   fs::path hidden = checkpoint;
@@ -43,7 +37,8 @@ void Delete(const fs::path& checkpoint) {
   std::error_code error;
   fs::rename(checkpoint, hidden, error);
   if (error) internal::ThrowSystem(checkpoint.string() + ": cannot be deleted", error.value());
-  RemoveAll(hidden);
+  fs::remove_all(hidden, error);
+  if (error) internal::ThrowSystem(checkpoint.string() + ": cannot be deleted", error.value());
 }
 
 std::vector<fs::path> SubfoldersOf(const fs::path& folder) {
@@ -56,11 +51,12 @@ std::vector<fs::path> SubfoldersOf(const fs::path& folder) {
   return found;
 }
 
-// What processes that have ended left. Only for who holds the lock.
+// What processes that have ended left, as far as it can be deleted. Only for who holds the lock.
 void RemoveLeftovers(const fs::path& folder) {
   for (const fs::path& path : SubfoldersOf(folder)) {
     const std::string name = path.filename().string();
-    if (name.starts_with(kSaving) || name.starts_with(kDeleting)) RemoveAll(path);
+    std::error_code ignored;
+    if (name.starts_with(kSaving) || name.starts_with(kDeleting)) fs::remove_all(path, ignored);
   }
 }
 
@@ -192,6 +188,8 @@ fs::path SaveCheckpoint(const fs::path& folder, const StateTree& state,
   CheckpointManifest full = manifest;
   full.library_version = KUDARI_VERSION;
   full.serial = 1;
+  full.files.clear();
+  full.tensors.clear();
   for (const CheckpointEntry& e : ScanFolder(folder).entries) {
     full.serial = std::max(full.serial, e.manifest.serial + 1);
   }
@@ -201,7 +199,11 @@ fs::path SaveCheckpoint(const fs::path& folder, const StateTree& state,
   internal::WriteContents(hidden.path(), name.string(), state, std::move(full), options);
   hidden.Rename(name);
   internal::SyncFolder(folder);
-  Prune(folder, options.retention);
+  try {
+    Prune(folder, options.retention);
+  } catch (const Error& e) {
+    throw Error(name.string() + ": was saved, but " + e.what());
+  }
   return name;
 }
 

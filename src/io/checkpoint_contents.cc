@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "io/checksum.h"
 #include "io/file.h"
 #include "io/manifest.h"
 #include "io/safetensors_header.h"
@@ -242,7 +243,7 @@ void ReadTensorFile(InputFile& in, const std::string& shown, const CheckpointFil
   CheckSum(all.Value(), file.xxh3, shown + ":");
   ReadTensors(in, readings);
   if (state == nullptr) return;
-  if (header.metadata.contains("kudari.state")) PutScalars(*state, header.metadata, shown);
+  if (header.metadata.contains(kStateVersion)) PutScalars(*state, header.metadata, shown);
   for (Reading& r : readings) PutEntry(*state, shown, r.expected->path, std::move(r.array));
 }
 

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -14,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "io/checksum.h"
 #include "io/file.h"
 #include "io/manifest.h"
 #include "kudari/error.h"
@@ -105,6 +108,26 @@ TEST_F(CheckpointTest, EveryKindComesBack) {
   EXPECT_EQ(loaded.manifest.Bytes(), fs::file_size(saved / "state.safetensors"));
 }
 
+// Arrays of several chunks, which threads read.
+TEST_F(CheckpointTest, LargeArraysComeBack) {
+  StateTree state;
+  for (const char* const name : {"a", "b", "c"}) {
+    std::vector<uint32_t> values(700001);
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<uint32_t>(i) * 2654435761U + static_cast<uint32_t>(name[0]);
+    }
+    state.Set(name, StateArray::Of<uint32_t>(values));
+  }
+  const fs::path saved = SaveCheckpoint(folder_ / "all", state, {.step = 1});
+  EXPECT_EQ(FirstDifference(LoadCheckpoint(saved).state, state), "");
+  const fs::path file = saved / "state.safetensors";
+  std::fstream damaged(file, std::ios::binary | std::ios::in | std::ios::out);
+  damaged.seekp(static_cast<std::streamoff>(fs::file_size(file)) - 1);
+  damaged.put('x').flush();
+  EXPECT_THAT(ErrorOf([&] { LoadCheckpoint(saved); }), HasSubstr("tensor \"c\" is damaged"));
+  EXPECT_THAT(ErrorOf([&] { VerifyCheckpoint(saved); }), HasSubstr("tensor \"c\" is damaged"));
+}
+
 TEST_F(CheckpointTest, OthersReadTheModel) {
   const fs::path saved = Save(3);
   EXPECT_EQ(FilesIn(saved),
@@ -135,6 +158,18 @@ TEST_F(CheckpointTest, LargeStatesAreInShardsWithAnIndex) {
             "    \"b\": \"model-00001-of-00002.safetensors\",\n"
             "    \"c\": \"model-00002-of-00002.safetensors\"\n  }\n}\n");
   EXPECT_EQ(FirstDifference(LoadCheckpoint(saved).state, state), "");
+}
+
+TEST_F(CheckpointTest, WhatWasLoadedIsSavedAgain) {
+  Save(3);
+  const Checkpoint loaded = LoadCheckpoint(folder_ / "all");
+  SaveCheckpoint(folder_ / "all", loaded.state, loaded.manifest, kModel);
+  const Checkpoint again = LoadCheckpoint(folder_ / "all");
+  EXPECT_THAT(again.damaged, IsEmpty());
+  EXPECT_EQ(again.manifest.serial, 2);
+  EXPECT_EQ(again.manifest.files, loaded.manifest.files);
+  EXPECT_EQ(again.manifest.tensors, loaded.manifest.tensors);
+  EXPECT_EQ(FirstDifference(again.state, loaded.state), "");
 }
 
 TEST_F(CheckpointTest, MovedCopiedAndRenamedOnesLoad) {
@@ -372,6 +407,48 @@ TEST_F(CheckpointTest, ASaveThatFailsLeavesNothing) {
   fs::remove_all(folder_ / "all");
   Save(5);
   EXPECT_EQ(LoadCheckpoint(folder_ / "all").manifest.step, 5);
+}
+
+// Takes the rights of another user for a while, since root may write everywhere.
+class AsNobody {
+ public:
+  AsNobody() { taken_ = seteuid(65534) == 0; }
+  ~AsNobody() {
+    if (taken_ && seteuid(0) != 0) std::abort();
+  }
+  AsNobody(const AsNobody&) = delete;
+  AsNobody& operator=(const AsNobody&) = delete;
+
+ private:
+  bool taken_ = false;
+};
+
+TEST_F(CheckpointTest, AReadOnlyFolderIsRead) {
+  Save(1);
+  fs::permissions(folder_ / "all", fs::perms{0555});
+  {
+    const AsNobody rights;
+    EXPECT_THAT(ErrorOf([&] { Save(2); }), HasSubstr("Permission denied"));
+    EXPECT_EQ(ErrorOf([&] { PruneCheckpoints(folder_ / "all", {.keep = 1}); }), "no error");
+    EXPECT_EQ(LoadCheckpoint(folder_ / "all").manifest.step, 1);
+  }
+  fs::permissions(folder_ / "all", fs::perms{0755});
+  EXPECT_EQ(FilesIn(folder_ / "all"), std::set<std::string>{"step-1"});
+}
+
+TEST_F(CheckpointTest, ASaveSucceedsWhereAnOldOneCannotBeDeleted) {
+  const fs::path old = Save(1);
+  // Its files belong to somebody else.
+  fs::permissions(old, fs::perms{0555});
+  fs::permissions(folder_ / "all", fs::perms{0777});
+  const AsNobody rights;
+  const std::string error = ErrorOf([&] { Save(2, {.retention = {.keep = 1}}); });
+  if (geteuid() == 0) GTEST_SKIP() << "root may delete everything, and cannot be another here";
+  EXPECT_THAT(error, AllOf(HasSubstr("step-2: was saved, but "), HasSubstr("cannot be deleted")));
+  EXPECT_EQ(LoadCheckpoint(folder_ / "all").manifest.step, 2);
+  // What is left of the old one is in nobody's way.
+  Save(3, {.retention = {.keep = 2}});
+  EXPECT_THAT(Names(), ElementsAre("step-3", "step-2"));
 }
 
 TEST_F(CheckpointTest, WhoReadsAFileKeepsIt) {

@@ -2,9 +2,6 @@
 #ifndef KUDARI_IO_MANIFEST_H_
 #define KUDARI_IO_MANIFEST_H_
 
-#include <cstddef>
-#include <cstdint>
-#include <memory>
 #include <string>
 
 #include "kudari/checkpoint.h"
@@ -18,24 +15,6 @@ inline constexpr const char* kManifestName = "manifest.json";
 class NewerFormat : public Error {
  public:
   using Error::Error;
-};
-
-/// The XXH3 checksum of bytes that come one after the other.
-class Checksum {
- public:
-  Checksum();
-  Checksum(const Checksum&) = delete;
-  Checksum& operator=(const Checksum&) = delete;
-  ~Checksum();
-
-  void Add(const void* bytes, size_t size);
-  uint64_t Value() const;
-
-  static uint64_t Of(const void* bytes, size_t size);
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
 };
 
 /// A manifest as JSON, whose last line is a checksum of the lines before it. Metrics must be

@@ -15,7 +15,6 @@ namespace kudari::internal {
 
 namespace {
 
-constexpr std::string_view kVersion = "kudari.state";
 constexpr std::string_view kNan = "nan ";
 constexpr size_t kMostDepth = 100;  // what is nested deeper is somebody's attempt at the stack
 
@@ -78,10 +77,10 @@ std::optional<StateTree> Scalar(std::string_view text) {
 
 StateEntries EntriesOf(const StateTree& state, const std::string& file) {
   StateEntries entries;
-  entries.metadata.emplace(kVersion, "1");
+  entries.metadata.emplace(kStateVersion, "1");
   for (const std::string& name : state.Paths()) {
     const std::string where = file + ": " + Quoted(name) + ": ";
-    if (name == kVersion) throw Error(where + "the format reserves this name");
+    if (name == kStateVersion) throw Error(where + "the format reserves this name");
     if (SplitPath(name).size() > kMostDepth) {
       throw Error(where + "is nested more than " + std::to_string(kMostDepth) + " deep");
     }
@@ -120,15 +119,15 @@ void PutEntry(StateTree& state, const std::string& file, const std::string& path
 
 void PutScalars(StateTree& state, const std::map<std::string, std::string>& metadata,
                 const std::string& file) {
-  const auto version = metadata.find(std::string(kVersion));
+  const auto version = metadata.find(kStateVersion);
   if (version == metadata.end()) {
-    throw Error(file + ": is not a state: its metadata has no " + Quoted(kVersion));
+    throw Error(file + ": is not a state: its metadata has no " + Quoted(kStateVersion));
   }
   if (version->second != "1") {
     throw Error(file + ": is a state of version " + Quoted(version->second) + ", not 1");
   }
   for (const auto& [path, text] : metadata) {
-    if (path == kVersion) continue;
+    if (path == kStateVersion) continue;
     std::optional<StateTree> scalar = Scalar(text);
     if (!scalar) {
       throw Error(file + ": " + Quoted(path) + ": " + Quoted(text) +

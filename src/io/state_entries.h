@@ -11,6 +11,9 @@
 
 namespace kudari::internal {
 
+/// The metadata that says that a file is of a state.
+inline constexpr const char* kStateVersion = "kudari.state";
+
 struct StateEntries {
   std::vector<SafeTensor> arrays;               ///< named by their paths; the bytes are the state's
   std::map<std::string, std::string> metadata;  ///< the scalars as texts, and the format's version

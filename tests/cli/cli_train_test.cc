@@ -136,7 +136,8 @@ TEST_F(CliTrainTest, TwoProcessesDoNotShareAFolder) {
   EXPECT_EQ(second.code, 2);
   EXPECT_THAT(second.error,
               AllOf(HasSubstr("--out out: process "), HasSubstr(" is writing a run there")));
-  EXPECT_THAT(Run({"train", "--resume", "out"}).error, HasSubstr(" is writing a run there"));
+  EXPECT_THAT(Run({"train", "--resume", "out"}).error,
+              AllOf(HasSubstr("--resume out: process "), HasSubstr(" is writing a run there")));
   EXPECT_THAT(Run({"runs", "."}).out, HasSubstr("running"));
   first.Send(SIGINT);
   EXPECT_EQ(first.Wait().code, 130);

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "io/checksum.h"
 #include "io/manifest.h"
 #include "kudari/checkpoint.h"
 #include "kudari/error.h"
