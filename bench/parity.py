@@ -121,8 +121,8 @@ whether the formats change the course of training, not how good the model can be
 - *float32*: weights, gradients, state and arithmetic in float32.
 - *7 bytes*: weights and gradients in bfloat16, 8 more bits of each weight (`master = "split8"`), both
   moments in 8 bits (`state` as the name says), forward and backward under bfloat16 autocast. Layer
-  norms, and the state of tensors under 4,096 elements, stay float32, hence the bytes in the last
-  column: weights, gradients and the optimiser's state.
+  norms, and the state of tensors under 4,096 elements, stay float32. The last column has the bytes
+  of weights, gradients and the optimiser's state.
 
 A seed determines the split, the initial weights and the order of the samples, which are the same for all
 variants. The training loss is the mean over the last epoch, in which every sample occurs once.

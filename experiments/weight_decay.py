@@ -243,7 +243,7 @@ def main():
         f"The same with {SHORT} epochs instead of {EPOCHS}, too few to memorise the wrong labels:", "",
         *decoupling(short),
         "Then decay matters little: tuned at one rate alone, none of the three loses much at the "
-        "others, and fractions of a point decide which strength is best, hence the wide intervals. The "
+        "others, and fractions of a point decide which strength is best, so the intervals are wide. The "
         "difference reported in the paper does not appear here either.", "",
         "## What is decayed", "",
         f"2-norms of the matrices at the end, at learning rate {CENTRE:g} and the best strength.", "",

@@ -19,7 +19,7 @@ function tried(question) {
   try {
     return ask(question);
   } catch (error) {
-    return { error: error instanceof WebAssembly.RuntimeError ? "the library stopped, perhaps for want of memory" : error.message.replace(/^--/, "") };
+    return { error: error instanceof WebAssembly.RuntimeError ? "the library stopped, perhaps because memory ran out" : error.message.replace(/^--/, "") };
   }
 }
 

@@ -105,7 +105,7 @@ inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2
 inline constexpr float kMostFloat = std::numeric_limits<float>::max();
 
 /// A smaller epsilon, including 0, is raised to this value: kLeastEps where it is added to a root,
-/// kLeastEpsInside where it is added under the root or to a curvature. Thus a quotient 0 / 0 is 0,
+/// kLeastEpsInside where it is added under the root or to a curvature. So a quotient 0 / 0 is 0,
 /// and a quotient whose square underflows in float32 stays below 1.
 inline constexpr double kLeastEps = 0x1p-70, kLeastEpsInside = 0x1p-126;
 

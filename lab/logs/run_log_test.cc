@@ -416,7 +416,7 @@ TEST_F(RunLogTest, ARestartedRunsSecondFileIsAnError) {
               ::testing::AllOf(HasSubstr("tfevents.2: record"), HasSubstr("starts over")));
 }
 
-// A record with a scalar; everything is below 128, hence one byte.
+// A record with a scalar; everything is below 128, so each number is one byte.
 std::string Scalar(int step, const std::string& tag, float value) {
   const auto bits = std::bit_cast<std::array<char, 4>>(value);  // little-endian, as the format
   const auto framed = [](char key, const std::string& content) {

@@ -145,7 +145,7 @@ std::vector<std::pair<std::string, const OptimizerSpec*>> OptimizersOf(const Rec
 bool SavesBest(const TrainConfig& config);
 
 /// How the loss is scaled, nothing if it is not: "auto" is dynamic if the model computes in float16
-/// or its weights, hence their gradients, are float16.
+/// or its weights, and so their gradients, are float16.
 std::optional<GradScalerOptions> LossScaling(const TrainConfig& config);
 
 /// Changes to a recipe before it is read, in this order.

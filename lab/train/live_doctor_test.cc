@@ -37,7 +37,7 @@ TEST(LiveDoctorTest, GivesEachVerdictOnceAndAllAtTheEnd) {
   EXPECT_EQ(doctor.AtTheEnd()[0].verdict, Verdict::kOverfitting);
 }
 
-// A run that was stopped in its warm-up has not learned little for want of a learning rate.
+// A run that was stopped in its warm-up has learned little, but not because its rate is too low.
 TEST(LiveDoctorTest, StoppedIsNotOver) {
   for (const int64_t planned : {100, 1000}) {
     LiveDoctor doctor(planned, 10);

@@ -52,7 +52,7 @@ std::vector<double> Orthonormal(size_t n, size_t size, testing::Random& random) 
   return q;
 }
 
-/// A matrix made from its singular value decomposition, which is thus known without computing one.
+/// A matrix made from its singular value decomposition, so that it is known without computing one.
 class Decomposed {
  public:
   Decomposed(Shape shape, std::vector<double> values, uint64_t seed)
