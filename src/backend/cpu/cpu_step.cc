@@ -184,7 +184,8 @@ void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64
   TensorRecord& s = pass.s;
   const float* const coeffs = pass.coeffs;
   const GradientForm<float>& form = c.form;
-  double lanes[RuleEntry::kMostNorms][16] = {};
+  double lanes[RuleEntry::kMostNorms][16];
+  std::fill_n(lanes[0], 16 * c.rule.norms, 0.0);
   if (s.coded) {
     ForBlocks(pass.codecs, s, s.Gradient(), Access::OfMeasure(c.rule), pass.check, begin, size,
               [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
