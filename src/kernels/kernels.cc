@@ -120,30 +120,6 @@ HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form
   (store(std::integral_constant<size_t, I>()), ...);
 }
 
-// The last rest < 4 elements go through a padded copy of one vector, so that they get the same
-// bits. It takes what Run was given, so that Run's own copies stay in registers.
-template <class V, class P, size_t... I>
-HWY_NOINLINE void Tail(const float* coeffs, const GradientForm<float>& form,
-                       const Pointers<sizeof...(I)>& at, size_t i, size_t rest,
-                       std::index_sequence<I...> slots) {
-  typename P::Coeffs c;
-  std::memcpy(&c, coeffs, sizeof(c));
-  constexpr size_t kMost = 4;
-  constexpr Traffic kTraffic = P::kTraffic;
-  float copy[2 + sizeof...(I)][kMost] = {};
-  const Pointers<sizeof...(I)> padded = {copy[0], copy[1], {copy[2 + I]..., nullptr}};
-  if constexpr (kTraffic.load_p) std::memcpy(copy[0], at.p + i, rest * sizeof(float));
-  if constexpr (kTraffic.load_g) std::memcpy(copy[1], at.g + i, rest * sizeof(float));
-  if constexpr (kTraffic.load_state) {
-    (std::memcpy(copy[2 + I], at.s[I] + i, rest * sizeof(float)), ...);
-  }
-  One<V, P>(c, form, padded, 0, slots);
-  if constexpr (kTraffic.store_p) std::memcpy(at.p + i, copy[0], rest * sizeof(float));
-  for (size_t k = 0; k < kTraffic.stored; ++k) {
-    std::memcpy(at.s[k] + i, copy[2 + k], rest * sizeof(float));
-  }
-}
-
 // Prefetches arrays, `offset` elements behind those pointers.
 template <bool kP, bool kG, bool kState, size_t... I>
 HWY_INLINE void Ahead(const float* p, const float* g, const float* const* s, size_t offset,
@@ -158,7 +134,8 @@ constexpr size_t kLine = 16;
 
 // Calls line(i) for i = 0, kLine, ... below n / kLine * kLine, prefetching `distance` floats ahead
 // of it what pass P loads, and the state if kState. The last lines prefetch the beginning of what
-// comes next, so that the stream never stops.
+// comes next, so that the stream never stops. What comes next may be another pass, which loads g,
+// if the whole pass prefetches it.
 template <class P, bool kState, class F, size_t... I>
 HWY_INLINE void Stream(const Pointers<sizeof...(I)>& at, size_t n, size_t distance,
                        const float* const* next, std::index_sequence<I...> slots, const F& line) {
@@ -174,6 +151,9 @@ HWY_INLINE void Stream(const Pointers<sizeof...(I)>& at, size_t n, size_t distan
   if (next != nullptr) {
     for (; i < whole; i += kLine) {
       Ahead<kP, kG, kState>(next[0], next[1], next + 2, i - turn, slots);
+      if constexpr (!kG) {
+        if (turn == 0) hwy::Prefetch(next[1] + i);
+      }
       line(i);
     }
   }
@@ -258,7 +238,7 @@ HWY_INLINE void RunLines(const float* coeffs, const GradientForm<float>& form,
 // Any n.
 template <class P, size_t... I>
 HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
-                    float* const* state, size_t n, const float* const* next,
+                    float* const* state, size_t n, const float* const* next, size_t distance,
                     std::index_sequence<I...> slots) {
   using Eight = F32<hn::CappedTag<float, 8>>;
   using Four = F32<hn::CappedTag<float, 4>>;
@@ -266,7 +246,6 @@ HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float*
   const Pointers<sizeof...(I)> at = {p, g, {state[I]..., nullptr}};
   size_t i = n - n % kLine;
   if (i > 0) {
-    const size_t distance = internal::PrefetchDistance();
     switch (KnownOf<P>(coeffs, form, slots)) {
       case Known::kShares:
         RunLines<P, Known::kShares>(coeffs, form, at, n, distance, next, slots);
@@ -285,20 +264,21 @@ HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float*
   const GradientForm<float> f = form;
   for (; i + eight <= n; i += eight) One<Eight, P>(c, f, at, i, slots);
   for (; i + four <= n; i += four) One<Four, P>(c, f, at, i, slots);
-  if (i < n) Tail<Four, P>(coeffs, form, at, i, n - i, slots);
+  for (; i < n; ++i) One<F32<hn::CappedTag<float, 1>>, P>(c, f, at, i, slots);
 }
 
 template <class P, class R>
 void Pass(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
-          float* const* state, size_t n, const float* const* next) {
-  Run<P>(coeffs, form, p, g, state, n, next, std::make_index_sequence<R::kState.size()>());
+          float* const* state, size_t n, const float* const* next, size_t distance) {
+  Run<P>(coeffs, form, p, g, state, n, next, distance,
+         std::make_index_sequence<R::kState.size()>());
 }
 
 // The curvature is the last slot.
 template <class R>
 void HessianOf(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
-               float* const* state, size_t n, const float* const* next) {
-  Run<HessianPass<R>>(coeffs, form, p, g, state + R::kState.size() - 1, n, next,
+               float* const* state, size_t n, const float* const* next, size_t distance) {
+  Run<HessianPass<R>>(coeffs, form, p, g, state + R::kState.size() - 1, n, next, distance,
                       std::make_index_sequence<1>());
 }
 
@@ -377,7 +357,7 @@ HWY_NOINLINE void MeasureLines(const float* coeffs, const GradientForm<float>& f
 template <class R, size_t... I>
 HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form, const float* p,
                            const float* g, float* const* state, size_t n, const float* const* next,
-                           double* sums, std::index_sequence<I...> slots) {
+                           size_t distance, double* sums, std::index_sequence<I...> slots) {
   using P = MeasurePass<R>;
   const bool fetch = state != nullptr;
   // The pass does not store to p.
@@ -385,7 +365,6 @@ HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form,
       const_cast<float*>(p), g, {(fetch ? state[I] : nullptr)..., nullptr}};
   size_t i = n - n % kLine;
   if (i > 0) {
-    const size_t distance = internal::PrefetchDistance();
     Probe probes[R::kNorms];
     switch (KnownOf<P>(coeffs, form, slots, probes)) {
       case Known::kShares:
@@ -421,8 +400,9 @@ HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form,
 
 template <class R>
 void Measured(const float* coeffs, const GradientForm<float>& form, const float* p, const float* g,
-              float* const* state, size_t n, const float* const* next, double* sums) {
-  RunMeasure<R>(coeffs, form, p, g, state, n, next, sums,
+              float* const* state, size_t n, const float* const* next, size_t distance,
+              double* sums) {
+  RunMeasure<R>(coeffs, form, p, g, state, n, next, distance, sums,
                 std::make_index_sequence<R::kState.size()>());
 }
 

@@ -69,7 +69,7 @@ Arrays RunStep(Step step, const std::vector<float>& coeffs, const Arrays& in, co
   GuardedArrays a(in);
   if (step.kernel != nullptr) {
     step.kernel(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size(),
-                nullptr);
+                nullptr, 64);
   } else {
     step.scalar(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size());
   }
@@ -82,7 +82,7 @@ Arrays RunMeasure(MeasureStep step, const std::vector<float>& coeffs, const Arra
   GuardedArrays a(in);
   if (step.kernel != nullptr) {
     step.kernel(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size(),
-                nullptr, sums.data());
+                nullptr, 64, sums.data());
   } else {
     step.scalar(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size(),
                 sums.data());
@@ -114,11 +114,12 @@ std::vector<std::vector<float>> KindsOfCoeffs(const RuleEntry& rule, int64_t t) 
 
 /// Without a limit, with the user's, and with the engine's.
 std::vector<Form> KindsOfForms(const RuleEntry& rule, float factor, float limit) {
-  std::vector<Form> forms = {{.factor = factor, .shift = 0.01F},
-                             {.factor = factor, .shift = 0.01F, .limit = limit},
-                             {.factor = factor}};
+  const Form shifted{.factor = factor, .shift = 0.01F}, plain{.factor = factor};
+  const Form clipped{.factor = factor, .shift = 0.01F, .limit = limit};
+  std::vector<Form> forms = {shifted, clipped, plain};
   if (rule.squares_gradient) {
-    forms.push_back({.factor = factor, .limit = kMostSquared, .infinity_is_nan = true});
+    const Form bounded{.factor = factor, .limit = kMostSquared, .infinity_is_nan = true};
+    forms.push_back(bounded);
   }
   return forms;
 }
@@ -242,8 +243,8 @@ TEST_P(KernelTest, ClampKeepsNaNsAndBoundsInfinities) {
   Arrays infinite = in;
   infinite.g.assign(20, -INFINITY);
   const std::vector<float> coeffs = {1, 0};  // lr, decay
-  EXPECT_TRUE(std::isnan(RunStep(StepOf(sgd), coeffs, in, {.limit = 0.5F}).p[19]));
-  EXPECT_EQ(RunStep(StepOf(sgd), coeffs, infinite, {.limit = 0.5F}).p[19], 0.5F);
+  EXPECT_TRUE(std::isnan(RunStep(StepOf(sgd), coeffs, in, Form{.limit = 0.5F}).p[19]));
+  EXPECT_EQ(RunStep(StepOf(sgd), coeffs, infinite, Form{.limit = 0.5F}).p[19], 0.5F);
 }
 
 TEST_P(KernelTest, SumOfSquaresIsTheScalarOneBitForBit) {
@@ -424,7 +425,7 @@ TEST_P(KernelTest, AnUpdateOnlyReadsTheCurvature) {
     const auto update = StepOf(rule);
     if (update.kernel != nullptr) {
       update.kernel(Coeffs(rule, 1).data(), {}, a.p.data(), a.g.data(), a.pointers.data(), 67,
-                    nullptr);
+                    nullptr, 64);
     } else {
       update.scalar(Coeffs(rule, 1).data(), {}, a.p.data(), a.g.data(), a.pointers.data(), 67);
     }
@@ -439,16 +440,16 @@ TEST_P(KernelTest, WhatComesNextIsOnlyPrefetched) {
     const size_t n = 200;
     Arrays in{random.Floats(n), random.Floats(n), {}};
     for (size_t k = 0; k < rule.slots.size(); ++k) in.state.emplace_back(n);
-    std::vector<float> p = in.p;
-    auto state = in.state;
-    std::vector<float*> pointers;
     // Addresses that may not be touched, only prefetched.
-    std::vector<const float*> next(2 + rule.slots.size(), reinterpret_cast<const float*>(64));
-    for (auto& s : state) pointers.push_back(s.data());
+    const std::vector<const float*> next(2 + rule.slots.size(), reinterpret_cast<const float*>(64));
     const GradientForm<float> form{.factor = 1, .shift = 0.01F};
-    step.kernel(Coeffs(rule, 1).data(), form, p.data(), in.g.data(), pointers.data(), n,
-                next.data());
-    EXPECT_EQ(Bits(p), Bits(RunStep(ScalarOf(step), Coeffs(rule, 1), in, form).p));
+    const auto expected = Bits(RunStep(ScalarOf(step), Coeffs(rule, 1), in, form).p);
+    for (const size_t distance : {size_t{0}, size_t{64}, kOnlyNext}) {
+      GuardedArrays a(in);
+      step.kernel(Coeffs(rule, 1).data(), form, a.p.data(), a.g.data(), a.pointers.data(), n,
+                  next.data(), distance);
+      EXPECT_EQ(Bits(a.p.values()), expected);
+    }
   }
 }
 
