@@ -219,15 +219,17 @@ HWY_INLINE Known KnownOf(const float* coeffs, const GradientForm<float>& form,
   return found == Probe::kShare || found == 0 ? Known::kShares : Known::kNothing;
 }
 
-// The whole lines of a pass.
+// The whole lines of a pass. A function of its own, like MeasureLines: only then does the compiler
+// keep what is the same for all lines in registers.
 template <class P, Known kKnown, size_t... I>
-HWY_INLINE void RunLines(const float* coeffs, const GradientForm<float>& form,
-                         const Pointers<sizeof...(I)>& at, size_t n, size_t distance,
-                         const float* const* next, std::index_sequence<I...> slots) {
+HWY_NOINLINE void RunLines(const float* coeffs, const GradientForm<float>& form,
+                           const Pointers<sizeof...(I)>& arrays, size_t n, size_t distance,
+                           const float* const* next, std::index_sequence<I...> slots) {
   using V = F32<hn::ScalableTag<float>, kKnown>;
   typename P::Coeffs c;
   std::memcpy(&c, coeffs, sizeof(c));
   const GradientForm<float> f = form;
+  const Pointers<sizeof...(I)> at = arrays;
   Stream<P, P::kTraffic.load_state>(at, n, distance, next, slots, [&](size_t i) HWY_ATTR {
     for (size_t part = 0; part < kLine; part += HWY_MAX_BYTES / sizeof(float)) {
       One<V, P>(c, f, at, i + part, slots);
@@ -324,7 +326,7 @@ class Squares {
   hn::Vec<Double> sums_[kNorms * kVectors];
 };
 
-// The whole lines of a measuring pass: a function of its own, which has the registers to itself.
+// The whole lines of a measuring pass.
 template <class R, Known kKnown, size_t... I>
 HWY_NOINLINE void MeasureLines(const float* coeffs, const GradientForm<float>& form,
                                const Pointers<sizeof...(I)>& arrays, bool fetch_state, size_t n,

@@ -230,16 +230,6 @@ void ForPieces(const StepView& step, const Work& work, const F& f) {
   RunParallel(step.parallel, threads, std::cref(share));
 }
 
-/// Fetches the first line of the parameter and the gradient of a piece that comes a few pieces
-/// later, if it is so small that it would be passed before memory has answered. Small arrays of
-/// state are next to each other, so that the processor fetches them by itself.
-void FetchSmall(const TensorRecord& s, const Piece& piece) {
-  constexpr int32_t kSmall = 64;
-  if (piece.size > kSmall) return;
-  __builtin_prefetch(s.param);
-  __builtin_prefetch(s.gradient);
-}
-
 /// Calls f(index, piece, its arrays, the arrays of the piece after it or null) for the pieces
 /// [begin, end), the last first if `backwards`.
 template <class F>
@@ -254,13 +244,8 @@ void Walk(const StepView& step, const Work& work, size_t begin, size_t end, bool
     if (!step.records[piece.tensor].coded) to.Point(step.records[piece.tensor], piece.begin);
   };
   if (count > 0) point(0, sets[0]);
-  constexpr size_t kFew = 8;
   for (size_t i = 0; i < count; ++i) {
     const Piece& piece = work.pieces[index(i)];
-    if (i + kFew < count) {
-      const Piece& later = work.pieces[index(i + kFew)];
-      FetchSmall(step.records[later.tensor], later);
-    }
     const float* const* ahead = nullptr;
     if (i + 1 < count) {
       Pointers& next = sets[(i + 1) % 2];
