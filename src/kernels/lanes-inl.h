@@ -50,10 +50,22 @@ struct F32 {
   friend HWY_INLINE F32 Sqrt(F32 a) { return hn::Sqrt(a.v); }
   friend HWY_INLINE F32 Abs(F32 a) { return hn::Abs(a.v); }
 
-  /// As in kudari/scalar.h, to the bit; Highway's own Max and Min leave the treatment of NaNs to
-  /// the target.
-  friend HWY_INLINE F32 Max(F32 a, F32 b) { return hn::IfThenElse(hn::Lt(a.v, b.v), b.v, a.v); }
-  friend HWY_INLINE F32 Min(F32 a, F32 b) { return hn::IfThenElse(hn::Lt(b.v, a.v), b.v, a.v); }
+  /// As in kudari/scalar.h, to the bit. Highway's own Max and Min leave the treatment of NaNs to
+  /// the target; x86 returns the second operand, also of equal ones.
+  friend HWY_INLINE F32 Max(F32 a, F32 b) {
+#if HWY_ARCH_X86
+    return hn::Max(b.v, a.v);
+#else
+    return hn::IfThenElse(hn::Lt(a.v, b.v), b.v, a.v);
+#endif
+  }
+  friend HWY_INLINE F32 Min(F32 a, F32 b) {
+#if HWY_ARCH_X86
+    return hn::Min(b.v, a.v);
+#else
+    return hn::IfThenElse(hn::Lt(b.v, a.v), b.v, a.v);
+#endif
+  }
   friend HWY_INLINE F32 Sign(F32 a) {
     const F32 zero(0.0F);
     return hn::IfThenElse(hn::Gt(a.v, zero.v), F32(1.0F).v,
