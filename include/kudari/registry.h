@@ -133,8 +133,8 @@ struct RuleEntry {
   size_t norms = 0;  ///< number of norms that the rule needs of every tensor, at most kMostNorms
   StatePass state_pass = StatePass::kUpdate;  ///< for rules with norms
   bool adapts_vectors = true;                 ///< for rules with norms
-  /// Writes the coefficients of the second pass.
-  void (*adapt)(const double* values, int64_t t, const double* norms, double* out) = nullptr;
+  /// Turns the coefficients of the first pass into those of the second.
+  void (*adapt)(const double* values, const double* norms, double* coeffs) = nullptr;
   /// The factor of the second pass's step; null for a rule without a trust ratio.
   TrustRatio (*trust)(const double* values, const double* norms) = nullptr;
   ScalarPasses<float> scalar;
@@ -317,9 +317,10 @@ void RuleCoeffs(const double* values, int64_t t, double* memory, double* out) {
 }
 
 template <class R>
-void AdaptedCoeffs(const double* values, int64_t t, const double* norms, double* out) {
+void AdaptCoeffs(const double* values, const double* norms, double* coeffs) {
   using C = typename R::template Coeffs<double>;
-  new (out) C(RuleOf<R>(values).At(t, std::span<const double>(norms, kNormsOf<R>)));
+  const C first = CoeffsOf<C>(coeffs);
+  new (coeffs) C(RuleOf<R>(values).Adapted(first, std::span<const double>(norms, kNormsOf<R>)));
 }
 
 template <class R>
@@ -411,7 +412,7 @@ RuleEntry MakeEntry() {
     e.norms = R::kNorms;
     e.state_pass = R::kStatePass;
     e.adapts_vectors = R::kAdaptsVectors;
-    e.adapt = &internal::AdaptedCoeffs<R>;
+    e.adapt = &internal::AdaptCoeffs<R>;
     if constexpr (requires(const R& r, std::span<const double> norms) { r.Ratio(norms); }) {
       e.trust = &internal::RatioOf<R>;
     }

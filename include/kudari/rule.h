@@ -143,13 +143,13 @@ inline constexpr float kMostSquared = 0x1p62F;
 //   kNorms       a number n: the rule needs n 2-norms over the whole tensor. A first pass calls
 //                  Measure(c, g, p, slot0&, ..., V (&x)[n])  (kStatePass = StatePass::kMeasure) or
 //                  Measure(c, g, p, V (&x)[n])               (StatePass::kUpdate)
-//                and sums the squares of each x in double. At(t, std::span<const double> norms)
-//                then gives the coefficients of the second pass, which is Update; after a Measure
-//                that updated the state it is Update(c, V& p, slot0, ...). At(t), without norms,
-//                gives the coefficients of the first pass and, for tensors that are not adapted,
-//                those of the second (see OptimizerSpec::no_adapt; kAdaptsVectors says whether bias
-//                and norm tensors are adapted when the spec does not say). A rule that scales the
-//                step of each tensor has TrustRatio Ratio(std::span<const double> norms) const,
+//                and sums the squares of each x in double. The second pass is Update; after a
+//                Measure that updated the state it is Update(c, V& p, slot0, ...). Its coefficients
+//                are those that Adapted(Coeffs<double> first, std::span<const double> norms) const
+//                makes of At(t), the coefficients of the first pass, or At(t) itself for tensors
+//                that are not adapted (see OptimizerSpec::no_adapt; kAdaptsVectors says whether
+//                bias and norm tensors are adapted when the spec does not say). A rule that scales
+//                the step of each tensor has TrustRatio Ratio(std::span<const double> norms) const,
 //                which gives the factor for the Report. See rules/lamb.h.
 //   kHessian     a HessianEstimate: the last slot is an estimate of the Hessian's diagonal. Update
 //                only reads it, and Curvature(c, V estimate, slot&) updates it with an estimate of

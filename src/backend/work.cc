@@ -47,12 +47,13 @@ void Cohort::FormCoeffs() {
     ages.erase(std::unique(ages.begin(), ages.end()), ages.end());
   }
   coeffs.resize(ages.size() * rule.coeff_count);
-  float* next = coeffs.data();
-  for (Age& age : ages) {
-    double values_now[RuleEntry::kMostCoeffs];
-    rule.coeffs(values.data(), age.t, age.after.data(), values_now);
-    next = std::transform(values_now, values_now + rule.coeff_count, next,
-                          [](double x) { return ToFloat(x); });
+  if (rule.norms > 0) exact.resize(coeffs.size());
+  for (size_t i = 0; i < ages.size(); ++i) {
+    const size_t at = i * rule.coeff_count;
+    double computed[RuleEntry::kMostCoeffs];
+    double* const now = rule.norms > 0 ? exact.data() + at : computed;
+    rule.coeffs(values.data(), ages[i].t, ages[i].after.data(), now);
+    std::transform(now, now + rule.coeff_count, coeffs.data() + at, ToFloat);
   }
   formed = true;
 }
@@ -62,20 +63,23 @@ const Cohort::Age& Cohort::Find(int64_t t, const TensorMemory& memory) const {
   return *std::lower_bound(ages.begin(), ages.end(), Age{.t = t, .before = memory, .after = {}});
 }
 
+size_t Cohort::IndexOf(int64_t t, const TensorMemory& memory) const {
+  return static_cast<size_t>(&Find(t, memory) - ages.data());
+}
+
 const float* Cohort::CoeffsAt(int64_t t, const TensorMemory& memory) const {
-  const auto index = static_cast<size_t>(&Find(t, memory) - ages.data());
-  return coeffs.data() + index * rule.coeff_count;
+  return coeffs.data() + IndexOf(t, memory) * rule.coeff_count;
 }
 
 /// The coefficients of the second pass, from sums of squares.
 void Adapt(const Cohort& c, TensorRecord& s, const double* sums) {
   double norms[RuleEntry::kMostNorms], coeffs[RuleEntry::kMostCoeffs];
   for (size_t k = 0; k < c.rule.norms; ++k) norms[k] = std::sqrt(sums[k]);
+  std::copy_n(c.exact.data() + c.IndexOf(s.step, s.Memory()) * c.rule.coeff_count,
+              c.rule.coeff_count, coeffs);
   if (c.adapts) {
-    c.rule.adapt(c.values.data(), s.step, norms, coeffs);
+    c.rule.adapt(c.values.data(), norms, coeffs);
     if (c.rule.trust != nullptr) s.extra->trust = c.rule.trust(c.values.data(), norms);
-  } else {
-    c.rule.coeffs(c.values.data(), s.step, s.extra->memory.data(), coeffs);
   }
   for (size_t k = 0; k < c.rule.coeff_count; ++k) {
     s.extra->adapted[k] = ToFloat(coeffs[k]);

@@ -88,8 +88,9 @@ struct Cohort {
     }
   };
   std::vector<Age> ages;
-  std::vector<float> coeffs;  // parallel to `ages`, once these are sorted
-  bool formed = false;        // whether `ages` are sorted and have coefficients
+  std::vector<float> coeffs;       // parallel to `ages`, once these are sorted
+  std::vector<double> exact = {};  // `coeffs` as they were computed, for rules with norms
+  bool formed = false;             // whether `ages` are sorted and have coefficients
 
   /// Adds an age, unless it equals the last one.
   void AddAge(int64_t t, const TensorMemory& memory);
@@ -97,6 +98,7 @@ struct Cohort {
   void FormCoeffs();
   /// Lookups among the ages that FormCoeffs has processed.
   const Age& Find(int64_t t, const TensorMemory& memory) const;
+  size_t IndexOf(int64_t t, const TensorMemory& memory) const;
   const float* CoeffsAt(int64_t t, const TensorMemory& memory) const;
 };
 

@@ -98,14 +98,13 @@ struct EvaluationPass {
   }
 };
 
-// One vector of D at element i; `norms` is there for passes that measure. Loads and stores are here
+// One vector V at element i; `norms` is there for passes that measure. Loads and stores are here
 // alone: the rule sees lanes of float, whatever the memory holds.
-template <class D, class P, size_t... I, class... N>
+template <class V, class P, size_t... I, class... N>
 HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form,
                     const Pointers<sizeof...(I)>& at, size_t i, std::index_sequence<I...> /*slots*/,
                     N&... norms) {
-  using V = F32<D>;
-  const D d;
+  const typename V::Tag d;
   constexpr Traffic kTraffic = P::kTraffic;
   V p(0.0F), g(0.0F);
   if constexpr (kTraffic.load_p) p = V(hn::LoadU(d, at.p + i));
@@ -121,30 +120,6 @@ HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form
   (store(std::integral_constant<size_t, I>()), ...);
 }
 
-// The last rest < 4 elements go through a padded copy of one vector, so that they get the same
-// bits. It takes what Run was given, so that Run's own copies stay in registers.
-template <class D, class P, size_t... I>
-HWY_NOINLINE void Tail(const float* coeffs, const GradientForm<float>& form,
-                       const Pointers<sizeof...(I)>& at, size_t i, size_t rest,
-                       std::index_sequence<I...> slots) {
-  typename P::Coeffs c;
-  std::memcpy(&c, coeffs, sizeof(c));
-  constexpr size_t kMost = 4;
-  constexpr Traffic kTraffic = P::kTraffic;
-  float copy[2 + sizeof...(I)][kMost] = {};
-  const Pointers<sizeof...(I)> padded = {copy[0], copy[1], {copy[2 + I]..., nullptr}};
-  if constexpr (kTraffic.load_p) std::memcpy(copy[0], at.p + i, rest * sizeof(float));
-  if constexpr (kTraffic.load_g) std::memcpy(copy[1], at.g + i, rest * sizeof(float));
-  if constexpr (kTraffic.load_state) {
-    (std::memcpy(copy[2 + I], at.s[I] + i, rest * sizeof(float)), ...);
-  }
-  One<D, P>(c, form, padded, 0, slots);
-  if constexpr (kTraffic.store_p) std::memcpy(at.p + i, copy[0], rest * sizeof(float));
-  for (size_t k = 0; k < kTraffic.stored; ++k) {
-    std::memcpy(at.s[k] + i, copy[2 + k], rest * sizeof(float));
-  }
-}
-
 // Prefetches arrays, `offset` elements behind those pointers.
 template <bool kP, bool kG, bool kState, size_t... I>
 HWY_INLINE void Ahead(const float* p, const float* g, const float* const* s, size_t offset,
@@ -154,65 +129,158 @@ HWY_INLINE void Ahead(const float* p, const float* g, const float* const* s, siz
   if constexpr (kState) (hwy::Prefetch(s[I] + offset), ...);
 }
 
-// Calls vectors(i) for i = 0, stride, ... below n / stride * stride, prefetching ahead of it what
-// pass P loads, and the state if kState. The last vectors prefetch the beginning of what comes
-// next, so that the stream never stops.
+// The floats of a cache line. Whole lines are passed together, so that each is prefetched once.
+constexpr size_t kLine = 16;
+
+// Calls line(i) for i = 0, kLine, ... below n / kLine * kLine, prefetching `distance` floats ahead
+// of it what pass P loads, and the state if kState. The last lines prefetch the beginning of what
+// comes next, so that the stream never stops. What comes next may be another pass, which loads g,
+// if the whole pass prefetches it.
 template <class P, bool kState, class F, size_t... I>
-HWY_INLINE void Stream(const Pointers<sizeof...(I)>& at, size_t n, size_t stride,
-                       const float* const* next, std::index_sequence<I...> slots,
-                       const F& vectors) {
+HWY_INLINE void Stream(const Pointers<sizeof...(I)>& at, size_t n, size_t distance,
+                       const float* const* next, std::index_sequence<I...> slots, const F& line) {
   constexpr bool kP = P::kTraffic.load_p, kG = P::kTraffic.load_g;
-  const size_t whole = n - n % stride;
-  const size_t ahead = std::min(internal::PrefetchDistance() / stride * stride, whole);
+  const size_t whole = n - n % kLine;
+  const size_t ahead = std::min(distance / kLine * kLine, whole);
   const size_t turn = whole - ahead;
   size_t i = 0;
-  for (; i < turn; i += stride) {
+  for (; i < turn; i += kLine) {
     Ahead<kP, kG, kState>(at.p, at.g, at.s, i + ahead, slots);
-    vectors(i);
+    line(i);
   }
   if (next != nullptr) {
-    for (; i < whole; i += stride) {
+    for (; i < whole; i += kLine) {
       Ahead<kP, kG, kState>(next[0], next[1], next + 2, i - turn, slots);
-      vectors(i);
+      if constexpr (!kG) {
+        if (turn == 0) hwy::Prefetch(next[1] + i);
+      }
+      line(i);
     }
   }
-  for (; i < whole; i += stride) vectors(i);
+  for (; i < whole; i += kLine) line(i);
+}
+
+// A number of a rule that is asked, before a pass, which branches of the vocabulary it takes: each
+// result has found what its operands have.
+struct Probe {
+  static constexpr unsigned kOldShare = 1, kShare = 2, kNoShare = 4;
+  unsigned found = 0;
+
+  HWY_INLINE Probe() = default;
+  HWY_INLINE explicit Probe(float /*value*/) {}
+  template <class... P>
+  static HWY_INLINE Probe From(unsigned found, P... operands) {
+    Probe result;
+    result.found = (found | ... | operands.found);
+    return result;
+  }
+
+  friend HWY_INLINE Probe operator+(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe operator-(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe operator*(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe operator/(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe operator-(Probe a) { return a; }
+  friend HWY_INLINE Probe Fma(Probe a, Probe b, Probe c) { return From(0, a, b, c); }
+  friend HWY_INLINE Probe Sqrt(Probe a) { return a; }
+  friend HWY_INLINE Probe Abs(Probe a) { return a; }
+  friend HWY_INLINE Probe Max(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe Min(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe Sign(Probe a) { return a; }
+  friend HWY_INLINE Probe AddShare(float share, Probe x, Probe rest) {
+    return From(share != 0 ? kShare : kNoShare, x, rest);
+  }
+  friend HWY_INLINE Probe Mean(float share, Probe x, Probe old) {
+    return From(share > 0 ? 0 : kOldShare, x, old);
+  }
+  friend HWY_INLINE Probe MeanSquare(float share, Probe x, Probe old) {
+    return Mean(share, x, old);
+  }
+};
+
+// What is known of a pass with these coefficients; `norms` as in One.
+template <class P, size_t... I, class... N>
+HWY_INLINE Known KnownOf(const float* coeffs, const GradientForm<float>& form,
+                         std::index_sequence<I...> /*slots*/, N&... norms) {
+  if constexpr (P::kTraffic.load_g) {
+    const bool usual =
+        P::kSquares ? form.infinity_is_nan : form.limit == std::numeric_limits<float>::infinity();
+    if (!usual) return Known::kNothing;
+  }
+  typename P::Coeffs c;
+  std::memcpy(&c, coeffs, sizeof(c));
+  Probe p, x[sizeof...(I) + 1];
+  P::template Run<Probe>(c, Probe(), p, norms..., x[I]...);
+  unsigned found = (p.found | ... | x[I].found);
+  const auto add = [&found](const auto& all) {
+    for (const Probe& norm : all) found |= norm.found;
+  };
+  (add(norms), ...);
+  if (found == Probe::kNoShare) return Known::kNoShares;
+  return found == Probe::kShare || found == 0 ? Known::kShares : Known::kNothing;
+}
+
+// The whole lines of a pass. A function of its own, like MeasureLines: only then does the compiler
+// keep what is the same for all lines in registers.
+template <class P, Known kKnown, size_t... I>
+HWY_NOINLINE void RunLines(const float* coeffs, const GradientForm<float>& form,
+                           const Pointers<sizeof...(I)>& arrays, size_t n, size_t distance,
+                           const float* const* next, std::index_sequence<I...> slots) {
+  using V = F32<hn::ScalableTag<float>, kKnown>;
+  typename P::Coeffs c;
+  std::memcpy(&c, coeffs, sizeof(c));
+  const GradientForm<float> f = form;
+  const Pointers<sizeof...(I)> at = arrays;
+  Stream<P, P::kTraffic.load_state>(at, n, distance, next, slots, [&](size_t i) HWY_ATTR {
+    for (size_t part = 0; part < kLine; part += HWY_MAX_BYTES / sizeof(float)) {
+      One<V, P>(c, f, at, i + part, slots);
+    }
+  });
 }
 
 // Any n.
 template <class P, size_t... I>
 HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
-                    float* const* state, size_t n, const float* const* next,
+                    float* const* state, size_t n, const float* const* next, size_t distance,
                     std::index_sequence<I...> slots) {
-  using Wide = hn::ScalableTag<float>;
-  using Eight = hn::CappedTag<float, 8>;
-  using Four = hn::CappedTag<float, 4>;
+  using Eight = F32<hn::CappedTag<float, 8>>;
+  using Four = F32<hn::CappedTag<float, 4>>;
+  const size_t eight = hn::Lanes(Eight::Tag()), four = hn::Lanes(Four::Tag());
+  const Pointers<sizeof...(I)> at = {p, g, {state[I]..., nullptr}};
+  size_t i = n - n % kLine;
+  if (i > 0) {
+    switch (KnownOf<P>(coeffs, form, slots)) {
+      case Known::kShares:
+        RunLines<P, Known::kShares>(coeffs, form, at, n, distance, next, slots);
+        break;
+      case Known::kNoShares:
+        RunLines<P, Known::kNoShares>(coeffs, form, at, n, distance, next, slots);
+        break;
+      default:
+        RunLines<P, Known::kNothing>(coeffs, form, at, n, distance, next, slots);
+    }
+    if (i == n) return;
+  }
+  // Narrower vectors for what is left: most tensors have a multiple of eight elements.
   typename P::Coeffs c;
   std::memcpy(&c, coeffs, sizeof(c));
   const GradientForm<float> f = form;
-  const Pointers<sizeof...(I)> at = {p, g, {state[I]..., nullptr}};
-  Stream<P, P::kTraffic.load_state>(at, n, hn::Lanes(Wide()), next, slots,
-                                    [&](size_t i) HWY_ATTR { One<Wide, P>(c, f, at, i, slots); });
-  // Narrower vectors for what is left: most tensors have a multiple of eight elements.
-  size_t i = n - n % hn::Lanes(Wide());
-  for (; i + hn::Lanes(Eight()) <= n; i += hn::Lanes(Eight())) {
-    One<Eight, P>(c, f, at, i, slots);
-  }
-  for (; i + hn::Lanes(Four()) <= n; i += hn::Lanes(Four())) One<Four, P>(c, f, at, i, slots);
-  if (i < n) Tail<Four, P>(coeffs, form, at, i, n - i, slots);
+  for (; i + eight <= n; i += eight) One<Eight, P>(c, f, at, i, slots);
+  for (; i + four <= n; i += four) One<Four, P>(c, f, at, i, slots);
+  for (; i < n; ++i) One<F32<hn::CappedTag<float, 1>>, P>(c, f, at, i, slots);
 }
 
 template <class P, class R>
 void Pass(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
-          float* const* state, size_t n, const float* const* next) {
-  Run<P>(coeffs, form, p, g, state, n, next, std::make_index_sequence<R::kState.size()>());
+          float* const* state, size_t n, const float* const* next, size_t distance) {
+  Run<P>(coeffs, form, p, g, state, n, next, distance,
+         std::make_index_sequence<R::kState.size()>());
 }
 
 // The curvature is the last slot.
 template <class R>
 void HessianOf(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
-               float* const* state, size_t n, const float* const* next) {
-  Run<HessianPass<R>>(coeffs, form, p, g, state + R::kState.size() - 1, n, next,
+               float* const* state, size_t n, const float* const* next, size_t distance) {
+  Run<HessianPass<R>>(coeffs, form, p, g, state + R::kState.size() - 1, n, next, distance,
                       std::make_index_sequence<1>());
 }
 
@@ -231,7 +299,8 @@ class Squares {
   }
 
   // Of the `part`-th vector of sixteen elements.
-  HWY_INLINE void Add(const F32<Float> (&x)[kNorms], size_t part) {
+  template <class V>
+  HWY_INLINE void Add(const V (&x)[kNorms], size_t part) {
     const Double d;
     for (size_t k = 0; k < kNorms; ++k) {
       // The product of two floats is exact in double.
@@ -257,49 +326,85 @@ class Squares {
   hn::Vec<Double> sums_[kNorms * kVectors];
 };
 
-template <class R, size_t... I>
-HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form, const float* p,
-                           const float* g, float* const* state, size_t n, const float* const* next,
-                           double* sums, std::index_sequence<I...> slots) {
+// The whole lines of a measuring pass.
+template <class R, Known kKnown, size_t... I>
+HWY_NOINLINE void MeasureLines(const float* coeffs, const GradientForm<float>& form,
+                               const Pointers<sizeof...(I)>& arrays, bool fetch_state, size_t n,
+                               size_t distance, const float* const* next, double* sums,
+                               std::index_sequence<I...> slots) {
   using P = MeasurePass<R>;
   using Sums = Squares<R::kNorms>;
-  using Wide = typename Sums::Float;
-  using One1 = hn::CappedTag<float, 1>;
+  using V = F32<typename Sums::Float, kKnown>;
   typename P::Coeffs c;
   std::memcpy(&c, coeffs, sizeof(c));
   const GradientForm<float> f = form;
-  // The pass does not store to p.
-  const Pointers<sizeof...(I)> at = {
-      const_cast<float*>(p), g, {(state == nullptr ? nullptr : state[I])..., nullptr}};
+  const Pointers<sizeof...(I)> at = arrays;
   Sums squares(sums);
-  const auto sixteen = [&](size_t i) HWY_ATTR {
-    for (size_t part = 0; part < 16 / Sums::kFloats; ++part) {
-      F32<Wide> norms[R::kNorms];
-      One<Wide, P>(c, f, at, i + part * Sums::kFloats, slots, norms);
+  const auto line = [&](size_t i) HWY_ATTR {
+    for (size_t part = 0; part < kLine / Sums::kFloats; ++part) {
+      V norms[R::kNorms];
+      One<V, P>(c, f, at, i + part * Sums::kFloats, slots, norms);
       squares.Add(norms, part);
     }
   };
   // State that the pass does not need is fetched for the second one, which is about to come.
-  if (state != nullptr) {
-    Stream<P, true>(at, n, 16, next, slots, sixteen);
+  if (P::kTraffic.load_state || fetch_state) {
+    Stream<P, true>(at, n, distance, next, slots, line);
   } else {
-    Stream<P, false>(at, n, 16, next, slots, sixteen);
+    Stream<P, false>(at, n, distance, next, slots, line);
   }
   squares.StoreTo(sums);
-  for (size_t i = n - n % 16; i < n; ++i) {
-    F32<One1> norms[R::kNorms];
-    One<One1, P>(c, f, at, i, slots, norms);
-    for (size_t k = 0; k < R::kNorms; ++k) {
-      const auto x = static_cast<double>(hn::GetLane(norms[k].v));
-      sums[k * 16 + i % 16] += x * x;
+}
+
+template <class R, size_t... I>
+HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form, const float* p,
+                           const float* g, float* const* state, size_t n, const float* const* next,
+                           size_t distance, double* sums, std::index_sequence<I...> slots) {
+  using P = MeasurePass<R>;
+  const bool fetch = state != nullptr;
+  // The pass does not store to p.
+  const Pointers<sizeof...(I)> at = {
+      const_cast<float*>(p), g, {(fetch ? state[I] : nullptr)..., nullptr}};
+  size_t i = n - n % kLine;
+  if (i > 0) {
+    Probe probes[R::kNorms];
+    switch (KnownOf<P>(coeffs, form, slots, probes)) {
+      case Known::kShares:
+        MeasureLines<R, Known::kShares>(coeffs, form, at, fetch, n, distance, next, sums, slots);
+        break;
+      case Known::kNoShares:
+        MeasureLines<R, Known::kNoShares>(coeffs, form, at, fetch, n, distance, next, sums, slots);
+        break;
+      default:
+        MeasureLines<R, Known::kNothing>(coeffs, form, at, fetch, n, distance, next, sums, slots);
     }
+    if (i == n) return;
   }
+  typename P::Coeffs c;
+  std::memcpy(&c, coeffs, sizeof(c));
+  const GradientForm<float> f = form;
+  // Vectors whose squares in double are one vector, and single elements.
+  const auto add = [&](auto d) HWY_ATTR {
+    const hn::Rebind<double, decltype(d)> to;
+    for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+      F32<decltype(d)> norms[R::kNorms];
+      One<F32<decltype(d)>, P>(c, f, at, i, slots, norms);
+      for (size_t k = 0; k < R::kNorms; ++k) {
+        double* const lanes = sums + k * 16 + i % 16;
+        const auto x = hn::PromoteTo(to, norms[k].v);
+        hn::StoreU(hn::MulAdd(x, x, hn::LoadU(to, lanes)), to, lanes);
+      }
+    }
+  };
+  add(hn::CappedTag<float, HWY_MAX_BYTES / sizeof(double)>());
+  add(hn::CappedTag<float, 1>());
 }
 
 template <class R>
 void Measured(const float* coeffs, const GradientForm<float>& form, const float* p, const float* g,
-              float* const* state, size_t n, const float* const* next, double* sums) {
-  RunMeasure<R>(coeffs, form, p, g, state, n, next, sums,
+              float* const* state, size_t n, const float* const* next, size_t distance,
+              double* sums) {
+  RunMeasure<R>(coeffs, form, p, g, state, n, next, distance, sums,
                 std::make_index_sequence<R::kState.size()>());
 }
 
@@ -419,7 +524,7 @@ void Penalize(const GradientForm<float>& form, float l1, float l2, const float* 
     ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
       using V = F32<decltype(d)>;
       const V old(hn::LoadU(d, p + i));
-      hn::StoreU(AddShare(V(l1), Sign(old), AddShare(V(l2), old, x(i, d))).v, d, out + i);
+      hn::StoreU(AddShare(l1, Sign(old), AddShare(l2, old, x(i, d))).v, d, out + i);
     });
   });
 }
@@ -516,7 +621,7 @@ void RowApply(const GradientForm<float>& form, float* p, const float* g, const f
       using V = F32<decltype(d)>;
       const V u = x(i, d) * V(row) * V(hn::LoadU(d, w + i));
       const V old(hn::LoadU(d, p + i));
-      hn::StoreU((old - AddShare(V(decay), old, u)).v, d, p + i);
+      hn::StoreU((old - AddShare(decay, old, u)).v, d, p + i);
     });
   });
 }
@@ -548,7 +653,7 @@ void RowApplyVaried(const GradientForm<float>& form, float* p, const float* g, c
       using V = F32<decltype(d)>;
       const V u = Varied(x(i, d), V(hn::LoadU(d, v + i)), V(floor));
       const V old(hn::LoadU(d, p + i));
-      hn::StoreU((old - AddShare(V(decay), old, V(step) * u)).v, d, p + i);
+      hn::StoreU((old - AddShare(decay, old, V(step) * u)).v, d, p + i);
     });
   });
 }

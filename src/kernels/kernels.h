@@ -2,6 +2,7 @@
 #define KUDARI_KERNELS_KERNELS_H_
 
 #include <cstddef>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -9,15 +10,18 @@
 
 namespace kudari::internal {
 
-/// A PassFn that also takes the arrays of the next call, p, g and state in this order, or null, and
-/// prefetches their first lines.
+/// A PassFn that prefetches `distance` floats ahead: its own arrays and, if they are not null,
+/// those of the next call, which are p, g and the state in this order. With kOnlyNext, it
+/// prefetches the first n elements of the next arrays only.
 using KernelFn = void (*)(const float* coeffs, const GradientForm<float>& form, float* p,
-                          const float* g, float* const* state, size_t n, const float* const* next);
+                          const float* g, float* const* state, size_t n, const float* const* next,
+                          size_t distance);
+inline constexpr size_t kOnlyNext = std::numeric_limits<size_t>::max();
 /// The corresponding MeasureFn. `state` may be null if the pass does not use it; otherwise it is
 /// prefetched.
 using MeasureKernelFn = void (*)(const float* coeffs, const GradientForm<float>& form,
                                  const float* p, const float* g, float* const* state, size_t n,
-                                 const float* const* next, double* sums);
+                                 const float* const* next, size_t distance, double* sums);
 
 /// A rule's passes; those that it lacks are null.
 struct RuleKernels {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "kudari/error.h"
 #include "kudari/optimizer.h"
@@ -62,13 +63,13 @@ struct GuardedArrays {
   std::vector<float*> pointers;
 };
 
-Arrays RunStep(Step step, const std::vector<float>& coeffs, const Arrays& in, float factor,
-               float limit) {
-  const GradientForm<float> form{.factor = factor, .shift = 0.01F, .limit = limit};
+using Form = GradientForm<float>;
+
+Arrays RunStep(Step step, const std::vector<float>& coeffs, const Arrays& in, const Form& form) {
   GuardedArrays a(in);
   if (step.kernel != nullptr) {
     step.kernel(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size(),
-                nullptr);
+                nullptr, 64);
   } else {
     step.scalar(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size());
   }
@@ -77,12 +78,11 @@ Arrays RunStep(Step step, const std::vector<float>& coeffs, const Arrays& in, fl
 
 /// The sums begin at what `sums` holds.
 Arrays RunMeasure(MeasureStep step, const std::vector<float>& coeffs, const Arrays& in,
-                  float factor, float limit, std::vector<double>& sums) {
-  const GradientForm<float> form{.factor = factor, .shift = 0.01F, .limit = limit};
+                  const Form& form, std::vector<double>& sums) {
   GuardedArrays a(in);
   if (step.kernel != nullptr) {
     step.kernel(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size(),
-                nullptr, sums.data());
+                nullptr, 64, sums.data());
   } else {
     step.scalar(coeffs.data(), form, a.p.data(), a.g.data(), a.pointers.data(), in.p.size(),
                 sums.data());
@@ -90,17 +90,38 @@ Arrays RunMeasure(MeasureStep step, const std::vector<float>& coeffs, const Arra
   return a.Values();
 }
 
-std::vector<float> Coeffs(const RuleEntry& rule, int64_t t) {
+/// Weight decay is on, so that its terms are tested too.
+std::vector<float> Coeffs(const RuleEntry& rule, int64_t t, double weight_decay = 0.05,
+                          std::optional<double> decay = std::nullopt) {
   std::vector<double> values, coeffs(rule.coeff_count);
-  for (const auto& o : rule.options) values.push_back(o.default_value);
-  // Weight decay on, so that its terms are tested too.
-  for (size_t i = 0; i < rule.options.size(); ++i) {
-    if (rule.options[i].name == "weight_decay") values[i] = 0.05;
+  for (const auto& o : rule.options) {
+    values.push_back(o.name == "weight_decay" ? weight_decay
+                     : o.role == Role::kDecay ? decay.value_or(o.default_value)
+                                              : o.default_value);
   }
   std::vector<double> memory;
   for (const auto& [name, initial] : rule.memory) memory.push_back(initial);
   rule.coeffs(values.data(), t, memory.data(), coeffs.data());
   return {coeffs.begin(), coeffs.end()};
+}
+
+/// Coefficients for each loop of a kernel: with weight decay, without it, with long and with short
+/// means.
+std::vector<std::vector<float>> KindsOfCoeffs(const RuleEntry& rule, int64_t t) {
+  return {Coeffs(rule, t), Coeffs(rule, t, 0), Coeffs(rule, t, 0.05, 0.25),
+          Coeffs(rule, t, 0, 0.25)};
+}
+
+/// Without a limit, with the user's, and with the engine's.
+std::vector<Form> KindsOfForms(const RuleEntry& rule, float factor, float limit) {
+  const Form shifted{.factor = factor, .shift = 0.01F}, plain{.factor = factor};
+  const Form clipped{.factor = factor, .shift = 0.01F, .limit = limit};
+  std::vector<Form> forms = {shifted, clipped, plain};
+  if (rule.squares_gradient) {
+    const Form bounded{.factor = factor, .limit = kMostSquared, .infinity_is_nan = true};
+    forms.push_back(bounded);
+  }
+  return forms;
 }
 
 void ExpectSame(const Arrays& a, const Arrays& b) {
@@ -138,16 +159,15 @@ class KernelTest : public ::testing::TestWithParam<std::string_view> {
 
   /// Every pass of the rule gives what its scalar form gives, bit for bit.
   void ExpectScalar(const RuleEntry& rule, const std::vector<float>& coeffs, const Arrays& in,
-                    float factor, float limit) const {
+                    const Form& form) const {
     for (const Step& step : StepsOf(rule)) {
-      ExpectSame(RunStep(step, coeffs, in, factor, limit),
-                 RunStep(ScalarOf(step), coeffs, in, factor, limit));
+      ExpectSame(RunStep(step, coeffs, in, form), RunStep(ScalarOf(step), coeffs, in, form));
     }
     if (rule.norms == 0) return;
     const MeasureStep measure = MeasureOf(rule);
     std::vector<double> sums(16 * rule.norms, 0.5), expected = sums;
-    ExpectSame(RunMeasure(measure, coeffs, in, factor, limit, sums),
-               RunMeasure({nullptr, measure.scalar}, coeffs, in, factor, limit, expected));
+    ExpectSame(RunMeasure(measure, coeffs, in, form, sums),
+               RunMeasure({nullptr, measure.scalar}, coeffs, in, form, expected));
     for (size_t i = 0; i < sums.size(); ++i) {
       if (std::isnan(expected[i])) {
         EXPECT_TRUE(std::isnan(sums[i])) << "lane " << i;
@@ -180,9 +200,10 @@ TEST_P(KernelTest, StepIsTheScalarReferenceBitForBit) {
             // Second moments are not negative.
             for (float& x : in.state.back()) x = k == 1 ? std::abs(x) : x;
           }
-          const auto coeffs = Coeffs(rule, t);
-          for (const float limit : {INFINITY, 0.05F}) {
-            ExpectScalar(rule, coeffs, in, 0.75F, limit);
+          for (const auto& coeffs : KindsOfCoeffs(rule, t)) {
+            for (const Form& form : KindsOfForms(rule, 0.75F, 0.05F)) {
+              ExpectScalar(rule, coeffs, in, form);
+            }
           }
         }
       }
@@ -209,7 +230,9 @@ TEST_P(KernelTest, AnyBitsAtAllGiveTheSame) {
       SCOPED_TRACE(rule.name);
       Arrays in{any(101), any(101), {}};
       for (size_t k = 0; k < rule.slots.size(); ++k) in.state.push_back(any(101));
-      ExpectScalar(rule, Coeffs(rule, 3), in, 1, 2.0F);
+      for (const auto& coeffs : KindsOfCoeffs(rule, 3)) {
+        for (const Form& form : KindsOfForms(rule, 0.5F, 2)) ExpectScalar(rule, coeffs, in, form);
+      }
     }
   }
 }
@@ -220,8 +243,8 @@ TEST_P(KernelTest, ClampKeepsNaNsAndBoundsInfinities) {
   Arrays infinite = in;
   infinite.g.assign(20, -INFINITY);
   const std::vector<float> coeffs = {1, 0};  // lr, decay
-  EXPECT_TRUE(std::isnan(RunStep(StepOf(sgd), coeffs, in, 1, 0.5F).p[19]));
-  EXPECT_EQ(RunStep(StepOf(sgd), coeffs, infinite, 1, 0.5F).p[19], 0.5F);
+  EXPECT_TRUE(std::isnan(RunStep(StepOf(sgd), coeffs, in, Form{.limit = 0.5F}).p[19]));
+  EXPECT_EQ(RunStep(StepOf(sgd), coeffs, infinite, Form{.limit = 0.5F}).p[19], 0.5F);
 }
 
 TEST_P(KernelTest, SumOfSquaresIsTheScalarOneBitForBit) {
@@ -402,7 +425,7 @@ TEST_P(KernelTest, AnUpdateOnlyReadsTheCurvature) {
     const auto update = StepOf(rule);
     if (update.kernel != nullptr) {
       update.kernel(Coeffs(rule, 1).data(), {}, a.p.data(), a.g.data(), a.pointers.data(), 67,
-                    nullptr);
+                    nullptr, 64);
     } else {
       update.scalar(Coeffs(rule, 1).data(), {}, a.p.data(), a.g.data(), a.pointers.data(), 67);
     }
@@ -417,16 +440,16 @@ TEST_P(KernelTest, WhatComesNextIsOnlyPrefetched) {
     const size_t n = 200;
     Arrays in{random.Floats(n), random.Floats(n), {}};
     for (size_t k = 0; k < rule.slots.size(); ++k) in.state.emplace_back(n);
-    std::vector<float> p = in.p;
-    auto state = in.state;
-    std::vector<float*> pointers;
     // Addresses that may not be touched, only prefetched.
-    std::vector<const float*> next(2 + rule.slots.size(), reinterpret_cast<const float*>(64));
-    for (auto& s : state) pointers.push_back(s.data());
+    const std::vector<const float*> next(2 + rule.slots.size(), reinterpret_cast<const float*>(64));
     const GradientForm<float> form{.factor = 1, .shift = 0.01F};
-    step.kernel(Coeffs(rule, 1).data(), form, p.data(), in.g.data(), pointers.data(), n,
-                next.data());
-    EXPECT_EQ(Bits(p), Bits(RunStep(ScalarOf(step), Coeffs(rule, 1), in, 1, INFINITY).p));
+    const auto expected = Bits(RunStep(ScalarOf(step), Coeffs(rule, 1), in, form).p);
+    for (const size_t distance : {size_t{0}, size_t{64}, kOnlyNext}) {
+      GuardedArrays a(in);
+      step.kernel(Coeffs(rule, 1).data(), form, a.p.data(), a.g.data(), a.pointers.data(), n,
+                  next.data(), distance);
+      EXPECT_EQ(Bits(a.p.values()), expected);
+    }
   }
 }
 

@@ -21,9 +21,21 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// A vector of float with the lanes of tag D.
-template <class D>
+/// What is known of the coefficients and the gradient's form of a pass, so that its loop does not
+/// decide for each vector what is the same for all. See KnownOf in kernels.cc.
+enum class Known {
+  kNothing,
+  /// The shares of all exponential means are those of new values, no share of AddShare is 0, and
+  /// infinite gradients become NaNs or, for rules that do not square them, there is no limit.
+  kShares,
+  /// The same, but all shares of AddShare are 0.
+  kNoShares
+};
+
+/// A vector of float with the lanes of tag D, in a pass of which kKnown is known.
+template <class D, Known kKnown = Known::kNothing>
 struct F32 {
+  using Tag = D;
   hn::Vec<D> v;
   HWY_INLINE F32() = default;
   HWY_INLINE F32(hn::Vec<D> x) : v(x) {}  // NOLINT(google-explicit-constructor): it is one
@@ -38,27 +50,42 @@ struct F32 {
   friend HWY_INLINE F32 Sqrt(F32 a) { return hn::Sqrt(a.v); }
   friend HWY_INLINE F32 Abs(F32 a) { return hn::Abs(a.v); }
 
-  /// As in kudari/scalar.h, to the bit; Highway's own Max and Min leave the treatment of NaNs to
-  /// the target.
-  friend HWY_INLINE F32 Max(F32 a, F32 b) { return hn::IfThenElse(hn::Lt(a.v, b.v), b.v, a.v); }
-  friend HWY_INLINE F32 Min(F32 a, F32 b) { return hn::IfThenElse(hn::Lt(b.v, a.v), b.v, a.v); }
+  /// As in kudari/scalar.h, to the bit. Highway's own Max and Min leave the treatment of NaNs to
+  /// the target; x86 returns the second operand, also of equal ones.
+  friend HWY_INLINE F32 Max(F32 a, F32 b) {
+#if HWY_ARCH_X86
+    return hn::Max(b.v, a.v);
+#else
+    return hn::IfThenElse(hn::Lt(a.v, b.v), b.v, a.v);
+#endif
+  }
+  friend HWY_INLINE F32 Min(F32 a, F32 b) {
+#if HWY_ARCH_X86
+    return hn::Min(b.v, a.v);
+#else
+    return hn::IfThenElse(hn::Lt(b.v, a.v), b.v, a.v);
+#endif
+  }
   friend HWY_INLINE F32 Sign(F32 a) {
     const F32 zero(0.0F);
     return hn::IfThenElse(hn::Gt(a.v, zero.v), F32(1.0F).v,
                           hn::IfThenElse(hn::Lt(a.v, zero.v), F32(-1.0F).v, a.v));
   }
 
-  friend HWY_INLINE F32 AddShare(F32 share, F32 x, F32 rest) {
-    const auto some = hn::Ne(share.v, hn::Zero(D()));
-    return hn::IfThenElse(some, hn::MulAdd(share.v, x.v, rest.v), rest.v);
+  // These branches have the same outcome for a whole pass.
+  friend HWY_INLINE F32 AddShare(float share, F32 x, F32 rest) {
+    if (kKnown == Known::kNothing ? share != 0 : kKnown == Known::kShares) {
+      return Fma(F32(share), x, rest);
+    }
+    return rest;
   }
-  // The branch has the same outcome for a whole pass.
   friend HWY_INLINE F32 Mean(float share, F32 x, F32 old) {
-    if (share > 0) return Fma(F32(share), x - old, old);
+    if (kKnown != Known::kNothing || share > 0) return Fma(F32(share), x - old, old);
     return Fma(F32(-share), old, F32(1 + share) * x);
   }
   friend HWY_INLINE F32 MeanSquare(float share, F32 x, F32 old) {
-    if (share > 0) return Fma(F32(share), Fma(x, x, -old), old);
+    if (kKnown != Known::kNothing || share > 0)
+      return Fma(F32(share), hn::MulSub(x.v, x.v, old.v), old);
     return Fma(F32(-share), old, F32(1 + share) * x * x);
   }
 
@@ -71,12 +98,14 @@ struct F32 {
 
 /// GradientForm for vectors. kSquares: for a rule that squares gradients; for other rules
 /// infinity_is_nan is never set.
-template <bool kSquares, class D>
-HWY_INLINE F32<D> Formed(const GradientForm<float>& form, F32<D> g) {
-  const F32<D> x = Fma(F32<D>(form.factor), g, F32<D>(form.shift));
-  const F32<D> y = Clamp(x, F32<D>(form.limit));
+template <bool kSquares, class D, Known kKnown>
+HWY_INLINE F32<D, kKnown> Formed(const GradientForm<float>& form, F32<D, kKnown> g) {
+  using V = F32<D, kKnown>;
+  const V x = Fma(V(form.factor), g, V(form.shift));
+  if constexpr (kKnown != Known::kNothing && !kSquares) return x;
+  const V y = Clamp(x, V(form.limit));
   if constexpr (!kSquares) return y;
-  return form.infinity_is_nan ? Fma(F32<D>(0.0F), x, y) : y;
+  return kKnown != Known::kNothing || form.infinity_is_nan ? Fma(V(0.0F), x, y) : y;
 }
 
 }  // namespace HWY_NAMESPACE

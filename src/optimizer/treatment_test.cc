@@ -146,8 +146,8 @@ struct Directed {
     T step, decay;
   };
   Coeffs<double> At(int64_t /*t*/) const { return {lr, weight_decay}; }
-  Coeffs<double> At(int64_t /*t*/, std::span<const double> norms) const {
-    return {lr / norms[0], weight_decay};
+  static Coeffs<double> Adapted(Coeffs<double> c, std::span<const double> norms) {
+    return {c.step / norms[0], c.decay};
   }
 };
 

@@ -58,7 +58,7 @@ class Reference {
         for (const double lane : lanes[k]) norms[k] += lane;
         norms[k] = std::sqrt(norms[k]);
       }
-      if (adapts_) rule_.adapt(values.data(), updates, norms, coeffs.data());
+      if (adapts_) rule_.adapt(values.data(), norms, coeffs.data());
     }
     rule_.scalar64.update(coeffs.data(), {}, p.data(), g.data(), slots.data(), p.size());
   }

@@ -54,7 +54,7 @@ struct Adagrad {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Adagrad::Coeffs<T>& c, V g, V& p, V& s) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   s = Min(Fma(g, g, s + V(c.first)), V(kMostFloat));
   p = p - V(c.step) * g / (Sqrt(s) + V(c.eps));
 }

@@ -57,7 +57,7 @@ struct Adam {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Adam::Coeffs<T>& c, V g, V& p, V& m, V& v) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   m = Mean(c.mean1, g, m);
   v = MeanSquare(c.mean2, g, v);
   p = p - V(c.step) * m / Fma(Sqrt(v), V(c.root), V(c.eps));

@@ -60,6 +60,6 @@ KUDARI_INLINE void Update(const AdamW::Coeffs<T>& c, V g, V& p, V& m, V& v) {
   m = Mean(c.mean1, g, m);
   v = MeanSquare(c.mean2, g, v);
   // decay p is small compared with p, so rounding it costs less than rounding 1 - decay would.
-  p = p - AddShare(V(c.decay), p, V(c.step) * m / Fma(Sqrt(v), V(c.root), V(c.eps)));
+  p = p - AddShare(c.decay, p, V(c.step) * m / Fma(Sqrt(v), V(c.root), V(c.eps)));
 }
 #endif  // KUDARI_LANES

@@ -62,7 +62,7 @@ struct AmsGrad {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const AmsGrad::Coeffs<T>& c, V g, V& p, V& m, V& v, V& largest) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   m = Mean(c.mean1, g, m);
   v = MeanSquare(c.mean2, g, v);
   largest = Max(v, largest);

@@ -59,12 +59,11 @@ struct Lamb {
             lr};
   }
   /// `norms` are those of p and of the step r.
-  Coeffs<double> At(int64_t t, std::span<const double> norms) const {
-    Coeffs<double> c = At(t);
+  Coeffs<double> Adapted(Coeffs<double> c, std::span<const double> norms) const {
     c.step *= Ratio(norms).ratio;
     return c;
-    /// The trust ratio: norm(p) / norm(r), or a pinned 1 if one of them is zero.
   }
+  /// The trust ratio: norm(p) / norm(r), or a pinned 1 if one of them is zero.
   TrustRatio Ratio(std::span<const double> norms) const {
     if (norms[0] > 0 && norms[1] > 0) return {norms[0] / norms[1], false};
     return {1, true};
@@ -78,7 +77,7 @@ struct Lamb {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE V LambStep(const Lamb::Coeffs<T>& c, V p, V m, V v) {
-  return AddShare(V(c.decay), p, V(c.scale) * m / Fma(Sqrt(v), V(c.root), V(c.eps)));
+  return AddShare(c.decay, p, V(c.scale) * m / Fma(Sqrt(v), V(c.root), V(c.eps)));
 }
 
 template <class V, class T>

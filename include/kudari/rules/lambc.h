@@ -42,8 +42,7 @@ struct LambC {
   using Coeffs = Lamb::Coeffs<T>;
   Coeffs<double> At(int64_t t) const { return {Lamb{lr, beta1, beta2, eps, weight_decay}.At(t)}; }
   /// `norms` are those of p and of the step r.
-  Coeffs<double> At(int64_t t, std::span<const double> norms) const {
-    Coeffs<double> c = At(t);
+  Coeffs<double> Adapted(Coeffs<double> c, std::span<const double> norms) const {
     c.step *= Ratio(norms).ratio;
     return c;
   }

@@ -46,8 +46,7 @@ struct Larc {
   using Coeffs = Lars::Coeffs<T>;
   Coeffs<double> At(int64_t /*t*/) const { return {weight_decay, 0, momentum, 1, lr}; }
   /// `norms` are those of p and g.
-  Coeffs<double> At(int64_t t, std::span<const double> norms) const {
-    Coeffs<double> c = At(t);
+  Coeffs<double> Adapted(Coeffs<double> c, std::span<const double> norms) const {
     c.inner = Ratio(norms).ratio;
     return c;
   }

@@ -48,8 +48,7 @@ struct Lars {
   };
   Coeffs<double> At(int64_t /*t*/) const { return {weight_decay, 0, momentum, lr, 1}; }
   /// `norms` are those of p and g.
-  Coeffs<double> At(int64_t t, std::span<const double> norms) const {
-    Coeffs<double> c = At(t);
+  Coeffs<double> Adapted(Coeffs<double> c, std::span<const double> norms) const {
     c.inner *= Ratio(norms).ratio;
     return c;
   }
@@ -73,12 +72,12 @@ struct Lars {
 template <class V, class T>
 KUDARI_INLINE void Measure(const Lars::Coeffs<T>& c, V g, V p, V (&x)[2]) {
   x[0] = p;
-  x[1] = AddShare(V(c.joint), p, g);
+  x[1] = AddShare(c.joint, p, g);
 }
 
 template <class V, class T>
 KUDARI_INLINE void Update(const Lars::Coeffs<T>& c, V g, V& p, V& b) {
-  b = Fma(V(c.momentum), b, V(c.inner) * AddShare(V(c.decay), p, g));
+  b = Fma(V(c.momentum), b, V(c.inner) * AddShare(c.decay, p, g));
   p = p - V(c.outer) * b;
 }
 #endif  // KUDARI_LANES

@@ -43,8 +43,7 @@ struct LarsJoint {
   using Coeffs = Lars::Coeffs<T>;
   Coeffs<double> At(int64_t /*t*/) const { return {weight_decay, weight_decay, momentum, lr, 1}; }
   /// `norms` are those of p and g + weight_decay p.
-  Coeffs<double> At(int64_t t, std::span<const double> norms) const {
-    Coeffs<double> c = At(t);
+  Coeffs<double> Adapted(Coeffs<double> c, std::span<const double> norms) const {
     c.inner *= Ratio(norms).ratio;
     return c;
   }

@@ -49,7 +49,7 @@ struct Lion {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Lion::Coeffs<T>& c, V g, V& p, V& m) {
-  p = p - AddShare(V(c.decay), p, V(c.lr) * Sign(Mean(c.mean1, g, m)));
+  p = p - AddShare(c.decay, p, V(c.lr) * Sign(Mean(c.mean1, g, m)));
   m = Mean(c.mean2, g, m);
 }
 #endif  // KUDARI_LANES

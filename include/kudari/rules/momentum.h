@@ -51,7 +51,7 @@ struct Momentum {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Momentum::Coeffs<T>& c, V g, V& p, V& b) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   b = Fma(V(c.momentum), b, V(c.blend) * g);
   p = p - V(c.lr) * b;
 }

@@ -72,7 +72,7 @@ struct NAdam {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const NAdam::Coeffs<T>& c, V g, V& p, V& m, V& v) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   m = Mean(c.mean1, g, m);
   v = MeanSquare(c.mean2, g, v);
   p = p - Fma(V(c.gradient), g, V(c.moment) * m) / Fma(Sqrt(v), V(c.root), V(c.eps));

@@ -48,7 +48,7 @@ struct Nesterov {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Nesterov::Coeffs<T>& c, V g, V& p, V& b) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   b = Fma(V(c.momentum), b, g);
   p = p - V(c.lr) * Fma(V(c.momentum), b, g);
 }

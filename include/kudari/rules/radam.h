@@ -71,7 +71,7 @@ struct RAdam {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const RAdam::Coeffs<T>& c, V g, V& p, V& m, V& v) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   m = Mean(c.mean1, g, m);
   v = MeanSquare(c.mean2, g, v);
   p = p - V(c.step) * m / (Min(Sqrt(v), V(c.cap)) + V(c.eps));

@@ -52,7 +52,7 @@ struct Rmsprop {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Rmsprop::Coeffs<T>& c, V g, V& p, V& v) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   v = MeanSquare(c.mean, g, v);
   p = p - V(c.lr) * g / (Sqrt(v) + V(c.eps));
 }

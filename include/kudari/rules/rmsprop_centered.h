@@ -60,7 +60,7 @@ struct RmspropCentered {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const RmspropCentered::Coeffs<T>& c, V g, V& p, V& v, V& a) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   v = MeanSquare(c.mean, g, v);
   a = Mean(c.mean, g, a);
   p = p - V(c.lr) * g / (Sqrt(Max(Fma(-a, a, v), V(0))) + V(c.eps));

@@ -63,7 +63,7 @@ struct RmspropCenteredMomentum {
 template <class V, class T>
 KUDARI_INLINE void Update(const RmspropCenteredMomentum::Coeffs<T>& c, V g, V& p, V& v, V& a,
                           V& b) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   v = MeanSquare(c.mean, g, v);
   a = Mean(c.mean, g, a);
   b = Fma(V(c.momentum), b, g / (Sqrt(Max(Fma(-a, a, v), V(0))) + V(c.eps)));

@@ -55,7 +55,7 @@ struct RmspropMomentum {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const RmspropMomentum::Coeffs<T>& c, V g, V& p, V& v, V& b) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   v = MeanSquare(c.mean, g, v);
   b = Fma(V(c.momentum), b, g / (Sqrt(v) + V(c.eps)));
   p = p - V(c.lr) * b;

@@ -87,7 +87,7 @@ struct ScheduleFreeAdamW {
 template <class V, class T>
 KUDARI_INLINE void Update(const ScheduleFreeAdamW::Coeffs<T>& c, V g, V& p, V& d, V& v) {
   v = MeanSquare(c.mean2, g, v);
-  const V u = AddShare(V(c.decay), p, g / Fma(Sqrt(v), V(c.root), V(c.eps)));
+  const V u = AddShare(c.decay, p, g / Fma(Sqrt(v), V(c.root), V(c.eps)));
   p = p + Fma(V(c.blend), d, -(V(c.step) * u));
   // For a blend below 2^-25, float32 cannot represent 1 - blend.
   d = d - V(c.follow) * u;

@@ -69,7 +69,7 @@ struct ScheduleFreeSgd {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const ScheduleFreeSgd::Coeffs<T>& c, V g, V& p, V& d) {
-  const V u = AddShare(V(c.decay), p, g);
+  const V u = AddShare(c.decay, p, g);
   p = p + Fma(V(c.blend), d, -(V(c.step) * u));
   // For a blend below 2^-25, float32 cannot represent 1 - blend.
   d = d - V(c.follow) * u;

@@ -43,6 +43,6 @@ struct Sgd {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Sgd::Coeffs<T>& c, V g, V& p) {
-  p = p - V(c.lr) * AddShare(V(c.decay), p, g);
+  p = p - V(c.lr) * AddShare(c.decay, p, g);
 }
 #endif  // KUDARI_LANES

@@ -70,7 +70,7 @@ template <class V, class T>
 KUDARI_INLINE void Update(const Sophia::Coeffs<T>& c, V g, V& p, V& m, V h) {
   m = Mean(c.mean1, g, m);
   const V u = Max(Min(m / Fma(V(c.curvature), h, V(c.eps)), V(1)), V(-1));
-  p = p - AddShare(V(c.decay), p, V(c.lr) * u);
+  p = p - AddShare(c.decay, p, V(c.lr) * u);
 }
 
 template <class V, class T>

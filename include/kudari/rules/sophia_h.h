@@ -70,7 +70,7 @@ template <class V, class T>
 KUDARI_INLINE void Update(const SophiaH::Coeffs<T>& c, V g, V& p, V& m, V h) {
   m = Mean(c.mean1, g, m);
   const V u = V(c.correction) * m / Max(V(c.gamma) * h, V(c.eps));
-  p = p - AddShare(V(c.decay), p, V(c.lr) * Max(Min(u, V(1)), V(-1)));
+  p = p - AddShare(c.decay, p, V(c.lr) * Max(Min(u, V(1)), V(-1)));
 }
 
 template <class V, class T>

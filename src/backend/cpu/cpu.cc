@@ -1,5 +1,7 @@
 #include "backend/cpu/cpu.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <new>
@@ -10,8 +12,22 @@ namespace kudari {
 
 using internal::Coded;
 
+namespace {
+
+/// Three quarters of the second-level cache of a core; 0 if the system does not tell its size.
+int64_t CachedBytes() {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  static const int64_t bytes = std::max(0L, sysconf(_SC_LEVEL2_CACHE_SIZE)) / 4 * 3;
+  return bytes;
+#else
+  return 0;
+#endif
+}
+
+}  // namespace
+
 CpuBackend::CpuBackend(const internal::KernelSet& kernels)
-    : kernels_(kernels), codecs_(internal::CodecsFor(kernels.target)) {}
+    : kernels_(kernels), codecs_(internal::CodecsFor(kernels.target)), cached_(CachedBytes()) {}
 
 std::byte* CpuBackend::Allocate(size_t bytes) {
   if (bytes == 0) return nullptr;

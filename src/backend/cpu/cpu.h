@@ -7,6 +7,10 @@
 
 namespace kudari {
 
+namespace internal {
+struct PassOver;
+}
+
 /// The backend for host memory, with the kernels of one instruction set.
 class CpuBackend final : public Backend {
  public:
@@ -69,8 +73,8 @@ class CpuBackend final : public Backend {
                    size_t end, std::span<double> sums) const;
   void SecondPieces(const internal::StepView& step, const internal::Work& work, size_t begin,
                     size_t end) const;
-  void BothPasses(const internal::StepView& step, internal::TensorRecord& s,
-                  const float* coeffs) const;
+  void BothPasses(const internal::PassOver& first, const float* const* next,
+                  int64_t next_size) const;
   void FormUnit(const internal::StepView& step, const internal::UnitForms& forms,
                 internal::TensorRecord& s, int64_t unit) const;
   void StepWhole(const internal::StepView& step, size_t tensor, float* memory,
@@ -78,6 +82,8 @@ class CpuBackend final : public Backend {
 
   const internal::KernelSet& kernels_;
   const internal::Codecs& codecs_;  // of the same instruction set
+  const size_t distance_ = internal::PrefetchDistance();
+  const int64_t cached_;  // bytes that may be expected to stay in a core's second-level cache
 };
 
 }  // namespace kudari

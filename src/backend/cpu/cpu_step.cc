@@ -95,10 +95,15 @@ class SeenGradient {
   float block_[kCodeBlock];
 };
 
+/// What a kernel prefetches, see KernelFn.
+struct Ahead {
+  const float* const* next = nullptr;
+  size_t distance = 0;
+};
+
 /// The rule's update of a range in float32.
 void UpdateRange(const Cohort& c, const TensorRecord& s, const float* coeffs, const Pointers& at,
-                 int64_t begin, int64_t size, const GradientForm<float>& form,
-                 const float* const* next) {
+                 int64_t begin, int64_t size, const GradientForm<float>& form, const Ahead& ahead) {
   ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
     float* state[RuleEntry::kMostSlots];
     for (size_t k = 0; k < s.Slots(); ++k) state[k] = at.state[k] + offset;
@@ -106,7 +111,7 @@ void UpdateRange(const Cohort& c, const TensorRecord& s, const float* coeffs, co
     const SeenGradient g(c, f, at.p + offset, at.all[1] + offset, count);
     if (c.kernels.update != nullptr) {
       c.kernels.update(coeffs, g.form(), at.p + offset, g.data(), state, count,
-                       offset + n == size ? next : nullptr);
+                       offset + n == size ? ahead.next : nullptr, ahead.distance);
     } else {
       c.rule.scalar.update(coeffs, g.form(), at.p + offset, g.data(), state, count);
     }
@@ -117,7 +122,7 @@ void UpdateRange(const Cohort& c, const TensorRecord& s, const float* coeffs, co
 /// `touch`: the kernel is to fetch the state.
 void MeasureRange(const Cohort& c, const TensorRecord& s, const float* coeffs, const Pointers& at,
                   int64_t begin, int64_t size, const GradientForm<float>& form, bool touch,
-                  const float* const* next, double* lanes) {
+                  const Ahead& ahead, double* lanes) {
   ForForms(s, form, begin, size, [&](const GradientForm<float>& f, int64_t offset, int64_t n) {
     float* state[RuleEntry::kMostSlots];
     for (size_t k = 0; k < s.Slots(); ++k) state[k] = at.state[k] + offset;
@@ -125,12 +130,14 @@ void MeasureRange(const Cohort& c, const TensorRecord& s, const float* coeffs, c
     const SeenGradient g(c, f, at.p + offset, at.all[1] + offset, count);
     if (c.kernels.measure != nullptr) {
       c.kernels.measure(coeffs, g.form(), at.p + offset, g.data(), touch ? state : nullptr, count,
-                        offset + n == size ? next : nullptr, lanes);
+                        offset + n == size ? ahead.next : nullptr, ahead.distance, lanes);
     } else {
       c.rule.scalar.measure(coeffs, g.form(), at.p + offset, g.data(), state, count, lanes);
     }
   });
 }
+
+}  // namespace
 
 /// What every pass over a piece is given.
 struct PassOver {
@@ -140,6 +147,8 @@ struct PassOver {
   const Codecs& codecs;
   bool check;
 };
+
+namespace {
 
 /// The rule's update of one piece of a coded tensor.
 void UpdateCoded(const PassOver& pass, int64_t begin, int64_t size) {
@@ -162,40 +171,41 @@ void UpdateCoded(const PassOver& pass, int64_t begin, int64_t size) {
               block.Set(p, g, s.Slots(), [state](size_t k) { return state[k]; });
               if (UpdatesTwice(c.rule)) {
                 double lanes[RuleEntry::kMostNorms][16] = {};
-                MeasureRange(c, s, c.CoeffsAt(s.step, s.Memory()), block, first, n, form, true,
-                             nullptr, lanes[0]);
+                MeasureRange(c, s, c.CoeffsAt(s.step, s.Memory()), block, first, n, form, true, {},
+                             lanes[0]);
               }
-              UpdateRange(c, s, coeffs, block, first, n, form, nullptr);
+              UpdateRange(c, s, coeffs, block, first, n, form, {});
             });
 }
 
 /// The rule's update of one piece.
 inline void UpdatePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
-                        const float* const* next) {
+                        const Ahead& ahead) {
   if (pass.s.coded) return UpdateCoded(pass, begin, size);
-  UpdateRange(pass.c, pass.s, pass.coeffs, at, begin, size, pass.c.form, next);
+  UpdateRange(pass.c, pass.s, pass.coeffs, at, begin, size, pass.c.form, ahead);
 }
 
 /// The first pass of a rule with norms over one piece; the sums of squares go to sums[0 ... norms).
 /// `together`: the second pass over the tensor follows at once.
 void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64_t size,
-                  bool together, const float* const* next, double* sums) {
+                  bool together, const Ahead& ahead, double* sums) {
   const Cohort& c = pass.c;
   TensorRecord& s = pass.s;
   const float* const coeffs = pass.coeffs;
   const GradientForm<float>& form = c.form;
-  double lanes[RuleEntry::kMostNorms][16] = {};
+  double lanes[RuleEntry::kMostNorms][16];
+  std::fill_n(lanes[0], 16 * c.rule.norms, 0.0);
   if (s.coded) {
     ForBlocks(pass.codecs, s, s.Gradient(), Access::OfMeasure(c.rule), pass.check, begin, size,
               [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
                 Pointers block;
                 block.Set(p, g, s.Slots(), [state](size_t k) { return state[k]; });
-                MeasureRange(c, s, coeffs, block, first, n, form, true, nullptr, lanes[0]);
+                MeasureRange(c, s, coeffs, block, first, n, form, true, {}, lanes[0]);
               });
   } else {
     // In large tensors the state would be gone before the update.
     const bool touch = together || c.rule.state_pass == StatePass::kMeasure;
-    MeasureRange(c, s, coeffs, at, begin, size, form, touch, next, lanes[0]);
+    MeasureRange(c, s, coeffs, at, begin, size, form, touch, ahead, lanes[0]);
   }
   for (size_t k = 0; k < c.rule.norms; ++k) sums[k] = SumLanes(lanes[k]);
 }
@@ -335,13 +345,13 @@ void CpuBackend::FirstPieces(const StepView& step, const Work& work, size_t begi
          const float* const coeffs = c.CoeffsAt(s.step, s.Memory());
          const PassOver pass{c, s, coeffs, codecs_, step.check};
          if (c.rule.norms == 0) {
-           UpdatePiece(pass, at, piece.begin, piece.size, next);
+           UpdatePiece(pass, at, piece.begin, piece.size, {next, distance_});
            internal::Flush(kernels_, s, piece.begin, piece.size);
          } else if (s.size > internal::kLargestPiece) {
-           MeasurePiece(pass, at, piece.begin, piece.size, false, next,
+           MeasurePiece(pass, at, piece.begin, piece.size, false, {next, distance_},
                         sums.data() + i * RuleEntry::kMostNorms);
          } else {
-           BothPasses(step, s, coeffs);
+           BothPasses(pass, next, next == nullptr ? 0 : work.pieces[i + 1].size);
          }
        });
 }
@@ -359,7 +369,7 @@ void CpuBackend::SecondPieces(const StepView& step, const Work& work, size_t beg
          TensorRecord& s = step.records[piece.tensor];
          const Cohort& c = step.cohorts[s.cohort];
          UpdatePiece({c, s, s.extra->adapted.data(), codecs_, step.check}, at, piece.begin,
-                     piece.size, next);
+                     piece.size, {next, distance_});
          internal::Flush(kernels_, s, piece.begin, piece.size);
        });
 }
@@ -368,25 +378,35 @@ void CpuBackend::SecondPass(const StepView& step, const Work& work) {
   ForPieces(step, work, [&](size_t begin, size_t end) { SecondPieces(step, work, begin, end); });
 }
 
-// Both passes of a rule with norms over one tensor.
-void CpuBackend::BothPasses(const StepView& step, TensorRecord& s, const float* coeffs) const {
-  const Cohort& c = step.cohorts[s.cohort];
+// Both passes of a rule with norms over one tensor. While the second computes on what is in the
+// cache, the memory fetches the beginning of the next tensor.
+void CpuBackend::BothPasses(const internal::PassOver& first, const float* const* next,
+                            int64_t next_size) const {
+  const Cohort& c = first.c;
+  TensorRecord& s = first.s;
   double sums[RuleEntry::kMostNorms] = {};
   Pointers at;
   const auto size = [&s](int64_t begin) { return std::min(internal::kBlock, s.size - begin); };
   for (int64_t begin = 0; begin < s.size; begin += internal::kBlock) {
     double part[RuleEntry::kMostNorms];
     if (!s.coded) at.Point(s, begin);
-    MeasurePiece({c, s, coeffs, codecs_, step.check}, at, begin, size(begin), true, nullptr, part);
+    MeasurePiece(first, at, begin, size(begin), true, {nullptr, distance_}, part);
     for (size_t k = 0; k < c.rule.norms; ++k) sums[k] += part[k];
   }
   internal::Adapt(c, s, sums);
-  for (int64_t begin = (s.size - 1) / internal::kBlock * internal::kBlock; begin >= 0;
+  const PassOver second{c, s, s.extra->adapted.data(), codecs_, first.check};
+  const size_t arrays = 2 + s.Slots();
+  const int64_t fits = cached_ / static_cast<int64_t>(arrays * sizeof(float)) - s.size;
+  const int64_t fetched = std::min(next_size, fits);
+  for (int64_t begin = (s.size - 1) / internal::kBlock * internal::kBlock, done = 0; begin >= 0;
        begin -= internal::kBlock) {
     if (!s.coded) at.Point(s, begin);
-    UpdatePiece({c, s, s.extra->adapted.data(), codecs_, step.check}, at, begin, size(begin),
-                nullptr);
+    const float* from[2 + RuleEntry::kMostSlots];
+    const bool fetches = done < fetched;
+    for (size_t k = 0; fetches && k < arrays; ++k) from[k] = next[k] + done;
+    UpdatePiece(second, at, begin, size(begin), {fetches ? from : nullptr, internal::kOnlyNext});
     internal::Flush(kernels_, s, begin, size(begin));
+    done += size(begin);
   }
 }
 
@@ -502,7 +522,8 @@ void CpuBackend::UpdateHessian(const StepView& step, const Work& work,
                           [&](int64_t, int64_t n, float*, const float* g, float* const* state) {
                             const auto count = static_cast<size_t>(n);
                             if (c.kernels.hessian != nullptr) {
-                              c.kernels.hessian(coeffs, c.form, nullptr, g, state, count, nullptr);
+                              c.kernels.hessian(coeffs, c.form, nullptr, g, state, count, nullptr,
+                                                distance_);
                             } else {
                               c.rule.scalar.hessian(coeffs, c.form, nullptr, g, state, count);
                             }
@@ -523,7 +544,7 @@ void CpuBackend::Evaluate(const StepView& step,
                           const auto count = static_cast<size_t>(n);
                           if (c.kernels.evaluate != nullptr) {
                             c.kernels.evaluate(tensors[i].coeffs, {}, p, nullptr, state, count,
-                                               nullptr);
+                                               nullptr, 0);
                           } else {
                             c.rule.scalar.evaluate(tensors[i].coeffs, {}, p, nullptr, state, count);
                           }
