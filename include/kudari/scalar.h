@@ -47,7 +47,7 @@ T Sign(T a) {
 /// share * x + rest, rounded once. With a share of 0, an x that is not finite contributes nothing.
 template <class T>
 T AddShare(T share, T x, T rest) {
-  return Fma(share, share != 0 ? x : T(0), rest);
+  return share != 0 ? Fma(share, x, rest) : rest;
 }
 
 /// The next value of an exponential mean, decay old + (1 - decay) x, with share = MeanShare(decay).
