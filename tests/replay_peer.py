@@ -79,6 +79,9 @@ RULES = {
     "rmsprop_momentum": (torch.optim.RMSprop, {"momentum": 0.9}),
     "rmsprop_centered": (torch.optim.RMSprop, {"centered": True}),
     "rmsprop_centered_momentum": (torch.optim.RMSprop, {"centered": True, "momentum": 0.9}),
+    "adadelta": (torch.optim.Adadelta, {}),
+    "adamax": (torch.optim.Adamax, {}),
+    "asgd": (torch.optim.ASGD, {}),
     "adam": (torch.optim.Adam, {}),
     "adamw": (torch.optim.AdamW, {}),
     "amsgrad": (torch.optim.Adam, {"amsgrad": True}),
@@ -90,7 +93,7 @@ RULES = {
 
 
 # State of torch that Kudari keeps in double for each tensor and replay does not write.
-SCALARS = ("step", "mu_product")
+SCALARS = ("step", "mu_product", "eta", "mu")
 
 
 def warmup_cosine(s):

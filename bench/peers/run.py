@@ -143,6 +143,10 @@ def contenders_of():
         "amsgrad": lambda: in_torch("Adam", fused=True, amsgrad=True),
         "nadam": lambda: in_torch("NAdam"),
         "radam": lambda: in_torch("RAdam"),
+        "asgd": lambda: in_torch("ASGD"),
+        "rprop": lambda: in_torch("Rprop"),
+        "adadelta": lambda: in_torch("Adadelta"),
+        "adamax": lambda: in_torch("Adamax"),
         "lion": lambda: {**timm("lion", "Lion", foreach=True), **timm("lion", "Lion", foreach=False),
                          **deepspeed("lion", "DeepSpeedCPULion")},
         "lamb": lambda: {k: v for foreach in both for k, v in timm(

@@ -153,9 +153,9 @@ class Optimizer {
 
   /// Puts the weights to evaluate into the parameters for as long as the view lives: those of the
   /// last averager that has any, otherwise those of rules with their own evaluation point
-  /// (schedule-free rules), otherwise the current ones. While the view lives, Step, StepTensor,
-  /// UpdateHessian, State, LoadState, Refresh, SetSchedule and a second view throw Error. The
-  /// caller has to handle batch-norm statistics, which belong to the trained weights.
+  /// (schedule-free rules, asgd), otherwise the current ones. While the view lives, Step,
+  /// StepTensor, UpdateHessian, State, LoadState, Refresh, SetSchedule and a second view throw
+  /// Error. The caller has to handle batch-norm statistics, which belong to the trained weights.
   ///
   ///     {
   ///       const auto view = optimizer.EvaluationWeights();
@@ -224,7 +224,8 @@ class Optimizer {
   /// Tells the optimiser that the parameters were given other values, for example by loading a
   /// model. Everything derived from the old values is re-initialised from the current ones:
   /// masters, Lookahead's slow weights and momentum, the averages of Ema and Swa, the direction
-  /// that LookSAM reuses, and the offset of schedule-free rules. Moments and step counts are kept.
+  /// that LookSAM reuses, the offset of schedule-free rules and the mean of asgd. Moments and step
+  /// counts are kept.
   /// If memory runs out, part of this may already have happened; call it again.
   void Refresh();
 

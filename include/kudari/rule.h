@@ -53,10 +53,12 @@ enum class HessianEstimate {
 /// The kind of numbers in a state buffer, which determines their 8-bit code.
 enum class SlotKind {
   kSigned,  ///< of either sign
-  kSquare,  ///< means of squares: not negative, used through their root
+  kSquare,  ///< divisors, not negative: means of squares, used through their root, and maxima
   kExact,   ///< values that 8 bits would spoil, such as terms that cancel; never coded
-  kOffset  ///< offsets of other weights from the parameter, sums of small changes; never coded, and
-           ///< reset to zero when the parameter is given other values, see Optimizer::Refresh
+  kOffset,  ///< offsets of other weights from the parameter, sums of small changes; never coded,
+            ///< and reset to zero when the parameter is given other values, see Optimizer::Refresh
+  kWeights  ///< other weights, which follow by small changes; always float32, and reset to the
+            ///< parameter when it is given other values
 };
 
 /// One state buffer of a rule. It has the parameter's shape and starts at zero. It has torch's name

@@ -21,7 +21,8 @@ namespace kudari {
 //     state/NAME/BUFFER          an array, or a double for a single number such as mu_product
 //     step                       int64, the steps of the run, which may be missing
 //
-// SGD, Adam, AdamW, NAdam, RAdam, Adagrad, RMSprop, Adafactor and Muon have a twin in Kudari.
+// SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adagrad, Adadelta, RMSprop, Adafactor, Muon, ASGD and
+// Rprop have a twin in Kudari.
 
 /// The spec with which Kudari goes on where PyTorch stopped: the twin of each group's class with
 /// the group's hyper-parameters as they are now. Groups other than the largest become groups by
@@ -42,7 +43,7 @@ StateTree StateFromTorch(const StateTree& torch);
 /// The state of an optimiser in PyTorch's words: a group for each class and set of hyper-parameters
 /// at the next step, with its tensors in the optimiser's order. Coded state and masters are
 /// decoded to float32. Throws Error naming the tensor and its rule if PyTorch has no such
-/// optimiser.
+/// optimiser, or one without the option that it has set (the weight_decay of rprop).
 StateTree StateToTorch(const Optimizer& optimizer);
 
 /// What this optimiser does or keeps that is not part of PyTorch's, one sentence each: averagers,

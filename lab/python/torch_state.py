@@ -43,6 +43,9 @@ STEP = ("step", "global_step", "iteration", "iter", "steps")
 # Buffers of torch's own layers that a state dict does not tell from parameters.
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
+# What torch keeps for a parameter that is a number.
+NUMBERS = ("step", "mu_product", "eta", "mu")
+
 # Older versions of torch lack some.
 TYPES = {name: getattr(torch, attribute) for name, attribute in (
     ("BOOL", "bool"), ("U8", "uint8"), ("I8", "int8"), ("F8_E5M2", "float8_e5m2"),
@@ -397,7 +400,7 @@ def state_of(entry, where):
         at = f"{where}/{key}"
         if value is None:
             continue
-        if key in ("step", "mu_product"):
+        if key in NUMBERS:
             state[key] = number(value, at)
         elif not isinstance(value, torch.Tensor):
             raise Refused(f"{at} is {described(value)}, but must be a tensor")
@@ -597,7 +600,7 @@ def group_to_write(name, options, others, names, first):
     group = {**defaults_of(name), **{k: v for k, v in others.items() if v is not None}}
     for key, value in options.items():
         group[key] = tuple(values(value)) if isinstance(value, dict) else value
-    for key in ("betas", "ns_coefficients", "eps"):
+    for key in ("betas", "ns_coefficients", "eps", "etas", "step_sizes"):
         if isinstance(group.get(key), list):
             group[key] = tuple(group[key])
     if name == "AdamW":

@@ -286,6 +286,26 @@ TEST(EvaluationTest, PutsBackWithoutThePoolThatWasLent) {
   EXPECT_TRUE(SameBits(model.params, trained));
 }
 
+// The weights after updates t0 + 2, t0 + 3 ..., whatever the format of the parameters' state.
+TEST(EvaluationTest, AsgdShowsTheMeanOfItsWeights) {
+  for (const StateFormat format : {StateFormat::kFloat32, StateFormat::kBFloat16}) {
+    Model model({{"w", {50, 100}}});
+    OptimizerSpec spec = Asgd{.lr = 0.1, .t0 = 3};
+    spec.precision.state = format;
+    Optimizer optimizer(model.tensors, spec);
+    std::vector<double> sum(5000);
+    for (int step = 1; step <= 12; ++step) {
+      model.NextGradient();
+      optimizer.Step();
+      for (size_t i = 0; step >= 5 && i < sum.size(); ++i) sum[i] += model.params[0][i];
+    }
+    const auto view = optimizer.EvaluationWeights();
+    for (size_t i = 0; i < sum.size(); ++i) {
+      EXPECT_NEAR(model.params[0][i], sum[i] / 8, 1e-6);
+    }
+  }
+}
+
 TEST(EvaluationTest, AScheduleOutOfRangeLeavesNoView) {
   Model model({{"w", {3}}});
   Optimizer optimizer(

@@ -180,6 +180,7 @@ struct Optimizer::Impl final : Engine {
   void PlaceState(internal::TensorRecord& s, internal::StateMemory& memory);
   void AllocateScratch();
   void ClearSlot(internal::TensorRecord& s, size_t k);
+  void FillWithWeights(internal::TensorRecord& s, size_t k);
   void StartMaster(internal::TensorRecord& s);
   int64_t CopiedSize(const internal::TensorRecord& s, internal::Format gradient) const;
   void SetKeys(size_t index);

@@ -2,40 +2,18 @@
 
 #include <algorithm>
 #include <functional>
-#include <unordered_set>
 #include <utility>
 
-#include "backend/cpu/cpu.h"
-#include "core/element_count.h"
 #include "kudari/error.h"
 #include "kudari/messages.h"
 #include "kudari/recipe.h"
 #include "kudari/stages.h"
 #include "optimizer/impl.h"
 #include "optimizer/spec_options.h"
-#include "state/shape_text.h"
+#include "optimizer/tensor_checks.h"
 
 namespace kudari {
 namespace {
-
-void CheckTensor(const Tensor& t, std::unordered_set<std::string_view>& names) {
-  const auto add = [&names](const std::string& name) {
-    if (name.empty()) throw Error("a tensor has an empty name");
-    if (!names.insert(name).second) throw Error("duplicate tensor name \"" + name + "\"");
-  };
-  add(t.name);
-  for (const std::string& alias : t.aliases) add(alias);
-  for (const int64_t d : t.shape) {
-    if (d >= 0) continue;
-    throw Error("tensor \"" + t.name + "\": dimension " + std::to_string(d) +
-                " is outside [0, ...]");
-  }
-  if (!internal::ElementCount(t.shape)) {
-    throw Error("tensor \"" + t.name + "\": the dimensions of its shape " +
-                internal::ShapeText<int64_t>(t.shape) +
-                " that are not zero make more than 2^56 elements");
-  }
-}
 
 /// Throws Error if a schedule has no values because its lengths are relative to a run.
 void CheckResolved(const OptimizerSpec& spec) {
@@ -53,17 +31,6 @@ void CheckResolved(const OptimizerSpec& spec) {
   });
 }
 
-/// The backend that all tensors name; null: host memory.
-Backend* BackendOf(std::span<const Tensor> tensors) {
-  Backend* const backend = tensors.empty() ? nullptr : tensors[0].backend;
-  for (const Tensor& t : tensors) {
-    if (t.backend == backend) continue;
-    throw Error("tensors \"" + tensors[0].name + "\" and \"" + t.name +
-                "\" are on different backends; an optimiser has one");
-  }
-  return backend;
-}
-
 }  // namespace
 
 using internal::Cohort;
@@ -73,16 +40,10 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
                       const Registry& registry)
     : tensor_list(std::move(the_tensors)),
       spec(Complete(the_spec, registry)),
-      users_backend(BackendOf(tensor_list)) {
+      users_backend(internal::UsersBackend(tensor_list)),
+      backend_(internal::BackendFor(users_backend)) {
   CheckResolved(spec);
-  if (users_backend == nullptr) {
-    backend_ = std::make_shared<CpuBackend>();
-  } else {
-    backend_ = {users_backend, [](Backend*) {}};  // which stays the user's
-  }
-  std::unordered_set<std::string_view> names;
-  names.reserve(tensor_list.size());
-  for (const Tensor& t : tensor_list) CheckTensor(t, names);
+  internal::CheckTensors(tensor_list);
   AddTensors(registry);
   BindParameters();
   CheckSlotNames();
@@ -142,13 +103,13 @@ const internal::Storage* Optimizer::Impl::StorageOf(const Tensor& t, const Tenso
     StateFormat format = named == precision.slots.end() ? precision.state : named->second;
     const bool eight = format != StateFormat::kFloat32 && format != StateFormat::kBFloat16;
     const SlotKind kind = rule.slot_kinds[k];
-    const bool stays =
-        s.size < Precision::kSmallestCoded || kind == SlotKind::kExact || kind == SlotKind::kOffset;
+    const bool square = kind == SlotKind::kSquare;
+    const bool stays = s.size < Precision::kSmallestCoded || (kind != SlotKind::kSigned && !square);
     if ((!sizes.empty() && sizes[k] != s.size) ||
-        internal::Contains(precision.exclude, s.tensor_class) || (eight && stays)) {
+        internal::Contains(precision.exclude, s.tensor_class) || (eight && stays) ||
+        kind == SlotKind::kWeights) {
       format = StateFormat::kFloat32;
     }
-    const bool square = kind == SlotKind::kSquare;
     switch (format) {
       case StateFormat::kFloat32:
         return Format::kFloat32;
@@ -203,6 +164,7 @@ void Optimizer::Impl::Refresh() {
     const auto& kinds = cohorts[s.cohort].rule.slot_kinds;
     for (size_t k = 0; k < kinds.size(); ++k) {
       if (kinds[k] == SlotKind::kOffset) ClearSlot(s, k);
+      if (kinds[k] == SlotKind::kWeights) FillWithWeights(s, k);
     }
     StartMaster(s);
   }

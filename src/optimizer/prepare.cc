@@ -5,6 +5,7 @@
 #include "kudari/error.h"
 #include "kudari/parallel.h"
 #include "optimizer/impl.h"
+#include "optimizer/tensor_checks.h"
 
 namespace kudari {
 namespace {
@@ -54,28 +55,7 @@ void Optimizer::Impl::BindParameters() {
             tensor_list[i].backend != users_backend;
   }
   if (!moved) return;
-  std::vector<uint32_t> order;
-  for (size_t i = 0; i < tensor_list.size(); ++i) {
-    const Tensor& t = tensor_list[i];
-    if (t.backend != users_backend) {
-      throw Error("tensor \"" + t.name +
-                  "\": is on another backend than when the optimiser was made");
-    }
-    if (records[i].size == 0) continue;
-    if (t.param == nullptr) throw Error("tensor \"" + t.name + "\": param is null");
-    order.push_back(static_cast<uint32_t>(i));
-  }
-  const auto begin = [this](size_t i) { return static_cast<std::byte*>(tensor_list[i].param); };
-  const std::less<> before;
-  const auto ordered = [&](size_t a, size_t b) { return before(begin(a), begin(b)); };
-  if (!std::ranges::is_sorted(order, ordered)) std::ranges::sort(order, ordered);
-  for (size_t k = 1; k < order.size(); ++k) {
-    const Tensor &first = tensor_list[order[k - 1]], &second = tensor_list[order[k]];
-    const int64_t bytes = records[order[k - 1]].size * Bytes(first.dtype);
-    if (!before(begin(order[k]), begin(order[k - 1]) + bytes)) continue;
-    throw Error("tensors \"" + first.name + "\" and \"" + second.name +
-                "\" overlap in memory; give a parameter that has two names only once");
-  }
+  internal::CheckMemory(tensor_list, users_backend);
   for (size_t i = 0; i < tensor_list.size(); ++i) records[i].param = tensor_list[i].param;
 }
 
@@ -221,6 +201,12 @@ void Optimizer::Impl::ClearSlot(TensorRecord& s, size_t k) {
   backend_->Fill(array.data, internal::ZeroCode(array.format),
                  n * internal::DataBytes(array.format));
   backend_->Fill(array.companion, 0, internal::CompanionBytes(array.format, n));
+}
+
+/// Makes a state buffer what the parameter is.
+void Optimizer::Impl::FillWithWeights(TensorRecord& s, size_t k) {
+  const internal::ArrayPair pair = {s.State(k), internal::Visible(s.Weights()), s.SlotSize(k)};
+  backend_->Convert(std::span(&pair, 1), parallel_);
 }
 
 /// Makes the master what the parameter is.

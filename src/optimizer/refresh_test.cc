@@ -30,6 +30,7 @@ StateTree Fresh(StateTree state, Task& task) {
       state.Set(slots + "z_minus_y",
                 StateArray::Of<float>(Floats(weights.As<float>().size()), shape));
     }
+    if (state.Find(slots + "ax") != nullptr) state.Set(slots + "ax", weights);
     for (const std::string average : {"lookahead", "ema", "swa"}) {
       const std::string averager = "averagers/" + average;
       if (state.Find(averager) == nullptr) continue;
@@ -103,6 +104,21 @@ TEST_P(RefreshTest, RulesAndMastersBeginWithWhatMemoryHolds) {
     spec.precision.master = master;
     ExpectFresh(spec, DType::kBFloat16);
   }
+}
+
+TEST(RefreshRulesTest, AMeanOfWeightsBeginsWithWhatMemoryHolds) {
+  const OptimizerSpec spec = Asgd{.lr = 0.01, .t0 = 0};
+  EXPECT_TRUE(ExpectFresh(spec, DType::kFloat32));
+  EXPECT_TRUE(ExpectFresh(spec, DType::kBFloat16));
+  // Also before the next step.
+  Task task(kShapes, DType::kFloat32);
+  Optimizer optimizer(task.model().tensors, spec);
+  for (int step = 0; step < 4; ++step) task.Step(optimizer);
+  task.SetWeights(9);
+  optimizer.Refresh();
+  const auto given = task.Bytes();
+  const EvaluationView view = optimizer.EvaluationWeights();
+  EXPECT_TRUE(task.Bytes() == given);
 }
 
 TEST(RefreshStagesTest, AveragersBeginWithWhatMemoryHolds) {

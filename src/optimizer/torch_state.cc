@@ -149,7 +149,9 @@ std::string OneRule(const TorchGroup& /*group*/) {
   return rule;
 }
 
-constexpr char kAdagradRule[] = "adagrad", kAdafactorRule[] = "adafactor_torch";
+constexpr char kAdagradRule[] = "adagrad", kAdafactorRule[] = "adafactor_torch",
+               kAdadeltaRule[] = "adadelta", kAdamaxRule[] = "adamax", kAsgdRule[] = "asgd",
+               kRpropRule[] = "rprop";
 
 /// A class of PyTorch's with a twin here.
 struct TorchClass {
@@ -166,10 +168,14 @@ const std::vector<TorchClass>& TorchClasses() {
       {"AdamW", &AdamWRule, true, {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}},
       {"NAdam", &NAdamRule, true, {"exp_avg", "exp_avg_sq", "mu_product"}},
       {"RAdam", &RAdamRule, true, {"exp_avg", "exp_avg_sq"}},
+      {"Adamax", &OneRule<kAdamaxRule>, true, {"exp_avg", "exp_inf"}},
       {"Adagrad", &OneRule<kAdagradRule>, true, {"sum"}},
+      {"Adadelta", &OneRule<kAdadeltaRule>, true, {"square_avg", "acc_delta"}},
       {"RMSprop", &RmspropRule, true, {"square_avg", "grad_avg", "momentum_buffer"}},
       {"Adafactor", &OneRule<kAdafactorRule>, true, {"row_var", "col_var", "variance"}},
-      {"Muon", &MuonRule, false, {"momentum_buffer"}}};
+      {"Muon", &MuonRule, false, {"momentum_buffer"}},
+      {"ASGD", &OneRule<kAsgdRule>, true, {"ax", "eta", "mu"}},
+      {"Rprop", &OneRule<kRpropRule>, true, {"prev", "step_size"}}};
   return classes;
 }
 
@@ -189,7 +195,16 @@ std::string TorchOption(const std::string& option) {
   if (option == "beta2") return "betas/1";
   if (option == "eps1") return "eps/0";
   if (option == "eps2") return "eps/1";
+  if (option == "etaminus") return "etas/0";
+  if (option == "etaplus") return "etas/1";
+  if (option == "step_size_min") return "step_sizes/0";
+  if (option == "step_size_max") return "step_sizes/1";
   return option;
+}
+
+/// Whether PyTorch's class has no such option, which is zero then.
+bool IsKudarisOwn(std::string_view rule, std::string_view option) {
+  return rule == kRpropRule && option == "weight_decay";
 }
 
 /// A group as Kudari has it.
@@ -209,6 +224,10 @@ TwinGroup TwinOf(const TorchGroup& g) {
   }
   TwinGroup twin{.torch = &torch, .rule = torch.rule(g), .options = {}, .names = g.names()};
   for (const RuleEntry::Option& o : Registry::Builtin().Find(twin.rule).options) {
+    if (IsKudarisOwn(twin.rule, o.name)) {
+      twin.options.emplace(o.name, 0);
+      continue;
+    }
     const std::string name = TorchOption(o.name);
     // None stands for the smallest step between float32 numbers at 1, as the default does.
     const double value = name == "eps/0" ? g.Find(name).value_or(o.default_value) : g.Number(name);
@@ -501,12 +520,16 @@ const std::vector<TorchTwin>& TorchTwins() {
       {"adamw", "AdamW", {{"amsgrad", false}}},
       {"nadam", "NAdam"},
       {"radam", "RAdam"},
+      {kAdamaxRule, "Adamax"},
       {"adagrad", "Adagrad"},
+      {kAdadeltaRule, "Adadelta"},
       {"rmsprop", "RMSprop", {{"centered", false}, {"momentum", 0.0}}},
       {"rmsprop_momentum", "RMSprop", {{"centered", false}}},
       {"rmsprop_centered", "RMSprop", {{"centered", true}, {"momentum", 0.0}}},
       {"rmsprop_centered_momentum", "RMSprop", {{"centered", true}}},
       {kAdafactorRule, "Adafactor"},
+      {kAsgdRule, "ASGD"},
+      {kRpropRule, "Rprop"},
       {"muon", "Muon", {{"nesterov", true}}},
       {"muon_match_rms", "Muon", {{"nesterov", true}, {"adjust_lr_fn", match}}}};
   return twins;
@@ -529,6 +552,11 @@ StateTree TorchGroupOf(const TorchTwin& twin, const TensorPlan& plan) {
   group.Add("optimizer", std::string(twin.optimizer));
   for (const auto& [name, value] : twin.options) group.Set(name, value);
   for (const auto& [name, value] : plan.options) {
+    if (IsKudarisOwn(twin.rule, name)) {
+      if (value == 0) continue;
+      throw Error("tensor " + Quoted(plan.name) + ": " + name + " = " + NumberText(value) +
+                  ": PyTorch's " + std::string(twin.optimizer) + " has no " + name);
+    }
     if (name == "ns_steps") {
       group.Set(name, static_cast<int64_t>(value));
     } else {

@@ -100,7 +100,11 @@ TEST(TorchStateTest, EveryTwinComesBackWithItsBits) {
                                           "adamw",
                                           "nadam",
                                           "radam",
+                                          "adamax",
                                           "adagrad",
+                                          "adadelta",
+                                          "asgd",
+                                          "rprop",
                                           "rmsprop",
                                           "rmsprop_momentum",
                                           "rmsprop_centered",
@@ -109,6 +113,11 @@ TEST(TorchStateTest, EveryTwinComesBackWithItsBits) {
   for (const std::string& rule : rules) {
     SCOPED_TRACE(rule);
     OptimizerSpec spec(rule, {{"lr", 0.02}, {"weight_decay", 0.1}});
+    if (rule == "asgd") spec.options.emplace("t0", 2);
+    if (rule == "rprop") {
+      spec.options.at("weight_decay") = 0.0;
+      spec.options.emplace("etaplus", 1.5);
+    }
     if (rule == "momentum") spec.options.emplace("dampening", 0.3);
     if (rule == "adagrad") {
       spec.options.emplace("initial_accumulator_value", 0.5);
@@ -203,9 +212,10 @@ TEST(TorchStateTest, ManyNamesOfAGroupAreMatchedAndNoOthers) {
 
 TEST(TorchStateTest, WhatHasNoTwinIsRefusedByItsName) {
   const auto error = [](const StateTree& torch) { return ErrorOf([&] { SpecFromTorch(torch); }); };
-  EXPECT_EQ(error(TorchOf("Adamax", {})),
-            "param_groups/0: Kudari has no twin of PyTorch's Adamax; it has those of SGD, Adam, "
-            "AdamW, NAdam, RAdam, Adagrad, RMSprop, Adafactor, Muon");
+  EXPECT_EQ(error(TorchOf("LBFGS", {})),
+            "param_groups/0: Kudari has no twin of PyTorch's LBFGS; it has those of SGD, Adam, "
+            "AdamW, NAdam, RAdam, Adamax, Adagrad, Adadelta, RMSprop, Adafactor, Muon, ASGD, "
+            "Rprop");
   EXPECT_THAT(error(Set(AdamWOf(), "param_groups/0/maximize", true)),
               HasSubstr("param_groups/0: maximize = true: Kudari minimises"));
   EXPECT_THAT(error(Set(AdamWOf(), "param_groups/0/amsgrad", true)),
@@ -357,6 +367,8 @@ TEST(TorchStateTest, RulesThatPyTorchLacksAreRefused) {
   EXPECT_THAT(
       ErrorOf([&] { StateToTorch(Optimizer(model.tensors, Lion{})); }),
       HasSubstr("tensor \"a.weight\": PyTorch has no twin of rule \"lion\"; it has those of"));
+  EXPECT_EQ(ErrorOf([&] { StateToTorch(Optimizer(model.tensors, Rprop{.weight_decay = 0.1})); }),
+            "tensor \"a.weight\": weight_decay = 0.1: PyTorch's Rprop has no weight_decay");
   OptimizerSpec independent = AdamW{};
   independent.decay = Decay::kIndependent;
   EXPECT_THAT(ErrorOf([&] { StateToTorch(Optimizer(model.tensors, independent)); }),

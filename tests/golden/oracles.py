@@ -16,6 +16,7 @@ import types
 
 os.environ["KERAS_BACKEND"] = "torch"
 os.environ["TORCHDYNAMO_DISABLE"] = "1"  # nanochat's function is compiled otherwise
+import adabelief_pytorch
 import jax
 import keras
 import lion_pytorch
@@ -282,6 +283,49 @@ def torch_optim(make, translate=lambda options: options, **fixed):
     return Torch("torch", make, translate, foreach=False, **fixed)
 
 
+class DecayingRprop(torch.optim.Rprop):
+    """torch's Rprop, which has no weight decay, with a coupled one."""
+
+    def __init__(self, params, weight_decay=0.0, **options):
+        super().__init__(params, **options)
+
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.grad = p.grad + group.get("weight_decay", 0.0) * p.detach()
+        super().step()
+
+
+def rprop_options(options):
+    """Translates to torch's pairs."""
+    names = ("etaminus", "etaplus", "step_size_min", "step_size_max")
+    given = {"etaminus": 0.5, "etaplus": 1.2, "step_size_min": 1e-6, "step_size_max": 50.0,
+             **options}
+    minus, plus, least, most = (given[name] for name in names)
+    rest = {k: v for k, v in options.items() if k not in names}
+    return {"etas": (minus, plus), "step_sizes": (least, most), **rest}
+
+
+def irprop(p, g, state, t, options):
+    """Igel & Huesken, Improving the Rprop Learning Algorithm, iRprop-, element by element."""
+    g = (g + options.get("weight_decay", 0.0) * p).flatten().tolist()
+    x, n = p.flatten().tolist(), p.numel()
+    before = state.get("prev", torch.zeros(n)).flatten().tolist()
+    sizes = state.get("step_size", torch.full((n,), options.get("lr", 0.01))).flatten().tolist()
+    least, most = options.get("step_size_min", 1e-6), options.get("step_size_max", 50.0)
+    for i in range(n):
+        if before[i] * g[i] > 0:
+            sizes[i] *= options.get("etaplus", 1.2)
+        elif before[i] * g[i] < 0:
+            sizes[i] *= options.get("etaminus", 0.5)
+            g[i] = 0.0
+        sizes[i] = min(max(sizes[i], least), most)
+        x[i] -= sizes[i] * ((g[i] > 0) - (g[i] < 0))
+    state["prev"], state["step_size"] = torch.tensor(g), torch.tensor(sizes)
+    return torch.tensor(x).reshape(p.shape)
+
+
 def excludes(options, i):
     """Whether a case has the tensor neither adapted nor decayed: all but the first are vectors."""
     return "no_adapt" in options and i > 0
@@ -348,6 +392,12 @@ def optax_sophia(lr, beta1, beta2, gamma, eps, weight_decay):
     return optax.GradientTransformationExtraArgs(
         contrib_sophia(options).init,
         lambda updates, state, params, **more: sophia_update(options, updates, state, params, more))
+
+
+def optax_adabelief(lr, beta1, beta2, eps, weight_decay):
+    return optax.chain(optax.scale_by_belief(beta1, beta2, eps, eps),
+                       optax.add_decayed_weights(weight_decay),
+                       optax.scale_by_learning_rate(lr))
 
 
 def lamb_options(options):
@@ -566,6 +616,18 @@ RULES = {
         "schedules": {"lr": "0.2 * warmup(10) * cosine(400, 0.1)", "eps": 1e-5,
                       "weight_decay": "0.2 * linear(60, 0.5)"},
     }),
+    "adadelta": Rule([
+        torch_optim(torch.optim.Adadelta),
+        Optax("adadelta", lambda lr, rho, eps: optax.adadelta(lr, rho, eps),
+              {"lr": 1.0, "rho": 0.9, "eps": 1e-6}),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.5, "weight_decay": 0.1},
+        "short memory": {"rho": 0.5, "eps": 1e-3},
+        **small("rho", lr=0.5, eps=1e-4),
+        "schedules": {"lr": "2 * warmup(10) * cosine(400, 0.1)", "eps": 1e-5,
+                      "rho": "0.95 * linear(60, 0.9)"},
+    }),
     "rmsprop": Rule([
         torch_optim(torch.optim.RMSprop),
         Optax("rmsprop(eps_in_sqrt=False)",
@@ -662,6 +724,54 @@ RULES = {
         **small("beta1", "beta2", lr=0.003, eps=1e-4),
         "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3, "beta2": 0.9,
                       "beta1": "0.95 * linear(60, 0.9)"},
+    }),
+    "adamax": Rule([
+        torch_optim(torch.optim.Adamax, betas(0.9, 0.999)),
+        Optax("adamax",
+                 lambda lr, beta1, beta2, eps: optax.adamax(lr, beta1, beta2, eps),
+                 {"lr": 2e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.01, "weight_decay": 0.1},
+        "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3},
+        **small("beta1", "beta2", lr=0.003, eps=1e-4),
+        "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
+                      "beta1": "0.95 * linear(60, 0.9)"},
+    }),
+    "adabelief": Rule([
+        Torch("adabelief-pytorch", adabelief_pytorch.AdaBelief, betas(0.9, 0.999),
+              what="AdaBelief(rectify=False)", rectify=False, print_change_log=False),
+        Optax("scale_by_belief, decoupled decay", optax_adabelief,
+              {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-16, "weight_decay": 0.0}),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.01, "weight_decay": 0.5},
+        "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3},
+        **small("beta1", "beta2", lr=0.003, eps=1e-4),
+        "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
+                      "weight_decay": "0.3 * linear(60, 0.2)"},
+    }),
+    "asgd": Rule([
+        torch_optim(torch.optim.ASGD, evaluated=lambda optimizer, p, state: state["ax"]),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.05, "weight_decay": 0.1},
+        "averaged": {"lr": 0.05, "lambd": 0.1, "alpha": 0.5, "t0": 20.0},
+        "averaged at once": {"lr": 0.05, "lambd": 1e-3, "alpha": 1.0, "t0": 0.0},
+        "schedules": {"lr": "0.1 * warmup(10) * cosine(400, 0.1)", "t0": 100.5,
+                      "weight_decay": "0.2 * linear(60, 0.5)"},
+    }),
+    "rprop": Rule([
+        torch_optim(DecayingRprop, rprop_options, what="Rprop, with a coupled weight decay"),
+        Transcribed("iRprop- of Igel and Huesken", irprop),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.05, "weight_decay": 0.1},
+        "factors": {"lr": 0.1, "etaminus": 0.3, "etaplus": 1.5},
+        "bounds": {"lr": 0.5, "step_size_min": 1e-3, "step_size_max": 0.2},
+        "schedules": {"lr": "0.1 * warmup(10) * cosine(400, 0.1)",
+                      "etaplus": "1.1 * linear(60, 1.2)",
+                      "step_size_max": "0.5 * linear(300, 0.1)"},
     }),
     "radam": Rule([torch_optim(torch.optim.RAdam, betas(0.9, 0.999))], {
         "defaults": {},

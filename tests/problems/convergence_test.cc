@@ -208,8 +208,11 @@ constexpr std::string_view kTable = R"(
 sgd                       .013x20 .0032x100 .05x8   .016x1  .002x1   .025x1  3.2x1  .25x1
 momentum                  .02x2   .002x10   .016x3  .004x2  .00025x2 .0079x1 .63x2  .032x2
 nesterov                  .013x2  .0016x15  .01x3   .0079x1 .00079x1 .0063x1 2.5x1  .063x1
+asgd                      .025x8  .0025x100 .04x8   .025x1  .001x1   .0063x1 40x1   .25x1
+rprop                     .1x1    .025x20   .4x1    .01x1   .25x1    .001x1  .00016x1 .00063x1
 adagrad                   2.5x1   .63x100   1.3x3   2x1     .13x1    .079x1  3.2x1  .4x1
 adagrad_inside            2.5x1   .63x100   1.3x3   2x1     .13x1    .079x1  3.2x1  .4x1
+adadelta                  63x1    .63x50    25x2    63x1    10x1     6.3x1   63x1    160x1
 rmsprop                   .79x1   .013x30   .13x2   .2x1    .013x1   .0079x1 .79x1  .04x1
 rmsprop_inside            .79x1   .01x30    .079x2  .79x1   .025x1   .016x1  1x1    .13x1
 rmsprop_momentum          .063x2  .04x8     .063x2  .079x2  .0025x2  .0025x1 .2x2   .01x2
@@ -221,8 +224,10 @@ adam                      .79x2   .63x8     .5x2    1x2     .04x2    .04x1   1x2
 adamw                     .79x2   .63x8     .5x2    1x2     .04x2    .04x1   1x2    .16x2
   weight_decay=0
 amsgrad                   1x2     .63x10    .5x2    1x2     .04x2    .04x1   1x2    .16x2
+adamax                    1.6x2   1.6x30    .4x3    1.6x2   .063x1   .16x1   1x2     .16x2
 nadam                     1.6x1   .063x30   .5x2    2x1     .079x1   .079x1  1.6x1  .25x1
 radam                     .032x15 .002x200  .032x30 .04x15  .005x5   .05x1   2x2    .4x2
+adabelief                 .4x2    1x8       .25x1   1.6x2   .25x2    .63x1   .25x2   .16x2
 lion                      .04x3   .025x10   .079x5  .16x2   .025x1   .025x1  .16x2  .1x3
 sophia                    .4x5    .25x50    .13x5   .25x5   .13x3    .1x2    .2x5   .1x5
   weight_decay=0 rho=0.5

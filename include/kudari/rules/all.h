@@ -1,11 +1,15 @@
 // The list of rules: the only place to change besides a new rule's own file. It is included again,
 // with KUDARI_LANES defined, wherever the updates are compiled.
+#include "kudari/rules/adabelief.h"
+#include "kudari/rules/adadelta.h"
 #include "kudari/rules/adafactor.h"
 #include "kudari/rules/adagrad.h"
 #include "kudari/rules/adagrad_inside.h"
 #include "kudari/rules/adam.h"
+#include "kudari/rules/adamax.h"
 #include "kudari/rules/adamw.h"
 #include "kudari/rules/amsgrad.h"
+#include "kudari/rules/asgd.h"
 #include "kudari/rules/lamb.h"
 #include "kudari/rules/lambc.h"
 #include "kudari/rules/larc.h"
@@ -23,6 +27,7 @@
 #include "kudari/rules/rmsprop_centered_momentum.h"
 #include "kudari/rules/rmsprop_inside.h"
 #include "kudari/rules/rmsprop_momentum.h"
+#include "kudari/rules/rprop.h"
 #include "kudari/rules/schedule_free_adamw.h"
 #include "kudari/rules/schedule_free_sgd.h"
 #include "kudari/rules/sgd.h"
@@ -34,10 +39,11 @@
 
 namespace kudari {
 
-using AllRules = TypeList<Sgd, Momentum, Nesterov, Adagrad, AdagradInside, Rmsprop, RmspropInside,
-                          RmspropMomentum, RmspropCentered, RmspropCenteredMomentum, Adam, AdamW,
-                          AmsGrad, NAdam, RAdam, Lion, Sophia, SophiaH, ScheduleFreeSgd,
-                          ScheduleFreeAdamW, Lars, LarsOutside, LarsJoint, Larc, Lamb, LambC>;
+using AllRules =
+    TypeList<Sgd, Momentum, Nesterov, Asgd, Rprop, Adagrad, AdagradInside, Adadelta, Rmsprop,
+             RmspropInside, RmspropMomentum, RmspropCentered, RmspropCenteredMomentum, Adam, AdamW,
+             AmsGrad, Adamax, NAdam, RAdam, AdaBelief, Lion, Sophia, SophiaH, ScheduleFreeSgd,
+             ScheduleFreeAdamW, Lars, LarsOutside, LarsJoint, Larc, Lamb, LambC>;
 
 }  // namespace kudari
 
