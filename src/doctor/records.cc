@@ -6,6 +6,28 @@
 #include "doctor/view.h"
 
 namespace kudari::internal {
+namespace {
+
+// A scale below 1 does not keep gradients from vanishing, and one that has come down there step by
+// step found no scale at which they are finite: they are not, whatever the scale.
+bool FindScaleCollapse(const View& run, Findings& found) {
+  constexpr size_t kLeastDrops = 3;
+  size_t drops = 0, first = run.size, last = 0;
+  for (size_t i = 1; i < run.size; ++i) {
+    if (!(run.log.steps[i].loss_scale < run.log.steps[i - 1].loss_scale)) continue;
+    if (drops++ == 0) first = i;
+    last = i;
+  }
+  if (drops < kLeastDrops || !(run.log.steps.back().loss_scale < 1)) return false;
+  found.push_back({Verdict::kLossScaleThrash, 0.9, run.Step(first), run.Step(last),
+                   "the loss scale fell " + std::to_string(drops) + " times, from " +
+                       Brief(run.log.steps[first - 1].loss_scale) + " to " +
+                       Brief(run.log.steps.back().loss_scale) +
+                       ": gradients overflow at any scale"});
+  return true;
+}
+
+}  // namespace
 
 // The norm of a mean of gradients is at most the largest of theirs. That of the first stands for
 // it, so the quotient is above 1 in some steps, but not in most.
@@ -33,6 +55,7 @@ void FindSummedAccumulation(const View& run, Findings& found) {
 // Finding the scale costs a few steps at the beginning; later an overflow in two thousand steps is
 // what dynamic scaling is made for.
 void FindScaleThrash(const View& run, Findings& found) {
+  if (FindScaleCollapse(run, found)) return;
   constexpr double kLimit = 0.04, kSure = 0.2;
   constexpr size_t kLeast = 3, kSearch = 24;
   size_t begin = 0;
