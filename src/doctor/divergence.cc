@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "doctor/view.h"
 
@@ -142,11 +141,7 @@ std::optional<Note> WhyUnjudgeable(const View& run) {
   if (!(run.lowest > kFell * run.initial)) return std::nullopt;
   const double later = run.Level(run.size / 2, run.size);
   if (later < kRose * run.initial) return std::nullopt;
-  std::vector<double> differences;
-  for (size_t i = run.size / 2; i < run.size; ++i) {
-    differences.push_back(std::abs(run.loss[i] - run.loss[i - 1]));
-  }
-  const double scatter = 1.48 * Median(std::move(differences)) / std::numbers::sqrt2 / later;
+  const double scatter = run.Roughness(run.size / 2, run.size) / later;
   if (!(scatter > kScatter)) return std::nullopt;
   return Note{"loss", "the loss rises from the start, from " + Brief(run.initial) + " to " +
                           Brief(later) + ", and scatters by " + Percent(scatter) +

@@ -36,7 +36,8 @@ double ScatterAround(const View& run, size_t at) {
   for (size_t i = begin; i < std::min(run.size, at + half + 1); ++i) {
     if (run.loss[i] > run.smooth[i]) above.push_back(1.48 * (run.loss[i] - run.smooth[i]));
   }
-  const double scatter = run.scatter[at], upper = Median(std::move(above));
+  const double scatter = std::max(run.scatter[at], run.Roughness(begin, std::min(run.size, at + half + 1)));
+  const double upper = Median(std::move(above));
   const bool skewed = upper > kSkewed * scatter && run.smooth[at] < kEasy * run.first;
   return skewed ? upper : scatter;
 }
@@ -157,7 +158,7 @@ bool FindRise(const View& run, const Peak& peak, Findings& found) {
                          " of where it began"});
     return true;
   }
-  constexpr double kStuckPeak = 1.5, kStuck = 0.3, kStuckInNoise = 0.75, kHighRate = 0.5;
+  constexpr double kStuckPeak = 3, kStuck = 0.3, kStuckInNoise = 0.75, kHighRate = 0.5;
   const double end = run.last / run.first;
   if (std::max(peak.height, peak.later) > kStuckPeak &&
       end > (peak.IsNoise() ? kStuckInNoise : kStuck) && run.EndsAtRate(kHighRate, 1)) {
@@ -176,6 +177,10 @@ bool FindEndAboveLowest(const View& run, Findings& found) {
   constexpr double kLeast = 0.01;  // of where it began: less is the noise of a loss near 0
   const double ratio = run.last / run.lowest;
   if (!(ratio > kRatio) || run.last - run.lowest < kLeast * run.initial) return false;
+  constexpr double kErrors = 5;
+  const double tail = std::max(3.0, static_cast<double>(run.size / 10));
+  const double error = run.Roughness(run.size / 2, run.size) / std::sqrt(tail);
+  if (run.last - run.lowest < kErrors * error) return false;
   if (!run.Exceeds(run.size - 1, run.lowest_at)) return false;
   found.push_back({Verdict::kLrTooHigh, Confidence(ratio, kRatio, kSureRatio),
                    run.Step(run.lowest_at), run.Step(run.size - 1),
@@ -187,7 +192,7 @@ bool FindEndAboveLowest(const View& run, Findings& found) {
 
 // Losses that are far above their neighbours, again and again, although the others scatter little.
 bool FindSpikes(const View& run, Findings& found) {
-  constexpr double kHigh = 3, kShare = 0.05, kSureShare = 0.3, kLeastHeight = 0.05;
+  constexpr double kHigh = 4, kShare = 0.05, kSureShare = 0.3, kLeastHeight = 0.05;
   constexpr size_t kLeast = 2;
   std::vector<double> excess;
   size_t spikes = 0, first = 0, last = 0;
@@ -262,12 +267,9 @@ void FindShortWarmup(const View& run, Findings& found) {
   const double scatter = Median(run.scatter) / run.first;
   // The noise there, once a jump is over: of more losses the highest is higher.
   const auto early = static_cast<double>(run.size / 6);
-  std::vector<double> there;
-  for (size_t i = run.size / 12; i < run.size / 6; ++i) {
-    there.push_back(run.scatter[i] / run.smooth[i]);
-  }
-  const double noise_there = Median(std::move(there));
-  const double sigmas = std::sqrt(2 * std::log(std::max(early / 32, 1.0)));
+  const double noise_there = run.Roughness(0, run.size / 6) / run.Level(0, run.size / 6);
+  const bool known = run.RateKnown(peak.at);
+  const double sigmas = std::sqrt(2 * std::log(std::max(1.0, known ? early / 32 : early)));
   if (peak.IsNoise() || run.Rate(peak.at) < kRateThere ||
       peak.height < std::max({kPeak, 1 + kPeakSigmas * scatter, 1 + sigmas * noise_there})) {
     return;
@@ -276,7 +278,7 @@ void FindShortWarmup(const View& run, Findings& found) {
                    run.Step(peak.at),
                    "the loss jumped to " + Brief(run.loss[peak.at]) + ", " + Brief(peak.height) +
                        " times the first, at step " + std::to_string(run.Step(peak.at)) +
-                       (run.RateKnown(peak.at) ? ", when the learning rate was " +
+                       (known ? ", when the learning rate was " +
                                                      Percent(run.Rate(peak.at)) + " of its peak"
                                                : std::string())});
 }
@@ -285,21 +287,26 @@ void FindShortWarmup(const View& run, Findings& found) {
 // without ever having been unstable.
 void FindLowRate(const View& run, Findings& found) {
   constexpr double kHardly = 0.85, kSureHardly = 0.97, kCalm = 0.05, kCalmSigmas = 4;
-  constexpr double kLittle = 0.5, kSteady = 0.4, kProportional = 0.6;
+  constexpr size_t kLeastOfLittle = 100;
+  constexpr double kLittle = 0.5, kLittleOfFew = 0.7, kSteady = 0.4, kProportional = 0.6;
   if (run.size < kLeastSteps || !run.over || run.begins_late) return;
-  const double left = std::min(1.0, run.lowest / run.initial), early_part = run.EarlyPart();
+  const double left = std::min(1.0, run.lowest / run.initial), early_part = run.EarlyPart(run.initial);
   const double scatter = Median(run.scatter) / run.first;
   const double ratio = run.UpdateRatio();
   const double rise = LargestRise(run, run.size / 10).height;
   const bool calm = EarlyPeak(run).height < 1 + std::max(kCalm, kCalmSigmas * scatter);
   const bool slow = ratio < kSlowRatio ||
                     (calm && !(ratio > kFastRatio) && early_part < kProportional);
-  const bool hardly = left > kHardly || (left > kLittle && early_part < kSteady);
+  // Of many entries a line is told by levels, as the first loss is noise.
+  const bool straight = run.size >= kLeastOfLittle && left > kLittle && left < kHardly &&
+                        run.EarlyPart(run.smooth[0]) < kSteady;
+  const bool hardly = left > kHardly || (left > kLittleOfFew && early_part < kSteady) || straight;
   if (hardly && slow && rise < kCalm) {
     found.push_back({Verdict::kLrTooLow, Confidence(left, kHardly, kSureHardly), run.Step(0),
                      run.Step(run.size - 1),
                      "the loss fell by " + Percent(1 - left) + " in " + std::to_string(run.size) +
-                         " entries, and never rose by more than " + Percent(std::max(rise, 0.0))});
+                         " entries" + (straight ? ", as fast at the end as at the start" : "") +
+                         ", and never rose by more than " + Percent(std::max(rise, 0.0))});
   }
 }
 

@@ -87,7 +87,7 @@ void FindPlateau(const View& run, Findings& found) {
   };
   // It has hardly fallen at all, and does not any more. Of few entries, which have more noise, less
   // is believed.
-  constexpr double kHardly = 0.85, kHardlyOfFew = 0.93, kSlow = 0.03, kErrors = 3;
+  constexpr double kHardly = 0.85, kHardlyOfFew = 0.93, kSlow = 0.03, kErrors = 2;
   const double hardly = run.size < kLeastSteps ? kHardlyOfFew : kHardly;
   const double left = run.lowest / run.first;
   if (left > hardly && !run.begins_late && fall.change < kSlow &&
@@ -97,12 +97,13 @@ void FindPlateau(const View& run, Findings& found) {
     return;
   }
   // It has stopped at a high rate that is known.
-  constexpr double kHighRate = 0.5, kHighLoss = 0.15, kFlat = 0.02, kFlatOfBoth = 0.06;
+  constexpr double kHighRate = 0.5, kHighLoss = 0.15, kFlat = 0.02, kFlatOfBoth = 0.06,
+                   kErrorsOfBoth = 4;
   if (run.size < kLeastSteps || !run.EndsAtRate(kHighRate, 1)) return;
   if (run.last < kHighLoss * run.initial || run.last > run.first) return;
   const double most = std::abs(fall.change) + 2 * fall.error;
   const Slope of_validation = run.ValidationFall(half);
-  const bool both = std::abs(fall.change) < kFlatOfBoth &&
+  const bool both = std::abs(fall.change) < std::min(kFlatOfBoth, kErrorsOfBoth * fall.error) &&
                     of_validation.change - of_validation.error < kFlatOfBoth;
   if (most > kFlat && !both) return;
   add(most > kFlat ? Confidence(kFlatOfBoth, std::abs(fall.change), kFlatOfBoth / 4) : 0.8,
@@ -113,7 +114,7 @@ void FindPlateau(const View& run, Findings& found) {
 // The training loss stays high although the learning rate has come down, and did so before.
 void FindUnderfitting(const View& run, Findings& found) {
   constexpr double kHigh = 0.4, kSureHigh = 0.9, kDecayed = 0.3, kGap = 1.25, kLate = 0.25;
-  constexpr double kHardly = 0.85, kErrors = 3, kLowAccuracy = 0.75;
+  constexpr double kHardly = 0.85, kErrors = 2, kLowAccuracy = 0.75;
   const double end = run.last / run.initial;
   if (run.size < kLeastSteps || !run.over || !run.EndsAtRate(0, kDecayed) || !(end > kHigh)) return;
   const double middle = run.smooth[run.size / 2];

@@ -42,7 +42,7 @@ double ErrorOfLast(const std::vector<double>& y) {
 // while the training loss has not gone up.
 void FindOverfitting(const View& run, Findings& found) {
   constexpr double kRise = 1.05, kSureRise = 1.3, kSigmas = 3, kTrainingFell = 0.98;
-  constexpr double kGoesOn = 1.02, kGap = 0.15;
+  constexpr double kGoesOn = 1.02, kGap = 0.15, kSigmasOfGap = 1;
   constexpr size_t kLeast = 4, kLeastAfter = 2;
   std::vector<const EvaluationLog*> evaluations;
   std::vector<double> losses;
@@ -57,9 +57,10 @@ void FindOverfitting(const View& run, Findings& found) {
   if (after < kLeastAfter || !(*lowest > 0)) return;
   const double now = LastOf(losses), low = LowestOf(losses), rise = now / low;
   const double gap = (now - run.last) / run.initial;
-  const bool significant = now - low > kSigmas * ErrorOfLast(losses) &&
+  const double errors = (now - low) / ErrorOfLast(losses);
+  const bool significant = errors > kSigmas &&
                            losses.back() > kGoesOn * losses[(losses.size() - 1) / 2];
-  if (!(rise > kRise) || now < run.last || !(significant || gap > kGap)) return;
+  if (!(rise > kRise) || now < run.last || !(significant || (gap > kGap && errors > kSigmasOfGap))) return;
   const EvaluationLog& best = *evaluations[static_cast<size_t>(lowest - losses.begin())];
   const size_t at = run.Before(best.step);
   const double train_then = at > 0 ? run.smooth[at - 1] : run.initial;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <numbers>
 #include <utility>
 
 #include "kudari/error.h"
@@ -206,6 +207,14 @@ bool View::Exceeds(size_t high, size_t low) const {
   return around(high, 0.25) > around(low, 0.75);
 }
 
+double View::Roughness(size_t begin, size_t end) const {
+  std::vector<double> differences;
+  for (size_t i = std::max<size_t>(begin, 1); i < end; ++i) {
+    differences.push_back(std::abs(loss[i] - loss[i - 1]));
+  }
+  return 1.48 * Median(std::move(differences)) / std::numbers::sqrt2;
+}
+
 double View::Level(size_t begin, size_t end) const {
   return Median({loss.begin() + static_cast<std::ptrdiff_t>(begin),
                  loss.begin() + static_cast<std::ptrdiff_t>(end)});
@@ -232,12 +241,12 @@ double View::UpdateRatio() const {
   return Median(std::move(ratios));
 }
 
-double View::EarlyPart() const {
+double View::EarlyPart(double start) const {
   double sum = 0;
   for (size_t i = 0; i < size; ++i) sum += Rate(i);
   size_t quarter = 0;
   for (double spent = 0; spent < sum / 4; ++quarter) spent += Rate(quarter);
-  return (initial - smooth[std::min(quarter, size - 1)]) / (initial - last);
+  return (start - smooth[std::min(quarter, size - 1)]) / (start - last);
 }
 
 }  // namespace kudari::internal

@@ -57,6 +57,9 @@ class View {
   /// Whether the losses around `high` are above those around `low` whatever the shape of their
   /// noise: the lower quartile of the tenth of the run around one is above the upper of the other.
   bool Exceeds(size_t high, size_t low) const;
+  /// How far losses of [begin, end) scatter, from how much neighbours differ: a standard deviation if
+  /// their noise is normal, and not small where they jump between two levels.
+  double Roughness(size_t begin, size_t end) const;
   /// The median loss in [begin, end).
   double Level(size_t begin, size_t end) const;
   /// The layer logs of steps whose relative rate is at least `least_rate`. The first log of the run
@@ -64,9 +67,9 @@ class View {
   std::vector<const LayersLog*> LayersAt(double least_rate) const;
   /// The median ratio of update to weight norms where the rate is near its peak; a NaN if unknown.
   double UpdateRatio() const;
-  /// The share of the total fall of the smoothed loss that has happened when a quarter of the sum
+  /// The share of the fall of the smoothed loss from `start` to the end that has happened when a quarter of the sum
   /// of all learning rates is spent. For a run that has hardly begun the two are in proportion.
-  double EarlyPart() const;
+  double EarlyPart(double start) const;
 };
 
 /// A running median: for each value, the median of it and of `half` neighbours on either side,
