@@ -139,6 +139,7 @@ struct Diagnosis {
   std::vector<Finding> findings = {};  ///< what is wrong, the most certain first
   std::vector<Note> seen = {};         ///< what is odd about the log: several runs, gaps, zeros
   std::vector<Note> not_judged = {};   ///< what the log does not allow to judge, and why
+  RunLog run = {};                     ///< the run of the log that was judged: its steps rise
 };
 
 /// Reads a training run as an experienced engineer would and returns what is wrong with it. There

@@ -92,7 +92,7 @@ Result Examine(const std::vector<Labelled>& runs) {
   Result result;
   for (const Labelled& run : runs) {
     std::set<std::string> given;
-    for (const Finding& f : Diagnose(run.log)) {
+    for (const Finding& f : Diagnose(run.log).findings) {
       given.emplace(InfoOf(f).name);
     }
     for (const std::string& label : run.labels) {
@@ -146,7 +146,7 @@ TEST_P(DoctorSuite, IsSilentWhileHealthyRunsGoOn) {
       std::erase_if(log.evaluations, [last](const auto& e) { return e.step > last; });
       std::erase_if(log.layers, [last](const auto& l) { return l.step > last; });
       ++parts;
-      for (const Finding& f : Diagnose(log)) {
+      for (const Finding& f : Diagnose(log).findings) {
         if (f.confidence < kSure) continue;
         ++alarms;
         what += fmt::format("{} {} at {}: {}\n", run.name, run.seed, share, f.evidence);
@@ -203,7 +203,7 @@ TEST_P(DoctorSuite, SaysTheSameLiveAndOfTheFile) {
           ParseRunLog(file, "metrics.jsonl", {.steps_per_epoch = run.log.steps_per_epoch});
       read.planned_steps = run.log.planned_steps;
       std::vector<std::string> of_file, said;
-      for (const Finding& f : Diagnose(read)) of_file.push_back(Text(f));
+      for (const Finding& f : Diagnose(read).findings) of_file.push_back(Text(f));
       for (const Finding& f : live.AtTheEnd()) said.push_back(Text(f));
       EXPECT_EQ(said, of_file) << run.name << ' ' << run.seed << " after " << i + 1 << " steps";
     }

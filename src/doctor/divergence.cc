@@ -80,7 +80,9 @@ bool FindCollapse(const View& run, Findings& found) {
   const double way = run.initial - run.lowest;
   const double back = (run.last - run.lowest) / way;
   const double noise = run.error * std::max(run.scatter[run.lowest_at], run.scatter.back());
-  if (way < std::max(kFell * run.initial, kErrors * noise) || back < kBack || run.last > kMost * run.initial) return false;
+  if (way < std::max(kFell * run.initial, kErrors * noise) || back < kBack ||
+      run.last > kMost * run.initial)
+    return false;
   if (run.size - run.lowest_at <= kLeastAfter || !run.Exceeds(run.size - 1, run.lowest_at)) {
     return false;
   }
@@ -99,7 +101,7 @@ bool FindDivergence(const View& run, Findings& found) {
   if (FindZeros(run, found)) return true;
   constexpr double kHigh = 1.5, kSure = 10;  // where it ends
   constexpr double kBlast = 10;              // what no run comes back from ...
-  constexpr double kNoReturn = 0.85;          // ... if it ends there
+  constexpr double kNoReturn = 0.85;         // ... if it ends there
   constexpr size_t kLeast = 3;
   if (run.size < kLeast || !(run.initial > 0) || WhyUnjudgeable(run)) return false;
   const auto highest = std::max_element(run.loss.begin(), run.loss.end(), [](double a, double b) {

@@ -79,7 +79,7 @@ constexpr std::array kVerdicts = {
     VerdictInfo{kDeadTensors, "dead_tensors", "tensors get no gradient",
                 "Look for a detach(), a frozen part or a branch that is not used, and for units "
                 "that are zero for every sample; take frozen tensors out of the optimiser",
-                "Optimizer Selection Guide and Best Practices, section 6", "layers"},
+                "Optimizer Selection Guide and Best Practices, section 6", "layers, or grad_norm"},
     VerdictInfo{
         kUpdateRatio, "update_ratio", "tensors change much faster or slower than the others",
         "Check the groups' learning rates; a step usually changes weights by about a thousandth",
@@ -144,6 +144,7 @@ const std::vector<Explains>& Explanations() {
 }
 
 void JudgeRecords(const internal::View& run, std::vector<Finding>& found) {
+  internal::FindNoGradient(run, found);
   internal::FindSummedAccumulation(run, found);
   internal::FindPinnedTrust(run, found);
   internal::FindScaleThrash(run, found);
@@ -171,22 +172,25 @@ void NoteLimits(const internal::View& run, std::vector<Note>& notes) {
   if (run.of_validation) return;
   const std::string entries = std::to_string(run.size) + (run.size == 1 ? " entry" : " entries");
   if (run.size < internal::kLeastSteps) {
-    notes.push_back({"rates", entries + ": the learning rate, its warm-up and schedule, and most "
-                              "stalls need " + std::to_string(internal::kLeastSteps)});
+    notes.push_back({"rates", entries +
+                                  ": the learning rate, its warm-up and schedule, and most "
+                                  "stalls need " +
+                                  std::to_string(internal::kLeastSteps)});
   } else if (run.begins_late) {
     notes.push_back({"start", "the log begins at step " + std::to_string(run.Step(0)) +
                                   ": how far the loss has come down, and whether the learning "
                                   "rate was too low, cannot be told"});
   }
   if (run.peak_lr == 0) {
-    notes.push_back({"lr", "the learning rate is not logged: its schedule is not judged, nor "
-                           "whether a flat loss is a plateau or the end of training"});
+    notes.push_back({"lr",
+                     "the learning rate is not logged: its schedule is not judged, nor "
+                     "whether a flat loss is a plateau or the end of training"});
   }
   constexpr size_t kLeastEvaluations = 4;
   if (run.log.evaluations.size() < kLeastEvaluations) {
-    notes.push_back({"overfitting",
-                     std::to_string(run.log.evaluations.size()) +
-                         " evaluations: overfitting needs " + std::to_string(kLeastEvaluations)});
+    notes.push_back({"overfitting", std::to_string(run.log.evaluations.size()) +
+                                        " evaluations: overfitting needs " +
+                                        std::to_string(kLeastEvaluations)});
   }
 }
 

@@ -70,12 +70,11 @@ void SplitLog(RunLog& log, Diagnosis& diagnosis) {
   }
   if (count > 1) {
     diagnosis.seen.push_back(
-        {"several_runs", "the log holds " + std::to_string(count) +
-                             " runs, one after the other: the steps start over " +
-                             std::to_string(count - 1) + (count == 2 ? " time" : " times") +
-                             ". Run " + std::to_string(longest + 1) + ", of " +
-                             std::to_string(split.runs[longest].size()) +
-                             " entries, is the one that is judged"});
+        {"several_runs",
+         "the log holds " + std::to_string(count) +
+             " runs, one after the other: the steps start over " + std::to_string(count - 1) +
+             (count == 2 ? " time" : " times") + ". Run " + std::to_string(longest + 1) + ", of " +
+             std::to_string(split.runs[longest].size()) + " entries, is the one that is judged"});
   }
   if (!split.resumptions.empty()) {
     const Resumption& last = split.resumptions.back();
@@ -104,14 +103,24 @@ size_t EntriesTo(const std::vector<double>& y, size_t begin, double level) {
   return i < y.size() ? i - begin : y.size();
 }
 
-// Whether consecutive losses mostly differ little: jumps of others are their noise.
+// The largest drop from one entry to the next in [begin, end].
+double LargestDrop(const std::vector<double>& y, size_t begin, size_t end) {
+  double drop = 0;
+  for (size_t i = begin + 1; i <= end; ++i) drop = std::max(drop, y[i - 1] - y[i]);
+  return drop;
+}
+
+// Whether consecutive losses mostly differ little, relative to themselves and to their range: jumps
+// of others are their noise.
 bool Calm(const std::vector<double>& losses) {
-  constexpr double kCalm = 0.3;
-  std::vector<double> steps;
+  constexpr double kCalm = 0.3, kCalmInRange = 0.1;
+  std::vector<double> relative, absolute;
   for (size_t i = 1; i < losses.size(); ++i) {
-    steps.push_back(std::abs(std::log(losses[i] / losses[i - 1])));
+    relative.push_back(std::abs(std::log(losses[i] / losses[i - 1])));
+    absolute.push_back(std::abs(losses[i] - losses[i - 1]));
   }
-  return Median(std::move(steps)) < kCalm;
+  const double range = Quantile(losses, 0.99) - Quantile(losses, 0.01);
+  return Median(std::move(relative)) < kCalm && Median(std::move(absolute)) < kCalmInRange * range;
 }
 
 // Where training started over: the loss jumps in one entry over most of the way that it had come
@@ -137,8 +146,10 @@ std::optional<size_t> FindRestart(const std::vector<double>& losses) {
       ++jumps;
       const double half = low + way / 2, quarter = low + way / 4;
       const size_t once = EntriesTo(loss, 0, half), again = EntriesTo(loss, i, half);
+      const size_t down = EntriesTo(loss, i, quarter);
       if (once >= kLeastFall && i >= kLearnedFor * once && again <= kSame * once &&
-          once < kSame * again && EntriesTo(loss, i, quarter) < loss.size()) {
+          once < kSame * again && down < loss.size() &&
+          LargestDrop(loss, i, i + down) < kJump * way) {
         return i;
       }
     }
@@ -149,7 +160,8 @@ std::optional<size_t> FindRestart(const std::vector<double>& losses) {
 
 // Leaves what came after the last restart.
 void CutAtRestarts(RunLog& log, Diagnosis& diagnosis) {
-  while (true) {
+  constexpr int kMost = 8;  // more are something else
+  for (int count = 0; count < kMost; ++count) {
     std::vector<double> loss;
     for (const StepLog& s : log.steps) loss.push_back(s.loss);
     const auto restart = FindRestart(loss);
@@ -177,6 +189,7 @@ bool TakeValidationLoss(RunLog& log, Diagnosis& diagnosis) {
   const auto later = std::count_if(log.evaluations.begin(), log.evaluations.end(),
                                    [&](const auto& e) { return e.step > end; });
   if (end >= evaluated / 2 || later < static_cast<std::ptrdiff_t>(kLeastEvaluations)) return false;
+  if (!std::isfinite(log.steps.back().loss)) return false;  // that is why it ends
   diagnosis.not_judged.push_back(
       {"training_loss", "the training loss ends at step " + std::to_string(end) +
                             " and the validation loss at step " + std::to_string(evaluated) +
@@ -194,6 +207,7 @@ bool TakeValidationLoss(RunLog& log, Diagnosis& diagnosis) {
 SoundLog MakeSound(const RunLog& log, Diagnosis& diagnosis) {
   SoundLog sound{.log = log};
   SplitLog(sound.log, diagnosis);
+  diagnosis.run = sound.log;
   sound.of_validation = TakeValidationLoss(sound.log, diagnosis);
   if (log.unjudgeable.empty()) CutAtRestarts(sound.log, diagnosis);
   return sound;
@@ -211,10 +225,9 @@ void NoteOddities(const RunLog& log, Diagnosis& diagnosis) {
   }
   const std::string entries = " of " + std::to_string(log.steps.size()) + " entries";
   if (nonfinite > 0) {
-    diagnosis.seen.push_back({"nonfinite_losses", "the loss is not finite in " +
-                                                      std::to_string(nonfinite) + entries +
-                                                      ", the first at step " +
-                                                      std::to_string(first_nonfinite)});
+    diagnosis.seen.push_back(
+        {"nonfinite_losses", "the loss is not finite in " + std::to_string(nonfinite) + entries +
+                                 ", the first at step " + std::to_string(first_nonfinite)});
   }
   if (zero > 0) {
     diagnosis.seen.push_back({"zero_losses", "the loss is 0 in " + std::to_string(zero) + entries +

@@ -14,7 +14,7 @@ struct SoundLog {
 
 /// Takes from a log what can be judged as one run: of several runs the longest, of a run that was
 /// resumed what was done last, and of one whose weights were lost what came after. Adds to the
-/// diagnosis what it came across: notes, and the verdicts on restarts.
+/// diagnosis the run, and what it came across: notes, and the verdicts on restarts.
 SoundLog MakeSound(const RunLog& log, Diagnosis& diagnosis);
 
 /// Adds notes on numbers of the judged run that are odd: losses that are not finite or zero.

@@ -36,7 +36,8 @@ double ScatterAround(const View& run, size_t at) {
   for (size_t i = begin; i < std::min(run.size, at + half + 1); ++i) {
     if (run.loss[i] > run.smooth[i]) above.push_back(1.48 * (run.loss[i] - run.smooth[i]));
   }
-  const double scatter = std::max(run.scatter[at], run.Roughness(begin, std::min(run.size, at + half + 1)));
+  const double scatter =
+      std::max(run.scatter[at], run.Roughness(begin, std::min(run.size, at + half + 1)));
   const double upper = Median(std::move(above));
   const bool skewed = upper > kSkewed * scatter && run.smooth[at] < kEasy * run.first;
   return skewed ? upper : scatter;
@@ -173,7 +174,7 @@ bool FindRise(const View& run, const Peak& peak, Findings& found) {
 
 // The run ends above the lowest level that it had reached.
 bool FindEndAboveLowest(const View& run, Findings& found) {
-  constexpr double kRatio = 1.3, kSureRatio = 2;
+  constexpr double kRatio = 1.25, kSureRatio = 2;
   constexpr double kLeast = 0.01;  // of where it began: less is the noise of a loss near 0
   const double ratio = run.last / run.lowest;
   if (!(ratio > kRatio) || run.last - run.lowest < kLeast * run.initial) return false;
@@ -222,8 +223,10 @@ bool FindDrift(const View& run, Findings& found) {
   const Slope fall = run.FallIn(0, run.size);
   if (!(-fall.change > std::max(kRise, kErrors * fall.error))) return false;
   found.push_back({Verdict::kLrTooHigh, 0.6, run.Step(0), run.Step(run.size - 1),
-                   "the loss rises over the whole log, by " + Percent(-fall.change) + " with an "
-                   "error of " + Percent(fall.error)});
+                   "the loss rises over the whole log, by " + Percent(-fall.change) +
+                       " with an "
+                       "error of " +
+                       Percent(fall.error)});
   return true;
 }
 
@@ -274,13 +277,13 @@ void FindShortWarmup(const View& run, Findings& found) {
       peak.height < std::max({kPeak, 1 + kPeakSigmas * scatter, 1 + sigmas * noise_there})) {
     return;
   }
-  found.push_back({Verdict::kWarmupTooShort, Confidence(peak.height, kPeak, kSurePeak), run.Step(0),
-                   run.Step(peak.at),
-                   "the loss jumped to " + Brief(run.loss[peak.at]) + ", " + Brief(peak.height) +
-                       " times the first, at step " + std::to_string(run.Step(peak.at)) +
-                       (known ? ", when the learning rate was " +
-                                                     Percent(run.Rate(peak.at)) + " of its peak"
-                                               : std::string())});
+  found.push_back(
+      {Verdict::kWarmupTooShort, Confidence(peak.height, kPeak, kSurePeak), run.Step(0),
+       run.Step(peak.at),
+       "the loss jumped to " + Brief(run.loss[peak.at]) + ", " + Brief(peak.height) +
+           " times the first, at step " + std::to_string(run.Step(peak.at)) +
+           (known ? ", when the learning rate was " + Percent(run.Rate(peak.at)) + " of its peak"
+                  : std::string())});
 }
 
 // The run ends where it began, or the loss falls little and as slowly at first as at the end,
@@ -290,13 +293,14 @@ void FindLowRate(const View& run, Findings& found) {
   constexpr size_t kLeastOfLittle = 100;
   constexpr double kLittle = 0.5, kLittleOfFew = 0.7, kSteady = 0.4, kProportional = 0.6;
   if (run.size < kLeastSteps || !run.over || run.begins_late) return;
-  const double left = std::min(1.0, run.lowest / run.initial), early_part = run.EarlyPart(run.initial);
+  const double left = std::min(1.0, run.lowest / run.initial),
+               early_part = run.EarlyPart(run.initial);
   const double scatter = Median(run.scatter) / run.first;
   const double ratio = run.UpdateRatio();
   const double rise = LargestRise(run, run.size / 10).height;
   const bool calm = EarlyPeak(run).height < 1 + std::max(kCalm, kCalmSigmas * scatter);
-  const bool slow = ratio < kSlowRatio ||
-                    (calm && !(ratio > kFastRatio) && early_part < kProportional);
+  const bool slow =
+      ratio < kSlowRatio || (calm && !(ratio > kFastRatio) && early_part < kProportional);
   // Of many entries a line is told by levels, as the first loss is noise.
   const bool straight = run.size >= kLeastOfLittle && left > kLittle && left < kHardly &&
                         run.EarlyPart(run.smooth[0]) < kSteady;

@@ -29,6 +29,17 @@ bool FindScaleCollapse(const View& run, Findings& found) {
 
 }  // namespace
 
+// The norm of the whole gradient is 0 to the end: nothing is trained.
+void FindNoGradient(const View& run, Findings& found) {
+  constexpr size_t kLeast = 3;
+  size_t begin = run.size;
+  while (begin > 0 && run.log.steps[begin - 1].grad_norm == 0) --begin;
+  if (run.size - begin < kLeast) return;
+  found.push_back({Verdict::kDeadTensors, 0.9, run.Step(begin), run.Step(run.size - 1),
+                   "the gradient is 0 in all of the last " + std::to_string(run.size - begin) +
+                       " entries: nothing is trained"});
+}
+
 // The norm of a mean of gradients is at most the largest of theirs. That of the first stands for
 // it, so the quotient is above 1 in some steps, but not in most.
 void FindSummedAccumulation(const View& run, Findings& found) {

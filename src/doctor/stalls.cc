@@ -49,7 +49,8 @@ bool FindConstant(const View& run, Findings& found) {
 }  // namespace
 
 // The schedule's end: where the rate last was more than a part of its peak. At 5 % of the peak
-// training may go on for long, so that there the loss must have stopped and more of the run be over.
+// training may go on for long, so that there the loss must have stopped and more of the run be
+// over.
 void FindEndedSchedule(const View& run, Findings& found) {
   struct Limit {
     double dead, part;
@@ -87,13 +88,13 @@ void FindPlateau(const View& run, Findings& found) {
   };
   // It has hardly fallen at all, and does not any more. Of few entries, which have more noise, less
   // is believed.
-  constexpr double kHardly = 0.85, kHardlyOfFew = 0.93, kSlow = 0.03, kErrors = 2;
+  constexpr double kHardly = 0.7, kHardlyOfFew = 0.9, kDecayed = 0.3, kSlow = 0.03, kErrors = 2;
   const double hardly = run.size < kLeastSteps ? kHardlyOfFew : kHardly;
   const double left = run.lowest / run.first;
-  if (left > hardly && !run.begins_late && fall.change < kSlow &&
+  if (left > hardly && !run.begins_late && !run.EndsAtRate(0, kDecayed) && fall.change < kSlow &&
       fall.change < kErrors * fall.error) {
-    add(Confidence(left, hardly, 0.98), ", and it had fallen by " +
-                                           Percent(std::max(0.0, 1 - left)) + " in all");
+    add(Confidence(left, hardly, 0.98),
+        ", and it had fallen by " + Percent(std::max(0.0, 1 - left)) + " in all");
     return;
   }
   // It has stopped at a high rate that is known.
@@ -114,7 +115,7 @@ void FindPlateau(const View& run, Findings& found) {
 // The training loss stays high although the learning rate has come down, and did so before.
 void FindUnderfitting(const View& run, Findings& found) {
   constexpr double kHigh = 0.4, kSureHigh = 0.9, kDecayed = 0.3, kGap = 1.25, kLate = 0.25;
-  constexpr double kHardly = 0.85, kErrors = 2, kLowAccuracy = 0.75;
+  constexpr double kHardly = 0.7, kErrors = 2, kLowAccuracy = 0.75;
   const double end = run.last / run.initial;
   if (run.size < kLeastSteps || !run.over || !run.EndsAtRate(0, kDecayed) || !(end > kHigh)) return;
   const double middle = run.smooth[run.size / 2];
@@ -122,18 +123,17 @@ void FindUnderfitting(const View& run, Findings& found) {
   if (middle - run.last > kLate * (run.initial - run.last)) return;
   const auto& evaluations = run.log.evaluations;
   if (!evaluations.empty() && evaluations.back().loss > kGap * run.last) return;
-  const bool hardly = run.lowest > kHardly * run.first && !run.begins_late &&
-                      fall.change < kErrors * fall.error;
+  const bool hardly =
+      run.lowest > kHardly * run.first && !run.begins_late && fall.change < kErrors * fall.error;
   const bool inaccurate = !evaluations.empty() && evaluations.back().accuracy < kLowAccuracy;
   if (!hardly && !inaccurate) return;
-  found.push_back(
-      {Verdict::kUnderfitting, Confidence(end, kHigh, kSureHigh), run.Step(run.size / 2),
-       run.Step(run.size - 1),
-       "the training loss was " + Brief(middle) + " half way and ends at " + Brief(run.last) +
-           ", " + Percent(end) + " of where it began" +
-           (inaccurate ? "; the accuracy on validation data is " +
-                             Brief(evaluations.back().accuracy)
-                       : std::string())});
+  found.push_back({Verdict::kUnderfitting, Confidence(end, kHigh, kSureHigh),
+                   run.Step(run.size / 2), run.Step(run.size - 1),
+                   "the training loss was " + Brief(middle) + " half way and ends at " +
+                       Brief(run.last) + ", " + Percent(end) + " of where it began" +
+                       (inaccurate ? "; the accuracy on validation data is " +
+                                         Brief(evaluations.back().accuracy)
+                                   : std::string())});
 }
 
 }  // namespace kudari::internal

@@ -58,19 +58,19 @@ void FindOverfitting(const View& run, Findings& found) {
   const double now = LastOf(losses), low = LowestOf(losses), rise = now / low;
   const double gap = (now - run.last) / run.initial;
   const double errors = (now - low) / ErrorOfLast(losses);
-  const bool significant = errors > kSigmas &&
-                           losses.back() > kGoesOn * losses[(losses.size() - 1) / 2];
-  if (!(rise > kRise) || now < run.last || !(significant || (gap > kGap && errors > kSigmasOfGap))) return;
+  const bool significant =
+      errors > kSigmas && losses.back() > kGoesOn * losses[(losses.size() - 1) / 2];
+  if (!(rise > kRise) || now < run.last || !(significant || (gap > kGap && errors > kSigmasOfGap)))
+    return;
   const EvaluationLog& best = *evaluations[static_cast<size_t>(lowest - losses.begin())];
   const size_t at = run.Before(best.step);
   const double train_then = at > 0 ? run.smooth[at - 1] : run.initial;
   if (!(run.last < kTrainingFell * train_then)) return;
-  found.push_back({Verdict::kOverfitting, Confidence(rise, kRise, kSureRise), best.step,
-                   run.Step(run.size - 1),
-                   "the validation loss rose from " + Brief(low) + " at step " +
-                       std::to_string(best.step) + " to " + Brief(now) +
-                       ", while the training loss went from " + Brief(train_then) + " to " +
-                       Brief(run.last)});
+  found.push_back(
+      {Verdict::kOverfitting, Confidence(rise, kRise, kSureRise), best.step, run.Step(run.size - 1),
+       "the validation loss rose from " + Brief(low) + " at step " + std::to_string(best.step) +
+           " to " + Brief(now) + ", while the training loss went from " + Brief(train_then) +
+           " to " + Brief(run.last)});
 }
 
 // Most evaluations, or all of the last, have no finite loss although the training loss is finite.

@@ -57,8 +57,8 @@ class View {
   /// Whether the losses around `high` are above those around `low` whatever the shape of their
   /// noise: the lower quartile of the tenth of the run around one is above the upper of the other.
   bool Exceeds(size_t high, size_t low) const;
-  /// How far losses of [begin, end) scatter, from how much neighbours differ: a standard deviation if
-  /// their noise is normal, and not small where they jump between two levels.
+  /// How far losses of [begin, end) scatter, from how much neighbours differ: a standard deviation
+  /// if their noise is normal, and not small where they jump between two levels.
   double Roughness(size_t begin, size_t end) const;
   /// The median loss in [begin, end).
   double Level(size_t begin, size_t end) const;
@@ -67,8 +67,9 @@ class View {
   std::vector<const LayersLog*> LayersAt(double least_rate) const;
   /// The median ratio of update to weight norms where the rate is near its peak; a NaN if unknown.
   double UpdateRatio() const;
-  /// The share of the fall of the smoothed loss from `start` to the end that has happened when a quarter of the sum
-  /// of all learning rates is spent. For a run that has hardly begun the two are in proportion.
+  /// The share of the fall of the smoothed loss from `start` to the end that has happened when a
+  /// quarter of the sum of all learning rates is spent. For a run that has hardly begun the two are
+  /// in proportion.
   double EarlyPart(double start) const;
 };
 
@@ -109,6 +110,7 @@ void FindGradientFlow(const View& run, Findings& found);
 void FindDeadTensors(const View& run, Findings& found);
 void FindUpdateRatios(const View& run, Findings& found);
 void FindPinnedTrust(const View& run, Findings& found);
+void FindNoGradient(const View& run, Findings& found);
 void FindSummedAccumulation(const View& run, Findings& found);
 void FindScaleThrash(const View& run, Findings& found);
 void FindLostUpdates(const View& run, Findings& found);
