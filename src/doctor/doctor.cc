@@ -133,7 +133,7 @@ const std::vector<Explains>& Explanations() {
       {kUpdateRatio, {kLrTooHigh, kWarmupTooShort, kPlateau, kUnderfitting}},
       {kDataProblem, {kLrTooHigh, kPlateau, kUnderfitting, kOverfitting, kWarmupTooShort}},
       {kDiverged, {kWarmupTooShort, kPlateau, kUnderfitting, kOverfitting}},
-      {kLrTooHigh, {kPlateau, kUnderfitting, kOverfitting, kWarmupTooShort}},
+      {kLrTooHigh, {kPlateau, kUnderfitting, kOverfitting, kWarmupTooShort, kLrTooLow}},
       {kWarmupTooShort, {kPlateau, kUnderfitting, kOverfitting}},
       {kScheduleEndedEarly, {kLrTooLow, kUnderfitting, kPlateau}},
       {kLrTooLow, {kUnderfitting, kPlateau}},

