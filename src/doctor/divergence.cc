@@ -108,8 +108,13 @@ bool FindDivergence(const View& run, Findings& found) {
     return !(b <= a) && !std::isnan(b);
   });
   const auto at = static_cast<size_t>(highest - run.loss.begin());
-  const double peak = *highest / run.first, end = run.last / run.initial;
-  const bool blown = run.over && peak > kBlast && run.last > kNoReturn * run.first;
+  // Of many losses a single one that is far off tells nothing.
+  const auto far_off = std::count_if(run.loss.begin(), run.loss.end(),
+                                     [&](double x) { return x > kBlast * run.first; });
+  const double peak = *highest / run.first;
+  const double end = run.last / run.initial;
+  const bool blown =
+      run.over && far_off >= (run.size < kLeastSteps ? 1 : 2) && run.last > kNoReturn * run.first;
   if (end > kHigh || blown) {
     const size_t onset = OnsetBefore(run, at);
     Add(run, onset, Confidence(std::max(end, peak), kHigh, kSure),

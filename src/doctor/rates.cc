@@ -191,30 +191,6 @@ bool FindEndAboveLowest(const View& run, Findings& found) {
   return true;
 }
 
-// Losses that are far above their neighbours, again and again, although the others scatter little.
-bool FindSpikes(const View& run, Findings& found) {
-  constexpr double kHigh = 4, kShare = 0.05, kSureShare = 0.3, kLeastHeight = 0.05;
-  constexpr size_t kLeast = 2;
-  std::vector<double> excess;
-  size_t spikes = 0, first = 0, last = 0;
-  for (size_t i = 0; i < run.size; ++i) {
-    const double ratio = run.loss[i] / run.smooth[i];
-    if (!(ratio > 0)) continue;
-    excess.push_back(std::abs(std::log(ratio)));
-    if (ratio < kHigh || run.loss[i] < kLeastHeight * run.first) continue;
-    if (spikes++ == 0) first = i;
-    last = i;
-  }
-  constexpr double kCalm = 0.25;
-  const double share = static_cast<double>(spikes) / static_cast<double>(run.size);
-  if (spikes < kLeast || share < kShare || !(1.48 * Median(excess) < kCalm)) return false;
-  found.push_back({Verdict::kLrTooHigh, Confidence(share, kShare, kSureShare), run.Step(first),
-                   run.Step(last),
-                   std::to_string(spikes) + " of " + std::to_string(run.size) +
-                       " losses are more than " + Brief(kHigh) + " times those around them"});
-  return true;
-}
-
 // A rise that is small but goes on over the whole log.
 bool FindDrift(const View& run, Findings& found) {
   constexpr size_t kLeast = 100;
@@ -258,7 +234,7 @@ void FindHighRate(const View& run, Findings& found) {
     if (FindRise(run, EarlyPeak(run), found)) return;
   }
   if (collapsed) return;
-  if (FindEndAboveLowest(run, found) || FindSpikes(run, found) || FindDrift(run, found)) return;
+  if (FindEndAboveLowest(run, found) || FindDrift(run, found)) return;
   if (run.size >= kLeastSteps && !run.of_validation) FindWave(run, found);
 }
 
@@ -277,8 +253,10 @@ void FindShortWarmup(const View& run, Findings& found) {
       peak.height < std::max({kPeak, 1 + kPeakSigmas * scatter, 1 + sigmas * noise_there})) {
     return;
   }
+  constexpr double kMostWithoutRate = 0.75;
+  const double sure = Confidence(peak.height, kPeak, kSurePeak);
   found.push_back(
-      {Verdict::kWarmupTooShort, Confidence(peak.height, kPeak, kSurePeak), run.Step(0),
+      {Verdict::kWarmupTooShort, known ? sure : std::min(sure, kMostWithoutRate), run.Step(0),
        run.Step(peak.at),
        "the loss jumped to " + Brief(run.loss[peak.at]) + ", " + Brief(peak.height) +
            " times the first, at step " + std::to_string(run.Step(peak.at)) +

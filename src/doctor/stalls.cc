@@ -20,6 +20,7 @@ size_t ConstantFrom(const std::vector<double>& y) {
   return begin;
 }
 
+// Right on 2 real logs, wrong on 2 of AlgoPerf's 3,495 healthy ones and on none of the 47 others.
 // The training loss is one number for the last third of the run, or the validation loss in all
 // evaluations. Batches differ, so what is evaluated does not change any more, or not with the data.
 bool FindConstant(const View& run, Findings& found) {
@@ -49,8 +50,9 @@ bool FindConstant(const View& run, Findings& found) {
 }  // namespace
 
 // The schedule's end: where the rate last was more than a part of its peak. At 5 % of the peak
-// training may go on for long, so that there the loss must have stopped and more of the run be
-// over.
+// training may go on for long, so that more of the run must be over. In either case the loss must
+// have stopped: logs of YOLO have the rate of a bias, which comes down from a tenth to a hundredth
+// in three epochs. Wrong on none of the healthy logs, right on all 22 of the suite.
 void FindEndedSchedule(const View& run, Findings& found) {
   struct Limit {
     double dead, part;
@@ -75,6 +77,9 @@ void FindEndedSchedule(const View& run, Findings& found) {
   }
 }
 
+// The limits of a run that has hardly fallen can be moved far: with 0.6 to 0.9 in place of 0.7 the
+// 47 healthy real logs stay silent. Wrong on 24 of AlgoPerf's 3,495 healthy logs, which by their
+// rule may as well have learned nothing. That of a known rate is right on the suite's 20 plateaus.
 void FindPlateau(const View& run, Findings& found) {
   if (FindConstant(run, found)) return;
   constexpr size_t kLeast = 6;
@@ -88,12 +93,18 @@ void FindPlateau(const View& run, Findings& found) {
   };
   // It has hardly fallen at all, and does not any more. Of few entries, which have more noise, less
   // is believed.
-  constexpr double kHardly = 0.7, kHardlyOfFew = 0.9, kDecayed = 0.3, kSlow = 0.03, kErrors = 2;
+  constexpr double kHardly = 0.7, kHardlyOfFew = 0.9, kDecayed = 0.3, kSlow = 0.03,
+                   kSlowOfFew = 0.02, kErrors = 2;
   const double hardly = run.size < kLeastSteps ? kHardlyOfFew : kHardly;
+  const bool slow =
+      run.size < kLeastSteps ? fall.change + fall.error < kSlowOfFew : fall.change < kSlow;
   const double left = run.lowest / run.first;
-  if (left > hardly && !run.begins_late && !run.EndsAtRate(0, kDecayed) && fall.change < kSlow &&
+  if (left > hardly && !run.begins_late && !run.EndsAtRate(0, kDecayed) && slow &&
       fall.change < kErrors * fall.error) {
-    add(Confidence(left, hardly, 0.98),
+    // Without the rate it may as well be all that there is to learn.
+    constexpr double kSureHardly = 0.98, kMostWithoutRate = 0.75;
+    const double sure = Confidence(left, hardly, kSureHardly);
+    add(run.peak_lr > 0 ? sure : std::min(sure, kMostWithoutRate),
         ", and it had fallen by " + Percent(std::max(0.0, 1 - left)) + " in all");
     return;
   }
@@ -107,12 +118,15 @@ void FindPlateau(const View& run, Findings& found) {
   const bool both = std::abs(fall.change) < std::min(kFlatOfBoth, kErrorsOfBoth * fall.error) &&
                     of_validation.change - of_validation.error < kFlatOfBoth;
   if (most > kFlat && !both) return;
-  add(most > kFlat ? Confidence(kFlatOfBoth, std::abs(fall.change), kFlatOfBoth / 4) : 0.8,
+  add(most > kFlat ? Confidence(std::abs(fall.change), kFlatOfBoth, kFlatOfBoth / 4) : 0.8,
       " at " + Percent(run.Rate(run.size - 1)) + " of the highest learning rate" +
           (both ? ", and the validation loss by " + Percent(of_validation.change) : ""));
 }
 
-// The training loss stays high although the learning rate has come down, and did so before.
+// The training loss stays high although the learning rate has come down, and did so before. How low
+// a loss can come is not known: fine-tuning ends at 0.9 of where it began, so that only a run that
+// has hardly learned is judged without an accuracy. Wrong on none of the healthy logs; misses the
+// suite's runs that are accurate all the same (4 of 20).
 void FindUnderfitting(const View& run, Findings& found) {
   constexpr double kHigh = 0.4, kSureHigh = 0.9, kDecayed = 0.3, kGap = 1.25, kLate = 0.25;
   constexpr double kHardly = 0.7, kErrors = 2, kLowAccuracy = 0.75;
