@@ -144,7 +144,10 @@ bool IsOfDataOrSchedule(const View& run, const Wave& wave) {
   return whole >= 1 && std::abs(cycles - whole * epochs) <= 1;
 }
 
-// The rise of the smoothed loss by more than noise, unless it is that of a warm-up.
+// The rise of the smoothed loss by more than noise, unless it is that of a warm-up. Right on 3 real
+// logs and 63 of AlgoPerf's unstable ones; wrong on 17 of their 3,495 healthy ones, which
+// recovered. A limit of 0.2 would be wrong on 2 of them, but miss a run of the suite and one of the
+// real logs.
 bool FindRise(const View& run, const Peak& peak, Findings& found) {
   constexpr double kRise = 0.12, kSureRise = 0.4;
   constexpr double kSigmas = 7;  // five of the difference of two medians, the largest of many
@@ -172,7 +175,8 @@ bool FindRise(const View& run, const Peak& peak, Findings& found) {
   return false;
 }
 
-// The run ends above the lowest level that it had reached.
+// The run ends above the lowest level that it had reached. Right on 42 of AlgoPerf's unstable logs
+// and wrong on 12 of the healthy ones; any limit from 1.2 to 1.3 is as good.
 bool FindEndAboveLowest(const View& run, Findings& found) {
   constexpr double kRatio = 1.25, kSureRatio = 2;
   constexpr double kLeast = 0.01;  // of where it began: less is the noise of a loss near 0
@@ -191,7 +195,8 @@ bool FindEndAboveLowest(const View& run, Findings& found) {
   return true;
 }
 
-// A rise that is small but goes on over the whole log.
+// A rise that is small but goes on over the whole log, by six standard errors. Right on 1 real log,
+// wrong on none.
 bool FindDrift(const View& run, Findings& found) {
   constexpr size_t kLeast = 100;
   constexpr double kErrors = 6, kRise = 0.01, kScatter = 0.3;
@@ -238,7 +243,9 @@ void FindHighRate(const View& run, Findings& found) {
   if (run.size >= kLeastSteps && !run.of_validation) FindWave(run, found);
 }
 
-// A jump at the start, at a learning rate that training bears later.
+// A jump at the start, at a learning rate that training bears later, above what as many noisy
+// losses reach. Wrong on none of the 47 healthy real logs and on 10 of AlgoPerf's 3,495, which have
+// no rates; right on the suite's 21. Where the rate is known to be high less is asked for.
 void FindShortWarmup(const View& run, Findings& found) {
   constexpr double kPeak = 1.045, kSurePeak = 1.3, kRateThere = 0.5, kPeakSigmas = 2;
   if (run.size < kLeastSteps || run.begins_late || run.UpdateRatio() < kSlowRatio) return;
@@ -265,7 +272,9 @@ void FindShortWarmup(const View& run, Findings& found) {
 }
 
 // The run ends where it began, or the loss falls little and as slowly at first as at the end,
-// without ever having been unstable.
+// without ever having been unstable. Right on the suite's 27, wrong on 2 of AlgoPerf's healthy
+// logs. Runs of the suite whose rate is too low have done 0 to 0.43 of their fall in the first
+// quarter.
 void FindLowRate(const View& run, Findings& found) {
   constexpr double kHardly = 0.85, kSureHardly = 0.97, kCalm = 0.05, kCalmSigmas = 4;
   constexpr size_t kLeastOfLittle = 100;
