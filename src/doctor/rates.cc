@@ -183,8 +183,8 @@ bool FindEndAboveLowest(const View& run, Findings& found) {
   const double ratio = run.last / run.lowest;
   if (!(ratio > kRatio) || run.last - run.lowest < kLeast * run.initial) return false;
   constexpr double kErrors = 5;
-  const double tail = std::max(3.0, static_cast<double>(run.size / 10));
-  const double error = run.Roughness(run.size / 2, run.size) / std::sqrt(tail);
+  const size_t tail = std::max<size_t>(3, run.size / 10);
+  const double error = run.Roughness(run.size / 2, run.size) / std::sqrt(static_cast<double>(tail));
   if (run.last - run.lowest < kErrors * error) return false;
   if (!run.Exceeds(run.size - 1, run.lowest_at)) return false;
   found.push_back({Verdict::kLrTooHigh, Confidence(ratio, kRatio, kSureRatio),
@@ -252,8 +252,9 @@ void FindShortWarmup(const View& run, Findings& found) {
   const Peak peak = EarlyPeak(run);
   const double scatter = Median(run.scatter) / run.first;
   // The noise there, once a jump is over: of more losses the highest is higher.
-  const auto early = static_cast<double>(run.size / 6);
-  const double noise_there = run.Roughness(0, run.size / 6) / run.Level(0, run.size / 6);
+  const size_t part = run.size / 6;
+  const auto early = static_cast<double>(part);
+  const double noise_there = run.Roughness(0, part) / run.Level(0, part);
   const bool known = run.RateKnown(peak.at);
   const double sigmas = std::sqrt(2 * std::log(std::max(1.0, known ? early / 32 : early)));
   if (peak.IsNoise() || run.Rate(peak.at) < kRateThere ||

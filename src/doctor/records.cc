@@ -29,12 +29,16 @@ bool FindScaleCollapse(const View& run, Findings& found) {
 
 }  // namespace
 
-// The norm of the whole gradient is 0 to the end: nothing is trained.
+// The norm of the whole gradient is 0 to the end and the loss does not fall: nothing is trained.
+// Where it does fall, the norm was not measured.
 void FindNoGradient(const View& run, Findings& found) {
   constexpr size_t kLeast = 3;
   size_t begin = run.size;
   while (begin > 0 && run.log.steps[begin - 1].grad_norm == 0) --begin;
   if (run.size - begin < kLeast) return;
+  constexpr double kErrors = 2;
+  const Slope fall = run.FallIn(begin, run.size);
+  if (!(fall.change <= kErrors * fall.error)) return;  // nor where the losses are not finite
   found.push_back({Verdict::kDeadTensors, 0.9, run.Step(begin), run.Step(run.size - 1),
                    "the gradient is 0 in all of the last " + std::to_string(run.size - begin) +
                        " entries: nothing is trained"});

@@ -19,7 +19,7 @@ double LastOf(const std::vector<double>& y) {
 
 // The lowest level: of many losses, which scatter, that of a running median.
 double LowestOf(const std::vector<double>& y) {
-  constexpr size_t kMany = 10;
+  constexpr size_t kMany = 20;
   if (y.size() < kMany) return *std::min_element(y.begin(), y.end());
   const std::vector<double> levels = RunningMedian(y, std::max<size_t>(1, LastCount(y) / 2));
   return *std::min_element(levels.begin() + 1, levels.end() - 1);
