@@ -141,6 +141,35 @@ nlohmann::ordered_json ToJson(const Finding& f) {
           {"meaning", info.meaning},  {"action", info.action},      {"source", info.source}};
 }
 
+// What is said beside the findings, each with what it is about.
+nlohmann::ordered_json ToJson(std::span<const Note> notes) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const Note& n : notes) json.push_back({{"subject", n.subject}, {"text", n.text}});
+  return json;
+}
+
+std::string NotesText(std::string_view title, std::span<const Note> notes) {
+  std::string text;
+  for (const Note& n : notes) text += Wrapped(fmt::format("{}: {}.", title, n.text), 0);
+  return text;
+}
+
+std::string DiagnosisText(const Diagnosis& diagnosis) {
+  std::string text;
+  if (diagnosis.findings.empty()) {
+    text += diagnosis.not_judged.empty()
+                ? "nothing wrong found in this log\n"
+                : "nothing wrong found in what can be judged of this log\n";
+  }
+  for (size_t i = 0; i < diagnosis.findings.size(); ++i) {
+    text += "\n" + FindingText(diagnosis.run, diagnosis.findings[i], i + 1);
+  }
+  const std::string notes =
+      NotesText("seen", diagnosis.seen) + NotesText("not judged", diagnosis.not_judged);
+  if (!notes.empty()) text += "\n" + notes;
+  return text;
+}
+
 Series SeriesOf(const Curve& curve, std::string label) {
   Series series{.label = std::move(label)};
   for (size_t i = 0; i < curve.steps.size(); ++i) {
@@ -203,23 +232,23 @@ void Doctor(const DoctorOptions& options, std::FILE* console) {
   if (!options.svg.empty()) CheckChartFile(options.svg);
   RunLog log = ReadRunLog(options.run, LogOptions(options));
   if (options.planned_steps > 0) log.planned_steps = options.planned_steps;
-  const std::vector<Finding> findings = Diagnose(log);
+  const Diagnosis diagnosis = Diagnose(log);
   std::string text =
       fmt::format("{}: {}, {}, {}\n", options.run.string(), Counted(std::ssize(log.steps), "step"),
                   Counted(std::ssize(log.evaluations), "evaluation"),
                   Counted(std::ssize(log.layers), "measurement") + " of layers");
-  if (findings.empty()) text += "nothing wrong found in this log\n";
-  for (size_t i = 0; i < findings.size(); ++i) {
-    text += "\n" + FindingText(log, findings[i], i + 1);
-  }
+  text += DiagnosisText(diagnosis);
   if (!options.json.empty()) {
     nlohmann::ordered_json json = {{"run", options.run.string()},
                                    {"steps", log.steps.size()},
-                                   {"findings", nlohmann::ordered_json::array()}};
-    for (const Finding& f : findings) json["findings"].push_back(ToJson(f));
+                                   {"findings", nlohmann::ordered_json::array()},
+                                   {"seen", ToJson(diagnosis.seen)},
+                                   {"not_judged", ToJson(diagnosis.not_judged)}};
+    for (const Finding& f : diagnosis.findings) json["findings"].push_back(ToJson(f));
     WriteOutput(options.json, JsonText(json, 2) + "\n");
   }
-  if (!options.svg.empty()) Draw(log, findings, options.run.string(), options.svg);
+  if (!options.svg.empty())
+    Draw(diagnosis.run, diagnosis.findings, options.run.string(), options.svg);
   fmt::print(console, "{}", Printable(text));
 }
 
