@@ -13,7 +13,9 @@ namespace kudari {
 
 /// One step of a training run as logged. Unknown values are kNotMeasured.
 struct StepLog {
-  int64_t step = 0;  ///< counted from 1, rising from entry to entry
+  /// Counted from 1, rising from entry to entry. Where it goes back, the run was resumed, or, at or
+  /// before its first step, another run begins.
+  int64_t step = 0;
   /// Not finite: the loss of the step was not finite. Leave out steps whose loss is unknown.
   double loss = kNotMeasured;
   double lr = kNotMeasured;
@@ -66,6 +68,9 @@ struct RunLog {
   int64_t steps_per_epoch = 0;  ///< 0: unknown
   int64_t planned_steps = 0;    ///< 0: unknown; otherwise the run is over once it has that many
   std::string first_nonfinite = {};  ///< the first tensor whose gradient was not finite, if known
+  /// Why the loss does not tell how training goes: a clause such as "the log is of reinforcement
+  /// learning (rollout/ep_rew_mean)". Empty: it does tell.
+  std::string unjudgeable = {};
 
   friend bool operator==(const RunLog&, const RunLog&) = default;
 };
