@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <utility>
 
@@ -87,7 +86,7 @@ LrRange Run(Optimizer& optimizer, const Closure& closure, const FindOptions& opt
     if (skipped == 0) {
       test.Add(report.loss);
     } else if (skipped == kMostSkipped) {
-      test.Add(std::numeric_limits<double>::quiet_NaN());
+      test.Stop(LrEnd::kNonFinite);
     }
     if (options.after_step && !options.after_step(report, test.range())) test.Stop();
   }

@@ -48,8 +48,8 @@ struct LrRangeOptions {
   LrSmoothing smoothing = LrSmoothing::kBiasCorrected;
   LrStopAt stop_at = LrStopAt::kBest;
   /// The test ends when the smoothed loss exceeds this multiple of the reference x; above 1. If x
-  /// is negative, the limit is instead x + (stop_factor - 1) d, where d is the larger of |x| and
-  /// the magnitude of the first smoothed loss.
+  /// is not positive, the limit is instead x + (stop_factor - 1) d, where d is the larger of |x|
+  /// and the magnitude of the first smoothed loss; there is none while both are 0.
   double stop_factor = 4;
 
   friend bool operator==(const LrRangeOptions&, const LrRangeOptions&) = default;
@@ -70,7 +70,7 @@ enum class LrEnd {
   kNotYet,
   kRamp,       ///< all steps are done
   kDiverged,   ///< the last point's smoothed loss is beyond the limit
-  kNonFinite,  ///< a loss was not finite; it is not recorded as a point
+  kNonFinite,  ///< two losses in a row were not finite; they are not recorded as points
   kStopped     ///< the caller ended the test
 };
 
@@ -103,11 +103,13 @@ class LrRangeTest {
   bool Running() const { return range_.end == LrEnd::kNotYet; }
   /// The learning rate of the next step.
   double lr() const { return ramp_(static_cast<int64_t>(range_.points.size())); }
-  /// Takes the loss before the next step; a NaN or an infinity ends the test. Throws Error if the
-  /// test has ended.
+  /// Takes the loss before the next step. One that is not finite is no point, and the learning rate
+  /// stays: one bad batch says nothing about it; two in a row end the test. If the first loss is
+  /// more than ten times the second or less than a tenth of it, which no learning can do at the
+  /// beginning of a ramp, smoothing begins with the second. Throws Error if the test has ended.
   void Add(double loss);
-  /// Ends the test unless it has already ended.
-  void Stop();
+  /// Ends the test unless it has already ended, with kStopped or kNonFinite.
+  void Stop(LrEnd end = LrEnd::kStopped);
   /// The points recorded so far.
 
   const LrRange& range() const { return range_; }
@@ -118,11 +120,13 @@ class LrRangeTest {
 
  private:
   double Limit() const;
+  double Smoothed(double loss, size_t count);
 
   LrRange range_;
   Schedule ramp_;
   double sum_ = 0;  // the running mean
   double best_ = std::numeric_limits<double>::infinity();
+  bool after_nonfinite_ = false;  // the last loss was not finite
 };
 
 /// Methods of reading a learning rate off the curve of smoothed losses. They are those of fastai's
@@ -132,7 +136,8 @@ enum class LrMethod {
               ///< and ends at point e, the point e - n + floor(n / 3) + floor(n / 6)
   kSteepest,  ///< where the loss falls fastest with the logarithm of the learning rate
   kSlide,  ///< two points 15 steps apart slide down from the end while the slopes at them differ by
-           ///< more than 0.005 a step; the last learning rate of the left one
+           ///< more than 0.005 a step of what the smoothed loss falls by in all (fastai: of 1); the
+           ///< last learning rate of the left one
   kMinimum  ///< a tenth of the learning rate at the minimum
 };
 
@@ -166,12 +171,21 @@ struct LrSuggestion {
 
 /// Reasons to doubt the suggestions.
 enum class LrWarning {
-  kTooShort,       ///< fewer than 20 points are left
-  kTooNoisy,       ///< the smoothed loss falls by less than ten times its standard deviation
-  kStillFalling,   ///< the test ended without divergence within a tenth of the ramp after the
-                   ///< minimum
-  kMinimumAtStart  ///< the minimum is at the first point: the loss did not fall
+  kTooShort,        ///< fewer than 20 points are left
+  kTooNoisy,        ///< the smoothed loss falls by less than ten times its standard deviation
+  kStillFalling,    ///< the test ended without divergence within a tenth of the ramp after the
+                    ///< minimum
+  kMinimumAtStart,  ///< the minimum is at the first point: the loss did not fall
+  kFlat,          ///< the loss falls by no more than noise does: up to the minimum, the mean of the
+                  ///< last quarter is not five standard errors below that of the first half
+  kEndedFalling,  ///< as kStillFalling, but the loss was no longer finite
+  kNeverFinite    ///< there is no point: the first losses were not finite
 };
+
+inline constexpr LrWarning kLrWarnings[] = {LrWarning::kTooShort,     LrWarning::kTooNoisy,
+                                            LrWarning::kStillFalling, LrWarning::kMinimumAtStart,
+                                            LrWarning::kFlat,         LrWarning::kEndedFalling,
+                                            LrWarning::kNeverFinite};
 
 /// The warning in a few words, such as "too short".
 std::string_view Name(LrWarning warning);
@@ -207,7 +221,7 @@ std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests);
 /// Why a suggestion is recommended.
 enum class LrReason {
   kPreferred,  ///< it is kMinimum, on which tests agree best (docs/lr-range-test.md)
-  kNoMinimum,  ///< in half of the tests the loss was still falling at the end, so it is kSteepest
+  kNoMinimum,  ///< in half of the tests the loss was falling to the end, so it is kSteepest
   kAgreesBest  ///< the tests agree best on this method; the preferred one varies by more than a
                ///< factor of 10
 };
@@ -220,7 +234,7 @@ struct LrRecommendation {
 };
 
 /// Recommends one learning rate from one or more tests. Returns nothing if there are no suggestions
-/// or if the loss did not fall in half of the tests (kMinimumAtStart).
+/// or if the loss did not fall in half of the tests (kMinimumAtStart, kFlat).
 std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrSuggestions> tests);
 
 }  // namespace kudari

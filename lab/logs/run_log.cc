@@ -1,19 +1,19 @@
 #include "lab/logs/run_log.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <functional>
+#include <limits>
 #include <map>
 #include <set>
-#include <span>
+#include <tuple>
 #include <utility>
 
 #include "kudari/error.h"
 #include "kudari/messages.h"
+#include "lab/logs/run_log_columns.h"
+#include "lab/logs/run_log_fields.h"
 #include "lab/logs/run_log_table.h"
 #include "lab/recipe/train_recipe.h"
 
@@ -22,81 +22,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Field {
-  std::string_view name;
-  /// What columns of it are called, the surest name first; as Plain writes them. "x*" is any that
-  /// begins with x.
-  std::vector<std::string_view> columns;
-};
-
-// Names of Lightning, Hugging Face, Keras, fairseq, timm and of many scripts.
-const std::vector<Field>& Fields() {
-  static const std::vector<Field> fields = {
-      {"step",
-       {"step", "global_step", "trainer_global_step", "train_step", "train_global_step",
-        "iteration", "iter", "steps", "iterations", "num_updates"}},
-      {"epoch", {"epoch", "train_epoch"}},
-      {"loss",
-       {"loss", "train_loss", "loss_train", "training_loss", "loss_training", "train_loss_step",
-        "loss_step", "batch_loss", "train_batch_loss", "train_epoch_loss", "epoch_loss",
-        "train_loss_epoch", "loss_epoch"}},
-      {"lr",
-       {"lr", "learning_rate", "train_lr", "train_learning_rate", "epoch_lr", "train_epoch_lr",
-        "epoch_learning_rate", "train_epoch_learning_rate", "lr_*", "learning_rate_*"}},
-      {"grad_norm",
-       {"grad_norm", "gradient_norm", "total_norm", "gnorm", "train_grad_norm", "train_gnorm",
-        "train_gradient_norm", "grad_2_0_norm_total"}},
-      {"micro_grad_norm", {"micro_grad_norm"}},
-      {"loss_scale", {"loss_scale", "train_loss_scale"}},
-      {"lost", {"numerics_lost"}},
-      {"skipped", {"skipped"}},
-      {"val_loss",
-       {"val_loss", "valid_loss", "validation_loss", "eval_loss", "loss_val", "loss_valid",
-        "loss_validation", "loss_eval", "val_loss_epoch", "validation_epoch_loss",
-        "val_epoch_loss"}},
-      {"val_accuracy",
-       {"val_accuracy", "val_acc", "valid_accuracy", "valid_acc", "validation_accuracy",
-        "validation_acc", "eval_accuracy", "eval_acc", "accuracy_val", "acc_val", "val_acc_epoch",
-        "val_accuracy_epoch", "validation_epoch_accuracy", "val_epoch_accuracy"}}};
-  return fields;
-}
-
-const Field& FieldOf(std::string_view name) {
-  return *std::ranges::find(Fields(), name, &Field::name);
-}
-
-// In small letters and digits, with one "_" for each run of other characters.
-std::string Plain(std::string_view name) {
-  std::string plain;
-  for (const char c : name) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0) {
-      plain += static_cast<char>(std::tolower(byte));
-    } else if (!plain.empty() && plain.back() != '_') {
-      plain += '_';
-    }
-  }
-  if (plain.ends_with('_')) plain.pop_back();
-  return plain;
-}
-
-std::string Titles(const LogTable& table) {
-  const std::string_view kind = table.has_steps ? "tags" : "columns";
-  if (table.columns.empty()) return fmt::format("it has no {}", kind);
-  std::vector<std::string> names;
-  for (const Column& c : table.columns) names.push_back(c.name);
-  return fmt::format("its {} are {}", kind, QuotedList(names));
-}
-
 // ---- Runs of a folder of event files ----
 
 // "a/b/train" is the part "train" of the run "a/b".
 std::pair<std::string, std::string> SplitRun(const std::string& run) {
-  static const std::set<std::string> kParts = {"train", "training",   "val",  "valid", "validation",
-                                               "eval",  "evaluation", "test", "dev"};
   const fs::path path(run);
   const std::string last = path.filename().string();
-  if (!kParts.contains(Plain(last))) return {run, ""};
+  if (!IsPart(PlainName(last))) return {run, ""};
   return {path.parent_path().generic_string(), last};
 }
 
@@ -106,14 +38,10 @@ std::string Joined(const std::string& folder, const std::string& name) {
 
 // Puts folders into the names of tags, but for that of the run itself if only one has a loss.
 void NameByRuns(LogTable& table, const std::string& path, bool loss_is_given) {
-  const auto is_loss = [](const std::string& name) {
-    const auto& columns = FieldOf("loss").columns;
-    return std::ranges::find(columns, Plain(name)) != columns.end();
-  };
   std::set<std::string> runs;
   for (const Column& c : table.columns) {
     const auto [run, part] = SplitRun(c.run);
-    if (is_loss(Joined(part, c.name))) runs.insert(run);
+    if (IsNamed(LogFieldOf("loss"), PlainName(Joined(part, c.name)))) runs.insert(run);
   }
   if (runs.size() > 1 && !loss_is_given) {
     const std::vector<std::string> names(runs.begin(), runs.end());
@@ -127,79 +55,7 @@ void NameByRuns(LogTable& table, const std::string& path, bool loss_is_given) {
   }
 }
 
-// ---- From columns to steps ----
-
-class Reader {
- public:
-  Reader(LogTable table, const std::string& path, const RunLogOptions& options)
-      : table_(std::move(table)), path_(path), options_(options) {}
-
-  RunLog Read();
-
- private:
-  void NoteNames();
-  std::vector<size_t> Named(std::string_view pattern) const;
-  const Column* Find(const Field& field) const;
-  std::vector<Cell> CellsOf(std::string_view field);
-  void CheckResumed(const std::vector<Cell>& losses, const Cell& cell, const Column& loss);
-  void FindRedone();
-  bool Redone(const Cell& cell, const Column& column) const;
-  int64_t StepOf(const Cell& cell) const;
-  void CountSteps(const Column& loss);
-  int64_t StepsPerEpoch(const std::vector<Cell>& epochs) const;
-
-  LogTable table_;
-  std::string path_;
-  const RunLogOptions& options_;
-  std::multimap<std::string, size_t, std::less<>> names_;  // columns by what Plain makes of them
-  std::vector<int64_t> step_of_row_;                       // -1: none
-  // Losses that are behind the ones before them, in the order of files and rows, with the lowest
-  // step from there on.
-  std::vector<Cell> resumed_;
-  std::string resumed_run_;  // whose they are
-};
-
-void Reader::NoteNames() {
-  for (size_t i = 0; i < table_.columns.size(); ++i) {
-    names_.emplace(Plain(table_.columns[i].name), i);
-  }
-}
-
-// Columns that match, in the order of the log.
-std::vector<size_t> Reader::Named(std::string_view pattern) const {
-  const bool begins = pattern.ends_with('*');
-  if (begins) pattern.remove_suffix(1);
-  std::vector<size_t> found;
-  for (auto at = names_.lower_bound(pattern); at != names_.end(); ++at) {
-    if (begins ? !at->first.starts_with(pattern) : at->first != pattern) break;
-    found.push_back(at->second);
-  }
-  std::ranges::sort(found);
-  return found;
-}
-
-// Null if there is none.
-const Column* Reader::Find(const Field& field) const {
-  if (const auto given = options_.columns.find(std::string(field.name));
-      given != options_.columns.end()) {
-    const auto found = std::ranges::find(table_.columns, given->second, &Column::name);
-    if (found != table_.columns.end()) return &*found;
-    throw Error(fmt::format("{}: has no {}, which was given as {}; {}", path_,
-                            Quoted(given->second), field.name, Titles(table_)));
-  }
-  for (const std::string_view pattern : field.columns) {
-    const std::vector<size_t> found = Named(pattern);
-    // Of many learning rates the first is that of the first group.
-    if (found.size() > 1 && !pattern.ends_with('*')) {
-      std::vector<std::string> names;
-      for (const size_t i : found) names.push_back(table_.columns[i].name);
-      throw Error(fmt::format("{}: {} could be any of {}; choose one, as in {}={}", path_,
-                              field.name, QuotedList(names), field.name, names[0]));
-    }
-    if (!found.empty()) return &table_.columns[found[0]];
-  }
-  return nullptr;
-}
+// ---- The step of each row ----
 
 constexpr int64_t kMostSteps = int64_t{1} << 53;
 
@@ -209,93 +65,247 @@ int64_t Whole(double x) {
   return whole ? static_cast<int64_t>(x) : -1;
 }
 
-// The step of each row: its own, or how many losses there have been.
-void Reader::CountSteps(const Column& loss) {
-  const Column* const steps = Find(FieldOf("step"));
-  step_of_row_.assign(table_.rows + 1, -1);
-  if (steps != nullptr) {
-    for (const Cell& cell : steps->cells) {
-      int64_t& step = step_of_row_[cell.row];
-      step = Whole(cell.value);
-      if (step >= 0) continue;
-      throw Error(fmt::format("{}: {} = {} must be a whole number of at least 0",
-                              table_.Where(cell), steps->name, cell.value));
-    }
-    return;
-  }
+// How many losses there have been up to each row, where there are no steps. Where the epochs begin
+// again at one that has been, so does the count.
+std::vector<int64_t> CountedSteps(const LogTable& table, const std::vector<Cell>& loss,
+                                  const std::vector<Cell>& epochs) {
+  struct Begun {
+    double epoch = 0;
+    int64_t before = 0;  // losses
+  };
+  std::vector<int64_t> steps(table.rows + 1, 0);
+  std::vector<Begun> begun;  // epochs that rise, the last is that of the row
   int64_t count = 0;
-  auto cell = loss.cells.begin();
-  for (size_t row = 0; row < step_of_row_.size(); ++row) {
-    for (; cell != loss.cells.end() && cell->row == row; ++cell) ++count;
-    step_of_row_[row] = count;
+  auto cell = loss.begin();
+  auto epoch = epochs.begin();
+  for (size_t row = 0; row < steps.size(); ++row) {
+    for (; epoch != epochs.end() && epoch->row == row; ++epoch) {
+      if (!std::isfinite(epoch->value)) continue;
+      const bool is_back = !begun.empty() && begun.back().epoch > epoch->value;
+      for (; is_back && !begun.empty() && begun.back().epoch >= epoch->value; begun.pop_back()) {
+        count = begun.back().before;
+      }
+      if (begun.empty() || begun.back().epoch < epoch->value) {
+        begun.push_back({epoch->value, count});
+      }
+    }
+    for (; cell != loss.end() && cell->row == row; ++cell) ++count;
+    steps[row] = count;
   }
+  return steps;
+}
+
+// The steps that a column has, -1 in rows without one.
+std::vector<int64_t> StepsIn(const LogTable& table, const std::vector<size_t>& columns) {
+  std::vector<int64_t> steps(table.rows + 1, -1);
+  for (const Cell& cell : CellsOf(table, columns)) {
+    if (std::isnan(cell.value)) continue;
+    steps[cell.row] = Whole(cell.value);
+    if (steps[cell.row] >= 0) continue;
+    throw Error(fmt::format("{}: {} = {} must be a whole number of at least 0", table.Where(cell),
+                            table.columns[columns[0]].name, cell.value));
+  }
+  return steps;
+}
+
+// Gives rows without a step that of the row before.
+void CarryOn(std::vector<int64_t>& steps) {
+  int64_t last = 0;
+  for (int64_t& step : steps) {
+    if (step < 0) step = last;
+    last = step;
+  }
+}
+
+// The value at a row, or the last before it; a NaN if there is none.
+class Walk {
+ public:
+  explicit Walk(const std::vector<Cell>& cells) : cells_(cells) {}
+
+  // Rows must rise from call to call.
+  double At(uint32_t row) {
+    for (; next_ < cells_.size() && cells_[next_].row <= row; ++next_) value_ = cells_[next_].value;
+    return value_;
+  }
+
+ private:
+  const std::vector<Cell>& cells_;
+  size_t next_ = 0;
+  double value_ = kNotMeasured;
+};
+
+// Steps that are counted again in each epoch become those of the whole run. Returns how many there
+// are to an epoch, about; 0 if they are not counted so.
+int64_t CountOn(std::vector<int64_t>& steps, const std::vector<Cell>& loss,
+                const std::vector<Cell>& epochs) {
+  if (epochs.empty() || loss.empty()) return 0;
+  Walk epoch_at(epochs);
+  int64_t most = 0, least = kMostSteps, before = 0, rises = 0;
+  double first = kNotMeasured, epoch = kNotMeasured, last_epoch = 0;
+  for (const Cell& cell : loss) {
+    const int64_t step = steps[cell.row];
+    const double now = epoch_at.At(cell.row);
+    if (now != std::trunc(now)) return 0;
+    if (now > epoch) {
+      if (step > before) return 0;
+      ++rises;
+    }
+    if (std::isnan(first)) first = now;
+    epoch = now;
+    last_epoch = std::max(last_epoch, now);
+    before = step;
+    most = std::max(most, step);
+    least = std::min(least, step);
+  }
+  const int64_t length = most + (least == 0 ? 1 : 0);
+  const double total = (last_epoch - first + 1) * static_cast<double>(length);
+  if (rises == 0 || !(total <= static_cast<double>(kMostSteps))) return 0;
+  Walk epoch_of(epochs);
+  for (uint32_t row = 0; row < steps.size(); ++row) {
+    const double past = std::min(epoch_of.At(row), last_epoch) - first;
+    if (steps[row] >= 0 && past > 0) steps[row] += static_cast<int64_t>(past) * length;
+  }
+  return length;
+}
+
+// ---- From columns to steps ----
+
+class Reader {
+ public:
+  Reader(const LogTable& table, const std::string& path, const RunLogOptions& options)
+      : table_(table), options_(options), columns_(table, path, options.columns) {}
+
+  LogReading Read();
+
+ private:
+  std::vector<Cell> Taken(std::string_view field);
+  void FindSteps(std::vector<Cell>& loss);
+  void DropWithoutStep(std::vector<Cell>& loss) const;
+  int64_t StepOf(const Cell& cell) const;
+  void FindSegments(const std::vector<Cell>& loss);
+  std::vector<Cell> Ordered(std::string_view field);
+  void Order(std::vector<Cell>& cells, const std::string& run) const;
+  int64_t StepsPerEpoch(const std::vector<Cell>& epochs) const;
+  void AddSteps(const std::vector<Cell>& loss);
+  void AddEvaluations();
+  void AddLayers(const std::vector<Cell>& loss);
+
+  const LogTable& table_;
+  const RunLogOptions& options_;
+  RunLogColumns columns_;
+  LogReading reading_;
+  std::vector<int64_t> step_of_row_;
+  // Where the loss goes back to a lower step, by file and row: there a segment begins.
+  std::vector<std::pair<uint32_t, uint32_t>> segments_;
+  std::string run_;    // whose loss it is
+  int64_t shift_ = 0;  // of a log that counts from 0
+};
+
+// The numbers of a field, as they are in the table; none if it is not there.
+std::vector<Cell> Reader::Taken(std::string_view field) {
+  const std::vector<size_t> found = columns_.Find(LogFieldOf(field));
+  if (found.empty()) return {};
+  reading_.columns[std::string(field)] = columns_.NameOf(found);
+  return CellsOf(table_, found);
 }
 
 int64_t Reader::StepOf(const Cell& cell) const {
   const int64_t step = table_.has_steps ? cell.step : step_of_row_[cell.row];
   if (step >= 0 && step <= kMostSteps) return step;
-  throw Error(table_.Where(cell) + (table_.has_steps
-                                        ? fmt::format(" has the step {}, outside [0, 2^53]", step)
-                                        : std::string(" has no step")));
+  throw Error(fmt::format("{} has the step {}, outside [0, 2^53]", table_.Where(cell), step));
 }
 
-// Appends an entry in place of what was logged from its step on.
-template <class T>
-void Append(T entry, std::vector<T>& entries) {
-  while (!entries.empty() && entries.back().step >= entry.step) entries.pop_back();
-  entries.push_back(std::move(entry));
-}
-
-// With their steps, which rise; nothing if the log does not have the field. The loss comes first:
-// it tells where the run was resumed.
-std::vector<Cell> Reader::CellsOf(std::string_view field) {
-  const Column* const column = Find(FieldOf(field));
-  std::vector<Cell> cells;
-  if (column == nullptr) return cells;
-  if (column->bad_row > 0) {
-    const Cell bad{.row = column->bad_row};
-    throw Error(fmt::format("{}: {} = {} is not a number", table_.Where(bad), OneLine(column->name),
-                            Quoted(column->bad)));
-  }
-  for (Cell cell : column->cells) {
-    cell.step = StepOf(cell);
-    if (field == "loss") {
-      CheckResumed(cells, cell, *column);
-    } else if (Redone(cell, *column)) {
-      continue;
+// In a table a loss must have its step. In text it may be in a line after its step's, once.
+void Reader::DropWithoutStep(std::vector<Cell>& loss) const {
+  if (!table_.is_text) {
+    for (const Cell& cell : loss) {
+      if (step_of_row_[cell.row] < 0) throw Error(table_.Where(cell) + " has no step");
     }
-    Append(cell, cells);
+    return;
   }
-  if (field == "loss") FindRedone();
+  size_t row = 0;
+  bool has_step = false;
+  std::erase_if(loss, [&](const Cell& cell) {
+    for (; row <= cell.row; ++row) has_step = has_step || step_of_row_[row] >= 0;
+    return !std::exchange(has_step, false);
+  });
+}
+
+void Reader::FindSteps(std::vector<Cell>& loss) {
+  const std::vector<Cell> epochs = CellsOf(table_, columns_.Find(LogFieldOf("epoch")));
+  std::vector<size_t> found = columns_.Find(LogFieldOf("step"));
+  if (found.empty()) {
+    step_of_row_ = CountedSteps(table_, loss, epochs);
+    return;
+  }
+  reading_.columns["step"] = columns_.NameOf(found);
+  step_of_row_ = StepsIn(table_, found);
+  if (table_.is_text) {  // "iter 10" in one line and "step 10" in another
+    for (const std::string_view name : LogFieldOf("step").columns) {
+      const auto other = std::ranges::find(table_.columns, name, &Column::name);
+      if (other == table_.columns.end() || options_.columns.contains("step")) continue;
+      const auto at = static_cast<size_t>(other - table_.columns.begin());
+      const std::vector<int64_t> more = StepsIn(table_, {at});
+      for (size_t row = 0; row < more.size(); ++row) {
+        if (step_of_row_[row] < 0) step_of_row_[row] = more[row];
+      }
+    }
+  }
+  const std::vector<Cell> all = loss;
+  DropWithoutStep(loss);
+  if (2 * loss.size() < all.size()) {  // text that hardly has any
+    reading_.columns.erase("step");
+    loss = all;
+    step_of_row_ = CountedSteps(table_, loss, epochs);
+    return;
+  }
+  CarryOn(step_of_row_);
+  if (const int64_t length = CountOn(step_of_row_, loss, epochs); length > 0) {
+    reading_.log.planned_steps = 0;
+    reading_.notes.push_back(fmt::format(
+        "steps are counted again in each epoch; they were counted on, {} to an epoch", length));
+  }
+}
+
+void Reader::FindSegments(const std::vector<Cell>& loss) {
+  for (size_t i = 1; i < loss.size(); ++i) {
+    const Cell &before = loss[i - 1], &cell = loss[i];
+    const int64_t last = StepOf(before);
+    if (StepOf(cell) >= last) continue;
+    uint32_t row = cell.row;
+    if (cell.file != before.file) {
+      row = 0;
+    } else if (!table_.has_steps) {
+      row = before.row + 1;
+      while (step_of_row_[row] >= last) ++row;
+    }
+    segments_.emplace_back(cell.file, row);
+  }
+}
+
+// Gives cells their steps, and their segments in place of their files, and puts them in that order.
+void Reader::Order(std::vector<Cell>& cells, const std::string& run) const {
+  uint32_t segment = 0;
+  int64_t last = 0;
+  for (Cell& cell : cells) {
+    cell.step = StepOf(cell);
+    if (run == run_) {
+      const auto place = std::pair(cell.file, cell.row);
+      while (segment < segments_.size() && segments_[segment] <= place) ++segment;
+    } else if (cell.step < std::exchange(last, cell.step) && segment < segments_.size()) {
+      ++segment;  // files of other folders are in no order with those of the loss
+    }
+    cell.file = segment;
+    cell.step += shift_;
+  }
+  std::ranges::stable_sort(cells, {}, [](const Cell& c) { return std::pair(c.file, c.step); });
+}
+
+std::vector<Cell> Reader::Ordered(std::string_view field) {
+  std::vector<Cell> cells = Taken(field);
+  if (cells.empty()) return cells;
+  Order(cells, table_.columns[columns_.Find(LogFieldOf(field)).front()].run);
   return cells;
-}
-
-// Notes it if the run was resumed before this loss.
-void Reader::CheckResumed(const std::vector<Cell>& losses, const Cell& cell, const Column& loss) {
-  if (losses.empty() || cell.step >= losses.back().step) return;
-  if (cell.step <= losses.front().step) {
-    throw Error(
-        fmt::format("{}: {} starts over, with step {} after {}; steps must come from one run and "
-                    "increase over all its epochs",
-                    table_.Where(cell), loss.name, cell.step, losses.back().step));
-  }
-  resumed_.push_back(cell);
-  resumed_run_ = loss.run;
-}
-
-// Gives all that resumed the run the lowest step at which it was resumed from there on.
-void Reader::FindRedone() {
-  for (size_t i = resumed_.size(); i-- > 1;) {
-    resumed_[i - 1].step = std::min(resumed_[i - 1].step, resumed_[i].step);
-  }
-}
-
-// Whether what was logged here was done again. Only files of one run are in the order of time.
-bool Reader::Redone(const Cell& cell, const Column& column) const {
-  if (column.run != resumed_run_) return false;
-  const auto place = [](const Cell& c) { return std::pair(c.file, c.row); };
-  const auto after = std::ranges::upper_bound(resumed_, place(cell), {}, place);
-  return after != resumed_.end() && cell.step >= after->step;
 }
 
 // As the epochs of the log have it, 0 if they do not: of logs that do not have every step, about.
@@ -310,6 +320,7 @@ int64_t Reader::StepsPerEpoch(const std::vector<Cell>& epochs) const {
   }
   std::vector<Cell> starts;
   for (const Cell& c : epochs) {
+    if (c.file != epochs.front().file) break;
     if (starts.empty() || c.value > starts.back().value) starts.push_back(c);
   }
   // The first epoch may have begun before the log.
@@ -319,73 +330,106 @@ int64_t Reader::StepsPerEpoch(const std::vector<Cell>& epochs) const {
                  (starts.back().value - starts.front().value));
 }
 
-// The value of a step, or the last before it if it `holds`.
-double ValueAt(const std::vector<Cell>& cells, int64_t step, bool holds, double otherwise) {
-  auto after = std::ranges::upper_bound(cells, step, {}, &Cell::step);
+// The value of a step, that of its row if there are several, or the last before it if it `holds`.
+double ValueAt(const std::vector<Cell>& cells, const Cell& step, bool holds, double otherwise) {
+  const auto place = [](const Cell& c) { return std::tuple(c.file, c.step, c.row); };
+  const auto is_of_step = [&step](const Cell& c) {
+    return c.file == step.file && c.step == step.step;
+  };
+  auto after = std::ranges::upper_bound(cells, place(step), {}, place);
+  if (after != cells.begin() && is_of_step(*(after - 1))) return (after - 1)->value;
+  after = std::ranges::upper_bound(
+      cells, std::tuple(step.file, step.step, std::numeric_limits<uint32_t>::max()), {}, place);
   if (after == cells.begin()) return otherwise;
   --after;
-  return holds || after->step == step ? after->value : otherwise;
+  return holds || is_of_step(*after) ? after->value : otherwise;
 }
 
-RunLog Reader::Read() {
-  for (const auto& [field, column] : options_.columns) {
-    if (std::ranges::find(RunLogFields(), field) != RunLogFields().end()) continue;
-    throw Error(fmt::format("unknown field {}{}", Quoted(field), Suggest(field, RunLogFields())));
+void Reader::AddSteps(const std::vector<Cell>& loss) {
+  const auto lr = Ordered("lr"), grad_norm = Ordered("grad_norm"),
+             micro_grad_norm = Ordered("micro_grad_norm"), loss_scale = Ordered("loss_scale"),
+             lost = Ordered("lost"), skipped = Ordered("skipped");
+  reading_.log.steps.reserve(loss.size());
+  for (const Cell& c : loss) {
+    reading_.log.steps.push_back(
+        {.step = c.step,
+         .loss = c.value,
+         .lr = ValueAt(lr, c, true, kNotMeasured),
+         .grad_norm = ValueAt(grad_norm, c, false, kNotMeasured),
+         .micro_grad_norm = ValueAt(micro_grad_norm, c, false, kNotMeasured),
+         .skipped = ValueAt(skipped, c, false, 0) > 0,
+         .loss_scale = ValueAt(loss_scale, c, true, 1),
+         .lost = ValueAt(lost, c, false, kNotMeasured)});
   }
+}
+
+void Reader::AddEvaluations() {
+  const auto val_loss = Ordered("val_loss"), val_accuracy = Ordered("val_accuracy");
+  const auto place = [](const Cell& c) { return std::pair(c.file, c.step); };
+  std::vector<Cell> evaluated = val_loss;
+  evaluated.insert(evaluated.end(), val_accuracy.begin(), val_accuracy.end());
+  std::ranges::stable_sort(evaluated, {}, place);
+  const auto same = std::ranges::unique(evaluated, {}, place);
+  evaluated.erase(same.begin(), same.end());
+  for (Cell& c : evaluated) {
+    c.row = std::numeric_limits<uint32_t>::max();  // the last of the step
+    reading_.log.evaluations.push_back({.step = c.step,
+                                        .loss = ValueAt(val_loss, c, false, kNotMeasured),
+                                        .accuracy = ValueAt(val_accuracy, c, false, kNotMeasured)});
+  }
+}
+
+// Those of steps that have a loss.
+void Reader::AddLayers(const std::vector<Cell>& loss) {
+  if (table_.layers.empty()) return;
+  std::vector<int64_t> steps;
+  for (const Cell& c : loss) steps.push_back(c.step);
+  std::ranges::sort(steps);
+  for (const LayersLog& layers : table_.layers) {
+    if (!std::ranges::binary_search(steps, layers.step + shift_)) continue;
+    reading_.log.layers.push_back(layers);
+    reading_.log.layers.back().step += shift_;
+  }
+}
+
+LogReading Reader::Read() {
   if (options_.steps_per_epoch < 0) {
     throw Error(fmt::format("steps_per_epoch = {} is outside [0, inf)", options_.steps_per_epoch));
   }
-  if (table_.has_steps) NameByRuns(table_, path_, options_.columns.contains("loss"));
-  NoteNames();
-  const Column* const loss_column = Find(FieldOf("loss"));
-  if (loss_column == nullptr) {
-    throw Error(
-        fmt::format("{}: has no loss, which is usually called \"loss\" or \"train/loss\"; {}. Name "
-                    "it, as in loss=NAME",
-                    path_, Titles(table_)));
+  reading_.notes = table_.notes;
+  reading_.log.planned_steps = table_.planned_steps;
+  const std::vector<size_t> found = columns_.Find(LogFieldOf("loss"));
+  if (found.empty()) throw Error(columns_.NoLoss());
+  std::vector<Cell> loss = Taken("loss");
+  const std::string& name = reading_.columns["loss"];
+  if (!table_.has_steps) FindSteps(loss);
+  if (loss.empty()) {
+    throw Error(fmt::format("{}: {} is empty", table_.files.front(), Quoted(name)));
   }
-  if (!table_.has_steps) CountSteps(*loss_column);
-  const std::vector<Cell> loss = CellsOf("loss");
-  if (loss.empty()) throw Error(fmt::format("{}: \"{}\" is empty", path_, loss_column->name));
-  const int64_t shift = loss.front().step == 0 ? 1 : 0;
+  for (const std::string_view field : {"loss", "val_loss"}) {
+    const std::vector<size_t> terms = columns_.Find(LogFieldOf(field));
+    if (terms.size() < 2 || options_.columns.contains(std::string(field))) continue;
+    reading_.notes.push_back(fmt::format("{} is the sum of {}", field, columns_.NameOf(terms)));
+  }
+  run_ = table_.columns[found.front()].run;
+  FindSegments(loss);
+  const auto least =
+      std::ranges::min_element(loss, {}, [this](const Cell& c) { return StepOf(c); });
+  shift_ = StepOf(*least) == 0 ? 1 : 0;
+  Order(loss, run_);
+  AddSteps(loss);
+  AddEvaluations();
+  AddLayers(loss);
+  reading_.log.first_nonfinite = table_.first_nonfinite;
+  reading_.log.unjudgeable = columns_.Unjudgeable();
+  reading_.log.steps_per_epoch = StepsPerEpoch(Ordered("epoch"));
+  if (table_.is_finished) reading_.log.planned_steps = reading_.log.steps.back().step;
+  return std::move(reading_);
+}
 
-  const auto lr = CellsOf("lr"), grad_norm = CellsOf("grad_norm"),
-             micro_grad_norm = CellsOf("micro_grad_norm"), loss_scale = CellsOf("loss_scale"),
-             lost = CellsOf("lost"), skipped = CellsOf("skipped");
-  RunLog log{.planned_steps = table_.planned_steps};
-  log.steps.reserve(loss.size());
-  for (const Cell& c : loss) {
-    log.steps.push_back({.step = c.step + shift,
-                         .loss = c.value,
-                         .lr = ValueAt(lr, c.step, true, kNotMeasured),
-                         .grad_norm = ValueAt(grad_norm, c.step, false, kNotMeasured),
-                         .micro_grad_norm = ValueAt(micro_grad_norm, c.step, false, kNotMeasured),
-                         .skipped = ValueAt(skipped, c.step, false, 0) == 1,
-                         .loss_scale = ValueAt(loss_scale, c.step, true, 1),
-                         .lost = ValueAt(lost, c.step, false, kNotMeasured)});
-  }
-  const auto val_loss = CellsOf("val_loss"), val_accuracy = CellsOf("val_accuracy");
-  std::vector<int64_t> evaluated;
-  for (const auto* cells : {&val_loss, &val_accuracy}) {
-    for (const Cell& c : *cells) evaluated.push_back(c.step);
-  }
-  std::ranges::sort(evaluated);
-  evaluated.erase(std::unique(evaluated.begin(), evaluated.end()), evaluated.end());
-  for (const int64_t step : evaluated) {
-    log.evaluations.push_back({.step = step + shift,
-                               .loss = ValueAt(val_loss, step, false, kNotMeasured),
-                               .accuracy = ValueAt(val_accuracy, step, false, kNotMeasured)});
-  }
-  log.first_nonfinite = table_.first_nonfinite;
-  for (LayersLog& layers : table_.layers) {
-    if (!std::ranges::binary_search(loss, layers.step, {}, &Cell::step)) continue;
-    layers.step += shift;
-    Append(std::move(layers), log.layers);
-  }
-  std::vector<Cell> epochs = CellsOf("epoch");
-  for (Cell& c : epochs) c.step += shift;
-  log.steps_per_epoch = StepsPerEpoch(epochs);
-  return log;
+LogReading FromTable(LogTable table, const std::string& path, const RunLogOptions& options) {
+  if (table.has_steps) NameByRuns(table, path, options.columns.contains("loss"));
+  return Reader(table, path, options).Read();
 }
 
 // Of the plan of a run of `kudari train`, as far as it can be known; 0 if it cannot.
@@ -401,25 +445,34 @@ int64_t PlannedSteps(const fs::path& recipe, int64_t steps_per_epoch) {
 const std::vector<std::string>& RunLogFields() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all;
-    for (const Field& f : Fields()) all.emplace_back(f.name);
+    for (const LogField& f : LogFields()) all.emplace_back(f.name);
     return all;
   }();
   return names;
 }
 
+LogReading ParseLog(std::string_view contents, std::string_view name,
+                    const RunLogOptions& options) {
+  return FromTable(ParseLogTable(contents, name), std::string(name), options);
+}
+
+LogReading ReadLog(const std::filesystem::path& path, const RunLogOptions& options) {
+  LogTable table = ReadLogTable(path);
+  const fs::path file = table.files.front();
+  LogReading reading = FromTable(std::move(table), path.string(), options);
+  const fs::path recipe = file.parent_path() / "recipe.toml";
+  if (file.filename().string().starts_with("metrics.jsonl") && fs::exists(recipe)) {
+    reading.log.planned_steps = PlannedSteps(recipe, reading.log.steps_per_epoch);
+  }
+  return reading;
+}
+
 RunLog ParseRunLog(std::string_view contents, std::string_view name, const RunLogOptions& options) {
-  return Reader(ParseLogTable(contents, name), std::string(name), options).Read();
+  return ParseLog(contents, name, options).log;
 }
 
 RunLog ReadRunLog(const std::filesystem::path& path, const RunLogOptions& options) {
-  LogTable table = ReadLogTable(path);
-  const fs::path file = table.files.front();
-  RunLog log = Reader(std::move(table), path.string(), options).Read();
-  const fs::path recipe = file.parent_path() / "recipe.toml";
-  if (file.filename().string().starts_with("metrics.jsonl") && fs::exists(recipe)) {
-    log.planned_steps = PlannedSteps(recipe, log.steps_per_epoch);
-  }
-  return log;
+  return ReadLog(path, options).log;
 }
 
 }  // namespace kudari::lab

@@ -14,44 +14,59 @@ namespace kudari::lab {
 
 /// What a log does not say by itself.
 struct RunLogOptions {
-  /// Columns, or tags, by field, where the log's are not found by their names. Fields are those of
-  /// RunLogFields.
+  /// Columns, or tags, by field, where the log's are not found by their names: "train/total", or
+  /// several to be added up, "box_loss+cls_loss". Fields are those of RunLogFields.
   std::map<std::string, std::string> columns = {};
   int64_t steps_per_epoch = 0;  ///< 0: as the log has it
+};
+
+/// A log, and how it was read.
+struct LogReading {
+  RunLog log = {};
+  std::map<std::string, std::string> columns = {};  ///< by field, as those of RunLogOptions
+  std::vector<std::string> notes = {};  ///< what was not read, and what was made of it: clauses
 };
 
 /// What can be read of a step or an evaluation: "step", "epoch", "loss", "lr", "grad_norm",
 /// "micro_grad_norm", "loss_scale", "lost", "skipped", "val_loss", "val_accuracy".
 const std::vector<std::string>& RunLogFields();
 
-/// Reads the log of a training run, finished or not. `path` is
+/// Reads the log of a training run, finished or not. `path` is a file of one of these formats,
+/// which its contents tell, packed as .gz or .xz or not:
 ///
-///  - metrics.jsonl of `kudari train`, or any JSON lines with a number a key; its plan is taken
-///    from the recipe.toml beside it
-///  - a CSV file with a header, as Lightning's, Keras' and most people's
+///  - JSON lines with a number a key, as metrics.jsonl of `kudari train`, whose plan is taken from
+///    the recipe.toml beside it; a list of such objects; an object of lists
 ///  - trainer_state.json of Hugging Face's Trainer
+///  - a table with a header, separated by commas, semicolons or tabs
+///  - text with "name: number" in it, as consoles show it
 ///  - a TensorBoard event file, with scalars of either kind; its tags are columns
-///  - the first three packed as .gz or .xz
-///  - a folder with one of them: metrics.jsonl, else event files in it and below, else
-///    trainer_state.json, else metrics.csv
+///
+/// or a folder with one of them: metrics.jsonl, else event files in it and below, else
+/// trainer_state.json, metrics.csv, metrics.json, results.csv, progress.csv or summary.csv.
 ///
 /// Columns are matched by their usual names, "train/loss", "Loss/train", "eval_loss" and so on.
 /// "accuracy" alone is not taken for that of an evaluation, since Keras calls the training's so.
-/// Steps are those that have a loss; a log that counts them from 0 is counted from 1, and rows
-/// without a step column are counted. lr and loss_scale hold until the log has a new one. A step
-/// behind the one before is that of a run that was resumed: what had been logged from there on is
-/// dropped. What a run that is being written has left unfinished at the end is not read.
+/// Where there is no loss, Ultralytics' box_loss, cls_loss and so on are added up. Steps are those
+/// that have a loss; a log that counts them from 0 is counted from 1, steps that are counted again
+/// in each epoch are counted on, and rows without a step column are counted, again from 1 where the
+/// epochs begin again. lr and loss_scale hold until the log has a new one. A row without a step is
+/// of the step before it. Numbers are kept as they are, finite or not, and in the order of the log,
+/// where steps may go back. What a run that is being written has left unfinished at the end is not
+/// read.
 ///
 /// A file has at most 256 MiB, unpacked, and a log at most as many rows, columns and numbers as
 /// LogTable says. What is read takes time in proportion to its size, and at most about 3 GiB.
 ///
 /// Throws Error naming file and line, row or record: for what is damaged or beyond these limits;
-/// for a loss that begins again at its first step or before, as where steps are counted again in
-/// each epoch; for a folder with several runs; and, listing the columns, if there is no loss or
-/// more than one.
-RunLog ReadRunLog(const std::filesystem::path& path, const RunLogOptions& options = {});
+/// for a folder with several runs; and, listing the columns, if there is no loss or more than one.
+LogReading ReadLog(const std::filesystem::path& path, const RunLogOptions& options = {});
 
-/// The same from the contents of a file; its name, which tells the format, is used in messages.
+/// The same from the contents of a file; its name is used in messages.
+LogReading ParseLog(std::string_view contents, std::string_view name,
+                    const RunLogOptions& options = {});
+
+/// The log alone.
+RunLog ReadRunLog(const std::filesystem::path& path, const RunLogOptions& options = {});
 RunLog ParseRunLog(std::string_view contents, std::string_view name,
                    const RunLogOptions& options = {});
 

@@ -141,6 +141,15 @@ constexpr std::array<uint32_t, 256> kCrcTable = [] {
 // As TFRecords store it.
 uint32_t Masked(uint32_t crc) { return (crc >> 15 | crc << 17) + 0xA282EAD8U; }
 
+// A record: its length, the checksum of that, its bytes, their checksum.
+constexpr size_t kLength = 8, kChecksum = 4;
+
+// Whether the checksum behind these bytes of a record is theirs.
+bool Matches(std::string_view record, size_t at, size_t size) {
+  const auto stored = Decoded<uint32_t>(record.substr(at + size, kChecksum));
+  return stored == Masked(Crc32c(record.substr(at, size)));
+}
+
 }  // namespace
 
 uint32_t Crc32c(std::string_view bytes) {
@@ -149,13 +158,14 @@ uint32_t Crc32c(std::string_view bytes) {
   return ~crc;
 }
 
+bool HasScalarEvents(std::string_view bytes) {
+  return bytes.size() >= kLength + kChecksum && Matches(bytes, 0, kLength);
+}
+
 void ReadScalarEvents(std::string_view bytes, std::string_view name, const Take& take) {
-  // A record: its length, the checksum of that, its bytes, their checksum.
-  constexpr size_t kLength = 8, kChecksum = 4;
   for (uint32_t number = 1; bytes.size() >= kLength + kChecksum; ++number) {
     const auto check = [&](size_t at, size_t size) {
-      const auto stored = Decoded<uint32_t>(bytes.substr(at + size, kChecksum));
-      if (stored == Masked(Crc32c(bytes.substr(at, size)))) return;
+      if (Matches(bytes, at, size)) return;
       throw Error(fmt::format("{}: record {} is damaged: its {} does not match the stored checksum",
                               name, number, at == 0 ? "length" : "content"));
     };

@@ -22,6 +22,9 @@ struct ScalarEvent {
 void ReadScalarEvents(std::string_view bytes, std::string_view name,
                       const std::function<void(const ScalarEvent&)>& take);
 
+/// Whether the bytes begin as an event file, whose first checksum tells.
+bool HasScalarEvents(std::string_view bytes);
+
 /// The checksum of TFRecords: CRC-32C (Castagnoli).
 uint32_t Crc32c(std::string_view bytes);
 

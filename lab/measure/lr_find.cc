@@ -106,6 +106,7 @@ std::string EndText(const LrRange& range) {
     case LrEnd::kDiverged:
       return fmt::format("diverged at {:.2e}", lr);
     case LrEnd::kNonFinite:
+      if (range.points.empty()) return "the loss is not finite";
       return fmt::format("the loss was no longer finite after {:.2e}", lr);
     case LrEnd::kStopped:
       return fmt::format("stopped at {:.2e}", lr);
@@ -190,6 +191,15 @@ std::string WarningText(LrWarning warning) {
       return "the loss was still falling when the test ended: raise --end";
     case LrWarning::kMinimumAtStart:
       return "the loss did not fall: lower --start, or look for what is wrong with the model";
+    case LrWarning::kFlat:
+      return "the loss falls by no more than noise does: raise --end, use larger batches, or look "
+             "for what is wrong with the model";
+    case LrWarning::kEndedFalling:
+      return "the loss was no longer finite while it was still falling: look for an overflow or "
+             "bad data, or lower --end";
+    case LrWarning::kNeverFinite:
+      return "the loss is not finite before any step: look for what is wrong with the model or "
+             "the data";
   }
   return "";
 }
@@ -220,8 +230,7 @@ std::string Table(const std::vector<Test>& tests, const std::vector<LrAgreement>
 
 std::string Warnings(const std::vector<Test>& tests) {
   std::string text;
-  for (const LrWarning warning : {LrWarning::kTooShort, LrWarning::kTooNoisy,
-                                  LrWarning::kStillFalling, LrWarning::kMinimumAtStart}) {
+  for (const LrWarning warning : kLrWarnings) {
     std::vector<int64_t> seeds;
     for (const Test& test : tests) {
       const auto& w = test.read.warnings;

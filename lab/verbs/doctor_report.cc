@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <limits>
+#include <new>
 #include <nlohmann/json.hpp>
 
 #include "kudari/error.h"
@@ -226,30 +228,92 @@ RunLogOptions LogOptions(const DoctorOptions& options) {
   return log;
 }
 
+struct Examined {
+  LogReading reading;
+  Diagnosis diagnosis;
+};
+
+Examined Examine(const DoctorOptions& options, const std::filesystem::path& run) {
+  Examined examined{.reading = ReadLog(run, LogOptions(options)), .diagnosis = {}};
+  RunLog& log = examined.reading.log;
+  if (options.planned_steps > 0) log.planned_steps = options.planned_steps;
+  examined.diagnosis = Diagnose(log);
+  return examined;
+}
+
+nlohmann::ordered_json ToJson(const Examined& examined, const std::filesystem::path& run) {
+  const LogReading& reading = examined.reading;
+  nlohmann::ordered_json json = {{"run", run.string()},
+                                 {"steps", reading.log.steps.size()},
+                                 {"evaluations", reading.log.evaluations.size()},
+                                 {"columns", reading.columns},
+                                 {"notes", reading.notes},
+                                 {"findings", nlohmann::ordered_json::array()},
+                                 {"seen", ToJson(examined.diagnosis.seen)},
+                                 {"not_judged", ToJson(examined.diagnosis.not_judged)}};
+  for (const Finding& f : examined.diagnosis.findings) json["findings"].push_back(ToJson(f));
+  return json;
+}
+
 }  // namespace
 
 void Doctor(const DoctorOptions& options, std::FILE* console) {
   if (!options.svg.empty()) CheckChartFile(options.svg);
-  RunLog log = ReadRunLog(options.run, LogOptions(options));
-  if (options.planned_steps > 0) log.planned_steps = options.planned_steps;
-  const Diagnosis diagnosis = Diagnose(log);
+  const Examined examined = Examine(options, options.run);
+  const RunLog& log = examined.reading.log;
   std::string text =
       fmt::format("{}: {}, {}, {}\n", options.run.string(), Counted(std::ssize(log.steps), "step"),
                   Counted(std::ssize(log.evaluations), "evaluation"),
                   Counted(std::ssize(log.layers), "measurement") + " of layers");
-  text += DiagnosisText(diagnosis);
-  if (!options.json.empty()) {
-    nlohmann::ordered_json json = {{"run", options.run.string()},
-                                   {"steps", log.steps.size()},
-                                   {"findings", nlohmann::ordered_json::array()},
-                                   {"seen", ToJson(diagnosis.seen)},
-                                   {"not_judged", ToJson(diagnosis.not_judged)}};
-    for (const Finding& f : diagnosis.findings) json["findings"].push_back(ToJson(f));
-    WriteOutput(options.json, JsonText(json, 2) + "\n");
+  for (const std::string& note : examined.reading.notes) {
+    text += Wrapped(fmt::format("note: {}", note), 0);
   }
-  if (!options.svg.empty())
-    Draw(diagnosis.run, diagnosis.findings, options.run.string(), options.svg);
+  text += DiagnosisText(examined.diagnosis);
+  if (!options.json.empty()) {
+    WriteOutput(options.json, JsonText(ToJson(examined, options.run), 2) + "\n");
+  }
+  if (!options.svg.empty()) {
+    Draw(examined.diagnosis.run, examined.diagnosis.findings, options.run.string(), options.svg);
+  }
   fmt::print(console, "{}", Printable(text));
+}
+
+void DoctorTable(const DoctorOptions& options, const std::vector<std::filesystem::path>& runs,
+                 std::FILE* console) {
+  if (!options.svg.empty()) throw UsageError("--svg draws one run, but several are given");
+  LogOptions(options);  // throws if they are wrong for all
+  std::vector<std::vector<std::string>> rows = {{"run", "steps", "evaluations", "verdicts"}};
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  std::string errors;
+  size_t failed = 0;
+  for (const std::filesystem::path& run : runs) {
+    try {
+      const Examined examined = Examine(options, run);
+      std::string verdicts;
+      for (const Finding& f : examined.diagnosis.findings) {
+        verdicts += fmt::format("{}{} ({:.2f})", verdicts.empty() ? "" : ", ", InfoOf(f).name,
+                                f.confidence);
+      }
+      rows.push_back({OneLine(run.string()), fmt::format("{}", examined.reading.log.steps.size()),
+                      fmt::format("{}", examined.reading.log.evaluations.size()),
+                      verdicts.empty() ? "-" : verdicts});
+      json.push_back(ToJson(examined, run));
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (const std::exception& e) {
+      ++failed;
+      rows.push_back({OneLine(run.string()), "-", "-", "not read"});
+      errors += fmt::format("{}\n", e.what());
+      json.push_back({{"run", run.string()}, {"error", e.what()}});
+    }
+  }
+  if (!options.json.empty()) WriteOutput(options.json, JsonText(json, 2) + "\n");
+  fmt::print(console, "{}",
+             Printable(TextTable(rows) + (errors.empty() ? "" : "\nnot read:\n" + errors)));
+  if (failed > 0) {
+    std::fflush(console);
+    throw Error(fmt::format("{} of {} logs could not be read", failed, runs.size()));
+  }
 }
 
 }  // namespace kudari::lab

@@ -11,7 +11,7 @@ namespace kudari::lab {
 
 /// What `kudari doctor` is asked for.
 struct DoctorOptions {
-  std::filesystem::path run = {};  ///< see ReadRunLog
+  std::filesystem::path run = {};  ///< see ReadLog
   std::vector<std::string> maps =
       {};                       ///< "field=column", where columns are not found by their names
   int64_t steps_per_epoch = 0;  ///< 0: as the log has it
@@ -24,6 +24,14 @@ struct DoctorOptions {
 /// data, `svg` a picture (SVG or PNG) of the curves with the findings marked. Throws Error for bad
 /// input.
 void Doctor(const DoctorOptions& options, std::FILE* console);
+
+/// Does that for several runs in place of `options.run`, and prints a table with a line for each:
+/// what was read and the verdicts. `json` has a list with an object for each run; one that cannot
+/// be read has "error", with the message, in place of what was read, and the others are not
+/// affected. Throws UsageError if `svg` is given, and, after all of that, Error if a run could not
+/// be read.
+void DoctorTable(const DoctorOptions& options, const std::vector<std::filesystem::path>& runs,
+                 std::FILE* console);
 
 }  // namespace kudari::lab
 

@@ -12,6 +12,7 @@
 
 #include "kudari/error.h"
 #include "lab/files/text_file.h"
+#include "tests/support/errors.h"
 #include "tests/support/printed.h"
 #include "tests/support/read_svg.h"
 #include "tests/support/temporary_folder.h"
@@ -159,6 +160,51 @@ TEST_F(DoctorCommandTest, MapsColumns) {
   } catch (const Error& e) {
     EXPECT_STREQ(e.what(), "--map loss: must be field=column, such as loss=train/total");
   }
+}
+
+TEST_F(DoctorCommandTest, SaysHowTheLogWasRead) {
+  std::ofstream(folder_ / "log.csv") << "train/box_loss,train/cls_loss,x\n2,1,0,5\n1,1,0\n";
+  const std::string text = Print({.run = folder_ / "log.csv", .json = folder_ / "d.json"});
+  EXPECT_THAT(text, HasSubstr("layers\nnote: rows with more cells than the header, of which the "
+                              "last are not read: 1, from row 2 on\nnote: loss is the sum of "
+                              "train/box_loss+train/cls_loss\n"));
+  const auto json = nlohmann::json::parse(ReadTextFile(folder_ / "d.json"));
+  EXPECT_EQ(json["columns"]["loss"], "train/box_loss+train/cls_loss");
+  EXPECT_EQ(json["notes"].size(), 2u);
+  EXPECT_EQ(json["evaluations"], 0);
+}
+
+TEST_F(DoctorCommandTest, ManyLogsAreATable) {
+  const fs::path ill = Log(true);
+  fs::rename(ill, folder_ / "ill.csv");
+  fs::rename(Log(false), folder_ / "healthy.csv");
+  std::ofstream(folder_ / "damaged.csv") << "step,loss\n1,2\n\"2\"x,3\n";
+  const std::vector<fs::path> runs = {folder_ / "ill.csv", folder_ / "damaged.csv",
+                                      folder_ / "none.csv", folder_ / "healthy.csv"};
+  std::string error;
+  const std::string text = testing::Printed([&](std::FILE* console) {
+    error =
+        kudari::testing::ErrorOf([&] { DoctorTable({.json = folder_ / "d.json"}, runs, console); });
+  });
+  EXPECT_EQ(error, "2 of 4 logs could not be read");
+  EXPECT_THAT(text, HasSubstr("ill.csv      100    10           overfitting (1.00)\n"));
+  EXPECT_THAT(text, HasSubstr("damaged.csv  -      -            not read\n"));
+  EXPECT_THAT(text, HasSubstr("healthy.csv  100    10           -\n"));
+  EXPECT_THAT(text, HasSubstr("damaged.csv: row 3 is damaged"));
+  const auto json = nlohmann::json::parse(ReadTextFile(folder_ / "d.json"));
+  ASSERT_EQ(json.size(), 4u);
+  EXPECT_EQ(json[0]["findings"][0]["verdict"], "overfitting");
+  EXPECT_THAT(std::string(json[1]["error"]), HasSubstr("row 3 is damaged"));
+  EXPECT_EQ(json[2]["run"], runs[2].string());
+  EXPECT_TRUE(json[3]["findings"].empty());
+  EXPECT_EQ(testing::Printed([&](std::FILE* console) {
+              DoctorTable({}, {runs[0], runs[3]}, console);
+            }).find("not read"),
+            std::string::npos);
+  EXPECT_EQ(kudari::testing::ErrorOf([&] { DoctorTable({.svg = "a.svg"}, runs, stdout); }),
+            "--svg draws one run, but several are given");
+  EXPECT_THAT(kudari::testing::ErrorOf([&] { DoctorTable({.maps = {"los=x"}}, runs, stdout); }),
+              HasSubstr("unknown field"));
 }
 
 }  // namespace doctor_report_test

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <functional>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "kudari/error.h"
 #include "kudari/messages.h"
@@ -19,7 +21,12 @@ constexpr int64_t kMostTestSteps = 1000000;
 constexpr size_t kFewPoints = 20;
 constexpr double kLeastFall = 10;  // standard deviations of the smoothed loss
 constexpr double kMostSpread = 10;
-// Of fastai's slide.
+// Flat noise falls by more than this many standard errors in one test of a thousand.
+constexpr double kLeastErrors = 5;
+constexpr size_t kFewLosses = 8;
+// Nothing is learned in the first step of a ramp, so the first two losses differ by noise alone.
+constexpr double kStray = 10;
+// Of fastai's slide, whose threshold is for a loss that falls by one.
 constexpr size_t kSlideWidth = 15;
 constexpr double kSlideThreshold = 0.005;
 
@@ -41,6 +48,14 @@ void Check(const LrRangeOptions& o) {
   CheckAbove(where + "stop_factor", o.stop_factor, 1);
 }
 
+/// How many losses at the beginning are set aside: the first, if it is not within a factor of ten
+/// of the second.
+size_t SetAside(const std::vector<LrPoint>& points) {
+  if (points.size() < 2) return 0;
+  const double first = std::abs(points[0].loss), second = std::abs(points[1].loss);
+  return first > kStray * second || second > kStray * first ? 1 : 0;
+}
+
 /// The points that suggestions are read off: [first, first + lr.size()) of the test's.
 struct LossCurve {
   size_t first = 0;
@@ -59,9 +74,10 @@ LossCurve CurveOf(const LrRange& range, const SuggestOptions& options) {
     CheckRange(std::string("suggestions: ") + name, static_cast<double>(value), 0,
                static_cast<double>(kMostTestSteps));
   }
-  LossCurve curve{.first = static_cast<size_t>(skip_first), .lr = {}, .loss = {}};
+  const int64_t first = std::max(skip_first, static_cast<int64_t>(SetAside(range.points)));
+  LossCurve curve{.first = static_cast<size_t>(first), .lr = {}, .loss = {}};
   const auto count = static_cast<int64_t>(range.points.size());
-  for (int64_t i = skip_first; i < count - options.skip_last; ++i) {
+  for (int64_t i = first; i < count - options.skip_last; ++i) {
     curve.lr.push_back(range.points[static_cast<size_t>(i)].lr);
     curve.loss.push_back(range.points[static_cast<size_t>(i)].smoothed);
   }
@@ -119,9 +135,10 @@ std::optional<size_t> Slide(const LossCurve& curve) {
   std::vector<double> index(curve.size());
   std::iota(index.begin(), index.end(), 0.0);
   const std::vector<double> slopes = Slopes(curve.loss, index, LrSlope::kCentral);
+  const double threshold = kSlideThreshold * (curve.loss[0] - curve.loss[curve.Lowest()]);
   size_t left = curve.size() - 1 - kSlideWidth;
   size_t found = left;
-  while (std::abs(slopes[left + kSlideWidth] - slopes[left]) > kSlideThreshold) {
+  while (std::abs(slopes[left + kSlideWidth] - slopes[left]) > threshold) {
     found = left;
     if (left == 0) break;
     --left;
@@ -132,17 +149,43 @@ std::optional<size_t> Slide(const LossCurve& curve) {
 /// The standard deviation of the smoothed loss, from the differences of neighbouring losses, which
 /// a trend hardly touches, up to point `end`.
 double SmoothedNoise(const LrRange& range, size_t end) {
+  const size_t begin = SetAside(range.points);
   double sum = 0;
-  for (size_t i = 1; i <= end; ++i) {
+  for (size_t i = begin + 1; i <= end; ++i) {
     const double d = range.points[i].loss - range.points[i - 1].loss;
     sum += d * d;
   }
-  const double variance = end == 0 ? 0 : sum / (2 * static_cast<double>(end));
+  const double variance = end <= begin ? 0 : sum / (2 * static_cast<double>(end - begin));
   const double past = range.options.smooth;
   return std::sqrt(variance * (1 - past) / (1 + past));
 }
 
+/// Whether the losses up to point `end` are no more than noise: the mean of the last quarter is not
+/// below that of the first half by five standard errors. The noise is that of second differences,
+/// which a trend does not touch.
+bool IsFlat(const LrRange& range, size_t end) {
+  std::vector<double> y;
+  for (size_t i = SetAside(range.points); i <= end; ++i) y.push_back(range.points[i].loss);
+  if (y.size() < kFewLosses) return false;
+  double sum = 0;
+  for (size_t i = 2; i < y.size(); ++i) {
+    const double d = y[i] - 2 * y[i - 1] + y[i - 2];
+    sum += d * d;
+  }
+  const double variance = sum / (6 * static_cast<double>(y.size() - 2));
+  const size_t half = y.size() / 2, quarter = y.size() / 4;
+  const auto mean = [&y](size_t from, size_t count) {
+    const auto begin = y.begin() + static_cast<std::ptrdiff_t>(from);
+    return std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(count), 0.0) /
+           static_cast<double>(count);
+  };
+  const double error =
+      std::sqrt(variance * (1 / static_cast<double>(half) + 1 / static_cast<double>(quarter)));
+  return mean(0, half) - mean(y.size() - quarter, quarter) < kLeastErrors * error;
+}
+
 std::vector<LrWarning> WarningsOf(const LrRange& range, const LossCurve& curve, int64_t skip_last) {
+  if (range.points.empty() && range.end == LrEnd::kNonFinite) return {LrWarning::kNeverFinite};
   std::vector<LrWarning> warnings;
   if (curve.size() < kFewPoints) warnings.push_back(LrWarning::kTooShort);
   if (curve.size() == 0) return warnings;
@@ -156,9 +199,15 @@ std::vector<LrWarning> WarningsOf(const LrRange& range, const LossCurve& curve, 
     warnings.push_back(LrWarning::kTooNoisy);
   }
   const auto after = static_cast<int64_t>(range.points.size() - 1 - (curve.first + lowest));
-  const bool fell = range.end == LrEnd::kRamp || range.end == LrEnd::kStopped;
-  if (fell && after <= std::max(range.options.steps / 10, skip_last))
+  if (IsFlat(range, curve.first + lowest)) warnings.push_back(LrWarning::kFlat);
+  if (after > std::max(range.options.steps / 10, skip_last)) return warnings;
+  if (range.end == LrEnd::kRamp || range.end == LrEnd::kStopped) {
     warnings.push_back(LrWarning::kStillFalling);
+  }
+  const double rise = range.points.back().smoothed - curve.loss[lowest];
+  if (range.end == LrEnd::kNonFinite && rise <= SmoothedNoise(range, range.points.size() - 1)) {
+    warnings.push_back(LrWarning::kEndedFalling);
+  }
   return warnings;
 }
 
@@ -179,40 +228,60 @@ LrRangeTest::LrRangeTest(const LrRangeOptions& options)
 double LrRangeTest::Limit() const {
   const LrRangeOptions& o = range_.options;
   if (o.stop_at == LrStopAt::kNever) return kInfinity;
-  const double first = range_.points.front().smoothed;
+  const double first = range_.points[SetAside(range_.points)].smoothed;
   const double from = o.stop_at == LrStopAt::kBest ? best_ : first;
-  if (from >= 0) return o.stop_factor * from;
-  return from + (o.stop_factor - 1) * std::max(std::abs(from), std::abs(first));
+  if (from > 0) return o.stop_factor * from;
+  const double unit = std::max(std::abs(from), std::abs(first));
+  return unit == 0 ? kInfinity : from + (o.stop_factor - 1) * unit;
+}
+
+// The running mean with one more loss, of which there are `count` then.
+double LrRangeTest::Smoothed(double loss, size_t count) {
+  const LrRangeOptions& o = range_.options;
+  if (o.smoothing == LrSmoothing::kFromFirst) {
+    sum_ = count == 1 ? loss : o.smooth * sum_ + (1 - o.smooth) * loss;
+    return sum_;
+  }
+  sum_ = (count == 1 ? 0 : o.smooth * sum_) + (1 - o.smooth) * loss;
+  return sum_ / (1 - std::pow(o.smooth, static_cast<double>(count)));
 }
 
 void LrRangeTest::Add(double loss) {
   if (!Running()) throw Error("learning-rate range: the test has ended");
-  const LrRangeOptions& o = range_.options;
-  const bool from_first = o.smoothing == LrSmoothing::kFromFirst;
-  sum_ = from_first && range_.points.empty() ? loss : o.smooth * sum_ + (1 - o.smooth) * loss;
-  const auto count = static_cast<double>(range_.points.size() + 1);
-  const double smoothed = from_first ? sum_ : sum_ / (1 - std::pow(o.smooth, count));
+  std::vector<LrPoint>& points = range_.points;
+  points.push_back({lr(), loss, 0});
+  const size_t aside = SetAside(points);
+  const double before = sum_;
+  const double smoothed = Smoothed(loss, points.size() - aside);
   if (!std::isfinite(loss) || !std::isfinite(smoothed)) {
-    range_.end = LrEnd::kNonFinite;
+    points.pop_back();
+    sum_ = before;
+    if (std::exchange(after_nonfinite_, true)) range_.end = LrEnd::kNonFinite;
     return;
   }
-  range_.points.push_back({lr(), loss, smoothed});
+  after_nonfinite_ = false;
+  points.back().smoothed = smoothed;
+  if (points.size() == 2 && aside == 1) {
+    points[0].smoothed = smoothed;
+    best_ = smoothed;
+  }
   best_ = std::min(best_, smoothed);
   if (smoothed > Limit()) {
     range_.end = LrEnd::kDiverged;
-  } else if (static_cast<int64_t>(range_.points.size()) == o.steps) {
+  } else if (static_cast<int64_t>(points.size()) == range_.options.steps) {
     range_.end = LrEnd::kRamp;
   }
 }
 
-void LrRangeTest::Stop() {
-  if (Running()) range_.end = LrEnd::kStopped;
+void LrRangeTest::Stop(LrEnd end) {
+  if (Running()) range_.end = end;
 }
 
 // Everything else follows from the losses, so loading adds them to a test of its own.
 void LrRangeTest::Visit(StateVisitor& visitor) {
   std::vector<double> losses;
   for (const LrPoint& point : range_.points) losses.push_back(point.loss);
+  if (after_nonfinite_) losses.push_back(std::numeric_limits<double>::quiet_NaN());
   const auto loaded = std::make_shared<LrRangeTest>(range_.options);
   visitor.Custom(
       "losses", [&] { return StateTree(StateArray::Of<double>(losses)); },
@@ -231,8 +300,9 @@ void LrRangeTest::Visit(StateVisitor& visitor) {
       "end", [&] { return StateTree(std::string(Name(range_.end))); },
       [&](const StateTree& found) {
         const auto is = [&](LrEnd end) { return found == StateTree(std::string(Name(end))); };
-        if (loaded->Running() && is(LrEnd::kStopped)) loaded->Stop();
-        if (loaded->Running() && is(LrEnd::kNonFinite)) loaded->Add(kInfinity);
+        for (const LrEnd end : {LrEnd::kStopped, LrEnd::kNonFinite}) {
+          if (is(end)) loaded->Stop(end);
+        }
         if (!is(loaded->range().end)) {
           visitor.Fail("end", "must be \"" + std::string(Name(loaded->range().end)) +
                                   "\" after these losses");
@@ -281,6 +351,12 @@ std::string_view Name(LrWarning warning) {
       return "still falling";
     case LrWarning::kMinimumAtStart:
       return "minimum at start";
+    case LrWarning::kFlat:
+      return "flat";
+    case LrWarning::kEndedFalling:
+      return "ended falling";
+    case LrWarning::kNeverFinite:
+      return "never finite";
   }
   return "";
 }
@@ -332,15 +408,17 @@ std::vector<LrAgreement> AgreementOf(std::span<const LrSuggestions> tests) {
 }
 
 std::optional<LrRecommendation> RecommendLearningRate(std::span<const LrSuggestions> tests) {
-  const auto in_half = [&](LrWarning warning) {
+  const auto in_half = [&](LrWarning one, LrWarning other) {
     const auto count = std::count_if(tests.begin(), tests.end(), [&](const LrSuggestions& test) {
-      return std::count(test.warnings.begin(), test.warnings.end(), warning) > 0;
+      return std::any_of(test.warnings.begin(), test.warnings.end(),
+                         [&](LrWarning w) { return w == one || w == other; });
     });
     return 2 * count >= std::ssize(tests);
   };
   const std::vector<LrAgreement> agreements = AgreementOf(tests);
-  if (agreements.empty() || in_half(LrWarning::kMinimumAtStart)) return std::nullopt;
-  const bool no_minimum = in_half(LrWarning::kStillFalling);
+  if (agreements.empty() || in_half(LrWarning::kMinimumAtStart, LrWarning::kFlat))
+    return std::nullopt;
+  const bool no_minimum = in_half(LrWarning::kStillFalling, LrWarning::kEndedFalling);
   const LrMethod preferred = no_minimum ? LrMethod::kSteepest : LrMethod::kMinimum;
   for (const LrAgreement& a : agreements) {
     if (a.method != preferred || a.Spread() > kMostSpread) continue;

@@ -5,6 +5,8 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -124,11 +126,14 @@ TEST(LrRangeTest, NegativeLosses) {
   EXPECT_EQ(end(across, LrStopAt::kBest), std::pair(size_t{7}, LrEnd::kDiverged));
 }
 
-TEST(LrRangeTest, LossesThatAreNotFiniteEndItAndAreNoPoints) {
+TEST(LrRangeTest, TwoLossesInARowThatAreNotFiniteEndItAndAreNoPoints) {
   for (const double bad : {std::nan(""), kInfinity, -kInfinity}) {
     LrRangeTest test({.stop_at = LrStopAt::kNever});
     test.Add(2);
+    test.Add(bad);
     test.Add(1);
+    test.Add(bad);
+    EXPECT_TRUE(test.Running());
     test.Add(bad);
     EXPECT_FALSE(test.Running());
     EXPECT_EQ(test.range().end, LrEnd::kNonFinite);
@@ -138,10 +143,100 @@ TEST(LrRangeTest, LossesThatAreNotFiniteEndItAndAreNoPoints) {
     EXPECT_EQ(suggestions.Find(LrMethod::kMinimum)->point, 1U);
     EXPECT_THAT(ErrorOf([&] { test.Add(1); }), ::testing::HasSubstr("has ended"));
   }
-  LrRangeTest at_once;
-  at_once.Add(std::nan(""));
-  EXPECT_THAT(at_once.range().points, IsEmpty());
-  EXPECT_THAT(SuggestLearningRates(at_once.range()).suggestions, IsEmpty());
+}
+
+TEST(LrRangeTest, LossesThatAreNeverFinite) {
+  LrRangeTest test;
+  test.Add(kInfinity);
+  test.Add(std::nan(""));
+  EXPECT_THAT(test.range().points, IsEmpty());
+  const LrSuggestions none = SuggestLearningRates(test.range());
+  EXPECT_THAT(none.suggestions, IsEmpty());
+  EXPECT_THAT(none.warnings, ElementsAre(LrWarning::kNeverFinite));
+  EXPECT_FALSE(RecommendLearningRate(std::vector{none}));
+}
+
+// Flat, falling, exploding; the noise is the same in each call.
+double Healthy(int i) {
+  return 2.3 - 1.8 / (1 + std::exp(-(i - 55) / 6.0)) + std::exp((i - 75) / 3.0) +
+         0.02 * std::sin(12.9898 * i);
+}
+
+LrRange HealthyTest(const std::function<double(int)>& loss) {
+  LrRangeTest test({.smooth = 0.9});
+  for (int i = 0; test.Running(); ++i) {
+    test.Add(loss(i));
+  }
+  return test.range();
+}
+
+TEST(LrRangeTest, ABadBatchChangesNothing) {
+  const LrRange whole = HealthyTest(&Healthy);
+  EXPECT_EQ(whole.end, LrEnd::kDiverged);
+  // The learning rate does not rise with it, nor does the loss.
+  for (const int at : {1, 30, 60}) {
+    const LrRange range =
+        HealthyTest([at](int i) { return i == at ? std::nan("") : Healthy(i < at ? i : i - 1); });
+    ASSERT_EQ(range.points.size(), whole.points.size());
+    for (size_t i = 0; i < range.points.size(); ++i) {
+      EXPECT_EQ(range.points[i].lr, whole.points[i].lr);
+      EXPECT_EQ(range.points[i].smoothed, whole.points[i].smoothed);
+    }
+  }
+}
+
+// With a NaN in the weights the losses stay so. The rate before is no maximum, and a tenth of it,
+// as if it were at the minimum, would be a hundredth of the right one.
+TEST(LrRangeTest, EndedByNansWhileItFell) {
+  const auto read = [](const LrRange& range) { return SuggestLearningRates(range); };
+  const LrSuggestions whole = read(HealthyTest(&Healthy));
+  EXPECT_THAT(whole.warnings, IsEmpty());
+  const LrSuggestions cut =
+      read(HealthyTest([](int i) { return i < 62 ? Healthy(i) : std::nan(""); }));
+  EXPECT_THAT(cut.warnings, ElementsAre(LrWarning::kEndedFalling));
+  const auto best = RecommendLearningRate(std::vector{whole});
+  const auto found = RecommendLearningRate(std::vector{cut});
+  ASSERT_TRUE(best && found);
+  EXPECT_EQ(found->method, LrMethod::kSteepest);
+  EXPECT_GT(found->lr, best->lr / 5);
+  EXPECT_LT(found->lr, best->lr * 5);
+  // Once it has risen, they are how it diverged.
+  const LrSuggestions diverged =
+      read(HealthyTest([](int i) { return i < 76 ? Healthy(i) : kInfinity; }));
+  EXPECT_THAT(diverged.warnings, IsEmpty());
+  EXPECT_EQ(RecommendLearningRate(std::vector{diverged})->method, LrMethod::kMinimum);
+  EXPECT_GT(RecommendLearningRate(std::vector{diverged})->lr, best->lr / 2);
+}
+
+TEST(LrRangeTest, AStrayFirstLossIsSetAside) {
+  const auto best = RecommendLearningRate(std::vector{SuggestLearningRates(HealthyTest(&Healthy))});
+  ASSERT_TRUE(best);
+  for (const double first : {0.0, 1e-3, 2300.0, -2300.0}) {
+    const LrRange range = HealthyTest([first](int i) { return i == 0 ? first : Healthy(i); });
+    EXPECT_EQ(range.end, LrEnd::kDiverged);
+    EXPECT_GT(range.points.size(), 70U) << first;
+    EXPECT_EQ(range.points[0].loss, first);
+    EXPECT_EQ(range.points[0].smoothed, Healthy(1));
+    EXPECT_EQ(range.points[1].smoothed, Healthy(1));
+    for (const SuggestOptions& options : {SuggestOptions{}, SuggestOptions{.skip_first = 0}}) {
+      const LrSuggestions read = SuggestLearningRates(range, options);
+      EXPECT_THAT(read.warnings, IsEmpty());
+      EXPECT_EQ(RecommendLearningRate(std::vector{read})->lr, best->lr);
+    }
+  }
+}
+
+// Nothing is four times 0: then the first loss is the measure, and without one there is no limit.
+TEST(LrRangeTest, ALossOfZero) {
+  const auto points = [](const std::vector<double>& losses) {
+    LrRangeTest test({.smooth = 0});
+    for (const double loss : losses) {
+      if (test.Running()) test.Add(loss);
+    }
+    return test.range().points.size();
+  };
+  EXPECT_EQ(points({2, 1, 0, 1e-9, 5.9, 6.1, 7}), 6U);
+  EXPECT_EQ(points({0, 0, 0, 1, 2, 3}), 6U);
 }
 
 TEST(LrRangeTest, StopByTheCaller) {
@@ -185,6 +280,23 @@ TEST(SuggestionsTest, ReadOffACurve) {
   SuggestOptions central = kEverything;
   central.slope = LrSlope::kCentral;
   EXPECT_EQ(SuggestLearningRates(range, central).Find(LrMethod::kSteepest)->point, 4U);
+}
+
+// A loss in other units is the same curve.
+TEST(SuggestionsTest, DoNotDependOnTheUnit) {
+  const auto read = [](double unit) {
+    LrRangeTest test({.smooth = 0.9});
+    for (int i = 0; test.Running(); ++i) test.Add(unit * Healthy(i));
+    return SuggestLearningRates(test.range());
+  };
+  const LrSuggestions one = read(1);
+  for (const double unit : {0x1p-20, 0x1p20}) {
+    const LrSuggestions other = read(unit);
+    EXPECT_EQ(other.warnings, one.warnings);
+    for (const LrMethod method : kLrMethods) {
+      EXPECT_EQ(other.Find(method)->point, one.Find(method)->point) << Name(method) << ' ' << unit;
+    }
+  }
 }
 
 TEST(SuggestionsTest, SlideRestsAtTheEndOfAStraightLine) {
@@ -303,6 +415,27 @@ TEST(RecommendationTest, SteepestWhereThereIsNoMinimum) {
   EXPECT_EQ(falling->reason, LrReason::kNoMinimum);
 }
 
+// Of a thousand tests of noise alone hardly one has a recommendation; a fall of twice the noise
+// has.
+TEST(RecommendationTest, NothingForFlatNoise) {
+  std::mt19937 random(1);
+  std::normal_distribution<double> noise;
+  const auto recommended = [&](double fall) {
+    int count = 0;
+    for (int k = 0; k < 1000; ++k) {
+      LrRangeTest test({.smooth = 0.9});
+      for (int i = 0; test.Running(); ++i) {
+        test.Add(2.3 - fall / (1 + std::exp(-(i - 55) / 6.0)) + 0.1 * noise(random));
+      }
+      const LrSuggestions read = SuggestLearningRates(test.range());
+      count += RecommendLearningRate(std::vector{read}) ? 1 : 0;
+    }
+    return count;
+  };
+  EXPECT_LE(recommended(0), 3);
+  EXPECT_GE(recommended(0.3), 997);
+}
+
 TEST(RecommendationTest, NothingWhereTheLossDoesNotFall) {
   const LrSuggestions falls = SuggestLearningRates(Of({5, 4, 3, 2, 1, 2}), kEverything);
   const LrSuggestions rises = SuggestLearningRates(Of({1, 2, 3, 4, 5, 6}), kEverything);
@@ -319,8 +452,11 @@ TEST(RecommendationTest, NothingWhereTheLossDoesNotFall) {
 TEST(LrRangeStateTest, ResumesAtEveryPointAndAfterEveryEnd) {
   const LrRangeOptions options = {.steps = 6};
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  for (const std::vector<double>& losses :
-       {std::vector<double>{5, 4, 3, 2.5, 2.4, 2.3}, {5, 4, 500}, {5, nan}, {5, 4}}) {
+  for (const std::vector<double>& losses : {std::vector<double>{5, 4, 3, 2.5, 2.4, 2.3},
+                                            {5, 4, 500},
+                                            {5, nan, nan},
+                                            {5, nan, 4},
+                                            {900, 4, 5}}) {
     LrRangeTest test(options);
     for (const double loss : losses) {
       LrRangeTest resumed(options);

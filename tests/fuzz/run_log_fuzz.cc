@@ -1,5 +1,5 @@
-// A log of any format, its name in the first line, is either an Error or has steps that rise from 1
-// on. What follows the name of an event file is the content of a record.
+// A log of any format, its name in the first line, is either an Error or has steps from 1 on. What
+// follows the name of an event file is the content of a record.
 
 #include <cstdint>
 #include <stdexcept>
@@ -12,13 +12,11 @@
 namespace {
 
 template <class T>
-void CheckSteps(const std::vector<T>& entries, int64_t first) {
+void CheckSteps(const std::vector<T>& entries, int64_t least) {
   for (const T& entry : entries) {
-    if (entry.step < first) {
-      throw std::logic_error("step " + std::to_string(entry.step) + " is not at least " +
-                             std::to_string(first));
-    }
-    first = entry.step + 1;
+    if (entry.step >= least) continue;
+    throw std::logic_error("step " + std::to_string(entry.step) + " is not at least " +
+                           std::to_string(least));
   }
 }
 

@@ -139,15 +139,87 @@ TEST(WorkTest, RunsThatWereResumedOften) {
       text += Number(i) + ",5,6,0.5,7\n" + Number(i + 2) + ",1,2,3,4\n";
     }
     const RunLog log = ParseRunLog(text, "a.csv");
-    ASSERT_EQ(std::ssize(log.steps), size + 2);
+    ASSERT_EQ(std::ssize(log.steps), 2 * size + 1);
     for (int64_t i = 1; i <= size; ++i) {
-      const auto at = static_cast<size_t>(i);
+      const auto at = static_cast<size_t>(2 * i - 1);
       ASSERT_EQ(log.steps[at].loss, 5) << i;
       ASSERT_EQ(log.steps[at].grad_norm, 7) << i;
       ASSERT_EQ(log.evaluations[at].loss, 6) << i;
     }
   };
   ExpectInProportion(read, 2'000);
+}
+
+// Epochs that fall from row to row, so that the count of steps begins again.
+TEST(WorkTest, EpochsThatFall) {
+  const auto read = [](int64_t size) {
+    std::string text = "epoch,loss\n";
+    for (int64_t i = 0; i < size; ++i) text += Number(i) + ",1\n";
+    for (int64_t i = size; i-- > 0;) text += Number(i) + ",1\n";
+    EXPECT_EQ(std::ssize(ParseRunLog(text, "a.csv").steps), 2 * size);
+  };
+  ExpectInProportion(read, 2'000);
+}
+
+TEST(WorkTest, SumsOfManyColumns) {
+  const auto read = [](int64_t size) {
+    std::string header = "a0", row = "1", sum = "a0";
+    for (int64_t i = 1; i < 8; ++i) {
+      header += ",a" + Number(i);
+      sum += "+a" + Number(i);
+      row += ",1";
+    }
+    std::string text = header + "\n";
+    for (int64_t i = 0; i < size; ++i) text += row + "\n";
+    EXPECT_EQ(ParseRunLog(text, "a.csv", {.columns = {{"loss", sum}}}).steps.back().loss, 8);
+  };
+  ExpectInProportion(read, 2'000);
+}
+
+// Rows of one cell, and of text, below a header of many.
+TEST(WorkTest, ShortRowsBelowALongHeader) {
+  const auto read = [](int64_t size) {
+    std::string text = "loss";
+    for (int64_t i = 0; i < size; ++i) text += ",c" + Number(i);
+    text += "\n";
+    for (int64_t i = 0; i < size; ++i) text += i % 2 == 0 ? "1\n" : "text\n";
+    EXPECT_EQ(std::ssize(ParseRunLog(text, "a.csv").steps), size / 2);
+  };
+  ExpectInProportion(read, 2'000);
+}
+
+TEST(WorkTest, ListsOfManyNumbers) {
+  const auto read = [](int64_t size) {
+    std::string list = "[0";
+    for (int64_t i = 1; i < size; ++i) list += "," + Number(i);
+    const std::string text = "{\"loss\":" + list + "],\"val_loss\":" + list + "]}";
+    EXPECT_EQ(std::ssize(ParseRunLog(text, "a.json").evaluations), size);
+  };
+  ExpectInProportion(read, 2'000);
+}
+
+TEST(WorkTest, LinesOfText) {
+  const auto read = [](int64_t size) {
+    std::string text;
+    for (int64_t i = 0; i < size; ++i) {
+      text += "step " + Number(i) + ": loss 1, name" + Number(i) + "=2 {\"a\" not JSON}\r bar\n";
+    }
+    EXPECT_EQ(std::ssize(ParseRunLog(text, "a.txt").steps), size);
+  };
+  ExpectInProportion(read, 2'000);
+}
+
+// One line of words, brackets, numbers and commas.
+TEST(WorkTest, ALongLineOfText) {
+  for (const char* part :
+       {"word ", "(", "(a)", "1,000,", "1,", "a=1 ", "{\"", "loss at ", "\x1b[", "/"}) {
+    const auto read = [part](int64_t size) {
+      std::string text = "loss 1 ";
+      for (int64_t i = 0; i < size; ++i) text += part;
+      EXPECT_EQ(ParseRunLog(text, "a.txt").steps.size(), 1U);
+    };
+    ExpectInProportion(read, 2'000);
+  }
 }
 
 TEST(WorkTest, ProductsOfManyFactors) {

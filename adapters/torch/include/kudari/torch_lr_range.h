@@ -39,7 +39,7 @@ struct FindOptions {
 /// Optimizer::Step and takes the next batch of the training data at each call; the position in the
 /// data is not restored. A step that is skipped although its loss is finite, because the gradient
 /// overflowed, adds no point to the test and is repeated with the same learning rate; kMostSkipped
-/// of them in a row end the test in the same way as a loss that is not finite. The end of the data
+/// of them in a row end the test in the same way as losses that are not finite. The end of the data
 /// ends it with LrEnd::kStopped, and so do kMostSkipped steps of empty batches in a row. Throws
 /// Error for options out of range, if no parameter matches, if the rule of a matching parameter has
 /// no lr, if an evaluation view is open, and as Optimizer::Step does.
