@@ -33,8 +33,9 @@ constexpr std::string_view kTensorFile = ".safetensors";
 
 // Arrays that go into files of one kind: the model, or all else.
 struct Group {
-  std::string base;  // of the files' names
-  std::map<std::string, std::string> metadata = {};
+  std::string base;                                  // of the files' names
+  std::map<std::string, std::string> metadata = {};  // of each file
+  std::map<std::string, std::string> scalars = {};   // metadata of the first file alone
   std::vector<SafeTensor> tensors = {};
   std::vector<std::string> paths = {};  // of the same tensors
 };
@@ -92,9 +93,9 @@ class ContentsWriter {
                   bool first) {
     const std::string where = shown_ + "/" + name;
     const std::span tensors = std::span(group.tensors).subspan(begin, end - begin);
-    // Scalars are in the first file alone.
-    const std::string header = SafeTensorsHeaderText(
-        tensors, first ? group.metadata : std::map<std::string, std::string>(), where);
+    std::map<std::string, std::string> metadata = group.metadata;
+    if (first) metadata.insert(group.scalars.begin(), group.scalars.end());
+    const std::string header = SafeTensorsHeaderText(tensors, metadata, where);
     NewFile out(folder_ / name);
     out.Write(header.data(), header.size());
     Checksum all;
@@ -277,9 +278,9 @@ void VerifyFile(InputFile& in, const std::string& shown, const CheckpointFile& f
 void WriteContents(const fs::path& folder, const std::string& shown, const StateTree& state,
                    CheckpointManifest manifest, const CheckpointOptions& options) {
   StateEntries entries = EntriesOf(state, shown);
-  // "format" is what Hugging Face's libraries ask for.
+  // "format" is what Hugging Face's libraries ask for in each file.
   Group model{.base = "model", .metadata = {{"format", "pt"}}};
-  Group rest{.base = "state", .metadata = std::move(entries.metadata)};
+  Group rest{.base = "state", .scalars = std::move(entries.metadata)};
   for (SafeTensor& t : entries.arrays) {
     std::string path = t.name;
     const std::string name = ModelName(path, options.model_nodes);
