@@ -120,7 +120,7 @@ class Kudari:
 
     @staticmethod
     def read(file, options):
-        given = {"names": None, "optimizer": None, "step": None}
+        given = {"names": None, "optimizer": None, "part": None, "step": None}
         for option, value in zip(options[::2], options[1::2]):
             given[option.removeprefix("--")] = int(value) if option == "--step" else value
         torch_state.read(argparse.Namespace(file=file, state="exchange", **given))
@@ -400,6 +400,114 @@ def check_forms(kudari):
     check(again["lr_scheduler"]["last_epoch"] == 5, again["lr_scheduler"])
 
 
+# ---- Several optimizers ----
+
+
+def networks():
+    """Two models of a file, their optimizers after three steps, and all parameters by name."""
+    parameters, gradients = draw({"generator.up.weight": (6, 9), "generator.up.bias": (6,),
+                                  "critic.weight": (1, 6)})
+    tensors = leaves(parameters)
+    of = lambda part: {n: p for n, p in tensors.items() if n.startswith(part + ".")}
+    optimizers = {"generator": O.Adam(list(of("generator").values()), lr=0.01, betas=(0.5, 0.9)),
+                  "critic": O.SGD(list(of("critic").values()), lr=0.1, momentum=0.9)}
+    take_steps(optimizers.values(), tensors, gradients[:3])
+    return optimizers, tensors
+
+
+def check_several(kudari):
+    folder = kudari.folder
+    optimizers, tensors = networks()
+    states = {part: optimizer.state_dict() for part, optimizer in optimizers.items()}
+    names = folder / "all.txt"
+    names.write_text("\n".join(tensors) + "\n")
+
+    # Under keys of their own, as in PyTorch's tutorials: all as one, and each alone.
+    torch.save({"optimizerG": states["generator"], "optimizerD": states["critic"],
+                "scaler": {"G": {"scale": 1.0}}, "epoch": 4}, folder / "gan.pt")
+    said = kudari.run("import-torch", "gan.pt", "--names", names, "--step", 3)
+    check(" for 3 parameters at step 3" in said, said)
+    check("scaler is left out: each optimizer has its own" in said, said)
+    kudari.run("export-torch", "gan-kudari", "--out", "gan2.pt")
+    again = torch.load(folder / "gan2.pt", weights_only=True)
+    check(sorted(again) == ["epoch", "optimizerD", "optimizerG", "step"], sorted(again))
+    check_same(again["optimizerG"], optimizers["generator"].state_dict(), "optimizerG")
+    check_same(again["optimizerD"], optimizers["critic"].state_dict(), "optimizerD")
+    names.write_text("critic.weight\n")
+    said = kudari.run("import-torch", "gan.pt", "--part", "optimizerD", "--names", names, "--step",
+                      3, "--out", "critic")
+    check("imported momentum for 1 parameters at step 3" in said, said)
+    kudari.run("export-torch", "critic", "--out", "critic.pt")
+    again = torch.load(folder / "critic.pt", weights_only=True)
+    check_same(again["optimizerD"], optimizers["critic"].state_dict(), "critic")
+    check("--part x: the file has the optimizers optimizerG and optimizerD"
+          == kudari.error("import-torch", "gan.pt", "--part", "x"), "--part x")
+
+    # In a dict, beside a model whose names tell which parameters are a part's.
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0).state_dict()
+    torch.save({"model": model_of(tensors), "optimizers": states,
+                "scaler": {"generator": scaler}}, folder / "parts.pt")
+    said = kudari.run("import-torch", "parts.pt", "--part", "generator")
+    check("imported adam for 2 parameters at step 3" in said, said)
+    kudari.run("export-torch", "parts-kudari", "--out", "parts2.pt")
+    again = torch.load(folder / "parts2.pt", weights_only=True)
+    check_same(again["optimizers"], optimizers["generator"].state_dict(), "generator")
+    check(again["scaler"] == scaler, again["scaler"])
+    check("--part generator: the file has one optimizer, which has no name"
+          == kudari.error("import-torch", "parts2.pt", "--part", "generator"), "one optimizer")
+    check("has one optimiser, for the whole model"
+          in kudari.error("export-torch", "critic", "--part", "critic", "--out", "x.pt"),
+          "--part of one")
+
+
+def check_adversarial(kudari):
+    """A run of `kudari train` with two optimizers goes on in PyTorch and, from there, in Kudari."""
+    folder = kudari.folder
+    recipe = pathlib.Path(__file__).parent.parent / "recipes/dcgan.toml"
+    sets = ("data.name=digits", "data.samples=64", "model.width=4", "model.latent=5",
+            "train.epochs=0", "train.steps=4", "train.batch_size=8", "train.save_every=2",
+            "train.save=last", "train.threads=1", "optimizer.generator.clip_norm=1",
+            "optimizer.discriminator.lr=1e-3")
+    kudari.run("train", recipe, "--out", "gan", *(a for s in sets for a in ("--set", s)))
+    saved = torch_state.read_state(folder / "gan/checkpoints/step-4/state.safetensors")["session"]
+    said = kudari.run("export-torch", "gan", "--out", "both.pt")
+    check("exported adam for" in said and "generator: gradients are not clipped" in said, said)
+    both = torch.load(folder / "both.pt", weights_only=True)
+    check(list(both["optimizer"]) == ["discriminator", "generator"] and both["step"] == 4, "both")
+    for part, state in both["optimizer"].items():
+        (group,) = state["param_groups"]
+        check(group["lr"] == (1e-3 if part == "discriminator" else 2e-4), group["lr"])
+        own = [n for n in both["model"] if n in group["param_names"]]
+        check(own and all(n.startswith(part + ".") for n in own), f"{part}: {own}")
+        tensors = leaves({n: both["model"][n] for n in group["param_names"]})
+        optimizer = O.Adam(tensors.values(), lr=123.0)
+        optimizer.load_state_dict(copy.deepcopy(state))  # which would count with the same `step`
+        for name, p in tensors.items():
+            slots = saved[part]["optimizer"]["tensors"][name.removeprefix(part + ".")]["slots"]
+            for slot, value in slots.items():
+                check(torch.equal(optimizer.state[p][slot], value), f"{name}/{slot}")
+        # The same five steps in both.
+        _, gradients = draw({name: tuple(p.shape) for name, p in tensors.items()}, seed=3)
+        write_gradients("five.safetensors", gradients[:5])
+        kudari.run("import-torch", "both.pt", "--part", part, "--out", f"alone/{part}")
+        kudari.run("replay", "--checkpoint", f"alone/{part}", "--grads", "five.safetensors",
+                   "--force", "--out", "five-out.safetensors")
+        take_steps([optimizer], tensors, gradients[:5])
+        ours = read_safetensors(folder / "five-out.safetensors")
+        check(ours.keys() == tensors.keys(), f"{part}: {sorted(ours)}")
+        far = distance(ours, model_of(tensors))
+        check(far < LIMIT, f"{part}: {far} from PyTorch")
+        # One of the two alone.
+        kudari.run("export-torch", "gan", "--part", part, "--force", "--out", "one.pt")
+        one = torch.load(folder / "one.pt", weights_only=True)
+        check_same(one["optimizer"], state, part)
+    check(kudari.error("export-torch", "gan", "--part", "critic", "--out", "x.pt").endswith(
+        "has optimisers for discriminator and generator"), "--part critic")
+    check("replay needs a run with one optimiser; the parts of its model (discriminator, generator)"
+          in kudari.error("replay", "--checkpoint", "gan", "--grads", "five.safetensors", "--out",
+                          "x.safetensors"), "replay")
+
+
 class Custom:
     pass
 
@@ -500,6 +608,9 @@ def main():
         try:
             go_on_in_torch(kudari, go_on_in_kudari(kudari, rows), rows)
             check_forms(kudari)
+            check_several(kudari)
+            if (binary.parent / "kudari-train").exists():
+                check_adversarial(kudari)
             check_bad_input(kudari)
         except (Failed, torch_state.Refused) as failure:
             sys.exit(f"failed: {failure}")

@@ -3,18 +3,21 @@
 //
 //     checkpoint_worker FOLDER MIB
 //
-// save: SaveCheckpoint. load: LoadCheckpoint. copy: the copy of the state that an asynchronous save
-// takes. drop: puts the files out of the system's cache.
+// save: SaveCheckpoint. load: LoadCheckpoint. read: reads the same files into new memory and does
+// nothing else. copy: the copy of the state that an asynchronous save takes. drop: puts the files
+// out of the system's cache.
 
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -49,6 +52,22 @@ void DropFromCache(const fs::path& folder) {
   }
 }
 
+// Pieces of 1 MiB, as dd reads them.
+std::unique_ptr<char[]> ReadIntoNewMemory(const fs::path& folder) {
+  constexpr size_t kPiece = size_t{1} << 20;
+  const fs::path file = kudari::ListCheckpoints(folder).front().folder / "state.safetensors";
+  const size_t size = fs::file_size(file);
+  std::unique_ptr<char[]> memory(new char[size]);
+  const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  for (size_t at = 0; at < size;) {
+    const ssize_t n = read(fd, memory.get() + at, std::min(kPiece, size - at));
+    if (n <= 0) std::abort();
+    at += static_cast<size_t>(n);
+  }
+  close(fd);
+  return memory;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -57,16 +76,19 @@ int main(int argc, char** argv) {
   const kudari::StateTree state =
       RandomState(static_cast<size_t>(std::atoll(argv[2])) << 20);  // NOLINT(cert-err34-c)
   const kudari::CheckpointOptions options{.retention = {.keep = 1}};
-  kudari::StateTree made;  // by the last command
+  kudari::StateTree made;            // by the last command
+  std::unique_ptr<char[]> contents;  // read by it
   const std::vector<std::pair<std::string, std::function<void()>>> commands = {
       {"save", [&] { kudari::SaveCheckpoint(folder, state, {}, options); }},
       {"load", [&] { made = kudari::LoadCheckpoint(folder).state; }},
+      {"read", [&] { contents = ReadIntoNewMemory(folder); }},
       {"copy", [&] { made = state; }},
       {"drop", [&] { DropFromCache(folder); }}};
   for (std::string line; std::getline(std::cin, line);) {
     for (const auto& [name, run] : commands) {
       if (name != line) continue;
       made = {};
+      contents.reset();
       const auto start = std::chrono::steady_clock::now();
       run();
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

@@ -2,12 +2,15 @@
 """State dicts of PyTorch as files of Kudari's, and back: what `kudari import-torch` and
 `kudari export-torch` run. It needs torch alone.
 
-    torch_state.py read FILE.pt STATE.safetensors [--names FILE] [--optimizer CLASS] [--step N]
+    torch_state.py read FILE.pt STATE.safetensors [--names FILE] [--optimizer CLASS] [--part NAME]
+                                                  [--step N]
     torch_state.py write STATE.safetensors FILE.pt [--names FILE]
 
 STATE.safetensors is a state as include/kudari/state_file.h describes it, with these nodes:
 
     torch             the optimizers, in the words of include/kudari/torch_state.h
+    parts/NAME        (for `write`) in place of `torch`, those of a model whose parts have one each:
+                      `torch`, `parameters` and `scaler` of the part
     model/parameters  the model's tensors by name, and model/buffers
     scaler            scale and growth_tracker of a GradScaler
     random            the state of the generator for the CPU
@@ -244,6 +247,23 @@ def optimizers_in(value):
     return []
 
 
+def optimizers_of(root, key, part):
+    """Those under the key or, if it is None, those that are at the top; or the one that is asked
+    for."""
+    if key is None:
+        found = [(str(name), value) for name, value in root.items() if is_optimizer(value)]
+    else:
+        found = optimizers_in(root[key])
+    if part is None or not found:
+        return found
+    chosen = [(name, sd) for name, sd in found if name == part]
+    if not chosen:
+        names = " and ".join(name for name, _ in found)
+        raise Refused(f"--part {part}: the file has " + (f"the optimizers {names}" if names else
+                                                          "one optimizer, which has no name"))
+    return chosen
+
+
 def likely_classes(group, buffers):
     """torch's classes that a group may be of, by the options that only they have; a state dict
     does not name its class."""
@@ -382,6 +402,8 @@ def parameter_names(optimizers, model, given):
     if model is None:
         raise Refused("the file names no parameters: it has no model and no param_names; " + HOW)
     names = model_parameters(model)
+    if len(optimizers) == 1:  # a part of the model, say
+        names = [n for n in names if n.startswith(optimizers[0][0] + ".")] or names
     if len(groups) > 1:
         raise Refused("the optimizer has several groups without param_names, and the model's order "
                       "does not tell which parameters they have; " + HOW)
@@ -509,14 +531,14 @@ def read(arguments):
             "random": first_key(root, RANDOM, lambda v: torch.is_tensor(v)
                                 and v.dtype == torch.uint8 and v.dim() == 1),
             "step": first_key(root, STEP, lambda v: isinstance(v, (int, float, torch.Tensor)))}
-    if keys["optimizer"] is None:
+    optimizers = optimizers_of(root, keys["optimizer"], arguments.part)
+    if not optimizers:
         found = ", ".join(sorted(str(key) for key in root)[:10])
         raise Refused(f"{arguments.file}: has no state dict of an optimizer under any of "
                       f"{', '.join(OPTIMIZER)}; it has {found or 'nothing'}")
     model = root[keys["model"]] if keys["model"] else None
     notes = []
     tree = {}
-    optimizers = optimizers_in(root[keys["optimizer"]])
     tree["torch"], groups = read_optimizers(optimizers, model, arguments, notes)
     step = step_of(root, arguments, keys["step"])
     if step is None:
@@ -526,12 +548,17 @@ def read(arguments):
             notes.append("the file does not say how many steps were taken: they count from 0, for "
                          "schedules too; --step N says how many")
     tree["torch"]["step"] = step
-    rest = {"form": "bare" if bare else "dict", "keys": {k: v for k, v in keys.items() if v},
+    form = "bare" if bare else "top" if keys["optimizer"] is None else "dict"
+    rest = {"form": form, "keys": {k: v for k, v in keys.items() if v},
             "groups": groups, "step": step}
     if model is not None:
         tree["model"] = split_model(model, {n for group in groups for n in group["names"]})
         rest["model"] = list(model)
     scaler = root.get(keys["scaler"]) if keys["scaler"] else None
+    if scaler and "scale" not in scaler and all(isinstance(v, dict) for v in scaler.values()):
+        if arguments.part not in scaler:
+            notes.append(f"{keys['scaler']} is left out: each optimizer has its own")
+        scaler = scaler.get(arguments.part)
     if scaler:
         tree["scaler"] = {"scale": number(scaler.get("scale"), "scaler/scale"),
                           "growth_tracker": int(number(scaler.get("_growth_tracker", 0),
@@ -542,6 +569,8 @@ def read(arguments):
     others = {}
     for key, value in root.items():
         if key in [at for what, at in keys.items() if what != "scheduler"]:
+            continue
+        if form == "top" and is_optimizer(value):
             continue
         if not is_plain(value):
             notes.append(f"{key} is left out: it is {described(value)}")
@@ -640,6 +669,29 @@ def optimizers_to_write(tree, rest, order):
     return result
 
 
+def parts_to_write(tree, order):
+    """The optimizers of the parts of a model, by the names of the parts; where one needs several of
+    torch's classes, these follow."""
+    result = {}
+    for part, node in tree["parts"].items():
+        own = order
+        if own is None and "parameters" in node:
+            own = node["parameters"].removesuffix("\n").split("\n")
+        elif own is not None:
+            own = [n.removeprefix(part + ".") for n in own if n.startswith(part + ".")]
+        written = optimizers_to_write(node, {}, own)
+        for name, sd in written.items():
+            for group in sd["param_groups"]:
+                group["param_names"] = [f"{part}.{n}" for n in group["param_names"]]
+            result[part if len(written) == 1 else f"{part}.{name}"] = sd
+    return result
+
+
+def scaler_to_write(scaler, others):
+    return {"growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, **others,
+            "scale": scaler["scale"], "_growth_tracker": scaler["growth_tracker"]}
+
+
 def scheduler_to_write(rest, old_step, step, rates, notes):
     """The scheduler's state, if it is still known."""
     scheduler = restored(rest.get("scheduler"))
@@ -662,25 +714,32 @@ def write(arguments):
     rest = json.loads(tree.get("rest", "{}"))
     keys, notes = rest.get("keys", {}), []
     order = names_in(arguments.names) if arguments.names else None
-    if order is None and not rest.get("groups") and "parameters" in tree:
-        order = tree["parameters"].removesuffix("\n").split("\n")
-    optimizers = optimizers_to_write(tree, rest, order)
-    one = len(optimizers) == 1
-    content = next(iter(optimizers.values())) if one else optimizers
-    step, old, model = tree["torch"]["step"], rest.get("step"), tree.get("model", {})
+    if "parts" in tree:
+        optimizers = parts_to_write(tree, order)
+        scalers = {part: scaler_to_write(node["scaler"], {})
+                   for part, node in tree["parts"].items() if "scaler" in node}
+        scaler = next(iter(scalers.values())) if len(tree["parts"]) == 1 and scalers else scalers
+        step = max(node["torch"]["step"] for node in tree["parts"].values())
+    else:
+        if order is None and not rest.get("groups") and "parameters" in tree:
+            order = tree["parameters"].removesuffix("\n").split("\n")
+        optimizers = optimizers_to_write(tree, rest, order)
+        scaler = scaler_to_write(tree["scaler"], rest.get("scaler", {})) if "scaler" in tree else {}
+        step = tree["torch"]["step"]
+    content = next(iter(optimizers.values())) if len(optimizers) == 1 else optimizers
+    old, model = rest.get("step"), tree.get("model", {})
     if rest.get("form") == "bare" and not model:
         root = content
     else:
-        root = {keys.get("optimizer", "optimizer"): content, keys.get("step", "step"): step}
+        at_top = rest.get("form") == "top"
+        root = dict(optimizers) if at_top else {keys.get("optimizer", "optimizer"): content}
+        root[keys.get("step", "step")] = step
         if model:
             tensors = {**model.get("parameters", {}), **model.get("buffers", {})}
             names = [n for n in rest.get("model", order or []) if n in tensors]
             names += [n for n in tensors if n not in set(names)]
             root[keys.get("model", "model")] = {n: tensors[n] for n in names}
-        if "scaler" in tree:
-            scaler = {"growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000,
-                      **rest.get("scaler", {}), "scale": tree["scaler"]["scale"],
-                      "_growth_tracker": tree["scaler"]["growth_tracker"]}
+        if scaler:
             root[keys.get("scaler", "scaler")] = scaler
         if "random" in tree:
             root[keys.get("random", "rng_state")] = tree["random"]
@@ -713,6 +772,7 @@ def main():
     reader.add_argument("state")
     reader.add_argument("--names")
     reader.add_argument("--optimizer")
+    reader.add_argument("--part")
     reader.add_argument("--step", type=int)
     writer = commands.add_parser("write")
     writer.add_argument("state")

@@ -1,5 +1,8 @@
 #include "lab/recipe/checkpoint_spec.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <string>
 #include <system_error>
 #include <utility>
@@ -47,25 +50,46 @@ Checkpoint CheckpointAt(const std::filesystem::path& place) {
 
 const StateTree& RunIn(const Checkpoint& checkpoint) {
   const StateTree* const session = checkpoint.state.Member("session");
-  const StateTree& run = session != nullptr ? *session : checkpoint.state;
-  if (run.Find("optimizer/tensors") != nullptr) return run;
-  throw Error(checkpoint.folder.string() +
-              ": has no \"optimizer\"; what has several, as of adversarial networks, is not for "
-              "this command");
+  return session != nullptr ? *session : checkpoint.state;
 }
 
-OptimizerSpec SpecOf(const Checkpoint& checkpoint) {
-  for (const char* const name : {"spec", "recipe"}) {
-    const auto text = checkpoint.manifest.texts.find(name);
-    if (text == checkpoint.manifest.texts.end()) continue;
-    return ParseRecipe(text->second, checkpoint.folder.string() + ": text \"" + name + "\"");
+std::vector<std::string> PartsIn(const Checkpoint& checkpoint) {
+  const StateTree& run = RunIn(checkpoint);
+  if (run.Find("optimizer/tensors") != nullptr) return {""};
+  std::vector<std::string> parts;
+  for (const auto& [name, node] : run.members()) {
+    if (node.IsNode() && node.Find("optimizer/tensors") != nullptr) parts.push_back(name);
   }
-  throw Error(checkpoint.folder.string() +
-              ": its manifest has no text \"spec\" or \"recipe\" that says what its optimizer is");
+  if (parts.empty()) throw Error(checkpoint.folder.string() + ": has no \"optimizer\"");
+  return parts;
 }
 
-RestoredOptimizer::RestoredOptimizer(const StateTree& state, const OptimizerSpec& spec) {
-  const StateTree* const model = state.Find("model/parameters");
+void CheckOneOptimizer(const Checkpoint& checkpoint, std::string_view what) {
+  const std::vector<std::string> parts = PartsIn(checkpoint);
+  if (parts.size() == 1 && parts.front().empty()) return;
+  throw Error(
+      fmt::format("{}: {} needs a run with one optimiser; the parts of its model ({}) have "
+                  "one each",
+                  checkpoint.folder.string(), what, fmt::join(parts, ", ")));
+}
+
+OptimizerSpec SpecOf(const Checkpoint& checkpoint, const std::string& part) {
+  const std::vector<std::string> titles = part.empty() ? std::vector<std::string>{"spec", "recipe"}
+                                                       : std::vector<std::string>{part + "/spec"};
+  for (const std::string& title : titles) {
+    const auto text = checkpoint.manifest.texts.find(title);
+    if (text == checkpoint.manifest.texts.end()) continue;
+    return ParseRecipe(text->second, checkpoint.folder.string() + ": text " + Quoted(title));
+  }
+  throw Error(fmt::format("{}: its manifest has no text \"{}\" that says what its optimizer is",
+                          checkpoint.folder.string(), fmt::join(titles, "\" or \"")));
+}
+
+RestoredOptimizer::RestoredOptimizer(const StateTree& run, const OptimizerSpec& spec,
+                                     const std::string& part) {
+  const StateTree& state = part.empty() ? run : *run.Member(part);
+  const std::string before = part.empty() ? "" : part + ".";
+  const StateTree* const model = run.Find("model/parameters");
   const StateTree::Members& saved = state.At("optimizer/tensors").members();
   std::vector<Tensor> tensors;
   parameters_.reserve(saved.size());
@@ -74,9 +98,10 @@ RestoredOptimizer::RestoredOptimizer(const StateTree& state, const OptimizerSpec
     DType type = DType::kFloat32;
     const StateArray* array = nullptr;
     if (model != nullptr) {
-      const StateTree* const found = model->Member(name);
+      const StateTree* const found = model->Member(before + name);
       if (found == nullptr) {
-        throw Error("model/parameters has no " + Quoted(name) + ", which the optimizer has");
+        throw Error("model/parameters has no " + Quoted(before + name) +
+                    ", which the optimizer has");
       }
       array = &found->Array();
       shape = array->shape;

@@ -128,7 +128,7 @@ struct ModelTraits {
   /// Training changes what the loss means, so that it need not fall: the doctor has nothing to say.
   bool moving_loss = false;
   /// Names of the parts that have an optimiser each, [optimizer.NAME], and are stepped in this
-  /// order; none: [optimizer] is for the whole model.
+  /// order: modules of the model with these names. None: [optimizer] is for the whole model.
   std::vector<std::string> parts = {};
 };
 

@@ -85,9 +85,12 @@ bool Checkpoints::Begin() {
   CheckpointManifest manifest{.step = run.steps};
   const Session& session = trainer_.session();
   manifest.texts["recipe"] = ToToml(session.recipe());
-  // The spec for a run of this length, which `kudari export-torch` takes, is one optimizer's.
-  if (session.parts().size() == 1) {
-    manifest = kudari::torch::RunManifest(session.optimizer(), std::move(manifest));
+  // The specs for a run of this length, which `kudari export-torch` takes.
+  for (const Session::Part& part : session.parts()) {
+    const std::string before = part.name.empty() ? "" : part.name + "/";
+    for (const auto& [title, text] : kudari::torch::RunManifest(*part.optimizer).texts) {
+      manifest.texts.emplace(before + title, text);
+    }
   }
   if (trainer_.EvaluatedNow()) {
     for (const Metric& metric : kMetrics) {

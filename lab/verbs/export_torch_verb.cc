@@ -17,6 +17,8 @@ void AddExportTorch(CLI::App& app, Context& /*context*/) {
   verb->add_option(
       "--names", o->names,
       "File with the parameters' names in the order of model.parameters(), one a line");
+  verb->add_option("--part", o->part,
+                   "Part of the model, such as generator, whose optimizer alone is written [all]");
   verb->add_option("--python", o->python, "Python with torch [" + UsualPython() + "]");
   verb.Force(o->force, "Overwrite the file if it exists");
   verb.Run([o] { ExportTorch(*o, stdout); });

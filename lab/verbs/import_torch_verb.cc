@@ -18,6 +18,8 @@ void AddImportTorch(CLI::App& app, Context& /*context*/) {
                    "File with the parameters' names in the optimizer's order, one a line");
   verb->add_option("--optimizer", o->optimizer,
                    "Class of the optimizer, where its options do not tell: Adam or AdamW");
+  verb->add_option("--part", o->part,
+                   "Name of the one optimizer, of several in the file, that is taken [all as one]");
   verb->add_option("--step", o->step, "Steps that were taken [what the file says]");
   verb->add_option("--python", o->python, "Python with torch [" + UsualPython() + "]");
   verb.Run([o] { ImportTorch(*o, stdout); });

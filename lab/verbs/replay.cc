@@ -112,6 +112,7 @@ void Replay(const ReplayOptions& options, std::FILE* console) {
     throw UsageError("replay: give --recipe and --params, or --checkpoint");
   }
   const Checkpoint start = fresh ? Checkpoint() : CheckpointAt(options.checkpoint);
+  if (!fresh) CheckOneOptimizer(start, "replay");
   const OptimizerSpec spec = fresh ? ParseRecipe(ReadTextFile(options.recipe),
                                                  options.recipe.string(), Registry::Builtin())
                                    : SpecOf(start);

@@ -62,24 +62,74 @@ fs::path FolderAbove(const fs::path& path) {
   return folder;
 }
 
-// "adamw and muon", the rules of an optimiser.
-std::string RulesOf(const Optimizer& optimizer) {
-  std::vector<std::string> rules;
+void AddRules(const Optimizer& optimizer, std::vector<std::string>& rules) {
   for (const TensorPlan& plan : optimizer.Plan()) {
     if (std::ranges::find(rules, plan.rule) == rules.end()) rules.push_back(plan.rule);
   }
+}
+
+// "adamw and muon".
+std::string Listed(const std::vector<std::string>& rules) {
   return fmt::format("{}", fmt::join(rules, " and "));
 }
 
 // A rule whose state in PyTorch has a shape that Kudari's does not tell.
-void CheckShapesKnown(const StateTree& state, const Optimizer& optimizer) {
-  if (state.Find("model/parameters") != nullptr) return;
+void CheckShapesKnown(const StateTree& run, const Optimizer& optimizer) {
+  if (run.Find("model/parameters") != nullptr) return;
   for (const TensorPlan& plan : optimizer.Plan()) {
     if (plan.rule != "adafactor_torch" && plan.rule != "adagrad") continue;
     throw Error("tensor " + Quoted(plan.name) + " has rule " + plan.rule +
                 ", whose state in PyTorch needs the shape of the parameter, but the checkpoint has "
                 "no model");
   }
+}
+
+// The parts whose optimisers are exported: all of them, or the one that is asked for.
+std::vector<std::string> PartsToExport(const Checkpoint& checkpoint, const std::string& asked) {
+  const std::vector<std::string> parts = PartsIn(checkpoint);
+  if (asked.empty()) return parts;
+  if (std::ranges::find(parts, asked) != parts.end()) return {asked};
+  const std::string where = "--part " + asked + ": " + checkpoint.folder.string();
+  if (parts.front().empty()) throw UsageError(where + " has one optimiser, for the whole model");
+  throw UsageError(fmt::format("{} has optimisers for {}", where, fmt::join(parts, " and ")));
+}
+
+// What the script is given, and what the user is told.
+struct Export {
+  StateTree exchange = {};
+  std::vector<std::string> rules = {}, notes = {};
+  size_t parameters = 0;
+  int64_t step = 0;
+};
+
+// Copies a member if there is one.
+void CopyMember(const StateTree& from, const std::string& name, StateTree& to) {
+  if (const StateTree* const found = from.Member(name)) to.Add(name, *found);
+}
+
+void CopyText(const CheckpointManifest& from, const std::string& title, const std::string& name,
+              StateTree& to) {
+  if (const auto text = from.texts.find(title); text != from.texts.end())
+    to.Add(name, text->second);
+}
+
+// The optimiser of a part, which is "" for the whole model.
+void AddOptimizer(const Checkpoint& checkpoint, const std::string& part, Export& out) {
+  const StateTree& run = RunIn(checkpoint);
+  const RestoredOptimizer restored(run, SpecOf(checkpoint, part), part);
+  const Optimizer& optimizer = restored.optimizer();
+  CheckShapesKnown(run, optimizer);
+  StateTree& to = part.empty() ? out.exchange : out.exchange.At("parts").Add(part, StateTree());
+  to.Add("torch", StateToTorch(optimizer));
+  CopyMember(part.empty() ? run : *run.Member(part), "scaler", to);
+  CopyText(checkpoint.manifest, part.empty() ? kParametersText : part + "/" + kParametersText,
+           kParametersText, to);
+  AddRules(optimizer, out.rules);
+  for (const std::string& note : NotInTorch(optimizer)) {
+    out.notes.push_back(part.empty() ? note : part + ": " + note);
+  }
+  out.parameters += optimizer.tensors().size();
+  out.step = std::max(out.step, optimizer.steps());
 }
 
 }  // namespace
@@ -109,6 +159,7 @@ void ImportTorch(const ImportTorchOptions& options, std::FILE* console) {
     };
     add("--names", options.names.string());
     add("--optimizer", options.optimizer);
+    add("--part", options.part);
     if (options.step) add("--step", std::to_string(*options.step));
     RunTorchScript(options.python, scratch, std::move(arguments));
     found = ReadState(exchange);
@@ -126,9 +177,10 @@ void ImportTorch(const ImportTorchOptions& options, std::FILE* console) {
       .step = restored.optimizer().steps(),
       .texts = {{"spec", ToToml(spec)}, {kRestText, found.At("rest").Text()}}};
   const fs::path folder = SaveCheckpoint(out, state, manifest, ModelCheckpoints());
-  fmt::print(console, "imported {} for {} parameters at step {}: {}\n",
-             RulesOf(restored.optimizer()), restored.optimizer().tensors().size(), manifest.step,
-             folder.string());
+  std::vector<std::string> rules;
+  AddRules(restored.optimizer(), rules);
+  fmt::print(console, "imported {} for {} parameters at step {}: {}\n", Listed(rules),
+             restored.optimizer().tensors().size(), manifest.step, folder.string());
   std::vector<std::string> notes;
   if (const StateTree* const said = found.Member("notes")) {
     for (size_t i = 0; i < said->members().size(); ++i) {
@@ -157,38 +209,29 @@ void ExportTorch(const ExportTorchOptions& options, std::FILE* console) {
     throw UsageError("--out " + out.string() + ": there is no folder " +
                      out.parent_path().string());
   }
-  const StateTree& state = RunIn(checkpoint);
-  const RestoredOptimizer restored(state, SpecOf(checkpoint));
-  CheckShapesKnown(state, restored.optimizer());
-  StateTree exchange;
-  exchange.Add("torch", StateToTorch(restored.optimizer()));
-  for (const char* const node : {"model", "scaler", "random"}) {
-    if (const StateTree* const part = state.Member(node)) exchange.Add(node, *part);
-  }
-  const std::map<std::string, std::string>& texts = checkpoint.manifest.texts;
-  if (const auto rest = texts.find(kRestText); rest != texts.end()) {
-    exchange.Add("rest", rest->second);
-  }
-  if (const auto names = texts.find(kParametersText); names != texts.end()) {
-    exchange.Add(kParametersText, names->second);
-  }
+  Export all;
+  const std::vector<std::string> parts = PartsToExport(checkpoint, options.part);
+  if (!parts.front().empty()) all.exchange.Add("parts", {});
+  for (const std::string& part : parts) AddOptimizer(checkpoint, part, all);
+  CopyMember(RunIn(checkpoint), "model", all.exchange);
+  CopyMember(RunIn(checkpoint), "random", all.exchange);
+  CopyText(checkpoint.manifest, kRestText, "rest", all.exchange);
   const ScratchFolder scratch(out.parent_path());
   const fs::path file = scratch.path() / "state.safetensors";
-  WriteState(file, exchange);
+  WriteState(file, all.exchange);
   std::vector<std::string> arguments = {"write", file.string(), out.string()};
   if (!options.names.empty()) {
     arguments.insert(arguments.end(), {"--names", options.names.string()});
   }
   std::string said = RunTorchScript(options.python, scratch, std::move(arguments));
-  for (const std::string& note : NotInTorch(restored.optimizer())) notes.push_back(note);
+  notes.insert(notes.end(), all.notes.begin(), all.notes.end());
   while (!said.empty()) {
     const size_t end = said.find('\n');
     notes.push_back(said.substr(0, end));
     said.erase(0, end == std::string::npos ? end : end + 1);
   }
-  fmt::print(console, "exported {} for {} parameters at step {}: {}\n",
-             RulesOf(restored.optimizer()), restored.optimizer().tensors().size(),
-             restored.optimizer().steps(), out.string());
+  fmt::print(console, "exported {} for {} parameters at step {}: {}\n", Listed(all.rules),
+             all.parameters, all.step, out.string());
   PrintNotes(notes, console);
 }
 

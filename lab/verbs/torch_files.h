@@ -19,6 +19,7 @@ struct ImportTorchOptions {
   std::filesystem::path out;    ///< folder of checkpoints; empty: the file's name with -kudari
   std::filesystem::path names;  ///< names of the parameters; empty: those in the file
   std::string optimizer;        ///< torch's class; "": what its options tell
+  std::string part;             ///< the one of several optimizers; "": all of them as one
   std::optional<int64_t> step;  ///< steps taken; unset: what the file says
   std::string python;           ///< "": UsualPython
 };
@@ -33,6 +34,7 @@ struct ExportTorchOptions {
   std::filesystem::path checkpoint;  ///< a checkpoint, or a run or folder of them
   std::filesystem::path out;         ///< file; empty: the checkpoint's name with .pt
   std::filesystem::path names;  ///< names in the model's order; empty: what the checkpoint says
+  std::string part;             ///< the part whose optimiser is meant; "": all of them
   bool force = false;           ///< overwrite the file
   std::string python;           ///< "": UsualPython
 };

@@ -75,6 +75,7 @@ Scan ScanFolder(const fs::path& folder) {
     } catch (const internal::NewerFormat& e) {
       scan.newer = entry.damage = e.what();
     } catch (const Error& e) {
+      if (!IsCheckpoint(path)) continue;  // it has been deleted meanwhile
       entry.damage = e.what();
     }
     scan.entries.push_back(std::move(entry));
@@ -229,7 +230,7 @@ Checkpoint LoadCheckpoint(const fs::path& folder) {
         damaged.push_back({e.folder, e.damage});
       }
     }
-    bool vanished = false;
+    bool vanished = scan.entries.empty();
     for (const CheckpointEntry* const e : fresh) {
       try {
         Checkpoint found{.folder = e->folder, .manifest = e->manifest, .state = {}};

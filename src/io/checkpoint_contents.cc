@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <exception>
 #include <map>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -25,15 +26,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kChunk = size_t{1} << 20;  // stays in the cache between the disk and the checksums
+constexpr size_t kChunk = size_t{1} << 18;  // stays in the cache between the disk and the checksums
 constexpr std::string_view kTensorFile = ".safetensors";
 
 // ---- Writing ----
 
 // Arrays that go into files of one kind: the model, or all else.
 struct Group {
-  std::string base;  // of the files' names
-  std::map<std::string, std::string> metadata = {};
+  std::string base;                                  // of the files' names
+  std::map<std::string, std::string> metadata = {};  // of each file
+  std::map<std::string, std::string> scalars = {};   // metadata of the first file alone
   std::vector<SafeTensor> tensors = {};
   std::vector<std::string> paths = {};  // of the same tensors
 };
@@ -91,9 +93,9 @@ class ContentsWriter {
                   bool first) {
     const std::string where = shown_ + "/" + name;
     const std::span tensors = std::span(group.tensors).subspan(begin, end - begin);
-    // Scalars are in the first file alone.
-    const std::string header = SafeTensorsHeaderText(
-        tensors, first ? group.metadata : std::map<std::string, std::string>(), where);
+    std::map<std::string, std::string> metadata = group.metadata;
+    if (first) metadata.insert(group.scalars.begin(), group.scalars.end());
+    const std::string header = SafeTensorsHeaderText(tensors, metadata, where);
     NewFile out(folder_ / name);
     out.Write(header.data(), header.size());
     Checksum all;
@@ -140,8 +142,8 @@ std::string ModelName(const std::string& path, const std::vector<std::string>& n
 
 // ---- Reading ----
 
-// Threads that read the tensors of a file; more would wait for the memory.
-constexpr size_t kReaders = 2;
+// Threads that read the tensors of a file: while some wait for the disk, others compute checksums.
+constexpr size_t kReaders = 4;
 
 void CheckSum(uint64_t found, uint64_t expected, const std::string& what) {
   if (found != expected) throw Error(what + " is damaged, since it does not match its checksum");
@@ -161,13 +163,16 @@ void CheckStored(const StoredTensor& found, const CheckpointTensor& expected,
               Quoted(expected.name) + " (" + KindText(Name(expected.type), expected.shape) + ")");
 }
 
+// Memory for an array, which has no element yet.
 std::vector<std::byte> Memory(uint64_t size, const std::string& what) {
+  std::vector<std::byte> bytes;
   try {
-    return std::vector<std::byte>(size);
-  } catch (const std::bad_alloc&) {
+    bytes.reserve(size);
+  } catch (const std::exception&) {  // std::length_error or std::bad_alloc
     throw Error(what + ": needs " + std::to_string(size) +
                 " bytes of memory, more than is available");
   }
+  return bytes;
 }
 
 // A tensor that is being read.
@@ -179,35 +184,45 @@ struct Reading {
   std::string failure = {};
 };
 
-void ReadTensor(const InputFile& in, Reading& r) {
+// Compares the tensor with its checksum, and keeps it if it is asked for.
+void ReadTensor(const InputFile& in, Reading& r, bool keep) {
   try {
-    r.array = {r.expected->type, r.expected->shape, Memory(r.size, r.what)};
+    std::vector<std::byte> bytes =
+        Memory(keep ? r.size : std::min<uint64_t>(kChunk, r.size), r.what);
     Checksum own;
     for (size_t at = 0; at < r.size; at += kChunk) {
       const size_t part = std::min<uint64_t>(kChunk, r.size - at);
-      in.ReadAt(r.offset + at, r.array.bytes.data() + at, part);
-      own.Add(r.array.bytes.data() + at, part);
+      // Zeros take no way to the memory and back if they are replaced while they are in the cache.
+      bytes.resize(keep ? at + part : part);
+      std::byte* const to = bytes.data() + (bytes.size() - part);
+      in.ReadAt(r.offset + at, to, part);
+      own.Add(to, part);
     }
     CheckSum(own.Value(), r.expected->xxh3, r.what);
+    if (keep) r.array = {r.expected->type, r.expected->shape, std::move(bytes)};
   } catch (const Error& e) {
     r.failure = e.what();
   }
 }
 
-// Reads the tensors in threads, and hands them on in order.
-void ReadTensors(const InputFile& in, std::vector<Reading>& readings) {
+// Reads the tensors in threads, and says what is wrong with the first that is damaged.
+void ReadTensors(const InputFile& in, std::vector<Reading>& readings, bool keep) {
   std::atomic<size_t> next = 0;
   const auto work = [&] {
-    for (size_t i = next++; i < readings.size(); i = next++) ReadTensor(in, readings[i]);
+    for (size_t i = next++; i < readings.size(); i = next++) ReadTensor(in, readings[i], keep);
   };
   uint64_t chunks = 1;
   for (const Reading& r : readings) chunks += r.size / kChunk;
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < std::min<uint64_t>({kReaders, readings.size(), chunks}); ++i) {
-    threads.emplace_back(work);
+  {
+    std::vector<std::jthread> threads;
+    try {
+      for (size_t i = 1; i < std::min<uint64_t>({kReaders, readings.size(), chunks}); ++i) {
+        threads.emplace_back(work);
+      }
+    } catch (const std::system_error&) {  // there can be no more threads: those there are read all
+    }
+    work();
   }
-  work();
-  for (std::thread& t : threads) t.join();
   for (const Reading& r : readings) {
     if (!r.failure.empty()) throw Error(r.failure);
   }
@@ -241,7 +256,7 @@ void ReadTensorFile(InputFile& in, const std::string& shown, const CheckpointFil
                         .what = shown + ": tensor " + Quoted(t.name)});
   }
   CheckSum(all.Value(), file.xxh3, shown + ":");
-  ReadTensors(in, readings);
+  ReadTensors(in, readings, state != nullptr);
   if (state == nullptr) return;
   if (header.metadata.contains(kStateVersion)) PutScalars(*state, header.metadata, shown);
   for (Reading& r : readings) PutEntry(*state, shown, r.expected->path, std::move(r.array));
@@ -249,7 +264,7 @@ void ReadTensorFile(InputFile& in, const std::string& shown, const CheckpointFil
 
 void VerifyFile(InputFile& in, const std::string& shown, const CheckpointFile& file) {
   Checksum all;
-  std::vector<char> chunk(kChunk);
+  std::vector<char> chunk(std::min<uint64_t>(kChunk, file.bytes));
   for (uint64_t at = 0; at < file.bytes; at += kChunk) {
     const size_t part = std::min<uint64_t>(kChunk, file.bytes - at);
     in.Read(chunk.data(), part);
@@ -263,9 +278,9 @@ void VerifyFile(InputFile& in, const std::string& shown, const CheckpointFile& f
 void WriteContents(const fs::path& folder, const std::string& shown, const StateTree& state,
                    CheckpointManifest manifest, const CheckpointOptions& options) {
   StateEntries entries = EntriesOf(state, shown);
-  // "format" is what Hugging Face's libraries ask for.
+  // "format" is what Hugging Face's libraries ask for in each file.
   Group model{.base = "model", .metadata = {{"format", "pt"}}};
-  Group rest{.base = "state", .metadata = std::move(entries.metadata)};
+  Group rest{.base = "state", .scalars = std::move(entries.metadata)};
   for (SafeTensor& t : entries.arrays) {
     std::string path = t.name;
     const std::string name = ModelName(path, options.model_nodes);

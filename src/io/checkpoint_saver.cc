@@ -1,9 +1,12 @@
 #include <atomic>
 #include <exception>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "kudari/checkpoint.h"
+#include "kudari/error.h"
 
 namespace kudari {
 
@@ -23,18 +26,23 @@ CheckpointSaver::~CheckpointSaver() = default;
 
 void CheckpointSaver::Save(StateTree state, CheckpointManifest manifest) {
   Wait();
-  work_ = std::make_unique<Work>();
-  work_->thread =
-      std::jthread([folder = folder_, options = options_, work = work_.get(),
-                    state = std::move(state), manifest = std::move(manifest)]() mutable {
-        try {
-          work->saved = SaveCheckpoint(folder, state, manifest, options);
-        } catch (...) {
-          work->failure = std::current_exception();
-        }
-        state = {};
-        work->done = true;
-      });
+  auto work = std::make_unique<Work>();
+  auto save = [folder = folder_, options = options_, to = work.get(), state = std::move(state),
+               manifest = std::move(manifest)]() mutable {
+    try {
+      to->saved = SaveCheckpoint(folder, state, manifest, options);
+    } catch (...) {
+      to->failure = std::current_exception();
+    }
+    state = {};
+    to->done = true;
+  };
+  try {
+    work->thread = std::jthread(std::move(save));
+  } catch (const std::system_error& e) {
+    throw Error(folder_.string() + ": there can be no thread that saves: " + e.what());
+  }
+  work_ = std::move(work);
 }
 
 void CheckpointSaver::SetRetention(CheckpointRetention retention) {

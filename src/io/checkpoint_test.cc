@@ -118,6 +118,8 @@ TEST_F(CheckpointTest, LargeArraysComeBack) {
     }
     state.Set(name, StateArray::Of<uint32_t>(values));
   }
+  // A byte more than whole chunks.
+  state.Set("0", StateArray::Of<uint8_t>(std::vector<uint8_t>((1 << 20) + 1, 7)));
   const fs::path saved = SaveCheckpoint(folder_ / "all", state, {.step = 1});
   EXPECT_EQ(FirstDifference(LoadCheckpoint(saved).state, state), "");
   const fs::path file = saved / "state.safetensors";
@@ -144,19 +146,43 @@ TEST_F(CheckpointTest, LargeStatesAreInShardsWithAnIndex) {
     state.Set(std::string("model/parameters/") + name,
               StateArray::Of<float>(std::vector<float>(10, 1)));
   }
+  for (const char* const name : {"a", "b"}) {
+    state.Set(std::string("slots/") + name, StateArray::Of<float>(std::vector<float>(20, 2)));
+  }
   state.Set("step", int64_t{1});
   CheckpointOptions options = kModel;
   options.shard_bytes = 80;
   const fs::path saved = SaveCheckpoint(folder_ / "all", state, {.step = 1}, options);
-  EXPECT_EQ(FilesIn(saved),
-            (std::set<std::string>{"manifest.json", "model-00001-of-00002.safetensors",
-                                   "model-00002-of-00002.safetensors",
-                                   "model.safetensors.index.json", "state.safetensors"}));
+  EXPECT_EQ(
+      FilesIn(saved),
+      (std::set<std::string>{"manifest.json", "model-00001-of-00002.safetensors",
+                             "model-00002-of-00002.safetensors", "model.safetensors.index.json",
+                             "state-00001-of-00002.safetensors", "state-00002-of-00002.safetensors",
+                             "state.safetensors.index.json"}));
+  for (const char* const number : {"1", "2"}) {
+    const SafeTensorsFile shard(saved /
+                                ("model-0000" + std::string(number) + "-of-00002.safetensors"));
+    EXPECT_EQ(shard.metadata().at("format"), "pt");
+  }
   EXPECT_EQ(ReadFile(saved / "model.safetensors.index.json", 10000),
             "{\n  \"metadata\": {\n    \"total_size\": 120\n  },\n  \"weight_map\": {\n"
             "    \"a\": \"model-00001-of-00002.safetensors\",\n"
             "    \"b\": \"model-00001-of-00002.safetensors\",\n"
             "    \"c\": \"model-00002-of-00002.safetensors\"\n  }\n}\n");
+  EXPECT_EQ(FirstDifference(LoadCheckpoint(saved).state, state), "");
+  std::string index = ReadFile(saved / "state.safetensors.index.json", 10000);
+  index.back() = ' ';
+  std::ofstream(saved / "state.safetensors.index.json", std::ios::binary) << index;
+  EXPECT_THAT(ErrorOf([&] { LoadCheckpoint(saved); }),
+              HasSubstr("state.safetensors.index.json: is damaged"));
+}
+
+TEST_F(CheckpointTest, OthersReadNamesWithSlashes) {
+  StateTree state;
+  state.Set("model/parameters/" + PathComponent("a/b~c"),
+            StateArray::Of<float>(std::vector<float>{1}));
+  const fs::path saved = SaveCheckpoint(folder_ / "all", state, {}, kModel);
+  EXPECT_THAT(SafeTensorsFile(saved / "model.safetensors").Floats("a/b~c"), ElementsAre(1));
   EXPECT_EQ(FirstDifference(LoadCheckpoint(saved).state, state), "");
 }
 
@@ -203,6 +229,33 @@ TEST_F(CheckpointTest, TheRetentionIsKept) {
   EXPECT_EQ(FilesIn(folder_ / "all"), std::set<std::string>{"step-7"});
   EXPECT_THAT(ErrorOf([&] { Save(8, {.retention = {.keep = -1}}); }),
               HasSubstr("keep = -1 is outside [0, 2^63 - 1]"));
+  EXPECT_THAT(ErrorOf([&] { CheckpointSaver(folder_ / "all", {.retention = {.keep_every = -1}}); }),
+              HasSubstr("keep_every = -1 is outside [0, 2^63 - 1]"));
+}
+
+TEST_F(CheckpointTest, TheRetentionLeavesDamagedOnesAlone) {
+  const fs::path damaged = Save(1);
+  std::ofstream(damaged / "manifest.json") << "half";
+  for (int64_t step = 2; step <= 4; ++step) Save(step);
+  EXPECT_THAT(Names(), ElementsAre("step-4", "step-3", "step-1"));
+}
+
+// One process saves and deletes what another has just found.
+TEST_F(CheckpointTest, LoadingGoesOnWithANewerOneIfTheOneThatItFoundWasDeleted) {
+  Save(1, {.retention = {.keep = 1}});
+  CheckpointSaver saver(folder_ / "all", {.retention = {.keep = 1}});
+  int64_t loaded = 0;
+  for (int64_t step = 2; step <= 40; ++step) {
+    saver.Save(SmallState(step), {.step = step});
+    do {
+      const Checkpoint found = LoadCheckpoint(folder_ / "all");
+      EXPECT_THAT(found.damaged, IsEmpty());
+      EXPECT_GE(found.manifest.step, loaded);
+      loaded = found.manifest.step;
+    } while (saver.saving());
+  }
+  saver.Wait();
+  EXPECT_EQ(LoadCheckpoint(folder_ / "all").manifest.step, 40);
 }
 
 // The newest is the one that was saved last, whatever its step, its name and the clock say.
@@ -310,6 +363,10 @@ TEST_F(CheckpointTest, ManifestsThatLieAreFound) {
               HasSubstr("tensors[1]: \"path\" = \"model/parameters/fc.weight\" is duplicate"));
   EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.tensors[1].path = "a//b"; }),
               HasSubstr("empty name"));
+  EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.tensors[0].file = "x.safetensors"; }),
+              HasSubstr("tensors[0]: \"file\" = \"x.safetensors\" is not a file"));
+  EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.files.push_back(m.files[0]); }),
+              HasSubstr("files[2]: \"name\" = \"model.safetensors\" is duplicate"));
   EXPECT_THAT(Forged(saved, truth, [&](auto& m) { m.serial = 0; }),
               HasSubstr("\"serial\" is not an integer from 1"));
   for (const std::string name :
@@ -481,6 +538,7 @@ TEST_F(CheckpointTest, SavesInAThread) {
   EXPECT_THAT(failure, HasSubstr("step = -1"));
   saver.Save(SmallState(9), {.step = 9});
   EXPECT_EQ(saver.Wait(), folder_ / "all/step-9");
+  EXPECT_THAT(ErrorOf([&] { saver.SetRetention({.keep = -1}); }), HasSubstr("keep = -1"));
 }
 
 // Every version of the library has to read what earlier ones wrote.
