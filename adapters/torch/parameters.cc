@@ -93,12 +93,16 @@ void Add(const std::string& name, const at::Tensor& p, std::optional<TensorClass
   }
   set.held.emplace_back(name, p);
   at::Tensor& mirror = set.mirrors.emplace_back();
-  if (!p.is_contiguous()) mirror = InMemory(p);
+  const at::Tensor stepped = Stepped(p);
+  if (!p.is_contiguous()) mirror = InMemory(stepped);
   set.tensors.push_back({.name = name,
-                         .shape = p.sizes().vec(),
+                         .shape = stepped.sizes().vec(),
                          .dtype = dtype,
                          .param = mirror.defined() ? mirror.data_ptr() : p.data_ptr(),
                          .tensor_class = tensor_class});
+  if (p.is_complex() && !tensor_class) {
+    set.tensors.back().tensor_class = Classify(name, p.sizes().vec());
+  }
   if (!module.empty()) set.tensors.back().modules = {module};
 }
 
@@ -160,10 +164,11 @@ DType CheckTensor(const at::Tensor& t, std::string_view kind, std::string_view n
 
 DType CheckParameter(const at::Tensor& p, std::string_view name) {
   const std::initializer_list<DType> types = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
-  const DType type = CheckTensor(p, "parameter", name, types);
-  if (p.is_neg()) {
+  if (p.defined() && (p.is_neg() || p.is_conj())) {
     Refuse("parameter", name, "a negated view, with the signs of its memory reversed", types);
   }
+  const bool pairs = p.defined() && p.is_complex();
+  const DType type = CheckTensor(pairs ? Stepped(p) : p, "parameter", name, types);
   if (!p.is_contiguous() && at::has_internal_overlap(p) != at::MemOverlap::No) {
     Refuse("parameter", name,
            c10::str("of elements that may share memory, with strides ", p.strides()), types);
@@ -172,6 +177,12 @@ DType CheckParameter(const at::Tensor& p, std::string_view name) {
   throw Error(c10::str("parameter \"", name,
                        "\" is not a leaf of the graph: backward leaves no gradient in the result "
                        "of an operation; give the tensor that it was computed from"));
+}
+
+at::Tensor Stepped(const at::Tensor& t) {
+  const bool pairs = t.defined() && t.scalar_type() == at::kComplexFloat &&
+                     t.layout() == at::kStrided && t.device().is_cpu();
+  return pairs ? at::view_as_real(t.detach().resolve_conj()) : t;
 }
 
 at::Tensor InMemory(const at::Tensor& t) {

@@ -37,8 +37,12 @@ DType CheckTensor(const at::Tensor& t, std::string_view kind, std::string_view n
                   std::initializer_list<DType> types);
 
 /// As CheckTensor, for a parameter to be stepped, which must be a leaf of the graph, with memory of
-/// its own for each element.
+/// its own for each element. One of complex float32 counts as float32.
 DType CheckParameter(const at::Tensor& p, std::string_view name);
+
+/// What the engine sees of a tensor: the pairs of real numbers of a complex one, in the same memory
+/// and with one dimension more, or the tensor itself.
+at::Tensor Stepped(const at::Tensor& t);
 
 /// A contiguous tensor with the same values: `t` itself if it is contiguous.
 at::Tensor InMemory(const at::Tensor& t);

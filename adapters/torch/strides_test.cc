@@ -1,4 +1,5 @@
-// Parameters whose elements do not lie in order: they train with the bits of contiguous ones.
+// Parameters whose elements do not lie in order, or are complex: they train with the bits of
+// contiguous real ones.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -163,6 +164,80 @@ TEST(StridesTest, ElementsThatShareMemoryAreRefused) {
         Optimizer(NamedParameters{{"w", shared}}, Sgd{});
       }),
       HasSubstr("parameter \"w\" is of elements that may share memory, with strides [1, 0]"));
+}
+
+/// The same numbers as complex ones and as pairs.
+TEST(ComplexTest, APairIsSteppedAsTwoRealNumbers) {
+  for (const OptimizerSpec& spec :
+       {OptimizerSpec(AdamW{.lr = 0.01, .weight_decay = 0.1}), OptimizerSpec(Lamb{.lr = 0.01})}) {
+    ::torch::manual_seed(1);
+    const Tensor pairs = at::randn({5, 3, 2});
+    const Tensor real = pairs.clone().requires_grad_();
+    const Tensor complex = at::view_as_complex(pairs.clone()).requires_grad_();
+    const Tensor strided = at::view_as_complex(pairs.clone()).t().contiguous().t().requires_grad_();
+    OptimizerSpec clipped = spec;
+    clipped.clip_norm = 1.0;
+    clipped.ema = EmaSpec{.decay = 0.5};
+    clipped.classes = {{"*", TensorClass::kMatrix}};
+    Optimizer of_real(NamedParameters{{"w", real}}, clipped);
+    Optimizer of_complex(NamedParameters{{"w", complex}}, clipped);
+    Optimizer of_strided(NamedParameters{{"w", strided}}, clipped);
+    const auto expect_equal = [&] {
+      EXPECT_TRUE(at::view_as_real(complex.detach()).equal(real.detach()));
+      EXPECT_TRUE(at::view_as_real(strided.detach()).equal(real.detach()));
+    };
+    for (int step = 0; step < 5; ++step) {
+      const Tensor g = at::randn({5, 3, 2});
+      real.mutable_grad() = g;
+      complex.mutable_grad() = at::view_as_complex(g);
+      strided.mutable_grad() = at::view_as_complex(g).conj().resolve_conj().conj();  // lazily
+      for (Optimizer* const o : {&of_real, &of_complex, &of_strided}) o->Step();
+      expect_equal();
+    }
+    EXPECT_EQ(FirstDifference(of_complex.core().State(), of_real.core().State()), "");
+    const EvaluationView a = of_real.EvaluationWeights(), b = of_complex.EvaluationWeights();
+    const EvaluationView c = of_strided.EvaluationWeights();
+    expect_equal();
+  }
+}
+
+TEST(ComplexTest, TrajectoriesAreTorchs) {
+  ::torch::manual_seed(2);
+  const Tensor ours = at::randn({6, 4}, at::kComplexFloat).requires_grad_();
+  const Tensor theirs = ours.detach().clone();
+  Optimizer a(std::vector<Tensor>{ours}, AdamW{.lr = 0.02});
+  const Tensor pairs = at::view_as_real(theirs).requires_grad_();
+  ::torch::optim::AdamW b(std::vector<Tensor>{pairs}, ::torch::optim::AdamWOptions(0.02));
+  for (int step = 0; step < 30; ++step) {
+    const Tensor g = at::randn({6, 4}, at::kComplexFloat);
+    ours.mutable_grad() = g;
+    pairs.mutable_grad() = at::view_as_real(g);
+    a.step();
+    b.step();
+  }
+  EXPECT_LT((at::view_as_real(ours.detach()) - pairs).abs().max().item<double>(), 2e-6);
+}
+
+TEST(ComplexTest, WhatIsForRealNumbersIsNamed) {
+  const Tensor w = at::ones({4, 4}, at::kComplexFloat).requires_grad_();
+  const auto error = [&w](const OptimizerSpec& spec) {
+    return ErrorOf([&] { Optimizer(NamedParameters{{"w", w}}, spec); });
+  };
+  EXPECT_EQ(error(Muon{}), "parameter \"w\" is complex, and muon is for real matrices");
+  OptimizerSpec spec = AdamW{};
+  spec.centralize = true;
+  EXPECT_EQ(error(spec),
+            "parameter \"w\" is complex, and agc and centralize are for real parameters");
+  Optimizer optimizer(NamedParameters{{"w", w}}, AdamW{});
+  w.mutable_grad() = at::ones({4, 4});
+  EXPECT_THAT(ErrorOf([&] { optimizer.Step(); }), HasSubstr("the gradient of parameter \"w\""));
+  const Tensor conjugate = at::ones({2}, at::kComplexFloat).conj().requires_grad_();
+  EXPECT_THAT(ErrorOf([&] {
+                Optimizer(NamedParameters{{"w", conjugate}}, AdamW{});
+              }),
+              HasSubstr("\"w\" is a negated view"));
+  EXPECT_THAT(ErrorOf([&] { optimizer.add_param_group({{at::ones({2}, at::kComplexFloat)}}); }),
+              HasSubstr("is complex; give it to the constructor"));
 }
 
 }  // namespace strides_test

@@ -29,7 +29,24 @@ bool HoldsMemoryOf(const c10::Storage& storage, const Tensor& t) {
 /// Gives a parameter the values of its mirror.
 void CopyBack(const at::Tensor& p, const at::Tensor& mirror) {
   const at::NoGradGuard no_grad;
-  p.detach().copy_(mirror);
+  Stepped(p.detach()).copy_(Stepped(mirror));
+}
+
+/// Throws Error if a complex parameter would be treated as a matrix or by units: the pairs that the
+/// engine sees are neither.
+void CheckComplex(const NamedParameters& parameters, const kudari::Optimizer& core,
+                  const Registry& registry) {
+  std::vector<TensorPlan> plan;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (!parameters[i].second.is_complex()) continue;
+    if (plan.empty()) plan = core.Plan();
+    const std::string what = "parameter \"" + parameters[i].first + "\" is complex, and ";
+    if (core.spec().agc || core.spec().centralize) {
+      throw Error(what + "agc and centralize are for real parameters");
+    }
+    if (registry.Find(plan[i].rule).whole == nullptr) continue;
+    throw Error(what + plan[i].rule + " is for real matrices");
+  }
 }
 
 }  // namespace
@@ -54,7 +71,7 @@ EvaluationView::~EvaluationView() {
   view_.reset();
   for (auto& [p, shown] : shown_) {
     const bool dense = p.layout() == at::kStrided && p.device().is_cpu();
-    if (!dense || p.sizes() != shown.sizes() || p.is_inference()) continue;
+    if (!dense || Stepped(p).sizes() != Stepped(shown).sizes() || p.is_inference()) continue;
     if (p.data_ptr() == shown.data_ptr()) {
       BumpVersion(p);
     } else {
@@ -106,6 +123,7 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const Registry& registry, Parame
       mirrors_(std::move(parameters.mirrors)),
       core_(std::make_shared<kudari::Optimizer>(std::move(parameters.tensors), spec, registry)) {
   for (const auto& [name, p] : parameters_) memory_.push_back({p.data_ptr(), p.storage()});
+  CheckComplex(parameters_, *core_, registry);
   ShowGroups();
 }
 
@@ -136,7 +154,7 @@ bool Optimizer::BindParameters() const {
       throw Error("parameter \"" + name + "\" is now " + at::toString(p.scalar_type()) +
                   "; the optimizer was made for " + std::string(Name(t.dtype)));
     }
-    if (p.sizes() != at::IntArrayRef(t.shape)) {
+    if ((p.is_complex() ? Stepped(p) : p).sizes() != at::IntArrayRef(t.shape)) {
       throw Error(c10::str("parameter \"", name, "\" now has the shape ", p.sizes(),
                            "; the optimizer was made for ", at::IntArrayRef(t.shape)));
     }
@@ -157,7 +175,7 @@ bool Optimizer::BindParameters() const {
     if (!Follows(i)) Follow(i);
   }
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (mirrors_[i].defined()) mirrors_[i].copy_(parameters_[i].second.detach());
+    if (mirrors_[i].defined()) mirrors_[i].copy_(Stepped(parameters_[i].second.detach()));
   }
   return replaced_;
 }
@@ -170,7 +188,7 @@ bool Optimizer::Follows(size_t index) const {
 void Optimizer::Follow(size_t index) const {
   const at::Tensor& p = parameters_[index].second;
   Tensor& t = core_->tensors()[index];
-  const at::Tensor values = InMemory(p);
+  const at::Tensor values = InMemory(Stepped(p));
   const bool known = mirrors_[index].defined() || HoldsMemoryOf(memory_[index].storage, t);
   replaced_ = replaced_ || !known || std::memcmp(t.param, values.data_ptr(), p.nbytes()) != 0;
   memory_[index] = {p.data_ptr(), p.storage()};
@@ -188,9 +206,9 @@ void Optimizer::CheckGradient(size_t index) const {
   const auto& [name, p] = parameters_[index];
   const at::Tensor& g = p.grad();
   if (!g.defined()) return;
-  CheckTensor(g, "the gradient of parameter", name,
+  CheckTensor(p.is_complex() ? Stepped(g) : g, "the gradient of parameter", name,
               {core_->tensors()[index].dtype, DType::kFloat32});
-  if (g.sizes() == p.sizes()) return;
+  if (g.sizes() == p.sizes() && g.is_complex() == p.is_complex()) return;
   throw Error(c10::str("the gradient of parameter \"", name, "\" has the shape ", g.sizes(),
                        ", the parameter's is ", p.sizes()));
 }
@@ -199,7 +217,7 @@ void Optimizer::BindGradient(size_t index) {
   ReleaseGradient(index);
   const at::Tensor& g = parameters_[index].second.grad();
   if (!g.defined()) return;
-  gradients_[index] = InMemory(g);
+  gradients_[index] = InMemory(Stepped(g));
   Tensor& t = core_->tensors()[index];
   t.grad_dtype = g.scalar_type() == at::kFloat ? DType::kFloat32 : t.dtype;
   t.grad = gradients_[index].const_data_ptr();

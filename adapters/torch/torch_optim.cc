@@ -59,6 +59,10 @@ void Optimizer::Add(ParameterSet added, const std::vector<Group>& groups,
                     const Registry& registry) {
   BindParameters();
   for (const auto& [name, p] : added.held) {
+    if (p.is_complex()) {
+      throw Error("AddParameters: parameter \"" + name +
+                  "\" is complex; give it to the constructor");
+    }
     for (const auto& [known, parameter] : parameters_) {
       if (!p.is_same(parameter)) continue;
       throw Error("AddParameters: parameter \"" + name + "\" is the optimizer's \"" + known + "\"");

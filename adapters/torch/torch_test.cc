@@ -331,8 +331,8 @@ TEST(TorchTest, ParametersItCannotStepAreNamed) {
   };
   EXPECT_THAT(make(::torch::zeros({3}, at::kDouble).requires_grad_()),
               HasSubstr("\"net.w\" is of type Double"));
-  EXPECT_THAT(make(::torch::zeros({3}, at::kComplexFloat).requires_grad_()),
-              HasSubstr("\"net.w\" is of type ComplexFloat"));
+  EXPECT_THAT(make(::torch::zeros({3}, at::kComplexDouble).requires_grad_()),
+              HasSubstr("\"net.w\" is of type ComplexDouble"));
   EXPECT_THAT(make(::torch::zeros({3}, at::kMeta).requires_grad_()),
               HasSubstr("\"net.w\" is on device meta"));
   EXPECT_THAT(make(::torch::zeros({3}).to_sparse().requires_grad_()),

@@ -112,8 +112,8 @@ class Optimizer {
   /// schedules, averages and what a source keeps have the same bits. `groups` come behind those of
   /// spec(), which has them from then on, so that an optimiser of all tensors and that spec can
   /// load the state; they must match none of the former tensors. Averages of the new tensors begin
-  /// with their present values. Spans and names from earlier calls, such as tensors() and those in
-  /// a Report, end.
+  /// with their present values. Call it between steps, and not between GradScaler::Unscale and
+  /// Update: spans and names from earlier calls, such as tensors() and those in a Report, end.
   ///
   /// Throws Error, with nothing changed, as the constructor does, and if a group matches a former
   /// tensor, if a layer_decay would count the former ones' layers differently, if the work is

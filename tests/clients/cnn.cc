@@ -7,8 +7,8 @@
 
 namespace cnn {
 
-using namespace torch;
-using namespace kudari;
+using namespace torch;   // NOLINT(google-build-using-namespace): as people write it
+using namespace kudari;  // NOLINT(google-build-using-namespace)
 
 nn::Sequential MakeNet() {
   manual_seed(3);
@@ -22,7 +22,7 @@ void Train(nn::Sequential& net, optim::Optimizer& optimizer, Gradients& gradient
   manual_seed(4);
   for (int epoch = 0; epoch < 8; ++epoch) {
     for (int batch = 0; batch < 5; ++batch) {
-      const auto x = rand({16, 1, 8, 8});
+      const auto x = ::torch::rand({16, 1, 8, 8});
       const auto y = (x.sum({1, 2, 3}) * 3).to(kLong).remainder(10);
       optimizer.zero_grad();
       cross_entropy_loss(net->forward(x), y).backward();

@@ -52,14 +52,18 @@ void Train(Net& net, torch::optim::Optimizer& optimizer, const std::function<voi
 Outcome Transfer() {
   Gradients gradients;
   transfer::Net theirs, ours;
-  torch::optim::Adagrad adagrad(theirs.head->parameters(), torch::optim::AdagradOptions(0.05));
+  const torch::optim::SGDOptions options =
+      torch::optim::SGDOptions(0.05).momentum(0.9).nesterov(true);
+  torch::optim::SGD sgd(theirs.head->parameters(), options);
   const auto add_theirs = [&] {
-    adagrad.add_param_group(torch::optim::OptimizerParamGroup(
-        theirs.body->parameters(), std::make_unique<torch::optim::AdagradOptions>(0.005)));
+    torch::optim::OptimizerParamGroup body(theirs.body->parameters(),
+                                           std::make_unique<torch::optim::SGDOptions>(options));
+    body.options().set_lr(0.005);
+    sgd.add_param_group(body);
   };
-  transfer::Train(theirs, adagrad, add_theirs, gradients);
+  transfer::Train(theirs, sgd, add_theirs, gradients);
 
-  kudari::torch::Optimizer optimizer(ours.head, kudari::Adagrad{.lr = 0.05});
+  kudari::torch::Optimizer optimizer(ours.head, kudari::Nesterov{.lr = 0.05, .momentum = 0.9});
   const auto add_ours = [&] {
     optimizer.add_param_group(ours.body->parameters(), {.options = {{"lr", 0.005}}});
   };
