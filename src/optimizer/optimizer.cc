@@ -13,25 +13,20 @@
 #include "optimizer/tensor_checks.h"
 
 namespace kudari {
-namespace {
-
-/// Throws Error if a schedule has no values because its lengths are relative to a run.
-void CheckResolved(const OptimizerSpec& spec) {
-  internal::ForSchedules(spec, [](const std::string& name, const Schedule& schedule) {
+void internal::CheckResolved(const OptimizerSpec& spec) {
+  ForSchedules(spec, [](const std::string& name, const Schedule& schedule) {
     if (schedule.IsResolved()) return;
     throw Error(name + " = \"" + schedule.Text() +
                 "\" is relative to the length of a run; give the optimiser "
                 "Resolve(spec, {.steps = ...}), see kudari/recipe.h");
   });
-  internal::ForSteps(spec, [](const std::string& name, const StepNumber& step) {
+  ForSteps(spec, [](const std::string& name, const StepNumber& step) {
     if (std::holds_alternative<int64_t>(step)) return;
     throw Error(name + " = \"" + StepText(step) +
                 "\" is relative to the length of a run; give the optimiser "
                 "Resolve(spec, {.steps = ...}), see kudari/recipe.h");
   });
 }
-
-}  // namespace
 
 using internal::Cohort;
 using internal::TensorRecord;
@@ -42,9 +37,9 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
       spec(Complete(the_spec, registry)),
       users_backend(internal::UsersBackend(tensor_list)),
       backend_(internal::BackendFor(users_backend)) {
-  CheckResolved(spec);
+  internal::CheckResolved(spec);
   internal::CheckTensors(tensor_list);
-  AddTensors(registry);
+  TreatTensors(0, registry);
   BindParameters();
   CheckSlotNames();
   MakeSource();
@@ -393,6 +388,16 @@ void Optimizer::SetSchedule(size_t index, std::string_view option, const Schedul
   impl_->CheckBetweenSteps("SetSchedule");
   impl_->SetSchedule(index, option, schedule);
 }
+
+void Optimizer::SetSchedule(std::string_view option, const Schedule& schedule,
+                            std::optional<int> group) {
+  impl_->CheckBetweenSteps("SetSchedule");
+  impl_->SetSchedule(option, schedule, group);
+}
+
+void Optimizer::SetLr(double lr, std::optional<int> group) { SetSchedule("lr", lr, group); }
+
+double Optimizer::Lr(std::optional<int> group) const { return impl_->Lr(group); }
 
 void Optimizer::SetSource(std::unique_ptr<Source> source) {
   if (source == nullptr) throw Error("the source is null");
