@@ -49,18 +49,12 @@ function put(table, name, value) {
 
 // How the position of a slider, in [0, 1], becomes a number of an option and back: by powers of ten
 // where there is no upper end, and of what is missing to 1 where the upper end is just below it. Whole
-// numbers without an upper end go to a hundred above the lower one, the small ones with more room.
-// Nothing for an option without a lower end.
+// numbers go one by one, to kWholes above the lowest. Nothing for an option without a lower end.
 function trackOf({ low, high, whole }) {
-  const kLeast = -8, kMost = 2, kWholes = 100;
+  const kLeast = -8, kMost = 2, kWholes = 30;
   const round = value => Number(value.toPrecision(2));
   if (low === null) return null;
-  if (high === null && whole) {
-    return {
-      value: at => low + Math.round((kWholes + 1) ** at - 1),
-      position: value => Math.log(Math.max(value - low, 0) + 1) / Math.log(kWholes + 1),
-    };
-  }
+  if (whole) return { steps: kWholes, value: at => low + Math.round(at * kWholes), position: value => (value - low) / kWholes };
   if (high === null) {
     return {
       value: at => at === 0 ? low : Math.max(low, round(10 ** (kLeast + at * (kMost - kLeast)))),
@@ -86,12 +80,12 @@ function fieldOf({ name, doc, option = null, text, change, placeholder = "" }) {
     select.addEventListener("change", () => change(select.value));
     return { element: make("div", { className: "field wide" }, label, select, note), set(value) { select.value = value; }, mark() {} };
   }
-  const track = option && trackOf(option);
+  const track = option && trackOf(option), steps = track?.steps ?? 1000;
   const input = described(make("input", { id, type: "text", value: text, placeholder, autocomplete: "off", spellcheck: false }));
-  const slider = track && make("input", { type: "range", min: 0, max: 1000, ariaLabel: `${name}, a slider` });
-  const place = () => { if (track && Number.isFinite(Number(input.value))) slider.value = 1000 * track.position(Number(input.value)); };
+  const slider = track && make("input", { type: "range", min: 0, max: steps, ariaLabel: `${name}, a slider` });
+  const place = () => { if (track && Number.isFinite(Number(input.value))) slider.value = steps * track.position(Number(input.value)); };
   input.addEventListener("input", () => { place(); change(input.value); });
-  if (track) slider.addEventListener("input", () => { input.value = track.value(slider.value / 1000); change(input.value); });
+  if (track) slider.addEventListener("input", () => { input.value = track.value(slider.value / steps); change(input.value); });
   place();
   return {
     element: make("div", { className: track ? "field" : "field wide" }, label, input, ...(track ? [slider] : []), note),
@@ -111,7 +105,10 @@ class Optimiser {
   schedule = "";
   fields = {};
   card = make("section", { className: "card" });
+  heading = null;
+  gradient = null;
   trouble = make("p", { className: "error" });
+  also = make("p");
   state = make("tr");
 
   // From a settings' optimizer, see presets.json.
@@ -128,6 +125,8 @@ class Optimiser {
       const value = taken(rest, name);
       if (value !== undefined) this.texts[name] = textOf(value);
     }
+    const product = /^(-?[\d.]+(?:e[-+]?\d+)?) \* (.+)$/i.exec(this.texts.lr ?? "");
+    if (product) [, this.texts.lr, this.schedule] = product;
     // What has no field, such as clip_norm.
     this.rest = Object.fromEntries(Object.entries(rest).filter(([, value]) => tomlOf(value) !== "{}"));
     this.name = label === this.rule.name ? "" : label ?? "";
@@ -146,12 +145,14 @@ class Optimiser {
   // The table of a recipe's [optimizer] without defaults; the schedule multiplies the learning rate.
   table() {
     const table = { rule: this.rule.name, ...structuredClone(this.rest) };
-    if (this.source.name !== "plain") table.source = this.source.name;
-    for (const { name } of this.averagers) table[name] ??= {};
-    for (const option of this.options()) {
-      const text = this.textOf(option);
-      if (option.name === "lr") table.lr = valueOf(this.schedule.trim() ? `${text} * ${this.schedule}` : text);
-      else if (text !== String(option.default)) put(table, option.name, valueOf(text));
+    for (const part of [this.rule, this.source, ...this.averagers]) {
+      if (part === this.source && part.name !== "plain") table.source = part.name;
+      if (this.averagers.has(part)) table[part.name] ??= {};
+      for (const option of part.options) {
+        const text = this.textOf(option);
+        if (option.name === "lr") table.lr = valueOf(this.schedule.trim() ? `${text} * ${this.schedule}` : text);
+        else if (text !== String(option.default)) put(table, option.name, valueOf(text));
+      }
     }
     return table;
   }
@@ -193,23 +194,41 @@ class Optimiser {
       return field.element;
     });
   }
-  // Takes another part, a rule or a source; what was set of the old one goes, and so does a name that was
-  // given to both.
-  replace(part, other) {
-    for (const { name } of this[part].options) delete this.texts[name];
-    if (part === "source") delete this.rest.sharpness;
-    else this.chosen = true;
-    this[part] = other;
+  // Takes another rule or source; what was set of the old one goes, and so does a name given to both.
+  setPart(kind, part) {
+    for (const { name } of this[kind].options) { delete this.texts[name]; delete this.fields[name]; }
+    this[kind] = part;
     this.name = "";
-    this.build();
-    if (this.chosen) this.chooseRate();
-    rebuild();
-    this.card.querySelector(`.${part}`).focus();
+    this.heading.hidden = true;
   }
-  choiceOf(part, parts, label) {
+  setRule(rule) {
+    this.setPart("rule", rule);
+    this.chosen = true;
+    this.build();
+    this.chooseRate();
+    rebuild();
+    this.card.querySelector(".rule").focus();
+  }
+  setSource(source) {
+    this.setPart("source", source);
+    delete this.rest.sharpness;
+    this.showRest();
+    this.showSource();
+    if (this.chosen) this.chooseRate();
+    refresh();
+  }
+  choiceOf(part, parts, label, set) {
     const select = make("select", { className: part, ariaLabel: label }, ...parts.map(other => make("option", { selected: other === this[part] }, other.name)));
-    select.addEventListener("change", () => this.replace(part, parts[select.selectedIndex]));
+    select.addEventListener("change", () => set(parts[select.selectedIndex]));
     return select;
+  }
+  showRest() {
+    const rest = tomlOf(this.rest);
+    this.also.hidden = rest === "{}";
+    this.also.replaceChildren("Also: ", make("code", {}, rest));
+  }
+  showSource() {
+    this.gradient.replaceChildren(make("p", {}, this.source.summary), ...this.fieldsOf(this.source.options), ...(this.source.formula ? [papersOf(this.source)] : []));
   }
   // A box that switches an averager on, with its fields.
   averagerOf(averager) {
@@ -245,18 +264,20 @@ class Optimiser {
       change: text => { this.schedule = text; refresh(); },
     });
     const details = (summary, open, ...children) => children.length ? [make("details", { open }, make("summary", {}, summary), ...children)] : [];
-    const rest = tomlOf(this.rest);
+    this.heading = make("h3", { hidden: !this.name }, this.name);
+    this.gradient = make("div");
+    this.showRest();
+    this.showSource();
     this.card.replaceChildren(
-      make("header", {}, make("label", {}, shown, " ", swatchOf(this.style), make("span", {}, "Show")), this.choiceOf("rule", rules, "Rule"), remove),
-      ...(this.name ? [make("h3", {}, this.name)] : []),
+      make("header", {}, make("label", {}, shown, " ", swatchOf(this.style), make("span", {}, "Show")), this.choiceOf("rule", rules, "Rule", rule => this.setRule(rule)), remove),
+      this.heading,
       make("p", {}, this.rule.summary), this.trouble,
       ...rate, choose, this.fields.schedule.element,
-      ...(rest === "{}" ? [] : [make("p", {}, "Also: ", make("code", {}, rest))]),
+      this.also,
       ...details(`The other options of ${this.rule.name}`, false, ...this.fieldsOf(others)),
-      make("label", { className: "gradient" }, "Gradient ", this.choiceOf("source", sources, "Gradient")),
-      make("p", {}, this.source.summary), ...this.fieldsOf(this.source.options),
+      make("label", { className: "gradient" }, "Gradient ", this.choiceOf("source", sources, "Gradient", source => this.setSource(source))), this.gradient,
       ...details("Averages of the weights", this.averagers.size > 0, ...averagers.map(averager => this.averagerOf(averager))),
-      ...[{ ...this.rule, use: `State: ${this.rule.slots.join(", ") || "none"}. ${this.rule.use}` }, this.source].filter(part => part.formula).map(papersOf));
+      papersOf({ ...this.rule, use: `State: ${this.rule.slots.join(", ") || "none"}. ${this.rule.use}` }));
   }
 
   // The row of the table at a step.
@@ -282,6 +303,7 @@ function refresh() {
   for (const optimiser of optimisers) optimiser.trouble.textContent = same ? "" : optimiser.error;
   byId("message").textContent = (same ? [errors[0].error] : errors.map(optimiser => `${optimiser.label}: ${optimiser.error}`)).join("\n");
   const thin = optimisers.some(optimiser => optimiser.run?.evaluated) ? ["Thin lines: the weights to evaluate, which averagers and schedule-free rules have beside those that are trained."] : [];
+  byId("legend").replaceChildren(...optimisers.map(optimiser => make("span", {}, swatchOf(optimiser.style), optimiser.label)));
   byId("notes").textContent = [...diverged, ...misfits, ...thin].join("\n");
   byId("command").textContent = commandText();
   player.last = Math.max(0, ...optimisers.map(optimiser => (optimiser.run?.loss.length ?? 1) - 1));

@@ -89,11 +89,13 @@ function dot(g, run, [px, py], thin = false) {
   outlined(g, thin ? "#fff" : run.colour, thin ? run.colour : "#fff");
 }
 
-// Draws what a run has, and thin what it has to evaluate; pointsOf(path) are the points of one.
-function lines(g, run, pointsOf) {
+// Draws the runs, and thin over them what they have to evaluate; pointsOf(path) are the points of one.
+function lines(g, runs, pointsOf) {
   for (const thin of [false, true]) {
-    const path = thin ? run.evaluated : run, points = path ? pointsOf(path) : [];
-    if (points.length) { line(g, run, points, thin); dot(g, run, points[points.length - 1], thin); }
+    for (const run of runs) {
+      const path = thin ? run.evaluated : run, points = path ? pointsOf(path) : [];
+      if (points.length) { line(g, run, points, thin); dot(g, run, points[points.length - 1], thin); }
+    }
   }
 }
 
@@ -149,15 +151,13 @@ function drawMap(canvas, data, runs, step) {
   g.drawImage(data.picture, frame.left, frame.top, frame.right - frame.left, frame.bottom - frame.top);
   for (const [px, py] of data.minima) star(g, x(px), y(py));
   inside(g, frame, () => {
-    for (const run of runs) {
-      lines(g, run, path => {
-        const places = [];
-        for (let i = 0; i <= Math.min(step, lastDrawn(data, path)); ++i) {
-          if (finite(path.x[i]) && finite(path.y[i])) places.push([x(path.x[i]), y(path.y[i])]);
-        }
-        return places;
-      });
-    }
+    lines(g, runs, path => {
+      const places = [];
+      for (let i = 0; i <= Math.min(step, lastDrawn(data, path)); ++i) {
+        if (finite(path.x[i]) && finite(path.y[i])) places.push([x(path.x[i]), y(path.y[i])]);
+      }
+      return places;
+    });
   });
   return { ...frame, x, y };
 }
@@ -172,15 +172,13 @@ function drawCurves(canvas, data, runs, step, last) {
   const x = scale(0, Math.max(last, 1), frame.left, frame.right - 6), y = scale(least, most, frame.bottom, frame.top, true);
   axes(g, frame, x, y, ticks(0, Math.max(last, 1), false, 5), ticks(least, most, true, 8), "step", data.lowest === 0 ? "loss" : "loss above the lowest", powerText);
   inside(g, frame, () => {
-    for (const run of runs) {
-      lines(g, run, path => {
-        const points = [];
-        for (let i = 0; i <= Math.min(step, path.loss.length - 1); ++i) {
-          if (finite(height(path.loss[i]))) points.push([x(i), y(Math.max(height(path.loss[i]), least))]);
-        }
-        return points;
-      });
-    }
+    lines(g, runs, path => {
+      const points = [];
+      for (let i = 0; i <= Math.min(step, path.loss.length - 1); ++i) {
+        if (finite(height(path.loss[i]))) points.push([x(i), y(Math.max(height(path.loss[i]), least))]);
+      }
+      return points;
+    });
   });
 }
 

@@ -82,9 +82,8 @@ void AddLandscape(CLI::App& app, Context& context) {
   const auto playground = std::make_shared<std::string>();
   of_functions.push_back(
       verb->add_option("--playground", *playground,
-                       "The page of `make playground`, which --html then is, beginning with these "
-                       "optimisers; none: a page that only plays the steps [the one that was built "
-                       "or installed with this program, if any]")
+                       "The page of `make playground`, which --html becomes, or none: a page that "
+                       "only plays the steps [what was built or installed with this program]")
           ->needs(html));
   verb.Json(o->json, "all steps")->needs(function);
   for (const auto* options : {&of_functions, &of_runs}) {

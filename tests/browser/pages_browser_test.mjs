@@ -98,6 +98,7 @@ async function playWithIt(page) {
   assert.ok(await card.locator("pre").isVisible());
 
   // Every source, with its fields; a slider of whole numbers; an averager, whose weights are shown.
+  await card.locator(".source").focus();
   for (const source of await card.locator(".source option").allInnerTexts()) {
     before = await row(page, 0);
     await card.locator(".source").selectOption(source);
