@@ -26,13 +26,16 @@ OptimizerSpec FromJson(const std::string& json) { return OptimizerOf(Json::parse
 
 TEST(OptimizerJsonTest, JsonSaysWhatTomlSays) {
   EXPECT_EQ(FromJson(R"({"rule": "sgd", "lr": 1})"), FromToml("{rule = \"sgd\", lr = 1}"));
-  EXPECT_EQ(FromJson(R"({"rule": "adam", "lr": "0.1 * cosine(end)", "lookahead": {"k": 7},
-                         "no_decay": ["bias"], "centralize": true
-})"),
+  const Json adam = {{"rule", "adam"},
+                     {"lr", "0.1 * cosine(end)"},
+                     {"lookahead", {{"k", 7}}},
+                     {"no_decay", {"bias"}},
+                     {"centralize", true}};
+  EXPECT_EQ(OptimizerOf(adam),
             FromToml("{rule = \"adam\", lr = \"0.1 * cosine(end)\", lookahead = {k = 7}, "
                      "no_decay = [\"bias\"], centralize = true}"));
-EXPECT_EQ(FromJson(R"({"rule": "sgd", "group": [{"match": "w", "lr": 0.5}]})"),
-          FromToml("{rule = \"sgd\", group = [{match = \"w\", lr = 0.5}]}"));
+  EXPECT_EQ(FromJson(R"({"rule": "sgd", "group": [{"match": "w", "lr": 0.5}]})"),
+            FromToml("{rule = \"sgd\", group = [{match = \"w\", lr = 0.5}]}"));
 }
 
 TEST(OptimizerJsonTest, ErrorsAreThoseOfRecipes) {
