@@ -15,6 +15,9 @@ if(KUDARI_LAB)
   if(KUDARI_TORCH)
     install(TARGETS kudari_lab_trainer)
   endif()
+  # What `make playground` has built, which `kudari landscape --html` looks for.
+  install(FILES ${PROJECT_SOURCE_DIR}/build/playground.html
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/kudari OPTIONAL)
 endif()
 install(EXPORT kudari_targets NAMESPACE kudari:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/kudari)
 configure_package_config_file(cmake/kudariConfig.cmake.in kudariConfig.cmake

@@ -42,3 +42,10 @@ export async function loadModule(bytes) {
     }
   };
 }
+
+// A value in TOML, on one line: an optimiser of a question as the program's --optimizer takes it.
+export function tomlOf(value) {
+  if (Array.isArray(value)) return `[${value.map(tomlOf).join(", ")}]`;
+  if (typeof value !== "object") return JSON.stringify(value);
+  return `{${Object.entries(value).map(([key, item]) => `${key} = ${tomlOf(item)}`).join(", ")}}`;
+}

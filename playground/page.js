@@ -2,7 +2,7 @@
 
 const packed = Uint8Array.from(atob(byId("module").textContent), character => character.charCodeAt(0));
 const ask = await loadModule(await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
-const { surfaces, rules, styles } = ask({ ask: "list" });
+const { surfaces, rules, sources, averagers, styles } = ask({ ask: "list" });
 const kMostOptimisers = styles.length;
 
 const settings = { surface: null, start: [], steps: 200, noise: 0, seed: 1 };
@@ -14,22 +14,47 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// An answer, or the message of the error instead.
+// An answer, or the message of the error instead, without the words that only a command's reader needs.
 function tried(question) {
   try {
     return ask(question);
   } catch (error) {
-    return { error: error instanceof WebAssembly.RuntimeError ? "the library stopped, perhaps because memory ran out" : error.message.replace(/^--/, "") };
+    return { error: error instanceof WebAssembly.RuntimeError ? "the library stopped, perhaps because memory ran out" : error.message.replace(/^(--|recipe: optimizer\.)/, "") };
   }
 }
 
+const named = (parts, name) => parts.find(part => part.name === name);
+
+// The value of a recipe that a text stands for, and back.
+function valueOf(text) {
+  if (text === "true" || text === "false") return text === "true";
+  return /^-?\d+(\.\d+)?(e[-+]?\d+)?$/i.test(text) && Number.isFinite(Number(text)) ? Number(text) : text;
+}
+const textOf = value => typeof value === "string" ? value : JSON.stringify(value);
+
+// Options in tables have names with dots, such as "lookahead.k". Takes the value of one out of a table
+// with its tables, undefined if it is not there; and sets it.
+function taken(table, name) {
+  const dot = name.indexOf("."), key = dot < 0 ? name : name.slice(0, dot);
+  if (dot >= 0) return table[key] === undefined ? undefined : taken(table[key], name.slice(dot + 1));
+  const value = table[key];
+  delete table[key];
+  return value;
+}
+function put(table, name, value) {
+  const dot = name.indexOf(".");
+  if (dot < 0) table[name] = value;
+  else put(table[name.slice(0, dot)] ??= {}, name.slice(dot + 1), value);
+}
+
 // How the position of a slider, in [0, 1], becomes a number of an option and back: by powers of ten
-// where there is no upper end, and of what is missing to 1 where the upper end is just below it.
-// Nothing for an option without a lower end.
-function trackOf({ low, high }) {
-  const kLeast = -8, kMost = 2;
+// where there is no upper end, and of what is missing to 1 where the upper end is just below it. Whole
+// numbers go one by one, to kWholes above the lowest. Nothing for an option without a lower end.
+function trackOf({ low, high, whole }) {
+  const kLeast = -8, kMost = 2, kWholes = 30;
   const round = value => Number(value.toPrecision(2));
   if (low === null) return null;
+  if (whole) return { steps: kWholes, value: at => low + Math.round(at * kWholes), position: value => (value - low) / kWholes };
   if (high === null) {
     return {
       value: at => at === 0 ? low : Math.max(low, round(10 ** (kLeast + at * (kMost - kLeast)))),
@@ -44,17 +69,23 @@ function trackOf({ low, high }) {
 
 let fields = 0;
 
-// A labelled text with a slider, if it can have one; change is called with the text.
-function fieldOf({ name, doc, option, text, change, placeholder = "" }) {
-  const track = option && trackOf(option);
+// A labelled text with a slider, or a list of choices; change is called with the text.
+function fieldOf({ name, doc, option = null, text, change, placeholder = "" }) {
   const id = `field${++fields}`;
-  const input = make("input", { id, type: "text", value: text, placeholder, autocomplete: "off", spellcheck: false });
-  const slider = track && make("input", { type: "range", min: 0, max: 1000, ariaLabel: `${name}, a slider` });
-  const place = () => { if (track && Number.isFinite(Number(input.value))) slider.value = 1000 * track.position(Number(input.value)); };
   const label = make("label", { htmlFor: id }, name), note = make("small", { id: `${id}-note` }, doc);
-  input.setAttribute("aria-describedby", note.id);
+  const described = input => { input.setAttribute("aria-describedby", note.id); return input; };
+  if (option?.choices) {
+    const choices = option.choices.map(String);
+    const select = described(make("select", { id }, ...choices.map(choice => make("option", { selected: choice === text }, choice))));
+    select.addEventListener("change", () => change(select.value));
+    return { element: make("div", { className: "field wide" }, label, select, note), set(value) { select.value = value; }, mark() {} };
+  }
+  const track = option && trackOf(option), steps = track?.steps ?? 1000;
+  const input = described(make("input", { id, type: "text", value: text, placeholder, autocomplete: "off", spellcheck: false }));
+  const slider = track && make("input", { type: "range", min: 0, max: steps, ariaLabel: `${name}, a slider` });
+  const place = () => { if (track && Number.isFinite(Number(input.value))) slider.value = steps * track.position(Number(input.value)); };
   input.addEventListener("input", () => { place(); change(input.value); });
-  if (track) slider.addEventListener("input", () => { input.value = track.value(slider.value / 1000); change(input.value); });
+  if (track) slider.addEventListener("input", () => { input.value = track.value(slider.value / steps); change(input.value); });
   place();
   return {
     element: make("div", { className: track ? "field" : "field wide" }, label, input, ...(track ? [slider] : []), note),
@@ -63,91 +94,190 @@ function fieldOf({ name, doc, option, text, change, placeholder = "" }) {
   };
 }
 
-// An optimiser: what is asked about it, its card, its row of the table, and what came of its run.
+const papersOf = ({ name, formula, use, paper }) => make("details", {},
+  make("summary", {}, `Formula and paper of ${name}`), ...(formula ? [make("pre", {}, formula)] : []), ...[use, paper].filter(text => text).map(text => make("p", {}, text)));
+
+// An optimiser: its table in a recipe, its card, its row of the page's table, and what came of its run.
 class Optimiser {
   shown = true;
   run = null;
   error = "";
   schedule = "";
-  rho = "0";
+  fields = {};
   card = make("section", { className: "card" });
+  heading = null;
+  gradient = null;
   trouble = make("p", { className: "error" });
+  also = make("p");
   state = make("tr");
 
-  constructor(rule) {
-    const taken = optimisers.map(other => other.style);
-    this.style = styles.find(style => !taken.includes(style));
-    this.setRule(rule);
+  // From a settings' optimizer, see presets.json.
+  constructor({ label, optimizer, lr_given: given = "lr" in optimizer }) {
+    const others = optimisers.map(other => other.style);
+    this.style = styles.find(style => !others.includes(style));
+    const rest = structuredClone(optimizer);
+    this.rule = named(rules, taken(rest, "rule"));
+    this.source = named(sources, taken(rest, "source") ?? "plain");
+    this.averagers = new Set(averagers.filter(({ name }) => name in rest));
+    this.chosen = !given;
+    this.texts = {};
+    for (const { name } of this.options()) {
+      const value = taken(rest, name);
+      if (value !== undefined) this.texts[name] = textOf(value);
+    }
+    const product = /^(-?[\d.]+(?:e[-+]?\d+)?) \* (.+)$/i.exec(this.texts.lr ?? "");
+    if (product) [, this.texts.lr, this.schedule] = product;
+    // What has no field, such as clip_norm.
+    this.rest = Object.fromEntries(Object.entries(rest).filter(([, value]) => tomlOf(value) !== "{}"));
+    this.name = label === this.rule.name ? "" : label ?? "";
+    this.build();
   }
   get label() {
-    const same = optimisers.filter(other => other.rule === this.rule);
+    if (this.name) return this.name;
+    const same = optimisers.filter(other => !other.name && other.rule === this.rule);
     return this.rule.name + (same.length > 1 ? ` ${same.indexOf(this) + 1}` : "");
   }
 
-  setRule(rule) {
-    this.rule = rule;
-    this.texts = Object.fromEntries(rule.options.map(option => [option.name, String(option.default)]));
-    this.chosen = true;
-    this.build();
+  // The options that have a field.
+  options() { return [this.rule, this.source, ...this.averagers].flatMap(part => part.options); }
+  textOf(option) { return this.texts[option.name] ?? String(option.default); }
+
+  // The table of a recipe's [optimizer] without defaults; the schedule multiplies the learning rate.
+  table() {
+    const table = { rule: this.rule.name, ...structuredClone(this.rest) };
+    for (const part of [this.rule, this.source, ...this.averagers]) {
+      if (part === this.source && part.name !== "plain") table.source = part.name;
+      if (this.averagers.has(part)) table[part.name] ??= {};
+      for (const option of part.options) {
+        const text = this.textOf(option);
+        if (option.name === "lr") table.lr = valueOf(this.schedule.trim() ? `${text} * ${this.schedule}` : text);
+        else if (text !== String(option.default)) put(table, option.name, valueOf(text));
+      }
+    }
+    return table;
   }
-  // What to ask about a run; a schedule multiplies the learning rate.
-  question(ask, schedule = this.schedule) {
-    const options = { ...this.texts };
-    if (schedule.trim()) options.lr = `${options.lr} * ${schedule}`;
-    return { ask, ...settings, surface: settings.surface.function, rule: this.rule.name, options, rho: this.rho };
+  ask(what, optimizer) {
+    const { surface, ...others } = settings;
+    return tried({ ask: what, surface: surface.function, ...others, optimizer });
   }
   chooseRate() {
-    const answer = tried(this.question("rate", ""));
+    const { lr, ...others } = this.table();
+    const answer = this.ask("rate", others);
     if (answer.error) { this.error = answer.error; return; }
     this.texts.lr = String(answer.lr);
     this.fields.lr.set(this.texts.lr);
   }
   descend() {
-    const answer = tried(this.question("run"));
+    const answer = this.ask("run", this.table());
     this.error = answer.error ?? "";
     this.run = answer.error ? null : { ...answer, ...this.style };
-    for (const [name, field] of Object.entries(this.fields)) field.mark(this.error !== "" && this.refused(name));
+    const wrong = this.error ? name => this.refuses(name) : () => false;
+    for (const [name, field] of Object.entries(this.fields)) field.mark(wrong(name));
   }
-  // Whether it is this field that the library refuses.
-  refused(name) {
-    if (name === "rho") return "error" in tried({ ask: "rho", rho: this.rho });
-    const text = name === "schedule" ? this.question("run").options.lr : this.texts[name];
-    return "error" in tried({ ask: "option", rule: this.rule.name, option: name === "schedule" ? "lr" : name, text });
+  // Whether the library refuses what was put into this field.
+  refuses(name) {
+    const text = name === "schedule" ? this.schedule : this.texts[name];
+    if (text === undefined || (name === "schedule" && !text.trim())) return false;
+    const table = { rule: this.rule.name, source: this.source.name };
+    put(table, name === "schedule" ? "lr" : name, valueOf(text));
+    return "error" in tried({ ask: "check", optimizer: table });
+  }
+
+  // The elements of fields for options.
+  fieldsOf(options) {
+    return options.map(option => {
+      const field = fieldOf({
+        name: option.name, doc: option.choices ? option.doc : `${option.doc}, ${option.range}`, option, text: this.textOf(option),
+        change: text => { this.texts[option.name] = text; if (option.name === "lr") this.chosen = false; refresh(); },
+      });
+      this.fields[option.name] = field;
+      return field.element;
+    });
+  }
+  // Takes another rule or source; what was set of the old one goes, and so does a name given to both.
+  setPart(kind, part) {
+    for (const { name } of this[kind].options) { delete this.texts[name]; delete this.fields[name]; }
+    this[kind] = part;
+    this.name = "";
+    this.heading.hidden = true;
+  }
+  setRule(rule) {
+    this.setPart("rule", rule);
+    this.chosen = true;
+    this.build();
+    this.chooseRate();
+    rebuild();
+    this.card.querySelector(".rule").focus();
+  }
+  setSource(source) {
+    this.setPart("source", source);
+    delete this.rest.sharpness;
+    this.showRest();
+    this.showSource();
+    if (this.chosen) this.chooseRate();
+    refresh();
+  }
+  choiceOf(part, parts, label, set) {
+    const select = make("select", { className: part, ariaLabel: label }, ...parts.map(other => make("option", { selected: other === this[part] }, other.name)));
+    select.addEventListener("change", () => set(parts[select.selectedIndex]));
+    return select;
+  }
+  showRest() {
+    const rest = tomlOf(this.rest);
+    this.also.hidden = rest === "{}";
+    this.also.replaceChildren("Also: ", make("code", {}, rest));
+  }
+  showSource() {
+    this.gradient.replaceChildren(make("p", {}, this.source.summary), ...this.fieldsOf(this.source.options), ...(this.source.formula ? [papersOf(this.source)] : []));
+  }
+  // A box that switches an averager on, with its fields.
+  averagerOf(averager) {
+    const on = make("input", { type: "checkbox", checked: this.averagers.has(averager) });
+    const more = make("div", { hidden: !on.checked });
+    const show = () => {
+      more.hidden = !on.checked;
+      more.replaceChildren(...(on.checked ? [...this.fieldsOf(averager.options), papersOf(averager)] : []));
+    };
+    on.addEventListener("change", () => {
+      if (on.checked) this.averagers.add(averager);
+      else this.averagers.delete(averager);
+      for (const { name } of averager.options) { delete this.texts[name]; delete this.fields[name]; }
+      show();
+      refresh();
+    });
+    show();
+    return make("div", {}, make("label", {}, on, ` ${averager.name}`), make("p", {}, averager.summary), more);
   }
 
   build() {
-    const rule = make("select", { ariaLabel: "Rule" }, ...rules.map(other => make("option", { selected: other === this.rule }, other.name)));
-    rule.addEventListener("change", () => { this.setRule(rules[rule.selectedIndex]); this.chooseRate(); rebuild(); this.card.querySelector("select").focus(); });
+    this.fields = {};
     const shown = make("input", { type: "checkbox", checked: this.shown });
     shown.addEventListener("change", () => { this.shown = shown.checked; player.show(player.step); });
     const remove = make("button", { type: "button", ariaLabel: `Remove ${this.rule.name}` }, "Remove");
     remove.addEventListener("click", () => { optimisers.splice(optimisers.indexOf(this), 1); rebuild(); byId("add").focus(); });
     const choose = make("button", { type: "button" }, "Choose a learning rate");
     choose.addEventListener("click", () => { this.chooseRate(); this.chosen = true; refresh(); });
-    const optionField = option => fieldOf({
-      name: option.name, doc: `${option.doc}, ${option.range}`, option, text: this.texts[option.name],
-      change: text => { this.texts[option.name] = text; if (option.name === "lr") this.chosen = false; refresh(); },
+    const [lr, others] = [true, false].map(is => this.rule.options.filter(({ name }) => (name === "lr") === is));
+    const rate = this.fieldsOf(lr);
+    this.fields.schedule = fieldOf({
+      name: "schedule", doc: "multiplies the learning rate; a schedule can stand in most other fields, too", text: this.schedule, placeholder: "warmup(10%) * cosine(end)",
+      change: text => { this.schedule = text; refresh(); },
     });
-    const others = this.rule.options.filter(option => option.name !== "lr");
-    this.fields = {
-      lr: optionField(this.rule.options.find(option => option.name === "lr")),
-      schedule: fieldOf({
-        name: "schedule", doc: "multiplies the learning rate; a schedule can stand in every other field, too", text: this.schedule, placeholder: "warmup(10%) * cosine(end)",
-        change: text => { this.schedule = text; refresh(); },
-      }),
-      rho: fieldOf({
-        name: "SAM's radius", doc: "how far away the gradient is taken, [0, inf); 0: where the weights are", option: { low: 0, high: null }, text: this.rho,
-        change: text => { this.rho = text; refresh(); },
-      }),
-      ...Object.fromEntries(others.map(option => [option.name, optionField(option)])),
-    };
-    const of = names => names.map(name => this.fields[name].element);
+    const details = (summary, open, ...children) => children.length ? [make("details", { open }, make("summary", {}, summary), ...children)] : [];
+    this.heading = make("h3", { hidden: !this.name }, this.name);
+    this.gradient = make("div");
+    this.showRest();
+    this.showSource();
     this.card.replaceChildren(
-      make("header", {}, make("label", {}, shown, " ", swatchOf(this.style), make("span", {}, "Show")), rule, remove),
+      make("header", {}, make("label", {}, shown, " ", swatchOf(this.style), make("span", {}, "Show")), this.choiceOf("rule", rules, "Rule", rule => this.setRule(rule)), remove),
+      this.heading,
       make("p", {}, this.rule.summary), this.trouble,
-      ...of(["lr"]), choose, ...of(["schedule", "rho"]),
-      ...(others.length ? [make("details", {}, make("summary", {}, `The other options of ${this.rule.name}`), ...of(others.map(option => option.name)))] : []),
-      make("details", {}, make("summary", {}, "Formula and paper"), make("pre", {}, this.rule.formula), make("p", {}, `State: ${this.rule.slots.join(", ") || "none"}. ${this.rule.use}`), make("p", {}, this.rule.paper)));
+      ...rate, choose, this.fields.schedule.element,
+      this.also,
+      ...details(`The other options of ${this.rule.name}`, false, ...this.fieldsOf(others)),
+      make("label", { className: "gradient" }, "Gradient ", this.choiceOf("source", sources, "Gradient", source => this.setSource(source))), this.gradient,
+      ...details("Averages of the weights", this.averagers.size > 0, ...averagers.map(averager => this.averagerOf(averager))),
+      papersOf({ ...this.rule, use: `State: ${this.rule.slots.join(", ") || "none"}. ${this.rule.use}` }));
   }
 
   // The row of the table at a step.
@@ -156,8 +286,9 @@ class Optimiser {
     const name = make("td", {}, swatchOf(this.style), this.label);
     if (!this.run) { this.state.replaceChildren(name, ...["", "", "", ""].map(text => cell(text)), cell("", "text"), cell("no run", "text")); return; }
     const at = Math.min(Math.round(step), this.run.loss.length - 1);
-    const state = this.run.state.filter(({ values }) => values[at].length).map(({ slot, values }) => `${slot} (${values[at].map(short).join(", ")})`).join("; ");
-    this.state.replaceChildren(name, ...["x", "y", "loss", "lr"].map(key => cell(short(this.run[key][at]))), cell(state || "none", "text"), cell(this.run.end, "text"));
+    const state = this.run.state.filter(({ values }) => values[at].length).map(({ slot, values }) => `${slot} (${values[at].map(short).join(", ")})`);
+    if (this.run.evaluated) state.push(`to evaluate (${["x", "y"].map(key => short(this.run.evaluated[key][at])).join(", ")}), loss ${short(this.run.evaluated.loss[at])}`);
+    this.state.replaceChildren(name, ...["x", "y", "loss", "lr"].map(key => cell(short(this.run[key][at]))), cell(state.join("; ") || "none", "text"), cell(this.run.end, "text"));
   }
 }
 
@@ -171,28 +302,19 @@ function refresh() {
   const diverged = optimisers.filter(optimiser => optimiser.run?.end.startsWith("diverged")).map(optimiser => `${optimiser.label} ${optimiser.run.end}`);
   for (const optimiser of optimisers) optimiser.trouble.textContent = same ? "" : optimiser.error;
   byId("message").textContent = (same ? [errors[0].error] : errors.map(optimiser => `${optimiser.label}: ${optimiser.error}`)).join("\n");
-  byId("notes").textContent = [...diverged, ...misfits].join("\n");
+  const thin = optimisers.some(optimiser => optimiser.run?.evaluated) ? ["Thin lines: the weights to evaluate, which averagers and schedule-free rules have beside those that are trained."] : [];
+  byId("legend").replaceChildren(...optimisers.map(optimiser => make("span", {}, swatchOf(optimiser.style), optimiser.label)));
+  byId("notes").textContent = [...diverged, ...misfits, ...thin].join("\n");
   byId("command").textContent = commandText();
   player.last = Math.max(0, ...optimisers.map(optimiser => (optimiser.run?.loss.length ?? 1) - 1));
   player.show(player.last);
 }
 
-// The number or the schedule in TOML.
-const tomlText = text => /^-?\d+(\.\d+)?(e[-+]?\d+)?$/i.test(text) ? text : JSON.stringify(text);
-
 // The command that computes the same.
 function commandText() {
   const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;
   const words = ["kudari landscape", settings.surface.function];
-  for (const optimiser of optimisers) {
-    const { options, rho } = optimiser.question("run");
-    const pairs = [`rule = ${JSON.stringify(optimiser.rule.name)}`];
-    for (const option of optimiser.rule.options) {
-      if (option.name === "lr" || options[option.name] !== String(option.default)) pairs.push(`${option.name} = ${tomlText(options[option.name])}`);
-    }
-    if (Number(rho) !== 0) pairs.push(`source = "sam", sharpness = {rho = ${tomlText(rho)}}`);
-    words.push("--optimizer", quoted(`${optimiser.label}={${pairs.join(", ")}}`));
-  }
+  for (const optimiser of optimisers) words.push("--optimizer", quoted(`${optimiser.label}=${tomlOf(optimiser.table())}`));
   words.push(`--start=${settings.start.join(",")}`, "--steps", settings.steps);
   if (settings.noise !== 0) words.push("--noise", settings.noise, "--seed", settings.seed);
   return words.join(" ");
@@ -206,30 +328,46 @@ function rebuild() {
   refresh();
 }
 
-function add(name) {
-  const optimiser = new Optimiser(rules.find(rule => rule.name === name));
+function add(optimizer) {
+  const optimiser = new Optimiser(optimizer);
   optimisers.push(optimiser);
-  optimiser.chooseRate();
+  if (!("lr" in optimiser.texts)) optimiser.chooseRate();
 }
 
 function setStart(x, y) {
   const { low, high } = settings.surface;
   const rounded = (value, k) => Number(Math.min(high[k], Math.max(low[k], value)).toPrecision(4));
   settings.start = [rounded(x, 0), rounded(y, 1)];
-  [byId("x").value, byId("y").value] = settings.start;
+  showStart();
   refresh();
 }
+
+// Shows where runs begin.
+function showStart() { [byId("x").value, byId("y").value] = settings.start; }
 
 function setSurface(surface) {
   surface.grid ??= ask({ ask: "grid", surface: surface.function });
   settings.surface = surface;
   settings.start = [...surface.start];
-  [byId("x").value, byId("y").value] = settings.start;
+  showStart();
   byId("about").textContent = `${surface.formula}. ${surface.shows}`;
   byId("bands").textContent = `Dark where the loss is low, in ten bands of ${surface.log_levels ? "one ratio" : "one height"}` + (surface.minima.length ? "; a star marks each minimum." : ".");
   byId("map").setAttribute("aria-label", `The surface ${surface.function} with the path of each optimiser`);
-  for (const optimiser of optimisers) if (optimiser.chosen) optimiser.chooseRate();
-  refresh();
+}
+
+const kNumbers = ["steps", "noise", "seed"];
+
+// Begins with settings, see presets.json; what they do not say is as in a command that does not say it.
+function begin({ function: name, start, look = "", optimizers, ...others }) {
+  optimisers.length = 0;
+  setSurface(surfaces.find(surface => surface.function === name));
+  byId("surface").value = name;
+  if (start) { settings.start = [...start]; showStart(); }
+  const numbers = { steps: 200, noise: 0, seed: 1, ...others };
+  for (const number of kNumbers) byId(number).value = settings[number] = numbers[number];
+  byId("look").textContent = look;
+  for (const optimizer of optimizers) add(optimizer);
+  rebuild();
 }
 
 let map = null;
@@ -264,16 +402,21 @@ byId("start").addEventListener("keydown", event => {
   setStart(settings.start[0] + dx * share * (high[0] - low[0]), settings.start[1] + dy * share * (high[1] - low[1]));
 });
 
-for (const name of ["steps", "noise", "seed"]) {
-  byId(name).value = settings[name];
-  byId(name).addEventListener("input", event => { settings[name] = event.target.valueAsNumber; refresh(); });
-}
+for (const name of kNumbers) byId(name).addEventListener("input", event => { settings[name] = event.target.valueAsNumber; refresh(); });
 ["x", "y"].forEach((name, k) => byId(name).addEventListener("input", event => { settings.start[k] = event.target.valueAsNumber; refresh(); }));
 byId("surface").append(...surfaces.map(surface => make("option", {}, surface.function)));
-byId("surface").addEventListener("change", event => setSurface(surfaces[event.target.selectedIndex]));
-byId("add").addEventListener("click", () => { add("adamw"); rebuild(); optimisers.at(-1).card.querySelector("select").focus(); });
+byId("surface").addEventListener("change", event => {
+  setSurface(surfaces[event.target.selectedIndex]);
+  for (const optimiser of optimisers) if (optimiser.chosen) optimiser.chooseRate();
+  refresh();
+});
+byId("add").addEventListener("click", () => { add({ optimizer: { rule: "adamw" } }); rebuild(); optimisers.at(-1).card.querySelector(".rule").focus(); });
 
-byId("surface").value = "ravine";
-setSurface(surfaces.find(surface => surface.function === "ravine"));
-for (const name of ["sgd", "momentum", "adam"]) add(name);
-rebuild();
+// Those of the command that has written this page, if one has, and the presets.
+const ofCommand = JSON.parse(byId("settings").textContent);
+const beginnings = [...(ofCommand ? [{ name: "The command", ...ofCommand }] : []), ...JSON.parse(byId("presets").textContent)];
+byId("preset").append(...beginnings.map(({ name }) => make("option", {}, name)));
+const beginAgain = () => begin(beginnings[byId("preset").selectedIndex]);
+byId("preset").addEventListener("change", beginAgain);
+byId("again").addEventListener("click", beginAgain);
+beginAgain();

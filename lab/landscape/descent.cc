@@ -152,7 +152,7 @@ Runner ReadRunner(std::string_view text) {
 }
 
 Descent Descend(const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options,
-                const std::function<void(const Optimizer&)>& watch) {
+                const std::function<void(Optimizer&)>& watch) {
   Check(surface, options);
   const Position start = options.start.value_or(surface.start);
   std::array<float, 2> w = {static_cast<float>(start.x), static_cast<float>(start.y)}, dw{};

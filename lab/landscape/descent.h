@@ -54,7 +54,7 @@ Runner ReadRunner(std::string_view text);
 /// Error as Optimizer does, and UsageError for options out of range.
 Descent Descend(
     const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options,
-    const std::function<void(const Optimizer&)>& watch = [](const Optimizer& /*optimizer*/) {});
+    const std::function<void(Optimizer&)>& watch = [](Optimizer& /*optimizer*/) {});
 
 /// The learning rates that BestLearningRate tries: 1, 2 and 5 times powers of ten.
 std::vector<double> LearningRates();

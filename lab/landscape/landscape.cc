@@ -13,6 +13,8 @@
 #include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
 #include "lab/files/output_file.h"
+#include "lab/files/text_file.h"
+#include "lab/landscape/optimizer_json.h"
 #include "lab/landscape/page_data.h"
 
 namespace kudari::lab {
@@ -135,6 +137,38 @@ LineChart CurvesOf(const Surface& surface, const std::vector<Course>& courses) {
   return curves;
 }
 
+// The JSON for a <script>, which only "</" could end.
+std::string ScriptText(const Json& json) {
+  std::string text = JsonText(json);
+  for (size_t at = text.find('<'); at != std::string::npos; at = text.find('<', at)) {
+    text.replace(at, 1, "\\u003c");
+  }
+  return text;
+}
+
+// The playground's page, which begins with these courses.
+std::string PlaygroundPage(const LandscapeOptions& options, const Surface& surface,
+                           const std::vector<Course>& courses) {
+  constexpr std::string_view kPlace = "<script id=\"settings\" type=\"application/json\">",
+                             kNone = "null";
+  std::string page = ReadTextFile(options.playground);
+  const size_t place = page.find(std::string(kPlace).append(kNone).append("</script>"));
+  if (place == std::string::npos) {
+    throw Error(fmt::format("{}: is not the page that `make playground` writes",
+                            options.playground.string()));
+  }
+  const Position start = courses.front().descent.places.front();
+  Json settings = {{"function", surface.name},       {"start", {start.x, start.y}},
+                   {"steps", options.descent.steps}, {"noise", options.descent.noise},
+                   {"seed", options.descent.seed},   {"optimizers", Json::array()}};
+  for (const Course& course : courses) {
+    settings["optimizers"].push_back({{"label", course.runner.label},
+                                      {"lr_given", course.runner.lr_given},
+                                      {"optimizer", OptimizerJson(course.runner.spec)}});
+  }
+  return page.replace(place + kPlace.size(), kNone.size(), ScriptText(settings));
+}
+
 void CheckFiles(const LandscapeOptions& options) {
   if (!options.svg.empty()) CheckChartFile(options.svg);
   if (options.animated && (options.view_3d || options.svg.extension() != ".svg")) {
@@ -159,14 +193,9 @@ std::string LandscapePage(const Surface& surface, const std::vector<Course>& cou
   Json json = CoursesJson(surface, courses);
   json["grid"] = GridJson(surface);
   for (size_t k = 0; k < courses.size(); ++k) json["runs"][k].update(StyleJson(k));
-  // Inside of <script>, where only "</" could end it.
-  std::string data = JsonText(json);
-  for (size_t at = data.find('<'); at != std::string::npos; at = data.find('<', at)) {
-    data.replace(at, 1, "\\u003c");
-  }
   constexpr std::string_view kPlace = "KUDARI_DATA";
   std::string page(kLandscapePage);
-  return page.replace(page.find(kPlace), kPlace.size(), data);
+  return page.replace(page.find(kPlace), kPlace.size(), ScriptText(json));
 }
 
 void ShowLandscape(const LandscapeOptions& options, std::FILE* console) {
@@ -194,6 +223,11 @@ void ShowLandscape(const LandscapeOptions& options, std::FILE* console) {
       throw Error(course.runner.label + ": " + e.what());
     }
   }
+  std::string page;
+  if (!options.html.empty()) {
+    page = options.playground.empty() ? LandscapePage(surface, courses)
+                                      : PlaygroundPage(options, surface, courses);
+  }
   Print(surface, courses, options.descent.steps, console);
   if (!options.svg.empty()) {
     const ContourChart map = MapOf(surface, courses);
@@ -203,7 +237,7 @@ void ShowLandscape(const LandscapeOptions& options, std::FILE* console) {
       DrawLandscape(map, CurvesOf(surface, courses), options.animated, options.svg);
     }
   }
-  if (!options.html.empty()) WriteOutput(options.html, LandscapePage(surface, courses));
+  if (!options.html.empty()) WriteOutput(options.html, page);
   if (!options.json.empty())
     WriteOutput(options.json, JsonText(CoursesJson(surface, courses), 2) + "\n");
 }

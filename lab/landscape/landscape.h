@@ -19,7 +19,10 @@ struct LandscapeOptions {
   bool view_3d = false;             ///< the picture shows the surface from the side
   bool animated = false;            ///< the picture plays the steps
   std::filesystem::path svg = {};   ///< of a picture, .svg or .png; empty: none
-  std::filesystem::path html = {};  ///< of a page that plays the steps; empty: none
+  std::filesystem::path html = {};  ///< of a page that shows the steps; empty: none
+  /// The page that `make playground` writes, which `html` then is, beginning with these runs;
+  /// empty: a page that only plays the steps.
+  std::filesystem::path playground = {};
   std::filesystem::path json = {};  ///< of all steps, "-" for standard output; empty: none
 };
 
@@ -35,8 +38,8 @@ struct Course {
 /// Runs the optimisers on the surface, each with the learning rate it was given or with the best of
 /// a few, and prints a table: where each ends, and how soon it has come down by 99 %. Writes what
 /// the options ask for. Throws UsageError for an unknown function, for no optimisers and for more
-/// than kMostRunners, and Error as ReadRunner and Descend do, before anything is written; and as
-/// DrawLandscape and WriteOutput do.
+/// than kMostRunners, and Error as ReadRunner and Descend do and for a playground that is another
+/// page, before anything is written; and as DrawLandscape and WriteOutput do.
 void ShowLandscape(const LandscapeOptions& options, std::FILE* console);
 
 /// Prints the names of the surfaces with what each is good for.

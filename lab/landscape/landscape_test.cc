@@ -282,6 +282,37 @@ TEST(LandscapeTest, ThePageHasTheStepsAndAsksForNothing) {
   EXPECT_EQ(bands[0], '9');
 }
 
+TEST(LandscapeTest, ThePlaygroundBeginsWithTheCommand) {
+  const TemporaryFolder folder;
+  const std::string open = "<script id=\"settings\" type=\"application/json\">";
+  std::ofstream(folder.path() / "playground.html") << "<p>" << open << "null</script></p>";
+  Shown({.function = "ravine",
+         .runners = {"adam"},
+         .tables = {"</script>&={rule = \"sgd\", lr = 0.01, clip_norm = 1}"},
+         .descent = {.start = Position{-5, 0.5}, .steps = 30, .noise = 0.1, .seed = 4},
+         .html = folder.path() / "page.html",
+         .playground = folder.path() / "playground.html"});
+  const std::string page = ReadTextFile(folder.path() / "page.html");
+  const std::string begin = "<p>" + open, end = "</script></p>";
+  ASSERT_TRUE(page.starts_with(begin) && page.ends_with(end)) << page;
+  EXPECT_EQ(page.find("</"), page.size() - end.size());
+  const auto settings =
+      nlohmann::json::parse(page.substr(begin.size(), page.size() - begin.size() - end.size()));
+  EXPECT_EQ(settings["function"], "ravine");
+  EXPECT_EQ(settings["start"], nlohmann::json({-5, 0.5}));
+  EXPECT_EQ(settings["steps"], 30);
+  EXPECT_EQ(settings["noise"], 0.1);
+  EXPECT_EQ(settings["seed"], 4);
+  ASSERT_EQ(settings["optimizers"].size(), 2U);
+  EXPECT_EQ(settings["optimizers"][0]["label"], "adam");
+  EXPECT_EQ(settings["optimizers"][0]["lr_given"], false);
+  EXPECT_GT(settings["optimizers"][0]["optimizer"]["lr"], 0);
+  EXPECT_EQ(settings["optimizers"][1]["label"], "</script>&");
+  EXPECT_EQ(settings["optimizers"][1]["lr_given"], true);
+  EXPECT_EQ(settings["optimizers"][1]["optimizer"],
+            nlohmann::json({{"rule", "sgd"}, {"lr", 0.01}, {"clip_norm", 1}}));
+}
+
 TEST(LandscapeTest, PicturesHavePathsAndLosses) {
   const TemporaryFolder folder;
   const auto svg = [&](LandscapeOptions options) {
@@ -319,6 +350,15 @@ TEST(LandscapeTest, BadRequestsWriteNothing) {
               HasSubstr("can play the steps"));
   EXPECT_THAT(error({.function = "bowl", .tables = {"x={rule = \"sgd\", lr = -1}"}}),
               HasSubstr("lr"));
+  const std::filesystem::path other = folder.path() / "other.html";
+  const LandscapeOptions options = {.function = "bowl",
+                                    .runners = {"sgd"},
+                                    .html = folder.path() / "page.html",
+                                    .playground = other};
+  EXPECT_THAT(error(options), HasSubstr("other.html"));
+  std::ofstream(other) << "<p>another page</p>";
+  EXPECT_EQ(error(options), other.string() + ": is not the page that `make playground` writes");
+  EXPECT_FALSE(std::filesystem::exists(options.html));
 }
 
 }  // namespace landscape_test

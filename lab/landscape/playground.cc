@@ -4,8 +4,12 @@
 
 #include <cmath>
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "kudari/error.h"
@@ -15,7 +19,9 @@
 #include "lab/console/json_text.h"
 #include "lab/landscape/descent.h"
 #include "lab/landscape/landscape.h"
+#include "lab/landscape/optimizer_json.h"
 #include "lab/landscape/page_data.h"
+#include "optimizer/spec_options.h"
 
 namespace kudari::lab {
 namespace {
@@ -25,26 +31,94 @@ using Json = nlohmann::ordered_json;
 // JSON has no infinity: an end that is missing is open.
 Json End(double value) { return std::abs(value) == kInfinity ? Json() : Json(value); }
 
-Json RuleJson(const RuleEntry& rule) {
-  Json json = {{"name", rule.name},       {"summary", rule.summary}, {"formula", rule.formula},
-               {"paper", rule.paper},     {"use", rule.use},         {"slots", rule.slots},
-               {"options", Json::array()}};
+// What a field of the page has to know of an option: the ends of a number, or the values to choose
+// from; null for an option that is a text, a list or a table.
+template <class C>
+struct EndsOfMember {
+  const internal::Option<C>& o;
+
+  Json Number() const { return {{"low", End(o.low)}, {"high", End(o.high)}}; }
+  Json operator()(double C::* /*m*/) const { return Number(); }
+  Json operator()(Schedule C::* /*m*/) const { return Number(); }
+  Json operator()(std::optional<Schedule> C::* /*m*/) const { return Number(); }
+  Json operator()(int64_t C::* /*m*/) const {
+    const Json high = o.most == INT64_MAX ? Json() : Json(o.most);
+    return {{"low", o.least}, {"high", high}, {"whole", true}};
+  }
+  Json operator()(bool C::* /*m*/) const { return {{"choices", {false, true}}}; }
+  Json operator()(const internal::Word<C>& /*word*/) const { return {{"choices", o.choices}}; }
+  template <class Other>
+  Json operator()(const Other& /*other*/) const {
+    return {};
+  }
+};
+
+// By the name of the option in a recipe: "lr", "sharpness.rho".
+using Ends = std::map<std::string, Json>;
+
+Ends EndsOf(const RuleEntry& rule) {
+  Ends ends;
   for (const RuleEntry::Option& o : rule.options) {
+    ends.insert_or_assign(o.name, Json{{"low", End(o.low)}, {"high", End(o.high)}});
+  }
+  return ends;
+}
+
+Ends EndsOfStages() {
+  OptimizerSpec spec;
+  spec.sharpness.emplace();
+  spec.lookahead.emplace();
+  spec.ema.emplace();
+  spec.swa.emplace();
+  Ends ends;
+  internal::ForTables(
+      spec, [&ends](const std::string& prefix, const auto& config, const auto& options) {
+        for (const auto& o : options) {
+          using C = std::remove_cvref_t<decltype(config)>;
+          ends.insert_or_assign(prefix + o.name, std::visit(EndsOfMember<C>{o}, o.member));
+        }
+      });
+  return ends;
+}
+
+// A rule, a source or an averager with a field for each option that can have one.
+Json PartJson(const Description& part, const Ends& ends) {
+  Json json = {{"name", part.name},       {"summary", part.summary}, {"formula", part.formula},
+               {"paper", part.paper},     {"use", part.use},         {"slots", part.state},
+               {"options", Json::array()}};
+  for (const OptionDescription& o : part.options) {
+    const Json& field = ends.at(o.name);
+    if (field.is_null()) continue;
     json["options"].push_back({{"name", o.name},
-                               {"default", o.default_value},
-                               {"low", End(o.low)},
-                               {"high", End(o.high)},
-                               {"range", RangeText(o.low, o.high)},
+                               {"default", Json::parse(o.default_value)},
+                               {"range", o.range},
                                {"doc", o.doc}});
+    json["options"].back().update(field);
   }
   return json;
 }
 
 Json List() {
-  Json json = {{"surfaces", Json::array()}, {"rules", Json::array()}, {"styles", Json::array()}};
+  Json json = {{"surfaces", Json::array()},
+               {"rules", Json::array()},
+               {"sources", Json::array()},
+               {"averagers", Json::array()},
+               {"styles", Json::array()}};
   for (const Surface& surface : Surfaces()) json["surfaces"].push_back(SurfaceJson(surface));
   for (const RuleEntry& rule : Registry::Builtin().rules()) {
-    json["rules"].push_back(RuleJson(rule));
+    json["rules"].push_back(PartJson(Describe(rule), EndsOf(rule)));
+  }
+  const Ends ends = EndsOfStages();
+  for (const internal::SourceEntry& source : internal::Sources()) {
+    if (!source.by_name) continue;
+    Description text = source.text;
+    for (const OptionDescription& o : internal::Accumulation().text.options) {
+      text.options.push_back(o);
+    }
+    json["sources"].push_back(PartJson(text, ends));
+  }
+  for (const internal::AveragerEntry& averager : internal::Averagers()) {
+    json["averagers"].push_back(PartJson(averager.text, ends));
   }
   for (size_t k = 0; k < kMostRunners; ++k) json["styles"].push_back(StyleJson(k));
   return json;
@@ -65,34 +139,8 @@ double Number(const Json& value, const char* what) {
   return value.get<double>();
 }
 
-// A number or a schedule whose first value is in the range; the engine checks the others.
-Schedule Value(std::string_view text, std::string_view what, double low, double high) {
-  Schedule value = ParseSchedule(text);
-  if (value.IsResolved()) CheckRange(what, value(0), low, high);
-  return value;
-}
-
-Schedule Rho(const Json& question) {
-  return Value(Text(question, "rho"), "SAM's radius", 0, kInfinity);
-}
-
-Schedule OptionValue(const RuleEntry& rule, std::string_view name, std::string_view text) {
-  const RuleEntry::Option& option = rule.options[rule.OptionIndex(name)];
-  return Value(text, name, option.low, option.high);
-}
-
 OptimizerSpec SpecOf(const Json& question) {
-  const RuleEntry& rule = Registry::Builtin().Find(Text(question, "rule"));
-  OptimizerSpec spec(rule.name);
-  for (const auto& [name, text] : question.at("options").items()) {
-    spec.options.insert_or_assign(name, OptionValue(rule, name, text.get<std::string>()));
-  }
-  const Schedule rho = Rho(question);
-  if (rho != Schedule(0)) {
-    spec.source = "sam";
-    spec.sharpness = SharpnessSpec{.rho = rho};
-  }
-  return Complete(spec);
+  return Complete(OptimizerOf(question.at("optimizer")));
 }
 
 DescentOptions DescentOf(const Json& question) {
@@ -102,6 +150,17 @@ DescentOptions DescentOf(const Json& question) {
           .noise = Number(question.at("noise"), "noise"),
           .seed = Whole(question, "seed")};
 }
+
+// The places of a path and the losses there, to which Add adds one.
+struct Path {
+  Json x = Json::array(), y = Json::array(), loss = Json::array();
+
+  void Add(const Position& place, double height) {
+    x.push_back(place.x);
+    y.push_back(place.y);
+    loss.push_back(height);
+  }
+};
 
 Json Run(const Json& question) {
   const Surface& surface = FindSurface(Text(question, "surface"));
@@ -113,37 +172,44 @@ Json Run(const Json& question) {
   for (const std::string& slot : rule.slots) {
     state.push_back({{"slot", slot}, {"values", Json::array()}});
   }
-  const Descent descent = Descend(surface, spec, options, [&](const Optimizer& optimizer) {
+  bool averages = false;
+  Path evaluated;
+  const Descent descent = Descend(surface, spec, options, [&](Optimizer& optimizer) {
     rates.push_back(optimizer.Value(0, "lr"));
     for (size_t k = 0; k < rule.slots.size(); ++k) {
       state[k]["values"].push_back(optimizer.SlotValues(0, rule.slots[k]));
     }
+    const EvaluationView view = optimizer.EvaluationWeights();
+    averages = averages || !view.Changed().empty();
+    const auto* const w = static_cast<const float*>(optimizer.tensors()[0].param);
+    const Position place = {w[0], w[1]};
+    evaluated.Add(place, surface.loss(place));
   });
-  Json x = Json::array(), y = Json::array();
-  for (const Position& place : descent.places) {
-    x.push_back(place.x);
-    y.push_back(place.y);
+  Path trained;
+  for (size_t i = 0; i < descent.places.size(); ++i) {
+    trained.Add(descent.places[i], descent.losses[i]);
   }
-  return {{"x", std::move(x)},
-          {"y", std::move(y)},
-          {"loss", descent.losses},
-          {"lr", rates},
-          {"state", std::move(state)},
-          {"end", EndText(surface, descent, options.steps)},
-          {"misfits", ScheduleMisfits(spec.options.at("lr"), {.steps = options.steps})}};
+  Json run = {{"x", std::move(trained.x)},
+              {"y", std::move(trained.y)},
+              {"loss", std::move(trained.loss)},
+              {"lr", rates},
+              {"state", std::move(state)},
+              {"end", EndText(surface, descent, options.steps)},
+              {"misfits", ScheduleMisfits(spec, {.steps = options.steps})}};
+  if (averages) {
+    run["evaluated"] = {{"x", std::move(evaluated.x)},
+                        {"y", std::move(evaluated.y)},
+                        {"loss", std::move(evaluated.loss)}};
+  }
+  return run;
 }
 
 Json Answer(const Json& question) {
   const std::string ask = Text(question, "ask");
   if (ask == "list") return List();
   if (ask == "grid") return GridJson(FindSurface(Text(question, "surface")));
-  if (ask == "option") {
-    OptionValue(Registry::Builtin().Find(Text(question, "rule")), Text(question, "option"),
-                Text(question, "text"));
-    return Json::object();
-  }
-  if (ask == "rho") {
-    Rho(question);
+  if (ask == "check") {
+    SpecOf(question);
     return Json::object();
   }
   if (ask == "rate") {

@@ -8,13 +8,16 @@ namespace kudari::lab {
 
 /// Answers a question of the playground's page, JSON for JSON. `ask` is one of
 ///
-///     list      all surfaces, rules with their options, and styles of lines
+///     list      all surfaces; rules, sources and averagers with a field for each option; and
+///     styles
+///               of lines
 ///     grid      the picture of `surface`
-///     option    whether `text`, a number or a schedule, suits `option` of `rule`; an empty object
-///               if it does
-///     rho       the same for `rho`, the radius of SAM; 0 is without SAM
-///     run       every step of {surface, start, steps, noise, seed, rule, options, rho}, where
-///               `options` are texts by name, and rho is one
+///     check     whether `optimizer`, the [optimizer] table of a recipe, can be read; an empty
+///     object
+///               if so
+///     run       every step of {surface, start, steps, noise, seed, optimizer}, and `evaluated`,
+///     the
+///               path of the weights to evaluate, if an averager or the rule has others
 ///     rate      the learning rate that `kudari landscape` chooses for such a run
 ///
 /// Throws Error with a message for the reader of the page.

@@ -1,6 +1,7 @@
 // What the pages about landscapes share: the map with its paths, the curves of the losses, and the
 // controls that play the steps. `data` is what page_data.h has of a surface, with its grid; a run has x,
-// y and loss for each step, a colour, dashes, and whether it is shown.
+// y and loss for each step, a colour, dashes, whether it is shown and, if it has other weights to
+// evaluate, `evaluated` with their x, y and loss, which are drawn as thin lines.
 
 const byId = name => document.getElementById(name);
 const finite = value => value !== null && Number.isFinite(value);
@@ -57,7 +58,7 @@ function axes(g, frame, x, y, xTicks, yTicks, xName, yName, yText = short) {
   g.fillText(yName, 4, 14);
 }
 
-function line(g, run, points) {
+function line(g, run, points, thin = false) {
   const draw = (colour, width) => {
     g.strokeStyle = colour;
     g.lineWidth = width;
@@ -67,9 +68,9 @@ function line(g, run, points) {
   };
   g.lineJoin = "round";
   g.setLineDash([]);
-  draw("#fff", 4.5);
+  draw("#fff", thin ? 2.8 : 4.5);
   g.setLineDash(dashesOf(run));
-  draw(run.colour, 2.2);
+  draw(run.colour, thin ? 1.1 : 2.2);
   g.setLineDash([]);
 }
 
@@ -82,10 +83,20 @@ function outlined(g, fill, outline) {
   g.stroke();
 }
 
-function dot(g, run, [px, py]) {
+function dot(g, run, [px, py], thin = false) {
   g.beginPath();
-  g.arc(px, py, 5, 0, 2 * Math.PI);
-  outlined(g, run.colour, "#fff");
+  g.arc(px, py, thin ? 3.5 : 5, 0, 2 * Math.PI);
+  outlined(g, thin ? "#fff" : run.colour, thin ? run.colour : "#fff");
+}
+
+// Draws the runs, and thin over them what they have to evaluate; pointsOf(path) are the points of one.
+function lines(g, runs, pointsOf) {
+  for (const thin of [false, true]) {
+    for (const run of runs) {
+      const path = thin ? run.evaluated : run, points = path ? pointsOf(path) : [];
+      if (points.length) { line(g, run, points, thin); dot(g, run, points[points.length - 1], thin); }
+    }
+  }
 }
 
 function star(g, px, py) {
@@ -140,13 +151,13 @@ function drawMap(canvas, data, runs, step) {
   g.drawImage(data.picture, frame.left, frame.top, frame.right - frame.left, frame.bottom - frame.top);
   for (const [px, py] of data.minima) star(g, x(px), y(py));
   inside(g, frame, () => {
-    for (const run of runs) {
+    lines(g, runs, path => {
       const places = [];
-      for (let i = 0; i <= Math.min(step, lastDrawn(data, run)); ++i) {
-        if (finite(run.x[i]) && finite(run.y[i])) places.push([x(run.x[i]), y(run.y[i])]);
+      for (let i = 0; i <= Math.min(step, lastDrawn(data, path)); ++i) {
+        if (finite(path.x[i]) && finite(path.y[i])) places.push([x(path.x[i]), y(path.y[i])]);
       }
-      if (places.length) { line(g, run, places); dot(g, run, places[places.length - 1]); }
-    }
+      return places;
+    });
   });
   return { ...frame, x, y };
 }
@@ -156,18 +167,18 @@ function drawCurves(canvas, data, runs, step, last) {
   const { g, frame } = cleared(canvas);
   const height = value => finite(value) && value > data.lowest ? value - data.lowest : NaN;
   const most = 10 * Math.max(...runs.map(run => run.loss[0] - data.lowest), 1e-12);
-  const heights = runs.flatMap(run => run.loss.map(height)).filter(finite);
+  const heights = runs.flatMap(run => [...run.loss, ...(run.evaluated?.loss ?? [])].map(height)).filter(finite);
   const least = Math.max(heights.reduce((a, b) => Math.min(a, b), most / 10), most * 1e-12);
   const x = scale(0, Math.max(last, 1), frame.left, frame.right - 6), y = scale(least, most, frame.bottom, frame.top, true);
   axes(g, frame, x, y, ticks(0, Math.max(last, 1), false, 5), ticks(least, most, true, 8), "step", data.lowest === 0 ? "loss" : "loss above the lowest", powerText);
   inside(g, frame, () => {
-    for (const run of runs) {
+    lines(g, runs, path => {
       const points = [];
-      for (let i = 0; i <= Math.min(step, run.loss.length - 1); ++i) {
-        if (finite(height(run.loss[i]))) points.push([x(i), y(Math.max(height(run.loss[i]), least))]);
+      for (let i = 0; i <= Math.min(step, path.loss.length - 1); ++i) {
+        if (finite(height(path.loss[i]))) points.push([x(i), y(Math.max(height(path.loss[i]), least))]);
       }
-      if (points.length) { line(g, run, points); dot(g, run, points[points.length - 1]); }
-    }
+      return points;
+    });
   });
 }
 

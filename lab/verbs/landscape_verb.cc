@@ -2,6 +2,9 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
 
 #include "kudari/messages.h"
 #include "lab/console/usage_error.h"
@@ -20,6 +23,19 @@ bool IsRun(const std::string& name) {
     if (surface.name == name) return false;
   }
   return std::filesystem::is_directory(name) || name.find('/') != std::string::npos;
+}
+
+// The page that `make playground` writes, where a program finds it that was built or installed
+// beside it; empty if it is not there.
+std::filesystem::path FindPlayground() {
+  std::error_code unknown;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", unknown);
+  const std::filesystem::path folder = self.parent_path().parent_path();
+  for (const char* const place : {"playground.html", "share/kudari/playground.html"}) {
+    std::filesystem::path page = folder / place;
+    if (!unknown && std::filesystem::is_regular_file(page, unknown)) return page;
+  }
+  return {};
 }
 
 }  // namespace
@@ -60,13 +76,20 @@ void AddLandscape(CLI::App& app, Context& context) {
   svg->needs(function);
   verb->add_flag("--3d", o->view_3d, "Draw the surface from the side instead")->needs(svg);
   verb->add_flag("--animate", o->animated, "Draw a picture that plays the steps, .svg")->needs(svg);
+  CLI::Option* const html =
+      verb.Output("--html", o->html, "Write a page that shows the steps to this file");
+  of_functions.push_back(html);
+  const auto playground = std::make_shared<std::string>();
   of_functions.push_back(
-      verb.Output("--html", o->html, "Write a page that plays the steps to this file"));
+      verb->add_option("--playground", *playground,
+                       "The page of `make playground`, which --html becomes, or none: a page that "
+                       "only plays the steps [what was built or installed with this program]")
+          ->needs(html));
   verb.Json(o->json, "all steps")->needs(function);
   for (const auto* options : {&of_functions, &of_runs}) {
     for (CLI::Option* const option : *options) option->needs(function);
   }
-  verb.Run([&context, o, of_run, function, runners, start, of_functions, of_runs] {
+  verb.Run([&context, o, of_run, function, runners, start, playground, of_functions, of_runs] {
     if (function->count() == 0) {
       ListSurfaces(stdout);
       return;
@@ -90,6 +113,11 @@ void AddLandscape(CLI::App& app, Context& context) {
     }
     if (runners->count() == 0 && o->tables.empty()) o->runners = {"sgd", "momentum", "adam"};
     if (!start->empty()) o->descent.start = Position{start->at(0), start->at(1)};
+    if (playground->empty()) {
+      o->playground = FindPlayground();
+    } else if (*playground != "none") {
+      o->playground = *playground;
+    }
     ShowLandscape(*o, ConsoleBeside(o->json));
   });
 }

@@ -1,4 +1,4 @@
-// Uses the playground and the page of `kudari landscape --html` in Chromium as people do.
+// Uses the playground and the pages of `kudari landscape --html` in Chromium as people do.
 //
 // usage: npm ci && npm test      in tests/browser, after make program playground
 //
@@ -10,15 +10,19 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
 const root = fileURLToPath(new URL("../..", import.meta.url)), program = join(root, "build/release/kudari");
 const axe = createRequire(import.meta.url).resolve("axe-core");
 const folder = mkdtempSync(join(tmpdir(), "kudari-"));
-const landscape = join(folder, "landscape.html"), playground = join(root, "build/playground.html");
-execFileSync(program, ["landscape", "ravine", "--optimizers", "sgd,momentum,adam", "--html", landscape]);
+const [landscape, begun] = ["landscape", "begun"].map(name => join(folder, `${name}.html`)), playground = join(root, "build/playground.html");
+execFileSync(program, ["landscape", "ravine", "--optimizers", "sgd,momentum,adam", "--html", landscape, "--playground", "none"]);
+// A command for all that settings can have: a name with markup, a schedule, a source, an averager, a stage without a field.
+const tables = ["<b>slow</b>={rule = \"sgd\", lr = \"0.01 * cosine(end)\", clip_norm = 1}", "SAM={rule = \"momentum\", source = \"sam\", sharpness = {rho = 0.2}}", "ranger"];
+const command = ["landscape", "ravine", ...tables.flatMap(table => ["--optimizer", table]), "--start=-9,0.5", "--steps", "150", "--noise", "0.2", "--seed", "4"];
+execFileSync(program, [...command, "--html", begun]);  // finds the playground that was built
 const browser = await chromium.launch({ executablePath: process.env.KUDARI_CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
 
 // Opens a page of that width, gives it to `use`, and checks what holds for every page.
@@ -37,7 +41,7 @@ async function onPage(file, width, use) {
   const found = await page.evaluate(async () => (await axe.run()).violations.map(({ id, impact, nodes }) => `${impact}: ${id} at ${nodes.map(node => node.target).join(", ")}`));
   assert.deepStrictEqual(found.filter(text => /^(serious|critical)/.test(text)), []);
   await page.evaluate(() => scrollTo(0, 0));
-  if (process.env.KUDARI_SCREENSHOTS) await page.screenshot({ path: join(process.env.KUDARI_SCREENSHOTS, `${file === playground ? "playground" : "landscape"}-${width}.png`), fullPage: true });
+  if (process.env.KUDARI_SCREENSHOTS) await page.screenshot({ path: join(process.env.KUDARI_SCREENSHOTS, `${basename(file, ".html")}-${width}.png`), fullPage: true });
   await context.close();
 }
 
@@ -84,14 +88,39 @@ async function playWithIt(page) {
   assert.notEqual(await row(page, 0), before);
 
   // Another rule, its options, its formula, one more optimiser, and one fewer.
-  await card.locator("select").selectOption("lion");
+  await card.locator(".rule").selectOption("lion");
   assert.match(await row(page, 0), /^lion\b.*exp_avg \(/s);
   await card.getByText("The other options of lion").click();
   before = await row(page, 0);
   await card.getByLabel("beta1", { exact: true }).fill("0.5");
   assert.notEqual(await row(page, 0), before);
-  await card.getByText("Formula and paper").click();
+  await card.getByText("Formula and paper of lion").click();
   assert.ok(await card.locator("pre").isVisible());
+
+  // Every source, with its fields; a slider of whole numbers; an averager, whose weights are shown.
+  await card.locator(".source").focus();
+  for (const source of await card.locator(".source option").allInnerTexts()) {
+    before = await row(page, 0);
+    await card.locator(".source").selectOption(source);
+    assert.equal(await page.evaluate(() => document.activeElement.className), "source");
+    if (source === "nesterov_lookahead") assert.match(await message(page), /momentum/);
+    else assert.equal(await message(page), "", source);
+    if (source !== "plain") assert.notEqual(await row(page, 0), before, source);
+  }
+  await card.locator(".source").selectOption("looksam");
+  before = await row(page, 0);
+  await card.getByLabel("sharpness.rho", { exact: true }).fill("0.5");
+  await card.getByLabel("sharpness.k, a slider").press("ArrowLeft");
+  await card.getByLabel("sharpness.reuse", { exact: true }).selectOption("random");
+  assert.notEqual(await row(page, 0), before);
+  assert.match(await page.locator("#command").textContent(), /source = "looksam", sharpness = \{rho = 0.5, k = \d+, reuse = "random"\}/);
+  await card.getByText("Averages of the weights").click();
+  await card.getByLabel("ema", { exact: true }).check();
+  await card.getByLabel("ema.decay", { exact: true }).fill("0.9");
+  assert.match(await row(page, 0), /to evaluate \(/);
+  assert.match(await page.locator("#notes").innerText(), /Thin lines/);
+  await card.getByLabel("ema", { exact: true }).uncheck();
+  assert.doesNotMatch(await row(page, 0), /to evaluate/);
   await page.locator("#add").click();
   assert.equal(await page.locator("#runs tr").count(), 4);
   await page.getByLabel("Remove adamw").click();
@@ -113,8 +142,10 @@ async function playWithIt(page) {
   const field = card.getByLabel("schedule", { exact: true });
   for (const [box, wrong, right, expected] of [
     [field, "cosin(end)", "cosine(end)", /did you mean "cosine"/],
-    [card.getByLabel("beta1", { exact: true }), "2", "0.9", /beta1 = 2 is outside \[0, 1\)/],
-    [card.getByLabel("SAM's radius", { exact: true }), "-1", "0.1", /SAM's radius = -1 is outside/],
+    [card.getByLabel("beta1", { exact: true }), "2", "0.9", /beta1: 2 is outside \[0, 1\)/],
+    [card.getByLabel("sharpness.rho", { exact: true }), "-1", "0.1", /sharpness\.rho: -1 is outside/],
+    [card.getByLabel("sharpness.k", { exact: true }), "1.5", "2", /sharpness\.k: must be an integer/],
+    [card.getByLabel("lr", { exact: true }), "", "0.01", /\w/],
     [page.locator("#x"), "50", "-3", /outside of ravine/],
     [page.locator("#steps"), "0", "100", /steps = 0 is outside/],
     [page.locator("#steps"), "", "100", /steps must be a whole number/],
@@ -122,8 +153,10 @@ async function playWithIt(page) {
   ]) {
     await box.fill(wrong);
     assert.match(await message(page), expected);
+    if (await box.evaluate(input => input.closest(".card") !== null)) assert.equal(await card.locator("[aria-invalid=true]").count(), 1, wrong);
     await box.fill(right);
     assert.equal(await message(page), "");
+    assert.equal(await page.locator("[aria-invalid=true]").count(), 0);
   }
   const last = page.locator(".card").nth(1);
   await last.getByLabel("lr", { exact: true }).fill("1e6");
@@ -139,19 +172,58 @@ async function playWithIt(page) {
   }
   await page.locator("#surface").selectOption("himmelblau");
 
-  // The command that the page shows ends where the page does.
-  const command = (await page.locator("#command").textContent()).replace("kudari", program);
-  const { runs } = JSON.parse(execFileSync("bash", ["-c", `${command} --json - 2>/dev/null`]));
-  assert.equal(runs.length, 3);
+  await endsWhereItsCommandDoes(page, 3);
+
+  // Every preset, by keys: each says what to look at, and ends where its command does.
+  const presets = await page.locator("#preset option").allInnerTexts();
+  assert.ok(presets.length >= 6);
+  await page.locator("#again").click();
+  assert.equal(await page.locator("#surface").inputValue(), "ravine");
+  for (const preset of presets) {
+    assert.equal(await page.locator("#preset").inputValue(), preset);
+    assert.equal(await message(page), "", preset);
+    assert.ok((await page.locator("#look").innerText()).length > 40, preset);
+    await endsWhereItsCommandDoes(page, await page.locator(".card").count());
+    if (process.env.KUDARI_SCREENSHOTS) await page.screenshot({ path: join(process.env.KUDARI_SCREENSHOTS, `preset-${presets.indexOf(preset)}-${page.viewportSize().width}.png`) });
+    await page.locator("#preset").focus();
+    await page.keyboard.press("ArrowDown");
+  }
+}
+
+// The command that the page shows ends where the page does.
+async function endsWhereItsCommandDoes(page, count) {
+  const shown = (await page.locator("#command").textContent()).replace("kudari", program);
+  const { runs } = JSON.parse(execFileSync("bash", ["-c", `${shown} --json - 2>/dev/null`]));
+  assert.equal(runs.length, count);
   for (const [k, run] of runs.entries()) {
     const [, x, y] = (await row(page, k)).split("\t").map(text => Number(text.replace("\u2212", "-")));
     assert.deepStrictEqual([x, y], [run.x.at(-1), run.y.at(-1)].map(value => Number(value.toPrecision(4))));
   }
 }
 
+// The page that a command has written begins with what the command computed, and computes more.
+async function goOnWithIt(page) {
+  const { runs } = JSON.parse(execFileSync(program, [...command, "--json", "-"], { stdio: ["ignore", "pipe", "ignore"] }));
+  const same = async k => {
+    const [label, x] = (await row(page, k)).split("\t");
+    return label === runs[k].label && Number(x.replace("\u2212", "-")) === Number(runs[k].x.at(-1).toPrecision(4));
+  };
+  assert.equal(await page.locator("#runs tr").count(), 3);
+  for (const k of [0, 1, 2]) assert.ok(await same(k), `${await row(page, k)}: ${runs[k].label}`);
+  assert.equal(await message(page), "");
+  const card = page.locator(".card").first();
+  assert.match(await card.innerText(), /Also: \{clip_norm = 1\}/);
+  await endsWhereItsCommandDoes(page, 3);
+  await card.getByLabel("lr", { exact: true }).fill("0.02");
+  assert.ok(!await same(0) && await same(1));
+  await page.locator("#again").click();
+  assert.ok(await same(0));
+}
+
 try {
   for (const width of [1200, 375]) {
     await onPage(playground, width, playWithIt);
+    await onPage(begun, width, goOnWithIt);
     await onPage(landscape, width, async page => {
       const before = await row(page, 0);
       await page.evaluate(() => document.activeElement.blur());
@@ -161,7 +233,7 @@ try {
       assert.match(await page.locator("#shown").innerText(), /^10 of 200/);
     });
   }
-  console.log("The playground and the landscape page work at 1200 and 375 pixels.");
+  console.log("The playground and the landscape pages work at 1200 and 375 pixels.");
 } finally {
   await browser.close();
   rmSync(folder, { recursive: true });

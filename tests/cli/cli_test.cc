@@ -70,6 +70,7 @@ TEST_F(CliTest, UsageErrorsEndWithTwoAndNameTheNearest) {
        "landscape: --samples is for the folders of runs, not for \"bowl\""},
       {{"landscape", "runs/none", "--noise", "1"},
        "landscape: --noise is for functions, not for \"runs/none\""},
+      {{"landscape", "bowl", "--playground", "x.html"}, "landscape: --playground"},
       {{"landscape", "bwl"}, "unknown function \"bwl\"; did you mean \"bowl\"?"},
       {{"data"}, "data: a command is missing"},
       {{"data", "lst"}, "data: unknown command \"lst\"; did you mean \"list\"?"},
@@ -154,6 +155,22 @@ TEST_F(CliTest, JsonGoesToStandardOutputOrToAFile) {
     EXPECT_EQ(Kudari(arguments).code, 0);
     EXPECT_EQ(ReadTextFile(file), flag.out);
   }
+}
+
+TEST_F(CliTest, AnotherPageOfTheLandscape) {
+  const auto landscape = [this](const std::string& playground) {
+    return Kudari({"landscape", "bowl", "--optimizers", "sgd", "--html", Path("page.html"),
+                   "--playground", playground, "--force"});
+  };
+  const std::string place = "<script id=\"settings\" type=\"application/json\">";
+  std::ofstream(Path("playground.html")) << place << "null</script>";
+  EXPECT_EQ(landscape(Path("playground.html")).code, 0);
+  EXPECT_THAT(ReadTextFile(Path("page.html")), StartsWith(place + "{\"function\":\"bowl\""));
+  EXPECT_EQ(landscape("none").code, 0);
+  EXPECT_THAT(ReadTextFile(Path("page.html")), HasSubstr("Kudari: ways down a surface"));
+  const Outcome missing = landscape(Path("missing.html"));
+  EXPECT_EQ(missing.code, 1);
+  EXPECT_THAT(missing.error, HasSubstr("missing.html"));
 }
 
 TEST_F(CliTest, AFullDiskIsAnError) {
