@@ -13,6 +13,7 @@
 #include "optimizer/tensor_checks.h"
 
 namespace kudari {
+
 void internal::CheckResolved(const OptimizerSpec& spec) {
   ForSchedules(spec, [](const std::string& name, const Schedule& schedule) {
     if (schedule.IsResolved()) return;
