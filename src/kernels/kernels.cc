@@ -189,6 +189,9 @@ struct Probe {
   friend HWY_INLINE Probe AddShare(float share, Probe x, Probe rest) {
     return From(share != 0 ? kShare : kNoShare, x, rest);
   }
+  friend HWY_INLINE Probe AddShare(Probe share, Probe x, Probe rest) {
+    return From(0, share, x, rest);
+  }
   friend HWY_INLINE Probe Mean(float share, Probe x, Probe old) {
     return From(share > 0 ? 0 : kOldShare, x, old);
   }

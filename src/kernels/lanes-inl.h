@@ -79,6 +79,11 @@ struct F32 {
     }
     return rest;
   }
+  // With a share for each lane.
+  friend HWY_INLINE F32 AddShare(F32 share, F32 x, F32 rest) {
+    const auto some = hn::Ne(share.v, hn::Zero(D()));
+    return hn::IfThenElse(some, hn::MulAdd(share.v, x.v, rest.v), rest.v);
+  }
   friend HWY_INLINE F32 Mean(float share, F32 x, F32 old) {
     if (kKnown != Known::kNothing || share > 0) return Fma(F32(share), x - old, old);
     return Fma(F32(-share), old, F32(1 + share) * x);

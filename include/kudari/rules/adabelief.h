@@ -76,6 +76,6 @@ KUDARI_INLINE void Update(const AdaBelief::Coeffs<T>& c, V g, V& p, V& m, V& s) 
   m = Mean(c.mean1, g, m);
   // eps is a share of 1 - beta2 of what it is here, so that s is rounded once.
   s = Mean(c.mean2, Fma(distance, distance, V(c.inside)), s);
-  p = p - AddShare(V(c.decay), p, V(c.step) * m / Fma(Sqrt(s), V(c.root), V(c.eps)));
+  p = p - AddShare(c.decay, p, V(c.step) * m / Fma(Sqrt(s), V(c.root), V(c.eps)));
 }
 #endif  // KUDARI_LANES

@@ -55,7 +55,7 @@ struct Adadelta {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Adadelta::Coeffs<T>& c, V g, V& p, V& v, V& a) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   v = MeanSquare(c.mean, g, v);
   // The quotient is at most 1 / sqrt(1 - rho), so that nothing overflows.
   const V u = Sqrt(a + V(c.eps)) * (g / Sqrt(v + V(c.eps)));

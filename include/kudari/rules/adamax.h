@@ -55,7 +55,7 @@ struct Adamax {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Adamax::Coeffs<T>& c, V g, V& p, V& m, V& u) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   m = Mean(c.mean1, g, m);
   u = Max(Abs(g) + V(c.eps), Mean(c.mean2, V(0), u));
   p = p - V(c.step) * (m / u);

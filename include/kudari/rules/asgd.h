@@ -70,8 +70,8 @@ struct Asgd {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Asgd::Coeffs<T>& c, V g, V& p, V& ax) {
-  g = AddShare(V(c.decay), p, g);
-  p = p - AddShare(V(c.shrink), p, V(c.step) * g);
+  g = AddShare(c.decay, p, g);
+  p = p - AddShare(c.shrink, p, V(c.step) * g);
   ax = Mean(c.mean, p, ax);
 }
 

@@ -67,7 +67,7 @@ struct Rprop {
 #ifdef KUDARI_LANES
 template <class V, class T>
 KUDARI_INLINE void Update(const Rprop::Coeffs<T>& c, V g, V& p, V& prev, V& size) {
-  g = AddShare(V(c.decay), p, g);
+  g = AddShare(c.decay, p, g);
   // Of -1, 0 and 1, so that one of three shares is 1, and the sum exactly its factor. A NaN of
   // either gradient makes the step size one.
   const V turn = Sign(g) * Sign(prev);
