@@ -5,7 +5,7 @@
 #   make program builds build/release/kudari alone
 #   make build   builds everything: the program, the libraries, tests and benchmarks
 #   make check   format, layers, lint, headers, consumers, sanitizers, fuzzing
-#   make check-turn  the quick ones of these and, in turn, a third of the slow ones: what CI runs
+#   make check-turn  the quick ones of these and, in turn, a sixth of the slow ones: what CI runs
 #   make bench   times the optimisers and those of other libraries
 #   make bench-train  trains with every rule on handwritten digits; writes docs/digits.md
 #   make bench-parity  trains in 7 bytes per parameter and in float32 on CIFAR-10; writes docs/parity.md

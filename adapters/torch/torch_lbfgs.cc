@@ -2,21 +2,36 @@
 
 #include <ATen/autocast_mode.h>
 
+#include <string>
 #include <utility>
 
 #include "kudari/error.h"
 #include "parameters.h"
 
 namespace kudari::torch {
+namespace {
+
+// Throws Error unless the core can read and write the parameter where it lies.
+void CheckFloat32InOrder(const at::Tensor& p, const std::string& name) {
+  CheckParameter(p, name);
+  CheckTensor(p, "parameter", name, {DType::kFloat32});
+  if (p.is_contiguous()) return;
+  throw Error(c10::str("parameter \"", name, "\" is not contiguous, with strides ", p.strides(),
+                       "; L-BFGS steps contiguous ones alone"));
+}
+
+}  // namespace
 
 Lbfgs::Lbfgs(const LbfgsOptions& options, ParameterSet parameters)
     : parameters_(std::move(parameters.held)),
       memory_(parameters_.size()),
       gradients_(parameters_.size()),
-      core_(std::move(parameters.tensors), options) {}
+      core_(std::move(parameters.tensors), options) {
+  for (const auto& [name, p] : parameters_) CheckFloat32InOrder(p, name);
+}
 
 Lbfgs::Lbfgs(const ::torch::nn::Module& module, const LbfgsOptions& options)
-    : Lbfgs(options, ParametersOf(module)) {}
+    : Lbfgs(options, ParametersOf(NamedModules{{"", module}})) {}
 
 Lbfgs::Lbfgs(const NamedParameters& parameters, const LbfgsOptions& options)
     : Lbfgs(options, ParametersOf(parameters)) {}
@@ -47,7 +62,7 @@ LbfgsReport Lbfgs::Step(const std::function<at::Tensor()>& closure) {
 void Lbfgs::BindParameters() {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, p] = parameters_[i];
-    CheckTensor(p, "parameter", name, {DType::kFloat32}, true);
+    CheckFloat32InOrder(p, name);
     if (p.sizes() == at::IntArrayRef(core_.tensors()[i].shape)) continue;
     throw Error(c10::str("parameter \"", name, "\" now has the shape ", p.sizes(),
                          "; the optimizer was made for ",
@@ -74,7 +89,7 @@ void Lbfgs::BindGradients() {
     const at::Tensor& g = p.grad();
     core_.tensors()[i].grad = nullptr;
     if (!g.defined()) continue;
-    CheckTensor(g, "the gradient of parameter", name, {DType::kFloat32}, false);
+    CheckTensor(g, "the gradient of parameter", name, {DType::kFloat32});
     if (g.sizes() != p.sizes()) {
       throw Error(c10::str("the gradient of parameter \"", name, "\" has the shape ", g.sizes(),
                            ", the parameter's is ", p.sizes()));

@@ -87,6 +87,14 @@ TEST(TorchLbfgsTest, WhatDoesNotFitIsNamed) {
   Regression other;
   other.model->to(at::kDouble);
   EXPECT_THAT(ErrorOf([&] { Lbfgs(*other.model); }), HasSubstr("0.weight"));
+  EXPECT_THAT(ErrorOf([&] {
+                Lbfgs({{"w", at::zeros({2, 3}).t().set_requires_grad(true)}});
+              }),
+              HasSubstr("parameter \"w\" is not contiguous, with strides [1, 3]"));
+  EXPECT_THAT(ErrorOf([&] {
+                Lbfgs({{"w", at::zeros({2}, at::kComplexFloat).set_requires_grad(true)}});
+              }),
+              HasSubstr("parameter \"w\" is of type ComplexFloat"));
 }
 
 }  // namespace torch_lbfgs_test

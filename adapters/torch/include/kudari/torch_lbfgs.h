@@ -11,8 +11,8 @@
 
 namespace kudari::torch {
 
-/// kudari::Lbfgs for LibTorch parameters, which must be float32; otherwise the same conditions hold
-/// as for Optimizer.
+/// kudari::Lbfgs for LibTorch parameters, which must be float32 and contiguous; otherwise the same
+/// conditions hold as for Optimizer.
 ///
 ///     kudari::torch::Lbfgs lbfgs(*model, {.line_search_fn = kudari::LineSearch::kStrongWolfe});
 ///     lbfgs.Step([&] {
