@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "kudari/language.h"
+
 namespace kudari {
 
 /// One option of a described item. The default is written as in a recipe, and is "" if the option

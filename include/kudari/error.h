@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "kudari/language.h"
+
 namespace kudari {
 
 /// The exception for bad input to construction, recipes, names, shapes and files. The message names

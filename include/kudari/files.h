@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "kudari/language.h"
+
 namespace kudari {
 
 /// The contents of a regular file of at most `most` bytes. Throws Error naming the file: if it has

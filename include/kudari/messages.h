@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "kudari/language.h"
+
 namespace kudari {
 
 /// Whether the text is valid UTF-8.

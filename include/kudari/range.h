@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "kudari/language.h"
+
 namespace kudari {
 
 /// A range as text, such as "[0, 1)".

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kudari/language.h"
+
 namespace kudari {
 
 /// The role of a hyper-parameter, as far as it matters when steps see a different number of samples

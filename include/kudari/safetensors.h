@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "kudari/language.h"
+
 namespace kudari {
 
 /// A tensor in a safetensors file, or one to be written.

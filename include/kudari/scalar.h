@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "kudari/language.h"
+
 namespace kudari {
 
 // The operations that update rules are written in, for plain numbers; kernels/lanes-inl.h defines

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kudari/language.h"
+
 namespace kudari {
 
 /// The memory that tensors live in, with the operations on it; see src/backend/backend.h.

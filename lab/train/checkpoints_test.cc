@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "kudari/state.h"
 #include "lab/files/run_folder.h"
 #include "lab/train/weights.h"
+#include "tests/support/errors.h"
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
@@ -66,7 +68,7 @@ TEST_F(CheckpointsTest, AreSavedEverySoManyStepsAndAtTheEnd) {
   EXPECT_FALSE(fs::exists(dir_ / "out/checkpoints")) << "a run of a second needs none";
   Go(Options({"train.save_every=1s", "train.steps=3"}));
   EXPECT_FALSE(fs::exists(dir_ / "out/checkpoints"));
-  Go(Options({"train.save_every=0.001s", "train.steps=3"}));
+  Go(Options({"train.save_every=0.000001s", "train.steps=3"}));
   EXPECT_THAT(Steps("out"), ElementsAre(3, 2));
 }
 
@@ -83,12 +85,15 @@ TEST_F(CheckpointsTest, TheBestIsKept) {
   EXPECT_LE(entries.size(), 2U);
   const auto evaluations = Metrics("val_loss");
   double least = INFINITY;
-  int64_t step = 0;
+  int64_t step = 0, saves = 0;
   for (const auto& e : evaluations) {
     if (e["val_loss"].is_null() || e["val_loss"].get<double>() >= least) continue;
     least = e["val_loss"].get<double>();
     step = e["step"].get<int64_t>();
+    ++saves;
   }
+  if (step < run.steps) ++saves;  // at the end
+  EXPECT_EQ(entries.front().manifest.serial, saves) << "of the best evaluations alone";
   EXPECT_EQ(best->manifest.step, step);
   EXPECT_EQ(best->manifest.metrics.at("loss"), least);
 }
@@ -134,6 +139,41 @@ TEST_F(CheckpointsTest, WeightsThatAreNotFiniteAreLoadedAndSaid) {
   EXPECT_THAT(console_, AllOf(HasSubstr("resumed at step 8"),
                               HasSubstr("warning: the weight \"head.weight\" has values that are "
                                         "not finite")));
+}
+
+TEST_F(CheckpointsTest, NothingIsSavedOfARunThatHasDiverged) {
+  const RunState run = Go(Options({"train.save_every=1", "train.keep=0", "optimizer.lr=1e30"}));
+  ASSERT_TRUE(run.diverged);
+  const std::vector<int64_t> saved = Steps("out");
+  EXPECT_EQ(saved.size(), static_cast<size_t>(run.steps - 1));
+  EXPECT_THAT(saved, Not(::testing::Contains(run.steps)));
+}
+
+TEST_F(CheckpointsTest, AStateThatDoesNotFitIsRefusedByWhatDiffers) {
+  const std::vector<std::string> sets = {"train.save_every=8", "train.keep=0"};
+  Go(Options(sets));
+  const Checkpoint saved = LoadCheckpoint(CheckpointsOf(dir_ / "out") / "step-8");
+  const auto refusal = [&](const std::function<void(StateTree&)>& change) {
+    Checkpoint changed = saved;
+    change(changed.state);
+    Trainer trainer(ReadRecipe(sets));
+    MetricsLog metrics(dir_ / "metrics.jsonl");
+    trainer.Add(metrics);
+    return kudari::testing::ErrorOf([&] { LoadRun(trainer, changed); });
+  };
+  EXPECT_EQ(refusal([](StateTree&) {}), "no error");
+  EXPECT_EQ(refusal([](StateTree& s) { s.Erase("observers/doctor"); }), "no error");
+  EXPECT_THAT(refusal([](StateTree& s) { s.Erase("observers/metrics"); }),
+              HasSubstr("step-8: does not fit the recipe: the state has no \"observers/metrics\""));
+  EXPECT_THAT(refusal([](StateTree& s) { s.Erase("session/batches"); }),
+              HasSubstr("the state has no \"session/batches\""));
+  EXPECT_THAT(refusal([](StateTree& s) {
+                s.Set("session/model/parameters/head.weight",
+                      StateArray::Of<float>(std::vector<float>(3)));
+              }),
+              HasSubstr("the state has \"session/model/parameters/head.weight\" of another shape"));
+  EXPECT_THAT(refusal([](StateTree& s) { s.Set("session/more/x", int64_t{1}); }),
+              HasSubstr("the state has \"session/more"));
 }
 
 TEST_F(CheckpointsTest, ATimeLimitStopsWithACheckpointToGoOnFrom) {

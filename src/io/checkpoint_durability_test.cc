@@ -56,6 +56,7 @@ extern "C" int fsync(int fd) {
   return original(fd);
 }
 
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the system's are reserved
 extern "C" int rename(const char* from, const char* to) noexcept {
   Calls& calls = TheCalls();
   if (calls.recorded) calls.made.push_back("rename " + NameOf(from) + " to " + NameOf(to));
