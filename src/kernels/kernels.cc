@@ -160,46 +160,6 @@ HWY_INLINE void Stream(const Pointers<sizeof...(I)>& at, size_t n, size_t distan
   for (; i < whole; i += kLine) line(i);
 }
 
-// A number of a rule that is asked, before a pass, which branches of the vocabulary it takes: each
-// result has found what its operands have.
-struct Probe {
-  static constexpr unsigned kOldShare = 1, kShare = 2, kNoShare = 4;
-  unsigned found = 0;
-
-  HWY_INLINE Probe() = default;
-  HWY_INLINE explicit Probe(float /*value*/) {}
-  template <class... P>
-  static HWY_INLINE Probe From(unsigned found, P... operands) {
-    Probe result;
-    result.found = (found | ... | operands.found);
-    return result;
-  }
-
-  friend HWY_INLINE Probe operator+(Probe a, Probe b) { return From(0, a, b); }
-  friend HWY_INLINE Probe operator-(Probe a, Probe b) { return From(0, a, b); }
-  friend HWY_INLINE Probe operator*(Probe a, Probe b) { return From(0, a, b); }
-  friend HWY_INLINE Probe operator/(Probe a, Probe b) { return From(0, a, b); }
-  friend HWY_INLINE Probe operator-(Probe a) { return a; }
-  friend HWY_INLINE Probe Fma(Probe a, Probe b, Probe c) { return From(0, a, b, c); }
-  friend HWY_INLINE Probe Sqrt(Probe a) { return a; }
-  friend HWY_INLINE Probe Abs(Probe a) { return a; }
-  friend HWY_INLINE Probe Max(Probe a, Probe b) { return From(0, a, b); }
-  friend HWY_INLINE Probe Min(Probe a, Probe b) { return From(0, a, b); }
-  friend HWY_INLINE Probe Sign(Probe a) { return a; }
-  friend HWY_INLINE Probe AddShare(float share, Probe x, Probe rest) {
-    return From(share != 0 ? kShare : kNoShare, x, rest);
-  }
-  friend HWY_INLINE Probe AddShare(Probe share, Probe x, Probe rest) {
-    return From(0, share, x, rest);
-  }
-  friend HWY_INLINE Probe Mean(float share, Probe x, Probe old) {
-    return From(share > 0 ? 0 : kOldShare, x, old);
-  }
-  friend HWY_INLINE Probe MeanSquare(float share, Probe x, Probe old) {
-    return Mean(share, x, old);
-  }
-};
-
 // What is known of a pass with these coefficients; `norms` as in One.
 template <class P, size_t... I, class... N>
 HWY_INLINE Known KnownOf(const float* coeffs, const GradientForm<float>& form,
@@ -251,16 +211,9 @@ HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float*
   const Pointers<sizeof...(I)> at = {p, g, {state[I]..., nullptr}};
   size_t i = n - n % kLine;
   if (i > 0) {
-    switch (KnownOf<P>(coeffs, form, slots)) {
-      case Known::kShares:
-        RunLines<P, Known::kShares>(coeffs, form, at, n, distance, next, slots);
-        break;
-      case Known::kNoShares:
-        RunLines<P, Known::kNoShares>(coeffs, form, at, n, distance, next, slots);
-        break;
-      default:
-        RunLines<P, Known::kNothing>(coeffs, form, at, n, distance, next, slots);
-    }
+    WithKnown(KnownOf<P>(coeffs, form, slots), [&](auto known) HWY_ATTR {
+      RunLines<P, known>(coeffs, form, at, n, distance, next, slots);
+    });
     if (i == n) return;
   }
   // Narrower vectors for what is left: most tensors have a multiple of eight elements.
@@ -371,16 +324,9 @@ HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form,
   size_t i = n - n % kLine;
   if (i > 0) {
     Probe probes[R::kNorms];
-    switch (KnownOf<P>(coeffs, form, slots, probes)) {
-      case Known::kShares:
-        MeasureLines<R, Known::kShares>(coeffs, form, at, fetch, n, distance, next, sums, slots);
-        break;
-      case Known::kNoShares:
-        MeasureLines<R, Known::kNoShares>(coeffs, form, at, fetch, n, distance, next, sums, slots);
-        break;
-      default:
-        MeasureLines<R, Known::kNothing>(coeffs, form, at, fetch, n, distance, next, sums, slots);
-    }
+    WithKnown(KnownOf<P>(coeffs, form, slots, probes), [&](auto known) HWY_ATTR {
+      MeasureLines<R, known>(coeffs, form, at, fetch, n, distance, next, sums, slots);
+    });
     if (i == n) return;
   }
   typename P::Coeffs c;

@@ -9,6 +9,8 @@
 #define KUDARI_KERNELS_LANES_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "hwy/highway.h"
 #include "kudari/registry.h"
 
@@ -98,6 +100,59 @@ struct F32 {
   /// other targets return a NaN.
   friend HWY_INLINE F32 Clamp(F32 x, F32 limit) {
     return hn::Min(limit.v, hn::Max(hn::Neg(limit.v), x.v));
+  }
+};
+
+/// Calls f(a constant) for what is known.
+template <class F>
+HWY_INLINE void WithKnown(Known known, const F& f) {
+  switch (known) {
+    case Known::kShares:
+      return f(std::integral_constant<Known, Known::kShares>());
+    case Known::kNoShares:
+      return f(std::integral_constant<Known, Known::kNoShares>());
+    case Known::kNothing:
+      return f(std::integral_constant<Known, Known::kNothing>());
+  }
+}
+
+/// Takes the place of numbers when a rule is run to see which branches it takes: each result has
+/// found what its operands have.
+struct Probe {
+  static constexpr unsigned kOldShare = 1, kShare = 2, kNoShare = 4;
+  unsigned found = 0;
+
+  HWY_INLINE Probe() = default;
+  HWY_INLINE explicit Probe(float /*value*/) {}
+  template <class... P>
+  static HWY_INLINE Probe From(unsigned found, P... operands) {
+    Probe result;
+    result.found = (found | ... | operands.found);
+    return result;
+  }
+
+  friend HWY_INLINE Probe operator+(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe operator-(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe operator*(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe operator/(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe operator-(Probe a) { return a; }
+  friend HWY_INLINE Probe Fma(Probe a, Probe b, Probe c) { return From(0, a, b, c); }
+  friend HWY_INLINE Probe Sqrt(Probe a) { return a; }
+  friend HWY_INLINE Probe Abs(Probe a) { return a; }
+  friend HWY_INLINE Probe Max(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe Min(Probe a, Probe b) { return From(0, a, b); }
+  friend HWY_INLINE Probe Sign(Probe a) { return a; }
+  friend HWY_INLINE Probe AddShare(float share, Probe x, Probe rest) {
+    return From(share != 0 ? kShare : kNoShare, x, rest);
+  }
+  friend HWY_INLINE Probe AddShare(Probe share, Probe x, Probe rest) {
+    return From(0, share, x, rest);
+  }
+  friend HWY_INLINE Probe Mean(float share, Probe x, Probe old) {
+    return From(share > 0 ? 0 : kOldShare, x, old);
+  }
+  friend HWY_INLINE Probe MeanSquare(float share, Probe x, Probe old) {
+    return Mean(share, x, old);
   }
 };
 
