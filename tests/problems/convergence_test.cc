@@ -227,7 +227,7 @@ amsgrad                   1x2     .63x10    .5x2    1x2     .04x2    .04x1   1x2
 adamax                    1.6x2   1.6x30    .4x3    1.6x2   .063x1   .16x1   1x2     .16x2
 nadam                     1.6x1   .063x30   .5x2    2x1     .079x1   .079x1  1.6x1  .25x1
 radam                     .032x15 .002x200  .032x30 .04x15  .005x5   .05x1   2x2    .4x2
-adabelief                 .4x2    1x8       .25x1   1.6x2   .25x2    .63x1   .25x2   .16x2
+adabelief                 .4x2    1x8       .25x1   1.6x2   .25x2    .1x1    .25x2   .16x2
 lion                      .04x3   .025x10   .079x5  .16x2   .025x1   .025x1  .16x2  .1x3
 sophia                    .4x5    .25x50    .13x5   .25x5   .13x3    .1x2    .2x5   .1x5
   weight_decay=0 rho=0.5
