@@ -136,8 +136,8 @@ enum class LrMethod {
               ///< and ends at point e, the point e - n + floor(n / 3) + floor(n / 6)
   kSteepest,  ///< where the loss falls fastest with the logarithm of the learning rate
   kSlide,  ///< two points 15 steps apart slide down from the end while the slopes at them differ by
-           ///< more than 0.005 a step of what the smoothed loss falls by in all (fastai: of 1); the
-           ///< last learning rate of the left one
+           ///< more than 0.005 of the first smoothed loss a step (fastai: 0.005); the last learning
+           ///< rate of the left one
   kMinimum  ///< a tenth of the learning rate at the minimum
 };
 

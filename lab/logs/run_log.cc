@@ -369,8 +369,8 @@ void Reader::AddEvaluations() {
   std::vector<Cell> evaluated = val_loss;
   evaluated.insert(evaluated.end(), val_accuracy.begin(), val_accuracy.end());
   std::ranges::stable_sort(evaluated, {}, place);
-  const auto same = std::ranges::unique(evaluated, {}, place);
-  evaluated.erase(same.begin(), same.end());
+  const auto same = [&place](const Cell& a, const Cell& b) { return place(a) == place(b); };
+  evaluated.erase(std::unique(evaluated.begin(), evaluated.end(), same), evaluated.end());
   for (Cell& c : evaluated) {
     c.row = std::numeric_limits<uint32_t>::max();  // the last of the step
     reading_.log.evaluations.push_back({.step = c.step,

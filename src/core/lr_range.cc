@@ -26,7 +26,7 @@ constexpr double kLeastErrors = 5;
 constexpr size_t kFewLosses = 8;
 // Nothing is learned in the first step of a ramp, so the first two losses differ by noise alone.
 constexpr double kStray = 10;
-// Of fastai's slide, whose threshold is for a loss that falls by one.
+// Of fastai's slide, whose threshold is for a loss of one.
 constexpr size_t kSlideWidth = 15;
 constexpr double kSlideThreshold = 0.005;
 
@@ -135,7 +135,7 @@ std::optional<size_t> Slide(const LossCurve& curve) {
   std::vector<double> index(curve.size());
   std::iota(index.begin(), index.end(), 0.0);
   const std::vector<double> slopes = Slopes(curve.loss, index, LrSlope::kCentral);
-  const double threshold = kSlideThreshold * (curve.loss[0] - curve.loss[curve.Lowest()]);
+  const double threshold = kSlideThreshold * std::abs(curve.loss[0]);
   size_t left = curve.size() - 1 - kSlideWidth;
   size_t found = left;
   while (std::abs(slopes[left + kSlideWidth] - slopes[left]) > threshold) {

@@ -11,7 +11,7 @@ batches, and its learning rates, smoothed losses and suggestion. Its history hol
 only, so each test runs twice, the first time without smoothing and stopping. "fastai" has smoothed
 losses and what the formulas of fastai's callback/schedule.py (2.7) say: fastai is not installed, they
 are written down here again in numpy. Its slide has an absolute threshold, so it is given the losses
-divided by what they fall by.
+divided by the first of them.
 """
 
 import importlib.metadata
@@ -86,7 +86,7 @@ def fastai_case(name, losses, steps, start=1e-7, end=10.0):
     lr, loss = np.array(lrs[kept]), np.array(losses[kept])
     steepest = np.argmin((loss[1:] - loss[:-1]) / (np.log(lr[1:]) - np.log(lr[:-1])))
     return {"name": name, "start": start, "end": end, "steps": steps, "smoothed": list(losses),
-            "valley": lr[valley(loss)], "slide": lr[slide(loss / (loss[0] - loss.min()))], "steepest": lr[steepest],
+            "valley": lr[valley(loss)], "slide": lr[slide(loss / loss[0])], "steepest": lr[steepest],
             "minimum/10": lr[np.argmin(loss)] / 10}
 
 
