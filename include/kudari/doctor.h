@@ -13,7 +13,9 @@ namespace kudari {
 
 /// One step of a training run as logged. Unknown values are kNotMeasured.
 struct StepLog {
-  int64_t step = 0;  ///< counted from 1, rising from entry to entry
+  /// Counted from 1, rising from entry to entry. Where it goes back, the run was resumed, or, at or
+  /// before its first step, another run begins.
+  int64_t step = 0;
   /// Not finite: the loss of the step was not finite. Leave out steps whose loss is unknown.
   double loss = kNotMeasured;
   double lr = kNotMeasured;
@@ -28,7 +30,7 @@ struct StepLog {
   friend bool operator==(const StepLog&, const StepLog&) = default;
 };
 
-/// An evaluation on held-out data.
+/// An evaluation on held-out data. Without an accuracy, a loss that is not finite was not finite.
 struct EvaluationLog {
   int64_t step = 0;  ///< the training step after which it was made
   double loss = kNotMeasured, accuracy = kNotMeasured;
@@ -66,6 +68,9 @@ struct RunLog {
   int64_t steps_per_epoch = 0;  ///< 0: unknown
   int64_t planned_steps = 0;    ///< 0: unknown; otherwise the run is over once it has that many
   std::string first_nonfinite = {};  ///< the first tensor whose gradient was not finite, if known
+  /// Why the loss does not tell how training goes: a clause such as "the log is of reinforcement
+  /// learning (rollout/ep_rew_mean)". Empty: it does tell.
+  std::string unjudgeable = {};
 
   friend bool operator==(const RunLog&, const RunLog&) = default;
 };
@@ -89,6 +94,8 @@ enum class Verdict {
   kAccumulationSum,
   kLossScaleThrash,
   kUpdatesLost,
+  kRestart,
+  kValNonfinite,
 };
 
 /// The part of a verdict that does not depend on the run.
@@ -110,7 +117,9 @@ const VerdictInfo& FindVerdict(std::string_view name);
 /// A problem that was found, with the evidence for it.
 struct Finding {
   Verdict verdict;
-  double confidence = 0;  ///< in (0, 1]: how far the numbers exceed the limit that was crossed
+  /// In (0, 1]: how far the numbers exceed the limit that was crossed. On logs on which no limit
+  /// was set at least 80 % of the verdicts of 0.8 and more were right (docs/doctor.md).
+  double confidence = 0;
   int64_t first_step = 0, last_step = 0;  ///< the range where it shows, both included
   std::string evidence;                   ///< a sentence with numbers
   std::vector<std::string> tensors = {};  ///< the tensors concerned, the worst first
@@ -119,17 +128,31 @@ struct Finding {
 /// The general information about a finding's verdict.
 const VerdictInfo& InfoOf(const Finding& finding);
 
-/// Reads a training run as an experienced engineer would and returns what is wrong, most certain
-/// finding first. The result is empty for a healthy run and for one that is too short to judge;
-/// whatever the log lacks is not judged. The limits were tuned on the development half of a
-/// labelled suite, see docs/doctor.md. They are relative to the first loss, so if the losses are
-/// not all positive, only a loss that stops being finite is detected. Throws Error if the steps do
-/// not increase.
+/// Something that is no problem of the run but that its reader should know.
+struct Note {
+  std::string subject;  ///< a word to recognise it by, such as "resumed" or "rates"
+  std::string text;     ///< a sentence with numbers
+};
+
+/// What a log shows.
+struct Diagnosis {
+  std::vector<Finding> findings = {};  ///< what is wrong, the most certain first
+  std::vector<Note> seen = {};         ///< what is odd about the log: several runs, gaps, zeros
+  std::vector<Note> not_judged = {};   ///< what the log does not allow to judge, and why
+  RunLog run = {};                     ///< the run of the log that was judged: its steps rise
+};
+
+/// Reads a training run as an experienced engineer would and returns what is wrong with it. There
+/// are no findings for a healthy run, nor for one that is too short to judge, which `not_judged`
+/// says; whatever the log lacks is not judged, and nothing is said about a learning rate that it
+/// does not have. Of several runs in one log the longest is judged. Limits and their error rates
+/// are in docs/doctor.md. Never throws because of the numbers.
 ///
 ///     kudari::RunLog log;
 ///     ...                                 // each step: log.steps.push_back({.step = step, ...});
-///     for (const auto& f : kudari::Diagnose(log)) std::cout << f.evidence << '\n';
-std::vector<Finding> Diagnose(const RunLog& log);
+///     const kudari::Diagnosis diagnosis = kudari::Diagnose(log);
+///     for (const auto& f : diagnosis.findings) std::cout << f.evidence << '\n';
+Diagnosis Diagnose(const RunLog& log);
 
 }  // namespace kudari
 

@@ -98,7 +98,7 @@ DemoResult RunPatterns(const DemoSettings& settings) {
       "noisy samples,\nand well. This is what the doctor says of each log:\n";
   for (const PatternRun& run : runs) {
     const RunLog log = TrainPattern(run, settings.seed());
-    const std::vector<Finding> findings = Diagnose(log);
+    const std::vector<Finding> findings = Diagnose(log).findings;
     const LineChart chart = CurvesOfPattern(run, log);
     nlohmann::ordered_json found = nlohmann::ordered_json::array();
     result.text += fmt::format("\n{} (rate {:.3g}, {} samples)\n", run.title, run.lr, run.samples);

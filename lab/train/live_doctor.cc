@@ -129,7 +129,7 @@ std::vector<Finding> LiveDoctor::New() {
   constexpr double kSure = 0.75, kGrowth = 1.1;
   if (static_cast<double>(steps_.count()) < kGrowth * static_cast<double>(seen_)) return {};
   seen_ = steps_.count();
-  std::vector<Finding> found = Diagnose(log_);
+  std::vector<Finding> found = Diagnose(log_).findings;
   std::erase_if(found, [this](const Finding& f) {
     return f.confidence < kSure ||
            std::find(given_.begin(), given_.end(), f.verdict) != given_.end();
@@ -138,7 +138,7 @@ std::vector<Finding> LiveDoctor::New() {
   return found;
 }
 
-std::vector<Finding> LiveDoctor::AtTheEnd() const { return Diagnose(log_); }
+std::vector<Finding> LiveDoctor::AtTheEnd() const { return Diagnose(log_).findings; }
 
 void LiveDoctor::Visit(StateVisitor& visitor) {
   visitor.Node("steps", steps_);

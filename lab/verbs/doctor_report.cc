@@ -54,9 +54,10 @@ Curve ValidationCurve(const RunLog& log) {
   return curve;
 }
 
-Curve CurveOf(const RunLog& log, Verdict verdict) {
-  switch (verdict) {
+Curve CurveOf(const RunLog& log, const Finding& finding) {
+  switch (finding.verdict) {
     case Verdict::kOverfitting:
+    case Verdict::kValNonfinite:
       return ValidationCurve(log);
     case Verdict::kScheduleEndedEarly:
       return StepCurve(log, "learning rate", &StepLog::lr);
@@ -65,7 +66,8 @@ Curve CurveOf(const RunLog& log, Verdict verdict) {
     case Verdict::kAccumulationSum:
       return StepCurve(log, "gradient norm", &StepLog::grad_norm);
     default:
-      return LossCurve(log);
+      // Where the training loss has ended the validation loss shows it.
+      return finding.last_step > log.steps.back().step ? ValidationCurve(log) : LossCurve(log);
   }
 }
 
@@ -80,7 +82,7 @@ double MostShown(const Curve& curve) {
 
 // The curve in block characters, and below it a line under the steps of the finding.
 std::string PlotText(const RunLog& log, const Finding& finding) {
-  Curve curve = CurveOf(log, finding.verdict);
+  Curve curve = CurveOf(log, finding);
   const double most = MostShown(curve);
   double highest = 0;
   for (double& x : curve.values) {
@@ -127,7 +129,7 @@ std::string FindingText(const RunLog& log, const Finding& f, size_t number) {
   paragraph("evidence", f.evidence);
   const std::string plot = PlotText(log, f);
   if (!plot.empty()) {
-    text += fmt::format("\n   {}\n{}\n", CurveOf(log, f.verdict).name, Indented(plot, "   "));
+    text += fmt::format("\n   {}\n{}\n", CurveOf(log, f).name, Indented(plot, "   "));
   }
   paragraph("advice", info.action);
   paragraph("source", info.source);
@@ -139,6 +141,35 @@ nlohmann::ordered_json ToJson(const Finding& f) {
   return {{"verdict", info.name},     {"confidence", f.confidence}, {"first_step", f.first_step},
           {"last_step", f.last_step}, {"evidence", f.evidence},     {"tensors", f.tensors},
           {"meaning", info.meaning},  {"action", info.action},      {"source", info.source}};
+}
+
+// What is said beside the findings, each with what it is about.
+nlohmann::ordered_json ToJson(std::span<const Note> notes) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const Note& n : notes) json.push_back({{"subject", n.subject}, {"text", n.text}});
+  return json;
+}
+
+std::string NotesText(std::string_view title, std::span<const Note> notes) {
+  std::string text;
+  for (const Note& n : notes) text += Wrapped(fmt::format("{}: {}.", title, n.text), 0);
+  return text;
+}
+
+std::string DiagnosisText(const Diagnosis& diagnosis) {
+  std::string text;
+  if (diagnosis.findings.empty()) {
+    text += diagnosis.not_judged.empty()
+                ? "nothing wrong found in this log\n"
+                : "nothing wrong found in what can be judged of this log\n";
+  }
+  for (size_t i = 0; i < diagnosis.findings.size(); ++i) {
+    text += "\n" + FindingText(diagnosis.run, diagnosis.findings[i], i + 1);
+  }
+  const std::string notes =
+      NotesText("seen", diagnosis.seen) + NotesText("not judged", diagnosis.not_judged);
+  if (!notes.empty()) text += "\n" + notes;
+  return text;
 }
 
 Series SeriesOf(const Curve& curve, std::string label) {
@@ -203,23 +234,23 @@ void Doctor(const DoctorOptions& options, std::FILE* console) {
   if (!options.svg.empty()) CheckChartFile(options.svg);
   RunLog log = ReadRunLog(options.run, LogOptions(options));
   if (options.planned_steps > 0) log.planned_steps = options.planned_steps;
-  const std::vector<Finding> findings = Diagnose(log);
+  const Diagnosis diagnosis = Diagnose(log);
   std::string text =
       fmt::format("{}: {}, {}, {}\n", options.run.string(), Counted(std::ssize(log.steps), "step"),
                   Counted(std::ssize(log.evaluations), "evaluation"),
                   Counted(std::ssize(log.layers), "measurement") + " of layers");
-  if (findings.empty()) text += "nothing wrong found in this log\n";
-  for (size_t i = 0; i < findings.size(); ++i) {
-    text += "\n" + FindingText(log, findings[i], i + 1);
-  }
+  text += DiagnosisText(diagnosis);
   if (!options.json.empty()) {
     nlohmann::ordered_json json = {{"run", options.run.string()},
                                    {"steps", log.steps.size()},
-                                   {"findings", nlohmann::ordered_json::array()}};
-    for (const Finding& f : findings) json["findings"].push_back(ToJson(f));
+                                   {"findings", nlohmann::ordered_json::array()},
+                                   {"seen", ToJson(diagnosis.seen)},
+                                   {"not_judged", ToJson(diagnosis.not_judged)}};
+    for (const Finding& f : diagnosis.findings) json["findings"].push_back(ToJson(f));
     WriteOutput(options.json, JsonText(json, 2) + "\n");
   }
-  if (!options.svg.empty()) Draw(log, findings, options.run.string(), options.svg);
+  if (!options.svg.empty())
+    Draw(diagnosis.run, diagnosis.findings, options.run.string(), options.svg);
   fmt::print(console, "{}", Printable(text));
 }
 

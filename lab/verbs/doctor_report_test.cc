@@ -72,6 +72,30 @@ TEST_F(DoctorCommandTest, IsSilentOnASoundRun) {
   EXPECT_THAT(text, Not(HasSubstr("1.")));
 }
 
+// A finding is shown where it is, also if the training loss ends before.
+TEST_F(DoctorCommandTest, ShowsTheValidationLossWhereTheTrainingLossHasEnded) {
+  const std::string text = Print({.run = std::string(KUDARI_SOURCE_DIR) +
+                                         "/tests/data/doctor/m15_loss_ends_before_validation.csv"});
+  EXPECT_THAT(text, HasSubstr("1. diverged"));
+  EXPECT_THAT(text, HasSubstr("\n   validation loss\n"));
+  EXPECT_THAT(text, HasSubstr("step 16000\n"));
+}
+
+// What is odd about a log and what cannot be judged of it is said in text and as data.
+TEST_F(DoctorCommandTest, SaysWhatIsNotJudged) {
+  std::ofstream(folder_ / "log.csv") << "loss\n2\n1.5\ninf\n1.2\n1.1\n";
+  const std::string text = Print({.run = folder_ / "log.csv", .json = folder_ / "d.json"});
+  EXPECT_THAT(text,
+              HasSubstr("nothing wrong found in what can be judged of this log\n\nseen: the loss "
+                        "is not finite in 1 of 5 entries, the first at step 3.\nnot judged: 5 "
+                        "entries: the learning rate"));
+  const auto json = nlohmann::json::parse(ReadTextFile(folder_ / "d.json"));
+  EXPECT_TRUE(json["findings"].empty());
+  EXPECT_EQ(json["seen"][0]["subject"], "nonfinite_losses");
+  EXPECT_EQ(json["not_judged"][0]["subject"], "rates");
+  EXPECT_THAT(json["not_judged"][0]["text"], HasSubstr("5 entries"));
+}
+
 // Names of others reach a terminal with their control characters shown, and JSON as UTF-8.
 TEST_F(DoctorCommandTest, ShowsForeignNamesSafely) {
   const std::string bad = "a\x1b[2J\xff";
@@ -112,7 +136,7 @@ TEST_F(DoctorCommandTest, RatesAreNotCutOff) {
   std::ofstream log(folder_ / "log.csv");
   log << "step,loss,lr\n";
   for (int s = 1; s <= 100; ++s) {
-    log << s << ',' << 1 + std::exp(-s / 20.0) << ','
+    log << s << ',' << 1 + std::exp(-s / 8.0) << ','
         << (s <= 10   ? s * 1e-3
             : s <= 40 ? 0.01
                       : 1e-5)

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "doctor/integrity.h"
 #include "doctor/view.h"
 #include "kudari/error.h"
 #include "kudari/messages.h"
@@ -59,7 +60,8 @@ constexpr std::array kVerdicts = {
                 "loss, val_loss"},
     VerdictInfo{kUnderfitting, "underfitting", "the model underfits",
                 "Use a larger model; less weight decay, dropout and label smoothing; train longer",
-                "Optimizer Selection Guide and Best Practices, section 4", "loss, lr"},
+                "Optimizer Selection Guide and Best Practices, section 4",
+                "loss, lr, better with val_accuracy"},
     VerdictInfo{kDataProblem, "data_problem", "some of the data is bad",
                 "Check the samples of those batches: labels, scale, encoding; shuffle",
                 "Optimizer Selection Guide and Best Practices, section 6",
@@ -77,7 +79,7 @@ constexpr std::array kVerdicts = {
     VerdictInfo{kDeadTensors, "dead_tensors", "tensors get no gradient",
                 "Look for a detach(), a frozen part or a branch that is not used, and for units "
                 "that are zero for every sample; take frozen tensors out of the optimiser",
-                "Optimizer Selection Guide and Best Practices, section 6", "layers"},
+                "Optimizer Selection Guide and Best Practices, section 6", "layers, or grad_norm"},
     VerdictInfo{
         kUpdateRatio, "update_ratio", "tensors change much faster or slower than the others",
         "Check the groups' learning rates; a step usually changes weights by about a thousandth",
@@ -93,11 +95,21 @@ constexpr std::array kVerdicts = {
     VerdictInfo{kLossScaleThrash, "loss_scale_thrash", "the loss scale overflows again and again",
                 "Use a dynamic scale with a growth interval of 2000, a lower static scale or "
                 "bfloat16; look for activations beyond 65504",
-                "Optimizer Selection Guide and Best Practices, section 6", "skipped"},
+                "Optimizer Selection Guide and Best Practices, section 6", "skipped or loss_scale"},
     VerdictInfo{kUpdatesLost, "updates_lost", "updates are rounded away",
                 "Keep a master copy of the weights (optimizer.precision.master), round "
                 "stochastically, or raise the learning rate",
                 "Micikevicius et al., arXiv:1710.03740, section 3.1", "lost"},
+    VerdictInfo{kRestart, "restart", "training started over",
+                "Check why the weights were lost (a job resumed without its checkpoint, or two "
+                "runs in one log), and judge the runs apart",
+                "Deep Learning Tuning Playbook, Saving checkpoints and retrospectively selecting "
+                "the best one",
+                "loss"},
+    VerdictInfo{kValNonfinite, "val_nonfinite", "the validation loss is not finite",
+                "Look for log(0), empty batches and overflow in the evaluation: half precision, "
+                "samples without targets, running statistics that are not finite",
+                "Optimizer Selection Guide and Best Practices, section 6", "val_loss"},
 };
 
 // A cause makes its usual consequences no news.
@@ -120,8 +132,8 @@ const std::vector<Explains>& Explanations() {
       {kDeadTensors, {kUpdateRatio, kUnderfitting, kPlateau, kLrTooLow}},
       {kUpdateRatio, {kLrTooHigh, kWarmupTooShort, kPlateau, kUnderfitting}},
       {kDataProblem, {kLrTooHigh, kPlateau, kUnderfitting, kOverfitting, kWarmupTooShort}},
-      {kDiverged, {kLrTooHigh, kWarmupTooShort, kPlateau, kUnderfitting, kOverfitting}},
-      {kLrTooHigh, {kPlateau, kUnderfitting, kOverfitting, kWarmupTooShort}},
+      {kDiverged, {kWarmupTooShort, kPlateau, kUnderfitting, kOverfitting}},
+      {kLrTooHigh, {kPlateau, kUnderfitting, kOverfitting, kWarmupTooShort, kLrTooLow}},
       {kWarmupTooShort, {kPlateau, kUnderfitting, kOverfitting}},
       {kScheduleEndedEarly, {kLrTooLow, kUnderfitting, kPlateau}},
       {kLrTooLow, {kUnderfitting, kPlateau}},
@@ -129,6 +141,67 @@ const std::vector<Explains>& Explanations() {
       {kPlateau, {kUnderfitting}},
   };
   return list;
+}
+
+void JudgeRecords(const internal::View& run, std::vector<Finding>& found) {
+  internal::FindNoGradient(run, found);
+  internal::FindSummedAccumulation(run, found);
+  internal::FindPinnedTrust(run, found);
+  internal::FindScaleThrash(run, found);
+  internal::FindLostUpdates(run, found);
+  internal::FindGradientFlow(run, found);
+  internal::FindDeadTensors(run, found);
+  internal::FindUpdateRatios(run, found);
+}
+
+void JudgeLosses(const internal::View& run, bool blown_up, std::vector<Finding>& found) {
+  if (!blown_up) internal::FindHighRate(run, found);
+  if (run.of_validation) return;
+  internal::FindBadData(run, found);
+  internal::FindShortWarmup(run, found);
+  internal::FindLowRate(run, found);
+  internal::FindEndedSchedule(run, found);
+  internal::FindPlateau(run, found);
+  internal::FindUnderfitting(run, found);
+  internal::FindOverfitting(run, found);
+  internal::FindNonfiniteValidation(run, found);
+}
+
+// Why some verdicts cannot be given on the losses of a run.
+void NoteLimits(const internal::View& run, std::vector<Note>& notes) {
+  if (run.of_validation) return;
+  const std::string entries = std::to_string(run.size) + (run.size == 1 ? " entry" : " entries");
+  if (run.size < internal::kLeastSteps) {
+    notes.push_back({"rates", entries +
+                                  ": the learning rate, its warm-up and schedule, and most "
+                                  "stalls need " +
+                                  std::to_string(internal::kLeastSteps)});
+  } else if (run.begins_late) {
+    notes.push_back({"start", "the log begins at step " + std::to_string(run.Step(0)) +
+                                  ": how far the loss has come down, and whether the learning "
+                                  "rate was too low, cannot be told"});
+  }
+  if (run.peak_lr == 0) {
+    notes.push_back({"lr",
+                     "the learning rate is not logged: its schedule is not judged, nor "
+                     "whether a flat loss is a plateau or the end of training"});
+  }
+  constexpr size_t kLeastEvaluations = 4;
+  if (run.log.evaluations.size() < kLeastEvaluations) {
+    notes.push_back({"overfitting", std::to_string(run.log.evaluations.size()) +
+                                        " evaluations: overfitting needs " +
+                                        std::to_string(kLeastEvaluations)});
+  }
+}
+
+void LeaveOutConsequences(std::vector<Finding>& found) {
+  for (const Explains& e : Explanations()) {
+    const auto is_cause = [&](const Finding& f) { return f.verdict == e.cause; };
+    if (std::none_of(found.begin(), found.end(), is_cause)) continue;
+    std::erase_if(found, [&](const Finding& f) {
+      return std::count(e.consequences.begin(), e.consequences.end(), f.verdict) > 0;
+    });
+  }
 }
 
 }  // namespace
@@ -148,34 +221,26 @@ const VerdictInfo& FindVerdict(std::string_view name) {
   throw Error("unknown verdict \"" + std::string(name) + "\"" + Suggest(name, names));
 }
 
-std::vector<Finding> Diagnose(const RunLog& log) {
-  const internal::View run(log);
-  std::vector<Finding> found;
-  if (run.size == 0) return found;
-  internal::FindSummedAccumulation(run, found);
-  internal::FindPinnedTrust(run, found);
-  internal::FindScaleThrash(run, found);
-  internal::FindLostUpdates(run, found);
-  internal::FindGradientFlow(run, found);
-  internal::FindDeadTensors(run, found);
-  internal::FindUpdateRatios(run, found);
-  internal::FindDivergence(run, found);
-  if (run.initial > 0) {
-    internal::FindBadData(run, found);
-    internal::FindLearningRate(run, found);
-    internal::FindStalls(run, found);
-    internal::FindGeneralization(run, found);
+Diagnosis Diagnose(const RunLog& log) {
+  Diagnosis diagnosis;
+  const internal::SoundLog sound = internal::MakeSound(log, diagnosis);
+  const internal::View run(sound.log, sound.of_validation);
+  if (run.size == 0) return diagnosis;
+  internal::NoteOddities(sound.log, diagnosis);
+  JudgeRecords(run, diagnosis.findings);
+  const bool blown_up = internal::FindDivergence(run, diagnosis.findings);
+  if (const auto why = internal::WhyUnjudgeable(run)) {
+    diagnosis.not_judged.push_back(*why);
+  } else if (run.initial > 0) {
+    JudgeLosses(run, blown_up, diagnosis.findings);
+    NoteLimits(run, diagnosis.not_judged);
+  } else {
+    diagnosis.not_judged.push_back({"loss", "the loss is 0 from the start"});
   }
-  for (const Explains& e : Explanations()) {
-    const auto is_cause = [&](const Finding& f) { return f.verdict == e.cause; };
-    if (std::none_of(found.begin(), found.end(), is_cause)) continue;
-    std::erase_if(found, [&](const Finding& f) {
-      return std::count(e.consequences.begin(), e.consequences.end(), f.verdict) > 0;
-    });
-  }
-  std::stable_sort(found.begin(), found.end(),
+  LeaveOutConsequences(diagnosis.findings);
+  std::stable_sort(diagnosis.findings.begin(), diagnosis.findings.end(),
                    [](const Finding& a, const Finding& b) { return a.confidence > b.confidence; });
-  return found;
+  return diagnosis;
 }
 
 }  // namespace kudari

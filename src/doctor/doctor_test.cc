@@ -20,6 +20,7 @@
 #include "doctor/view.h"
 #include "kudari/error.h"
 #include "tests/support/random.h"
+#include "tests/support/training_run.h"
 
 namespace kudari {
 namespace doctor_test {
@@ -27,50 +28,20 @@ namespace doctor_test {
 using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
+using testing::FindingsOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::kEpoch;
+using testing::kSteps;
+using testing::Layers;
 using ::testing::Not;
 using testing::Random;
 using ::testing::SizeIs;
+using testing::Sound;
+using testing::SubjectsOf;
+using testing::VerdictsOf;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int64_t kSteps = 400, kEpoch = 20;
-
-LayersLog Layers(int64_t step, const std::vector<double>& grads, double update = 0.003) {
-  LayersLog log{.step = step};
-  for (size_t i = 0; i < grads.size(); ++i) {
-    log.tensors.push_back({.name = "layer" + std::to_string(i) + ".weight",
-                           .grad = grads[i],
-                           .weight = 5,
-                           .update = 5 * update});
-  }
-  return log;
-}
-
-/// A run that learns: from 2.3 to 0.05, with noise, after a warm-up and with a cosine.
-RunLog Sound(uint64_t seed = 1) {
-  Random random(seed);
-  RunLog log{.steps_per_epoch = kEpoch, .planned_steps = kSteps};
-  for (int64_t s = 1; s <= kSteps; ++s) {
-    const double t = static_cast<double>(s) / kSteps;
-    const double loss = 2.25 * std::exp(-5 * t) + 0.05;
-    log.steps.push_back({.step = s,
-                         .loss = loss * (1 + 0.05 * static_cast<double>(random.Float())),
-                         .lr = 1e-3 * std::min(1.0, 20 * t) * (1 + std::cos(3.14 * t)) / 2,
-                         .grad_norm = loss,
-                         .micro_grad_norm = 1.3 * loss});
-    if (s % kEpoch == 0) log.evaluations.push_back({.step = s, .loss = loss + 0.03});
-    if (s % 10 == 1) log.layers.push_back(Layers(s, {0.1, 0.2, 0.1, 0.2, 0.3, 0.3}));
-  }
-  return log;
-}
-
-std::vector<Verdict> VerdictsOf(const RunLog& log) {
-  std::vector<Verdict> verdicts;
-  for (const Finding& f : Diagnose(log)) verdicts.push_back(f.verdict);
-  return verdicts;
-}
-
 TEST(DoctorTest, ComparesTensorsOfLargeModels) {
   constexpr size_t kTensors = 2'000;
   RunLog log = Sound();
@@ -81,7 +52,7 @@ TEST(DoctorTest, ComparesTensorsOfLargeModels) {
       layers.tensors[i].update *= 1 + 0.1 * static_cast<double>(i % 7);
     layers.tensors[777].update = 5 * 0.5;
   }
-  const auto found = Diagnose(log);
+  const auto found = FindingsOf(log);
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].verdict, Verdict::kUpdateRatio);
   EXPECT_THAT(found[0].tensors, ElementsAre("layer777.weight"));
@@ -100,17 +71,6 @@ TEST(DoctorTest, IsSilentOnNothingAndOnTheFirstSteps) {
     log.evaluations.clear();
     log.layers.resize((n + 9) / 10);
     EXPECT_THAT(VerdictsOf(log), IsEmpty()) << n;
-  }
-}
-
-TEST(DoctorTest, StepsMustRise) {
-  RunLog log = Sound();
-  log.steps[7].step = 7;
-  try {
-    Diagnose(log);
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_STREQ(e.what(), "steps: 7 follows 7; they must rise");
   }
 }
 
@@ -145,7 +105,7 @@ TEST(DoctorTest, OfNegativeLossesOnlyTheirEndIsSeen) {
   EXPECT_THAT(VerdictsOf(log), IsEmpty());
   log.steps[399].loss = kNotMeasured;
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
-  EXPECT_EQ(Diagnose(log)[0].first_step, 400);
+  EXPECT_EQ(FindingsOf(log)[0].first_step, 400);
 }
 
 TEST(DoctorTest, DivergedToNan) {
@@ -154,7 +114,7 @@ TEST(DoctorTest, DivergedToNan) {
   for (size_t i = 140; i < 149; ++i) log.steps[i].loss = std::pow(10.0, i - 139);
   log.steps[149].loss = kNotMeasured;
   log.first_nonfinite = "layer3.weight";
-  const auto found = Diagnose(log);
+  const auto found = FindingsOf(log);
   ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
   EXPECT_EQ(found[0].first_step, 141);
   EXPECT_EQ(found[0].confidence, 1);
@@ -169,7 +129,7 @@ TEST(DoctorTest, DivergedAndStayedThere) {
   RunLog log = Sound();
   for (size_t i = 100; i < 400; ++i) log.steps[i].loss = i < 120 ? 400 : 2.31;
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
-  EXPECT_EQ(Diagnose(log)[0].first_step, 101);
+  EXPECT_EQ(FindingsOf(log)[0].first_step, 101);
 }
 
 TEST(DoctorTest, DivergedAfterAFirstStepThatWasSkipped) {
@@ -178,14 +138,14 @@ TEST(DoctorTest, DivergedAfterAFirstStepThatWasSkipped) {
   log.steps[0].skipped = true;
   for (size_t i = 340; i < 400; ++i) log.steps[i].loss = 400;
   ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
-  EXPECT_THAT(Diagnose(log)[0].evidence, HasSubstr("rose to 400"));
+  EXPECT_THAT(FindingsOf(log)[0].evidence, HasSubstr("rose to 400"));
 }
 
 TEST(DoctorTest, LrTooHigh) {
   RunLog log = Sound();
   for (size_t i = 150; i < 300; ++i)
     log.steps[i].loss = 0.7 + 0.5 * std::sin(static_cast<double>(i) / 12);
-  const auto found = Diagnose(log);
+  const auto found = FindingsOf(log);
   ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kLrTooHigh));
   EXPECT_GT(found[0].confidence, 0.9);
   EXPECT_THAT(found[0].evidence, HasSubstr("the smoothed loss rose from "));
@@ -201,7 +161,7 @@ TEST(DoctorTest, NoiseIsNoVerdict) {
     for (StepLog& s : log.steps) s.loss = 1 + 0.4 * static_cast<double>(random.Float());
     for (const size_t length : {400U, 100U, 50U, 30U}) {
       log.steps.resize(length);
-      for (const Finding& f : Diagnose(log))
+      for (const Finding& f : FindingsOf(log))
         EXPECT_THAT(f.evidence, Not(HasSubstr("up and down"))) << length;
     }
   }
@@ -228,17 +188,18 @@ TEST(DoctorTest, LrTooLow) {
     sum += s.lr;
     s.loss = 2.3 - 0.5 * sum + 0.01 * (s.loss - std::floor(s.loss));
   }
-  for (EvaluationLog& e : log.evaluations) e.loss = 2.2;
+  for (EvaluationLog& e : log.evaluations) e.loss = 2.3 - 2e-4 * static_cast<double>(e.step);
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kLrTooLow));
   // A run that is not over may be in its warm-up.
   log.planned_steps = 4 * kSteps;
   EXPECT_THAT(VerdictsOf(log), IsEmpty());
   log.planned_steps = kSteps;
   // Weights that move as they should are held back by something else.
+  for (EvaluationLog& e : log.evaluations) e.accuracy = 0.3;
   for (LayersLog& l : log.layers) l = Layers(l.step, {0.1, 0.2, 0.1, 0.2, 0.3, 0.3}, 0.02);
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUnderfitting));
   // Where the validation loss is far above, more of the model is no cure.
-  for (EvaluationLog& e : log.evaluations) e.loss = 4;
+  for (EvaluationLog& e : log.evaluations) e.loss = 4 + 1 / static_cast<double>(e.step);
   EXPECT_THAT(VerdictsOf(log), IsEmpty());
 }
 
@@ -262,7 +223,7 @@ TEST(DoctorTest, WarmupTooShort) {
   log.steps[6].lr = kNotMeasured;
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kWarmupTooShort)) << "not known to be low";
   for (StepLog& s : log.steps) s.lr = 1e-3 * (1 - static_cast<double>(s.step) / 500);
-  const auto found = Diagnose(log);
+  const auto found = FindingsOf(log);
   ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kWarmupTooShort));
   EXPECT_EQ(found[0].last_step, 7);
   EXPECT_THAT(found[0].evidence, HasSubstr("the loss jumped to 4, "));
@@ -272,14 +233,23 @@ TEST(DoctorTest, PlateauAtAHighRateOnly) {
   RunLog log = Sound();
   for (StepLog& s : log.steps) s.lr = 1e-3;
   EXPECT_THAT(VerdictsOf(log), IsEmpty());
-  for (StepLog& s : log.steps) s.loss += 1.5 * (1 - std::exp(-static_cast<double>(s.step) / 50));
-  for (EvaluationLog& e : log.evaluations) e.loss += 1.5;
+  Random random(1);
+  for (StepLog& s : log.steps) {
+    s.loss = (1.5 + 0.8 * std::exp(-static_cast<double>(s.step) / 30)) *
+             (1 + 0.02 * static_cast<double>(random.Float()));
+  }
+  for (EvaluationLog& e : log.evaluations) {
+    e = {.step = e.step, .loss = 1.6 + 0.8 / static_cast<double>(e.step), .accuracy = 0.4};
+  }
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kPlateau));
   log.planned_steps = 4 * kSteps;
   EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "there is time for a decay";
   log.planned_steps = kSteps;
   for (StepLog& s : log.steps) s.lr = 1e-3 * (1 - static_cast<double>(s.step - 1) / kSteps);
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUnderfitting));
+  // A loss need not come down to 0: how accurate the model is tells whether this is too high.
+  for (EvaluationLog& e : log.evaluations) e.accuracy = 0.9;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
 }
 
 TEST(DoctorTest, ScheduleEndedEarly) {
@@ -287,12 +257,19 @@ TEST(DoctorTest, ScheduleEndedEarly) {
   for (StepLog& s : log.steps) {
     s.loss += 0.5;
     if (s.step > 150) s.lr = 1e-6;
+    if (s.step > 170) s.loss = 0.8 + 0.001 * static_cast<double>(s.step % 7);
   }
-  const auto found = Diagnose(log);
+  const auto found = FindingsOf(log);
   ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kScheduleEndedEarly));
   EXPECT_EQ(found[0].first_step, 150);
   // One that has learned all there is may rest.
-  for (StepLog& s : log.steps) s.loss -= 0.5;
+  RunLog learned = log;
+  for (StepLog& s : learned.steps) s.loss = s.step > 170 ? s.loss / 10 : s.loss;
+  EXPECT_THAT(VerdictsOf(learned), IsEmpty());
+  // So may one that goes on learning.
+  for (StepLog& s : log.steps) {
+    if (s.step > 170) s.loss -= 0.001 * static_cast<double>(s.step - 170);
+  }
   EXPECT_THAT(VerdictsOf(log), IsEmpty());
 }
 
@@ -301,7 +278,7 @@ TEST(DoctorTest, Overfitting) {
   for (EvaluationLog& e : log.evaluations) {
     if (e.step > 120) e.loss = 0.6 + 0.002 * static_cast<double>(e.step - 120);
   }
-  const auto found = Diagnose(log);
+  const auto found = FindingsOf(log);
   ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kOverfitting));
   EXPECT_EQ(found[0].first_step, 120);
   // Where the training loss does not fall any more, something else is the matter.
@@ -319,7 +296,7 @@ TEST(DoctorTest, DataProblem) {
   for (StepLog& s : log.steps) {
     if (s.step % kEpoch == 7) s.loss *= 6;
   }
-  const auto found = Diagnose(log);
+  const auto found = FindingsOf(log);
   ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDataProblem));
   EXPECT_THAT(found[0].evidence, HasSubstr("the loss of batch 7 of 20 is up to "));
   // Where many positions differ, the order of the data is what it is.
@@ -344,7 +321,7 @@ TEST(DoctorTest, GradientsVanishAndExplode) {
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kExplodingGradients));
   for (LayersLog& l : log.layers) l = Layers(l.step, {90, 90, 90, 90, 90, 90});
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kExplodingGradients));
-  EXPECT_THAT(Diagnose(log)[0].evidence, HasSubstr("a change of a layer by 1 %"));
+  EXPECT_THAT(FindingsOf(log)[0].evidence, HasSubstr("a change of a layer by 1 %"));
   log = Sound();
   for (LayerLog& t : log.layers[0].tensors) t.grad *= 1000;
   EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "of one step";
@@ -361,7 +338,7 @@ TEST(DoctorTest, DeadTensors) {
   for (const double grad : {0.0, kNotMeasured}) {
     RunLog log = Sound();
     for (LayersLog& l : log.layers) l.tensors[2].grad = l.tensors[3].grad = grad;
-    const auto found = Diagnose(log);
+    const auto found = FindingsOf(log);
     ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDeadTensors));
     EXPECT_THAT(found[0].tensors, ElementsAre("layer2.weight", "layer3.weight"));
     log.layers[5].tensors[2].grad = log.layers[9].tensors[3].grad = 0.1;
@@ -373,18 +350,18 @@ TEST(DoctorTest, UpdateRatios) {
   RunLog log = Sound();
   for (LayersLog& l : log.layers) l.tensors[1].update = 2;
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUpdateRatio));
-  EXPECT_THAT(Diagnose(log)[0].tensors, ElementsAre("layer1.weight"));
+  EXPECT_THAT(FindingsOf(log)[0].tensors, ElementsAre("layer1.weight"));
   log = Sound();
   for (LayersLog& l : log.layers) l.tensors[4].update = 1e-7;
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUpdateRatio));
-  EXPECT_THAT(Diagnose(log)[0].tensors, ElementsAre("layer4.weight"));
+  EXPECT_THAT(FindingsOf(log)[0].tensors, ElementsAre("layer4.weight"));
   // Of two tensors each is held against the other.
   log = Sound();
   for (LayersLog& l : log.layers) {
     l.tensors.resize(2);
     l.tensors[1].update = 4;
   }
-  EXPECT_THAT(Diagnose(log)[0].tensors, ElementsAre("layer1.weight"));
+  EXPECT_THAT(FindingsOf(log)[0].tensors, ElementsAre("layer1.weight"));
   // Ten times the others is much, but not much of the tensor.
   for (LayersLog& l : log.layers) l.tensors[1].update = 10 * l.tensors[0].update;
   EXPECT_THAT(VerdictsOf(log), IsEmpty());
@@ -394,8 +371,8 @@ TEST(DoctorTest, UpdateRatios) {
     l.tensors[1].update = 2;
   }
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kUpdateRatio));
-  EXPECT_THAT(Diagnose(log)[0].tensors, ElementsAre("layer1.weight")) << "only the fast one";
-  EXPECT_EQ(Diagnose(log).size(), 1u);
+  EXPECT_THAT(FindingsOf(log)[0].tensors, ElementsAre("layer1.weight")) << "only the fast one";
+  EXPECT_EQ(FindingsOf(log).size(), 1u);
 }
 
 TEST(DoctorTest, TrustRatioPinned) {
@@ -409,7 +386,7 @@ TEST(DoctorTest, TrustRatioPinned) {
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kTrustRatioPinned));
   for (LayersLog& l : log.layers) l.tensors[0].pinned = l.tensors[1].pinned = false;
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kTrustRatioPinned));
-  EXPECT_EQ(Diagnose(log)[0].tensors.size(), 4u);
+  EXPECT_EQ(FindingsOf(log)[0].tensors.size(), 4u);
   for (LayersLog& l : log.layers) l.tensors[2].pinned = l.tensors[3].pinned = l.step % 20 == 1;
   EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "two of six, and two every other time";
 }
@@ -418,7 +395,7 @@ TEST(DoctorTest, AccumulationSum) {
   RunLog log = Sound();
   for (StepLog& s : log.steps) s.micro_grad_norm = s.grad_norm / 2.4;
   EXPECT_THAT(VerdictsOf(log), ElementsAre(Verdict::kAccumulationSum));
-  EXPECT_THAT(Diagnose(log)[0].evidence, HasSubstr("is 2.4 times as long"));
+  EXPECT_THAT(FindingsOf(log)[0].evidence, HasSubstr("is 2.4 times as long"));
   for (StepLog& s : log.steps) {
     s.skipped = s.step % 3 > 0;
     if (!s.skipped) s.micro_grad_norm = 1.2 * s.grad_norm;
@@ -543,7 +520,7 @@ TEST(DoctorTest, CurvesOfTheGuide) {
     EXPECT_THAT(VerdictsOf(curves.overfitted), ElementsAre(Verdict::kOverfitting)) << seed;
     EXPECT_THAT(VerdictsOf(curves.good), IsEmpty()) << seed;
   }
-  const auto found = Diagnose(GuideCurves(42).swinging);
+  const auto found = FindingsOf(GuideCurves(42).swinging);
   EXPECT_THAT(found[0].evidence, HasSubstr("the loss went up and down 8 times, each time by "));
 }
 
@@ -614,12 +591,17 @@ TEST(DoctorTest, OfRatesThatAreNotThereNothingIsSaid) {
   jump.steps[6].loss = 4;
   flat.evaluations.clear();
   for (RunLog* log : {&jump, &flat}) {
-    ASSERT_THAT(Diagnose(*log), SizeIs(1));
-    const Verdict verdict = Diagnose(*log)[0].verdict;
-    EXPECT_THAT(Diagnose(*log)[0].evidence, HasSubstr("learning rate"));
+    ASSERT_THAT(FindingsOf(*log), SizeIs(1));
+    const Verdict verdict = FindingsOf(*log)[0].verdict;
+    EXPECT_THAT(FindingsOf(*log)[0].evidence, HasSubstr("learning rate"));
     for (StepLog& s : log->steps) s.lr = kNotMeasured;
+    EXPECT_THAT(SubjectsOf(Diagnose(*log).not_judged), Contains("lr"));
+    if (verdict == Verdict::kPlateau) {
+      EXPECT_THAT(VerdictsOf(*log), IsEmpty()) << "it may be the end of training";
+      continue;
+    }
     ASSERT_THAT(VerdictsOf(*log), ElementsAre(verdict));
-    EXPECT_THAT(Diagnose(*log)[0].evidence, Not(HasSubstr("rate")));
+    EXPECT_THAT(FindingsOf(*log)[0].evidence, Not(HasSubstr("rate")));
   }
 }
 
@@ -651,7 +633,7 @@ TEST(DoctorTest, SurvivesAnything) {
         }
       }
     }
-    for (const Finding& f : Diagnose(log)) {
+    for (const Finding& f : FindingsOf(log)) {
       EXPECT_GT(f.confidence, 0) << f.evidence;
       EXPECT_LE(f.confidence, 1) << f.evidence;
       EXPECT_LE(f.first_step, f.last_step) << f.evidence;

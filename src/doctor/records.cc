@@ -6,6 +6,43 @@
 #include "doctor/view.h"
 
 namespace kudari::internal {
+namespace {
+
+// A scale below 1 does not keep gradients from vanishing, and one that has come down there step by
+// step found no scale at which they are finite: they are not, whatever the scale.
+bool FindScaleCollapse(const View& run, Findings& found) {
+  constexpr size_t kLeastDrops = 3;
+  size_t drops = 0, first = run.size, last = 0;
+  for (size_t i = 1; i < run.size; ++i) {
+    if (!(run.log.steps[i].loss_scale < run.log.steps[i - 1].loss_scale)) continue;
+    if (drops++ == 0) first = i;
+    last = i;
+  }
+  if (drops < kLeastDrops || !(run.log.steps.back().loss_scale < 1)) return false;
+  found.push_back({Verdict::kLossScaleThrash, 0.9, run.Step(first), run.Step(last),
+                   "the loss scale fell " + std::to_string(drops) + " times, from " +
+                       Brief(run.log.steps[first - 1].loss_scale) + " to " +
+                       Brief(run.log.steps.back().loss_scale) +
+                       ": gradients overflow at any scale"});
+  return true;
+}
+
+}  // namespace
+
+// The norm of the whole gradient is 0 to the end and the loss does not fall: nothing is trained.
+// Where it does fall, the norm was not measured.
+void FindNoGradient(const View& run, Findings& found) {
+  constexpr size_t kLeast = 3;
+  size_t begin = run.size;
+  while (begin > 0 && run.log.steps[begin - 1].grad_norm == 0) --begin;
+  if (run.size - begin < kLeast) return;
+  constexpr double kErrors = 2;
+  const Slope fall = run.FallIn(begin, run.size);
+  if (!(fall.change <= kErrors * fall.error)) return;  // nor where the losses are not finite
+  found.push_back({Verdict::kDeadTensors, 0.9, run.Step(begin), run.Step(run.size - 1),
+                   "the gradient is 0 in all of the last " + std::to_string(run.size - begin) +
+                       " entries: nothing is trained"});
+}
 
 // The norm of a mean of gradients is at most the largest of theirs. That of the first stands for
 // it, so the quotient is above 1 in some steps, but not in most.
@@ -33,6 +70,7 @@ void FindSummedAccumulation(const View& run, Findings& found) {
 // Finding the scale costs a few steps at the beginning; later an overflow in two thousand steps is
 // what dynamic scaling is made for.
 void FindScaleThrash(const View& run, Findings& found) {
+  if (FindScaleCollapse(run, found)) return;
   constexpr double kLimit = 0.04, kSure = 0.2;
   constexpr size_t kLeast = 3, kSearch = 24;
   size_t begin = 0;

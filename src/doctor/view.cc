@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <numbers>
 #include <utility>
 
 #include "kudari/error.h"
@@ -60,6 +61,35 @@ class Chosen {
   size_t size_ = 0;
 };
 
+// How far values have gone down by the straight line through them, as a share of their mean.
+Slope Fall(const std::vector<double>& y) {
+  double n = 0, mean = 0, middle = 0;
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (std::isnan(y[i])) continue;
+    ++n;
+    mean += y[i];
+    middle += static_cast<double>(i);
+  }
+  if (n < 3) return {0, kNotMeasured};
+  mean /= n;
+  middle /= n;
+  double products = 0, squares = 0, residuals = 0;
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (std::isnan(y[i])) continue;
+    const double x = static_cast<double>(i) - middle;
+    products += x * (y[i] - mean);
+    squares += x * x;
+  }
+  const double slope = products / squares;
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (std::isnan(y[i])) continue;
+    const double r = y[i] - mean - slope * (static_cast<double>(i) - middle);
+    residuals += r * r;
+  }
+  const double length = static_cast<double>(y.size()) / std::abs(mean);
+  return {-slope * length, length * std::sqrt(residuals / (n - 2) / squares)};
+}
+
 }  // namespace
 
 std::vector<double> RunningMedian(const std::vector<double>& y, size_t half) {
@@ -100,17 +130,16 @@ bool IsWeight(const LayerLog& tensor) {
   return c != TensorClass::kBias && c != TensorClass::kNorm && tensor.weight > 0;
 }
 
-View::View(const RunLog& run_log) : log(run_log), size(run_log.steps.size()) {
-  for (size_t i = 0; i < size; ++i) {
-    const StepLog& s = log.steps[i];
-    if (i > 0 && s.step <= log.steps[i - 1].step) {
-      throw Error("steps: " + std::to_string(s.step) + " follows " +
-                  std::to_string(log.steps[i - 1].step) + "; they must rise");
-    }
+View::View(const RunLog& run_log, bool losses_of_validation)
+    : log(run_log), size(run_log.steps.size()), of_validation(losses_of_validation) {
+  std::vector<double> rates;
+  for (const StepLog& s : log.steps) {
     loss.push_back(std::isfinite(s.loss) ? s.loss : kNotMeasured);
-    if (std::isfinite(s.lr)) peak_lr = std::max(peak_lr, s.lr);
+    if (std::isfinite(s.lr)) rates.push_back(s.lr);
   }
   if (size == 0) return;
+  // Some programs log a much higher rate for a moment, that of a bias in its warm-up.
+  if (!rates.empty()) peak_lr = Quantile(std::move(rates), 0.95);
   constexpr size_t kLeastWindow = 5, kPart = 20;
   const size_t half = std::max(kLeastWindow, size / kPart) / 2;
   smooth = RunningMedian(loss, half);
@@ -118,12 +147,23 @@ View::View(const RunLog& run_log) : log(run_log), size(run_log.steps.size()) {
   for (size_t i = 0; i < size; ++i) scatter.push_back(1.48 * std::abs(loss[i] - smooth[i]));
   scatter = RunningMedian(scatter, 2 * half);
   error = 1.25 / std::sqrt(static_cast<double>(2 * half + 1));
-  initial = *std::find_if(loss.begin(), loss.end() - 1, [](double x) { return !std::isnan(x); });
-  if (std::any_of(loss.begin(), loss.end(), [](double x) { return x <= 0; })) {
-    initial = kNotMeasured;
-  }
+  const auto finite = [](double x) { return !std::isnan(x); };
+  first = *std::find_if(loss.begin(), loss.end() - 1, finite);
+  constexpr size_t kFirst = 5;
+  constexpr double kFarOff = 3;
+  initial = std::min(first, kFarOff * Level(0, std::min(size, kFirst)));
   last = Level(size - std::min(size, std::max<size_t>(3, size / 10)), size);
-  over = log.planned_steps == 0 || Step(size - 1) >= log.planned_steps;
+  lowest = kNotMeasured;
+  for (size_t i = 0; i < size; ++i) {
+    if (std::isnan(smooth[i]) || smooth[i] >= lowest) continue;
+    lowest = smooth[i];
+    lowest_at = i;
+  }
+  // A log that has every hundredth step may end before the last.
+  const int64_t spacing = size > 1 ? Step(size - 1) - Step(size - 2) : 0;
+  over = log.planned_steps == 0 || Step(size - 1) + spacing > log.planned_steps;
+  constexpr int64_t kLate = 20;
+  begins_late = size > 1 && Step(0) > kLate * (Step(1) - Step(0));
 }
 
 size_t View::Before(int64_t step) const {
@@ -134,7 +174,46 @@ size_t View::Before(int64_t step) const {
 
 bool View::RateKnown(size_t i) const { return peak_lr > 0 && std::isfinite(log.steps[i].lr); }
 
-double View::Rate(size_t i) const { return RateKnown(i) ? log.steps[i].lr / peak_lr : 1; }
+double View::Rate(size_t i) const {
+  return RateKnown(i) ? std::min(1.0, log.steps[i].lr / peak_lr) : 1;
+}
+
+bool View::EndsAtRate(double least, double most) const {
+  return RateKnown(size - 1) && Rate(size - 1) >= least && Rate(size - 1) <= most;
+}
+
+Slope View::FallIn(size_t begin, size_t end) const {
+  return Fall({loss.begin() + static_cast<std::ptrdiff_t>(begin),
+               loss.begin() + static_cast<std::ptrdiff_t>(end)});
+}
+
+Slope View::ValidationFall(size_t after) const {
+  constexpr size_t kLeast = 4;
+  std::vector<double> losses;
+  for (const EvaluationLog& e : log.evaluations) {
+    if (e.step > Step(after) && std::isfinite(e.loss)) losses.push_back(e.loss);
+  }
+  return losses.size() < kLeast ? Slope{kNotMeasured, kNotMeasured} : Fall(losses);
+}
+
+bool View::Exceeds(size_t high, size_t low) const {
+  const size_t half = std::max<size_t>(3, size / 10) / 2;
+  const auto around = [&](size_t at, double p) {
+    const size_t begin = at - std::min(at, half), end = std::min(size, at + half + 1);
+    return Quantile({loss.begin() + static_cast<std::ptrdiff_t>(begin),
+                     loss.begin() + static_cast<std::ptrdiff_t>(end)},
+                    p);
+  };
+  return around(high, 0.25) > around(low, 0.75);
+}
+
+double View::Roughness(size_t begin, size_t end) const {
+  std::vector<double> differences;
+  for (size_t i = std::max<size_t>(begin, 1); i < end; ++i) {
+    differences.push_back(std::abs(loss[i] - loss[i - 1]));
+  }
+  return 1.48 * Median(std::move(differences)) / std::numbers::sqrt2;
+}
 
 double View::Level(size_t begin, size_t end) const {
   return Median({loss.begin() + static_cast<std::ptrdiff_t>(begin),
@@ -162,12 +241,12 @@ double View::UpdateRatio() const {
   return Median(std::move(ratios));
 }
 
-double View::EarlyPart() const {
+double View::EarlyPart(double start) const {
   double sum = 0;
   for (size_t i = 0; i < size; ++i) sum += Rate(i);
   size_t quarter = 0;
   for (double spent = 0; spent < sum / 4; ++quarter) spent += Rate(quarter);
-  return (initial - smooth[std::min(quarter, size - 1)]) / (initial - last);
+  return (start - smooth[std::min(quarter, size - 1)]) / (start - last);
 }
 
 }  // namespace kudari::internal

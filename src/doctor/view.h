@@ -11,10 +11,15 @@
 
 namespace kudari::internal {
 
-/// The curves of a run, prepared for analysis.
+/// A change and its standard error.
+struct Slope {
+  double change = 0, error = 0;
+};
+
+/// The curves of a run, prepared for analysis. Its steps rise.
 class View {
  public:
-  explicit View(const RunLog& run_log);
+  explicit View(const RunLog& run_log, bool losses_of_validation = false);
 
   const RunLog& log;
   size_t size = 0;
@@ -22,10 +27,18 @@ class View {
   std::vector<double> smooth;   ///< running median of the loss over a twentieth of the run
   std::vector<double> scatter;  ///< standard deviation of the loss around `smooth`, at each step
   double error = 0;             ///< standard error of `smooth`, in units of `scatter`
-  double initial = 0;           ///< the first loss; a NaN if the losses are not all positive
-  double last = 0;              ///< median of the last tenth of the losses
-  double peak_lr = 0;           ///< 0: learning rates are unknown
-  bool over = false;            ///< whether no further steps are known to be planned
+  double first = 0;             ///< the first loss that is finite
+  /// The level where the run began: the first loss, but at most three times the median of the first
+  /// five. In 19 of 116 real logs the first loss is above that, most often since it falls fast.
+  double initial = 0;
+  double last = 0;           ///< median of the last tenth of the losses
+  double lowest = 0;         ///< of `smooth`
+  size_t lowest_at = 0;      ///< where
+  double peak_lr = 0;        ///< that a twentieth of the rates reach; 0: rates are unknown
+  bool over = false;         ///< whether no further steps are known to be planned
+  bool begins_late = false;  ///< whether the log begins long after the run did
+  /// Whether the losses are those of the evaluations: they tell nothing about rates.
+  bool of_validation = false;
 
   int64_t Step(size_t i) const { return log.steps[i].step; }
   /// The number of entries up to and including a step.
@@ -34,8 +47,19 @@ class View {
   bool RateKnown(size_t i) const;
   /// The learning rate relative to the highest; 1 where it is unknown.
   double Rate(size_t i) const;
-  /// The last learning rate relative to the highest.
-  double LastRate() const { return Rate(size - 1); }
+  /// Whether the last rate is known, and within [least, most] relative to the highest.
+  bool EndsAtRate(double least, double most) const;
+  /// How far the losses of [begin, end) have gone down, as a share of their level at the begin, by
+  /// the straight line through them; with the standard error.
+  Slope FallIn(size_t begin, size_t end) const;
+  /// The same of the validation losses of steps behind that of an entry; a NaN for fewer than 4.
+  Slope ValidationFall(size_t after) const;
+  /// Whether the losses around `high` are above those around `low` whatever the shape of their
+  /// noise: the lower quartile of the tenth of the run around one is above the upper of the other.
+  bool Exceeds(size_t high, size_t low) const;
+  /// How far losses of [begin, end) scatter, from how much neighbours differ: a standard deviation
+  /// if their noise is normal, and not small where they jump between two levels.
+  double Roughness(size_t begin, size_t end) const;
   /// The median loss in [begin, end).
   double Level(size_t begin, size_t end) const;
   /// The layer logs of steps whose relative rate is at least `least_rate`. The first log of the run
@@ -43,9 +67,10 @@ class View {
   std::vector<const LayersLog*> LayersAt(double least_rate) const;
   /// The median ratio of update to weight norms where the rate is near its peak; a NaN if unknown.
   double UpdateRatio() const;
-  /// The share of the total fall of the smoothed loss that has happened when a quarter of the sum
-  /// of all learning rates is spent. For a run that has hardly begun the two are in proportion.
-  double EarlyPart() const;
+  /// The share of the fall of the smoothed loss from `start` to the end that has happened when a
+  /// quarter of the sum of all learning rates is spent. For a run that has hardly begun the two are
+  /// in proportion.
+  double EarlyPart(double start) const;
 };
 
 /// A running median: for each value, the median of it and of `half` neighbours on either side,
@@ -62,23 +87,40 @@ std::string Brief(double x);
 /// A confidence between 0.5 at the limit and 1 at the value `sure`, on a logarithmic scale.
 double Confidence(double value, double limit, double sure);
 
+/// A share as "12.3 %".
+inline std::string Percent(double share) { return Brief(100 * share) + " %"; }
+
 /// Whether the tensor holds weights rather than biases or norms, as far as its name tells.
 bool IsWeight(const LayerLog& tensor);
 
 // Each function documents its criterion and its limits at its definition.
 using Findings = std::vector<Finding>;
-void FindDivergence(const View& run, Findings& found);
-void FindLearningRate(const View& run, Findings& found);
-void FindStalls(const View& run, Findings& found);
-void FindGeneralization(const View& run, Findings& found);
+/// Returns whether the run has blown up, so that its losses tell nothing more.
+bool FindDivergence(const View& run, Findings& found);
+void FindHighRate(const View& run, Findings& found);
+void FindShortWarmup(const View& run, Findings& found);
+void FindLowRate(const View& run, Findings& found);
+void FindEndedSchedule(const View& run, Findings& found);
+void FindPlateau(const View& run, Findings& found);
+void FindUnderfitting(const View& run, Findings& found);
+void FindOverfitting(const View& run, Findings& found);
+void FindNonfiniteValidation(const View& run, Findings& found);
 void FindBadData(const View& run, Findings& found);
 void FindGradientFlow(const View& run, Findings& found);
 void FindDeadTensors(const View& run, Findings& found);
 void FindUpdateRatios(const View& run, Findings& found);
 void FindPinnedTrust(const View& run, Findings& found);
+void FindNoGradient(const View& run, Findings& found);
 void FindSummedAccumulation(const View& run, Findings& found);
 void FindScaleThrash(const View& run, Findings& found);
 void FindLostUpdates(const View& run, Findings& found);
+
+/// Why the losses cannot be judged, or nothing: they are negative, or scatter like those of
+/// reinforcement learning.
+std::optional<Note> WhyUnjudgeable(const View& run);
+
+/// The fewest entries for verdicts on the learning rate and on stalls that need a noise estimate.
+inline constexpr size_t kLeastSteps = 30;
 
 }  // namespace kudari::internal
 

@@ -1,6 +1,7 @@
 // Work of the readers of others' files: nearly in proportion to the input, whatever is in it.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -55,6 +56,24 @@ TEST(WorkTest, DiagnosisOfALongRun) {
     Diagnose(log);
   };
   ExpectInProportion(diagnose, 5'000);
+}
+
+// Runs that start over or go back, in every way.
+TEST(WorkTest, DiagnosisOfManyRuns) {
+  const auto diagnose = [](int64_t size) {
+    for (const int64_t part : {3, 20, 400}) {
+      RunLog over, back, lost;
+      for (int64_t i = 0; i < size; ++i) {
+        const double loss = 0.1 + 2 * std::exp(-0.02 * static_cast<double>(i % part));
+        over.steps.push_back({.step = 1 + i % part, .loss = loss});
+        back.steps.push_back({.step = 1 + i % part + i / part, .loss = loss});
+        lost.steps.push_back({.step = 1 + i, .loss = loss});
+        over.evaluations.push_back({.step = 1 + i % part, .loss = loss});
+      }
+      for (const RunLog* log : {&over, &back, &lost}) Diagnose(*log);
+    }
+  };
+  ExpectInProportion(diagnose, 4'000);
 }
 
 TEST(WorkTest, DiagnosisOfManyTensors) {
