@@ -149,16 +149,14 @@ def confusion(examined):
     return lines
 
 
-def calibration(examined):
-    """How often verdicts of a confidence are right."""
+def calibration(judged):
+    """How often verdicts of a confidence are right, over pairs of right verdicts and findings."""
     right, given = collections.Counter(), collections.Counter()
-    for entry, found in examined:
-        if entry["class"] == "uncertain":
-            continue
+    for accept, found in judged:
         for verdict, confidence in found:
             row = "0.8 to 1" if confidence >= SURE else "0.65 to 0.8" if confidence >= 0.65 else "0.5 to 0.65"
             given[row] += 1
-            right[row] += verdict in entry["accept"]
+            right[row] += verdict in accept
     return (["| confidence | verdicts | right |", "|---|---:|---:|"] +
             [f"| {row} | {given[row]} | {right[row]} |" for row in sorted(given)])
 
@@ -217,20 +215,22 @@ def algoperf_class(rows):
 
 
 def algoperf(options):
-    """Lines of a table: how many logs of each class there are, and of how many it was said."""
+    """Tables: how many logs of each class there are and of how many it was said; and confidences."""
     logs = [(algoperf_class(rows), rows) for _, rows in algoperf_logs(options.algoperf)]
     logs = [(kind, "step,loss,val_loss\n" + "".join(",".join(row) + "\n" for row in rows))
             for kind, rows in logs if kind]
+    accept = {"healthy": set(), "overfitting": {"overfitting"}, "unstable": UNSTABLE}
     right, all_of = collections.Counter(), collections.Counter(kind for kind, _ in logs)
+    judged = []
     for (kind, _), found in zip(logs, examine_all(options, [text for _, text in logs])):
         given = {verdict for verdict, _ in found}
-        right[kind] += (not given if kind == "healthy" else
-                        bool(given & (UNSTABLE if kind == "unstable" else {"overfitting"})))
+        right[kind] += bool(given & accept[kind]) if accept[kind] else not given
+        judged.append((accept[kind], found))
     said = {"healthy": "no verdict", "overfitting": "`overfitting`",
             "unstable": "`diverged`, `lr_too_high` or `warmup_too_short`"}
     return ["| AlgoPerf's logs | logs | said | of |", "|---|---:|---|---:|"] + [
         f"| {kind} | {all_of[kind]} | {said[kind]} | {right[kind]}, {100 * right[kind] / all_of[kind]:.1f} % |"
-        for kind in sorted(all_of)]
+        for kind in sorted(all_of)] + ["", *calibration(judged)]
 
 
 def write_page(name, lines):
@@ -259,7 +259,9 @@ def main():
              summary("public repositories and issues", stored)]
     if others:
         table.append(summary("AlgoPerf", others))
-    lines = [*table, "", *confusion(examined), "", *calibration(examined), "", *mistakes(examined)]
+    lines = [*table, "", *confusion(examined), "",
+             *calibration([(entry["accept"], found) for entry, found in examined
+                           if entry["class"] != "uncertain"]), "", *mistakes(examined)]
     print("\n".join(lines))
     if options.page:
         write_page("real", lines)

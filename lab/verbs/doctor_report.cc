@@ -56,9 +56,10 @@ Curve ValidationCurve(const RunLog& log) {
   return curve;
 }
 
-Curve CurveOf(const RunLog& log, Verdict verdict) {
-  switch (verdict) {
+Curve CurveOf(const RunLog& log, const Finding& finding) {
+  switch (finding.verdict) {
     case Verdict::kOverfitting:
+    case Verdict::kValNonfinite:
       return ValidationCurve(log);
     case Verdict::kScheduleEndedEarly:
       return StepCurve(log, "learning rate", &StepLog::lr);
@@ -67,7 +68,8 @@ Curve CurveOf(const RunLog& log, Verdict verdict) {
     case Verdict::kAccumulationSum:
       return StepCurve(log, "gradient norm", &StepLog::grad_norm);
     default:
-      return LossCurve(log);
+      // Where the training loss has ended the validation loss shows it.
+      return finding.last_step > log.steps.back().step ? ValidationCurve(log) : LossCurve(log);
   }
 }
 
@@ -82,7 +84,7 @@ double MostShown(const Curve& curve) {
 
 // The curve in block characters, and below it a line under the steps of the finding.
 std::string PlotText(const RunLog& log, const Finding& finding) {
-  Curve curve = CurveOf(log, finding.verdict);
+  Curve curve = CurveOf(log, finding);
   const double most = MostShown(curve);
   double highest = 0;
   for (double& x : curve.values) {
@@ -129,7 +131,7 @@ std::string FindingText(const RunLog& log, const Finding& f, size_t number) {
   paragraph("evidence", f.evidence);
   const std::string plot = PlotText(log, f);
   if (!plot.empty()) {
-    text += fmt::format("\n   {}\n{}\n", CurveOf(log, f.verdict).name, Indented(plot, "   "));
+    text += fmt::format("\n   {}\n{}\n", CurveOf(log, f).name, Indented(plot, "   "));
   }
   paragraph("advice", info.action);
   paragraph("source", info.source);

@@ -73,6 +73,15 @@ TEST_F(DoctorCommandTest, IsSilentOnASoundRun) {
   EXPECT_THAT(text, Not(HasSubstr("1.")));
 }
 
+// A finding is shown where it is, also if the training loss ends before.
+TEST_F(DoctorCommandTest, ShowsTheValidationLossWhereTheTrainingLossHasEnded) {
+  const std::string text = Print({.run = std::string(KUDARI_SOURCE_DIR) +
+                                         "/tests/data/doctor/m15_loss_ends_before_validation.csv"});
+  EXPECT_THAT(text, HasSubstr("1. diverged"));
+  EXPECT_THAT(text, HasSubstr("\n   validation loss\n"));
+  EXPECT_THAT(text, HasSubstr("step 16000\n"));
+}
+
 // What is odd about a log and what cannot be judged of it is said in text and as data.
 TEST_F(DoctorCommandTest, SaysWhatIsNotJudged) {
   std::ofstream(folder_ / "log.csv") << "loss\n2\n1.5\ninf\n1.2\n1.1\n";

@@ -70,6 +70,38 @@ TEST(IntegrityTest, OfAResumedRunWhatWasDoneLastIsJudged) {
   EXPECT_THAT(SubjectsOf(Diagnose(log).seen), ElementsAre("resumed", "repeated_steps"));
 }
 
+// Steps of any kind give findings and notes within the run that is judged.
+TEST(IntegrityTest, SurvivesAnySteps) {
+  Random random(7);
+  const auto below = [&](int64_t most) {
+    return static_cast<int64_t>(random.Bits() % static_cast<uint64_t>(most));
+  };
+  for (int trial = 0; trial < 300; ++trial) {
+    RunLog log = Sound(static_cast<uint64_t>(trial));
+    for (StepLog& s : log.steps) {
+      if (below(300) < trial) s.step = 1 + below(500);
+      if (below(300) < trial) s.loss = static_cast<double>(below(1000)) / 100 - 1;
+    }
+    for (EvaluationLog& e : log.evaluations) {
+      if (below(300) < trial) e.step = 1 + below(2000);
+    }
+    const Diagnosis diagnosis = Diagnose(log);
+    ASSERT_FALSE(diagnosis.run.steps.empty());
+    for (size_t i = 1; i < diagnosis.run.steps.size(); ++i) {
+      ASSERT_LT(diagnosis.run.steps[i - 1].step, diagnosis.run.steps[i].step);
+    }
+    for (size_t i = 1; i < diagnosis.run.evaluations.size(); ++i) {
+      ASSERT_LT(diagnosis.run.evaluations[i - 1].step, diagnosis.run.evaluations[i].step);
+    }
+    for (const Finding& f : diagnosis.findings) {
+      EXPECT_GE(f.first_step, 1) << f.evidence;
+      EXPECT_LE(f.first_step, f.last_step) << f.evidence;
+      EXPECT_LE(f.last_step, 2000) << f.evidence;
+    }
+    for (const Note& n : diagnosis.seen) EXPECT_FALSE(n.text.empty());
+  }
+}
+
 TEST(IntegrityTest, Restart) {
   RunLog log = Sound();
   log.evaluations.clear();
