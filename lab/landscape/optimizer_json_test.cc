@@ -52,7 +52,7 @@ TEST(OptimizerJsonTest, ErrorsAreThoseOfRecipes) {
 
 TEST(OptimizerJsonTest, HasNoDefaults) {
   const auto json = [](const std::string& table) { return OptimizerJson(FromToml(table)); };
-  EXPECT_EQ(json("{rule = \"sgd\"}"), Json({{"rule", "sgd"}, {"lr", 0.01}}));
+  EXPECT_EQ(json("{rule = \"sgd\"}"), Json({{"rule", "sgd"}, {"lr", 0.001}}));
   EXPECT_EQ(json("{rule = \"adam\", lr = 0.5, beta1 = 0.8, beta2 = 0.999}"),
             Json({{"rule", "adam"}, {"lr", 0.5}, {"beta1", 0.8}}));
   EXPECT_EQ(

@@ -109,12 +109,12 @@ Json List() {
     json["rules"].push_back(PartJson(Describe(rule), EndsOf(rule)));
   }
   const Ends ends = EndsOfStages();
+  const auto& accumulate =
+      internal::FindOption(internal::StageOptions(), internal::Accumulation().text.name);
   for (const internal::SourceEntry& source : internal::Sources()) {
     if (!source.by_name) continue;
     Description text = source.text;
-    for (const OptionDescription& o : internal::Accumulation().text.options) {
-      text.options.push_back(o);
-    }
+    text.options.push_back(internal::DescribeOption("", accumulate, OptimizerSpec()));
     json["sources"].push_back(PartJson(text, ends));
   }
   for (const internal::AveragerEntry& averager : internal::Averagers()) {
