@@ -30,8 +30,8 @@ struct Asgd {
       "Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient Descent, "
       "arXiv:1107.2490";
   static constexpr std::string_view kUse =
-      "Convex problems and language models of recurrent networks, with t0 where the loss stops to "
-      "fall; until then it is sgd. Do not add an averager. swa averages with any rule.";
+      "Convex problems and language models of recurrent networks, with t0 where the loss stops "
+      "falling; until then it is sgd. Do not add an averager. swa averages with any rule.";
   static constexpr std::string_view kTorch =
       "ASGD: the same; torch keeps eta and mu in float32 and leaves it to the user to evaluate ax.";
   static constexpr BatchRule kBatchRule = BatchRule::kLinear;
