@@ -92,26 +92,41 @@ void Add(const std::string& name, const at::Tensor& p, std::optional<TensorClass
     return;
   }
   set.held.emplace_back(name, p);
+  at::Tensor& mirror = set.mirrors.emplace_back();
+  const at::Tensor stepped = Stepped(p);
+  if (!p.is_contiguous()) mirror = InMemory(stepped);
   set.tensors.push_back({.name = name,
-                         .shape = p.sizes().vec(),
+                         .shape = stepped.sizes().vec(),
                          .dtype = dtype,
-                         .param = p.data_ptr(),
+                         .param = mirror.defined() ? mirror.data_ptr() : p.data_ptr(),
                          .tensor_class = tensor_class});
+  if (p.is_complex() && !tensor_class) {
+    set.tensors.back().tensor_class = Classify(name, p.sizes().vec());
+  }
   if (!module.empty()) set.tensors.back().modules = {module};
 }
 
 }  // namespace
 
-ParameterSet ParametersOf(const nn::Module& module) {
+ParameterSet ParametersOf(const NamedModules& modules) {
   ParameterSet set;
-  module.apply([&set](const std::string& path, const nn::Module& m) {
+  const auto add = [&set](const std::string& path, const nn::Module& m) {
     const std::string type = NameOfType(m);
     for (const auto& item : m.named_parameters(/*recurse=*/false)) {
       const std::string name = path.empty() ? item.key() : path + "." + item.key();
       Add(name, item.value(), ClassIn(m, item.key(), name, item.value()), type, set);
     }
-  });
+  };
+  for (const NamedModule& named : modules) named.module->apply(add, named.name);
   return set;
+}
+
+NamedParameters Numbered(const std::vector<at::Tensor>& parameters, const std::string& prefix) {
+  NamedParameters named;
+  for (const at::Tensor& p : parameters) {
+    named.emplace_back(prefix + std::to_string(named.size()), p);
+  }
+  return named;
 }
 
 ParameterSet ParametersOf(const NamedParameters& named) {
@@ -120,37 +135,53 @@ ParameterSet ParametersOf(const NamedParameters& named) {
   return set;
 }
 
+namespace {
+
+[[noreturn]] void Refuse(std::string_view kind, std::string_view name, const std::string& is,
+                         std::initializer_list<DType> types) {
+  std::string names;
+  for (const DType* type = types.begin(); type != types.end(); ++type) {
+    if (std::find(types.begin(), type, *type) != type) continue;
+    names += (names.empty() ? "" : " or ") + std::string(Name(*type));
+  }
+  throw Error(c10::str(kind, " \"", name, "\" is ", is, "; it must be a dense ", names,
+                       " tensor on the CPU"));
+}
+
+}  // namespace
+
 DType CheckTensor(const at::Tensor& t, std::string_view kind, std::string_view name,
-                  std::initializer_list<DType> types, bool contiguous) {
-  const auto fail = [&](const std::string& is) {
-    std::string names;
-    for (const DType* type = types.begin(); type != types.end(); ++type) {
-      if (std::find(types.begin(), type, *type) != type) continue;
-      names += (names.empty() ? "" : " or ") + std::string(Name(*type));
-    }
-    throw Error(c10::str(kind, " \"", name, "\" is ", is, "; it must be a dense, contiguous ",
-                         names, " tensor on the CPU"));
-  };
+                  std::initializer_list<DType> types) {
+  const auto fail = [&](const std::string& is) { Refuse(kind, name, is, types); };
   if (!t.defined()) fail("undefined");
   if (t.layout() != at::kStrided) fail(c10::str("of layout ", t.layout()));
   if (!t.device().is_cpu()) fail("on device " + t.device().str());
   const DType* const type = std::find_if(types.begin(), types.end(),
                                          [&t](DType d) { return TypeOf(d) == t.scalar_type(); });
   if (type == types.end()) fail(std::string("of type ") + at::toString(t.scalar_type()));
-  if (contiguous && !t.is_contiguous()) {
-    fail(c10::str("not contiguous, with strides ", t.strides()));
-  }
-  if (contiguous && t.is_neg()) fail("a negated view, with the signs of its memory reversed");
   return *type;
 }
 
 DType CheckParameter(const at::Tensor& p, std::string_view name) {
-  const DType type =
-      CheckTensor(p, "parameter", name, {DType::kFloat32, DType::kBFloat16, DType::kFloat16}, true);
+  const std::initializer_list<DType> types = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
+  if (p.defined() && (p.is_neg() || p.is_conj())) {
+    Refuse("parameter", name, "a negated view, with the signs of its memory reversed", types);
+  }
+  const DType type = CheckTensor(Stepped(p), "parameter", name, types);
+  if (!p.is_contiguous() && at::has_internal_overlap(p) != at::MemOverlap::No) {
+    Refuse("parameter", name,
+           c10::str("of elements that may share memory, with strides ", p.strides()), types);
+  }
   if (p.is_leaf()) return type;
   throw Error(c10::str("parameter \"", name,
                        "\" is not a leaf of the graph: backward leaves no gradient in the result "
                        "of an operation; give the tensor that it was computed from"));
+}
+
+at::Tensor Stepped(const at::Tensor& t) {
+  const bool pairs = t.defined() && t.scalar_type() == at::kComplexFloat &&
+                     t.layout() == at::kStrided && t.device().is_cpu();
+  return pairs ? at::view_as_real(t.detach().resolve_conj()) : t;
 }
 
 at::Tensor InMemory(const at::Tensor& t) {

@@ -16,22 +16,33 @@ namespace kudari::torch {
 struct ParameterSet {
   NamedParameters held;         ///< each tensor once, by its first name
   std::vector<Tensor> tensors;  ///< the same tensors in the engine's form
-  NamedParameters left_out;     ///< frozen parameters that the engine cannot hold
+  /// Copies of those whose elements do not lie in order, in order, which the engine steps in their
+  /// place; undefined for the others.
+  std::vector<at::Tensor> mirrors;
+  NamedParameters left_out;  ///< frozen parameters that the engine cannot hold
 };
 
-/// The parameters of a module, with the classes that the types of its submodules imply, or the
-/// parameters in `named`. Throws Error naming a trained parameter that cannot be stepped.
-ParameterSet ParametersOf(const ::torch::nn::Module& module);
+/// The parameters of modules, with the classes that the types of the submodules imply, or the
+/// parameters in `named`. A module's empty name stands in front of nothing. Throws Error naming a
+/// trained parameter that cannot be stepped.
+ParameterSet ParametersOf(const NamedModules& modules);
 ParameterSet ParametersOf(const NamedParameters& named);
 
-/// The storage type of `t`. Throws Error unless it is one of `types` and the engine can read `t`,
-/// which must be contiguous in memory if `contiguous` is set. `kind` and `name` describe the tensor
-/// in messages, as in parameter "fc.bias".
-DType CheckTensor(const at::Tensor& t, std::string_view kind, std::string_view name,
-                  std::initializer_list<DType> types, bool contiguous);
+/// Names for parameters that have none: "0", "1" ..., behind `prefix`.
+NamedParameters Numbered(const std::vector<at::Tensor>& parameters, const std::string& prefix);
 
-/// As CheckTensor, for a parameter to be stepped, which must be a leaf of the graph.
+/// The storage type of `t`. Throws Error unless it is one of `types` and can be read. `kind` and
+/// `name` describe the tensor in messages, as in parameter "fc.bias".
+DType CheckTensor(const at::Tensor& t, std::string_view kind, std::string_view name,
+                  std::initializer_list<DType> types);
+
+/// As CheckTensor, for a parameter to be stepped, which must be a leaf of the graph, with memory of
+/// its own for each element. One of complex float32 counts as float32.
 DType CheckParameter(const at::Tensor& p, std::string_view name);
+
+/// What the engine sees of a tensor: the pairs of real numbers of a complex one, in the same memory
+/// and with one dimension more, or the tensor itself.
+at::Tensor Stepped(const at::Tensor& t);
 
 /// A contiguous tensor with the same values: `t` itself if it is contiguous.
 at::Tensor InMemory(const at::Tensor& t);

@@ -632,10 +632,10 @@ TEST(FrozenTest, WhatTheEngineCannotHoldIsLeftOut) {
   Optimizer optimizer(model, spec);
   std::vector<std::string> names;
   for (const kudari::Tensor& t : optimizer.core().tensors()) names.push_back(t.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"first", "frozen", "last"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"first", "strided", "frozen", "last"}));
   const std::vector<Tensor> parameters = optimizer.Parameters();
-  ASSERT_EQ(parameters.size(), 3U);
-  EXPECT_TRUE(parameters[2].is_same(model.last));
+  ASSERT_EQ(parameters.size(), 4U);
+  EXPECT_TRUE(parameters[3].is_same(model.last));
   const auto loss = [&] {
     return ((model.first * model.scale).square() + model.last + model.codes.sum()).sum();
   };

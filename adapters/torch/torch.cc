@@ -6,6 +6,11 @@
 #include <cstddef>
 #include <cstring>
 #include <functional>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include "keep.h"
 #include "kudari/error.h"
@@ -21,13 +26,42 @@ bool HoldsMemoryOf(const c10::Storage& storage, const Tensor& t) {
   return begin <= at && at + t.Size() * Bytes(t.dtype) <= begin + storage.nbytes();
 }
 
+/// Gives a parameter the values of its mirror.
+void CopyBack(const at::Tensor& p, const at::Tensor& mirror) {
+  const at::NoGradGuard no_grad;
+  Stepped(p.detach()).copy_(Stepped(mirror));
+}
+
+/// Throws Error if a complex parameter would be treated as a matrix or by units: the pairs that the
+/// engine sees are neither.
+void CheckComplex(const NamedParameters& parameters, const kudari::Optimizer& core,
+                  const Registry& registry) {
+  std::vector<TensorPlan> plan;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (!parameters[i].second.is_complex()) continue;
+    if (plan.empty()) plan = core.Plan();
+    const std::string what = "parameter \"" + parameters[i].first + "\" is complex, and ";
+    if (core.spec().agc || core.spec().centralize) {
+      throw Error(what + "agc and centralize are for real parameters");
+    }
+    if (registry.Find(plan[i].rule).whole == nullptr) continue;
+    throw Error(what + plan[i].rule + " is for real matrices");
+  }
+}
+
 }  // namespace
 
-EvaluationView::EvaluationView(kudari::EvaluationView view, const NamedParameters& parameters) {
+EvaluationView::EvaluationView(kudari::EvaluationView view, const NamedParameters& parameters,
+                               const std::vector<at::Tensor>& mirrors) {
   for (const size_t i : view.Changed()) {
     const at::Tensor& p = parameters[i].second;
-    shown_.emplace_back(p, p.detach());
-    BumpVersion(p);
+    const bool mirrored = mirrors[i].defined();
+    shown_.emplace_back(p, mirrored ? mirrors[i] : p.detach());
+    if (mirrored) {
+      CopyBack(p, mirrors[i]);
+    } else {
+      BumpVersion(p);
+    }
   }
   at::autocast::clear_cache();
   view_.emplace(std::move(view));
@@ -35,14 +69,13 @@ EvaluationView::EvaluationView(kudari::EvaluationView view, const NamedParameter
 
 EvaluationView::~EvaluationView() {
   view_.reset();
-  const at::NoGradGuard no_grad;
   for (auto& [p, shown] : shown_) {
-    const bool dense = p.layout() == at::kStrided && p.device().is_cpu() && p.is_contiguous();
-    if (!dense || p.sizes() != shown.sizes() || p.is_inference()) continue;
+    const bool dense = p.layout() == at::kStrided && p.device().is_cpu();
+    if (!dense || Stepped(p).sizes() != Stepped(shown).sizes() || p.is_inference()) continue;
     if (p.data_ptr() == shown.data_ptr()) {
       BumpVersion(p);
     } else {
-      p.copy_(shown);
+      CopyBack(p, shown);
     }
   }
   at::autocast::clear_cache();
@@ -65,12 +98,13 @@ class Optimizer::Call {
 
   // The source has moved the weights, and puts them back before the step.
   void Moved() {
-    if (!std::exchange(moved_, true)) optimizer_.NoteStep(true);
+    moved_ = true;
+    optimizer_.NoteStep(true);
   }
   const Report& Ended(const Report& report) const {
     if (!report.skipped) {
       optimizer_.NoteStep(optimizer_.WroteAll());
-      optimizer_.stepped_ = optimizer_.core_.steps();
+      optimizer_.stepped_ = optimizer_.core_->steps();
     }
     return report;
   }
@@ -81,38 +115,50 @@ class Optimizer::Call {
 };
 
 Optimizer::Optimizer(const OptimizerSpec& spec, const Registry& registry, ParameterSet parameters)
-    : parameters_(std::move(parameters.held)),
+    : ::torch::optim::Optimizer(std::vector<::torch::optim::OptimizerParamGroup>(), nullptr),
+      parameters_(std::move(parameters.held)),
       left_out_(std::move(parameters.left_out)),
       gradients_(parameters_.size()),
       has_gradient_(parameters_.size()),
-      core_(std::move(parameters.tensors), spec, registry) {
-  for (const auto& [name, p] : parameters_) memory_.push_back(p.storage());
+      mirrors_(std::move(parameters.mirrors)),
+      core_(std::make_shared<kudari::Optimizer>(std::move(parameters.tensors), spec, registry)) {
+  for (const auto& [name, p] : parameters_) memory_.push_back({p.data_ptr(), p.storage()});
+  CheckComplex(parameters_, *core_, registry);
+  ShowGroups();
 }
 
 Optimizer::Optimizer(const ::torch::nn::Module& module, const OptimizerSpec& spec,
                      const Registry& registry)
-    : Optimizer(spec, registry, ParametersOf(module)) {
-  buffers_ = module.buffers();
+    : Optimizer(NamedModules{{"", module}}, spec, registry) {}
+
+Optimizer::Optimizer(const NamedModules& modules, const OptimizerSpec& spec,
+                     const Registry& registry)
+    : Optimizer(spec, registry, ParametersOf(modules)) {
+  for (const NamedModule& named : modules) KeepBuffers(*named.module);
 }
 
 Optimizer::Optimizer(const NamedParameters& parameters, const OptimizerSpec& spec,
                      const Registry& registry)
     : Optimizer(spec, registry, ParametersOf(parameters)) {}
 
+Optimizer::Optimizer(const std::vector<at::Tensor>& parameters, const OptimizerSpec& spec,
+                     const Registry& registry)
+    : Optimizer(Numbered(parameters, ""), spec, registry) {}
+
 bool Optimizer::BindParameters() const {
   const std::pair<std::string, at::Tensor>* moved = nullptr;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, p] = parameters_[i];
-    const Tensor& t = core_.tensors()[i];
+    const Tensor& t = core_->tensors()[i];
     if (CheckParameter(p, name) != t.dtype) {
       throw Error("parameter \"" + name + "\" is now " + at::toString(p.scalar_type()) +
                   "; the optimizer was made for " + std::string(Name(t.dtype)));
     }
-    if (p.sizes() != at::IntArrayRef(t.shape)) {
+    if (Stepped(p).sizes() != at::IntArrayRef(t.shape)) {
       throw Error(c10::str("parameter \"", name, "\" now has the shape ", p.sizes(),
                            "; the optimizer was made for ", at::IntArrayRef(t.shape)));
     }
-    if (p.data_ptr() != t.param) moved = &parameters_[i];
+    if (!Follows(i)) moved = &parameters_[i];
   }
   for (const auto& [name, p] : left_out_) {
     if (!p.grad().defined()) continue;
@@ -120,26 +166,39 @@ bool Optimizer::BindParameters() const {
         "parameter \"" + name + "\", of type " + at::toString(p.scalar_type()) +
         ", has a gradient; it was frozen when the optimizer was made and therefore left out");
   }
-  if (moved == nullptr) return replaced_;
-  if (source_at_work_) {
+  if (moved != nullptr && source_at_work_) {
     throw Error("parameter \"" + moved->first +
-                "\" was given new memory in a closure of source \"" + core_.spec().source +
+                "\" was given new memory in a closure of source \"" + core_->spec().source +
                 "\", which puts weights back; replace it between steps");
   }
+  for (size_t i = 0; moved != nullptr && i < parameters_.size(); ++i) {
+    if (!Follows(i)) Follow(i);
+  }
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    const at::Tensor& p = parameters_[i].second;
-    Tensor& t = core_.tensors()[i];
-    if (p.data_ptr() == t.param) continue;
-    const bool known = HoldsMemoryOf(memory_[i], t);
-    replaced_ = replaced_ || !known || std::memcmp(t.param, p.data_ptr(), p.nbytes()) != 0;
-    memory_[i] = p.storage();
-    t.param = p.data_ptr();
+    if (mirrors_[i].defined()) mirrors_[i].copy_(Stepped(parameters_[i].second.detach()));
   }
   return replaced_;
 }
 
+bool Optimizer::Follows(size_t index) const {
+  const at::Tensor& p = parameters_[index].second;
+  return p.data_ptr() == memory_[index].data && p.is_contiguous() != mirrors_[index].defined();
+}
+
+void Optimizer::Follow(size_t index) const {
+  const at::Tensor& p = parameters_[index].second;
+  Tensor& t = core_->tensors()[index];
+  const at::Tensor values = InMemory(Stepped(p));
+  const bool known = mirrors_[index].defined() || HoldsMemoryOf(memory_[index].storage, t);
+  replaced_ = replaced_ || !known || std::memcmp(t.param, values.data_ptr(), p.nbytes()) != 0;
+  memory_[index] = {p.data_ptr(), p.storage()};
+  mirrors_[index] = p.is_contiguous() ? at::Tensor() : values;
+  t.param = values.data_ptr();
+}
+
 void Optimizer::FollowParameters() {
-  if (BindParameters() && stepped_ > 0 && core_.steps() == stepped_) core_.Refresh();
+  CheckShown();
+  if (BindParameters() && stepped_ > 0 && core_->steps() == stepped_) core_->Refresh();
   replaced_ = false;
 }
 
@@ -147,9 +206,9 @@ void Optimizer::CheckGradient(size_t index) const {
   const auto& [name, p] = parameters_[index];
   const at::Tensor& g = p.grad();
   if (!g.defined()) return;
-  CheckTensor(g, "the gradient of parameter", name, {core_.tensors()[index].dtype, DType::kFloat32},
-              false);
-  if (g.sizes() == p.sizes()) return;
+  CheckTensor(p.is_complex() ? Stepped(g) : g, "the gradient of parameter", name,
+              {core_->tensors()[index].dtype, DType::kFloat32});
+  if (g.sizes() == p.sizes() && g.is_complex() == p.is_complex()) return;
   throw Error(c10::str("the gradient of parameter \"", name, "\" has the shape ", g.sizes(),
                        ", the parameter's is ", p.sizes()));
 }
@@ -158,11 +217,11 @@ void Optimizer::BindGradient(size_t index) {
   ReleaseGradient(index);
   const at::Tensor& g = parameters_[index].second.grad();
   if (!g.defined()) return;
-  gradients_[index] = InMemory(g);
-  Tensor& t = core_.tensors()[index];
+  gradients_[index] = InMemory(Stepped(g));
+  Tensor& t = core_->tensors()[index];
   t.grad_dtype = g.scalar_type() == at::kFloat ? DType::kFloat32 : t.dtype;
   t.grad = gradients_[index].const_data_ptr();
-  has_gradient_[index] = core_.Frozen(index) ? 0 : 1;
+  has_gradient_[index] = core_->Frozen(index) ? 0 : 1;
 }
 
 void Optimizer::BindGradients() {
@@ -171,31 +230,35 @@ void Optimizer::BindGradients() {
 }
 
 void Optimizer::ReleaseGradient(size_t index) {
-  core_.tensors()[index].grad = nullptr;
+  core_->tensors()[index].grad = nullptr;
   gradients_[index].reset();
 }
 
 void Optimizer::NoteWritten(size_t index) const {
-  BumpVersion(parameters_[index].second);
-  at::autocast::clear_cache();
+  const at::Tensor& p = parameters_[index].second;
+  if (mirrors_[index].defined()) {
+    CopyBack(p, mirrors_[index]);
+  } else {
+    BumpVersion(p);
+  }
 }
 
 void Optimizer::NoteStep(bool all) const {
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (all || has_gradient_[i] != 0) BumpVersion(parameters_[i].second);
+    if (all || has_gradient_[i] != 0) NoteWritten(i);
   }
   at::autocast::clear_cache();
 }
 
 bool Optimizer::WroteAll() const {
-  const OptimizerSpec& spec = core_.spec();
-  return spec.source != "plain" || (spec.lookahead && core_.steps() % spec.lookahead->k == 0);
+  const OptimizerSpec& spec = core_->spec();
+  return spec.source != "plain" || (spec.lookahead && core_->steps() % spec.lookahead->k == 0);
 }
 
 Report Optimizer::StepWith(kudari::GradScaler* scaler) {
   Call call(*this);
   BindGradients();
-  return call.Ended(scaler != nullptr ? scaler->Step(core_) : core_.Step());
+  return call.Ended(scaler != nullptr ? scaler->Step(*core_) : core_->Step());
 }
 
 Report Optimizer::StepWith(kudari::GradScaler* scaler,
@@ -204,7 +267,7 @@ Report Optimizer::StepWith(kudari::GradScaler* scaler,
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   std::vector<at::Tensor> random;  // the generator's state at each plain call of the step
   size_t repeated = 0;
-  const std::string& source = core_.spec().source;
+  const std::string& source = core_->spec().source;
   source_at_work_ = source != "plain";
   const auto oracle = [&](Pass pass) -> kudari::Evaluation {
     const at::AutoGradMode enabled(true);
@@ -222,7 +285,7 @@ Report Optimizer::StepWith(kudari::GradScaler* scaler,
     BindGradients();
     return e;
   };
-  return call.Ended(scaler != nullptr ? scaler->Step(core_, oracle) : core_.Step(oracle));
+  return call.Ended(scaler != nullptr ? scaler->Step(*core_, oracle) : core_->Step(oracle));
 }
 
 Report Optimizer::Step() { return StepWith(nullptr); }
@@ -241,7 +304,7 @@ Report Optimizer::Step(const std::function<at::Tensor()>& closure) {
 
 std::function<kudari::Evaluation(Pass)> Optimizer::WithPass(
     const std::function<kudari::Evaluation()>& closure) const {
-  const OptimizerSpec& spec = core_.spec();
+  const OptimizerSpec& spec = core_->spec();
   if (spec.sharpness && spec.accumulate > 1) {
     throw Error("Step: source = \"" + spec.source +
                 "\" with accumulate = " + std::to_string(spec.accumulate) +
@@ -276,7 +339,7 @@ void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {
       data.push_back(nullptr);
       continue;
     }
-    CheckTensor(e, "the estimate of parameter", name, {DType::kFloat32}, false);
+    CheckTensor(e, "the estimate of parameter", name, {DType::kFloat32});
     if (e.sizes() != p.sizes()) {
       throw Error(c10::str("the estimate of parameter \"", name, "\" has the shape ", e.sizes(),
                            ", the parameter's is ", p.sizes()));
@@ -284,17 +347,17 @@ void Optimizer::UpdateHessian(const std::vector<at::Tensor>& estimates) {
     in_memory.push_back(InMemory(e));
     data.push_back(in_memory.back().const_data_ptr<float>());
   }
-  core_.UpdateHessian(data);
+  core_->UpdateHessian(data);
 }
 
 EvaluationView Optimizer::EvaluationWeights() {
   FollowParameters();
-  return {core_.EvaluationWeights(), parameters_};
+  return {core_->EvaluationWeights(), parameters_, mirrors_};
 }
 
 void Optimizer::Refresh() {
   BindParameters();
-  core_.Refresh();
+  core_->Refresh();
   replaced_ = false;
 }
 

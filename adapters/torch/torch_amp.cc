@@ -69,7 +69,7 @@ void GradScaler::Unscale(Optimizer& optimizer) {
                   "scaled gradients and clips by the unscaled norm");
     }
     if (first_nonfinite.empty() && !g.isfinite().all().item<bool>()) {
-      first_nonfinite = optimizer.core_.tensors()[i].name;
+      first_nonfinite = optimizer.core_->tensors()[i].name;
     }
   }
   // Each is to be multiplied once, whatever memory it shares; and all, or none.
@@ -81,7 +81,7 @@ void GradScaler::Unscale(Optimizer& optimizer) {
     if (!IsWritable(g) || !memory.insert(g.const_data_ptr()).second) g = InMemory(g).clone();
     gradients.push_back(g);
   }
-  scaler_.Unscaled(optimizer.core_, first_nonfinite);
+  scaler_.Unscaled(*optimizer.core_, first_nonfinite);
   for (at::Tensor& g : gradients) g.mul_(1 / scale());
 }
 

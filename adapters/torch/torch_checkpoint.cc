@@ -268,15 +268,11 @@ constexpr const char* kOfScaler = "a loss scaler";
 
 }  // namespace
 
-OutputArchive& operator<<(OutputArchive& archive, const Optimizer& optimizer) {
-  WriteTree(archive, kOfOptimizer, optimizer.core().State());
-  return archive;
+void Optimizer::save(OutputArchive& archive) const {
+  WriteTree(archive, kOfOptimizer, core().State());
 }
 
-InputArchive& operator>>(InputArchive& archive, Optimizer& optimizer) {
-  optimizer.core().LoadState(ReadTree(archive, kOfOptimizer));
-  return archive;
-}
+void Optimizer::load(InputArchive& archive) { core().LoadState(ReadTree(archive, kOfOptimizer)); }
 
 OutputArchive& operator<<(OutputArchive& archive, const GradScaler& scaler) {
   WriteTree(archive, kOfScaler, scaler.State());

@@ -1,5 +1,6 @@
 #include "kudari/torch_release.h"
 
+#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include <cmath>
@@ -23,7 +24,7 @@ struct GradientRelease::State {
   // Called by backward when a parameter's gradient is complete.
   void Arrived(size_t index) {
     if (doing == Doing::kNothing) return;  // somebody else's backward
-    kudari::Optimizer& core = optimizer->core_;
+    kudari::Optimizer& core = *optimizer->core_;
     optimizer->CheckGradient(index);
     optimizer->BindGradient(index);
     const Bound bound{*optimizer, index};
@@ -37,7 +38,10 @@ struct GradientRelease::State {
       report.bytes_read += one.bytes_read;
       report.bytes_written += one.bytes_written;
       stepped = true;
-      if (written) optimizer->NoteWritten(index);
+      if (written) {
+        optimizer->NoteWritten(index);
+        at::autocast::clear_cache();
+      }
     }
     optimizer->parameters_[index].second.mutable_grad().reset();
   }
@@ -45,8 +49,8 @@ struct GradientRelease::State {
   // Ends the step if one has begun.
   void Finish() {
     if (!stepped) return;
-    optimizer->core_.FinishStep();
-    optimizer->stepped_ = optimizer->core_.steps();
+    optimizer->core_->FinishStep();
+    optimizer->stepped_ = optimizer->core_->steps();
     if (optimizer->WroteAll()) optimizer->NoteStep(true);
   }
 

@@ -313,12 +313,12 @@ TEST(TorchTest, SixteenBitGradientsItCannotTakeAreNamed) {
   Optimizer optimizer(NamedParameters{{"w", w}}, Sgd{});
   w.mutable_grad() = ::torch::ones({3}, at::kHalf);
   EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }),
-            "the gradient of parameter \"w\" is of type Half; it must be a dense, contiguous "
+            "the gradient of parameter \"w\" is of type Half; it must be a dense "
             "bfloat16 or float32 tensor on the CPU");
   const at::Tensor full = ::torch::zeros({3}, at::requires_grad());
   Optimizer other(NamedParameters{{"w", full}}, Sgd{});
   full.mutable_grad() = ::torch::ones({3}, at::kBFloat16);
-  EXPECT_THAT(ErrorOf([&] { other.Step(); }), HasSubstr("contiguous float32 tensor"));
+  EXPECT_THAT(ErrorOf([&] { other.Step(); }), HasSubstr("a dense float32 tensor"));
   w.mutable_grad().reset();
   w.set_data(w.detach().to(at::kFloat));
   EXPECT_EQ(ErrorOf([&] { optimizer.Step(); }),
@@ -329,12 +329,10 @@ TEST(TorchTest, ParametersItCannotStepAreNamed) {
   const auto make = [](const at::Tensor& t) {
     return ErrorOf([&] { Optimizer(NamedParameters{{"net.w", t}}, Sgd{}); });
   };
-  EXPECT_THAT(make(::torch::zeros({4, 3}).t().requires_grad_()),
-              HasSubstr("parameter \"net.w\" is not contiguous, with strides [1, 3]"));
   EXPECT_THAT(make(::torch::zeros({3}, at::kDouble).requires_grad_()),
               HasSubstr("\"net.w\" is of type Double"));
-  EXPECT_THAT(make(::torch::zeros({3}, at::kComplexFloat).requires_grad_()),
-              HasSubstr("\"net.w\" is of type ComplexFloat"));
+  EXPECT_THAT(make(::torch::zeros({3}, at::kComplexDouble).requires_grad_()),
+              HasSubstr("\"net.w\" is of type ComplexDouble"));
   EXPECT_THAT(make(::torch::zeros({3}, at::kMeta).requires_grad_()),
               HasSubstr("\"net.w\" is on device meta"));
   EXPECT_THAT(make(::torch::zeros({3}).to_sparse().requires_grad_()),
@@ -515,7 +513,7 @@ TEST(HessianTest, EstimatesOfSixteenBitParametersAreFloat32) {
     EXPECT_GT(h[0].abs().max().item<double>(), 0);
     optimizer.UpdateHessian(gnb);
     EXPECT_THAT(ErrorOf([&] { optimizer.UpdateHessian({gnb[0].to(type)}); }),
-                HasSubstr("contiguous float32 tensor"));
+                HasSubstr("a dense float32 tensor"));
   }
 }
 

@@ -27,6 +27,9 @@ std::string QuotedList(std::span<const std::string> texts);
 /// no name is near, cut after 1,000 bytes with "...".
 std::string Suggest(std::string_view name, std::span<const std::string> known);
 
+/// Whether two names are the same but for the case of ASCII letters: "AdamW" and "adamw".
+bool SameName(std::string_view a, std::string_view b);
+
 /// The shortest decimal text that reads back as the same double.
 std::string NumberText(double x);
 

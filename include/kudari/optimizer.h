@@ -107,6 +107,20 @@ class Optimizer {
   Optimizer(Optimizer&&) noexcept;
   Optimizer& operator=(Optimizer&&) noexcept;
 
+  /// Adds tensors behind those that there are, as if they had been given to the constructor and had
+  /// had no gradient so far: torch's add_param_group. Nothing changes for the others: their state,
+  /// schedules, averages and what a source keeps have the same bits. `groups` come behind those of
+  /// spec(), which has them from then on, so that an optimiser of all tensors and that spec can
+  /// load the state; they must match none of the former tensors. Averages of the new tensors begin
+  /// with their present values. Call it between steps, and not between GradScaler::Unscale and
+  /// Update: spans and names from earlier calls, such as tensors() and those in a Report, end.
+  ///
+  /// Throws Error, with nothing changed, as the constructor does, and if a group matches a former
+  /// tensor, if a layer_decay would count the former ones' layers differently, if the work is
+  /// shared between processes, or if an averager of the user's cannot take in tensors.
+  void AddTensors(std::vector<Tensor> tensors, const std::vector<Group>& groups = {},
+                  const Registry& registry = Registry::Builtin());
+
   /// Steps with the gradients that the tensors point to. Throws Error, with nothing changed, if no
   /// tensor has a gradient, parameters overlap, a schedule leaves its option's range, or the
   /// gradient is not finite and the policy is kError. Allocates nothing after the first step of
@@ -134,7 +148,7 @@ class Optimizer {
   /// measure_norm, a nonfinite policy) and `norm` is not given: the root of the sum of
   /// GradientSquares over all tensors, from an earlier pass with the same gradients. Until
   /// FinishStep, every call that needs a whole step throws Error: Step, UpdateHessian, Evaluation,
-  /// State, LoadState, Refresh, SetSchedule, AddScale and AddAverager.
+  /// State, LoadState, Refresh, SetSchedule, AddTensors, AddScale and AddAverager.
   Report StepTensor(size_t index, std::optional<double> norm = std::nullopt);
   /// Throws Error if StepTensor would throw without a norm at the start of a step.
   void CheckStepTensor() const;
@@ -154,8 +168,8 @@ class Optimizer {
   /// Puts the weights to evaluate into the parameters for as long as the view lives: those of the
   /// last averager that has any, otherwise those of rules with their own evaluation point
   /// (schedule-free rules), otherwise the current ones. While the view lives, Step, StepTensor,
-  /// UpdateHessian, State, LoadState, Refresh, SetSchedule and a second view throw Error. The
-  /// caller has to handle batch-norm statistics, which belong to the trained weights.
+  /// UpdateHessian, State, LoadState, Refresh, SetSchedule, AddTensors and a second view throw
+  /// Error. The caller has to handle batch-norm statistics, which belong to the trained weights.
   ///
   ///     {
   ///       const auto view = optimizer.EvaluationWeights();
@@ -193,6 +207,19 @@ class Optimizer {
   /// Throws Error, with nothing changed, if the rule has no such option, if its value at the next
   /// step is out of range, or if the option determines the size of the state.
   void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
+  /// The same for all tensors whose rule has the option or, given a group as in TensorPlan::group,
+  /// for those of the group. It costs about as much for thousands of tensors as for one. Throws
+  /// Error also if there is no such tensor.
+  void SetSchedule(std::string_view option, const Schedule& schedule,
+                   std::optional<int> group = std::nullopt);
+  /// SetSchedule("lr", lr, group): a constant learning rate, in [0, inf), from the next step on. It
+  /// is saved with the state.
+  void SetLr(double lr, std::optional<int> group = std::nullopt);
+  /// The learning rate of a group at the next step, without lr_scale: what SetLr has set. If the
+  /// tensors of the group differ, that of the first. Without a group, that of the tensors that are
+  /// in none, or if there are none, of the first tensor that has one. Throws Error if there is no
+  /// such tensor, or if its rule has no lr.
+  double Lr(std::optional<int> group = std::nullopt) const;
 
   /// The memory in use once each tensor has had a gradient.
   MemoryPlan Memory() const;

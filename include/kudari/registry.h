@@ -85,9 +85,9 @@ struct WholeStep {
 class WholeRule {
  public:
   virtual ~WholeRule() = default;
-  /// The size of each slot for a tensor of that shape. Throws Error if the rule cannot step such a
-  /// tensor; the caller prefixes the names of rule and tensor, so the message begins with the
-  /// problem.
+  /// The size of each slot for a tensor of that shape, whatever lr is. Throws Error if the rule
+  /// cannot step such a tensor; the caller prefixes the names of rule and tensor, so the message
+  /// begins with the problem.
   virtual std::vector<int64_t> SlotSizes(const double* values,
                                          std::span<const int64_t> shape) const = 0;
   /// The number of scratch elements that a step needs.
@@ -161,9 +161,10 @@ class Registry {
   /// The registry of the rules in rules/all.h.
   static const Registry& Builtin();
 
-  /// Adds a rule. Throws Error if its name is taken.
+  /// Adds a rule. Throws Error if its name is taken; the case of letters makes no difference.
   void Add(RuleEntry entry);
-  /// Returns the rule with that name; throws Error suggesting the nearest name if there is none.
+  /// Returns the rule with that name, in letters of either case ("AdamW" is adamw); throws Error
+  /// suggesting the nearest name if there is none.
   const RuleEntry& Find(std::string_view name) const;
   /// All rules, in the order in which they were added.
   const std::vector<RuleEntry>& rules() const { return rules_; }

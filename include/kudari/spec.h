@@ -234,7 +234,8 @@ struct SharpnessSpec {
 ///     spec.clip_norm = 1.0;
 ///     spec.no_decay = {TensorClass::kBias, TensorClass::kNorm};
 struct OptimizerSpec {
-  /// The rule for all tensors. It may be empty if each tensor is matched by a group that has one.
+  /// The rule for all tensors, by its name in letters of either case. It may be empty if each
+  /// tensor is matched by a group that has one.
   /// Options of the rule; options that are missing have the rule's defaults.
   std::string rule;
   Options options;

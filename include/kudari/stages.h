@@ -141,6 +141,7 @@ class Lookahead : public Averager {
   explicit Lookahead(const LookaheadSpec& spec = {});
   ~Lookahead() override;
   void Start(Engine& engine) override;
+  bool Resize(Engine& engine) override;
   void After(Engine& engine) override;
   const float* Evaluated(size_t index) const override;
   std::string_view Name() const override { return "lookahead"; }
@@ -157,6 +158,7 @@ class WeightAverage : public Averager {
  public:
   ~WeightAverage() override;
   void Start(Engine& engine) override;
+  bool Resize(Engine& engine) override;
   const float* Evaluated(size_t index) const override;
   std::string_view Name() const override { return name_; }
   void Visit(const Engine& engine, StateVisitor& visitor) override;

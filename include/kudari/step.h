@@ -156,6 +156,11 @@ class Averager {
   /// Called when the parameters were given other values: what was kept of the old ones is
   /// re-initialised. By default it calls Start.
   virtual void Refresh(Engine& engine) { Start(engine); }
+  /// Called after Start when tensors were added behind the others, see Optimizer::AddTensors: keeps
+  /// for each of them what Start would, and leaves the rest as it is. If adding fails, it is called
+  /// again when the added tensors are gone, and then must not fail. Returns whether it did so; by
+  /// default it cannot and returns false.
+  virtual bool Resize(Engine& /*engine*/) { return false; }
   /// Called after each step. `engine.steps()` is the number of steps taken, 1 after the first. It
   /// must not fail, since the step has been taken.
   virtual void After(Engine& engine) = 0;

@@ -24,4 +24,12 @@ std::unique_ptr<StageArrays> CopyParameters(const Engine& engine) {
   return copies;
 }
 
+void FollowTensors(const Engine& engine, StageArrays& copies) {
+  const size_t before = copies.count();
+  copies.Resize(engine);
+  if (copies.count() <= before) return;
+  const auto of_added = [&](size_t i) { return i < before ? Coded() : engine.Weights(i); };
+  engine.backend().Convert(copies.With(of_added), engine.parallel());
+}
+
 }  // namespace kudari::internal

@@ -43,6 +43,8 @@ std::vector<std::unique_ptr<Averager>> MakeAveragers(const OptimizerSpec& spec);
 
 /// float32 copies of the weights, on the same backend.
 std::unique_ptr<StageArrays> CopyParameters(const Engine& engine);
+/// Copies the weights of tensors that were added, or drops those of tensors that are gone again.
+void FollowTensors(const Engine& engine, StageArrays& copies);
 
 }  // namespace kudari::internal
 

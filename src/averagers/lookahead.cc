@@ -51,6 +51,15 @@ void Lookahead::Start(Engine& engine) {
   slow_ = std::move(slow);
 }
 
+bool Lookahead::Resize(Engine& engine) {
+  internal::FollowTensors(engine, *slow_);
+  if (momentum_ == nullptr) return true;
+  const size_t before = momentum_->count();
+  momentum_->Resize(engine);
+  momentum_->Clear(engine.backend(), before);  // they have had no update
+  return true;
+}
+
 void Lookahead::After(Engine& engine) {
   if (engine.steps() % spec_.k != 0) return;
   Backend& backend = engine.backend();

@@ -12,6 +12,11 @@ void WeightAverage::Start(Engine& engine) {
   count_ = 0;
 }
 
+bool WeightAverage::Resize(Engine& engine) {
+  internal::FollowTensors(engine, *average_);
+  return true;
+}
+
 void WeightAverage::MoveTowards(const Engine& engine, double weight) {
   engine.backend().Blend(average_->WithWeights(engine), count_ == 0 ? 1 : weight,
                          engine.parallel());

@@ -43,9 +43,13 @@ class StageArrays {
     return StageArrays(engine, format, [](size_t) { return true; });
   }
 
-  /// Sets all elements to zero.
-  void Clear(Backend& backend) const {
-    for (size_t i = 0; i < sizes_.size(); ++i) {
+  /// Appends uninitialised arrays for tensors that were added behind the others, or drops those of
+  /// tensors that are gone again. If memory runs out, nothing has changed.
+  void Resize(const Engine& engine);
+
+  /// Sets all elements to zero, of the arrays from `first` on.
+  void Clear(Backend& backend, size_t first = 0) const {
+    for (size_t i = first; i < sizes_.size(); ++i) {
       backend.Fill(buffers_[i].data(), 0, sizes_[i] * DataBytes(format_));
     }
   }

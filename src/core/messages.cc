@@ -81,6 +81,13 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+bool SameName(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) {
+    return 'A' <= c && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  };
+  return std::ranges::equal(a, b, {}, lower, lower);
+}
+
 bool IsUtf8(std::string_view text) {
   while (!text.empty()) {
     const size_t size = CharacterBytes(text);

@@ -44,6 +44,14 @@ TEST(Quoted, WhatIsNotUtf8IsShown) {
   EXPECT_EQ(Printable("\xe2\x82"), "\\xe2\\x82");
 }
 
+TEST(SameNameTest, OnlyTheCaseOfAsciiLettersMayDiffer) {
+  EXPECT_TRUE(SameName("AdamW", "adamw"));
+  EXPECT_TRUE(SameName("", ""));
+  EXPECT_FALSE(SameName("adamw", "adam"));
+  EXPECT_FALSE(SameName("adam_w", "adamw"));
+  EXPECT_FALSE(SameName("a@z[", "a`z{"));  // which lie beside the letters
+}
+
 TEST(Quoted, LongTextsAreCut) {
   EXPECT_EQ(Quoted(std::string(100, 'x')), '"' + std::string(100, 'x') + '"');
   EXPECT_EQ(Quoted(std::string(101, 'x')), '"' + std::string(100, 'x') + "...\"");

@@ -31,7 +31,9 @@ MemoryTraffic RuleEntry::Traffic(std::span<const int64_t> shape) const {
 
 void Registry::Add(RuleEntry entry) {
   for (const RuleEntry& r : rules_) {
-    if (r.name == entry.name) throw Error("rule " + Quoted(entry.name) + " is already registered");
+    if (!SameName(r.name, entry.name)) continue;
+    throw Error("rule " + Quoted(entry.name) + " is already registered" +
+                (r.name == entry.name ? "" : ", as " + Quoted(r.name)));
   }
   rules_.push_back(std::move(entry));
 }
@@ -39,7 +41,7 @@ void Registry::Add(RuleEntry entry) {
 const RuleEntry& Registry::Find(std::string_view name) const {
   std::vector<std::string> names;
   for (const RuleEntry& r : rules_) {
-    if (r.name == name) return r;
+    if (SameName(r.name, name)) return r;
     names.push_back(r.name);
   }
   throw Error("unknown rule " + Quoted(name) + Suggest(name, names));

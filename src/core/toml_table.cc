@@ -153,11 +153,12 @@ std::optional<std::string> TableReader::String(std::string_view key) {
 
 std::optional<std::string> TableReader::Choice(std::string_view key,
                                                std::span<const std::string> choices) {
-  auto name = String(key);
-  if (name && std::find(choices.begin(), choices.end(), *name) == choices.end()) {
-    Fail(key, "unknown name " + Quoted(*name) + Suggest(*name, choices));
-  }
-  return name;
+  const auto name = String(key);
+  if (!name) return std::nullopt;
+  const auto choice =
+      std::ranges::find_if(choices, [&name](const std::string& c) { return SameName(c, *name); });
+  if (choice == choices.end()) Fail(key, "unknown name " + Quoted(*name) + Suggest(*name, choices));
+  return *choice;
 }
 
 std::optional<std::variant<std::string, double>> TableReader::ChoiceOrNumber(

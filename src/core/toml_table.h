@@ -33,6 +33,7 @@ class TableReader {
   std::optional<int64_t> Integer(std::string_view key, int64_t low, int64_t high);
   std::optional<bool> Bool(std::string_view key);
   std::optional<std::string> String(std::string_view key);
+  /// One of the choices, which the text may give in letters of either case.
   std::optional<std::string> Choice(std::string_view key, std::span<const std::string> choices);
   /// One of the choices, or a number.
   std::optional<std::variant<std::string, double>> ChoiceOrNumber(

@@ -53,6 +53,7 @@ struct Run {
   GradScaler scaler{{.init_scale = 1}};
   std::optional<StateTree> saved;
   std::vector<std::byte> viewed;
+  Model added{{{"added.weight", {6, 5}}, {"added.bias", {6}}}, 5};
 };
 
 /// Something that is done to it: what comes before, and the call that may fail.
@@ -64,6 +65,9 @@ struct Action {
 
 void Nothing(Run& /*run*/) {}
 void Draw(Run& run) { run.task.Draw(); }
+void AddTensors(Run& run) {
+  run.optimizer.AddTensors(run.added.tensors, {{.match = "added.*", .lr_scale = 3}});
+}
 
 std::vector<Action> ActionsFor(const OptimizerSpec& spec, const RuleEntry& rule) {
   const auto step = [](Run& run) { run.optimizer.Step([&run](Pass) { return run.task.Call(); }); };
@@ -86,6 +90,7 @@ std::vector<Action> ActionsFor(const OptimizerSpec& spec, const RuleEntry& rule)
       {"SetSchedule", Nothing,
        [](Run& run) { run.optimizer.SetSchedule(1, "lr", 0.02 * Cosine(50)); }},
       {"step after SetSchedule", Draw, step},
+      {"SetLr", Nothing, [](Run& run) { run.optimizer.SetLr(0.015); }},
       {"Evaluation", Nothing,
        [](Run& run) {
          const EvaluationView view = run.optimizer.EvaluationWeights();
@@ -257,6 +262,34 @@ TEST(FailureOfStagesTest, LayoutsAndAveragers) {
   spec.measure_norm = true;
   spec.ema = EmaSpec{.warmup = true};
   ExpectStrongGuarantee(spec, DType::kFloat32);
+}
+
+// Averagers and sources that are at work take the tensors in, or let them go again.
+TEST(FailureOfStagesTest, TensorsAreAdded) {
+  std::vector<OptimizerSpec> specs(3, Momentum{.lr = 0.01});
+  specs[0].lookahead = LookaheadSpec{.k = 2, .state = LookaheadState::kPullback};
+  specs[0].ema = EmaSpec{};
+  specs[0].swa = SwaSpec{};
+  specs[1].source = "looksam";
+  specs[1].sharpness = SharpnessSpec{.k = 2, .decompose_layers = true};
+  specs[2].rule = "lamb";
+  specs[2].options = {};
+  specs[2].layer_decay = 0.9;
+  for (OptimizerSpec& spec : specs) {
+    spec.groups = {{.match = "a.*", .lr_scale = 2}};
+    std::vector<Action> actions = ActionsFor(spec, Registry::Builtin().Find(spec.rule));
+    actions.resize(2);  // the first steps
+    const Action step = actions[1];
+    actions.push_back({"AddTensors", Nothing, AddTensors});
+    for (int i = 0; i < 2; ++i) actions.push_back(step);
+    const auto expected = Outcome(spec, DType::kFloat32, kShapes, actions, actions.size(), 0);
+    ASSERT_TRUE(expected.has_value());
+    for (int64_t n = 1;; n += kStride) {
+      const auto outcome = Outcome(spec, DType::kFloat32, kShapes, actions, 2, n);
+      if (!outcome) break;
+      EXPECT_TRUE(outcome == expected) << spec.source << ", allocation " << n;
+    }
+  }
 }
 
 // Two threads, and rules with norms in two passes: what is allocated in a parallel region ends the

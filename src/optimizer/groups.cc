@@ -75,6 +75,35 @@ bool HasLr(const Cohort& cohort) {
                              [](const RuleEntry::Option& o) { return o.name == "lr"; });
 }
 
+/// Throws Error if a schedule has no values because its lengths are relative to a run.
+void CheckNotRelative(std::string_view option, const Schedule& schedule) {
+  if (schedule.IsResolved()) return;
+  throw Error("SetSchedule: " + std::string(option) + " = \"" + schedule.Text() +
+              "\" is relative to the length of a run; call Resolve({.steps = ...}) on it");
+}
+
+/// The index of an option of a cohort's rule, if it has it.
+std::optional<size_t> OptionAt(const Cohort& cohort, std::string_view option) {
+  const auto at = std::ranges::find(cohort.rule.options, option, &RuleEntry::Option::name);
+  if (at == cohort.rule.options.end()) return std::nullopt;
+  return static_cast<size_t>(at - cohort.rule.options.begin());
+}
+
+/// What Cohorts have that SetSchedule replaces.
+struct Replaced {
+  Cohort* cohort;
+  size_t option;
+  Schedule schedule;
+  double value;
+
+  /// Exchanges it with what the cohort has.
+  void Swap() {
+    std::swap(cohort->schedules[option], schedule);
+    std::swap(cohort->values[option], value);
+    cohort->SetConstant();
+  }
+};
+
 /// Throws Error if the factor on a cohort's learning rate has nothing to multiply or multiplies it
 /// out of its range at a step.
 void CheckLrScale(const Cohort& cohort, int64_t step, const std::string& where) {
@@ -98,8 +127,9 @@ struct Optimizer::Impl::Building {
   std::map<std::tuple<int, TensorClass, int64_t>, uint32_t> cohorts;
 };
 
-/// Finds how each tensor is treated.
-void Optimizer::Impl::AddTensors(const Registry& registry) {
+/// Finds how the tensors behind those with records are treated. The groups from `first_group` on
+/// are for them alone.
+void Optimizer::Impl::TreatTensors(size_t first_group, const Registry& registry) {
   Building building{registry, {}, std::vector<bool>(spec.groups.size()), {}, {}};
   for (const Group& g : spec.groups) {
     auto& expression = building.expressions.emplace_back();
@@ -112,14 +142,33 @@ void Optimizer::Impl::AddTensors(const Registry& registry) {
       if (Matches(match, t)) classes.back() = c;
     }
   }
-  if (spec.layer_decay != 1) {
-    layers = internal::LayersOf(tensor_list, classes, spec.layer_match);
-    if (!layers.empty()) last_layer = *std::ranges::max_element(layers);
+  if (spec.layer_decay != 1) CountLayers(classes);
+  for (size_t i = 0; i < records.size(); ++i) {
+    const int group = GroupOf(tensor_list[i], classes[i], building);
+    if (group < static_cast<int>(first_group)) continue;
+    const Group& g = spec.groups[static_cast<size_t>(group)];
+    throw Error("AddTensors: group " + std::to_string(group) + " (" + PatternsOf(g) +
+                ") matches tensor " + Quoted(tensor_list[i].name) +
+                ", which the optimiser has already; added groups are for added tensors");
   }
   records.reserve(tensor_list.size());
-  for (size_t i = 0; i < tensor_list.size(); ++i) AddTensor(i, classes[i], building);
+  for (size_t i = records.size(); i < tensor_list.size(); ++i) AddTensor(i, classes[i], building);
   CheckGroups(building);
   freezes = std::ranges::any_of(cohorts, [](const Cohort& c) { return c.Freezes(); });
+}
+
+/// Finds the layers of all tensors, which must stay what they are for those with records.
+void Optimizer::Impl::CountLayers(const std::vector<TensorClass>& classes) {
+  std::vector<int64_t> counted = internal::LayersOf(tensor_list, classes, spec.layer_match);
+  const int64_t last = counted.empty() ? 0 : *std::ranges::max_element(counted);
+  if (!records.empty() &&
+      (last != last_layer || !std::equal(layers.begin(), layers.end(), counted.begin()))) {
+    throw Error("AddTensors: layer_decay = " + NumberText(spec.layer_decay) +
+                " would count the layers of the tensors that there are differently, and change "
+                "their learning rates; give the optimiser all tensors when it is made");
+  }
+  layers = std::move(counted);
+  last_layer = last;
 }
 
 /// The last group that has the tensor.
@@ -352,14 +401,86 @@ Cohort Optimizer::Impl::WithSchedules(size_t index, std::vector<Schedule> schedu
 
 void Optimizer::Impl::SetSchedule(size_t index, std::string_view option, const Schedule& schedule) {
   CheckIndex(index);
-  if (!schedule.IsResolved()) {
-    throw Error("SetSchedule: " + std::string(option) + " = \"" + schedule.Text() +
-                "\" is relative to the length of a run; call Resolve({.steps = ...}) on it");
-  }
+  CheckNotRelative(option, schedule);
   TensorRecord& s = records[index];
   std::vector<Schedule> schedules = cohorts[s.cohort].schedules;
   schedules[cohorts[s.cohort].rule.OptionIndex(option)] = schedule;
   internal::MoveTo(cohorts, s.cohort, WithSchedules(index, std::move(schedules), step_count));
+}
+
+/// Throws Error unless `group` is as in TensorPlan::group.
+void Optimizer::Impl::CheckGroup(std::string_view what, std::optional<int> group) const {
+  if (!group || *group == kNoGroup || *group == kFallbackGroup) return;
+  const auto count = static_cast<int>(spec.groups.size());
+  if (0 <= *group && *group < count) return;
+  throw Error(std::string(what) + ": group = " + std::to_string(*group) +
+              " is none of kNoGroup, kFallbackGroup and the spec's groups [0, " +
+              std::to_string(count) + ")");
+}
+
+/// Replaces an option's schedule in whole cohorts, so that the number of tensors does not matter.
+/// It is checked in its place, and what was there is put back if it does not fit.
+void Optimizer::Impl::SetSchedule(std::string_view option, const Schedule& schedule,
+                                  std::optional<int> group) {
+  CheckGroup("SetSchedule", group);
+  CheckNotRelative(option, schedule);
+  std::vector<Replaced> replaced;
+  const Cohort* without = nullptr;
+  for (Cohort& c : cohorts) {
+    if (c.users == 0 || (group && c.group != *group)) continue;
+    if (const auto k = OptionAt(c, option)) {
+      const RuleEntry::Option& o = c.rule.options[*k];
+      CheckRange(c.rule.name + ": " + o.name, schedule(step_count), o.low, o.high);
+      replaced.push_back({&c, *k, schedule, 0});
+    } else {
+      without = &c;
+    }
+  }
+  if (replaced.empty() && without != nullptr) without->rule.OptionIndex(option);  // throws
+  if (replaced.empty()) throw Error("SetSchedule: no tensor is in the group");
+  for (Replaced& r : replaced) {
+    r.value = r.cohort->values[r.option];
+    r.Swap();
+    r.cohort->SetValue(r.option, schedule(step_count));
+  }
+  try {
+    for (const Replaced& r : replaced) CheckReplaced(*r.cohort, option);
+  } catch (...) {
+    for (Replaced& r : replaced) r.Swap();
+    throw;
+  }
+}
+
+/// Throws Error if a cohort does not suit its tensors any more.
+void Optimizer::Impl::CheckReplaced(const Cohort& cohort, std::string_view option) const {
+  CheckLrScale(cohort, step_count, "SetSchedule: ");
+  if (spec.decay == Decay::kIndependent) CheckDecoupled(cohort);
+  if (cohort.rule.whole == nullptr || option == "lr") return;
+  const auto index = static_cast<uint32_t>(&cohort - cohorts.data());
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (records[i].cohort != index) continue;
+    if (SlotSizes(cohort, tensor_list[i]) == records[i].storage->sizes) continue;
+    throw Error("SetSchedule: " + cohort.rule.name + ": " + std::string(option) +
+                " determines the size of the state");
+  }
+}
+
+/// The learning rate of a group at the next step; see Optimizer::Lr.
+double Optimizer::Impl::Lr(std::optional<int> group) const {
+  CheckGroup("Lr", group);
+  const Cohort* first = nullptr;
+  for (const TensorRecord& s : records) {
+    const Cohort& c = cohorts[s.cohort];
+    if (group ? c.group != *group : !HasLr(c)) continue;
+    if (first == nullptr) first = &c;
+    if (group || c.group == kNoGroup) {
+      first = &c;
+      break;
+    }
+  }
+  if (first == nullptr)
+    throw Error("Lr: no tensor " + std::string(group ? "is in the group" : "has one"));
+  return first->schedules[first->rule.OptionIndex("lr")](step_count);
 }
 
 }  // namespace kudari

@@ -34,6 +34,11 @@ inline bool Contains(const std::vector<TensorClass>& classes, TensorClass c) {
   return std::find(classes.begin(), classes.end(), c) != classes.end();
 }
 
+/// Throws Error if a schedule or a step has no value because it is relative to the length of a run.
+void CheckResolved(const OptimizerSpec& spec);
+/// Throws Error unless each tensor has names of its own and a shape.
+void CheckTensors(std::span<const Tensor> tensors);
+
 /// The index of a cohort equal to `cohort`. If there is none, it replaces a cohort without users or
 /// is appended.
 uint32_t AddCohort(std::vector<Cohort>& cohorts, Cohort cohort);
@@ -58,7 +63,7 @@ MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Ten
 //   After           averagers are updated (src/averagers)
 //
 // StepTensor (release.cc) does the same for one tensor. State and LoadState are in state.cc,
-// Evaluation in evaluation.cc.
+// Evaluation in evaluation.cc, AddTensors in add_tensors.cc.
 struct Optimizer::Impl final : Engine {
   std::vector<Tensor> tensor_list;
   OptimizerSpec spec;  // completed
@@ -133,9 +138,14 @@ struct Optimizer::Impl final : Engine {
 
   void CheckIndex(size_t index) const;
 
-  // Construction, groups.cc and optimizer.cc.
+  // Construction and addition, groups.cc, add_tensors.cc and optimizer.cc.
   struct Building;
-  void AddTensors(const Registry& registry);
+  void AddTensors(std::vector<Tensor> added, const std::vector<Group>& groups,
+                  const Registry& registry);
+  void TakeTensors(std::vector<Tensor> added, size_t first_group, const Registry& registry);
+  void DropTensors(size_t count);
+  void TreatTensors(size_t first_group, const Registry& registry);
+  void CountLayers(const std::vector<TensorClass>& classes);
   void AddTensor(size_t index, TensorClass tensor_class, Building& building);
   int GroupOf(const Tensor& tensor, TensorClass tensor_class, Building& building) const;
   void CheckGroups(const Building& building) const;
@@ -145,6 +155,10 @@ struct Optimizer::Impl final : Engine {
                          internal::Cohort& cohort) const;
   internal::Cohort WithSchedules(size_t index, std::vector<Schedule> schedules, int64_t step) const;
   void SetSchedule(size_t index, std::string_view option, const Schedule& schedule);
+  void SetSchedule(std::string_view option, const Schedule& schedule, std::optional<int> group);
+  void CheckReplaced(const internal::Cohort& cohort, std::string_view option) const;
+  double Lr(std::optional<int> group) const;
+  void CheckGroup(std::string_view what, std::optional<int> group) const;
   static std::vector<int64_t> SlotSizes(const internal::Cohort& cohort, const Tensor& t);
   const internal::Storage* StorageOf(const Tensor& tensor, const internal::TensorRecord& s,
                                      std::vector<int64_t> sizes);

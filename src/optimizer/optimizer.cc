@@ -37,22 +37,6 @@ void CheckTensor(const Tensor& t, std::unordered_set<std::string_view>& names) {
   }
 }
 
-/// Throws Error if a schedule has no values because its lengths are relative to a run.
-void CheckResolved(const OptimizerSpec& spec) {
-  internal::ForSchedules(spec, [](const std::string& name, const Schedule& schedule) {
-    if (schedule.IsResolved()) return;
-    throw Error(name + " = \"" + schedule.Text() +
-                "\" is relative to the length of a run; give the optimiser "
-                "Resolve(spec, {.steps = ...}), see kudari/recipe.h");
-  });
-  internal::ForSteps(spec, [](const std::string& name, const StepNumber& step) {
-    if (std::holds_alternative<int64_t>(step)) return;
-    throw Error(name + " = \"" + StepText(step) +
-                "\" is relative to the length of a run; give the optimiser "
-                "Resolve(spec, {.steps = ...}), see kudari/recipe.h");
-  });
-}
-
 /// The backend that all tensors name; null: host memory.
 Backend* BackendOf(std::span<const Tensor> tensors) {
   Backend* const backend = tensors.empty() ? nullptr : tensors[0].backend;
@@ -66,6 +50,27 @@ Backend* BackendOf(std::span<const Tensor> tensors) {
 
 }  // namespace
 
+void internal::CheckResolved(const OptimizerSpec& spec) {
+  ForSchedules(spec, [](const std::string& name, const Schedule& schedule) {
+    if (schedule.IsResolved()) return;
+    throw Error(name + " = \"" + schedule.Text() +
+                "\" is relative to the length of a run; give the optimiser "
+                "Resolve(spec, {.steps = ...}), see kudari/recipe.h");
+  });
+  ForSteps(spec, [](const std::string& name, const StepNumber& step) {
+    if (std::holds_alternative<int64_t>(step)) return;
+    throw Error(name + " = \"" + StepText(step) +
+                "\" is relative to the length of a run; give the optimiser "
+                "Resolve(spec, {.steps = ...}), see kudari/recipe.h");
+  });
+}
+
+void internal::CheckTensors(std::span<const Tensor> tensors) {
+  std::unordered_set<std::string_view> names;
+  names.reserve(tensors.size());
+  for (const Tensor& t : tensors) CheckTensor(t, names);
+}
+
 using internal::Cohort;
 using internal::TensorRecord;
 
@@ -74,16 +79,14 @@ Optimizer::Impl::Impl(std::vector<Tensor> the_tensors, const OptimizerSpec& the_
     : tensor_list(std::move(the_tensors)),
       spec(Complete(the_spec, registry)),
       users_backend(BackendOf(tensor_list)) {
-  CheckResolved(spec);
+  internal::CheckResolved(spec);
   if (users_backend == nullptr) {
     backend_ = std::make_shared<CpuBackend>();
   } else {
     backend_ = {users_backend, [](Backend*) {}};  // which stays the user's
   }
-  std::unordered_set<std::string_view> names;
-  names.reserve(tensor_list.size());
-  for (const Tensor& t : tensor_list) CheckTensor(t, names);
-  AddTensors(registry);
+  internal::CheckTensors(tensor_list);
+  TreatTensors(0, registry);
   BindParameters();
   CheckSlotNames();
   MakeSource();
@@ -431,6 +434,16 @@ void Optimizer::SetSchedule(size_t index, std::string_view option, const Schedul
   impl_->CheckBetweenSteps("SetSchedule");
   impl_->SetSchedule(index, option, schedule);
 }
+
+void Optimizer::SetSchedule(std::string_view option, const Schedule& schedule,
+                            std::optional<int> group) {
+  impl_->CheckBetweenSteps("SetSchedule");
+  impl_->SetSchedule(option, schedule, group);
+}
+
+void Optimizer::SetLr(double lr, std::optional<int> group) { SetSchedule("lr", lr, group); }
+
+double Optimizer::Lr(std::optional<int> group) const { return impl_->Lr(group); }
 
 void Optimizer::SetSource(std::unique_ptr<Source> source) {
   if (source == nullptr) throw Error("the source is null");

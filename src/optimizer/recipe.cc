@@ -156,8 +156,13 @@ OptimizerSpec ParseRecipe(std::string_view text, std::string_view source,
 
 OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
   OptimizerSpec full = spec;
-  if (!spec.rule.empty()) {
-    full.options = Filled(registry.Find(spec.rule), spec.options, nullptr);
+  // By the registry's own names from here on, in whatever case they were given.
+  const auto name = [&registry](std::string& rule) {
+    if (!rule.empty()) rule = registry.Find(rule).name;
+  };
+  name(full.rule);
+  if (!full.rule.empty()) {
+    full.options = Filled(registry.Find(full.rule), spec.options, nullptr);
   } else if (!spec.options.empty()) {
     throw Error("options without a rule: \"" + spec.options.begin()->first + "\"");
   } else if (spec.groups.empty()) {
@@ -165,12 +170,14 @@ OptimizerSpec Complete(const OptimizerSpec& spec, const Registry& registry) {
   }
   if (full.fallback) {
     Fallback& fallback = *full.fallback;
+    name(fallback.rule);
     fallback.options = Filled(registry.Find(fallback.rule), fallback.options, nullptr);
   }
   for (Group& group : full.groups) {
-    if (group.rule.empty()) group.rule = spec.rule;
+    if (group.rule.empty()) group.rule = full.rule;
     if (group.rule.empty()) throw Error("group \"" + group.match + "\": rule is missing");
-    const Options* inherited = group.rule == spec.rule ? &full.options : nullptr;
+    name(group.rule);
+    const Options* inherited = group.rule == full.rule ? &full.options : nullptr;
     group.options = Filled(registry.Find(group.rule), group.options, inherited);
     internal::CheckOptions("group \"" + group.match + "\": ", internal::GroupOptions(), group);
     CheckRegex(group);

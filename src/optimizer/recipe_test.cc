@@ -180,7 +180,7 @@ TEST(RecipeTest, SharpnessErrorsNameTheLine) {
     return testing::ErrorOf(
         [&] { ParseRecipe("[optimizer]\nrule = \"sgd\"\n" + lines, "r.toml"); });
   };
-  EXPECT_THAT(error("source = \"lookSAM\"\n"), HasSubstr("r.toml:3: optimizer.source"));
+  EXPECT_THAT(error("source = \"looksamm\"\n"), HasSubstr("r.toml:3: optimizer.source"));
   EXPECT_THAT(error("source = \"sam\"\nsharpness = {rho = -1}\n"),
               HasSubstr("r.toml:4: optimizer.sharpness.rho: -1 is outside [0, inf)"));
   EXPECT_THAT(error("source = \"sam\"\nsharpness = {layer = \"row\"}\n"),
@@ -258,6 +258,22 @@ TEST(RecipeTest, StringsOfAnyKindSurvive) {
   spec.groups = {{.match = "quote \" backslash \\ tab \t newline \n 下り *"}};
   spec.classes = {{"\x01\x7f", TensorClass::kNorm}};
   EXPECT_EQ(ParseRecipe(ToToml(spec)), spec);
+}
+
+TEST(RecipeTest, NamesMayBeInAnyCase) {
+  const OptimizerSpec spec = ParseRecipe(
+      "[optimizer]\nrule = \"SGD\"\nno_decay = \"bias\"\nsource = \"SAM\"\n"
+      "fallback = {rule = \"AdamW\"}\n[[optimizer.group]]\nmatch = \"a\"\nrule = \"NAdam\"\n");
+  EXPECT_EQ(spec.rule, "sgd");
+  EXPECT_EQ(spec.source, "sam");
+  EXPECT_EQ(spec.fallback->rule, "adamw");
+  EXPECT_EQ(spec.groups[0].rule, "nadam");
+  OptimizerSpec by_name("AdamW", {{"lr", 0.5}});
+  by_name.groups = {{.match = "a", .rule = "ADAMW"}};
+  const OptimizerSpec complete = Complete(by_name);
+  EXPECT_EQ(complete.rule, "adamw");
+  EXPECT_EQ(complete.groups[0].rule, "adamw");
+  EXPECT_EQ(complete.groups[0].options.at("lr"), Schedule(0.5));  // of the same rule
 }
 
 TEST(RecipeTest, TheFirstGroupMayHaveTheRule) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "kudari/kudari.h"
+#include "tests/support/errors.h"
 #include "tests/support/random.h"
 #include "tests/support/tensor_state.h"
 
@@ -423,6 +424,10 @@ TEST(RulesTest, ARuleOfOnesOwnRunsBesideTheLibrarys) {
   Registry registry = Registry::Builtin();
   registry.Add(MakeEntry<Counting>());
   EXPECT_THROW(registry.Add(MakeEntry<Counting>()), Error);
+  RuleEntry same = MakeEntry<Counting>();
+  same.name = "Counting";
+  EXPECT_EQ(testing::ErrorOf([&] { registry.Add(same); }),
+            "rule \"Counting\" is already registered, as \"counting\"");
   RuleModel model({40000, 3});
   OptimizerSpec spec = Sgd{};
   spec.groups = {{.match = "t0", .rule = "counting"}};

@@ -151,8 +151,7 @@ class Sharpness::Work {
   internal::Format kept_format_;
   std::unique_ptr<Source> inner_;
 
-  bool prepared_ = false;           // at the first call
-  std::vector<Treatment> treated_;  // beside the tensors
+  std::vector<Treatment> treated_;  // beside the tensors; empty before the first call
   size_t layers_ = 0, parts_ = 0;
   internal::Backup backup_;
   internal::BlockSums sums_;
@@ -168,10 +167,11 @@ class Sharpness::Work {
   std::vector<double> samples_;
 };
 
-// All that can fail comes before the first member is changed.
+// At the first call, and when tensors were added. All that can fail comes before the first member
+// is changed.
 void Sharpness::Work::Prepare(const Engine& engine) {
-  if (prepared_) return;
   const std::span<const Tensor> tensors = engine.tensors();
+  if (treated_.size() == tensors.size()) return;
   std::vector<Treatment> treated;
   std::map<std::string, size_t> layers;
   std::vector<bool> matched(spec_.groups.size());
@@ -196,6 +196,7 @@ void Sharpness::Work::Prepare(const Engine& engine) {
     }
     if (is_in(spec_.exclude)) t.rho = nullptr;
     if (spec_.decompose_layers) t.part = t.layer;
+    if (i < treated_.size()) t.kept = treated_[i].kept;
     treated.push_back(t);
   }
   for (size_t k = 0; k < matched.size(); ++k) {
@@ -203,13 +204,15 @@ void Sharpness::Work::Prepare(const Engine& engine) {
     throw Error(method_.name + ": group " + std::to_string(k) + " (match = \"" +
                 spec_.groups[k].match + "\") matches no tensor");
   }
-  internal::StageArrays kept;
-  if (keeps_) kept = internal::StageArrays::OfAll(engine, kept_format_);
+  if (keeps_ && treated_.empty()) {
+    kept_ = internal::StageArrays::OfAll(engine, kept_format_);
+  } else if (keeps_) {
+    kept_.Resize(engine);
+  }
   treated_ = std::move(treated);
-  kept_ = std::move(kept);
   layers_ = layers.size();
   parts_ = spec_.decompose_layers ? layers_ : 1;
-  prepared_ = true;
+  direction_norms_.clear();  // which are measured again
 }
 
 Gradient Sharpness::Work::Compute(Engine& engine, const Oracle& oracle) {
@@ -306,8 +309,9 @@ void Sharpness::Work::Perturb(const Engine& engine) {
 
 // Numbers that depend on the step and the tensor's name alone.
 Gradient Sharpness::Work::Random(const Engine& engine) {
-  if (random_.count() == 0)
+  if (random_.count() != treated_.size()) {
     random_ = internal::StageArrays::OfAll(engine, internal::Format::kFloat32);
+  }
   data_.assign(treated_.size(), nullptr);
   for (size_t i = 0; i < treated_.size(); ++i) {
     const Tensor& t = engine.tensors()[i];
@@ -438,9 +442,8 @@ Gradient Sharpness::Work::CloseGap(const Engine& engine, const Gradient& plain,
 void Sharpness::Work::Visit(const Engine& engine, StateVisitor& visitor) {
   visitor.Node("inner", [&] { inner_->Visit(engine, visitor); });
   if (!method_.reuses) return;
-  if (visitor.loading()) {
-    Prepare(engine);
-  } else {
+  if (visitor.loading() || !treated_.empty()) Prepare(engine);
+  if (!visitor.loading()) {
     has_direction_ = std::ranges::any_of(treated_, &Treatment::kept);
   }
   const bool has_direction = visitor.Value("has_direction", has_direction_);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,8 +23,25 @@ namespace kudari::torch {
 struct FindOptions;
 struct ParameterSet;
 
-using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 /// Parameters with their names.
+using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// A module and its name, which stands in front of the names of its parameters: "actor" makes
+/// "actor.0.weight" of "0.weight". The module has to live only until the call returns.
+struct NamedModule {
+  NamedModule(std::string name, const ::torch::nn::Module& module)
+      : name(std::move(name)), module(&module) {}
+  template <class M>
+  NamedModule(std::string name, const ::torch::nn::ModuleHolder<M>& module)
+      : NamedModule(std::move(name), *module) {}
+  template <class M>
+  NamedModule(std::string name, const std::shared_ptr<M>& module)
+      : NamedModule(std::move(name), *module) {}
+
+  std::string name;
+  const ::torch::nn::Module* module;
+};
+using NamedModules = std::vector<NamedModule>;
 
 /// While it lives, the parameters hold the weights to evaluate. Its destructor restores the trained
 /// weights bit for bit, into the memory that the parameters have at that time. A parameter that has
@@ -37,17 +55,24 @@ class [[nodiscard]] EvaluationView {
 
  private:
   friend class Optimizer;
-  EvaluationView(kudari::EvaluationView view, const NamedParameters& parameters);
+  EvaluationView(kudari::EvaluationView view, const NamedParameters& parameters,
+                 const std::vector<at::Tensor>& mirrors);
 
-  // Parameters, and the memory in which they show other weights.
+  // Parameters, and the memory in which they show other weights, or their mirrors.
   std::vector<std::pair<at::Tensor, at::Tensor>> shown_;
   std::optional<kudari::EvaluationView> view_;
 };
 
 /// Steps LibTorch parameters in place, without copies. The parameters must be leaves of the graph
-/// and dense, contiguous CPU tensors of float32, bfloat16 or float16 (see Precision), and keep
-/// their type and shape; anything else throws Error naming the parameter, with nothing changed.
-/// Their memory may be replaced between calls, as torch::load does.
+/// and dense CPU tensors of float32, bfloat16 or float16 (see Precision), and keep their type and
+/// shape; anything else throws Error naming the parameter, with nothing changed. Their memory may
+/// be replaced between calls, as torch::load does.
+///
+/// A parameter whose elements do not lie in order, such as weights in channels-last order, is
+/// stepped in a contiguous copy, which takes its memory once more and a pass before and after each
+/// step. Weights and state have the same bits as those of a contiguous parameter, and the state is
+/// in the order of the shape. One of complex float32 is stepped as pairs of real numbers, as in
+/// torch; rules for matrices, agc and centralize refuse it.
 ///
 /// A tensor with several names, such as a tied weight, is stepped once: the engine knows it by its
 /// first name, with the others as aliases. A frozen parameter that the engine cannot hold, such as
@@ -58,11 +83,19 @@ class [[nodiscard]] EvaluationView {
 /// parameters that are written: backward through results computed from the old weights throws
 /// c10::Error, as after a step of its own optimisers, and autocast casts the weights again.
 ///
-///     kudari::torch::Optimizer optimizer(*model, kudari::AdamW{.lr = 1e-3});
+///     kudari::torch::Optimizer optimizer(model, kudari::AdamW{.lr = 1e-3});
 ///     optimizer.ZeroGrad();
 ///     loss_of(model, batch).backward();
 ///     optimizer.Step();
-class Optimizer {
+///
+/// It is one of torch::optim's, so LibTorch's schedulers and functions that take a
+/// torch::optim::Optimizer& accept it, and step(), zero_grad(), param_groups() and torch::save do
+/// what they do there. param_groups() has a group for the spec's own rule, one for its fallback,
+/// and one for each of its groups, in this order, those that have parameters. Their
+/// options().get_lr() and set_lr() are Lr and SetLr of the group; they are of no class of
+/// LibTorch's, so casting them to AdamWOptions or the like is undefined. What defaults() has is of
+/// all groups. state() and parameters() of LibTorch's class mean nothing here.
+class Optimizer : public ::torch::optim::Optimizer {
  public:
   /// For the parameters in module.named_parameters(). In LibTorch's own modules, the module type
   /// determines the class of a parameter: the weight of an Embedding is an embedding, whatever its
@@ -70,8 +103,25 @@ class Optimizer {
   /// is an embedding if one of its uses is.
   Optimizer(const ::torch::nn::Module& module, const OptimizerSpec& spec,
             const Registry& registry = Registry::Builtin());
+  template <class M>
+  Optimizer(const ::torch::nn::ModuleHolder<M>& module, const OptimizerSpec& spec,
+            const Registry& registry = Registry::Builtin())
+      : Optimizer(static_cast<const ::torch::nn::Module&>(*module), spec, registry) {}
+  template <class M>
+  Optimizer(const std::shared_ptr<M>& module, const OptimizerSpec& spec,
+            const Registry& registry = Registry::Builtin())
+      : Optimizer(static_cast<const ::torch::nn::Module&>(*module), spec, registry) {}
+  /// For several modules, as if they were the submodules of one under these names:
+  ///
+  ///     kudari::torch::Optimizer optimizer({{"actor", actor}, {"critic", critic}}, spec);
+  Optimizer(const NamedModules& modules, const OptimizerSpec& spec,
+            const Registry& registry = Registry::Builtin());
   /// For named parameters, whose classes Classify determines.
   Optimizer(const NamedParameters& parameters, const OptimizerSpec& spec,
+            const Registry& registry = Registry::Builtin());
+  /// For parameters that are called "0", "1" ..., such as model->parameters(). Their classes are
+  /// those of their shapes: vectors, biases among them, count as norms.
+  Optimizer(const std::vector<at::Tensor>& parameters, const OptimizerSpec& spec,
             const Registry& registry = Registry::Builtin());
 
   /// Steps with the gradients left by backward(), of the parameter's type or float32. A gradient
@@ -104,6 +154,38 @@ class Optimizer {
   ///     });
   Report Step(const std::function<kudari::Evaluation(Pass)>& closure);
 
+  /// Step under LibTorch's name: returns what the first call of the closure returned, and an
+  /// undefined tensor without one.
+  at::Tensor step(LossClosure closure = nullptr) override;
+
+  /// Adds parameters behind those that there are, with groups for them; see
+  /// kudari::Optimizer::AddTensors. Buffers of modules are registered as by KeepBuffers. Throws
+  /// Error, with nothing changed, as AddTensors and the constructor do, and for a parameter that
+  /// the optimiser has already.
+  ///
+  ///     optimizer.AddParameters(NamedModules{{"head", head}}, {{.match = "head.*", .lr_scale =
+  ///     10}});
+  void AddParameters(const NamedModules& modules, const std::vector<Group>& groups = {},
+                     const Registry& registry = Registry::Builtin());
+  void AddParameters(const NamedParameters& parameters, const std::vector<Group>& groups = {},
+                     const Registry& registry = Registry::Builtin());
+  /// The same under LibTorch's name, for parameters without names, which become a group of their
+  /// own with what `group` says besides its `match`: they are called "group1.0", "group1.1" ... in
+  /// param_groups()[1]. Throws Error for options of LibTorch's classes, which `group` has instead:
+  ///
+  ///     optimizer.add_param_group(head->parameters(), {.options = {{"lr", 1e-3}}});
+  void add_param_group(const ::torch::optim::OptimizerParamGroup& parameters,
+                       const Group& group = {});
+
+  /// Set and read learning rates and other options of all parameters or of a group, as
+  /// kudari::Optimizer::SetLr, Lr and SetSchedule do.
+  void SetLr(double lr, std::optional<int> group = std::nullopt) { core_->SetLr(lr, group); }
+  double Lr(std::optional<int> group = std::nullopt) const { return core_->Lr(group); }
+  void SetSchedule(std::string_view option, const Schedule& schedule,
+                   std::optional<int> group = std::nullopt) {
+    core_->SetSchedule(option, schedule, group);
+  }
+
   /// Registers the buffers of a module that the constructor was not given, so that they are also
   /// restored after perturbed calls.
   void KeepBuffers(const ::torch::nn::Module& module);
@@ -131,6 +213,17 @@ class Optimizer {
 
   /// Drops every gradient or, without `set_to_none`, fills it with zeros.
   void ZeroGrad(bool set_to_none = true);
+  void zero_grad(bool set_to_none = true) { ZeroGrad(set_to_none); }  ///< under LibTorch's name
+
+  /// What torch::save and torch::load call: the optimiser's state in an archive, and back into one
+  /// with the same parameters and spec. Weights are the module's: save them beside it. `load`
+  /// throws Error, with nothing changed, for an archive of something else and for what does not
+  /// fit; what LibTorch cannot read as an archive is a c10::Error of torch::load.
+  ///
+  ///     torch::save(optimizer, "optimizer.pt");
+  ///     torch::load(optimizer, "optimizer.pt");
+  void save(::torch::serialize::OutputArchive& archive) const override;
+  void load(::torch::serialize::InputArchive& archive) override;
 
   /// The underlying engine, with groups, schedules, state and stages, bound to the current memory
   /// of the parameters. Throws Error as Step does if a parameter has changed its type or shape.
@@ -139,11 +232,11 @@ class Optimizer {
   /// own calls write, so step and evaluate through this class.
   kudari::Optimizer& core() {
     BindParameters();
-    return core_;
+    return *core_;
   }
   const kudari::Optimizer& core() const {
     BindParameters();
-    return core_;
+    return *core_;
   }
 
  private:
@@ -151,6 +244,10 @@ class Optimizer {
   class Call;
 
   Optimizer(const OptimizerSpec& spec, const Registry& registry, ParameterSet parameters);
+  void Add(ParameterSet added, const std::vector<Group>& groups, const Registry& registry);
+  // Makes what param_groups() has of the engine's groups.
+  void ShowGroups();
+  void CheckShown() const;
 
   // Steps with a scaler or, if it is null, without.
   Report StepWith(kudari::GradScaler* scaler);
@@ -170,6 +267,9 @@ class Optimizer {
   // Checks all parameters before pointing the engine at any of them. Returns whether, since
   // `replaced_` was false, the memory of a parameter was replaced by memory with other values.
   bool BindParameters() const;
+  // Whether a parameter is where the engine was pointed at; if not, points it there.
+  bool Follows(size_t index) const;
+  void Follow(size_t index) const;
   // BindParameters, after which what is kept of weights that were replaced after a step is
   // re-initialised, unless the state was loaded since: weights and state of another run may be
   // loaded in either order.
@@ -180,7 +280,7 @@ class Optimizer {
   void BindGradients();
   void ReleaseGradient(size_t index);
   // Tell LibTorch that one parameter was written, or all those that a step with gradients has
-  // written.
+  // written. Those with a mirror are given its values.
   void NoteWritten(size_t index) const;
   void NoteStep(bool all) const;
   // Whether the step that was just counted also wrote parameters without a gradient.
@@ -190,12 +290,19 @@ class Optimizer {
   std::vector<at::Tensor> buffers_;
   std::vector<at::Tensor> gradients_;  // what the engine reads during a step, possibly copies
   std::vector<char> has_gradient_;     // in some closure call of the current step
-  // The memory that the engine points at, kept alive as long as it does.
-  mutable std::vector<c10::Storage> memory_;
+  // Where each parameter was when the engine was pointed at it or at its mirror; the memory is kept
+  // alive as long as the engine points there.
+  struct Memory {
+    const void* data;
+    c10::Storage storage;
+  };
+  mutable std::vector<Memory> memory_;
+  mutable std::vector<at::Tensor> mirrors_;  // see ParameterSet
   mutable bool replaced_ = false;
   int64_t stepped_ = 0;          // the engine's step count after the last step taken here
   bool source_at_work_ = false;  // the source has recorded where the weights are, to restore them
-  mutable kudari::Optimizer core_;
+  // Shared with the groups that param_groups() has.
+  std::shared_ptr<kudari::Optimizer> core_;
 };
 
 /// While it lives, torch computes scaled_dot_product_attention in its plain form in all threads,

@@ -64,18 +64,8 @@ CheckpointManifest RunManifest(const Optimizer& optimizer, CheckpointManifest ma
 /// The options with the nodes of the model among model_nodes.
 CheckpointOptions RunOptions(CheckpointOptions options = {});
 
-/// The idiom of LibTorch: the optimiser's state in an archive, and back into one with the same
-/// parameters and spec. Weights are the module's: save them beside it. The way back throws Error,
-/// with nothing changed, for an archive of something else and for what does not fit; what LibTorch
-/// cannot read as an archive is a c10::Error of torch::load.
-///
-///     torch::save(optimizer, "optimizer.pt");
-///     torch::load(optimizer, "optimizer.pt");
-::torch::serialize::OutputArchive& operator<<(::torch::serialize::OutputArchive& archive,
-                                              const Optimizer& optimizer);
-::torch::serialize::InputArchive& operator>>(::torch::serialize::InputArchive& archive,
-                                             Optimizer& optimizer);
-/// The same of a loss scaler.
+/// A loss scaler's state in an archive and back, by torch::save and torch::load, as
+/// Optimizer::save and Optimizer::load have the optimiser's.
 ::torch::serialize::OutputArchive& operator<<(::torch::serialize::OutputArchive& archive,
                                               const GradScaler& scaler);
 ::torch::serialize::InputArchive& operator>>(::torch::serialize::InputArchive& archive,
