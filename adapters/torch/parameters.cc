@@ -167,8 +167,7 @@ DType CheckParameter(const at::Tensor& p, std::string_view name) {
   if (p.defined() && (p.is_neg() || p.is_conj())) {
     Refuse("parameter", name, "a negated view, with the signs of its memory reversed", types);
   }
-  const bool pairs = p.defined() && p.is_complex();
-  const DType type = CheckTensor(pairs ? Stepped(p) : p, "parameter", name, types);
+  const DType type = CheckTensor(Stepped(p), "parameter", name, types);
   if (!p.is_contiguous() && at::has_internal_overlap(p) != at::MemOverlap::No) {
     Refuse("parameter", name,
            c10::str("of elements that may share memory, with strides ", p.strides()), types);

@@ -154,7 +154,7 @@ bool Optimizer::BindParameters() const {
       throw Error("parameter \"" + name + "\" is now " + at::toString(p.scalar_type()) +
                   "; the optimizer was made for " + std::string(Name(t.dtype)));
     }
-    if ((p.is_complex() ? Stepped(p) : p).sizes() != at::IntArrayRef(t.shape)) {
+    if (Stepped(p).sizes() != at::IntArrayRef(t.shape)) {
       throw Error(c10::str("parameter \"", name, "\" now has the shape ", p.sizes(),
                            "; the optimizer was made for ", at::IntArrayRef(t.shape)));
     }

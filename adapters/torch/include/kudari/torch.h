@@ -71,7 +71,8 @@ class [[nodiscard]] EvaluationView {
 /// A parameter whose elements do not lie in order, such as weights in channels-last order, is
 /// stepped in a contiguous copy, which takes its memory once more and a pass before and after each
 /// step. Weights and state have the same bits as those of a contiguous parameter, and the state is
-/// in the order of the shape.
+/// in the order of the shape. One of complex float32 is stepped as pairs of real numbers, as in
+/// torch; rules for matrices, agc and centralize refuse it.
 ///
 /// A tensor with several names, such as a tied weight, is stepped once: the engine knows it by its
 /// first name, with the others as aliases. A frozen parameter that the engine cannot hold, such as
