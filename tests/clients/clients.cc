@@ -1,8 +1,8 @@
 // Runs the programs, or those named in the arguments, and compares what they come to.
+#include "clients.h"
+
 #include <cstdio>
 #include <cstring>
-
-#include "clients.h"
 
 namespace {
 
