@@ -95,13 +95,13 @@ void FindPlateau(const View& run, Findings& found) {
   // It has hardly fallen at all, and does not any more. Of few entries, which have more noise, less
   // is believed.
   constexpr double kHardly = 0.7, kHardlyOfFew = 0.9, kDecayed = 0.3, kSlow = 0.03,
-                   kSlowOfFew = 0.02, kErrors = 2;
+                   kSlowOfFew = 0.02, kMostRise = 0.1, kErrors = 2;
   const double hardly = run.size < kLeastSteps ? kHardlyOfFew : kHardly;
   const bool slow =
       run.size < kLeastSteps ? fall.change + fall.error < kSlowOfFew : fall.change < kSlow;
   const double left = run.lowest / run.first;
   if (left > hardly && !run.begins_late && !run.EndsAtRate(0, kDecayed) && slow &&
-      fall.change < kErrors * fall.error) {
+      fall.change > -kMostRise && fall.change < kErrors * fall.error) {
     // Without the rate it may as well be all that there is to learn.
     constexpr double kSureHardly = 0.98, kMostWithoutRate = 0.75;
     const double sure = Confidence(left, hardly, kSureHardly);
