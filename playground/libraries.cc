@@ -11,13 +11,17 @@
 #include "kudari/error.h"
 
 // The library's presets are the only recipes in TOML that a question could ask for.
-namespace toml::inline v3::inline ex {
+namespace toml {
+inline namespace v3 {
+inline namespace ex {
 
 table parse(std::string_view /*text*/, std::string_view /*source*/) {
   throw kudari::Error("a page names a rule, not a preset");
 }
 
-}  // namespace toml::inline v3::inline ex
+}  // namespace ex
+}  // namespace v3
+}  // namespace toml
 
 namespace hwy {
 
