@@ -32,7 +32,7 @@ constexpr int kSteps = 50;
 
 // A random gradient, the same for each step whoever takes it.
 void SetGradients(::torch::nn::Sequential& model, int step) {
-  ::torch::manual_seed(static_cast<uint64_t>(1000 + step));
+  ::torch::manual_seed(1000 + static_cast<uint64_t>(step));
   for (at::Tensor& p : model->parameters()) p.mutable_grad() = ::torch::randn_like(p);
 }
 

@@ -24,7 +24,7 @@ struct Regression {
     y = at::sin(x.select(1, 0)) * x.select(1, 1);
   }
   at::Tensor Loss() {
-    const at::Tensor loss = (model->forward(x).squeeze(1) - y).square().mean();
+    at::Tensor loss = (model->forward(x).squeeze(1) - y).square().mean();
     loss.backward();
     return loss;
   }
@@ -75,7 +75,7 @@ TEST(TorchLbfgsTest, WhatDoesNotFitIsNamed) {
   Lbfgs lbfgs(*task.model);
   EXPECT_THAT(ErrorOf([&] {
                 lbfgs.Step([&] {
-                  const at::Tensor loss = task.Loss();
+                  at::Tensor loss = task.Loss();
                   task.model->parameters()[1].set_data(at::zeros({8}));
                   return loss;
                 });

@@ -38,7 +38,7 @@ Task MakeTask(const std::string& name) {
   if (name == "gpt") {
     const DataShape shape{.sample = {128}, .outputs = 65, .vocabulary = 65, .next_token = true};
     return {"name = \"gpt2\"\nlayers = 6\nheads = 6\ndim = 384\ndropout = 0\n", shape,
-            at::randint(65, {16, 128}, at::kLong), at::randint(65, {16 * 128}, at::kLong)};
+            at::randint(65, {16, 128}, at::kLong), at::randint(65, {int64_t{16} * 128}, at::kLong)};
   }
   if (name == "vit") {
     return {"name = \"timm_vit\"\ndim = 384\ndepth = 6\nheads = 6\npatch = 4\n",

@@ -86,7 +86,7 @@ void CheckShapesKnown(const StateTree& run, const Optimizer& optimizer) {
 
 // The parts whose optimisers are exported: all of them, or the one that is asked for.
 std::vector<std::string> PartsToExport(const Checkpoint& checkpoint, const std::string& asked) {
-  const std::vector<std::string> parts = PartsIn(checkpoint);
+  std::vector<std::string> parts = PartsIn(checkpoint);
   if (asked.empty()) return parts;
   if (std::ranges::find(parts, asked) != parts.end()) return {asked};
   const std::string where = "--part " + asked + ": " + checkpoint.folder.string();

@@ -36,7 +36,7 @@ bool FindConstant(const View& run, Findings& found) {
   }
   std::vector<double> validation;
   for (const EvaluationLog& e : run.log.evaluations) validation.push_back(e.loss);
-  if (validation.size() >= kLeastEvaluations && validation.back() > 0 &&
+  if (run.over && validation.size() >= kLeastEvaluations && validation.back() > 0 &&
       ConstantFrom(validation) == 0) {
     found.push_back({Verdict::kPlateau, 0.8, run.Step(0), run.Step(run.size - 1),
                      "the validation loss is " + Brief(validation.back()) + " in all " +
