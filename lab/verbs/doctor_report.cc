@@ -158,6 +158,15 @@ std::string NotesText(std::string_view title, std::span<const Note> notes) {
   return text;
 }
 
+// What the notes are about, each once.
+std::string Subjects(std::span<const Note> notes) {
+  std::vector<std::string> subjects;
+  for (const Note& n : notes) {
+    if (std::ranges::find(subjects, n.subject) == subjects.end()) subjects.push_back(n.subject);
+  }
+  return subjects.empty() ? "-" : fmt::format("{}", fmt::join(subjects, ", "));
+}
+
 std::string DiagnosisText(const Diagnosis& diagnosis) {
   std::string text;
   if (diagnosis.findings.empty()) {
@@ -284,7 +293,8 @@ void DoctorTable(const DoctorOptions& options, const std::vector<std::filesystem
                  std::FILE* console) {
   if (!options.svg.empty()) throw UsageError("--svg draws one run, but several are given");
   LogOptions(options);  // throws if they are wrong for all
-  std::vector<std::vector<std::string>> rows = {{"run", "steps", "evaluations", "verdicts"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"run", "steps", "evaluations", "verdicts", "seen", "not judged"}};
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   std::string errors;
   size_t failed = 0;
@@ -298,13 +308,14 @@ void DoctorTable(const DoctorOptions& options, const std::vector<std::filesystem
       }
       rows.push_back({OneLine(run.string()), fmt::format("{}", examined.reading.log.steps.size()),
                       fmt::format("{}", examined.reading.log.evaluations.size()),
-                      verdicts.empty() ? "-" : verdicts});
+                      verdicts.empty() ? "-" : verdicts, Subjects(examined.diagnosis.seen),
+                      Subjects(examined.diagnosis.not_judged)});
       json.push_back(ToJson(examined, run));
     } catch (const std::bad_alloc&) {
       throw;
     } catch (const std::exception& e) {
       ++failed;
-      rows.push_back({OneLine(run.string()), "-", "-", "not read"});
+      rows.push_back({OneLine(run.string()), "-", "-", "not read", "-", "-"});
       errors += fmt::format("{}\n", e.what());
       json.push_back({{"run", run.string()}, {"error", e.what()}});
     }
