@@ -15,7 +15,7 @@ namespace kudari::lab {
 namespace prefetch_test {
 
 // Early ones of seven are longer than late ones.
-size_t LengthOf(int i) { return static_cast<size_t>(1 + 1000 * (7 - i % 7)); }
+size_t LengthOf(int i) { return 1 + 1000 * static_cast<size_t>(7 - i % 7); }
 
 TEST(Prefetch, ValuesComeInTheirOrder) {
   for (const int64_t threads : {1, 2, 5}) {

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <system_error>
@@ -56,7 +57,7 @@ FramedPicture Drawn(const Image& image, std::string caption, std::vector<Picture
   ScaleAndCrop(image, size, size, planes);
   Image smaller{size.width, size.height, std::vector<uint8_t>(3 * area)};
   for (size_t i = 0; i < 3 * area; ++i) {
-    smaller.rgb[i] = static_cast<uint8_t>(planes[i % 3 * area + i / 3] + 0.5F);
+    smaller.rgb[i] = static_cast<uint8_t>(std::lround(planes[i % 3 * area + i / 3]));
   }
   const double share = static_cast<double>(kMostSide) / static_cast<double>(side);
   for (PictureFrame& frame : frames) {

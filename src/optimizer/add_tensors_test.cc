@@ -233,7 +233,7 @@ TEST(AddTensorsTest, WhatDoesNotSuitIsNamedAndChangesNothing) {
   pair.Step();
   const StateTree before = optimizer.State();
   const auto error = [&](std::vector<Tensor> tensors, const std::vector<Group>& groups = {}) {
-    const std::string text = ErrorOf([&] { optimizer.AddTensors(std::move(tensors), groups); });
+    std::string text = ErrorOf([&] { optimizer.AddTensors(std::move(tensors), groups); });
     EXPECT_EQ(FirstDifference(optimizer.State(), before), "");
     EXPECT_EQ(optimizer.tensors().size(), 3U);
     EXPECT_EQ(optimizer.spec().groups.size(), 0U);
