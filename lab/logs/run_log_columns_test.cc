@@ -13,36 +13,21 @@
 
 #include "lab/logs/run_log.h"
 #include "tests/support/errors.h"
+#include "tests/support/log_columns.h"
 
 namespace kudari::lab {
 namespace run_log_columns_test {
 
+using kudari::testing::At;
 using kudari::testing::ErrorOf;
+using kudari::testing::Losses;
+using kudari::testing::Steps;
+using kudari::testing::ValidationOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
-
-std::vector<int64_t> Steps(const RunLog& log) {
-  std::vector<int64_t> steps;
-  for (const StepLog& s : log.steps) steps.push_back(s.step);
-  return steps;
-}
-
-std::vector<double> Losses(const RunLog& log) {
-  std::vector<double> losses;
-  for (const StepLog& s : log.steps) losses.push_back(s.loss);
-  return losses;
-}
-
-std::vector<std::pair<int64_t, double>> ValidationOf(const RunLog& log) {
-  std::vector<std::pair<int64_t, double>> losses;
-  for (const EvaluationLog& e : log.evaluations) losses.emplace_back(e.step, e.loss);
-  return losses;
-}
-
-std::pair<int64_t, double> At(int64_t step, double loss) { return {step, loss}; }
 
 std::string ParseError(const std::string& text, const RunLogOptions& options = {}) {
   return ErrorOf([&] { ParseRunLog(text, "a.csv", options); });

@@ -18,6 +18,7 @@
 #include "lab/logs/run_log_events.h"
 #include "lab/recipe/train_recipe.h"
 #include "tests/support/errors.h"
+#include "tests/support/log_columns.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tfrecord.h"
 
@@ -26,7 +27,9 @@ namespace run_log_test {
 
 namespace fs = std::filesystem;
 using kudari::testing::ErrorOf;
+using kudari::testing::Losses;
 using kudari::testing::Record;
+using kudari::testing::Steps;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -43,18 +46,6 @@ class RunLogTest : public ::testing::Test {
 
   kudari::testing::TemporaryFolder dir_;
 };
-
-std::vector<int64_t> Steps(const RunLog& log) {
-  std::vector<int64_t> steps;
-  for (const StepLog& s : log.steps) steps.push_back(s.step);
-  return steps;
-}
-
-std::vector<double> Losses(const RunLog& log) {
-  std::vector<double> losses;
-  for (const StepLog& s : log.steps) losses.push_back(s.loss);
-  return losses;
-}
 
 std::string ParseError(std::string_view text, std::string_view name,
                        const RunLogOptions& options = {}) {

@@ -13,11 +13,15 @@
 
 #include "lab/logs/run_log.h"
 #include "tests/support/errors.h"
+#include "tests/support/log_columns.h"
 
 namespace kudari::lab {
 namespace run_log_text_test {
 
+using kudari::testing::At;
 using kudari::testing::ErrorOf;
+using kudari::testing::LossesOf;
+using kudari::testing::ValidationOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -32,20 +36,6 @@ std::map<std::string, double> NumbersOf(const std::string& line) {
 }
 
 using Numbers = std::map<std::string, double>;
-
-std::vector<std::pair<int64_t, double>> LossesOf(const RunLog& log) {
-  std::vector<std::pair<int64_t, double>> losses;
-  for (const StepLog& s : log.steps) losses.emplace_back(s.step, s.loss);
-  return losses;
-}
-
-std::vector<std::pair<int64_t, double>> ValidationOf(const RunLog& log) {
-  std::vector<std::pair<int64_t, double>> losses;
-  for (const EvaluationLog& e : log.evaluations) losses.emplace_back(e.step, e.loss);
-  return losses;
-}
-
-std::pair<int64_t, double> At(int64_t step, double loss) { return {step, loss}; }
 
 TEST(RunLogTextTest, NamesAndNumbers) {
   EXPECT_EQ(NumbersOf("step 100: train loss 2.31, val loss 2.45"),

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kudari/doctor.h"
+#include "tests/support/log_columns.h"
 #include "tests/support/random.h"
 #include "tests/support/training_run.h"
 
@@ -24,18 +25,12 @@ using testing::FindingsOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::kSteps;
+using testing::LossesOf;
 using ::testing::Not;
 using testing::Random;
 using testing::Sound;
 using testing::SubjectsOf;
 using testing::VerdictsOf;
-
-/// The steps with their losses.
-std::vector<std::pair<int64_t, double>> LossesOf(const RunLog& log) {
-  std::vector<std::pair<int64_t, double>> losses;
-  for (const StepLog& s : log.steps) losses.emplace_back(s.step, s.loss);
-  return losses;
-}
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
