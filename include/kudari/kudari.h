@@ -8,6 +8,7 @@
 #include "kudari/doctor.h"
 #include "kudari/error.h"
 #include "kudari/grad_scaler.h"
+#include "kudari/huge_pages.h"
 #include "kudari/lbfgs.h"
 #include "kudari/lr_range.h"
 #include "kudari/newton_schulz.h"

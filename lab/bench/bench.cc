@@ -307,7 +307,7 @@ void Bench(const BenchOptions& options, std::FILE* console) {
   } catch (const std::regex_error& e) {
     throw UsageError("--filter \"" + options.filter + "\": " + e.what());
   }
-  // Every rule as it is, and the dearest with clipping, which costs one more read of the gradient.
+  // Every rule as it is, and adamw with clipping, which costs one more read of the gradient.
   std::vector<std::pair<std::string, OptimizerSpec>> rules;
   for (const RuleEntry& r : Registry::Builtin().rules()) {
     rules.emplace_back(r.name, OptimizerSpec(r.name));

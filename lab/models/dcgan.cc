@@ -131,10 +131,13 @@ nn::Sequential MakeGenerator(int64_t latent, int64_t channels, int64_t halvings,
   return layers;
 }
 
-class Dcgan : public Model, public Generator {
+class Dcgan : public Model, public Generator, public JudgedByFeatures {
  public:
   Dcgan(const DcganOptions& options, const DataShape& data)
-      : latent_(options.latent), low_(data.low), high_(data.high), features_(data.sample[0]) {
+      : latent_(options.latent),
+        low_(data.low),
+        high_(data.high),
+        features_(FixedFeatures(data.sample[0])) {
     const int64_t halvings = Halvings(data.sample[1], data.sample[2]);
     const std::pair smallest = {data.sample[1] >> halvings, data.sample[2] >> halvings};
     discriminator_ = register_module(
@@ -172,6 +175,8 @@ class Dcgan : public Model, public Generator {
     return Score{.frechet_distance = FrechetDistance(at::cat(real), at::cat(made))};
   }
 
+  void SetFeatures(ImageFeatures features) override { features_ = std::move(features); }
+
   Tensor Generate(int64_t count, const at::Generator& random) override {
     const Tensor z = ::torch::randn({count, latent_, 1, 1}, random).to(Type());
     return (generator_->forward(z) + 1) * (0.5 * (high_ - low_)) + low_;
@@ -187,7 +192,7 @@ class Dcgan : public Model, public Generator {
 
   int64_t latent_;
   double low_, high_;
-  FixedFeatures features_;
+  ImageFeatures features_;
   nn::Sequential discriminator_{nullptr}, generator_{nullptr};
 };
 

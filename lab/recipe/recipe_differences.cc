@@ -19,7 +19,7 @@ namespace {
 // The options of a run that decide what its state is, or what the state means.
 constexpr std::array kTrainKeys = {"batch_size",     "seed",      "shuffle",    "loss",
                                    "weights",        "precision", "loss_scale", "plateau_factor",
-                                   "early_stopping", "monitor",   "save"};
+                                   "early_stopping", "monitor",   "save",       "classifier"};
 constexpr std::array kOptimizerParts = {"rule",       "preset",   "match",  "where",
                                         "classes",    "fallback", "source", "precision",
                                         "accumulate", "ema",      "swa",    "lookahead"};

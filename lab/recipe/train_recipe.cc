@@ -266,6 +266,10 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
        .member = &T::init_skip,
        .doc = "patterns of names, such as \"fc.*\", that keep their random weights whatever "
               "train.init has"},
+      {.name = "classifier",
+       .member = &T::classifier,
+       .doc = "run of a classifier, trained on the same data set, whose outputs frechet_distance "
+              "compares; empty: features of a small network with fixed random weights"},
       {.name = "min_grad_norm",
        .member = &T::min_grad_norm,
        .low = 0,

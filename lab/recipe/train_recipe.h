@@ -78,6 +78,7 @@ struct TrainConfig {
   double label_smoothing = 0;
   std::string init;
   std::vector<std::string> init_skip;  // patterns of names
+  std::string classifier;
   double min_grad_norm = 0, min_loss_change = 0;
   int64_t early_stopping = 0;
   std::string monitor = "auto", save = "auto";

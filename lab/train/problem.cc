@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "kudari/error.h"
+#include "lab/models/parts/frechet.h"
+#include "lab/train/classifier_features.h"
 #include "lab/train/rollouts.h"
 #include "lab/train/weights.h"
 
@@ -31,6 +33,18 @@ std::shared_ptr<Model> FreshModel(const Recipe& recipe, const Dataset& data) {
   at::set_num_threads(ThreadsFor(train, model->ParameterCount(), kAll));
   SpoilWeights(recipe.fault, *model);
   return model;
+}
+
+// Has the model judged by the outputs of train.classifier.
+void JudgeByClassifier(const Recipe& recipe, const Dataset& data, Model& model) {
+  if (recipe.train.classifier.empty()) return;
+  auto* const judged = dynamic_cast<JudgedByFeatures*>(&model);
+  if (judged == nullptr) {
+    throw Error(
+        fmt::format("train.classifier has no effect: model.name = \"{}\" has no frechet_distance",
+                    recipe.model.name()));
+  }
+  judged->SetFeatures(ClassifierFeatures(recipe.train.classifier, data));
 }
 
 }  // namespace
@@ -71,6 +85,7 @@ Problem::Problem(Recipe recipe)
                     "between epochs",
                     recipe_.train.workers, data_.name));
   }
+  JudgeByClassifier(recipe_, data_, *model_);
   model_->StoreWeights(compute_.weights);
   training_.Attach(*model_);
   const TrainConfig& train = recipe_.train;

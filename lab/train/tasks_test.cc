@@ -17,14 +17,19 @@
 #include "lab/measure/measure_sharpness.h"
 #include "lab/models/parts/policy.h"
 #include "lab/recipe/scale.h"
+#include "lab/train/classifier_features.h"
 #include "lab/train/data_card.h"
 #include "lab/train/rollouts.h"
+#include "lab/train/samples.h"
+#include "lab/train/trained_model.h"
 #include "lab/train/trainer.h"
 #include "lab/verbs/generate.h"
 #include "tests/support/train_fixture.h"
 
 namespace kudari::lab {
 namespace tasks_test {
+
+namespace fs = std::filesystem;
 
 using nlohmann::json;
 using ::testing::ElementsAre;
@@ -106,6 +111,70 @@ TEST_F(TasksTest, PartsHaveOptimisersOfTheirOwn) {
     if (name.starts_with("discriminator")) squares += std::pow(norms["grad"].get<double>(), 2);
   }
   EXPECT_NEAR(std::sqrt(squares), steps[0]["grad_norm"].get<double>(), 1e-4);
+}
+
+constexpr std::string_view kClassifier = R"toml([model]
+name = "mlp"
+hidden = [8]
+[data]
+name = "digits"
+[optimizer]
+rule = "adam"
+lr = 1e-2
+[train]
+steps = 40
+threads = 1
+)toml";
+
+// An image is to the classifier what it was in training, although the samples that it is scaled by
+// are others.
+TEST_F(TasksTest, ClassifiersJudgeImages) {
+  Run(kClassifier);
+  const TrainedModel trained = LoadRun(dir_ / "out");
+  Dataset same = LoadTrainingData(trained.recipe);
+  Dataset other =
+      LoadTrainingData(ParseTrainRecipe(kClassifier, "other", {.sets = {"data.validation=0.6"}}));
+  ASSERT_NE(same.scales[0].mean, other.scales[0].mean);
+  const ::torch::NoGradGuard no_grad;
+  const at::Tensor before = ToSamples(same.test, same).Range(0, 64).x;
+  const at::Tensor now = ToSamples(other.test, other).Range(0, 64).x;
+  const at::Tensor outputs = trained.model->forward(before).to(at::kDouble);
+  EXPECT_TRUE(ClassifierFeatures(dir_ / "out", same)(before).allclose(outputs, 1e-4, 1e-4));
+  EXPECT_TRUE(ClassifierFeatures(dir_ / "out", other)(now).allclose(outputs, 1e-4, 1e-4));
+  EXPECT_FALSE(ClassifierFeatures(dir_ / "out", other)(before).allclose(outputs, 1e-4, 1e-4));
+}
+
+TEST_F(TasksTest, GeneratorsAreJudgedByAClassifier) {
+  const std::string classifier = (dir_ / "classifier").string();
+  Run(kClassifier);
+  fs::rename(dir_ / "out", classifier);
+  Run(kGan);
+  const double fixed = Metrics("val_frechet_distance")[0]["val_frechet_distance"];
+  const json steps = Metrics("parts");
+  fs::rename(dir_ / "out", dir_ / "gan");
+  Run(kGan, {"train.classifier=" + classifier});
+  EXPECT_NE(Metrics("val_frechet_distance")[0]["val_frechet_distance"], fixed);
+  EXPECT_EQ(Metrics("parts")[5]["loss"], steps[5]["loss"]);  // training is the same
+
+  const auto error = [&](std::string_view recipe, std::vector<std::string> sets) {
+    WriteRecipe(recipe);
+    TrainOptions options = Options({}, "failed");
+    options.changes.sets = std::move(sets);
+    return MessageOf(options);
+  };
+  EXPECT_EQ(error(kClassifier, {"train.classifier=" + classifier}),
+            "train.classifier has no effect: model.name = \"mlp\" has no frechet_distance");
+  EXPECT_EQ(error(kGan, {"train.classifier=" + (dir_ / "gan").string()}),
+            "train.classifier = " + (dir_ / "gan").string() + ": \"dcgan\" is not a classifier");
+  EXPECT_THAT(error(kGan, {"train.classifier=" + (dir_ / "nothing").string()}),
+              HasSubstr((dir_ / "nothing").string()));
+  const std::string images = (dir_ / "x.safetensors").string();
+  WriteImages("x.safetensors", 1, 8);
+  EXPECT_EQ(error(kGan, {"data={name = \"safetensors\"}", "data.path=" + images,
+                         "train.classifier=" + classifier}),
+            "train.classifier = " + classifier +
+                ": was trained on digits with samples of the shape [1, 8, 8], not on safetensors "
+                "with [1, 8, 8]");
 }
 
 TEST_F(TasksTest, EveryStepDrawsItsOwnNoise) {

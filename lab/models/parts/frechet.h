@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <functional>
 
 namespace kudari::lab {
 
@@ -18,6 +19,17 @@ class FixedFeatures {
 
  private:
   at::Tensor first_, second_, third_;
+};
+
+/// Numbers that tell images apart: [batch, channels, height, width] to [batch, size] of double.
+using ImageFeatures = std::function<at::Tensor(const at::Tensor& images)>;
+
+/// A model that is evaluated by a Fréchet distance.
+class JudgedByFeatures {
+ public:
+  virtual ~JudgedByFeatures() = default;
+  /// Compares by these from the next evaluation on, instead of FixedFeatures.
+  virtual void SetFeatures(ImageFeatures features) = 0;
 };
 
 /// The Fréchet distance between the normal distributions that fit two sets of features, [n, size]

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "backend/cpu/coded_blocks.h"
+#include "kudari/huge_pages.h"
 
 namespace kudari {
 
@@ -31,7 +32,9 @@ CpuBackend::CpuBackend(const internal::KernelSet& kernels)
 
 std::byte* CpuBackend::Allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
-  return static_cast<std::byte*>(::operator new(bytes, std::align_val_t(kAlignment)));
+  auto* const memory = static_cast<std::byte*>(::operator new(bytes, std::align_val_t(kAlignment)));
+  internal::AdviseHugePagesWhenWritten(memory, bytes);
+  return memory;
 }
 
 void CpuBackend::Free(std::byte* memory) noexcept {
