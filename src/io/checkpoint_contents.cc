@@ -189,6 +189,9 @@ void ReadTensor(const InputFile& in, Reading& r, bool keep) {
     for (size_t at = 0; at < r.size; at += kChunk) {
       const size_t part = std::min<uint64_t>(kChunk, r.size - at);
       std::byte* const to = bytes.data() + (keep ? at : 0);
+      // The system is slow to touch new memory while it reads. Zeros take no way to the memory and
+      // back if they are replaced while they are in the cache.
+      if (keep) std::fill_n(to, part, std::byte{});
       in.ReadAt(r.offset + at, to, part);
       own.Add(to, part);
     }
