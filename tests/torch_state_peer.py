@@ -27,7 +27,9 @@ import torch
 from replay_peer import read_safetensors, write_safetensors
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lab/python"))
-import torch_state
+import torch_exchange
+import torch_export
+import torch_import
 
 STEPS = 50
 LIMIT = 2e-6
@@ -115,7 +117,8 @@ class Kudari:
         if exporting:
             file = done.stdout.splitlines()[0].rsplit(": ", 1)[1]
             with contextlib.redirect_stdout(said):
-                torch_state.write(argparse.Namespace(state="exchange", file=file, names=None))
+                torch_export.write(argparse.Namespace(state="exchange", file=file, names=None,
+                                                      dcp="--dcp" in arguments))
         return said.getvalue()
 
     @staticmethod
@@ -123,14 +126,14 @@ class Kudari:
         given = {"names": None, "optimizer": None, "part": None, "step": None}
         for option, value in zip(options[::2], options[1::2]):
             given[option.removeprefix("--")] = int(value) if option == "--step" else value
-        torch_state.read(argparse.Namespace(file=file, state="exchange", **given))
+        torch_import.read(argparse.Namespace(file=file, state="exchange", **given))
 
     def error(self, *arguments, real=False):
         """What it says against these arguments."""
         if not real and arguments[0] == "import-torch":
             try:
                 self.read(arguments[1], arguments[2:])
-            except torch_state.Refused as refusal:
+            except torch_exchange.Refused as refusal:
                 return str(refusal)
             arguments += ("--python", self.copier)
         done = self.start(*arguments)
@@ -181,7 +184,7 @@ def state_of(optimizer, tensors):
     """Buffers of an optimizer of torch's, as `kudari replay` writes them."""
     return {f"{name}/{key}": t.detach().reshape(p.shape if t.numel() == p.numel() else (-1,))
             for name, p in tensors.items() for key, t in optimizer.state[p].items()
-            if torch.is_tensor(t) and key not in torch_state.NUMBERS}
+            if torch.is_tensor(t) and key not in torch_exchange.NUMBERS}
 
 
 def manifest(folder):
@@ -217,8 +220,9 @@ def in_double(optimizers, tensors):
     return copies, doubles
 
 
-def compare(kudari, checkpoint, optimizers, tensors, gradients, where, rows):
-    """Takes the last steps in both, from a checkpoint and optimizers that are the same."""
+def compare(kudari, checkpoint, optimizers, tensors, gradients, where, rows, rules=None):
+    """Takes the last steps in both, from a checkpoint and optimizers that are the same. Names of
+    tensors begin with one of the rules, which are those of all cases if there are none."""
     optimizers = list(optimizers)
     doubles, exact = in_double(optimizers, tensors)
     write_gradients("last.safetensors", gradients)
@@ -232,7 +236,7 @@ def compare(kudari, checkpoint, optimizers, tensors, gradients, where, rows):
     for optimizer in optimizers:
         state.update(state_of(optimizer, tensors))
     check(buffers.keys() == state.keys(), f"{sorted(buffers)} and {sorted(state)}")
-    for _, _, rule in CASES:
+    for rule in rules or [rule for _, _, rule in CASES]:
         theirs, best = of_rule(weights, rule), of_rule(model_of(exact), rule)
         rows.append((f"{rule} {where}", distance(of_rule(ours, rule), theirs),
                      distance(of_rule(buffers, rule), of_rule(state, rule)),
@@ -469,7 +473,7 @@ def check_adversarial(kudari):
             "train.save=last", "train.threads=1", "optimizer.generator.clip_norm=1",
             "optimizer.discriminator.lr=1e-3")
     kudari.run("train", recipe, "--out", "gan", *(a for s in sets for a in ("--set", s)))
-    saved = torch_state.read_state(folder / "gan/checkpoints/step-4/state.safetensors")["session"]
+    saved = torch_exchange.read_state(folder / "gan/checkpoints/step-4/state.safetensors")["session"]
     said = kudari.run("export-torch", "gan", "--out", "both.pt")
     check("exported adam for" in said and "generator: gradients are not clipped" in said, said)
     both = torch.load(folder / "both.pt", weights_only=True)
@@ -596,6 +600,20 @@ def check_bad_input(kudari):
     expect(kudari.error("export-torch", "lion"), "PyTorch has no twin of rule \"lion\"")
 
 
+def show(rows):
+    """Prints the differences; returns 1 if one is too large, otherwise 0."""
+    print(f"torch {torch.__version__}, {STEPS} steps in one and {STEPS} in both; largest relative "
+          "differences")
+    print(f"{'':<38} {'weights':>9} {'state':>9} {'kudari-f64':>11} {'torch-f64':>10}")
+    failed = False
+    for what, weights, buffers, ours, theirs in rows:
+        far = max(ours, buffers) > LIMIT
+        failed = failed or far
+        print(f"{what:<38} {weights:9.2e} {buffers:9.2e} {ours:11.2e} {theirs:10.2e}"
+              f"{'  FAILED' if far else ''}")
+    return 1 if failed else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("kudari", help="path of the program", type=pathlib.Path)
@@ -612,18 +630,9 @@ def main():
             if (binary.parent / "kudari-train").exists():
                 check_adversarial(kudari)
             check_bad_input(kudari)
-        except (Failed, torch_state.Refused) as failure:
+        except (Failed, torch_exchange.Refused) as failure:
             sys.exit(f"failed: {failure}")
-    print(f"torch {torch.__version__}, {STEPS} steps in one and {STEPS} in both; largest relative "
-          "differences")
-    print(f"{'':<38} {'weights':>9} {'state':>9} {'kudari-f64':>11} {'torch-f64':>10}")
-    failed = False
-    for what, weights, buffers, ours, theirs in rows:
-        far = max(ours, buffers) > LIMIT
-        failed = failed or far
-        print(f"{what:<38} {weights:9.2e} {buffers:9.2e} {ours:11.2e} {theirs:10.2e}"
-              f"{'  FAILED' if far else ''}")
-    return 1 if failed else 0
+    return show(rows)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ StateArray ArrayOf(const at::Tensor& tensor, std::string_view name) {
   CheckDense(tensor, name);
   const ElementType type = ElementsOfTensor(tensor, name);
   const at::Tensor copy = InMemory(tensor.detach().cpu());
-  const auto* const begin = static_cast<const std::byte*>(copy.const_data_ptr());
-  return {type, copy.sizes().vec(), {begin, begin + copy.nbytes()}};
+  const std::span bytes(static_cast<const std::byte*>(copy.const_data_ptr()), copy.nbytes());
+  return {type, copy.sizes().vec(), bytes};
 }
 
 at::Tensor TensorOf(const StateArray& array) {

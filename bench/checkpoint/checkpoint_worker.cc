@@ -4,8 +4,9 @@
 //     checkpoint_worker FOLDER MIB
 //
 // save: SaveCheckpoint. load: LoadCheckpoint. read: reads the same files into new memory and does
-// nothing else. copy: the copy of the state that an asynchronous save takes. drop: puts the files
-// out of the system's cache.
+// nothing else. copy: the copy of the state that an asynchronous save takes. begin: what a thread
+// that trains does to begin such a save of an optimiser with as large a state; the save ends before
+// the next command. drop: puts the files out of the system's cache.
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -18,11 +19,14 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kudari/checkpoint.h"
+#include "kudari/kudari.h"
 
 namespace {
 
@@ -41,6 +45,31 @@ kudari::StateTree RandomState(size_t bytes) {
   }
   return state;
 }
+
+// An optimiser with moments of so many bytes.
+class Trained {
+ public:
+  explicit Trained(size_t bytes) : weights_(kTensors), gradients_(kTensors) {
+    std::vector<kudari::Tensor> tensors;
+    for (size_t i = 0; i < kTensors; ++i) {
+      const size_t n = bytes / kTensors / 2 / sizeof(float);
+      weights_[i].assign(n, 1.0F);
+      gradients_[i].assign(n, 0.5F);
+      tensors.push_back({.name = "w" + std::to_string(i),
+                         .shape = {static_cast<int64_t>(n)},
+                         .param = weights_[i].data(),
+                         .grad = gradients_[i].data()});
+    }
+    optimizer_.emplace(std::move(tensors), kudari::AdamW{});
+    optimizer_->Step();
+  }
+
+  const kudari::Optimizer& optimizer() const { return *optimizer_; }
+
+ private:
+  std::vector<std::vector<float>> weights_, gradients_;
+  std::optional<kudari::Optimizer> optimizer_;
+};
 
 void DropFromCache(const fs::path& folder) {
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
@@ -73,9 +102,11 @@ std::unique_ptr<char[]> ReadIntoNewMemory(const fs::path& folder) {
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const fs::path folder = argv[1];
-  const kudari::StateTree state =
-      RandomState(static_cast<size_t>(std::atoll(argv[2])) << 20);  // NOLINT(cert-err34-c)
+  const size_t bytes = static_cast<size_t>(std::atoll(argv[2])) << 20;  // NOLINT(cert-err34-c)
+  const kudari::StateTree state = RandomState(bytes);
   const kudari::CheckpointOptions options{.retention = {.keep = 1}};
+  std::optional<Trained> trained;  // if it is asked for
+  kudari::CheckpointSaver saver(folder, options);
   kudari::StateTree made;            // by the last command
   std::unique_ptr<char[]> contents;  // read by it
   const std::vector<std::pair<std::string, std::function<void()>>> commands = {
@@ -83,12 +114,15 @@ int main(int argc, char** argv) {
       {"load", [&] { made = kudari::LoadCheckpoint(folder).state; }},
       {"read", [&] { contents = ReadIntoNewMemory(folder); }},
       {"copy", [&] { made = state; }},
+      {"begin", [&] { saver.Save(trained->optimizer().State(), {}); }},
       {"drop", [&] { DropFromCache(folder); }}};
   for (std::string line; std::getline(std::cin, line);) {
     for (const auto& [name, run] : commands) {
       if (name != line) continue;
       made = {};
       contents.reset();
+      saver.Wait();
+      if (name == "begin" && !trained) trained.emplace(bytes);
       const auto start = std::chrono::steady_clock::now();
       run();
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

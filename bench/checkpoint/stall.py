@@ -6,8 +6,8 @@
 Needs what the build made: build/release/kudari and build/release/bench/checkpoint_worker. Trains a
 perceptron with two hidden layers of that width by AdamW, without saves and with `train.save_every`, half
 of the steps of each before the other's, so that both see the same machine. A save begins between two
-steps, with a copy of the state, and is written while the next ones are taken. Prints how long steps take
-and, beside them, how long a copy of as many bytes takes alone.
+steps, with a copy of the state, and is written while that step and the next ones are taken. Prints how
+long steps take and, beside them, how long a copy of as many bytes takes alone, by the same function.
 """
 
 import argparse
@@ -61,22 +61,26 @@ def main():
     weights = options.width * (INPUTS + options.width + CLASSES + 2) + CLASSES
     mib = 3 * 4 * weights >> 20  # with both moments
     folder = pathlib.Path(tempfile.mkdtemp(prefix="stall-bench-", dir=options.folder))
-    quiet, beginning, others = [], [], []
+    quiet, beginning, beside, others, copied = [], [], [], [], []
     for _ in range(2):
         quiet += train(folder / "quiet", options, 0).values()
         for step, seconds in train(folder / "saving", options, options.every).items():
             # A save that is due after a step begins before the next.
-            (beginning if step % options.every == 1 else others).append(seconds)
-    copied = copies(folder, mib, 9)
+            after = (step - 1) % options.every
+            (beginning if after == 0 else beside if after == 1 else others).append(seconds)
+        copied += copies(folder, mib, 9)
     shutil.rmtree(folder)
     print(f"{'':<44} {'median':>9}  {'least':>7} {'most':>7}  {'steps':>5}")
     show("a step of a run that saves nothing", quiet)
     show("a step before which a save begins", beginning)
+    show("the step after it, beside the same writer", beside)
     show("another step of the same run", others)
     show(f"a copy of {mib} MiB alone", copied)
-    stall = statistics.median(beginning) - statistics.median(others)
-    print(f"a save takes {stall:.3f} s of the step before which it begins, "
-          f"{stall / statistics.median(copied):.2f} of the copy")
+    usual, writing, copy = (statistics.median(x) for x in (others, beside, copied))
+    more = statistics.median(beginning) - usual
+    print(f"the step before which a save begins takes {more:.3f} s more than usual, "
+          f"{more / copy:.2f} of the copy;\nbeyond what the next step takes, beside the writer, "
+          f"{more + usual - writing:.3f} s, {(more + usual - writing) / copy:.2f} of the copy")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 #ifndef KUDARI_STATE_H_
 #define KUDARI_STATE_H_
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -68,17 +70,57 @@ constexpr ElementType ElementTypeOf() {
   }
 }
 
+/// Bytes by value. Unlike those of a vector, new ones have no values before they are written: the
+/// first touch of memory takes the system longer than a copy, and threads can do it side by side.
+class StateBytes {
+ public:
+  StateBytes() = default;
+  /// So many bytes without values. Throws std::bad_alloc.
+  explicit StateBytes(size_t size);
+  /// A copy, by as many threads as OpenMP has if it is a large one.
+  StateBytes(std::span<const std::byte> bytes);  // NOLINT(google-explicit-constructor): it is them
+  StateBytes(const std::vector<std::byte>& bytes)  // NOLINT(google-explicit-constructor): them, too
+      : StateBytes(std::span(bytes)) {}
+  StateBytes(const StateBytes& other) : StateBytes(std::span(other.data(), other.size())) {}
+  StateBytes(StateBytes&& other) noexcept
+      : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+  StateBytes& operator=(StateBytes other) noexcept {
+    data_.swap(other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~StateBytes() = default;
+
+  std::byte* data() { return data_.get(); }
+  const std::byte* data() const { return data_.get(); }
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  std::byte* begin() { return data(); }
+  std::byte* end() { return data() + size_; }
+  const std::byte* begin() const { return data(); }
+  const std::byte* end() const { return data() + size_; }
+  std::byte& operator[](size_t i) { return data_[i]; }
+  const std::byte& operator[](size_t i) const { return data_[i]; }
+
+  friend bool operator==(const StateBytes& a, const StateBytes& b) {
+    return std::ranges::equal(a, b);
+  }
+
+ private:
+  std::unique_ptr<std::byte[]> data_;
+  size_t size_ = 0;
+};
+
 /// An array by value, row-major and little-endian.
 struct StateArray {
   ElementType type = ElementType::kFloat32;
   std::vector<int64_t> shape = {};  ///< {} is one element
-  std::vector<std::byte> bytes = {};
+  StateBytes bytes = {};
 
   /// A copy of `values` with that shape.
   template <class T>
   static StateArray Of(std::span<const T> values, std::vector<int64_t> shape) {
-    const auto bytes = std::as_bytes(values);
-    return {ElementTypeOf<T>(), std::move(shape), {bytes.begin(), bytes.end()}};
+    return {ElementTypeOf<T>(), std::move(shape), std::as_bytes(values)};
   }
   /// A one-dimensional copy of `values`.
   template <class T>

@@ -111,7 +111,7 @@ RestoredOptimizer::RestoredOptimizer(const StateTree& run, const OptimizerSpec& 
     }
     tensors.push_back({.name = name, .shape = std::move(shape), .dtype = type});
     if (array != nullptr) {
-      parameters_.push_back(array->bytes);
+      parameters_.emplace_back(array->bytes.begin(), array->bytes.end());
     } else {
       parameters_.emplace_back(static_cast<size_t>(tensors.back().Size() * Bytes(type)));
     }

@@ -330,8 +330,7 @@ TEST_F(CheckpointsTest, InitReadsShards) {
   const SafeTensorsFile whole(dir_ / "a/model.safetensors");
   StateTree state;
   for (const SafeTensor& t : whole.tensors()) {
-    state.Set("model/" + t.name,
-              StateArray{*FindElementType(t.dtype), t.shape, {t.bytes.begin(), t.bytes.end()}});
+    state.Set("model/" + t.name, StateArray{*FindElementType(t.dtype), t.shape, t.bytes});
   }
   const fs::path saved =
       SaveCheckpoint(dir_ / "shards", state, {}, {.model_nodes = {"model"}, .shard_bytes = 1000});

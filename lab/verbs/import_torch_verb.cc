@@ -9,9 +9,10 @@ namespace kudari::lab {
 void AddImportTorch(CLI::App& app, Context& /*context*/) {
   const auto o = std::make_shared<ImportTorchOptions>();
   Verb verb(app, "import-torch", "Go on from a state dict of PyTorch's: save it as a checkpoint");
-  verb->add_option("file", o->file,
-                   "What torch.save has written: an optimizer's state dict, or a dict with it and "
-                   "the model's, scheduler's and scaler's")
+  verb->add_option(
+          "file", o->file,
+          "What torch.save has written, or a folder of torch.distributed.checkpoint: an "
+          "optimizer's state dict, or a dict with it and the model's, scheduler's and scaler's")
       ->required();
   verb->add_option("--out", o->out, "Folder of checkpoints [the file's name with -kudari]");
   verb->add_option("--names", o->names,

@@ -18,10 +18,9 @@
 #include "lab/console/usage_error.h"
 #include "lab/files/execute.h"
 #include "lab/recipe/checkpoint_spec.h"
+#include "lab/verbs/torch_script.h"
 
 namespace kudari::lab {
-
-extern const std::string_view kTorchScript, kBuiltWithPython;  // of torch_script.cc.in
 
 namespace {
 
@@ -34,8 +33,10 @@ constexpr const char* kParametersText = "parameters";
 // Runs the script, which says why if it fails, and returns what it prints.
 std::string RunTorchScript(const std::string& python, const ScratchFolder& scratch,
                            std::vector<std::string> arguments) {
+  for (const TorchModule& module : kTorchModules) {
+    WriteFileAtomically(scratch.path() / module.name, module.text);
+  }
   const fs::path script = scratch.path() / "torch_state.py";
-  WriteFileAtomically(script, kTorchScript);
   const std::string program = python.empty() ? UsualPython() : python;
   arguments.insert(arguments.begin(), {program, script.string()});
   const Ended ended = Execute(arguments, scratch);
@@ -50,6 +51,12 @@ std::string RunTorchScript(const std::string& python, const ScratchFolder& scrat
 
 void PrintNotes(const std::vector<std::string>& notes, std::FILE* console) {
   for (const std::string& note : notes) fmt::print(console, "  {}\n", Printable(note));
+}
+
+// The path of a folder whose name is its last part, however it was given.
+fs::path WithoutSlash(const fs::path& path) {
+  const fs::path normal = path.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
 }
 
 // The nearest folder above that is there.
@@ -146,7 +153,7 @@ void ImportTorch(const ImportTorchOptions& options, std::FILE* console) {
   }
   fs::path out = options.out;
   if (out.empty()) {
-    out = options.file.filename().replace_extension();
+    out = WithoutSlash(fs::absolute(options.file)).filename().replace_extension();
     out += "-kudari";
   }
   StateTree found;
@@ -194,12 +201,10 @@ void ExportTorch(const ExportTorchOptions& options, std::FILE* console) {
   const Checkpoint checkpoint = CheckpointAt(options.checkpoint);
   std::vector<std::string> notes;
   for (const DamagedCheckpoint& d : checkpoint.damaged) notes.push_back("damaged: " + d.reason);
-  fs::path out = options.out;
+  fs::path out = WithoutSlash(options.out);
   if (out.empty()) {
-    out = fs::absolute(checkpoint.folder).lexically_normal();
-    if (!out.has_filename()) out = out.parent_path();
-    out = out.filename();
-    out += ".pt";
+    out = WithoutSlash(fs::absolute(checkpoint.folder)).filename();
+    out += options.dcp ? "-dcp" : ".pt";
   }
   std::error_code ignored;
   if (!options.force && fs::exists(fs::symlink_status(out, ignored))) {
@@ -223,6 +228,7 @@ void ExportTorch(const ExportTorchOptions& options, std::FILE* console) {
   if (!options.names.empty()) {
     arguments.insert(arguments.end(), {"--names", options.names.string()});
   }
+  if (options.dcp) arguments.emplace_back("--dcp");
   std::string said = RunTorchScript(options.python, scratch, std::move(arguments));
   notes.insert(notes.end(), all.notes.begin(), all.notes.end());
   while (!said.empty()) {

@@ -15,7 +15,7 @@ std::string UsualPython();
 
 /// What `kudari import-torch` is asked for.
 struct ImportTorchOptions {
-  std::filesystem::path file;   ///< what torch.save has written
+  std::filesystem::path file;   ///< of torch.save, or a folder of torch.distributed.checkpoint
   std::filesystem::path out;    ///< folder of checkpoints; empty: the file's name with -kudari
   std::filesystem::path names;  ///< names of the parameters; empty: those in the file
   std::string optimizer;        ///< torch's class; "": what its options tell
@@ -32,15 +32,17 @@ void ImportTorch(const ImportTorchOptions& options, std::FILE* console);
 /// What `kudari export-torch` is asked for.
 struct ExportTorchOptions {
   std::filesystem::path checkpoint;  ///< a checkpoint, or a run or folder of them
-  std::filesystem::path out;         ///< file; empty: the checkpoint's name with .pt
+  std::filesystem::path out;    ///< empty: the checkpoint's name with .pt or, for a folder, -dcp
   std::filesystem::path names;  ///< names in the model's order; empty: what the checkpoint says
   std::string part;             ///< the part whose optimiser is meant; "": all of them
-  bool force = false;           ///< overwrite the file
+  bool dcp = false;             ///< write a folder of torch.distributed.checkpoint
+  bool force = false;           ///< overwrite the file, or such a folder
   std::string python;           ///< "": UsualPython
 };
 
-/// Writes a checkpoint as a file for torch.load. Throws Error for a checkpoint that cannot be
-/// loaded and for an optimiser that PyTorch does not have, and then writes nothing.
+/// Writes a checkpoint for torch.load or torch.distributed.checkpoint. Throws Error for a
+/// checkpoint that cannot be loaded and for an optimiser that PyTorch does not have, and then
+/// writes nothing.
 void ExportTorch(const ExportTorchOptions& options, std::FILE* console);
 
 }  // namespace kudari::lab

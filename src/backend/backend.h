@@ -97,9 +97,10 @@ class Backend {
   /// Allocates uninitialised memory; null for no bytes. Throws std::bad_alloc.
   virtual std::byte* Allocate(size_t bytes) = 0;
   virtual void Free(std::byte* memory) noexcept = 0;
-  /// Copy from the backend's memory to the host's, from the host's to the backend's, and within the
-  /// backend's. They cannot fail.
-  virtual void Read(const void* from, std::span<std::byte> to) noexcept = 0;
+  /// Copies from the backend's memory to the host's, with as many workers as `parallel` allows. It
+  /// cannot fail.
+  virtual void Read(const void* from, std::span<std::byte> to, const Parallel& parallel) = 0;
+  /// Copy from the host's memory to the backend's, and within the backend's. They cannot fail.
   virtual void Write(std::span<const std::byte> from, void* to) noexcept = 0;
   virtual void Copy(const void* from, void* to, size_t bytes) noexcept = 0;
   /// Sets every byte to `value`.

@@ -41,8 +41,8 @@ void StageArrays::Visit(const Engine& engine, size_t index, std::string_view nam
   visitor.Custom(
       name,
       [&] {
-        StateArray array{type, shape, std::vector<std::byte>(sizes_[index] * DataBytes(format_))};
-        backend.Read(data, array.bytes);
+        StateArray array{type, shape, StateBytes(sizes_[index] * DataBytes(format_))};
+        backend.Read(data, array.bytes, engine.parallel());
         return StateTree(std::move(array));
       },
       [&](const StateTree& found) {

@@ -2,8 +2,10 @@
 #define KUDARI_CORE_ELEMENTS_H_
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <span>
 
@@ -47,6 +49,23 @@ void ForRanges(size_t count, const Size& size, const Parallel& parallel, const F
     }
   };
   RunParallel(parallel, threads, std::cref(share));
+}
+
+/// to <- from, on as many workers as `parallel` allows and the number of bytes is worth. Allocates
+/// nothing.
+inline void CopyBytes(std::span<const std::byte> from, std::byte* to, const Parallel& parallel) {
+  // Large enough that calling for a second worker pays off, and several for each: where memory is
+  // new, some take longer than others.
+  constexpr size_t kPart = size_t{1} << 20;
+  std::atomic<size_t> next = 0;
+  const auto work = [&](int) {
+    for (size_t at = next.fetch_add(kPart); at < from.size(); at = next.fetch_add(kPart)) {
+      std::memcpy(to + at, from.data() + at, std::min(kPart, from.size() - at));
+    }
+  };
+  const size_t parts = std::max<size_t>(1, from.size() / kPart);
+  const auto workers = std::min(parts, static_cast<size_t>(Threads(parallel)));
+  RunParallel(parallel, static_cast<int>(workers), std::cref(work));
 }
 
 /// As ForRanges, for the elements of tensors.

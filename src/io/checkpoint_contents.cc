@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <exception>
 #include <map>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <system_error>
@@ -163,16 +163,13 @@ void CheckStored(const StoredTensor& found, const CheckpointTensor& expected,
               Quoted(expected.name) + " (" + KindText(Name(expected.type), expected.shape) + ")");
 }
 
-// Memory for an array, which has no element yet.
-std::vector<std::byte> Memory(uint64_t size, const std::string& what) {
-  std::vector<std::byte> bytes;
+StateBytes Memory(uint64_t size, const std::string& what) {
   try {
-    bytes.reserve(size);
-  } catch (const std::exception&) {  // std::length_error or std::bad_alloc
+    return StateBytes(size);
+  } catch (const std::bad_alloc&) {
     throw Error(what + ": needs " + std::to_string(size) +
                 " bytes of memory, more than is available");
   }
-  return bytes;
 }
 
 // A tensor that is being read.
@@ -187,14 +184,14 @@ struct Reading {
 // Compares the tensor with its checksum, and keeps it if it is asked for.
 void ReadTensor(const InputFile& in, Reading& r, bool keep) {
   try {
-    std::vector<std::byte> bytes =
-        Memory(keep ? r.size : std::min<uint64_t>(kChunk, r.size), r.what);
+    StateBytes bytes = Memory(keep ? r.size : std::min<uint64_t>(kChunk, r.size), r.what);
     Checksum own;
     for (size_t at = 0; at < r.size; at += kChunk) {
       const size_t part = std::min<uint64_t>(kChunk, r.size - at);
-      // Zeros take no way to the memory and back if they are replaced while they are in the cache.
-      bytes.resize(keep ? at + part : part);
-      std::byte* const to = bytes.data() + (bytes.size() - part);
+      std::byte* const to = bytes.data() + (keep ? at : 0);
+      // The system is slow to touch new memory while it reads. Zeros take no way to the memory and
+      // back if they are replaced while they are in the cache.
+      if (keep) std::fill_n(to, part, std::byte{});
       in.ReadAt(r.offset + at, to, part);
       own.Add(to, part);
     }

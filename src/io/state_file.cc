@@ -20,9 +20,8 @@ StateTree StateOf(const SafeTensorsFile& file, std::string_view name) {
   StateTree state;
   internal::PutScalars(state, file.metadata(), shown);
   for (const SafeTensor& t : file.tensors()) {
-    internal::PutEntry(
-        state, shown, t.name,
-        StateArray{*FindElementType(t.dtype), t.shape, {t.bytes.begin(), t.bytes.end()}});
+    internal::PutEntry(state, shown, t.name,
+                       StateArray{*FindElementType(t.dtype), t.shape, t.bytes});
   }
   return state;
 }

@@ -71,7 +71,7 @@ class Twins {
   std::string Different() {
     for (size_t i = 0; i < far_.size(); ++i) {
       std::vector<std::byte> now(bytes_[i].size());
-      backend_.Read(far_[i].param, now);
+      backend_.Read(far_[i].param, now, {});
       if (now != bytes_[i]) return far_[i].name;
     }
     return {};

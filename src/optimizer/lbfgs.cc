@@ -155,10 +155,10 @@ void Lbfgs::Impl::VisitRows(StateVisitor& visitor, std::string_view name, size_t
   visitor.Custom(
       name,
       [&] {
-        StateArray array{ElementType::kFloat32, shape, std::vector<std::byte>(rows.size() * bytes)};
+        StateArray array{ElementType::kFloat32, shape, StateBytes(rows.size() * bytes)};
         for (size_t k = 0; k < rows.size(); ++k) {
           backend_->Read(vectors.Part(rows[k], tensor).data,
-                         std::span(array.bytes).subspan(k * bytes, bytes));
+                         std::span(array.bytes).subspan(k * bytes, bytes), vectors.parallel());
         }
         return StateTree(std::move(array));
       },

@@ -22,6 +22,7 @@ class TensorVectors final : public LbfgsVectors {
   TensorVectors(std::span<const Tensor> tensors, Backend& backend);
 
   void SetParallel(const Parallel& parallel) { parallel_ = parallel; }
+  const Parallel& parallel() const { return parallel_; }
 
   /// Makes or frees the memory for BeginLine.
   void MakeRoom() { saved_ = Buffer(backend_, length_ * sizeof(float)); }

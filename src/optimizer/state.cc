@@ -68,37 +68,34 @@ std::string KindOf(const Place& place) {
   return (place.format == Format::kBFloat16 ? "BF16 " : "F32 ") + shape;
 }
 
-std::vector<std::byte> Copied(Backend& backend, const void* data, size_t bytes) {
-  std::vector<std::byte> copy(bytes);
-  backend.Read(data, copy);
-  return copy;
-}
-
-StateTree Saved(Backend& backend, const Coded& array, const Place& place) {
+StateTree Saved(Backend& backend, const Parallel& parallel, const Coded& array,
+                const Place& place) {
   const size_t n = place.size, more = internal::CompanionBytes(array.format, n);
+  const auto copied = [&](const void* data, size_t bytes) {
+    StateBytes copy(bytes);
+    backend.Read(data, copy, parallel);
+    return copy;
+  };
   const auto data = [&](ElementType type) {
-    return StateArray{type, place.shape,
-                      Copied(backend, array.data, n * internal::DataBytes(array.format))};
+    return StateArray{type, place.shape, copied(array.data, n * internal::DataBytes(array.format))};
   };
   StateTree node;
   if (internal::IsBlocked(array.format)) {
     node.Add("format", std::string(BlockedName(array.format)));
     node.Add("codes", data(ElementType::kUint8));
     const auto scales = static_cast<int64_t>(more / sizeof(float));
-    node.Add("scales",
-             StateArray{ElementType::kFloat32, {scales}, Copied(backend, array.companion, more)});
+    node.Add("scales", StateArray{ElementType::kFloat32, {scales}, copied(array.companion, more)});
     return node;
   }
   if (const auto* const split = SplitOf(array.format)) {
     node.Add("weights", data(ElementType::kBFloat16));
-    node.Add("rest",
-             StateArray{split->second, place.shape, Copied(backend, array.companion, more)});
+    node.Add("rest", StateArray{split->second, place.shape, copied(array.companion, more)});
     return node;
   }
   if (array.format == Format::kBFloat16) return data(ElementType::kBFloat16);
   if (array.format == Format::kFloat32) return data(ElementType::kFloat32);
   // A copy in float32 counts where it is of the parameter as it is now.
-  StateArray values{ElementType::kFloat32, place.shape, std::vector<std::byte>(n * sizeof(float))};
+  StateArray values{ElementType::kFloat32, place.shape, StateBytes(n * sizeof(float))};
   backend.Load(array, 0, values.As<float>());
   return values;
 }
@@ -244,7 +241,7 @@ void Optimizer::Impl::VisitSlots(size_t index, StateVisitor& visitor) {
   // `array` is where it is, once it is there.
   const auto visit = [&](std::string_view name, const Place& place, const auto& array) {
     visitor.Custom(
-        name, [&] { return Saved(*backend_, array(), place); },
+        name, [&] { return Saved(*backend_, parallel_, array(), place); },
         [&](const StateTree& found) {
           return [this, from = Found(visitor, name, found, place), array, place] {
             Restore(*backend_, from, array(), place);

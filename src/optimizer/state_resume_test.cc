@@ -5,8 +5,11 @@
 
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <optional>
+#include <set>
+#include <vector>
 
 #include "kudari/kudari.h"
 #include "kudari/state_file.h"
@@ -333,6 +336,28 @@ TEST(LenientStateTest, HalfATensorIsAnError) {
   EXPECT_EQ(ErrorOf([&] { optimizer.LoadState(bad, LoadMode::kLenient); }),
             "state: \"tensors/a/slots/exp_avg\" is missing; it must be F32 [3]");
   EXPECT_EQ(FirstDifference(optimizer.State(), good), "");
+}
+
+// Whoever has threads of their own sees no others, and as many of them as there are give the same.
+TEST(StateCopyTest, LargeArraysAreCopiedByTheThreadsOfTheOptimizer) {
+  const std::vector<int64_t> shape = {1024, 1025};  // of more than 4 MiB
+  Model model(Model::Shapes{{"w", shape}});
+  OptimizerSpec spec = AdamW{};
+  spec.ema = EmaSpec{};
+  Optimizer optimizer(model.tensors, spec);
+  optimizer.SetParallel({.threads = 1});
+  optimizer.Step();
+  const StateTree expected = optimizer.State();
+  std::set<int> parts;
+  int calls = 0;
+  optimizer.SetParallel({.threads = 3, .run = [&](int n, const std::function<void(int)>& f) {
+                           ++calls;
+                           for (int i = n; i-- > 0;) f(i);
+                           parts.insert(n);
+                         }});
+  EXPECT_EQ(FirstDifference(optimizer.State(), expected), "");
+  EXPECT_EQ(calls, 3);  // two moments and the average
+  EXPECT_EQ(parts, std::set<int>{3});
 }
 
 }  // namespace state_resume_test

@@ -104,6 +104,29 @@ TEST(StateTree, SaysWhatIsWrong) {
               ::testing::HasSubstr("which does not match I16 [0, 9223372036854775807, 2]"));
 }
 
+// Small ones in one piece, and large ones in pieces by several threads.
+TEST(StateBytes, ACopyIsTheSameAndApart) {
+  constexpr size_t kMiB = size_t{1} << 20;
+  for (const size_t size : {size_t{0}, size_t{1}, kMiB, 3 * kMiB + 5, 9 * kMiB - 1}) {
+    StateBytes bytes(size);
+    for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(i * 2654435761U >> 13U);
+    StateBytes copy = bytes;
+    EXPECT_EQ(copy.size(), size);
+    EXPECT_TRUE(copy == bytes) << size;
+    if (size > 0) {
+      copy[size - 1] ^= std::byte{1};
+      EXPECT_FALSE(copy == bytes) << size;
+    }
+    const std::byte* const place = bytes.data();
+    StateBytes moved = std::move(bytes);
+    EXPECT_EQ(moved.data(), place);
+    EXPECT_EQ(moved.size(), size);
+    EXPECT_TRUE(bytes.empty());  // NOLINT(bugprone-use-after-move): it says what is left
+    moved = copy;
+    EXPECT_TRUE(moved == copy) << size;
+  }
+}
+
 TEST(StateTree, ComparesBits) {
   const StateTree state = Example();
   EXPECT_EQ(state, Example());

@@ -201,8 +201,8 @@ void StateVisitor::Array(std::string_view name, ElementType type, const std::vec
   }
   int64_t size = Bytes(type);
   for (const int64_t n : shape) size *= n;
-  const auto* const begin = static_cast<const std::byte*>(data);
-  Save(name, StateArray{type, shape, {begin, begin + size}});
+  const std::span bytes(static_cast<const std::byte*>(data), static_cast<size_t>(size));
+  Save(name, StateArray{type, shape, bytes});
 }
 
 void StateVisitor::Custom(std::string_view name, const std::function<StateTree()>& save,

@@ -1,12 +1,16 @@
-// Training runs as seen from a shell: signals, folders, links, full disks and second processes.
+// Training runs as seen from a shell: signals, folders, rights, links, full disks and second
+// processes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
 #include <thread>
 
 #include "kudari/safetensors.h"
@@ -18,9 +22,11 @@ namespace kudari::lab {
 namespace cli_train_test {
 
 namespace fs = std::filesystem;
+using kudari::testing::kNobody;
 using kudari::testing::Kudari;
 using kudari::testing::Outcome;
 using kudari::testing::Program;
+using kudari::testing::StartOptions;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
@@ -169,6 +175,53 @@ TEST_F(CliTrainTest, AFolderThatIsRemovedDoesNotEndTraining) {
   EXPECT_EQ(again.code, 0) << again.error;
   EXPECT_THAT(again.out, HasSubstr("out/metrics.jsonl is gone, and a new one begins after step"));
   EXPECT_TRUE(fs::exists(dir_ / "out/metrics.jsonl"));
+}
+
+// By a user whom rights hold back, as they do not root.
+TEST_F(CliTrainTest, AFolderThatIsReadOnlyForAWhileDoesNotEndTraining) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can start a program as another user";
+  ASSERT_EQ(chown(dir_.path().c_str(), kNobody, kNobody), 0);
+  const StartOptions nobody{.folder = dir_.path(), .as_nobody = true};
+  const Outcome plan = Kudari({"plan", "r.toml"}, nobody);
+  if (plan.code != 0) GTEST_SKIP() << "nobody cannot run the program: " << plan.error;
+
+  Program program(
+      Train({"--set", "train.epochs=1000000", "--set", "train.save_every=20", "--out", "out"}),
+      nobody);
+  const fs::path checkpoints = dir_ / "out/checkpoints";
+  const auto saved = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(checkpoints)) {
+      const std::string name = entry.path().filename().string();
+      if (!name.starts_with('.')) names.insert(name);
+    }
+    return names;
+  };
+  const auto log_grows = [&](uintmax_t bytes) {
+    const uintmax_t before = fs::file_size(dir_ / "out/metrics.jsonl");
+    while (fs::file_size(dir_ / "out/metrics.jsonl") < before + bytes) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  };
+  WaitFor(checkpoints / "step-40/manifest.json");
+  ASSERT_EQ(chown(checkpoints.c_str(), 0, 0), 0);
+  const std::set<std::string> before = saved();
+  log_grows(20000);  // more than a hundred steps
+  EXPECT_EQ(saved(), before);
+  ASSERT_EQ(chown(checkpoints.c_str(), kNobody, kNobody), 0);
+  log_grows(20000);
+  EXPECT_NE(saved(), before);
+  program.Send(SIGINT);
+  const Outcome outcome = program.Wait();
+  EXPECT_EQ(outcome.code, 130) << outcome.error;
+  EXPECT_THAT(outcome.out, ::testing::ContainsRegex("saving the checkpoint of step [0-9]+ failed: "
+                                                    "out/checkpoints/[^ ]*: cannot be [a-z ]*: "
+                                                    "Permission denied"));
+  for (const std::string& name : saved()) {
+    EXPECT_EQ(Run({"checkpoint", "verify", "out/checkpoints/" + name}).code, 0) << name;
+  }
+  const Outcome again = Kudari({"train", "--resume", "out", "--time-limit", "0.01s"}, nobody);
+  EXPECT_EQ(again.code, 0) << again.error;
 }
 
 TEST_F(CliTrainTest, AFullDiskDoesNotEndTraining) {

@@ -1,6 +1,7 @@
 #include "tests/cli/process.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -48,7 +49,9 @@ Program::Program(const std::vector<std::string>& arguments, const StartOptions& 
     signal(SIGXFSZ, SIG_IGN);  // so that write fails, as on a full disk
     if (to < 0 || dup2(to, STDOUT_FILENO) < 0 || dup2(error[1], STDERR_FILENO) < 0 ||
         (options.largest_file != UINT64_MAX && setrlimit(RLIMIT_FSIZE, &files) != 0) ||
-        (!options.folder.empty() && chdir(options.folder.c_str()) != 0)) {
+        (!options.folder.empty() && chdir(options.folder.c_str()) != 0) ||
+        (options.as_nobody &&
+         (setgroups(0, nullptr) != 0 || setgid(kNobody) != 0 || setuid(kNobody) != 0))) {
       _exit(kCannotStart);
     }
     execv(argv[0], argv.data());

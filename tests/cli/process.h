@@ -18,11 +18,15 @@ struct Outcome {
   std::string out = {}, error = {};
 };
 
+/// The user whom files belong to that belong to nobody.
+inline constexpr uid_t kNobody = 65534;
+
 /// How to start a program.
 struct StartOptions {
   std::filesystem::path folder = {};   ///< working folder; empty: this process's
   std::filesystem::path output = {};   ///< file that is its standard output; empty: it is read
   uint64_t largest_file = UINT64_MAX;  ///< files beyond this many bytes fail, as on a full disk
+  bool as_nobody = false;  ///< with the rights of nobody, which only root can give up to
 };
 
 /// `kudari` in a process of its own.

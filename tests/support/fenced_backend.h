@@ -38,9 +38,9 @@ class FencedBackend final : public Backend {
     if (memory != nullptr && --arrays_ == 0) used_ = 0;
   }
 
-  void Read(const void* from, std::span<std::byte> to) noexcept override {
+  void Read(const void* from, std::span<std::byte> to, const Parallel& parallel) override {
     const Opened opened(*this);
-    cpu_.Read(from, to);
+    cpu_.Read(from, to, parallel);
   }
   void Write(std::span<const std::byte> from, void* to) noexcept override {
     const Opened opened(*this);

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "backend/cpu/coded_blocks.h"
+#include "core/elements.h"
 #include "kudari/huge_pages.h"
 
 namespace kudari {
@@ -41,8 +42,8 @@ void CpuBackend::Free(std::byte* memory) noexcept {
   ::operator delete(memory, std::align_val_t(kAlignment));
 }
 
-void CpuBackend::Read(const void* from, std::span<std::byte> to) noexcept {
-  Copy(from, to.data(), to.size());
+void CpuBackend::Read(const void* from, std::span<std::byte> to, const Parallel& parallel) {
+  internal::CopyBytes({static_cast<const std::byte*>(from), to.size()}, to.data(), parallel);
 }
 
 void CpuBackend::Write(std::span<const std::byte> from, void* to) noexcept {

@@ -22,7 +22,7 @@ class CpuBackend final : public Backend {
 
   std::byte* Allocate(size_t bytes) override;
   void Free(std::byte* memory) noexcept override;
-  void Read(const void* from, std::span<std::byte> to) noexcept override;
+  void Read(const void* from, std::span<std::byte> to, const Parallel& parallel) override;
   void Write(std::span<const std::byte> from, void* to) noexcept override;
   void Copy(const void* from, void* to, size_t bytes) noexcept override;
   void Fill(void* at, uint8_t value, size_t bytes) noexcept override;
