@@ -104,14 +104,14 @@ class Measured:
             value, dict) else value
 
     def slice(self):
-        """Draws the loss along a line through the ends of the base and of SAM, seed 1."""
+        """Draws the loss along one direction from the ends of the base and of SAM, seed 1."""
         base, sam, _ = self.methods.values()
         runs = [self.runs.path(sets, 1) for sets in (base, sam)]
         out = self.runs.folder / "slice"
         self.call("sharpness", runs[0], "--slice", "1", "--with", runs[1], "--out", out, "--force")
         with next(out.glob("*.csv")).open() as file:
             rows = list(csv.DictReader(file))
-        x = [float(row["alpha"]) for row in rows]
+        x = lab.rounded(float(row["alpha"]) for row in rows)
         lab.draw(self.kudari, f"flatness-{self.name}", [{
             "title": self.title, "log_y": True, "y_label": "training loss",
             "x_label": "distance along a random direction, in units of the filters' norms",
