@@ -11,7 +11,7 @@
 #   make bench-parity  trains in 7 bytes per parameter and in float32 on CIFAR-10; writes docs/parity.md
 #   make docs    writes docs/rules.md and docs/schedules.md, the pages of all rules and schedules
 #   make playground  builds build/playground.html, optimisers to play with in a browser
-#   make figures  draws the pictures of docs/figures.md again
+#   make figures  draws the pictures of docs again, by the commands that the pages show
 #   make mnist   downloads MNIST into .data/mnist
 #   make cifar10 downloads CIFAR-10 into .data/cifar10
 #   make clean   removes the builds; .venv and .data stay

@@ -7,18 +7,15 @@ Figure 2 of the LookSAM paper (Liu et al., arXiv:2203.02714) says that g_v, the 
 gradient g_s that is orthogonal to the gradient, changes least from one step to the fifth after it.
 Every model is trained with SAM, and every fifth step compares the parts with those of five steps
 before. DIR holds MNIST and CIFAR-10 in folders of these names, else they are looked for where the lab
-looks. Needs gnuplot, and nothing but Python otherwise.
+looks. Needs nothing but Python.
 """
 
 import argparse
 import json
-import pathlib
 import statistics
-import subprocess
 
 import lab
 
-DOCS = pathlib.Path(__file__).parent.parent / "docs"
 SEEDS = (1, 2, 3)
 PARTS = ("g_s", "g_h", "g_v")
 TRAIN = "[train]\nepochs = {epochs}\nbatch_size = {batch}\nthreads = 1\n"
@@ -68,21 +65,14 @@ def rows(runs):
         yield label, cells + [f"{ratio:.2f}"]
 
 
-def draw(results, folder):
-    """One panel a case: the change of each part over the steps, first seed."""
-    script = [f'set terminal svg size 1200,380 font "sans,13" background rgb "white"; set output "{DOCS / "components.svg"}"',
-              f"set multiplot layout 1,{len(results)}", "set logscale y", "set grid",
-              'set xlabel "step"; set ylabel "norm of the change over 5 steps"; set key bottom']
-    for index, (name, runs) in enumerate(results.items()):
-        file = folder / f"case{index}.txt"
-        file.write_text("".join(
-            f"{r['step']} " + " ".join(str(r["change"][part]) for part in PARTS) + "\n"
-            for r in runs[0]))
-        script.append(f'set title "{name}"')
-        script.append("plot " + ", ".join(
-            f'"{file}" using 1:{column + 2} with lines lw 1.5 title "{part.replace("_", "_{")}}}"'
-            for column, part in enumerate(PARTS)))
-    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+def charts(results):
+    """A chart a case: the change of each part over the steps, first seed."""
+    for name, runs in results.items():
+        steps = [r["step"] for r in runs[0]]
+        yield {"title": name, "x_label": "step", "y_label": "norm of the change over 5 steps",
+               "log_y": True,
+               "series": [{"label": part, "x": steps,
+                           "y": lab.rounded(r["change"][part] for r in runs[0])} for part in PARTS]}
 
 
 def main():
@@ -94,7 +84,7 @@ def main():
         runs_of = lab.Lab(options, f"components-{data}", recipe, data, ["--track", "components"])
         runs_of.all([([], seed) for seed in SEEDS])
         results[case] = [records(runs_of.path([], seed)) for seed in SEEDS]
-    draw(results, options.runs)
+    lab.draw(options.kudari, "components", list(charts(results)), columns=2)
     lines = [
         "# How fast the parts of SAM's gradient change", "",
         "Written by `python3 experiments/components.py`. The LookSAM paper's figure 2 says that g_v, "
@@ -105,15 +95,15 @@ def main():
         "part five steps earlier, `relative` is that divided by the earlier norm, and `cosine` is the cosine "
         "between the two. The best of each three is bold. The last column is norm(g_v) / norm(g_h), which "
         "indicates a natural alpha.", "",
-        "![change over five steps](components.svg)", "",
+        *lab.picture("components", "change over five steps"),
         "| model | | " + " | ".join(f"{kind} {part}" for kind in ("change", "relative", "cosine")
                                     for part in PARTS) + " | g_v / g_h |",
         "|---|---|" + "---|" * 10]
     for case, of in results.items():
         for label, cells in rows(of):
             lines.append(f"| {case} | {label} | " + " | ".join(cells) + " |")
-    (DOCS / "components.md").write_text("\n".join(lines) + "\n")
-    print(f"written {arguments.docs / 'components.md'}")
+    (lab.DOCS / "components.md").write_text("\n".join(lines) + "\n")
+    print(f"written {lab.DOCS / 'components.md'}")
 
 
 if __name__ == "__main__":

@@ -4,15 +4,12 @@
     python3 experiments/flatness.py [--data DIR] [--kudari build/release/kudari] [--jobs 2]
 
 The surfaces are run by the program flat_surface beside this script, the networks are those of
-looksam.py, whose finished runs are used where there are any. Needs gnuplot, and nothing but Python
-otherwise.
+looksam.py, whose finished runs are used where there are any. Needs nothing but Python.
 """
 
 import argparse
 import csv
 import json
-import pathlib
-import shutil
 import statistics
 import subprocess
 import sys
@@ -21,8 +18,6 @@ import lab
 import looksam
 
 SEEDS = (1, 2, 3)
-HERE = pathlib.Path(__file__).parent
-DOCS = HERE.parent / "docs"
 NETWORKS = {
     "mnist": ("perceptron, MNIST, two fifths of the labels wrong", {"rho": 0.2, "alpha": 0.3}),
     "vit": ("transformer, CIFAR-10", {"rho": 0.05, "alpha": 0.1}),
@@ -33,10 +28,8 @@ MEASURES = {  # title, digits, unit
     "adaptive_sharpness": ("adaptive", 3, 1), "largest_eigenvalue": ("eigenvalue", 1, 1),
     "trace": ("trace", 0, 1),
 }
-LOSSES = {  # as gnuplot writes them
-    "ripples": "(x-1)**2 + 10*sin(5*x)**2 + (y-1)**2 + 10*sin(5*y)**2",
-    "valleys": "-log(exp(-50*(x-1)**2) + exp(-(x+1)**2/0.72)) + y**2/2",
-}
+# The pictures of surfaces: what a run calls it and what `kudari landscape` does, noise, radii.
+PANELS = (("ripples", "sharp", 0.0, (0.0, 0.3)), ("valleys", "valleys", 20.0, (0.0, 0.3)))
 
 
 def surfaces(program):
@@ -50,30 +43,19 @@ def surfaces(program):
     return runs
 
 
-def draw_surfaces(runs, folder):
+def surface_charts(runs):
     """The losses as contours, and where SGD and SAM end on them."""
-    panels = (("ripples", 0.0, (0.0, 0.3)), ("valleys", 20.0, (0.0, 0.3)))
-    script = ["set contour base", "unset surface", "set isosamples 120", "set cntrparam levels 16"]
-    bounds = {}
-    for surface, _, _ in panels:
-        starts = [r["x0"] for (name, _, _), of in runs.items() if name == surface for r in of]
-        bounds[surface] = f"[{min(starts) - 0.2}:{max(starts) + 0.2}]"
-        script += [f"set xrange {bounds[surface]}", f"set yrange {bounds[surface]}",
-                   f'set table "{folder / surface}.txt"', f"splot {LOSSES[surface]}", "unset table"]
-    script += ['set terminal svg size 1100,580 font "sans,13" background rgb "white"',
-               f'set output "{DOCS / "flatness-surfaces.svg"}"', "set multiplot layout 1,2",
-               'set xlabel "x"', 'set ylabel "y"', "set key below", "set size ratio 1"]
-    for surface, noise, radii in panels:
-        script += [f"set xrange {bounds[surface]}", f"set yrange {bounds[surface]}",
-                   f'set title "{surface}, noise {noise:g}"']
-        plots = [f'"{folder / surface}.txt" with lines lc rgb "#b0b0b0" lw 0.7 notitle']
-        for rho, style in zip(radii, ('pt 6 ps 0.7 lc rgb "#1f5fa8"', 'pt 7 ps 0.4 lc rgb "#c4452d"')):
-            file = folder / f"{surface}-{rho}.txt"
-            file.write_text("".join(f"{r['x']} {r['y']}\n" for r in runs[surface, noise, rho]))
-            name = f"SAM, rho = {rho:g}" if rho else "SGD"
-            plots.append(f'"{file}" with points {style} title "{name}"')
-        script.append("plot " + ", ".join(plots))
-    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+    for name, surface, noise, radii in PANELS:
+        starts = [r["x0"] for (of_name, _, _), of in runs.items() if of_name == name for r in of]
+        low, high = min(starts) - 0.2, max(starts) + 0.2
+        dots = []
+        for rho in radii:
+            # Many runs end at one place.
+            ends = sorted({(round(r["x"], 3), round(r["y"], 3)) for r in runs[name, noise, rho]})
+            dots.append({"label": f"SAM, rho = {rho:g}" if rho else "SGD",
+                         "x": [x for x, _ in ends], "y": [y for _, y in ends]})
+        yield {"kind": "surface", "title": f"{name}, noise {noise:g}: where runs end",
+               "surface": surface, "low": [low, low], "high": [high, high], "dots": dots}
 
 
 def surface_rows(runs):
@@ -122,15 +104,20 @@ class Measured:
             value, dict) else value
 
     def slice(self):
+        """Draws the loss along one direction from the ends of the base and of SAM, seed 1."""
         base, sam, _ = self.methods.values()
-        links = []  # the picture calls runs by their folders
-        for name, sets in ((self.task.base, base), ("SAM", sam)):
-            links.append(self.runs.folder / name)
-            links[-1].unlink(missing_ok=True)
-            links[-1].symlink_to(self.runs.path(sets, 1).resolve())
+        runs = [self.runs.path(sets, 1) for sets in (base, sam)]
         out = self.runs.folder / "slice"
-        self.call("sharpness", links[0], "--slice", "1", "--with", links[1], "--out", out)
-        shutil.copy(next(out.glob("*.svg")), DOCS / f"flatness-{self.name}.svg")
+        self.call("sharpness", runs[0], "--slice", "1", "--with", runs[1], "--out", out, "--force")
+        with next(out.glob("*.csv")).open() as file:
+            rows = list(csv.DictReader(file))
+        x = lab.rounded(float(row["alpha"]) for row in rows)
+        lab.draw(self.kudari, f"flatness-{self.name}", [{
+            "title": self.title, "log_y": True, "y_label": "training loss",
+            "x_label": "distance along a random direction, in units of the filters' norms",
+            "series": [{"label": label, "x": x,
+                        "y": lab.rounded(float(row[column]) for row in rows)}
+                       for label, column in ((self.task.base, "loss"), ("SAM", "loss2"))]}])
 
     def call(self, *arguments):
         done = subprocess.run([self.kudari, *map(str, arguments)], capture_output=True, text=True)
@@ -144,8 +131,7 @@ def main():
     lab.arguments(parser)
     options = parser.parse_args()
     runs = surfaces(options.surface)
-    options.runs.mkdir(parents=True, exist_ok=True)
-    draw_surfaces(runs, options.runs)
+    lab.draw(options.kudari, "flatness-surfaces", list(surface_charts(runs)))
     networks = [Measured(options, name) for name in NETWORKS]
     rows = [row for network in networks for row in network.rows()]
     for network in networks:
@@ -167,7 +153,7 @@ def main():
         "gradients, the larger rho is, the fewer ends are in the narrow one, though some of those that left "
         "it are still on the ridge between the two. Without noise SGD stays on its side, and SAM with a "
         "radius as long as the width of the narrow valley ends on the ridge (0.3) or beyond (0.5).", "",
-        "![where SGD and SAM end](flatness-surfaces.svg)", "",
+        *lab.picture("flatness-surfaces", "where SGD and SAM end"),
         "| surface | noise | rho | loss | curvature | rise | curving upwards, % | narrow, % | wide, % |",
         "|---|---|---|---|---|---|---|---|---|", *surface_rows(runs), "", "## In networks", "",
         "Final weights of the runs of [label-noise.md](label-noise.md) and "
@@ -181,9 +167,10 @@ def main():
         "| network | method | test accuracy, % | loss | "
         + " | ".join(title for title, _, _ in MEASURES.values()) + " |",
         "|---" * (4 + len(MEASURES)) + "|", *rows, ""]
-    lines += [f"![slices, {network.title}](flatness-{network.name}.svg)" for network in networks]
-    (DOCS / "flatness.md").write_text("\n".join(lines) + "\n")
-    print(f"written {DOCS / 'flatness.md'}")
+    for network in networks:
+        lines += lab.picture(f"flatness-{network.name}", f"slices, {network.title}")
+    (lab.DOCS / "flatness.md").write_text("\n".join(lines[:-1]) + "\n")
+    print(f"written {lab.DOCS / 'flatness.md'}")
 
 
 if __name__ == "__main__":

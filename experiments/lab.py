@@ -1,4 +1,5 @@
-"""What the experiments share: runs of `kudari train`, choices by validation, means with intervals."""
+"""What the experiments share: runs of `kudari train`, choices by validation, means with intervals,
+and pictures."""
 
 import concurrent.futures
 import hashlib
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
 STUDENT = {3: 4.303, 5: 2.776}  # 97.5 % of Student's t, by the number of values
 
 
@@ -107,3 +109,25 @@ def interval(values):
 def text(values, digits=2):
     mean, half = interval(values)
     return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def rounded(values, digits=4):
+    """Numbers as a picture needs them, with so many digits."""
+    return [float(f"{value:.{digits}g}") for value in values]
+
+
+def draw(kudari, name, charts, columns=1, **more):
+    """Writes docs/plots/NAME.json, as `kudari plot` reads it, and draws docs/figures/NAME.svg."""
+    file = DOCS / "plots" / f"{name}.json"
+    file.parent.mkdir(exist_ok=True)
+    text = json.dumps(more | {"columns": columns, "charts": charts}, indent=1, ensure_ascii=False)
+    lists = re.compile(r"\[[^][{}]*\]")  # of numbers or names, each on one line
+    file.write_text(lists.sub(lambda found: re.sub(r"\s*\n\s*", "", found[0]), text) + "\n")
+    subprocess.run([kudari, "plot", file, "--svg", DOCS / "figures" / f"{name}.svg", "--force"],
+                   check=True)
+
+
+def picture(name, what):
+    """The lines of a page that show such a picture, and how to draw it again."""
+    return [f"    kudari plot plots/{name}.json --svg figures/{name}.svg", "",
+            f"![{what}](figures/{name}.svg)", ""]

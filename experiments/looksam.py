@@ -7,15 +7,13 @@ TASK is one of mnist, vit, resnet. DIR holds MNIST and CIFAR-10 in folders of th
 are looked for where the lab looks. Radii and alpha are chosen on validation data with seeds of their
 own, before the runs that are reported. A seed means the same samples, initial weights and order for
 all methods. Finished runs are kept, so that what was stopped goes on; times are always measured again,
-and want a machine that does nothing else. Needs gnuplot, and nothing but Python otherwise.
+and want a machine that does nothing else. Needs nothing but Python.
 """
 
 import argparse
 import dataclasses
 import math
-import pathlib
 import statistics
-import subprocess
 
 import lab
 
@@ -25,12 +23,11 @@ RADII = (0.02, 0.05, 0.1, 0.2)
 LAYER_RADII = (0.002, 0.005, 0.01, 0.02)
 ALPHAS = (0.1, 0.3, 0.5, 0.7)
 PAIRS = 7  # of runs whose times are compared
-DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
 
 @dataclasses.dataclass
 class Task:
-    page: str
+    name: str  # of the page and its picture
     title: str
     what: str
     base: str
@@ -44,9 +41,6 @@ class Task:
     def learning_rate(self, factor=1.0):
         return f"{self.rate * factor!r} * {self.schedule}"
 
-    def picture(self):
-        return self.page.replace(".md", ".svg")
-
     def text(self):
         return (f'{self.recipe}lr = "{self.learning_rate()}"\n\n[train]\nepochs = {self.epochs}\n'
                 "batch_size = 128\nthreads = 1\n")
@@ -57,7 +51,7 @@ CIFAR = ("on 10,000 images of CIFAR-10 without augmentation: {} epochs of batche
          "Accuracy is that of the final weights on the 10,000 test images")
 TASKS = {
     "mnist": Task(
-        page="label-noise.md", title="LookSAM where labels are wrong",
+        name="label-noise", title="LookSAM where labels are wrong",
         what="a perceptron (784-128-128-10) on 6,000 MNIST digits, two fifths of them with a wrong "
              "label: 15 epochs of batches of 128, SGD with momentum, cosine schedule. rho and alpha are "
              "chosen on 6,000 other digits with correct labels (seeds 101 and 102). "
@@ -78,7 +72,7 @@ rule = "momentum"
 momentum = 0.9
 """),
     "vit": Task(
-        page="looksam-vit.md", title="LookSAM on a small vision transformer",
+        name="looksam-vit", title="LookSAM on a small vision transformer",
         what="a transformer (patches of 8, width 64, 3 blocks, 4 heads) " + CIFAR.format(12, "AdamW"),
         base="AdamW", data="cifar10", rate=1e-3, schedule="warmup(50) * cosine(852, 0.01)",
         epochs=12, timed_epochs=1,
@@ -99,7 +93,7 @@ weight_decay = 0.05
 no_decay = ["bias", "norm"]
 """),
     "resnet": Task(
-        page="looksam-resnet.md", title="LookSAM on a small residual network",
+        name="looksam-resnet", title="LookSAM on a small residual network",
         what="ResNet-8 with 8 channels and batch norm "
              + CIFAR.format(6, "SGD with Nesterov momentum"),
         base="SGD", data="cifar10", rate=0.1, schedule="warmup(50) * cosine(426, 0.01)",
@@ -138,22 +132,16 @@ def methods(task, rho, layer_rho, alpha):
     }
 
 
-def draw(task, runs, folder):
-    """Test accuracy of each method with its interval; every seed is a dot."""
-    names = list(runs)
-    means, seeds = folder / "means.txt", folder / "seeds.txt"
-    rows = [(len(names) - i, lab.interval([run["test"] for run in of]))
-            for i, of in enumerate(runs.values())]
-    means.write_text("".join(f"{mean} {y} {half}\n" for y, (mean, half) in rows))
-    seeds.write_text("".join(f"{run['test']} {y}\n" for (y, _), of in zip(rows, runs.values())
-                             for run in of))
-    tics = ", ".join(f'"{name}" {y}' for name, (y, _) in zip(names, rows))
-    script = ['set terminal svg size 900,360 font "sans,13" background rgb "white"',
-              f'set output "{DOCS / task.picture()}"', f"set ytics ({tics})", "set grid x",
-              f"set yrange [0.5:{len(names) + 0.5}]", 'set xlabel "test accuracy, %"', "unset key",
-              f'plot "{seeds}" with points pt 7 ps 0.4 lc rgb "#9aa7b5", '
-              f'"{means}" with xerrorbars pt 7 ps 0.9 lw 2 lc rgb "#1f5fa8"']
-    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+def chart(runs):
+    """Test accuracy of each method with its interval, and every seed."""
+    rows = []
+    for name, of in runs.items():
+        test = [run["test"] for run in of]
+        mean, half = lab.rounded(lab.interval(test))
+        rows.append({"label": name, "mean": mean, "error": half, "values": test})
+    return {"kind": "intervals",
+            "title": "Each seed, and their mean with its 95 % confidence interval",
+            "x_label": "test accuracy (%)", "rows": rows}
 
 
 def page(name, task, chosen, means, runs, ratios):
@@ -165,7 +153,7 @@ def page(name, task, chosen, means, runs, ratios):
         "95 % confidence interval (Student's t). The last column is the difference from "
         f"{task.base}, seed by seed.", "",
         f"Chosen: rho = {rho}, alpha = {alpha}; rho = {layer_rho} by layers.", "",
-        f"![test accuracy by method]({task.picture()})", "",
+        *lab.picture(task.name, "test accuracy by method"),
         "| method | test accuracy, % | gradients a step | training loss | "
         f"against {task.base} |", "|---|---|---|---|---|"]
     for method, of in runs.items():
@@ -210,11 +198,12 @@ def main():
         runs[name].append(run)
     if options.no_page:
         return
-    draw(task, runs, runs_of.folder)
+    lab.draw(options.kudari, task.name, [chart(runs)])
     ratios = runs_of.ratios(named["SAM"], named["LookSAM-5"], PAIRS,
                             [f"train.epochs={task.timed_epochs}"])
-    (DOCS / task.page).write_text(page(options.task, task, (rho, layer_rho, alpha), means, runs, ratios))
-    print(f"written {DOCS / task.page}")
+    file = lab.DOCS / f"{task.name}.md"
+    file.write_text(page(options.task, task, (rho, layer_rho, alpha), means, runs, ratios))
+    print(f"written {file}")
 
 
 if __name__ == "__main__":

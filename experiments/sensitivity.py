@@ -4,18 +4,15 @@
     python3 experiments/sensitivity.py [--data DIR] [--kudari build/release/kudari] [--jobs 2]
 
 The task is that of `looksam.py mnist`, the paper's questions are those of figure 4 and tables 6 and 7
-of Liu et al., arXiv:2203.02714. Needs gnuplot, and nothing but Python otherwise.
+of Liu et al., arXiv:2203.02714. Needs nothing but Python.
 """
 
 import argparse
-import pathlib
-import subprocess
 
 import lab
 import looksam
 
 SEEDS = (1, 2, 3, 4, 5)
-DOCS = pathlib.Path(__file__).parent.parent / "docs"
 CENTRE = {"rho": 0.2, "k": 5, "alpha": 0.3}
 RADII = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 # The panels of the picture: what changes, its values, and the lines by name.
@@ -29,27 +26,23 @@ PANELS = {
         "random direction, k = 5": lambda a: lab.settings(
             "looksam", **(CENTRE | {"alpha": a}), reuse="random")}),
     "rho": (RADII, {
-        "SAM": lambda r: lab.settings("sam", rho=r),
         "LookSAM-5": lambda r: lab.settings("looksam", **(CENTRE | {"rho": r})),
-        "SAM-5": lambda r: lab.settings("sam_k", rho=r, k=5)}),
+        "SAM-5": lambda r: lab.settings("sam_k", rho=r, k=5),
+        "SAM": lambda r: lab.settings("sam", rho=r)}),
 }
 
 
-def draw(folder, results):
-    """One panel a hyper-parameter, a line a method, 95 % intervals as bars."""
-    script = ['set terminal svg size 1200,400 font "sans,13" background rgb "white"',
-              f'set output "{DOCS / "sensitivity.svg"}"', f"set multiplot layout 1,{len(PANELS)}",
-              "set grid", "set yrange [74:94]", "set key bottom",
-              'set ylabel "test accuracy, %"']
-    for panel, lines in results.items():
-        script += [f'set xlabel "{panel}"', f"{'set' if panel == 'k' else 'unset'} logscale x"]
-        plots = []
-        for index, (name, points) in enumerate(lines.items()):
-            file = folder / f"{panel}-{index}.txt"
-            file.write_text("".join(f"{x} {mean} {half}\n" for x, (mean, half) in points.items()))
-            plots.append(f'"{file}" with yerrorlines lw 1.5 pt 7 ps 0.5 title "{name}"')
-        script.append("plot " + ", ".join(plots))
-    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+def charts(tests):
+    """A chart a hyper-parameter, a line a method, 95 % intervals as bars."""
+    for panel, lines in tests.items():
+        series = []
+        for name, points in lines.items():
+            means, halves = zip(*(lab.interval(of) for of in points.values()))
+            series.append({"label": name, "x": list(points), "y": lab.rounded(means),
+                           "error": lab.rounded(halves)})
+        yield {"title": f"Test accuracy over {panel}", "x_label": panel,
+               "y_label": "test accuracy (%)", "log_x": panel == "k", "y_least": 75,
+               "x_ticks": list(PANELS[panel][0]), "series": series}
 
 
 def main():
@@ -64,9 +57,7 @@ def main():
     tests = {}
     for (panel, name, x, _), run in zip(tasks, runs):
         tests.setdefault(panel, {}).setdefault(name, {}).setdefault(x, []).append(run["test"])
-    draw(runs_of.folder, {panel: {name: {x: lab.interval(of) for x, of in points.items()}
-                                  for name, points in lines.items()}
-                          for panel, lines in tests.items()})
+    lab.draw(options.kudari, "sensitivity", list(charts(tests)))
     lines = [
         "# What k, alpha and rho do", "",
         "Written by `python3 experiments/sensitivity.py`: the perceptron of "
@@ -80,7 +71,7 @@ def main():
         "random direction of that length does nothing.",
         "- *rho* (table 7): SAM's must be tuned; LookSAM's hardly matters, because it only determines "
         "where g_v is measured.", "",
-        "![test accuracy over k, alpha and rho](sensitivity.svg)", ""]
+        *lab.picture("sensitivity", "test accuracy over k, alpha and rho")]
     for panel, methods in tests.items():
         values = PANELS[panel][0]
         lines += [f"| {panel} | " + " | ".join(map(str, values)) + " |",
@@ -89,8 +80,8 @@ def main():
             lines.append(f"| {name} | " + " | ".join(lab.text(of, 1) for of in points.values())
                          + " |")
         lines.append("")
-    (DOCS / "sensitivity.md").write_text("\n".join(lines[:-1]) + "\n")
-    print(f"written {DOCS / 'sensitivity.md'}")
+    (lab.DOCS / "sensitivity.md").write_text("\n".join(lines[:-1]) + "\n")
+    print(f"written {lab.DOCS / 'sensitivity.md'}")
 
 
 if __name__ == "__main__":

@@ -5,22 +5,19 @@
 
 A perceptron on digits of which two fifths have a wrong label, so that what does not regularise learns
 them by heart. The question is that of figure 2 of Loshchilov & Hutter, arXiv:1711.05101: does the best
-decay depend on the learning rate? Needs gnuplot, and nothing but Python otherwise.
+decay depend on the learning rate? Needs nothing but Python.
 """
 
 import argparse
 import array
 import json
 import math
-import pathlib
 import statistics
 import struct
-import subprocess
 
 import lab
 
 SEEDS = (1, 2, 3)
-DOCS = pathlib.Path(__file__).parent.parent / "docs"
 EPOCHS, SHORT, STEPS_AN_EPOCH = 40, 8, 17
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 CENTRE = RATES[2]
@@ -124,31 +121,16 @@ class Grid:
         return own, statistics.mean(self.runs[lr, central, seed]["test"] for lr in RATES)
 
 
-def draw(folder, grids):
-    """A map of test accuracy a method; rings are around the best strength for each rate."""
-    script = ['set terminal svg size 1200,400 font "sans,13" background rgb "white"',
-              f'set output "{DOCS / "weight-decay.svg"}"', f"set multiplot layout 1,{len(grids)}",
-              'set palette defined (0 "#f4a582", 0.6 "#fff7ec", 1 "#92c5de")', "set cbrange [50:95]",
-              "unset colorbox",
-              'set xlabel "learning rate"', 'set ylabel "strength"', "unset key",
-              f"set xrange [-0.5:{len(RATES) - 0.5}]",
-              "set xtics (" + ", ".join(f'"{lr:g}" {i}' for i, lr in enumerate(RATES)) + ")"]
-    for index, (name, grid) in enumerate(grids.items()):
-        cells, rings = folder / f"cells-{index}.txt", folder / f"rings-{index}.txt"
-        means = {(i, k): statistics.mean(grid.test(lr, x)) for i, lr in enumerate(RATES)
-                 for k, x in enumerate(grid.strengths)}
-        cells.write_text("".join(f"{i} {k} {mean}\n" for (i, k), mean in means.items()))
-        best = [max(range(len(grid.strengths)), key=lambda k: means[i, k])
-                for i in range(len(RATES))]
-        rings.write_text("".join(f"{i} {k}\n" for i, k in enumerate(best)))
-        tics = ", ".join(f'"{x:g}" {k}' for k, x in enumerate(grid.strengths))
-        script += [f'set title "{name}"', f"set ytics ({tics})",
-                   f"set yrange [-0.5:{len(grid.strengths) - 0.5}]",
-                   f'plot "{cells}" with image pixels notitle, '
-                   f'"{rings}" using 1:2:(0.32) with circles fs empty lw 2 '
-                   'lc "black" notitle, '
-                   f'"{cells}" using 1:2:(sprintf("%.0f", $3)) with labels notitle']
-    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=True)
+def charts(grids):
+    """A table of test accuracy a method; frames are around the best strength for each rate."""
+    for name, grid in grids.items():
+        means = {(lr, x): statistics.mean(grid.test(lr, x)) for lr in RATES for x in grid.strengths}
+        best = {lr: max(grid.strengths, key=lambda x: means[lr, x]) for lr in RATES}
+        yield {"kind": "table", "title": name, "x_label": "learning rate", "y_label": "strength",
+               "columns": [f"{lr:g}" for lr in RATES], "z_least": 50,
+               "rows": [{"label": f"{x:g}", "values": [round(means[lr, x]) for lr in RATES],
+                         "marked": [i for i, lr in enumerate(RATES) if best[lr] == x]}
+                        for x in reversed(grid.strengths)]}
 
 
 def table(head, rows):
@@ -206,7 +188,7 @@ def main():
     grids = {name: Grid(runs_of, *method) for name, method in METHODS.items()}
     short = {name: Grid(runs_of, *method, SHORT) for name, method in METHODS.items()}
     plain = Grid(runs_of, (0.0,), lambda x: [])
-    draw(runs_of.folder, grids)
+    lab.draw(options.kudari, "weight-decay", list(charts(grids)), columns=3)
     lines = [
         "# L2 in Adam, decoupled and independent weight decay, and L1", "",
         "Written by `python3 experiments/weight_decay.py`: a perceptron (64-128-128-10) on digits, two "
@@ -224,8 +206,8 @@ def main():
         "Loshchilov & Hutter (arXiv:1711.05101, figure 2) found that the best decay depends on the "
         "learning rate for L2 in Adam, and hardly for decoupled decay, which in their paper is the "
         "independent form.", "",
-        "![test accuracy over learning rate and strength](weight-decay.svg)", "",
-        "Test accuracy, %, for each strength and learning rate; rings mark the best strength for each rate.", "",
+        *lab.picture("weight-decay", "test accuracy over learning rate and strength"),
+        "Test accuracy, %, for each strength and learning rate; frames mark the best strength for each rate.", "",
         "## Does the best strength depend on the learning rate?", "",
         f"The slope is that of log(best strength) over log(learning rate) from {HELD[0]:g} on, where the "
         "accuracy depends on the decay; strengths are a factor of about 3 apart. The other columns are "
@@ -255,8 +237,8 @@ def main():
         "SGD with momentum 0.9 at learning rate 0.1, Adam at 0.003. Subgradients bring weights near zero "
         "but not to it; lower final learning rates bring them nearer.", "",
         *lasso(runs_of)]
-    (DOCS / "weight-decay.md").write_text("\n".join(lines[:-1]) + "\n")
-    print(f"written {DOCS / 'weight-decay.md'}")
+    (lab.DOCS / "weight-decay.md").write_text("\n".join(lines[:-1]) + "\n")
+    print(f"written {lab.DOCS / 'weight-decay.md'}")
 
 
 if __name__ == "__main__":

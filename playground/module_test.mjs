@@ -75,6 +75,7 @@ for (const one of cases) {
     const where = `${one.surface} ${tomlOf(optimizer)}`;
     assert.ok(ours.x.length > 1 && ours.x.at(-1) !== ours.x[0], where);
     for (const axis of ["x", "y"]) assert.deepStrictEqual(ours[axis], theirs[k][axis], `${where}: ${axis}`);
+    for (const axis of ["x", "y"]) assert.deepStrictEqual(ours.evaluated?.[axis], theirs[k].evaluated?.[axis], `${where}: to evaluate, ${axis}`);
     if (!kLibrarysFunctions.includes(one.surface)) assert.deepStrictEqual(ours.loss, theirs[k].loss, where);
     ours.loss.forEach((loss, step) => {
       const other = theirs[k].loss[step];

@@ -55,22 +55,32 @@ void DrawHistograms(const std::vector<Histogram>& histograms, const fs::path& fi
   WritePicture(HistogramsSvg(histograms), file);
 }
 
-std::string StackedSvg(const std::vector<std::string>& pictures) {
+std::string StackedSvg(const std::vector<std::string>& pictures, size_t columns) {
   std::vector<pugi::xml_document> read(pictures.size());
-  double width = 0, height = 0;
+  struct Place {
+    double left = 0, top = 0;
+  };
+  std::vector<Place> places;
+  double width = 0, height = 0, left = 0, row_height = 0;
   std::string titles;
   for (size_t k = 0; k < pictures.size(); ++k) {
     read[k].load_string(pictures[k].c_str());
     const pugi::xml_node picture = read[k].first_child();
-    width = std::max(width, picture.attribute("width").as_double());
-    height += picture.attribute("height").as_double();
+    if (k % columns == 0) {
+      height += row_height;
+      left = row_height = 0;
+    }
+    places.push_back({left, height});
+    left += picture.attribute("width").as_double();
+    width = std::max(width, left);
+    row_height = std::max(row_height, picture.attribute("height").as_double());
     titles += (titles.empty() ? "" : "; ") + std::string(picture.child("title").text().get());
   }
-  SvgDocument svg(width, height, titles, fmt::format("{} pictures", pictures.size()));
-  double top = 0;
-  for (const pugi::xml_document& document : read) {
-    svg.root().AddCopy(document.first_child()).Set("y", top);
-    top += document.first_child().attribute("height").as_double();
+  SvgDocument svg(width, height + row_height, titles, fmt::format("{} pictures", pictures.size()));
+  for (size_t k = 0; k < pictures.size(); ++k) {
+    SvgElement picture = svg.root().AddCopy(read[k].first_child());
+    if (places[k].left > 0) picture.Set("x", places[k].left);
+    picture.Set("y", places[k].top);
   }
   return svg.Text();
 }

@@ -1,6 +1,8 @@
 #ifndef KUDARI_LAB_DRAW_CHART_H_
 #define KUDARI_LAB_DRAW_CHART_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -12,6 +14,7 @@ namespace kudari::lab {
 struct Series {
   std::string label = "";  ///< at the line's end or in the legend; empty: nowhere
   std::vector<double> x = {}, y = {};
+  std::vector<double> error = {};  ///< a bar reaches so far up and down from each y; empty: none
 };
 
 /// A place on the x axis with a label above the chart: a line, or a shaded range with a bar.
@@ -29,10 +32,11 @@ struct LineChart {
   bool log_x = false, log_y = false;
   bool points = true;  ///< the values of a line are marked, not only joined, if they are few
   std::vector<Series> series = {};
-  std::vector<Mark> marks = {};       ///< labels avoid each other; marks at one place share one
-  std::vector<double> x_ticks = {};   ///< empty: round numbers
-  bool from_zero = false;             ///< the y axis has 0, unless it is logarithmic
-  std::optional<double> y_most = {};  ///< the chart ends there, and says so if a line goes higher
+  std::vector<Mark> marks = {};      ///< labels avoid each other; marks at one place share one
+  std::vector<double> x_ticks = {};  ///< empty: round numbers
+  bool from_zero = false;            ///< the y axis has 0, unless it is logarithmic
+  /// The chart ends there, and says so if a line goes lower or higher.
+  std::optional<double> y_least = {}, y_most = {};
 };
 
 /// A way over a contour chart, from a ring to a dot; x and y are of one length. It is drawn up to
@@ -54,6 +58,13 @@ struct ChartArrow {
   double from_x = 0, from_y = 0, to_x = 0, to_y = 0;
 };
 
+/// Places on a contour chart, a dot each, with one label; x and y are of one length. Those within
+/// the grid are drawn.
+struct ChartDots {
+  std::string label = "";
+  std::vector<double> x = {}, y = {};
+};
+
 /// Colours and contour lines of z over a grid: z[i * x.size() + j] belongs to x[j] and y[i], each
 /// of at least two rising values. What is not finite stays blank.
 struct ContourChart {
@@ -61,9 +72,34 @@ struct ContourChart {
   bool log_z = false;  ///< colours and contours go by the logarithm; z <= 0 stays blank
   std::vector<double> x = {}, y = {}, z = {};
   std::vector<ChartPath> paths = {};
-  std::vector<ChartArrow> arrows = {};   ///< in the colours that follow those of the paths
+  std::vector<ChartArrow> arrows = {};  ///< in the colours that follow those of the paths
+  std::vector<ChartDots> dots = {};     ///< in those that follow, each smaller than the ones before
   std::vector<MarkedPoint> points = {};  ///< those within the grid are drawn
   bool equal_axes = true;                ///< a unit is as long on both axes
+};
+
+/// Values by name, a row each: a dot for each value, and a bar around their mean.
+struct IntervalChart {
+  struct Row {
+    std::string label = "";
+    std::vector<double> values = {};  ///< may be none
+    double mean = 0, error = 0;       ///< the bar reaches so far to both sides of the mean
+  };
+  std::string title = "", x_label = "";
+  std::vector<Row> rows = {};  ///< at least one, from the top
+};
+
+/// Numbers in rows and columns, on colours by their size.
+struct TableChart {
+  struct Row {
+    std::string label = "";
+    std::vector<double> values = {};   ///< one for each column
+    std::vector<int64_t> marked = {};  ///< columns, from 0, whose number has a frame
+  };
+  std::string title = "", x_label = "", y_label = "";
+  std::vector<std::string> columns = {};  ///< their names, at least one
+  std::vector<Row> rows = {};             ///< at least one, from the top
+  std::optional<double> z_least = {};     ///< smaller numbers have its colour; unset: the smallest
 };
 
 /// How often values fall into bins of one width.
@@ -110,8 +146,9 @@ void DrawSurface(const ContourChart& map, const std::filesystem::path& file);
 /// Draws histograms side by side.
 void DrawHistograms(const std::vector<Histogram>& histograms, const std::filesystem::path& file);
 
-/// Draws pictures, each of them an SVG of the functions below, under each other.
-std::string StackedSvg(const std::vector<std::string>& pictures);
+/// Draws pictures, each of them an SVG of the functions below, in rows of `columns`, at least 1,
+/// from the top; alone under each other.
+std::string StackedSvg(const std::vector<std::string>& pictures, size_t columns = 1);
 
 /// Writes an SVG of one of the functions here to a file, as DrawChart does.
 void WritePicture(const std::string& svg, const std::filesystem::path& file);
@@ -124,6 +161,8 @@ std::string ContourSvg(const ContourChart& chart);
 std::string LandscapeSvg(const ContourChart& map, const LineChart& curves, bool animated);
 std::string SurfaceSvg(const ContourChart& map);
 std::string HistogramsSvg(const std::vector<Histogram>& histograms);
+std::string IntervalsSvg(const IntervalChart& chart);
+std::string TableSvg(const TableChart& chart);
 
 }  // namespace kudari::lab
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "lab/files/text_file.h"
@@ -281,6 +282,13 @@ TEST_F(ChartTest, StackedPicturesStandUnderEachOther) {
   EXPECT_EQ(PlaceOf(both, "second").y, height + PlaceOf(both, "first").y);
   EXPECT_EQ(kudari::testing::ParseSvg(both).child("svg").attribute("height").as_double(),
             2 * height);
+  // In rows of two, the third one is below the first.
+  const std::string three = StackedSvg({above, PanelsSvg({second}), above}, 2);
+  EXPECT_EQ(PlaceOf(three, "second").y, PlaceOf(three, "first").y);
+  EXPECT_EQ(PlaceOf(three, "second").x, PlaceOf(three, "first").x + 800);
+  EXPECT_EQ(kudari::testing::ParseSvg(three).child("svg").attribute("width").as_double(), 1600);
+  EXPECT_EQ(kudari::testing::ParseSvg(three).child("svg").attribute("height").as_double(),
+            2 * height);
 }
 
 TEST_F(ChartTest, LabelsOfMarksAvoidEachOther) {
@@ -362,6 +370,60 @@ TEST_F(ChartTest, WhatIsCutOffIsSaid) {
   const std::string svg = PanelsSvg({chart});
   EXPECT_EQ(DotsOf(svg).size(), 4U);
   EXPECT_NEAR(LinePlaces(svg)[0], PlaceOf(svg, "2").y - 4.2, 0.1);
+}
+
+TEST_F(ChartTest, WhatIsBelowIsCutOffAsWell) {
+  LineChart chart = Lines();
+  chart.y_least = 1.5;
+  const std::string svg = PanelsSvg({chart});
+  EXPECT_THAT(TextsOf(svg), Contains("The up is cut off at 1.5; it goes down to 1"));
+  EXPECT_EQ(DotsOf(svg).size(), 4U);
+  chart.y_least = 0.5;
+  EXPECT_THAT(TextsIn(chart), Not(Contains(HasSubstr("cut off"))));
+  chart.y_least = 7;  // a chart that would be empty ends where it did
+  EXPECT_EQ(DotsOf(PanelsSvg({chart})).size(), 6U);
+}
+
+TEST_F(ChartTest, BarsReachAsFarAsTheErrors) {
+  LineChart chart = Lines();
+  chart.series = {{"a", {0, 1, 2}, {20, 50, 80}, {10, 0, 20}}};
+  std::string svg = PanelsSvg({chart});
+  // The path of bars is several lines: "M1 2l0 3M...".
+  const auto bars = [&svg] {
+    std::vector<std::vector<Place>> drawn;
+    const pugi::xml_document document = kudari::testing::ParseSvg(svg);
+    for (const pugi::xpath_node& found : document.select_nodes("//g[@class='lines']//path")) {
+      std::string data = found.node().attribute("d").value();
+      if (std::count(data.begin(), data.end(), 'M') < 2) continue;  // the line itself
+      for (size_t next = 0; !data.empty(); data = data.substr(std::min(next, data.size()))) {
+        next = std::min(data.find('M', 1), data.size());
+        drawn.push_back(kudari::testing::PointsOf(data.substr(0, next)));
+      }
+    }
+    return drawn;
+  };
+  // A bar and its two ends for each of two points, since an error of 0 has none.
+  ASSERT_EQ(bars().size(), 6U);
+  const double unit = (PlaceOf(svg, "0").y - PlaceOf(svg, "100").y) / 100;
+  const std::vector<Place> dots = DotsOf(svg);
+  for (const auto& [bar, dot, error] : {std::tuple{0, 0, 10}, std::tuple{3, 2, 20}}) {
+    const std::vector<Place> line = bars()[static_cast<size_t>(bar)];
+    const double y = dots[static_cast<size_t>(dot)].y;
+    EXPECT_NEAR(line[0].y, y + error * unit, 0.1);
+    EXPECT_NEAR(line[1].y, y - error * unit, 0.1);
+    EXPECT_NEAR(line[0].x, dots[static_cast<size_t>(dot)].x, 0.1);
+  }
+  // Bars end at the chart's edge, without an end there, and where there is no logarithm.
+  chart.y_most = 90;
+  svg = PanelsSvg({chart});
+  EXPECT_EQ(bars().size(), 5U);
+  chart.y_most.reset();
+  chart.log_y = true;
+  chart.series[0].error = {25, 0, 20};
+  svg = PanelsSvg({chart});
+  EXPECT_EQ(bars().size(), 5U);
+  chart.series[0].error.pop_back();
+  EXPECT_THAT(MessageOf(chart, "l.svg"), HasSubstr("series \"a\": 2 values of error and 3 of y"));
 }
 
 TEST_F(ChartTest, TheAxisHasZeroWhereThatIsAskedFor) {

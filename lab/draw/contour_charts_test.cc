@@ -70,6 +70,29 @@ std::vector<std::string> AttributesOf(const std::string& svg, const char* path, 
   return values;
 }
 
+TEST(ContourChartTest, DotsHaveALabelAndAreDrawnOnce) {
+  ContourChart chart = Bowl();
+  chart.points.clear();
+  chart.dots = {{.label = "sgd", .x = {-1, 1, 1, 9}, .y = {0, 0.5, 0.5, 0}},
+                {.label = "sam", .x = {1}, .y = {0.5}}};
+  const std::string svg = ContourSvg(chart);
+  EXPECT_THAT(TextsOf(svg), IsSupersetOf({"sgd", "sam"}));
+  EXPECT_THAT(svg, HasSubstr("Dots: sgd, sam."));
+  const std::vector<std::string> data = AttributesOf(svg, "//g[@class='dots']//path", "d");
+  ASSERT_EQ(data.size(), 4U) << "white around each colour";
+  EXPECT_EQ(std::ranges::count(data[0], 'M'), 2) << "one place once, and none outside";
+  EXPECT_EQ(std::ranges::count(data[2], 'M'), 1);
+  const double left = PlaceOf(svg, "−2").x, unit = (PlaceOf(svg, "2").x - left) / 4;
+  const std::vector<Place> place = PointsOf(data[2].substr(0, data[2].find('h')));
+  EXPECT_NEAR(place[0].x, left + 3 * unit, 0.1);
+  const std::vector<std::string> widths =
+      AttributesOf(svg, "//g[@class='dots']//path", "stroke-width");
+  EXPECT_GT(std::stod(widths[1]), std::stod(widths[3])) << "those on top are smaller";
+  EXPECT_THAT(TextFaults(svg), IsEmpty());
+  chart.dots[1].y.clear();
+  EXPECT_THAT(ErrorOf([&] { ContourSvg(chart); }), HasSubstr("dots \"sam\": 1 values of x and 0"));
+}
+
 TEST(ContourChartTest, ContoursAreLabelled) {
   const std::string svg = ContourSvg(Bowl());
   // The bottom is 0.01 and the corners are 6.01.

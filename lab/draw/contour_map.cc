@@ -7,6 +7,8 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <set>
+#include <string>
 
 #include "lab/draw/path_lines.h"
 
@@ -60,6 +62,33 @@ void DrawArrows(SvgElement svg, const ContourChart& chart, const PlotFrame& fram
     group.Path(PathData(shaft), {.stroke = "white", .width = kCasing, .opacity = 0.85});
     group.Path(PathData(tip, true), {.fill = style.colour, .stroke = "white", .width = 1.5});
     group.Path(PathData(shaft), {.stroke = style.colour, .width = kWidth, .dashes = style.dashes});
+  }
+}
+
+// Dots of one label as a path of points, which is shorter than circles; ones at the same place are
+// one.
+void DrawDots(SvgElement svg, const ChartDots& dots, const PlotFrame& frame, double radius,
+              const std::string& colour) {
+  constexpr double kCasing = 1.6;
+  std::set<std::string> points;
+  for (size_t k = 0; k < dots.x.size(); ++k) {
+    const Point at{frame.x(dots.x[k]), frame.y(dots.y[k])};
+    if (frame.box.Contains(at)) points.insert(PathData(std::array{at}) + "h0");
+  }
+  const std::string data = fmt::format("{}", fmt::join(points, ""));
+  if (data.empty()) return;
+  svg.Path(data, {.stroke = "white", .width = 2 * radius + kCasing}).Set("stroke-linecap", "round");
+  svg.Path(data, {.stroke = colour, .width = 2 * radius}).Set("stroke-linecap", "round");
+}
+
+// All dots, those that come later on top and smaller.
+void DrawAllDots(SvgElement svg, const ContourChart& chart, const PlotFrame& frame) {
+  constexpr double kLargest = 4, kStep = 1.5, kSmallest = 1.5;
+  SvgElement group = svg.Group("dots");
+  const size_t before = chart.paths.size() + chart.arrows.size();
+  for (size_t k = 0; k < chart.dots.size(); ++k) {
+    const double radius = std::max(kSmallest, kLargest - kStep * static_cast<double>(k));
+    DrawDots(group.Group(), chart.dots[k], frame, radius, StyleOf(before + k).colour);
   }
 }
 
@@ -132,6 +161,7 @@ void DrawMap(SvgElement svg, const ContourChart& chart, const Bands& bands, cons
     DrawPathEnds(ends.Group(), line, frame.box, look);
   }
   if (!chart.arrows.empty()) DrawArrows(svg, chart, frame);
+  if (!chart.dots.empty()) DrawAllDots(svg, chart, frame);
   DrawPoints(svg, chart.points, frame);
 }
 
@@ -167,6 +197,11 @@ std::vector<LineLegend::Entry> PathEntries(const ContourChart& chart) {
     if (chart.arrows[k].label.empty()) continue;
     entries.push_back({chart.arrows[k].label, StyleOf(chart.paths.size() + k)});
   }
+  for (size_t k = 0; k < chart.dots.size(); ++k) {
+    if (chart.dots[k].label.empty()) continue;
+    const size_t before = chart.paths.size() + chart.arrows.size();
+    entries.push_back({chart.dots[k].label, StyleOf(before + k)});
+  }
   return entries;
 }
 
@@ -176,9 +211,10 @@ std::string MapDescription(const ContourChart& chart, const Bands& bands) {
                                  RoundedText(bands.values.high), chart.x_label, chart.y_label);
   std::vector<std::string> paths;
   for (const LineLegend::Entry& e : PathEntries(chart)) paths.push_back(e.text);
-  if (!paths.empty())
-    text += fmt::format(" {}: {}.", chart.arrows.empty() ? "Paths" : "Paths and arrows",
-                        fmt::join(paths, ", "));
+  const char* const what = !chart.dots.empty()    ? "Dots"
+                           : chart.arrows.empty() ? "Paths"
+                                                  : "Paths and arrows";
+  if (!paths.empty()) text += fmt::format(" {}: {}.", what, fmt::join(paths, ", "));
   return text;
 }
 

@@ -177,6 +177,11 @@ Bands BandsOf(const ContourChart& chart) {
                               p.label, p.x.size(), p.y.size()));
     }
   }
+  for (const ChartDots& d : chart.dots) {
+    if (d.x.size() == d.y.size()) continue;
+    throw Error(fmt::format("chart \"{}\", dots \"{}\": {} values of x and {} of y", chart.title,
+                            d.label, d.x.size(), d.y.size()));
+  }
   Bands bands{.logarithmic = chart.log_z};
   for (const double z : chart.z) {
     if (HasValue(chart, z)) bands.values.Add(z);

@@ -33,14 +33,20 @@ std::string DescriptionOf(const std::vector<LineChart>& charts) {
   return text;
 }
 
-// What is said of charts whose lines are higher than they are shown.
+// What is said of charts whose lines are higher or lower than they are shown.
 std::vector<std::string> CutNotes(const std::vector<LineChart>& charts,
                                   const std::vector<Range>& values) {
   std::vector<std::string> notes;
   for (size_t i = 0; i < charts.size(); ++i) {
-    if (!charts[i].y_most || values[i].high <= *charts[i].y_most) continue;
-    notes.push_back(fmt::format("The {} is cut off at {}; it reaches {}", charts[i].y_label,
-                                RoundedText(*charts[i].y_most), RoundedText(values[i].high)));
+    const LineChart& chart = charts[i];
+    if (chart.y_most && values[i].high > *chart.y_most) {
+      notes.push_back(fmt::format("The {} is cut off at {}; it reaches {}", chart.y_label,
+                                  RoundedText(*chart.y_most), RoundedText(values[i].high)));
+    }
+    if (IsCutBelow(chart, values[i])) {
+      notes.push_back(fmt::format("The {} is cut off at {}; it goes down to {}", chart.y_label,
+                                  RoundedText(*chart.y_least), RoundedText(values[i].low)));
+    }
   }
   return notes;
 }
@@ -135,6 +141,7 @@ std::string ChartsSvg(const std::vector<LineChart>& charts, int columns) {
     Range xs, ys;
     AddRanges(chart, xs, ys);
     if (chart.y_most) ys.high = std::min(ys.high, *chart.y_most);
+    if (IsCutBelow(chart, ys)) ys.low = *chart.y_least;
     // From zero, unless that would leave the line a narrow band.
     if (!chart.log_y && ys.low > 0 && ys.low < ys.high / 2) ys.low = 0;
     ys = Widened(ys, chart.log_y);

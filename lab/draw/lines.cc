@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <unordered_map>
 
 #include "kudari/error.h"
@@ -16,6 +18,12 @@ constexpr double kTickRow = 45;  // pixels of height for a tick of the y axis, a
 
 bool IsDrawn(const LineChart& chart, double x, double y) {
   return std::isfinite(x) && std::isfinite(y) && (!chart.log_x || x > 0) && (!chart.log_y || y > 0);
+}
+
+// Between which heights the error bar of a point reaches; only its height if it has none.
+std::array<double, 2> ErrorEnds(const Series& series, size_t k) {
+  const double error = series.error.empty() ? 0 : series.error[k];
+  return {series.y[k] - error, series.y[k] + error};
 }
 
 // Whether b passes through more than one point of a.
@@ -53,6 +61,27 @@ std::vector<Point> ThinnedByColumn(const std::vector<Point>& line) {
   return thinned;
 }
 
+// Bars around the points of a line, with ends where these are in the frame.
+void DrawErrorBars(SvgElement svg, const Series& series, const LineChart& chart,
+                   const PlotFrame& frame, const std::string& colour) {
+  constexpr double kWidth = 1.5, kEnd = 4;
+  std::string bars;
+  for (size_t k = 0; k < series.error.size(); ++k) {
+    if (!IsDrawn(chart, series.x[k], series.y[k]) || !(series.error[k] > 0)) continue;
+    const auto [low, high] = ErrorEnds(series, k);
+    const double x = frame.x(series.x[k]);
+    // What has no logarithm is below the frame.
+    const double bottom = IsDrawn(chart, series.x[k], low) ? frame.y(low) : frame.box.bottom + 1;
+    const std::array bar = {Point{x, bottom}, Point{x, frame.y(high)}};
+    for (const LinePiece& piece : ClipLine(bar, frame.box)) bars += PathData(piece.points);
+    for (const Point& end : bar) {
+      if (!frame.box.Contains(end)) continue;
+      bars += PathData(std::array{Point{end.x - kEnd, end.y}, Point{end.x + kEnd, end.y}});
+    }
+  }
+  if (!bars.empty()) svg.Path(bars, {.stroke = colour, .width = kWidth});
+}
+
 // Where the part of a line ends that is seen; the upper left corner if none is.
 Point EndOf(const Series& series, const PlotFrame& frame) {
   const std::vector<LinePiece> pieces = ClipLine(PixelsOf(series, frame), frame.box);
@@ -67,10 +96,17 @@ void AddRanges(const LineChart& chart, Range& xs, Range& ys) {
       throw Error(fmt::format("chart \"{}\", series \"{}\": {} values of x and {} of y",
                               chart.title, s.label, s.x.size(), s.y.size()));
     }
+    if (!s.error.empty() && s.error.size() != s.y.size()) {
+      throw Error(fmt::format("chart \"{}\", series \"{}\": {} values of error and {} of y",
+                              chart.title, s.label, s.error.size(), s.y.size()));
+    }
     for (size_t k = 0; k < s.x.size(); ++k) {
       if (!IsDrawn(chart, s.x[k], s.y[k])) continue;
       xs.Add(s.x[k]);
       ys.Add(s.y[k]);
+      for (const double end : ErrorEnds(s, k)) {
+        if (IsDrawn(chart, s.x[k], end)) ys.Add(end);
+      }
     }
   }
   if (ys.IsEmpty()) {
@@ -79,15 +115,24 @@ void AddRanges(const LineChart& chart, Range& xs, Range& ys) {
   if (chart.from_zero && !chart.log_y) ys.Add(0);
 }
 
+bool IsCutBelow(const LineChart& chart, const Range& values) {
+  return chart.y_least && values.low < *chart.y_least &&
+         *chart.y_least < std::min(values.high, chart.y_most.value_or(values.high));
+}
+
 Range YRange(const LineChart& chart, const Range& values, double height) {
   constexpr double kAround = 1.2;
   Range range = values;
   const bool cut = chart.y_most && values.high > *chart.y_most;
   if (cut) range = {std::min(values.low, *chart.y_most), *chart.y_most};
-  if (chart.log_y) return {range.low / kAround, cut ? range.high : range.high * kAround};
+  const bool cut_below = IsCutBelow(chart, values);
+  if (cut_below) range.low = *chart.y_least;
+  if (chart.log_y) {
+    return {cut_below ? range.low : range.low / kAround, cut ? range.high : range.high * kAround};
+  }
   if (range.low == range.high) return Widened(range, false);
   const Range rounded = UpToTicks(range, height / kTickRow);
-  return {rounded.low, cut ? range.high : rounded.high};
+  return {cut_below ? range.low : rounded.low, cut ? range.high : rounded.high};
 }
 
 PlotFrame FrameOf(const LineChart& chart, const Box& box, const Range& xs, const Range& ys) {
@@ -142,6 +187,7 @@ void DrawLines(SvgElement svg, const LineChart& chart, const PlotFrame& frame) {
                  .dashes = style.dashes})
           .Set("stroke-linejoin", "round");
     }
+    DrawErrorBars(line, s, chart, frame, style.colour);
     if (!marked) continue;
     for (const Point& p : pixels) {
       if (frame.box.Contains(p)) {

@@ -22,6 +22,10 @@ PlotFrame FrameOf(const LineChart& chart, const Box& box, const Range& xs, const
 /// where the chart is to end.
 Range YRange(const LineChart& chart, const Range& values, double height);
 
+/// Whether a chart with these values ends above the lowest of them; not where nothing would be
+/// left.
+bool IsCutBelow(const LineChart& chart, const Range& values);
+
 /// The points of a series in pixels; not finite where there is none.
 std::vector<Point> PixelsOf(const Series& series, const PlotFrame& frame);
 

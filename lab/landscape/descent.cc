@@ -184,6 +184,18 @@ Descent Descend(const Surface& surface, const OptimizerSpec& spec, const Descent
   return descent;
 }
 
+void EvaluatedWay::Watch(Optimizer& optimizer) {
+  const EvaluationView view = optimizer.EvaluationWeights();
+  differs_ = differs_ || !view.Changed().empty();
+  const auto* const w = static_cast<const float*>(optimizer.tensors()[0].param);
+  descent_.places.push_back({w[0], w[1]});
+  descent_.losses.push_back(surface_->loss(descent_.places.back()));
+}
+
+std::optional<Descent> EvaluatedWay::Way() const {
+  return differs_ ? std::optional(descent_) : std::nullopt;
+}
+
 std::vector<double> LearningRates() {
   std::vector<double> rates;
   for (const double power : {1e-4, 1e-3, 1e-2, 1e-1, 1.0}) {

@@ -56,6 +56,22 @@ Descent Descend(
     const Surface& surface, const OptimizerSpec& spec, const DescentOptions& options,
     const std::function<void(Optimizer&)>& watch = [](Optimizer& /*optimizer*/) {});
 
+/// Follows the weights to evaluate on a surface, beside those that are trained: averages, and what
+/// schedule-free rules evaluate. Its Watch is for Descend.
+class EvaluatedWay {
+ public:
+  explicit EvaluatedWay(const Surface& surface) : surface_(&surface) {}
+
+  void Watch(Optimizer& optimizer);
+  /// Where they came by, as the trained ones did; nothing if they were the same.
+  std::optional<Descent> Way() const;
+
+ private:
+  const Surface* surface_;
+  Descent descent_ = {};
+  bool differs_ = false;
+};
+
 /// The learning rates that BestLearningRate tries: 1, 2 and 5 times powers of ten.
 std::vector<double> LearningRates();
 

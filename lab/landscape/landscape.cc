@@ -41,6 +41,19 @@ std::string RateText(const Course& course) {
   return course.runner.spec.options.at("lr").Text() + (course.runner.lr_given ? "" : " *");
 }
 
+// A way of a course with the label that it has in pictures.
+struct NamedWay {
+  std::string label;
+  const Descent* descent;
+};
+
+// That of the trained weights, and then, if there is one, that of the weights to evaluate.
+std::vector<NamedWay> WaysOf(const Course& course) {
+  std::vector<NamedWay> ways = {{course.runner.label, &course.descent}};
+  if (course.evaluated) ways.push_back({course.runner.label + ", to evaluate", &*course.evaluated});
+  return ways;
+}
+
 void Print(const Surface& surface, const std::vector<Course>& courses, int64_t steps,
            std::FILE* console) {
   std::vector<std::vector<std::string>> rows = {
@@ -48,10 +61,13 @@ void Print(const Surface& surface, const std::vector<Course>& courses, int64_t s
   bool chosen = false;
   for (const Course& course : courses) {
     chosen = chosen || !course.runner.lr_given;
-    rows.push_back({course.runner.label, RateText(course), SoonText(surface, course.descent),
-                    fmt::format("{:.4g}", course.descent.losses.back()),
-                    PlaceText(course.descent.places.back()),
-                    EndText(surface, course.descent, steps)});
+    for (const NamedWay& way : WaysOf(course)) {
+      const bool trained = way.descent == &course.descent;
+      rows.push_back(
+          {trained ? way.label : "  to evaluate", trained ? RateText(course) : "",
+           SoonText(surface, *way.descent), fmt::format("{:.4g}", way.descent->losses.back()),
+           PlaceText(way.descent->places.back()), EndText(surface, *way.descent, steps)});
+    }
   }
   const Position start = courses.front().descent.places.front();
   std::fputs(fmt::format("{}: {}\n{}\n{} from {}, where the loss is {:.4g}\n\n{}", surface.name,
@@ -73,17 +89,12 @@ Json CoursesJson(const Surface& surface, const std::vector<Course>& courses) {
   Json json = SurfaceJson(surface);
   json["runs"] = Json::array();
   for (const Course& course : courses) {
-    Json x = Json::array(), y = Json::array();
-    for (const Position& place : course.descent.places) {
-      x.push_back(place.x);
-      y.push_back(place.y);
-    }
-    json["runs"].push_back({{"label", course.runner.label},
-                            {"lr", course.runner.spec.options.at("lr").Text()},
-                            {"lr_given", course.runner.lr_given},
-                            {"x", std::move(x)},
-                            {"y", std::move(y)},
-                            {"loss", course.descent.losses}});
+    Json run = {{"label", course.runner.label},
+                {"lr", course.runner.spec.options.at("lr").Text()},
+                {"lr_given", course.runner.lr_given}};
+    run.update(WayJson(course.descent));
+    if (course.evaluated) run["evaluated"] = WayJson(*course.evaluated);
+    json["runs"].push_back(std::move(run));
   }
   return json;
 }
@@ -95,30 +106,17 @@ std::string HeightLabel(const Surface& surface) {
 
 // Contours and paths, as lab/draw takes them.
 ContourChart MapOf(const Surface& surface, const std::vector<Course>& courses) {
-  constexpr size_t kCells = 200;
-  HeightGrid grid = GridOf(surface.loss, surface.low, surface.high, kCells, kCells);
-  ContourChart map{.title = std::string(surface.name) + ": " + std::string(surface.formula),
-                   .x_label = "x",
-                   .y_label = "y",
-                   .z_label = HeightLabel(surface),
-                   .log_z = surface.log_levels};
-  const double most = *std::ranges::max_element(grid.height) - surface.lowest;
-  for (double& loss : grid.height) {
-    loss -= surface.lowest;
-    if (surface.log_levels) loss = std::max(loss, most * kLeastShare);
-  }
-  map.x = std::move(grid.x);
-  map.y = std::move(grid.y);
-  map.z = std::move(grid.height);
+  ContourChart map = SurfaceMap(surface, surface.low, surface.high);
   for (const Course& course : courses) {
-    ChartPath path{.label = course.runner.label};
-    for (const Position& place : course.descent.places) {
-      path.x.push_back(place.x);
-      path.y.push_back(place.y);
+    for (const NamedWay& way : WaysOf(course)) {
+      ChartPath path{.label = way.label};
+      for (const Position& place : way.descent->places) {
+        path.x.push_back(place.x);
+        path.y.push_back(place.y);
+      }
+      map.paths.push_back(std::move(path));
     }
-    map.paths.push_back(std::move(path));
   }
-  for (const Position& m : surface.minima) map.points.push_back({.x = m.x, .y = m.y});
   return map;
 }
 
@@ -126,13 +124,15 @@ LineChart CurvesOf(const Surface& surface, const std::vector<Course>& courses) {
   LineChart curves{
       .title = "", .x_label = "step", .y_label = HeightLabel(surface), .points = false};
   for (const Course& course : courses) {
-    Series series{.label = course.runner.label};
-    for (size_t step = 0; step < course.descent.losses.size(); ++step) {
-      series.x.push_back(static_cast<double>(step));
-      series.y.push_back(course.descent.losses[step] - surface.lowest);
-      curves.log_y = curves.log_y || series.y.back() > 0;  // it is not, if all stay at a minimum
+    for (const NamedWay& way : WaysOf(course)) {
+      Series series{.label = way.label};
+      for (size_t step = 0; step < way.descent->losses.size(); ++step) {
+        series.x.push_back(static_cast<double>(step));
+        series.y.push_back(way.descent->losses[step] - surface.lowest);
+        curves.log_y = curves.log_y || series.y.back() > 0;  // it is not, if all stay at a minimum
+      }
+      curves.series.push_back(std::move(series));
     }
-    curves.series.push_back(std::move(series));
   }
   return curves;
 }
@@ -189,6 +189,26 @@ void ListSurfaces(std::FILE* console) {
       console);
 }
 
+ContourChart SurfaceMap(const Surface& surface, Position low, Position high) {
+  constexpr size_t kCells = 200;
+  HeightGrid grid = GridOf(surface.loss, low, high, kCells, kCells);
+  ContourChart map{.title = std::string(surface.name) + ": " + std::string(surface.formula),
+                   .x_label = "x",
+                   .y_label = "y",
+                   .z_label = HeightLabel(surface),
+                   .log_z = surface.log_levels};
+  const double most = *std::ranges::max_element(grid.height) - surface.lowest;
+  for (double& loss : grid.height) {
+    loss -= surface.lowest;
+    if (surface.log_levels) loss = std::max(loss, most * kLeastShare);
+  }
+  map.x = std::move(grid.x);
+  map.y = std::move(grid.y);
+  map.z = std::move(grid.height);
+  for (const Position& m : surface.minima) map.points.push_back({.x = m.x, .y = m.y});
+  return map;
+}
+
 std::string LandscapePage(const Surface& surface, const std::vector<Course>& courses) {
   Json json = CoursesJson(surface, courses);
   json["grid"] = GridJson(surface);
@@ -216,7 +236,10 @@ void ShowLandscape(const LandscapeOptions& options, std::FILE* console) {
         spec.options.insert_or_assign("lr", BestLearningRate(surface, spec, options.descent));
       }
       spec = Complete(spec);
-      course.descent = Descend(surface, spec, options.descent);
+      EvaluatedWay evaluated(surface);
+      course.descent = Descend(surface, spec, options.descent,
+                               [&evaluated](Optimizer& optimizer) { evaluated.Watch(optimizer); });
+      course.evaluated = evaluated.Way();
     } catch (const UsageError&) {
       throw;
     } catch (const Error& e) {

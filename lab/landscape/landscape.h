@@ -3,9 +3,11 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "lab/draw/chart.h"
 #include "lab/landscape/descent.h"
 
 namespace kudari::lab {
@@ -33,17 +35,22 @@ inline constexpr size_t kMostRunners = 12;
 struct Course {
   Runner runner;  ///< its spec has the learning rate
   Descent descent;
+  std::optional<Descent> evaluated = {};  ///< of the weights to evaluate, if they are others
 };
 
 /// Runs the optimisers on the surface, each with the learning rate it was given or with the best of
-/// a few, and prints a table: where each ends, and how soon it has come down by 99 %. Writes what
-/// the options ask for. Throws UsageError for an unknown function, for no optimisers and for more
-/// than kMostRunners, and Error as ReadRunner and Descend do and for a playground that is another
-/// page, before anything is written; and as DrawLandscape and WriteOutput do.
+/// a few, and prints a table: where each ends, and how soon it has come down by 99 %, and the same
+/// of the weights to evaluate where they are others. Writes what the options ask for. Throws
+/// UsageError for an unknown function, for no optimisers and for more than kMostRunners, and Error
+/// as ReadRunner and Descend do and for a playground that is another page, before anything is
+/// written; and as DrawLandscape and WriteOutput do.
 void ShowLandscape(const LandscapeOptions& options, std::FILE* console);
 
 /// Prints the names of the surfaces with what each is good for.
 void ListSurfaces(std::FILE* console);
+
+/// Contours of a surface from one corner to another.
+ContourChart SurfaceMap(const Surface& surface, Position low, Position high);
 
 /// A page, complete in itself, that plays the steps of these courses.
 std::string LandscapePage(const Surface& surface, const std::vector<Course>& courses);

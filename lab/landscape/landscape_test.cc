@@ -1,5 +1,6 @@
 #include "lab/landscape/landscape.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -235,6 +236,30 @@ TEST(LandscapeTest, SaysWhereEachEnds) {
   EXPECT_THAT(shown, ::testing::ContainsRegex("\nadam +[0-9.]+ \\* +[0-9]+ .* from the minimum\n"));
   EXPECT_THAT(shown, ::testing::ContainsRegex("\nwild +1 .*diverged at step [0-9]+\n"));
   EXPECT_THAT(Shown({.function = "saddle", .runners = {"sgd"}}), HasSubstr("left the picture at"));
+}
+
+TEST(LandscapeTest, AveragesAreARowOfTheirOwn) {
+  const TemporaryFolder folder;
+  const LandscapeOptions options{
+      .function = "bowl",
+      .tables = {"mean={rule = \"sgd\", lr = 0.1, swa = {}}", "plain={rule = \"sgd\", lr = 0.1}"},
+      .descent = {.steps = 4},
+      .svg = folder.path() / "ways.svg",
+      .json = folder.path() / "steps.json"};
+  const std::string shown = Shown(options);
+  const auto json = nlohmann::json::parse(ReadTextFile(options.json));
+  const auto& run = json["runs"][0];
+  double x = 0;
+  for (size_t step = 1; step <= 4; ++step) x += run["x"][step].get<double>() / 4;
+  EXPECT_NEAR(run["evaluated"]["x"][4], x, 1e-6) << "the mean of all places after steps";
+  EXPECT_FALSE(json["runs"][1].contains("evaluated"));
+  const size_t row = shown.find("\n  to evaluate ");
+  ASSERT_NE(row, shown.npos) << shown;
+  EXPECT_THAT(shown.substr(row, shown.find('\n', row + 1) - row),
+              HasSubstr(fmt::format("{:.4g}", run["evaluated"]["loss"][4].get<double>())));
+  EXPECT_EQ(shown.find("  to evaluate ", row + 3), shown.npos) << "only where weights differ";
+  EXPECT_THAT(testing::TextsOf(ReadTextFile(options.svg)),
+              ::testing::IsSupersetOf({"mean", "mean, to evaluate", "plain"}));
 }
 
 TEST(LandscapeTest, WritesEveryStepAsJson) {

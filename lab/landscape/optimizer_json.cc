@@ -1,57 +1,15 @@
 #include "lab/landscape/optimizer_json.h"
 
-#include <cstdint>
 #include <string>
-#include <utility>
 
 #include "core/toml_table.h"
-#include "kudari/error.h"
 #include "kudari/recipe.h"
+#include "lab/recipe/json_table.h"
 
 namespace kudari::lab {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-toml::table TableOf(const Json& json);
-toml::array ArrayOf(const Json& json);
-
-// Calls add with the value as TOML has it.
-template <class F>
-void AddValue(const Json& value, const F& add) {
-  const bool large = value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX;
-  if (value.is_object()) {
-    add(TableOf(value));
-  } else if (value.is_array()) {
-    add(ArrayOf(value));
-  } else if (value.is_string()) {
-    add(value.get<std::string>());
-  } else if (value.is_boolean()) {
-    add(value.get<bool>());
-  } else if (value.is_number_integer() && !large) {
-    add(value.get<int64_t>());
-  } else if (value.is_number()) {
-    add(value.get<double>());
-  } else {
-    throw Error("an option of the optimiser is null");
-  }
-}
-
-toml::table TableOf(const Json& json) {
-  toml::table table;
-  for (const auto& item : json.items()) {
-    AddValue(item.value(), [&](auto value) { table.insert(item.key(), std::move(value)); });
-  }
-  return table;
-}
-
-toml::array ArrayOf(const Json& json) {
-  toml::array array;
-  for (const Json& item : json) {
-    AddValue(item, [&](auto value) { array.push_back(std::move(value)); });
-  }
-  return array;
-}
 
 Json JsonOf(const toml::node& node) {
   Json json;

@@ -46,7 +46,7 @@ TEST(OptimizerJsonTest, ErrorsAreThoseOfRecipes) {
   EXPECT_THAT(error(R"({"rule": "sgd", "momentun": 1})"), HasSubstr("momentun: unknown key"));
   EXPECT_THAT(error(R"({"rule": "sgd", "lookahead": {"k": 18446744073709551615}})"),
               HasSubstr("lookahead.k: must be an integer"));
-  EXPECT_THAT(error(R"({"rule": "sgd", "lr": null})"), HasSubstr("is null"));
+  EXPECT_THAT(error(R"({"rule": "sgd", "lr": null})"), HasSubstr("\"lr\" is null"));
   EXPECT_THAT(error("{}"), HasSubstr("rule"));
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "lab/draw/contours.h"
 #include "lab/draw/line_style.h"
@@ -58,6 +59,15 @@ Json GridJson(const Surface& surface) {
     json["colours"].push_back(Viridis(static_cast<double>(band) / (kBands - 1)));
   }
   return json;
+}
+
+Json WayJson(const Descent& descent) {
+  Json x = Json::array(), y = Json::array();
+  for (const Position& place : descent.places) {
+    x.push_back(place.x);
+    y.push_back(place.y);
+  }
+  return {{"x", std::move(x)}, {"y", std::move(y)}, {"loss", descent.losses}};
 }
 
 Json StyleJson(size_t k) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <nlohmann/json.hpp>
 
+#include "lab/landscape/descent.h"
 #include "lab/landscape/surfaces.h"
 
 namespace kudari::lab {
@@ -17,6 +18,9 @@ nlohmann::ordered_json SurfaceJson(const Surface& surface);
 
 /// The picture of a surface: for each cell of a grid a digit, its band, and the colours of bands.
 nlohmann::ordered_json GridJson(const Surface& surface);
+
+/// Every place of a run and the loss there: `x`, `y` and `loss`.
+nlohmann::ordered_json WayJson(const Descent& descent);
 
 /// The colour and the dashes of the k-th line.
 nlohmann::ordered_json StyleJson(size_t k);

@@ -151,17 +151,6 @@ DescentOptions DescentOf(const Json& question) {
           .seed = Whole(question, "seed")};
 }
 
-// The places of a path and the losses there, to which Add adds one.
-struct Path {
-  Json x = Json::array(), y = Json::array(), loss = Json::array();
-
-  void Add(const Position& place, double height) {
-    x.push_back(place.x);
-    y.push_back(place.y);
-    loss.push_back(height);
-  }
-};
-
 Json Run(const Json& question) {
   const Surface& surface = FindSurface(Text(question, "surface"));
   const OptimizerSpec spec = SpecOf(question);
@@ -172,35 +161,20 @@ Json Run(const Json& question) {
   for (const std::string& slot : rule.slots) {
     state.push_back({{"slot", slot}, {"values", Json::array()}});
   }
-  bool averages = false;
-  Path evaluated;
+  EvaluatedWay evaluated(surface);
   const Descent descent = Descend(surface, spec, options, [&](Optimizer& optimizer) {
     rates.push_back(optimizer.Value(0, "lr"));
     for (size_t k = 0; k < rule.slots.size(); ++k) {
       state[k]["values"].push_back(optimizer.SlotValues(0, rule.slots[k]));
     }
-    const EvaluationView view = optimizer.EvaluationWeights();
-    averages = averages || !view.Changed().empty();
-    const auto* const w = static_cast<const float*>(optimizer.tensors()[0].param);
-    const Position place = {w[0], w[1]};
-    evaluated.Add(place, surface.loss(place));
+    evaluated.Watch(optimizer);
   });
-  Path trained;
-  for (size_t i = 0; i < descent.places.size(); ++i) {
-    trained.Add(descent.places[i], descent.losses[i]);
-  }
-  Json run = {{"x", std::move(trained.x)},
-              {"y", std::move(trained.y)},
-              {"loss", std::move(trained.loss)},
-              {"lr", rates},
-              {"state", std::move(state)},
-              {"end", EndText(surface, descent, options.steps)},
-              {"misfits", ScheduleMisfits(spec, {.steps = options.steps})}};
-  if (averages) {
-    run["evaluated"] = {{"x", std::move(evaluated.x)},
-                        {"y", std::move(evaluated.y)},
-                        {"loss", std::move(evaluated.loss)}};
-  }
+  Json run = WayJson(descent);
+  run["lr"] = rates;
+  run["state"] = std::move(state);
+  run["end"] = EndText(surface, descent, options.steps);
+  run["misfits"] = ScheduleMisfits(spec, {.steps = options.steps});
+  if (const std::optional<Descent> way = evaluated.Way()) run["evaluated"] = WayJson(*way);
   return run;
 }
 

@@ -31,7 +31,7 @@ constexpr std::array kVerbs = {
     &AddTrain,     &AddRuns,      &AddCheckpoint, &AddImportTorch, &AddExportTorch, &AddPlan,
     &AddLrFind,    &AddSharpness, &AddPredict,    &AddGenerate,    &AddDoctor,      &AddReplay,
     &AddAdvise,    &AddScale,     &AddList,       &AddData,        &AddDescribe,    &AddSchedule,
-    &AddLandscape, &AddDemo,      &AddBench};
+    &AddLandscape, &AddDemo,      &AddPlot,       &AddBench};
 
 /// Executes another program, which is installed and built beside this one.
 void HandOver(char** argv, const std::string& command, const std::string& program) {

@@ -76,6 +76,7 @@ void AddLandscape(CLI::App& app, Context& context);
 void AddList(CLI::App& app, Context& context);
 void AddLrFind(CLI::App& app, Context& context);
 void AddPlan(CLI::App& app, Context& context);
+void AddPlot(CLI::App& app, Context& context);
 void AddPredict(CLI::App& app, Context& context);
 void AddReplay(CLI::App& app, Context& context);
 void AddRuns(CLI::App& app, Context& context);

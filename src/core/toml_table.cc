@@ -256,8 +256,10 @@ std::vector<TableReader> TableReader::Tables(std::string_view key) {
   if (!node->is_array()) Fail(key, "must be a list of tables");
   for (const toml::node& item : *node->as_array()) {
     if (!item.is_table()) Fail(key, "must be a list of tables");
-    tables.emplace_back(*item.as_table(), path_.empty() ? key : path_ + "." + std::string(key),
-                        source_);
+    std::string path = (path_.empty() ? "" : path_ + ".") + std::string(key);
+    // Lines say which table it is, if the tables have any.
+    if (item.source().begin.line == 0) path += "[" + std::to_string(tables.size()) + "]";
+    tables.emplace_back(*item.as_table(), path, source_);
   }
   return tables;
 }

@@ -71,6 +71,7 @@ TEST_F(CliTest, UsageErrorsEndWithTwoAndNameTheNearest) {
       {{"landscape", "runs/none", "--noise", "1"},
        "landscape: --noise is for functions, not for \"runs/none\""},
       {{"landscape", "bowl", "--playground", "x.html"}, "landscape: --playground"},
+      {{"plot", "none.json"}, "plot: --svg is required"},
       {{"landscape", "bwl"}, "unknown function \"bwl\"; did you mean \"bowl\"?"},
       {{"data"}, "data: a command is missing"},
       {{"data", "lst"}, "data: unknown command \"lst\"; did you mean \"list\"?"},
