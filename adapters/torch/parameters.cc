@@ -4,9 +4,11 @@
 #include <c10/util/Type.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <typeinfo>
+#include <utility>
 
 #include "kudari/error.h"
 
@@ -16,8 +18,17 @@ namespace {
 namespace nn = ::torch::nn;
 
 at::ScalarType TypeOf(DType dtype) {
-  if (dtype == DType::kFloat32) return at::kFloat;
-  return dtype == DType::kBFloat16 ? at::kBFloat16 : at::kHalf;
+  switch (dtype) {
+    case DType::kFloat32:
+      return at::kFloat;
+    case DType::kBFloat16:
+      return at::kBFloat16;
+    case DType::kFloat16:
+      return at::kHalf;
+    case DType::kFloat64:
+      return at::kDouble;
+  }
+  return at::kFloat;
 }
 
 template <class... Modules>
@@ -106,6 +117,23 @@ void Add(const std::string& name, const at::Tensor& p, std::optional<TensorClass
   if (!module.empty()) set.tensors.back().modules = {module};
 }
 
+/// Leaves out frozen parameters of float64 unless one is trained: most of the engine is for float32
+/// alone, and would refuse them.
+void LeaveOutFrozenDoubles(ParameterSet& set) {
+  const auto is_double = [&set](size_t i) { return set.tensors[i].dtype == DType::kFloat64; };
+  for (size_t i = 0; i < set.held.size(); ++i) {
+    if (is_double(i) && set.held[i].second.requires_grad()) return;
+  }
+  for (size_t i = set.held.size(); i-- > 0;) {
+    if (!is_double(i)) continue;
+    const auto at = static_cast<std::ptrdiff_t>(i);
+    set.left_out.push_back(std::move(set.held[i]));
+    set.held.erase(set.held.begin() + at);
+    set.tensors.erase(set.tensors.begin() + at);
+    set.mirrors.erase(set.mirrors.begin() + at);
+  }
+}
+
 }  // namespace
 
 ParameterSet ParametersOf(const NamedModules& modules) {
@@ -118,6 +146,7 @@ ParameterSet ParametersOf(const NamedModules& modules) {
     }
   };
   for (const NamedModule& named : modules) named.module->apply(add, named.name);
+  LeaveOutFrozenDoubles(set);
   return set;
 }
 
@@ -132,6 +161,7 @@ NamedParameters Numbered(const std::vector<at::Tensor>& parameters, const std::s
 ParameterSet ParametersOf(const NamedParameters& named) {
   ParameterSet set;
   for (const auto& [name, p] : named) Add(name, p, std::nullopt, "", set);
+  LeaveOutFrozenDoubles(set);
   return set;
 }
 
@@ -163,7 +193,8 @@ DType CheckTensor(const at::Tensor& t, std::string_view kind, std::string_view n
 }
 
 DType CheckParameter(const at::Tensor& p, std::string_view name) {
-  const std::initializer_list<DType> types = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
+  const std::initializer_list<DType> types = {DType::kFloat32, DType::kBFloat16, DType::kFloat16,
+                                              DType::kFloat64};
   if (p.defined() && (p.is_neg() || p.is_conj())) {
     Refuse("parameter", name, "a negated view, with the signs of its memory reversed", types);
   }
@@ -179,8 +210,10 @@ DType CheckParameter(const at::Tensor& p, std::string_view name) {
 }
 
 at::Tensor Stepped(const at::Tensor& t) {
-  const bool pairs = t.defined() && t.scalar_type() == at::kComplexFloat &&
-                     t.layout() == at::kStrided && t.device().is_cpu();
+  const bool pairs =
+      t.defined() &&
+      (t.scalar_type() == at::kComplexFloat || t.scalar_type() == at::kComplexDouble) &&
+      t.layout() == at::kStrided && t.device().is_cpu();
   return pairs ? at::view_as_real(t.detach().resolve_conj()) : t;
 }
 

@@ -19,7 +19,7 @@ struct ParameterSet {
   /// Copies of those whose elements do not lie in order, in order, which the engine steps in their
   /// place; undefined for the others.
   std::vector<at::Tensor> mirrors;
-  NamedParameters left_out;  ///< frozen parameters that the engine cannot hold
+  NamedParameters left_out;  ///< frozen parameters that the engine cannot or need not hold
 };
 
 /// The parameters of modules, with the classes that the types of the submodules imply, or the
@@ -37,7 +37,7 @@ DType CheckTensor(const at::Tensor& t, std::string_view kind, std::string_view n
                   std::initializer_list<DType> types);
 
 /// As CheckTensor, for a parameter to be stepped, which must be a leaf of the graph, with memory of
-/// its own for each element. One of complex float32 counts as float32.
+/// its own for each element. A complex one counts as its pairs: float32 or float64.
 DType CheckParameter(const at::Tensor& p, std::string_view name);
 
 /// What the engine sees of a tensor: the pairs of real numbers of a complex one, in the same memory

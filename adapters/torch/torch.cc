@@ -119,6 +119,7 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const Registry& registry, Parame
       parameters_(std::move(parameters.held)),
       left_out_(std::move(parameters.left_out)),
       gradients_(parameters_.size()),
+      rows_(parameters_.size()),
       has_gradient_(parameters_.size()),
       mirrors_(std::move(parameters.mirrors)),
       core_(std::make_shared<kudari::Optimizer>(std::move(parameters.tensors), spec, registry)) {
@@ -206,22 +207,51 @@ void Optimizer::CheckGradient(size_t index) const {
   const auto& [name, p] = parameters_[index];
   const at::Tensor& g = p.grad();
   if (!g.defined()) return;
+  if (g.is_sparse()) return CheckSparseGradient(index);
+  const DType type = core_->tensors()[index].dtype;
   CheckTensor(p.is_complex() ? Stepped(g) : g, "the gradient of parameter", name,
-              {core_->tensors()[index].dtype, DType::kFloat32});
+              {type, type == DType::kFloat64 ? type : DType::kFloat32});
   if (g.sizes() == p.sizes() && g.is_complex() == p.is_complex()) return;
   throw Error(c10::str("the gradient of parameter \"", name, "\" has the shape ", g.sizes(),
                        ", the parameter's is ", p.sizes()));
+}
+
+void Optimizer::CheckSparseGradient(size_t index) const {
+  const auto& [name, p] = parameters_[index];
+  const at::Tensor& g = p.grad();
+  const std::string what = "the gradient of parameter \"" + name + "\" is sparse";
+  if (g.sizes() != p.sizes()) {
+    throw Error(
+        c10::str(what, " and has the shape ", g.sizes(), ", the parameter's is ", p.sizes()));
+  }
+  if (g.sparse_dim() != 1 || p.is_complex()) {
+    throw Error(what + ", and must then be of whole rows of real numbers, as that of an embedding");
+  }
+  CheckTensor(g._values(), "the gradient of parameter", name, {core_->tensors()[index].dtype});
+}
+
+void Optimizer::BindRows(size_t index) {
+  static constexpr char kNoRows = 0;  // there is a gradient, of no rows
+  const at::Tensor g = parameters_[index].second.grad().coalesce();
+  gradients_[index] = g.values().contiguous();
+  rows_[index] = g.indices().contiguous();
+  Tensor& t = core_->tensors()[index];
+  const auto count = static_cast<size_t>(rows_[index].numel());
+  t.grad_dtype = t.dtype;
+  t.grad = count == 0 ? &kNoRows : gradients_[index].const_data_ptr();
+  t.grad_rows = {rows_[index].const_data_ptr<int64_t>(), count};
 }
 
 void Optimizer::BindGradient(size_t index) {
   ReleaseGradient(index);
   const at::Tensor& g = parameters_[index].second.grad();
   if (!g.defined()) return;
+  has_gradient_[index] = core_->Frozen(index) ? 0 : 1;
+  if (g.is_sparse()) return BindRows(index);
   gradients_[index] = InMemory(Stepped(g));
   Tensor& t = core_->tensors()[index];
   t.grad_dtype = g.scalar_type() == at::kFloat ? DType::kFloat32 : t.dtype;
   t.grad = gradients_[index].const_data_ptr();
-  has_gradient_[index] = core_->Frozen(index) ? 0 : 1;
 }
 
 void Optimizer::BindGradients() {
@@ -230,8 +260,11 @@ void Optimizer::BindGradients() {
 }
 
 void Optimizer::ReleaseGradient(size_t index) {
-  core_->tensors()[index].grad = nullptr;
+  Tensor& t = core_->tensors()[index];
+  t.grad = nullptr;
+  t.grad_rows.reset();
   gradients_[index].reset();
+  rows_[index].reset();
 }
 
 void Optimizer::NoteWritten(size_t index) const {

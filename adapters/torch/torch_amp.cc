@@ -68,7 +68,8 @@ void GradScaler::Unscale(Optimizer& optimizer) {
                   "\" is float16: without the scale its small values would be lost; Step takes "
                   "scaled gradients and clips by the unscaled norm");
     }
-    if (first_nonfinite.empty() && !g.isfinite().all().item<bool>()) {
+    const at::Tensor values = g.is_sparse() ? g.coalesce().values() : g;
+    if (first_nonfinite.empty() && !values.isfinite().all().item<bool>()) {
       first_nonfinite = optimizer.core_->tensors()[i].name;
     }
   }
@@ -78,7 +79,11 @@ void GradScaler::Unscale(Optimizer& optimizer) {
   for (const auto& [name, p] : optimizer.parameters_) {
     at::Tensor& g = p.mutable_grad();
     if (!g.defined() || g.numel() == 0) continue;
-    if (!IsWritable(g) || !memory.insert(g.const_data_ptr()).second) g = InMemory(g).clone();
+    if (g.is_sparse()) {
+      g = g.clone();
+    } else if (!IsWritable(g) || !memory.insert(g.const_data_ptr()).second) {
+      g = InMemory(g).clone();
+    }
     gradients.push_back(g);
   }
   scaler_.Unscaled(*optimizer.core_, first_nonfinite);

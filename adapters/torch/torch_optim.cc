@@ -72,6 +72,7 @@ void Optimizer::Add(ParameterSet added, const std::vector<Group>& groups,
   parameters_.reserve(count);
   left_out_.reserve(left_out_.size() + added.left_out.size());
   gradients_.reserve(count);
+  rows_.reserve(count);
   has_gradient_.reserve(count);
   memory_.reserve(count);
   mirrors_.reserve(count);
@@ -79,6 +80,7 @@ void Optimizer::Add(ParameterSet added, const std::vector<Group>& groups,
   std::ranges::move(added.held, std::back_inserter(parameters_));
   std::ranges::move(added.left_out, std::back_inserter(left_out_));
   gradients_.resize(count);
+  rows_.resize(count);
   has_gradient_.resize(count);
   for (size_t i = memory_.size(); i < count; ++i) {
     const at::Tensor& p = parameters_[i].second;

@@ -229,8 +229,8 @@ class Optimizer {
   ///
   ///     step                          number of steps taken
   ///     tensors/NAME/step             number of updates of the tensor
-  ///     tensors/NAME/slots/SLOT       from its first gradient on: the stored values, F32, BF16, or
-  ///                                   a node with `format`, `codes` and `scales`
+  ///     tensors/NAME/slots/SLOT       from its first gradient on: the stored values, F32, F64,
+  ///                                   BF16, or a node with `format`, `codes` and `scales`
   ///     tensors/NAME/slots/master     F32, or a node with the `weights` that the model sees and
   ///                                   the `rest`, U8 or U16 for a split master, BF16 for Kahan's
   ///     tensors/NAME/memory/...       the doubles that the rule keeps for the tensor
@@ -245,8 +245,8 @@ class Optimizer {
   /// Visits what State and LoadState show and load, for objects that contain an optimiser.
   void Visit(StateVisitor& visitor);
 
-  /// A state buffer of the tensor at `index` as float32, by the rule's name for it, or the weights
-  /// of its "master". Empty if there is no such buffer or the tensor has had no update.
+  /// A state buffer of the tensor at `index`, rounded to float32, by the rule's name for it, or the
+  /// weights of its "master". Empty if there is no such buffer or the tensor has had no update.
   std::vector<float> SlotValues(size_t index, std::string_view slot) const;
 
   /// Tells the optimiser that the parameters were given other values, for example by loading a

@@ -57,6 +57,7 @@ using MeasureFn = void (*)(const T* coeffs, const GradientForm<T>& form, const T
                            T* const* state, size_t n, double* sums);
 
 /// A rule's scalar passes: the reference for every kernel. Passes that the rule lacks are null.
+/// Those over doubles step tensors of float64.
 template <class T>
 struct ScalarPasses {
   PassFn<T> update = nullptr;
@@ -122,6 +123,7 @@ struct RuleEntry {
       memory;                     ///< names and initial values; at most kMostMemory
   bool decoupled_decay = false;   ///< whether the decay subtracts exactly lr weight_decay p from p
   bool squares_gradient = false;  ///< so that finite magnitudes count as kMostSquared at most
+  bool rows = false;              ///< whether it takes gradients of some rows, Tensor::grad_rows
   /// The batch rule known to suit the rule; kSqrt also if none is known.
   BatchRule batch_rule = BatchRule::kSqrt;
   std::string large_batch = {};  ///< the rule recommended instead for large batches, or ""
@@ -187,6 +189,10 @@ inline constexpr size_t kNormsOf<R> = R::kNorms;
 template <class R>
 inline constexpr bool kHasMemory = requires {
   R::kMemory;
+};
+template <class R>
+inline constexpr bool kTakesRows = requires {
+  R::kRows;
 };
 template <class R>
 inline constexpr bool kHasHessian = requires {
@@ -276,7 +282,8 @@ struct Scalar {
         Measure(c, form(g[i]), p[i], x);
       }
       for (size_t k = 0; k < kNormsOf<R>; ++k) {
-        sums[k * 16 + i % 16] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
+        const auto value = static_cast<double>(x[k]);
+        sums[k * 16 + i % 16] = Fma(value, value, sums[k * 16 + i % 16]);
       }
     });
   }
@@ -343,6 +350,7 @@ RuleEntry DescribedEntry() {
   if constexpr (requires { R::kUse; }) e.use = R::kUse;
   if constexpr (requires { R::kTorch; }) e.torch = R::kTorch;
   if constexpr (requires { R::kDecoupledDecay; }) e.decoupled_decay = R::kDecoupledDecay;
+  e.rows = kTakesRows<R>;
   if constexpr (requires { R::kBatchRule; }) e.batch_rule = R::kBatchRule;
   if constexpr (requires { R::kLargeBatch; }) e.large_batch = R::kLargeBatch;
   if constexpr (requires { R::kHessian; }) e.hessian = R::kHessian;
@@ -400,6 +408,9 @@ RuleEntry MakeEntry() {
   static_assert(internal::kNormsOf<R> <= RuleEntry::kMostNorms);
   static_assert(internal::kNormsOf<R> == 0 || !internal::kHasMemory<R>,
                 "a rule has norms or memory, not both");
+  static_assert(
+      !internal::kTakesRows<R> || (internal::kNormsOf<R> == 0 && !internal::kHasMemory<R>),
+      "a rule for gradients of some rows has neither norms nor memory");
   RuleEntry e = internal::DescribedEntry<R>();
   static_assert(sizeof(typename R::template Coeffs<double>) <=
                 RuleEntry::kMostCoeffs * sizeof(double));

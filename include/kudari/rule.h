@@ -65,7 +65,7 @@ enum class SlotKind {
 
 /// One state buffer of a rule. It has the parameter's shape and starts at zero. It has torch's name
 /// where torch has such a buffer. Rules see float32, whatever format OptimizerSpec::precision
-/// stores.
+/// stores, and float64 in tensors of float64.
 struct Slot {
   std::string_view name;
   SlotKind kind = SlotKind::kSigned;
@@ -105,8 +105,9 @@ inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// The largest double below one: the upper end of "[0, 1)".
 inline constexpr double kBelow1 = 1 - std::numeric_limits<double>::epsilon() / 2;
 
-/// The largest finite float32.
-inline constexpr float kMostFloat = std::numeric_limits<float>::max();
+/// The largest finite number.
+template <class T>
+inline constexpr T kMost = std::numeric_limits<T>::max();
 
 /// A smaller epsilon, including 0, is raised to this value: kLeastEps where it is added to a root,
 /// kLeastEpsInside where it is added under the root or to a curvature. So a quotient 0 / 0 is 0,
@@ -121,6 +122,8 @@ constexpr double MeanShare(double decay) { return decay < 0.5 ? -decay : 1 - dec
 /// For rules that square gradients, such as those with a SlotKind::kSquare, greater finite
 /// magnitudes are reduced to this, so that no mean of squares overflows float32.
 inline constexpr float kMostSquared = 0x1p62F;
+/// The same for tensors of float64.
+inline constexpr double kMostSquared64 = 0x1p510;
 
 // A rule is a struct that describes an optimiser in one place. Its members are the
 // hyper-parameters, all double, and it has:
@@ -166,6 +169,11 @@ inline constexpr float kMostSquared = 0x1p62F;
 //                lr, see OptimizerSpec::decay.
 //
 //   kSquaresGradient  true: squares of gradients are in slots of another kind than kSquare.
+//
+//   kRows        true: a gradient of some rows (Tensor::grad_rows) updates these rows alone, as if
+//                the others had no gradient. The rule has neither norms nor memory, and options
+//                called weight_decay and initial_accumulator_value must then be 0. See
+//                rules/sparse_adam.h.
 //
 //   kBatchRule   the BatchRule that is known to suit the rule; absent: kSqrt. kAdamSde scales the
 //                options with the roles kDecay, kEps and kEpsInside.

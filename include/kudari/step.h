@@ -94,7 +94,8 @@ class Engine {
   /// The number of elements of a state buffer of tensor `index`; 0 if its rule has no such buffer
   /// or the tensor has had no update.
   virtual size_t SlotSize(size_t index, std::string_view slot) const = 0;
-  /// Reads or writes elements [begin, begin + out.size()) of a state buffer. If the state is in 8
+  /// Reads or writes elements [begin, begin + out.size()) of a state buffer, rounded to float32 if
+  /// the tensor is of float64. If the state is in 8
   /// bits, each block of 256 elements, starting at a multiple of 256, is encoded together, so only
   /// one thread may write to it.
   virtual void LoadSlot(size_t index, std::string_view slot, size_t begin,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,10 +15,14 @@ namespace kudari {
 /// The memory that tensors live in, with the operations on it; see src/backend/backend.h.
 class Backend;
 
-/// The storage type of a parameter or a gradient.
-enum class DType { kFloat32, kBFloat16, kFloat16 };
+/// The storage type of a parameter or a gradient. A tensor of float64 is stepped in double: its
+/// gradient and its state are float64, too. All other arithmetic of a step is in float32, so it
+/// takes part only where that is enough: its rule works element by element or with norms, and the
+/// spec has no source but "plain", no accumulation, agc, centralize, averagers or formats of state
+/// for it.
+enum class DType { kFloat32, kBFloat16, kFloat16, kFloat64 };
 
-/// The name of a storage type: "float32", "bfloat16" or "float16".
+/// The name of a storage type: "float32", "bfloat16", "float16" or "float64".
 std::string_view Name(DType dtype);
 
 /// The number of bytes of an element.
@@ -38,8 +43,14 @@ struct Tensor {
   /// Only read. Null: the tensor has no gradient and is skipped completely. A gradient of zeros is
   /// a real step.
   const void* grad = nullptr;
-  /// Unset: the same as the parameter's.
+  /// Unset: the same as the parameter's. Of parameter and gradient both are float64 or neither is.
   std::optional<DType> grad_dtype = std::nullopt;
+  /// For a gradient of some rows alone, such as that of an embedding: the indices along the first
+  /// dimension of the rows that `grad` holds one after the other, ascending, in host memory. The
+  /// other rows keep their values and their state, and a step costs as much as its rows. Unset:
+  /// `grad` is of the whole tensor. Only for rules that take it (sgd, adagrad and sparse_adam),
+  /// with the source "plain", and for float32 or float64 tensors with state of that type.
+  std::optional<std::span<const int64_t>> grad_rows = std::nullopt;
   /// Unset: determined by Classify.
   std::optional<TensorClass> tensor_class = std::nullopt;
   /// Further names of the same memory, such as those of tied weights. Patterns match a tensor by

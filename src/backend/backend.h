@@ -61,11 +61,12 @@ struct StepView {
   bool check;  // Precision::check
 };
 
-/// A tensor whose rule has its own evaluation point: the coefficients of the next update, and where
-/// to put the weights.
+/// A tensor whose rule has its own evaluation point: the coefficients of the next update, in double
+/// for one of float64, and where to put the weights.
 struct EvaluatedTensor {
   size_t tensor;
   const float* coeffs;
+  const double* exact;
   Coded to;
 };
 
@@ -167,6 +168,9 @@ class Backend {
                          std::span<double> sums) = 0;
   /// Runs the second passes, with the coefficients in Extra::adapted.
   virtual void SecondPass(const internal::StepView& step, const internal::Work& work) = 0;
+  /// Runs the updates of the rows that gradients are of. Pieces are of the elements of gradients,
+  /// and of whole rows.
+  virtual void UpdateRows(const internal::StepView& step, const internal::Work& work) = 0;
   /// Step tensors by rules that see whole tensors: one after the other, or in parallel with one
   /// worker each. `scratch` has the memory of each worker.
   virtual void StepOneByOne(const internal::StepView& step, std::span<const size_t> tensors,

@@ -10,7 +10,7 @@ namespace {
 float ToFloat(double coefficient) {
   const auto x = static_cast<float>(coefficient);
   if (std::isinf(x) && std::isfinite(coefficient)) [[unlikely]] {
-    return std::copysign(kMostFloat, x);
+    return std::copysign(kMost<float>, x);
   }
   return x;
 }
@@ -47,11 +47,12 @@ void Cohort::FormCoeffs() {
     ages.erase(std::unique(ages.begin(), ages.end()), ages.end());
   }
   coeffs.resize(ages.size() * rule.coeff_count);
-  if (rule.norms > 0) exact.resize(coeffs.size());
+  const bool exactly = rule.norms > 0 || float64;
+  if (exactly) exact.resize(coeffs.size());
   for (size_t i = 0; i < ages.size(); ++i) {
     const size_t at = i * rule.coeff_count;
     double computed[RuleEntry::kMostCoeffs];
-    double* const now = rule.norms > 0 ? exact.data() + at : computed;
+    double* const now = exactly ? exact.data() + at : computed;
     rule.coeffs(values.data(), ages[i].t, ages[i].after.data(), now);
     std::transform(now, now + rule.coeff_count, coeffs.data() + at, ToFloat);
   }
@@ -71,15 +72,29 @@ const float* Cohort::CoeffsAt(int64_t t, const TensorMemory& memory) const {
   return coeffs.data() + IndexOf(t, memory) * rule.coeff_count;
 }
 
+const double* Cohort::ExactAt(int64_t t, const TensorMemory& memory) const {
+  return exact.data() + IndexOf(t, memory) * rule.coeff_count;
+}
+
+void Cohort::SetForm(double factor, double clip) {
+  form = FormOf(static_cast<float>(factor), 0, static_cast<float>(clip));
+  if (!float64) return;
+  const double most = rule.squares_gradient ? kMostSquared64 : kInfinity;
+  exact_form = {factor, 0, std::min(clip, most), most < clip};
+}
+
 /// The coefficients of the second pass, from sums of squares.
 void Adapt(const Cohort& c, TensorRecord& s, const double* sums) {
   double norms[RuleEntry::kMostNorms], coeffs[RuleEntry::kMostCoeffs];
   for (size_t k = 0; k < c.rule.norms; ++k) norms[k] = std::sqrt(sums[k]);
-  std::copy_n(c.exact.data() + c.IndexOf(s.step, s.Memory()) * c.rule.coeff_count,
-              c.rule.coeff_count, coeffs);
+  std::copy_n(c.ExactAt(s.step, s.Memory()), c.rule.coeff_count, coeffs);
   if (c.adapts) {
     c.rule.adapt(c.values.data(), norms, coeffs);
     if (c.rule.trust != nullptr) s.extra->trust = c.rule.trust(c.values.data(), norms);
+  }
+  if (c.float64) {
+    std::copy_n(coeffs, c.rule.coeff_count, s.extra->exact.data());
+    return;
   }
   for (size_t k = 0; k < c.rule.coeff_count; ++k) {
     s.extra->adapted[k] = ToFloat(coeffs[k]);

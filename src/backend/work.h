@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <tuple>
 #include <vector>
 
@@ -38,18 +39,19 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
 using TensorMemory = std::array<double, RuleEntry::kMostMemory>;
 
-/// A set of tensors that share a rule and its options.
+/// A set of tensors that share a rule and its options, and that are all of float64 or none.
 struct Cohort {
   RuleEntry rule;
   int group;                        // index of the spec's group, or kNoGroup or kFallbackGroup
   bool adapts;                      // rules with norms: whether the second pass uses them
+  bool float64 = false;             // whether its tensors are of float64, stepped in double
   size_t users = 0;                 // number of tensors; SetSchedule may leave a cohort without any
   std::vector<Schedule> schedules;  // in the order of rule.options
   std::vector<Schedule> original;   // the schedules of the spec
   // The coefficients of the penalties.
   Schedule l1 = 0, l2 = 0;
   bool penalized = false;
-  float l1_now = 0, l2_now = 0;
+  double l1_now = 0, l2_now = 0;
   double base_lr = 1;                                    // divides weight_decay
   double lr_scale = 1;                                   // multiplies lr
   int64_t frozen_until = 0, frozen_from = kNever;        // frozen before, and from then on
@@ -57,10 +59,14 @@ struct Cohort {
   bool constant = true;
   // Code chosen by the backend. Without kernels, the rule's scalar passes are used.
   RuleKernels kernels = {};
-  PenalizeFn penalize = nullptr;
+  PenalizeFn<float> penalize = nullptr;
+  // The same of float64.
+  ScalarPasses<double> exact_passes = {};
+  PenalizeFn<double> exact_penalize = nullptr;
   // For the current step:
   std::vector<double> values;
-  GradientForm<float> form = {};  // for tensors without per-unit work
+  GradientForm<float> form = {};         // for tensors without per-unit work
+  GradientForm<double> exact_form = {};  // the same of float64
 
   /// An option's value as the rule has it: lr is multiplied by lr_scale.
   double Scaled(size_t option, double value) const;
@@ -74,6 +80,8 @@ struct Cohort {
   GradientForm<float> FormOf(float factor, float shift, float clip) const {
     return {factor, shift, std::min(clip, limit), limit < clip};
   }
+  /// Sets the form that multiplies by a factor and clips, of tensors without per-unit work.
+  void SetForm(double factor, double clip);
 
   // Coefficients, keyed by the number of updates that a tensor has had and by its memory before and
   // after the update; most tensors share one entry.
@@ -89,7 +97,7 @@ struct Cohort {
   };
   std::vector<Age> ages;
   std::vector<float> coeffs;       // parallel to `ages`, once these are sorted
-  std::vector<double> exact = {};  // `coeffs` as they were computed, for rules with norms
+  std::vector<double> exact = {};  // `coeffs` as computed, for rules with norms and of float64
   bool formed = false;             // whether `ages` are sorted and have coefficients
 
   /// Adds an age, unless it equals the last one.
@@ -100,6 +108,7 @@ struct Cohort {
   const Age& Find(int64_t t, const TensorMemory& memory) const;
   size_t IndexOf(int64_t t, const TensorMemory& memory) const;
   const float* CoeffsAt(int64_t t, const TensorMemory& memory) const;
+  const double* ExactAt(int64_t t, const TensorMemory& memory) const;
 };
 
 /// The storage formats of a tensor's weights and state; tensors with the same formats share one.
@@ -121,6 +130,7 @@ struct Extra {
   // For the current step:
   std::vector<GradientForm<float>> units = {};
   std::vector<float> adapted = {};  // coefficients of the second pass
+  std::vector<double> exact = {};   // the same of float64
   Numerics numerics = {};
   TrustRatio trust = {};                                      // if the rule has one
   std::array<uint64_t, 1 + RuleEntry::kMostSlots> keys = {};  // of the weights and the slots
@@ -148,7 +158,8 @@ struct TensorRecord {
   bool clips = false, centralizes = false;  // per unit
   bool has_state = false;                   // true from the first gradient on
   bool owned = true;                        // see Optimizer::SetOwnership
-  // Whether passes go by blocks of kCodeBlock, because of the formats or a penalty.
+  bool by_rows = false;                     // whether the gradient is of some rows alone
+  // Whether passes go by blocks of kCodeBlock, because of the formats or a penalty, or in double.
   bool coded = false;
 
   /// The number of slots that exist: none before the first gradient.
@@ -200,6 +211,18 @@ struct Work {
   }
 };
 
+/// The elements of a row of a tensor; 0 if it has no rows.
+inline int64_t RowSize(const Tensor& tensor) {
+  const int64_t rows = tensor.shape.empty() ? 0 : tensor.shape[0];
+  return rows == 0 ? 0 : tensor.Size() / rows;
+}
+
+/// The number of elements of a tensor's own gradient, which may be of some rows alone.
+inline int64_t GradientSize(const Tensor& tensor) {
+  return tensor.grad_rows ? static_cast<int64_t>(tensor.grad_rows->size()) * RowSize(tensor)
+                          : tensor.Size();
+}
+
 /// Computes the coefficients of the second pass of a rule with norms from the sums of squares of
 /// the first.
 void Adapt(const Cohort& c, TensorRecord& s, const double* sums);
@@ -208,7 +231,8 @@ void Adapt(const Cohort& c, TensorRecord& s, const double* sums);
 inline Coded Visible(const Coded& weights) {
   switch (weights.format) {
     case Format::kFloat32:
-      return {.data = weights.data};
+    case Format::kFloat64:
+      return {.format = weights.format, .data = weights.data};
     case Format::kFloat16:
     case Format::kFloat16Random:
     case Format::kMasterFloat16:

@@ -7,11 +7,10 @@
 
 #include "kudari/error.h"
 #include "kudari/registry.h"
+#include "kudari/rule.h"
 
 namespace kudari {
 namespace {
-
-constexpr double kMost = std::numeric_limits<double>::max();
 
 void CheckCount(const std::string& where, int64_t count, int64_t low) {
   if (count >= low) return;
@@ -39,9 +38,9 @@ ReduceOnPlateau::ReduceOnPlateau(double value, const ReduceOnPlateauOptions& opt
   options.improvement.Check();
   CheckCount("plateau: patience", options.patience, 0);
   CheckCount("plateau: cooldown", options.cooldown, 0);
-  CheckRange("plateau: lowest", options.lowest, -kMost, kMost);
+  CheckRange("plateau: lowest", options.lowest, -kMost<double>, kMost<double>);
   CheckRange("plateau: eps", options.eps, 0, kInfinity);
-  CheckRange("plateau: value", value, -kMost, kMost);
+  CheckRange("plateau: value", value, -kMost<double>, kMost<double>);
 }
 
 double ReduceOnPlateau::Observe(double metric) {
@@ -65,7 +64,7 @@ double ReduceOnPlateau::Observe(double metric) {
 }
 
 void ReduceOnPlateau::Visit(StateVisitor& visitor) {
-  visitor.Value("value", value_, -kMost, kMost);
+  visitor.Value("value", value_, -kMost<double>, kMost<double>);
   visitor.Value("best", best_);
   visitor.Value("bad", bad_, 0, kMostCount);
   visitor.Value("cooldown", cooldown_, 0, kMostCount);

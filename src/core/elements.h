@@ -77,9 +77,17 @@ void ForElements(std::span<const Tensor> tensors, const Parallel& parallel, cons
 
 /// The memory format of an array with that storage type.
 inline Format FormatOf(DType type) {
-  return type == DType::kFloat32    ? Format::kFloat32
-         : type == DType::kBFloat16 ? Format::kBFloat16
-                                    : Format::kFloat16;
+  switch (type) {
+    case DType::kBFloat16:
+      return Format::kBFloat16;
+    case DType::kFloat16:
+      return Format::kFloat16;
+    case DType::kFloat64:
+      return Format::kFloat64;
+    case DType::kFloat32:
+      return Format::kFloat32;
+  }
+  return Format::kFloat32;
 }
 
 /// A parameter as the model sees it.

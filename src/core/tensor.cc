@@ -39,7 +39,7 @@ using internal::WordsOf;
 
 namespace {
 
-constexpr std::array kTypeNames = {"float32", "bfloat16", "float16"};
+constexpr std::array kTypeNames = {"float32", "bfloat16", "float16", "float64"};
 constexpr std::array kClassNames = {"matrix", "convolution", "embedding", "head", "norm", "bias"};
 
 struct Verdict {
@@ -158,7 +158,18 @@ std::string ClassReason(std::string_view name, const std::vector<int64_t>& shape
 
 std::string_view Name(DType dtype) { return kTypeNames.at(static_cast<size_t>(dtype)); }
 
-int64_t Bytes(DType dtype) { return dtype == DType::kFloat32 ? 4 : 2; }
+int64_t Bytes(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat64:
+      return 8;
+    case DType::kFloat32:
+      return 4;
+    case DType::kBFloat16:
+    case DType::kFloat16:
+      return 2;
+  }
+  return 0;
+}
 
 std::string_view Name(TensorClass c) { return kClassNames.at(static_cast<size_t>(c)); }
 

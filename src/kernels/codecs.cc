@@ -73,6 +73,11 @@ void Load(const Coded& from, size_t begin, size_t n, float* to) {
     case Format::kFloat32:
       std::copy_n(static_cast<const float*>(from.data) + begin, n, to);
       break;
+    case Format::kFloat64:
+      std::transform(static_cast<const double*>(from.data) + begin,
+                     static_cast<const double*>(from.data) + begin + n, to,
+                     [](double x) { return static_cast<float>(x); });
+      break;
     case Format::kBFloat16:
     case Format::kBFloat16Random:
       each([&](auto d, size_t i) HWY_ATTR { return LoadBFloat16(d, halves + i); });
@@ -135,6 +140,9 @@ void Store(const float* from, size_t begin, size_t n, const Coded& to) {
   switch (to.format) {
     case Format::kFloat32:
       std::copy_n(from, n, static_cast<float*>(to.data) + begin);
+      break;
+    case Format::kFloat64:
+      std::copy_n(from, n, static_cast<double*>(to.data) + begin);
       break;
     case Format::kBFloat16:
       each([&](auto d, size_t i, auto x) HWY_ATTR { StoreBFloat16(d, x, halves + i); });

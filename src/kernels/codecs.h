@@ -9,9 +9,11 @@
 
 namespace kudari::internal {
 
-/// The memory formats of numbers. Rules only ever see float32; see Codecs.
+/// The memory formats of numbers. Rules see float32, see Codecs, or float64 where all arrays of a
+/// tensor are.
 enum class Format : uint8_t {
   kFloat32,
+  kFloat64,  // codecs round it to float32
   // 16 bits, rounded to nearest even; all NaNs become the same NaN.
   kBFloat16,
   kFloat16,

@@ -84,6 +84,9 @@ void StoreOne(float x, size_t i, const Coded& to) {
     case Format::kFloat32:
       static_cast<float*>(to.data)[i] = x;
       break;
+    case Format::kFloat64:
+      static_cast<double*>(to.data)[i] = x;
+      break;
     case Format::kBFloat16:
       halves[i] = ToBFloat16(x);
       break;
@@ -184,6 +187,8 @@ float LoadOne(const Coded& from, size_t i) {
   switch (from.format) {
     case Format::kFloat32:
       return static_cast<const float*>(from.data)[i];
+    case Format::kFloat64:
+      return static_cast<float>(static_cast<const double*>(from.data)[i]);
     case Format::kBFloat16:
     case Format::kBFloat16Random:
       return FromBFloat16(halves[i]);
@@ -285,6 +290,7 @@ DynamicTables MakeTables(bool is_signed) {
 
 size_t DataBytes(Format format) {
   if (format == Format::kFloat32) return sizeof(float);
+  if (format == Format::kFloat64) return sizeof(double);
   return IsBlocked(format) ? sizeof(uint8_t) : sizeof(uint16_t);
 }
 

@@ -90,7 +90,7 @@ using internal::kLayouts;
 using internal::Layout;
 
 using D = hn::ScalableTag<float>;
-using V = F32<D>;
+using V = Lanes<D>;
 constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(float);
 constexpr size_t kPart = 64;  // elements that are fetched together: a cache line of bytes
 

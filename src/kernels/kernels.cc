@@ -17,108 +17,13 @@
 #include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
-#include "kernels/lanes-inl.h"
+#include "kernels/passes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kudari {
 namespace HWY_NAMESPACE {
 
 #if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
-
-#define KUDARI_LANES
-#include "kudari/rules/all.h"
-#undef KUDARI_LANES
-
-// The arrays of a pass: p, g and one a slot.
-template <size_t kSlots>
-struct Pointers {
-  float* p;
-  const float* g;
-  float* s[kSlots + 1];  // an array of none is not allowed
-};
-
-// What a pass over memory loads and stores; of the state, the first `stored` slots.
-struct Traffic {
-  bool load_p, load_g, load_state, store_p;
-  size_t stored;
-};
-
-// The passes of rule R: their traffic and their work on one vector. x are the slots.
-template <class R>
-struct UpdatePass {
-  using Coeffs = typename R::template Coeffs<float>;
-  static constexpr bool kSquares = internal::SquaresGradient<R>();
-  static constexpr bool kSecond = internal::StateInMeasure<R>();
-  static constexpr Traffic kTraffic = {true, !kSecond, true, true,
-                                       kSecond ? 0 : internal::kStoredSlots<R>};
-  template <class V, class... S>
-  static HWY_INLINE void Run(const Coeffs& c, V g, V& p, S&... x) {
-    if constexpr (kSecond) {
-      Update(c, p, x...);
-    } else {
-      Update(c, g, p, x...);
-    }
-  }
-};
-
-template <class R>
-struct MeasurePass {
-  using Coeffs = typename R::template Coeffs<float>;
-  static constexpr bool kSquares = internal::SquaresGradient<R>();
-  static constexpr bool kFirst = internal::StateInMeasure<R>();
-  static constexpr Traffic kTraffic = {true, true, kFirst, false, kFirst ? R::kState.size() : 0};
-  template <class V, class... S>
-  static HWY_INLINE void Run(const Coeffs& c, V g, V& p, V (&norms)[R::kNorms], S&... x) {
-    if constexpr (kFirst) {
-      Measure(c, g, p, x..., norms);
-    } else {
-      Measure(c, g, p, norms);
-    }
-  }
-};
-
-template <class R>
-struct HessianPass {
-  using Coeffs = typename R::template Coeffs<float>;
-  static constexpr bool kSquares = internal::SquaresGradient<R>();
-  static constexpr Traffic kTraffic = {false, true, true, false, 1};
-  template <class V>
-  static HWY_INLINE void Run(const Coeffs& c, V g, V& /*p*/, V& curvature) {
-    Curvature(c, g, curvature);
-  }
-};
-
-template <class R>
-struct EvaluationPass {
-  using Coeffs = typename R::template Coeffs<float>;
-  static constexpr Traffic kTraffic = {true, false, true, true, 0};
-  template <class V, class... S>
-  static HWY_INLINE void Run(const Coeffs& c, V /*g*/, V& p, S&... x) {
-    Evaluated(c, p, x...);
-  }
-};
-
-// One vector V at element i; `norms` is there for passes that measure. Loads and stores are here
-// alone: the rule sees lanes of float, whatever the memory holds.
-template <class V, class P, size_t... I, class... N>
-HWY_INLINE void One(const typename P::Coeffs& c, const GradientForm<float>& form,
-                    const Pointers<sizeof...(I)>& at, size_t i, std::index_sequence<I...> /*slots*/,
-                    N&... norms) {
-  const typename V::Tag d;
-  constexpr Traffic kTraffic = P::kTraffic;
-  V p(0.0F), g(0.0F);
-  if constexpr (kTraffic.load_p) p = V(hn::LoadU(d, at.p + i));
-  if constexpr (kTraffic.load_g) {
-    g = Formed<P::kSquares>(form, V(hn::LoadU(d, at.g + i)));
-  }
-  V x[] = {(kTraffic.load_state ? V(hn::LoadU(d, at.s[I] + i)) : V(0.0F))..., V(0.0F)};
-  P::template Run<V>(c, g, p, norms..., x[I]...);
-  if constexpr (kTraffic.store_p) hn::StoreU(p.v, d, at.p + i);
-  const auto store = [&](auto slot) HWY_ATTR {
-    if constexpr (slot < kTraffic.stored) hn::StoreU(x[slot].v, d, at.s[slot] + i);
-  };
-  (store(std::integral_constant<size_t, I>()), ...);
-}
 
 // Prefetches arrays, `offset` elements behind those pointers.
 template <bool kP, bool kG, bool kState, size_t... I>
@@ -188,7 +93,7 @@ template <class P, Known kKnown, size_t... I>
 HWY_NOINLINE void RunLines(const float* coeffs, const GradientForm<float>& form,
                            const Pointers<sizeof...(I)>& arrays, size_t n, size_t distance,
                            const float* const* next, std::index_sequence<I...> slots) {
-  using V = F32<hn::ScalableTag<float>, kKnown>;
+  using V = Lanes<hn::ScalableTag<float>, kKnown>;
   typename P::Coeffs c;
   std::memcpy(&c, coeffs, sizeof(c));
   const GradientForm<float> f = form;
@@ -205,8 +110,8 @@ template <class P, size_t... I>
 HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
                     float* const* state, size_t n, const float* const* next, size_t distance,
                     std::index_sequence<I...> slots) {
-  using Eight = F32<hn::CappedTag<float, 8>>;
-  using Four = F32<hn::CappedTag<float, 4>>;
+  using Eight = Lanes<hn::CappedTag<float, 8>>;
+  using Four = Lanes<hn::CappedTag<float, 4>>;
   const size_t eight = hn::Lanes(Eight::Tag()), four = hn::Lanes(Four::Tag());
   const Pointers<sizeof...(I)> at = {p, g, {state[I]..., nullptr}};
   size_t i = n - n % kLine;
@@ -222,7 +127,7 @@ HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float*
   const GradientForm<float> f = form;
   for (; i + eight <= n; i += eight) One<Eight, P>(c, f, at, i, slots);
   for (; i + four <= n; i += four) One<Four, P>(c, f, at, i, slots);
-  for (; i < n; ++i) One<F32<hn::CappedTag<float, 1>>, P>(c, f, at, i, slots);
+  for (; i < n; ++i) One<Lanes<hn::CappedTag<float, 1>>, P>(c, f, at, i, slots);
 }
 
 template <class P, class R>
@@ -290,7 +195,7 @@ HWY_NOINLINE void MeasureLines(const float* coeffs, const GradientForm<float>& f
                                std::index_sequence<I...> slots) {
   using P = MeasurePass<R>;
   using Sums = Squares<R::kNorms>;
-  using V = F32<typename Sums::Float, kKnown>;
+  using V = Lanes<typename Sums::Float, kKnown>;
   typename P::Coeffs c;
   std::memcpy(&c, coeffs, sizeof(c));
   const GradientForm<float> f = form;
@@ -336,8 +241,8 @@ HWY_INLINE void RunMeasure(const float* coeffs, const GradientForm<float>& form,
   const auto add = [&](auto d) HWY_ATTR {
     const hn::Rebind<double, decltype(d)> to;
     for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
-      F32<decltype(d)> norms[R::kNorms];
-      One<F32<decltype(d)>, P>(c, f, at, i, slots, norms);
+      Lanes<decltype(d)> norms[R::kNorms];
+      One<Lanes<decltype(d)>, P>(c, f, at, i, slots, norms);
       for (size_t k = 0; k < R::kNorms; ++k) {
         double* const lanes = sums + k * 16 + i % 16;
         const auto x = hn::PromoteTo(to, norms[k].v);
@@ -453,10 +358,10 @@ struct Gradients {
   const float* g;
 
   template <class D>
-  HWY_INLINE F32<D> operator()(size_t i, D d) const {
-    const F32<D> at(hn::LoadU(d, g + i));
+  HWY_INLINE Lanes<D> operator()(size_t i, D d) const {
+    const Lanes<D> at(hn::LoadU(d, g + i));
     if constexpr (kClamped) return Formed<true>(form, at);
-    return Fma(F32<D>(form.factor), at, F32<D>(form.shift));
+    return Fma(Lanes<D>(form.factor), at, Lanes<D>(form.shift));
   }
 };
 
@@ -471,7 +376,7 @@ void Penalize(const GradientForm<float>& form, float l1, float l2, const float* 
               size_t n, float* HWY_RESTRICT out) {
   WithGradients(form, g, [=](const auto& x) HWY_ATTR {
     ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
-      using V = F32<decltype(d)>;
+      using V = Lanes<decltype(d)>;
       const V old(hn::LoadU(d, p + i));
       hn::StoreU(AddShare(l1, Sign(old), AddShare(l2, old, x(i, d))).v, d, out + i);
     });
@@ -495,7 +400,7 @@ HWY_INLINE double RowSum(size_t n, const F& vector) {
     Sums sums(lanes);
     for (size_t i = 0; i + 16 <= n; i += 16) {
       for (size_t part = 0; part < 16 / Sums::kFloats; ++part) {
-        const F32<typename Sums::Float> x[1] = {vector(i + part * Sums::kFloats, Sums::Float())};
+        const Lanes<typename Sums::Float> x[1] = {vector(i + part * Sums::kFloats, Sums::Float())};
         sums.Add(x, part);
       }
     }
@@ -515,14 +420,14 @@ double RowSquares(const GradientForm<float>& form, const float* g, size_t n) {
 }
 
 template <class D>
-HWY_INLINE void AddTo(double* sums, F32<D> x) {
+HWY_INLINE void AddTo(double* sums, Lanes<D> x) {
   const hn::Rebind<double, hn::Half<D>> d;
   hn::StoreU(hn::Add(hn::LoadU(d, sums), hn::PromoteTo(d, hn::LowerHalf(x.v))), d, sums);
   double* const upper = sums + hn::Lanes(d);
   const auto high = hn::PromoteTo(d, hn::UpperHalf(hn::Half<D>(), x.v));
   hn::StoreU(hn::Add(hn::LoadU(d, upper), high), d, upper);
 }
-HWY_INLINE void AddTo(double* sum, F32<hn::CappedTag<float, 1>> x) {
+HWY_INLINE void AddTo(double* sum, Lanes<hn::CappedTag<float, 1>> x) {
   *sum += static_cast<double>(hn::GetLane(x.v));
 }
 
@@ -531,7 +436,7 @@ void RowColumnsOf(const GradientForm<float>& form, const float* g, size_t n, con
                   double* columns, double* scaled) {
   WithGradients(form, g, [=](const auto& x) HWY_ATTR {
     const auto add = [&](size_t i, auto d) HWY_ATTR {
-      using V = F32<decltype(d)>;
+      using V = Lanes<decltype(d)>;
       V sum(0.0F), scaled_sum(0.0F);
       for (size_t row = 0; row < kRows; ++row) {
         const V now = x(row * n + i, d), scaled_now = now * V(scales[row]);
@@ -559,7 +464,7 @@ double RowWeightedSquares(const GradientForm<float>& form, const float* g, const
                           size_t n) {
   return WithGradients(form, g, [=](const auto& x) HWY_ATTR {
     return RowSum(n, [&](size_t i, auto d)
-                         HWY_ATTR { return x(i, d) * F32<decltype(d)>(hn::LoadU(d, w + i)); });
+                         HWY_ATTR { return x(i, d) * Lanes<decltype(d)>(hn::LoadU(d, w + i)); });
   });
 }
 
@@ -567,7 +472,7 @@ void RowApply(const GradientForm<float>& form, float* p, const float* g, const f
               float decay, size_t n) {
   WithGradients(form, g, [=](const auto& x) HWY_ATTR {
     ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
-      using V = F32<decltype(d)>;
+      using V = Lanes<decltype(d)>;
       const V u = x(i, d) * V(row) * V(hn::LoadU(d, w + i));
       const V old(hn::LoadU(d, p + i));
       hn::StoreU((old - AddShare(decay, old, u)).v, d, p + i);
@@ -577,7 +482,7 @@ void RowApply(const GradientForm<float>& form, float* p, const float* g, const f
 
 // x / sqrt(max(v, floor)), 0 where that is the root of 0.
 template <class D>
-HWY_INLINE F32<D> Varied(F32<D> x, F32<D> v, F32<D> floor) {
+HWY_INLINE Lanes<D> Varied(Lanes<D> x, Lanes<D> v, Lanes<D> floor) {
   const auto w = hn::IfThenElse(hn::Lt(v.v, floor.v), floor.v, v.v);
   return hn::IfThenZeroElse(hn::Eq(w, hn::Zero(D())), hn::Div(x.v, hn::Sqrt(w)));
 }
@@ -586,7 +491,7 @@ double RowVary(const GradientForm<float>& form, const float* g, float* v, float 
                float floor, size_t n) {
   return WithGradients(form, g, [=](const auto& gradient) HWY_ATTR {
     return RowSum(n, [&](size_t i, auto d) HWY_ATTR {
-      using V = F32<decltype(d)>;
+      using V = Lanes<decltype(d)>;
       const V x = gradient(i, d), old(hn::LoadU(d, v + i));
       const V now = Mean(share, Fma(x, x, V(add)), old);
       hn::StoreU(now.v, d, v + i);
@@ -599,7 +504,7 @@ void RowApplyVaried(const GradientForm<float>& form, float* p, const float* g, c
                     float step, float decay, float floor, size_t n) {
   WithGradients(form, g, [=](const auto& x) HWY_ATTR {
     ForRow(p, g, n, [&](size_t i, auto d) HWY_ATTR {
-      using V = F32<decltype(d)>;
+      using V = Lanes<decltype(d)>;
       const V u = Varied(x(i, d), V(hn::LoadU(d, v + i)), V(floor));
       const V old(hn::LoadU(d, p + i));
       hn::StoreU((old - AddShare(decay, old, V(step) * u)).v, d, p + i);

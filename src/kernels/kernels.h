@@ -60,8 +60,9 @@ RowPasses<T> ScalarRows();
 
 /// out <- x + l2 p + l1 sign(p), each product and sum rounded once, where x = form(g). This adds
 /// the gradient of the penalties l1 |p| and l2 p^2 / 2; sign(0) is 0.
-using PenalizeFn = void (*)(const GradientForm<float>& form, float l1, float l2, const float* p,
-                            const float* g, size_t n, float* out);
+template <class T>
+using PenalizeFn = void (*)(const GradientForm<T>& form, T l1, T l2, const T* p, const T* g,
+                            size_t n, T* out);
 
 /// The code that is compiled once for each instruction set. All sets give the same bits.
 struct KernelSet {
@@ -79,7 +80,7 @@ struct KernelSet {
   void (*add_scaled)(float* y, const float* x, float a, size_t n);
   /// out <- (|w| + eta) x, rounded twice.
   void (*adapt)(const float* w, const float* x, float eta, size_t n, float* out);
-  PenalizeFn penalize;
+  PenalizeFn<float> penalize;
   /// Replaces denormal numbers by zero.
   void (*flush)(float* x, size_t n);
   /// The instruction set that the code was actually compiled for, by Highway's name.

@@ -1,5 +1,5 @@
-// The operations that update rules are written in, for SIMD vectors of float. Every operation is
-// correctly rounded on every target, so results do not depend on the target.
+// The operations that update rules are written in, for SIMD vectors of float or double. Every
+// operation is correctly rounded on every target, so results do not depend on the target.
 
 // Highway's per-target include guard.
 #if defined(KUDARI_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -34,71 +34,72 @@ enum class Known {
   kNoShares
 };
 
-/// A vector of float with the lanes of tag D, in a pass of which kKnown is known.
+/// A vector with the lanes of tag D, of float or double, in a pass of which kKnown is known.
 template <class D, Known kKnown = Known::kNothing>
-struct F32 {
+struct Lanes {
   using Tag = D;
+  using T = hn::TFromD<D>;
   hn::Vec<D> v;
-  HWY_INLINE F32() = default;
-  HWY_INLINE F32(hn::Vec<D> x) : v(x) {}  // NOLINT(google-explicit-constructor): it is one
-  HWY_INLINE explicit F32(float x) : v(hn::Set(D(), x)) {}
+  HWY_INLINE Lanes() = default;
+  HWY_INLINE Lanes(hn::Vec<D> x) : v(x) {}  // NOLINT(google-explicit-constructor): it is one
+  HWY_INLINE explicit Lanes(T x) : v(hn::Set(D(), x)) {}
 
-  friend HWY_INLINE F32 operator+(F32 a, F32 b) { return hn::Add(a.v, b.v); }
-  friend HWY_INLINE F32 operator-(F32 a, F32 b) { return hn::Sub(a.v, b.v); }
-  friend HWY_INLINE F32 operator*(F32 a, F32 b) { return hn::Mul(a.v, b.v); }
-  friend HWY_INLINE F32 operator/(F32 a, F32 b) { return hn::Div(a.v, b.v); }
-  friend HWY_INLINE F32 operator-(F32 a) { return hn::Neg(a.v); }
-  friend HWY_INLINE F32 Fma(F32 a, F32 b, F32 c) { return hn::MulAdd(a.v, b.v, c.v); }
-  friend HWY_INLINE F32 Sqrt(F32 a) { return hn::Sqrt(a.v); }
-  friend HWY_INLINE F32 Abs(F32 a) { return hn::Abs(a.v); }
+  friend HWY_INLINE Lanes operator+(Lanes a, Lanes b) { return hn::Add(a.v, b.v); }
+  friend HWY_INLINE Lanes operator-(Lanes a, Lanes b) { return hn::Sub(a.v, b.v); }
+  friend HWY_INLINE Lanes operator*(Lanes a, Lanes b) { return hn::Mul(a.v, b.v); }
+  friend HWY_INLINE Lanes operator/(Lanes a, Lanes b) { return hn::Div(a.v, b.v); }
+  friend HWY_INLINE Lanes operator-(Lanes a) { return hn::Neg(a.v); }
+  friend HWY_INLINE Lanes Fma(Lanes a, Lanes b, Lanes c) { return hn::MulAdd(a.v, b.v, c.v); }
+  friend HWY_INLINE Lanes Sqrt(Lanes a) { return hn::Sqrt(a.v); }
+  friend HWY_INLINE Lanes Abs(Lanes a) { return hn::Abs(a.v); }
 
   /// As in kudari/scalar.h, to the bit. Highway's own Max and Min leave the treatment of NaNs to
   /// the target; x86 returns the second operand, also of equal ones.
-  friend HWY_INLINE F32 Max(F32 a, F32 b) {
+  friend HWY_INLINE Lanes Max(Lanes a, Lanes b) {
 #if HWY_ARCH_X86
     return hn::Max(b.v, a.v);
 #else
     return hn::IfThenElse(hn::Lt(a.v, b.v), b.v, a.v);
 #endif
   }
-  friend HWY_INLINE F32 Min(F32 a, F32 b) {
+  friend HWY_INLINE Lanes Min(Lanes a, Lanes b) {
 #if HWY_ARCH_X86
     return hn::Min(b.v, a.v);
 #else
     return hn::IfThenElse(hn::Lt(b.v, a.v), b.v, a.v);
 #endif
   }
-  friend HWY_INLINE F32 Sign(F32 a) {
-    const F32 zero(0.0F);
-    return hn::IfThenElse(hn::Gt(a.v, zero.v), F32(1.0F).v,
-                          hn::IfThenElse(hn::Lt(a.v, zero.v), F32(-1.0F).v, a.v));
+  friend HWY_INLINE Lanes Sign(Lanes a) {
+    const Lanes zero(T{0});
+    return hn::IfThenElse(hn::Gt(a.v, zero.v), Lanes(T{1}).v,
+                          hn::IfThenElse(hn::Lt(a.v, zero.v), Lanes(T{-1}).v, a.v));
   }
 
   // These branches have the same outcome for a whole pass.
-  friend HWY_INLINE F32 AddShare(float share, F32 x, F32 rest) {
+  friend HWY_INLINE Lanes AddShare(T share, Lanes x, Lanes rest) {
     if (kKnown == Known::kNothing ? share != 0 : kKnown == Known::kShares) {
-      return Fma(F32(share), x, rest);
+      return Fma(Lanes(share), x, rest);
     }
     return rest;
   }
   // With a share for each lane.
-  friend HWY_INLINE F32 AddShare(F32 share, F32 x, F32 rest) {
+  friend HWY_INLINE Lanes AddShare(Lanes share, Lanes x, Lanes rest) {
     const auto some = hn::Ne(share.v, hn::Zero(D()));
     return hn::IfThenElse(some, hn::MulAdd(share.v, x.v, rest.v), rest.v);
   }
-  friend HWY_INLINE F32 Mean(float share, F32 x, F32 old) {
-    if (kKnown != Known::kNothing || share > 0) return Fma(F32(share), x - old, old);
-    return Fma(F32(-share), old, F32(1 + share) * x);
+  friend HWY_INLINE Lanes Mean(T share, Lanes x, Lanes old) {
+    if (kKnown != Known::kNothing || share > 0) return Fma(Lanes(share), x - old, old);
+    return Fma(Lanes(-share), old, Lanes(1 + share) * x);
   }
-  friend HWY_INLINE F32 MeanSquare(float share, F32 x, F32 old) {
+  friend HWY_INLINE Lanes MeanSquare(T share, Lanes x, Lanes old) {
     if (kKnown != Known::kNothing || share > 0)
-      return Fma(F32(share), hn::MulSub(x.v, x.v, old.v), old);
-    return Fma(F32(-share), old, F32(1 + share) * x * x);
+      return Fma(Lanes(share), hn::MulSub(x.v, x.v, old.v), old);
+    return Fma(Lanes(-share), old, Lanes(1 + share) * x * x);
   }
 
   /// x clamped to [-limit, limit]. A NaN stays a NaN: x86 then returns the second operand, and
   /// other targets return a NaN.
-  friend HWY_INLINE F32 Clamp(F32 x, F32 limit) {
+  friend HWY_INLINE Lanes Clamp(Lanes x, Lanes limit) {
     return hn::Min(limit.v, hn::Max(hn::Neg(limit.v), x.v));
   }
 };
@@ -159,13 +160,13 @@ struct Probe {
 /// GradientForm for vectors. kSquares: for a rule that squares gradients; for other rules
 /// infinity_is_nan is never set.
 template <bool kSquares, class D, Known kKnown>
-HWY_INLINE F32<D, kKnown> Formed(const GradientForm<float>& form, F32<D, kKnown> g) {
-  using V = F32<D, kKnown>;
+HWY_INLINE Lanes<D, kKnown> Formed(const GradientForm<hn::TFromD<D>>& form, Lanes<D, kKnown> g) {
+  using V = Lanes<D, kKnown>;
   const V x = Fma(V(form.factor), g, V(form.shift));
   if constexpr (kKnown != Known::kNothing && !kSquares) return x;
   const V y = Clamp(x, V(form.limit));
   if constexpr (!kSquares) return y;
-  return kKnown != Known::kNothing || form.infinity_is_nan ? Fma(V(0.0F), x, y) : y;
+  return kKnown != Known::kNothing || form.infinity_is_nan ? Fma(V(hn::TFromD<D>{0}), x, y) : y;
 }
 
 }  // namespace HWY_NAMESPACE

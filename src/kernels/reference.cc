@@ -1,5 +1,6 @@
 // The rules again, over plain scalars: what every kernel is tested against, and what runs where
 // there is no fused multiply-add.
+#include "kernels/doubles.h"
 #include "kernels/kernels.h"
 #include "kudari/rules/all.h"
 #include "kudari/scalar.h"
@@ -25,6 +26,10 @@ void AddSquares(const float* x, size_t n, double* lanes) {
   for (size_t i = 0; i < n; ++i) lanes[i % 16] += static_cast<double>(x[i]) * x[i];
 }
 
+void AddSquaresOfDoubles(const double* x, size_t n, double* lanes) {
+  for (size_t i = 0; i < n; ++i) lanes[i % 16] = Fma(x[i], x[i], lanes[i % 16]);
+}
+
 void Add(const float* x, size_t n, double* lanes) {
   for (size_t i = 0; i < n; ++i) lanes[i % 16] += static_cast<double>(x[i]);
 }
@@ -41,8 +46,8 @@ void Adapt(const float* w, const float* x, float eta, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) out[i] = (std::abs(w[i]) + eta) * x[i];
 }
 
-void Penalize(const GradientForm<float>& form, float l1, float l2, const float* p, const float* g,
-              size_t n, float* out) {
+template <class T>
+void Penalize(const GradientForm<T>& form, T l1, T l2, const T* p, const T* g, size_t n, T* out) {
   for (size_t i = 0; i < n; ++i) {
     out[i] = AddShare(l1, Sign(p[i]), AddShare(l2, p[i], form(g[i])));
   }
@@ -139,9 +144,14 @@ std::vector<RuleEntry> ElementwiseRules() { return Entries(AllRules()); }
 
 const KernelSet& ScalarKernels() {
   static const KernelSet set = {
-      "scalar",   nullptr, &AddSquares, &Add,   &AddProducts, ScalarRows<float>(),
-      &AddScaled, &Adapt,  &Penalize,   &Flush, &CompiledFor};
+      "scalar",   nullptr, &AddSquares,      &Add,   &AddProducts, ScalarRows<float>(),
+      &AddScaled, &Adapt,  &Penalize<float>, &Flush, &CompiledFor};
   return set;
+}
+
+const DoubleKernels& ScalarDoubles() {
+  static constexpr DoubleKernels kKernels = {nullptr, &AddSquaresOfDoubles, &Penalize<double>};
+  return kKernels;
 }
 
 }  // namespace internal

@@ -91,8 +91,11 @@ EvaluationView Optimizer::EvaluationWeights() {
                           .from = {.data = const_cast<float*>(averages[i])},  // only read
                           .n = static_cast<size_t>(t.Size())});
     } else if (by_rule(i)) {
-      const float* const coeffs = impl.cohorts[s.cohort].CoeffsAt(s.step + 1, s.Memory());
-      evaluated.push_back({.tensor = i, .coeffs = coeffs, .to = visible});
+      const internal::Cohort& c = impl.cohorts[s.cohort];
+      evaluated.push_back({.tensor = i,
+                           .coeffs = c.CoeffsAt(s.step + 1, s.Memory()),
+                           .exact = c.float64 ? c.ExactAt(s.step + 1, s.Memory()) : nullptr,
+                           .to = visible});
     } else {
       continue;
     }

@@ -21,7 +21,6 @@ namespace extremes_test {
 using testing::Model;
 using testing::Reference;
 
-constexpr float kMost = std::numeric_limits<float>::max();
 constexpr float kLeastNormal = std::numeric_limits<float>::min();
 
 class Extremes : public ::testing::TestWithParam<RuleEntry> {
@@ -58,11 +57,11 @@ float Largest(const std::vector<float>& x) {
 // follow.
 TEST_P(Extremes, FiniteGradientsNeverMakeANan) {
   for (const auto& [storage, precision] : Storages()) {
-    for (const float spike : {2e19F, -7e20F, 1e30F, kMost}) {
+    for (const float spike : {2e19F, -7e20F, 1e30F, kMost<float>}) {
       SCOPED_TRACE(storage + ", " + std::to_string(spike));
       // Sums of two of them are beyond float32, and so is what rules that are sums of gradients
       // say.
-      if (spike == kMost && !GetParam().squares_gradient) continue;
+      if (spike == kMost<float> && !GetParam().squares_gradient) continue;
       Model model({{"w", {64, 80}}});
       OptimizerSpec spec(GetParam().name);
       spec.precision = precision;

@@ -124,7 +124,7 @@ struct Optimizer::Impl::Building {
   std::vector<std::optional<internal::Regex>> expressions;  // of the groups
   std::vector<bool> matched;                                // groups that have a tensor
   std::vector<std::string> unmatched;                       // tensors that no group has
-  std::map<std::tuple<int, TensorClass, int64_t>, uint32_t> cohorts;
+  std::map<std::tuple<int, TensorClass, int64_t, bool>, uint32_t> cohorts;
 };
 
 /// Finds how the tensors behind those with records are treated. The groups from `first_group` on
@@ -208,7 +208,8 @@ void Optimizer::Impl::AddTensor(size_t index, TensorClass tensor_class, Building
                 "\" has no rule: it is in no group, and the spec's own rule is missing");
   }
   const auto layer = layers.empty() ? std::nullopt : std::optional(layers[index]);
-  TensorRecord s{.cohort = CohortOf(group, tensor_class, layer, building),
+  const bool float64 = t.dtype == DType::kFloat64;
+  TensorRecord s{.cohort = CohortOf(group, tensor_class, layer, float64, building),
                  .tensor_class = tensor_class,
                  .storage = nullptr,
                  .size = t.Size(),
@@ -219,6 +220,7 @@ void Optimizer::Impl::AddTensor(size_t index, TensorClass tensor_class, Building
   }
   const int64_t unit = (s.clips || s.centralizes) && s.size > 0 ? UnitSize(t.shape) : 0;
   Cohort& c = cohorts[s.cohort];
+  internal::CheckFloat64(t, tensor_class, c.rule, spec);
   ++c.users;
   s.storage = StorageOf(t, s, SlotSizes(c, t));
   if (unit > 0 || c.rule.norms > 0 || !c.rule.memory.empty() || spec.precision.check ||
@@ -264,8 +266,8 @@ void Optimizer::Impl::CheckGroups(const Building& building) const {
 
 /// The cohort of a group's tensors of a class and a layer; made when it is first needed.
 uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class,
-                                   std::optional<int64_t> layer, Building& building) {
-  const std::tuple kind(group, tensor_class, layer.value_or(-1));
+                                   std::optional<int64_t> layer, bool float64, Building& building) {
+  const std::tuple kind(group, tensor_class, layer.value_or(-1), float64);
   const auto known = building.cohorts.find(kind);
   if (known != building.cohorts.end()) return known->second;
   const std::string* rule = &spec.rule;
@@ -285,6 +287,7 @@ uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class,
   Cohort cohort{.rule = building.registry.Find(*rule),
                 .group = group,
                 .adapts = true,
+                .float64 = float64,
                 .schedules = {},
                 .original = {},
                 .values = {},
@@ -316,8 +319,8 @@ uint32_t Optimizer::Impl::CohortOf(int group, TensorClass tensor_class,
   backend_->Choose(cohort);
   cohort.values.resize(cohort.schedules.size());
   for (size_t i = 0; i < cohort.schedules.size(); ++i) cohort.SetValue(i, cohort.schedules[i](0));
-  cohort.l1_now = static_cast<float>(cohort.l1(0));
-  cohort.l2_now = static_cast<float>(cohort.l2(0));
+  cohort.l1_now = cohort.l1(0);
+  cohort.l2_now = cohort.l2(0);
   const uint32_t index = internal::AddCohort(cohorts, std::move(cohort));
   building.cohorts.emplace(kind, index);
   return index;
@@ -350,9 +353,9 @@ uint32_t internal::AddCohort(std::vector<Cohort>& cohorts, Cohort cohort) {
   const auto same = [&cohort](const Cohort& c) {
     return c.group == cohort.group && c.schedules == cohort.schedules &&
            c.original == cohort.original && c.adapts == cohort.adapts &&
-           c.base_lr == cohort.base_lr && c.l1 == cohort.l1 && c.l2 == cohort.l2 &&
-           c.lr_scale == cohort.lr_scale && c.frozen_until == cohort.frozen_until &&
-           c.frozen_from == cohort.frozen_from;
+           c.float64 == cohort.float64 && c.base_lr == cohort.base_lr && c.l1 == cohort.l1 &&
+           c.l2 == cohort.l2 && c.lr_scale == cohort.lr_scale &&
+           c.frozen_until == cohort.frozen_until && c.frozen_from == cohort.frozen_from;
   };
   auto at = std::find_if(cohorts.begin(), cohorts.end(), same);
   if (at == cohorts.end()) {

@@ -119,6 +119,7 @@ std::map<std::string, Identity> Identities() {
       // The first gradient is beta1 times itself away from its mean.
       {"adabelief",
        {AdaBelief{.lr = 0.09}, Lion{.lr = 0.1, .beta1 = 0, .beta2 = 0}, first, kRounding}},
+      {"sparse_adam", {SparseAdam{.lr = 0.1, .eps = 0}, Adam{.lr = 0.1, .eps = 0}, {}, kRounding}},
       {"lion",
        {Lion{.lr = 0.1, .beta1 = 0, .beta2 = 0}, Rmsprop{.lr = 0.1, .alpha = 0, .eps = 0}, first,
         kRounding}},

@@ -37,6 +37,11 @@ inline bool Contains(const std::vector<TensorClass>& classes, TensorClass c) {
 /// Throws Error if a schedule or a step has no value because it is relative to the length of a run.
 void CheckResolved(const OptimizerSpec& spec);
 
+/// Throws Error naming what does not take a tensor of float64, if it is one: its rule, a stage of
+/// the spec or a format of its state.
+void CheckFloat64(const Tensor& tensor, TensorClass tensor_class, const RuleEntry& rule,
+                  const OptimizerSpec& spec);
+
 /// The index of a cohort equal to `cohort`. If there is none, it replaces a cohort without users or
 /// is appended.
 uint32_t AddCohort(std::vector<Cohort>& cohorts, Cohort cohort);
@@ -83,6 +88,8 @@ struct Optimizer::Impl final : Engine {
   internal::Work first, second;  // passes of elementwise rules
   std::vector<double> measured;  // sums of rules with norms, parallel to `first`
   std::vector<size_t> by_unit;   // tensors with per-unit work
+  std::vector<size_t> by_rows;   // tensors whose gradients are of some rows, others in each step
+  internal::Work rows;           // their updates
   std::vector<size_t> one_by_one, side_by_side;  // tensors of whole rules
   std::vector<internal::Arena> scratch_arena;    // one or none
   std::vector<float*> scratch;                   // one per worker
@@ -90,6 +97,9 @@ struct Optimizer::Impl final : Engine {
 
   MemoryTraffic traffic;       // of the passes over `active` tensors
   int64_t gradient_bytes = 0;  // of all gradients
+  // The same of gradients of rows, and only of them.
+  MemoryTraffic row_traffic;
+  int64_t row_bytes = 0;
   int64_t step_count = 0;
   std::vector<Numerics> numerics;  // what the report refers to
   std::vector<Trust> trust;        // likewise
@@ -147,7 +157,7 @@ struct Optimizer::Impl final : Engine {
   void AddTensor(size_t index, TensorClass tensor_class, Building& building);
   int GroupOf(const Tensor& tensor, TensorClass tensor_class, Building& building) const;
   void CheckGroups(const Building& building) const;
-  uint32_t CohortOf(int group, TensorClass tensor_class, std::optional<int64_t> layer,
+  uint32_t CohortOf(int group, TensorClass tensor_class, std::optional<int64_t> layer, bool float64,
                     Building& building);
   void SetScaleAndFreeze(const Group* group, std::optional<int64_t> layer,
                          internal::Cohort& cohort) const;
@@ -179,14 +189,18 @@ struct Optimizer::Impl final : Engine {
   void CheckNoView(std::string_view what) const;
   void CheckNotReleased(std::string_view what) const;
   void CheckBetweenSteps(std::string_view what) const;
+  void CheckNoRows() const;
   class Inside;
 
   // The work of a step, work.cc.
   void BindParameters();
-  bool BindGradient(size_t index, const void* gradient, DType type);
+  bool BindGradient(size_t index, const void* gradient, DType type, bool of_rows);
+  void CheckGradients() const;
   void BindGradients(std::span<const float* const> data);
   void Divide();
   void DivideWork();
+  void DivideRows();
+  void CheckRows(size_t index) const;
   void DivideBlocks();
   void AllocateState();
   void PlaceState(internal::TensorRecord& s, internal::StateMemory& memory);

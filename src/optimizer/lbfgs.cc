@@ -81,7 +81,16 @@ class Lbfgs::Impl {
     CheckBetweenSteps("Step");
     CheckSame();
     const During during(*this);
-    return internal::MoveByLbfgs(closure, options, vectors, past);
+    const std::function<double()> checked = [&] {
+      const double loss = closure();
+      for (const Tensor& t : tensors) {
+        if (t.grad == nullptr || !t.grad_rows) continue;
+        throw Error("Lbfgs: tensor \"" + t.name +
+                    "\" has a gradient of some rows; the moves need whole gradients");
+      }
+      return loss;
+    };
+    return internal::MoveByLbfgs(checked, options, vectors, past);
   }
 
   void CheckBetweenSteps(const std::string& call) const {

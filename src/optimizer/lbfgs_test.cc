@@ -95,6 +95,10 @@ TEST(LbfgsTest, BadOptionsAndTensorsAreNamed) {
               });
             }),
             "Lbfgs: Refresh was called from within a step");
+  lbfgs.tensors()[1].grad_rows = std::span<const int64_t>();
+  EXPECT_EQ(ErrorOf([&] { lbfgs.Step([] { return 1.0; }); }),
+            "Lbfgs: tensor \"b\" has a gradient of some rows; the moves need whole gradients");
+  lbfgs.tensors()[1].grad_rows.reset();
   lbfgs.tensors()[1].shape = {1, 4};
   EXPECT_THAT(ErrorOf([&] { lbfgs.Step([] { return 1.0; }); }),
               HasSubstr("tensor \"b\" has another type or shape"));

@@ -32,6 +32,7 @@ MemoryTraffic StepTraffic(const RuleEntry& rule, const Tensor& tensor, const Ten
   const std::vector<Format>& slots = s.storage->slots;
   // What is done unit by unit looks at the gradient before, and clipping at the weights.
   if (s.Unit() > 0) t.read += read(gradient) + (s.clips ? read(weights) : 0);
+  if (weights == Format::kFloat64) return {2 * t.read, 2 * t.written};
   if (!coded) return t;
   if (rule.whole != nullptr) {
     // Copies in float32 are made and taken back.

@@ -73,6 +73,11 @@ std::vector<int64_t> Optimizer::Impl::SlotSizes(const Cohort& cohort, const Tens
 const internal::Storage* Optimizer::Impl::StorageOf(const Tensor& t, const TensorRecord& s,
                                                     std::vector<int64_t> sizes) {
   using internal::Format;
+  const RuleEntry& rule = cohorts[s.cohort].rule;
+  if (t.dtype == DType::kFloat64) {
+    const std::vector<Format> slots(rule.slots.size(), Format::kFloat64);
+    return &*storages.insert({.weights = Format::kFloat64, .slots = slots}).first;
+  }
   const Precision& precision = spec.precision;
   const bool random = precision.rounding == Rounding::kStochastic;
   const Master master = t.dtype == DType::kFloat32 ? Master::kNone : precision.master;
@@ -93,7 +98,6 @@ const internal::Storage* Optimizer::Impl::StorageOf(const Tensor& t, const Tenso
            : master == Master::kSplit16 ? Format::kSplit16
                                         : Format::kKahan;
   };
-  const RuleEntry& rule = cohorts[s.cohort].rule;
   const auto slot = [&](size_t k) {
     const auto named = precision.slots.find(rule.slots[k]);
     StateFormat format = named == precision.slots.end() ? precision.state : named->second;
@@ -255,7 +259,9 @@ double CheckLossScale(double loss_scale) {
 /// Lets the user's oracle be called, and looks at what it gives.
 class CheckedOracle {
  public:
-  explicit CheckedOracle(const Oracle& oracle) : oracle_(oracle) {}
+  /// `look` is called behind each call, and throws Error for gradients that do not fit.
+  CheckedOracle(const Oracle& oracle, std::function<void()> look)
+      : oracle_(oracle), look_(std::move(look)) {}
   Evaluation operator()(Pass pass) {
     ++calls_;
     const Evaluation e = oracle_(pass);
@@ -263,11 +269,13 @@ class CheckedOracle {
       throw Error("oracle: call " + std::to_string(calls_) + " of the step gave samples = " +
                   NumberText(e.samples) + ", which is outside [0, inf)");
     }
+    look_();
     return e;
   }
 
  private:
   const Oracle& oracle_;
+  std::function<void()> look_;
   int64_t calls_ = 0;
 };
 
@@ -297,6 +305,18 @@ void Optimizer::Impl::CheckBetweenSteps(std::string_view what) const {
   CheckNotReleased(what);
 }
 
+/// Throws Error if the source works on whole gradients and a tensor's is of some rows.
+void Optimizer::Impl::CheckNoRows() const {
+  if (spec.source == "plain" && spec.accumulate == 1) return;
+  for (const Tensor& t : tensor_list) {
+    if (t.grad == nullptr || !t.grad_rows) continue;
+    throw Error("tensor \"" + t.name + "\" has a gradient of some rows; " +
+                (spec.accumulate > 1 ? "accumulate = " + std::to_string(spec.accumulate)
+                                     : "source = \"" + spec.source + "\"") +
+                " needs whole gradients");
+  }
+}
+
 Report Optimizer::Impl::Step(std::optional<double> loss_scale) {
   if (spec.accumulate > 1 || spec.source != "plain") {
     throw Error((spec.accumulate > 1 ? "accumulate = " + std::to_string(spec.accumulate)
@@ -314,7 +334,7 @@ Report Optimizer::Impl::Step(std::optional<double> loss_scale, const Oracle& ora
   const Inside step(*this);
   BindParameters();  // sources change them
   loss_scale_ = loss_scale.value_or(1);
-  CheckedOracle checked(oracle);
+  CheckedOracle checked(oracle, [this] { CheckNoRows(); });
   const Gradient gradient = source->Compute(*this, std::ref(checked));
   if (gradient.samples == 0) {
     return {.loss_scale = loss_scale.value_or(1), .skipped = true};

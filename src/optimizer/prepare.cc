@@ -1,8 +1,11 @@
 // What a step works on: gradients are bound, the work is divided, memory is there.
 #include <algorithm>
 #include <functional>
+#include <limits>
+#include <string>
 
 #include "kudari/error.h"
+#include "kudari/messages.h"
 #include "kudari/parallel.h"
 #include "optimizer/impl.h"
 #include "optimizer/tensor_checks.h"
@@ -60,10 +63,12 @@ void Optimizer::Impl::BindParameters() {
 }
 
 /// Notes a tensor's gradient; false if it is of another kind than before.
-bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType type) {
+bool Optimizer::Impl::BindGradient(size_t index, const void* gradient, DType type, bool of_rows) {
   TensorRecord& s = records[index];
   const Format format = internal::FormatOf(type);
-  const bool same = (s.gradient != nullptr) == (gradient != nullptr) && s.gradient_format == format;
+  const bool same = (s.gradient != nullptr) == (gradient != nullptr) &&
+                    s.gradient_format == format && s.by_rows == of_rows;
+  s.by_rows = of_rows;
   s.gradient = gradient;
   s.gradient_format = format;
   return same;
@@ -77,7 +82,9 @@ void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
     const Tensor& t = tensor_list[i];
     const bool own = data.empty();
     const void* const gradient = Frozen(i, step_count) ? nullptr : own ? t.grad : data[i];
-    same = BindGradient(i, gradient, own ? t.GradType() : DType::kFloat32) && same;
+    same = BindGradient(i, gradient, own ? t.GradType() : DType::kFloat32,
+                        own && t.grad_rows.has_value()) &&
+           same;
     moved = moved || t.param != records[i].param || t.backend != users_backend;
   }
   if (moved) BindParameters();
@@ -88,12 +95,30 @@ void Optimizer::Impl::BindGradients(std::span<const float* const> data) {
         active.push_back(static_cast<uint32_t>(i));
     }
     Divide();
+  } else if (!by_rows.empty()) {
+    for (const size_t i : by_rows) CheckRows(i);
+    DivideRows();
   }
   divided = true;
 }
 
+/// Throws Error if the gradient of an active tensor is of float64 and the tensor is not, or the
+/// reverse, or if it is of rows that the tensor does not take.
+void Optimizer::Impl::CheckGradients() const {
+  for (const size_t i : active) {
+    const TensorRecord& s = records[i];
+    if (s.by_rows) CheckRows(i);
+    const bool of_gradient = s.gradient_format == Format::kFloat64;
+    if (cohorts[s.cohort].float64 == of_gradient) continue;
+    throw Error("tensor \"" + tensor_list[i].name + "\" is " +
+                std::string(Name(tensor_list[i].dtype)) + ", and its gradient is " +
+                (of_gradient ? "float64" : "not") + "; both must be float64 or neither");
+  }
+}
+
 /// Makes what a step of the active tensors works on.
 void Optimizer::Impl::Divide() {
+  CheckGradients();
   AllocateState();
   DivideWork();
   AllocateScratch();
@@ -104,6 +129,7 @@ void Optimizer::Impl::DivideWork() {
   first.Clear();
   second.Clear();
   by_unit.clear();
+  by_rows.clear();
   one_by_one.clear();
   side_by_side.clear();
   remembering.clear();
@@ -114,6 +140,10 @@ void Optimizer::Impl::DivideWork() {
     TensorRecord& s = records[i];
     const Cohort& c = cohorts[s.cohort];
     const RuleEntry& rule = c.rule;
+    if (s.by_rows) {
+      by_rows.push_back(i);
+      continue;
+    }
     gradient_bytes += s.size * static_cast<int64_t>(internal::DataBytes(s.gradient_format));
     if (s.Unit() > 0) {
       s.extra->units.resize(static_cast<size_t>((s.size + s.Unit() - 1) / s.Unit()));
@@ -129,7 +159,8 @@ void Optimizer::Impl::DivideWork() {
       first.AddBlocks(i, s.size);
       second.AddBlocks(i, s.size);
     }
-    if (rule.norms > 0) s.extra->adapted.resize(rule.coeff_count);
+    if (rule.norms > 0 && c.float64) s.extra->exact.resize(rule.coeff_count);
+    if (rule.norms > 0 && !c.float64) s.extra->adapted.resize(rule.coeff_count);
     if (!rule.memory.empty()) remembering.push_back(i);
     if (c.adapts && rule.trust != nullptr && s.size > 0) trusting.push_back(i);
     s.coded = internal::IsCoded(*s.storage, s.gradient_format) || c.penalized;
@@ -139,21 +170,86 @@ void Optimizer::Impl::DivideWork() {
     traffic.read += t.read;
     traffic.written += t.written;
   }
+  DivideRows();
   measured.resize(second.pieces.empty() ? 0 : first.pieces.size() * RuleEntry::kMostNorms);
   numerics.reserve(spec.precision.check ? active.size() : 0);
   trust.reserve(trusting.size());
 }
 
+/// The work of the gradients of rows.
+void Optimizer::Impl::DivideRows() {
+  rows.Clear();
+  row_traffic = {};
+  row_bytes = 0;
+  for (const size_t i : by_rows) {
+    const Tensor& t = tensor_list[i];
+    const int64_t size = internal::GradientSize(t), row = internal::RowSize(t);
+    if (size == 0) continue;
+    const int64_t most = std::max<int64_t>(1, internal::kBlock / row) * row;
+    for (int64_t begin = 0; begin < size; begin += most) {
+      rows.Add(i, begin, std::min(most, size - begin));
+    }
+    const std::vector<int64_t> shape = {size};
+    const MemoryTraffic floats = cohorts[records[i].cohort].rule.Traffic(shape);
+    const int64_t width = t.dtype == DType::kFloat64 ? 2 : 1;
+    row_traffic.read += width * floats.read;
+    row_traffic.written += width * floats.written;
+    row_bytes += size * Bytes(t.dtype);
+  }
+  if (!by_rows.empty()) blocks.Clear();
+}
+
+/// Throws Error unless a tensor takes its gradient of rows.
+void Optimizer::Impl::CheckRows(size_t index) const {
+  const Tensor& t = tensor_list[index];
+  const TensorRecord& s = records[index];
+  const Cohort& c = cohorts[s.cohort];
+  const std::string what = "tensor \"" + t.name + "\" has a gradient of some rows; ";
+  if (!c.rule.rows) {
+    throw Error(what + "sgd, adagrad and sparse_adam take one, and " + c.rule.name +
+                " changes all rows in every step");
+  }
+  for (size_t k = 0; k < c.values.size(); ++k) {
+    const std::string& option = c.rule.options[k].name;
+    const bool of_all = option == "weight_decay" || option == "initial_accumulator_value";
+    if (!of_all || c.values[k] == 0) continue;
+    throw Error(what + option + " = " + NumberText(c.values[k]) +
+                " is of all rows and must be 0 (" + c.rule.name + ")");
+  }
+  if (c.penalized) throw Error(what + "the penalties l1 and l2 are of all rows and must be 0");
+  if (s.Unit() > 0) throw Error(what + "agc and centralize need whole gradients");
+  if (!c.float64 && internal::IsCoded(*s.storage, s.gradient_format)) {
+    throw Error(what +
+                "parameter, gradient and state must then be float32, or float64 all of them");
+  }
+  if (t.shape.empty()) throw Error(what + "it has no dimension of rows");
+  if (internal::RowSize(t) > std::numeric_limits<int32_t>::max()) {
+    throw Error(what + "a row must have less than 2^31 elements");
+  }
+  int64_t before = -1;
+  for (const int64_t row : *t.grad_rows) {
+    if (before < row && row < t.shape[0]) {
+      before = row;
+      continue;
+    }
+    throw Error(what + "row " + std::to_string(row) + " comes behind " + std::to_string(before) +
+                ", but rows must ascend, in [0, " + std::to_string(t.shape[0]) + ")");
+  }
+}
+
 /// The blocks that the global norm is summed over.
 void Optimizer::Impl::DivideBlocks() {
   if (!blocks.pieces.empty()) return;
+  const auto size = [this](size_t i) {
+    return records[i].by_rows ? internal::GradientSize(tensor_list[i]) : records[i].size;
+  };
   size_t count = 0, all = 0;
-  for (const size_t i : active) count += internal::BlocksOf(records[i].size);
+  for (const size_t i : active) count += internal::BlocksOf(size(i));
   for (const TensorRecord& s : records) all += internal::BlocksOf(s.size);
   blocks.pieces.reserve(count);
   partial_sums.resize(count);
   if (sum_over_processes != nullptr) all_sums.resize(all);
-  for (const size_t i : active) blocks.AddBlocks(i, records[i].size);
+  for (const size_t i : active) blocks.AddBlocks(i, size(i));
 }
 
 /// State for the tensors that have a gradient for the first time, all in one allocation.

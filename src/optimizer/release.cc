@@ -57,7 +57,7 @@ Report Optimizer::Impl::StepTensor(size_t index, std::optional<double> norm) {
   released.reserve(tensor_list.size());
 
   divided = false;  // the next step binds all gradients
-  BindGradient(index, tensor.grad, tensor.GradType());
+  BindGradient(index, tensor.grad, tensor.GradType(), tensor.grad_rows.has_value());
   active.assign(1, static_cast<uint32_t>(index));
   Divide();
   PrepareUpdate();
@@ -74,7 +74,7 @@ double Optimizer::Impl::GradientSquares(size_t index) const {
   if (tensor.grad == nullptr || Frozen(index, step_count)) return 0;
   const internal::Coded gradient = {.format = internal::FormatOf(tensor.GradType()),
                                     .data = const_cast<void*>(tensor.grad)};  // never written
-  return backend_->SumSquares(gradient, tensor.Size());
+  return backend_->SumSquares(gradient, internal::GradientSize(tensor));
 }
 
 void Optimizer::Impl::FinishStep() {

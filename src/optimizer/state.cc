@@ -65,6 +65,7 @@ std::string KindOf(const Place& place) {
     return "a node with weights of BF16 and a rest of " + std::string(Name(split->second)) + " " +
            shape;
   }
+  if (place.format == Format::kFloat64) return "F64 " + shape;
   return (place.format == Format::kBFloat16 ? "BF16 " : "F32 ") + shape;
 }
 
@@ -94,6 +95,7 @@ StateTree Saved(Backend& backend, const Parallel& parallel, const Coded& array,
   }
   if (array.format == Format::kBFloat16) return data(ElementType::kBFloat16);
   if (array.format == Format::kFloat32) return data(ElementType::kFloat32);
+  if (array.format == Format::kFloat64) return data(ElementType::kFloat64);
   // A copy in float32 counts where it is of the parameter as it is now.
   StateArray values{ElementType::kFloat32, place.shape, StateBytes(n * sizeof(float))};
   backend.Load(array, 0, values.As<float>());
@@ -113,7 +115,9 @@ Coded Found(const StateVisitor& visitor, std::string_view name, const StateTree&
   if (const auto* const array = std::get_if<StateArray>(&found.value())) {
     if (array->shape != place.shape) fail();
     if (array->type == ElementType::kFloat32) return {Format::kFloat32, memory(*array)};
-    if (array->type != ElementType::kBFloat16 || place.master) fail();
+    if (place.master) fail();
+    if (array->type == ElementType::kFloat64) return {Format::kFloat64, memory(*array)};
+    if (array->type != ElementType::kBFloat16) fail();
     return {Format::kBFloat16, memory(*array)};
   }
   if (!found.IsNode()) fail();

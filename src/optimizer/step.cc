@@ -40,8 +40,8 @@ void Optimizer::Impl::SetValues(Cohort& cohort) const {
     }
     cohort.SetValue(i, value);
   }
-  cohort.l1_now = static_cast<float>(value_of(cohort.l1, "", "l1", 0, kInfinity));
-  cohort.l2_now = static_cast<float>(value_of(cohort.l2, "", "l2", 0, kInfinity));
+  cohort.l1_now = value_of(cohort.l1, "", "l1", 0, kInfinity);
+  cohort.l2_now = value_of(cohort.l2, "", "l2", 0, kInfinity);
 }
 
 Optimizer::Impl::Clips Optimizer::Impl::ClipsNow() const {
@@ -159,9 +159,7 @@ void Optimizer::Impl::Update(Report& report, const Clips& clips) {
       s.extra->numerics = {.tensor = tensor_list[i].name, .elements = s.size};
     if (spec.precision.rounding == Rounding::kStochastic) SetKeys(i);
   }
-  for (Cohort& c : cohorts) {
-    c.form = c.FormOf(static_cast<float>(report.factor), 0, static_cast<float>(clips.value));
-  }
+  for (Cohort& c : cohorts) c.SetForm(report.factor, clips.value);
   const internal::StepView view = View();
   if (!by_unit.empty()) {
     backend_->FormUnits(view, by_unit,
@@ -175,6 +173,7 @@ void Optimizer::Impl::Update(Report& report, const Clips& clips) {
     AdaptLarge();
     backend_->SecondPass(view, second);
   }
+  if (!rows.pieces.empty()) backend_->UpdateRows(view, rows);
   if (!one_by_one.empty()) backend_->StepOneByOne(view, one_by_one, scratch);
   if (!side_by_side.empty()) backend_->StepSideBySide(view, side_by_side, scratch);
   for (const size_t i : remembering) {
@@ -193,8 +192,8 @@ void Optimizer::Impl::Update(Report& report, const Clips& clips) {
   }
   report.numerics = numerics;
   report.trust = trust;
-  report.bytes_read += traffic.read;
-  report.bytes_written += traffic.written;
+  report.bytes_read += traffic.read + row_traffic.read;
+  report.bytes_written += traffic.written + row_traffic.written;
 }
 
 /// With a loss scale, overflow is expected and skips the step, whatever the policy.
@@ -213,7 +212,7 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
 
   if (!scales.empty() || spec.measure_norm || policy != NonFinite::kPropagate) {
     const double sum = SumSquares();
-    report.bytes_read += gradient_bytes;
+    report.bytes_read += gradient_bytes + row_bytes;
     report.grad_norm = std::sqrt(sum) * std::abs(unscale);
     if (!std::isfinite(sum)) {
       report.first_nonfinite = FirstNonFinite();
@@ -257,6 +256,10 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
     // After the last step, in which it was frozen.
     if (!s.owned || Frozen(i, std::max<int64_t>(step_count - 1, 0))) continue;
     const bool own = estimates.empty();
+    if (own && tensor_list[i].grad_rows) {
+      throw Error("UpdateHessian: tensor \"" + tensor_list[i].name +
+                  "\" has a gradient of some rows; an estimate is of the whole tensor");
+    }
     const void* const estimate = own ? tensor_list[i].grad : estimates[i];
     if (estimate == nullptr) continue;
     if (s.step == 0) {
@@ -280,7 +283,7 @@ void Optimizer::Impl::UpdateHessian(std::span<const float* const> estimates) {
   for (Cohort& c : cohorts) {
     if (c.rule.scalar.hessian == nullptr) continue;
     c.FormCoeffs();
-    c.form = c.FormOf(1, 0, kInfinity);
+    c.SetForm(1, kInfinity);
   }
   backend_->UpdateHessian(View(), work, of);
 }

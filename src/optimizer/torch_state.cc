@@ -151,7 +151,7 @@ std::string OneRule(const TorchGroup& /*group*/) {
 
 constexpr char kAdagradRule[] = "adagrad", kAdafactorRule[] = "adafactor_torch",
                kAdadeltaRule[] = "adadelta", kAdamaxRule[] = "adamax", kAsgdRule[] = "asgd",
-               kRpropRule[] = "rprop";
+               kRpropRule[] = "rprop", kSparseAdamRule[] = "sparse_adam";
 
 /// A class of PyTorch's with a twin here.
 struct TorchClass {
@@ -175,7 +175,8 @@ const std::vector<TorchClass>& TorchClasses() {
       {"Adafactor", &OneRule<kAdafactorRule>, true, {"row_var", "col_var", "variance"}},
       {"Muon", &MuonRule, false, {"momentum_buffer"}},
       {"ASGD", &OneRule<kAsgdRule>, true, {"ax", "eta", "mu"}},
-      {"Rprop", &OneRule<kRpropRule>, true, {"prev", "step_size"}}};
+      {"Rprop", &OneRule<kRpropRule>, true, {"prev", "step_size"}},
+      {"SparseAdam", &OneRule<kSparseAdamRule>, true, {"exp_avg", "exp_avg_sq"}}};
   return classes;
 }
 
@@ -204,7 +205,7 @@ std::string TorchOption(const std::string& option) {
 
 /// Whether PyTorch's class has no such option, which is zero then.
 bool IsKudarisOwn(std::string_view rule, std::string_view option) {
-  return rule == kRpropRule && option == "weight_decay";
+  return (rule == kRpropRule || rule == kSparseAdamRule) && option == "weight_decay";
 }
 
 /// A group as Kudari has it.
@@ -297,20 +298,16 @@ int64_t Updates(const StateTree& state, const std::string& where) {
   return static_cast<int64_t>(updates);
 }
 
-/// An array of numbers that LoadState takes: float32 or bfloat16.
+/// An array of numbers that LoadState takes: float32, float64 or bfloat16.
 StateArray StoredNumbers(const StateTree& found, const std::string& where) {
   const auto* const array = std::get_if<StateArray>(&found.value());
   if (array != nullptr) {
-    if (array->type == ElementType::kFloat32 || array->type == ElementType::kBFloat16) {
+    if (array->type == ElementType::kFloat32 || array->type == ElementType::kFloat64 ||
+        array->type == ElementType::kBFloat16) {
       return *array;
     }
-    std::vector<float> values(array->bytes.size() / static_cast<size_t>(Bytes(array->type)));
-    if (array->type == ElementType::kFloat64) {
-      std::ranges::transform(array->As<double>(), values.begin(),
-                             [](double x) { return static_cast<float>(x); });
-      return StateArray::Of(std::span<const float>(values), array->shape);
-    }
     if (array->type == ElementType::kFloat16) {
+      std::vector<float> values(array->bytes.size() / sizeof(uint16_t));
       const internal::Coded coded{internal::Format::kFloat16,
                                   const_cast<std::byte*>(array->bytes.data())};  // only read
       if (!values.empty()) {
@@ -530,6 +527,7 @@ const std::vector<TorchTwin>& TorchTwins() {
       {kAdafactorRule, "Adafactor"},
       {kAsgdRule, "ASGD"},
       {kRpropRule, "Rprop"},
+      {kSparseAdamRule, "SparseAdam"},
       {"muon", "Muon", {{"nesterov", true}}},
       {"muon_match_rms", "Muon", {{"nesterov", true}, {"adjust_lr_fn", match}}}};
   return twins;
@@ -570,7 +568,9 @@ StateTree TorchGroupOf(const TorchTwin& twin, const TensorPlan& plan) {
 
 /// A buffer of a tensor in PyTorch's shape; nothing if PyTorch has none there.
 std::optional<StateArray> TorchBuffer(const Optimizer& optimizer, size_t index,
-                                      const std::string& slot) {
+                                      const StateTree& state, const std::string& slot) {
+  const auto* const stored = std::get_if<StateArray>(&state.At("slots/" + slot).value());
+  if (stored != nullptr && stored->type == ElementType::kFloat64) return *stored;
   std::vector<int64_t> shape = optimizer.tensors()[index].shape;
   const std::vector<float> values = optimizer.SlotValues(index, slot);
   if (slot == "row_var" || slot == "col_var") {
@@ -596,11 +596,14 @@ StateTree TorchTensorState(const Optimizer& optimizer, size_t index, const State
     if (twin.rule != kAdagradRule) return node;
     // PyTorch makes this state at once.
     const Tensor& t = optimizer.tensors()[index];
-    const std::vector<float> sum(
-        static_cast<size_t>(t.Size()),
-        static_cast<float>(group.At("initial_accumulator_value").Double()));
+    const auto size = static_cast<size_t>(t.Size());
+    const double initial = group.At("initial_accumulator_value").Double();
+    const std::vector<float> floats(size, static_cast<float>(initial));
+    const std::vector<double> doubles(size, initial);
     node.Add("step", 0.0);
-    node.Add("sum", StateArray::Of(std::span<const float>(sum), t.shape));
+    node.Add("sum", t.dtype == DType::kFloat64
+                        ? StateArray::Of(std::span<const double>(doubles), t.shape)
+                        : StateArray::Of(std::span<const float>(floats), t.shape));
     return node;
   }
   if (counts) node.Add("step", static_cast<double>(updates));
@@ -608,7 +611,9 @@ StateTree TorchTensorState(const Optimizer& optimizer, size_t index, const State
   const bool buffered = momentum == nullptr || momentum->Double() != 0;
   for (const std::string& slot : Registry::Builtin().Find(twin.rule).slots) {
     if (slot == "momentum_buffer" && !buffered && twin.optimizer != "Muon") continue;
-    if (auto buffer = TorchBuffer(optimizer, index, slot)) node.Add(slot, *std::move(buffer));
+    if (auto buffer = TorchBuffer(optimizer, index, state, slot)) {
+      node.Add(slot, *std::move(buffer));
+    }
   }
   if (const StateTree* const memory = state.Member("memory")) {
     for (const auto& [key, value] : memory->members()) node.Add(key, value);

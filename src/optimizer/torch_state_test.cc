@@ -215,7 +215,7 @@ TEST(TorchStateTest, WhatHasNoTwinIsRefusedByItsName) {
   EXPECT_EQ(error(TorchOf("LBFGS", {})),
             "param_groups/0: Kudari has no twin of PyTorch's LBFGS; it has those of SGD, Adam, "
             "AdamW, NAdam, RAdam, Adamax, Adagrad, Adadelta, RMSprop, Adafactor, Muon, ASGD, "
-            "Rprop");
+            "Rprop, SparseAdam");
   EXPECT_THAT(error(Set(AdamWOf(), "param_groups/0/maximize", true)),
               HasSubstr("param_groups/0: maximize = true: Kudari minimises"));
   EXPECT_THAT(error(Set(AdamWOf(), "param_groups/0/amsgrad", true)),
@@ -319,9 +319,14 @@ TEST(TorchStateTest, OtherFloatingTypesAreConverted) {
   StateArray half = StateArray::Of(std::span<const uint16_t>(halves));
   half.type = ElementType::kFloat16;
   torch.Set("state/w/exp_avg_sq", half);
-  const StateTree slots = StateFromTorch(torch).At("tensors/w/slots");
-  EXPECT_THAT(slots.At("exp_avg").Floats(), ElementsAre(0.1F, -3.0F));
+  const StateTree state = StateFromTorch(torch);
+  const StateTree& slots = state.At("tensors/w/slots");
+  EXPECT_THAT(slots.At("exp_avg").Array().As<double>(), ElementsAre(0.1, -3));  // of float64
   EXPECT_THAT(slots.At("exp_avg_sq").Floats(), ElementsAre(1.5F, 0x1p-24F));
+  Model model({{"w", {2}}});
+  Optimizer optimizer(model.tensors, SpecFromTorch(torch));
+  optimizer.LoadState(state);
+  EXPECT_THAT(optimizer.SlotValues(0, "exp_avg"), ElementsAre(0.1F, -3.0F));
 }
 
 TEST(TorchStateTest, StepsOfClassesThatCountNoneAreThoseOfTheRun) {

@@ -48,6 +48,8 @@ ElementType ElementTypeOf(DType dtype) {
       return ElementType::kBFloat16;
     case DType::kFloat16:
       return ElementType::kFloat16;
+    case DType::kFloat64:
+      return ElementType::kFloat64;
   }
   return ElementType::kFloat32;
 }

@@ -1,4 +1,4 @@
-// An actor and a critic with a common body, which balance a point on a line.
+// An actor and a critic with a common body, which balance a point on a line, all in float64.
 #include <kudari/kudari.h>
 #include <kudari/torch.h>
 
@@ -28,13 +28,15 @@ TORCH_MODULE(Net);
 
 Net MakeNet() {
   torch::manual_seed(10);
-  return Net();
+  Net net;
+  net->to(torch::kFloat64);
+  return net;
 }
 
 void Train(Net& net, torch::optim::Optimizer& optimizer, Gradients& gradients) {
   torch::manual_seed(11);
   for (int episode = 0; episode < 20; ++episode) {
-    torch::Tensor state = torch::rand({2}) - 0.5;
+    torch::Tensor state = torch::rand({2}, torch::kFloat64) - 0.5;
     std::vector<torch::Tensor> logs, values;
     std::vector<double> rewards;
     for (int step = 0; step < 15; ++step) {
@@ -48,7 +50,7 @@ void Train(Net& net, torch::optim::Optimizer& optimizer, Gradients& gradients) {
       rewards.push_back(1 - std::abs(position));
     }
     double discounted = 0;
-    torch::Tensor loss = torch::zeros({});
+    torch::Tensor loss = torch::zeros({}, torch::kFloat64);
     for (size_t i = rewards.size(); i-- > 0;) {
       discounted = rewards[i] + 0.9 * discounted;
       const double advantage = discounted - values[i].item<double>();

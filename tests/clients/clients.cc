@@ -21,7 +21,7 @@ constexpr Program kPrograms[] = {
     {"ppo", &Ppo, 1e-6},
     {"gpt", &Gpt, 1e-6},
     {"transfer", &Transfer, 1e-6},
-    {"actor_critic", &ActorCritic, 1e-6},
+    {"actor_critic", &ActorCritic, 1e-14},
     {"threads", &Threads, 1e-6},
 };
 

@@ -235,10 +235,11 @@ struct Reference : testing::Reference {
   Doubles scales;  // the largest magnitudes that p and every state buffer have had
 };
 
-// The same tensors under the float engine.
-class FloatRun {
+// The same tensors under the engine, in float or double.
+template <class T>
+class EngineRun {
  public:
-  explicit FloatRun(const Config& config)
+  explicit EngineRun(const Config& config)
       : config_(config),
         params_(config.subjects.size()),
         grads_(config.subjects.size()),
@@ -261,6 +262,7 @@ class FloatRun {
       return;
     }
     optimizer_.Step();
+    if (config_.rule.scalar.hessian == nullptr) return;
     std::vector<std::vector<float>> estimates(gradients.size());
     std::vector<const float*> due(gradients.size(), nullptr);
     for (size_t i = 0; i < gradients.size(); ++i) {
@@ -269,12 +271,23 @@ class FloatRun {
       estimates[i].assign(e.begin(), e.end());
       due[i] = estimates[i].data();
     }
-    if (config_.rule.scalar.hessian != nullptr) optimizer_.UpdateHessian(due);
+    optimizer_.UpdateHessian(due);
   }
 
-  const std::vector<float>& Param(size_t i) const { return params_[i]; }
+  const std::vector<T>& Param(size_t i) const { return params_[i]; }
   int64_t Updates(size_t i) const { return testing::Updates(optimizer_, i); }
   std::vector<testing::Buffer> Buffers(size_t i) const { return testing::Buffers(optimizer_, i); }
+  // A buffer as it is stored.
+  std::vector<T> Stored(size_t i, const std::string& slot) const {
+    const StateTree state = testing::TensorState(optimizer_, i);
+    const auto values = state.At("slots/" + slot).Array().As<T>();
+    return {values.begin(), values.end()};
+  }
+  // The weights to evaluate, of all tensors.
+  std::vector<std::vector<T>> Evaluated() {
+    const EvaluationView view = optimizer_.EvaluationWeights();
+    return params_;
+  }
 
  private:
   static OptimizerSpec Spec(const Config& config) {
@@ -286,18 +299,22 @@ class FloatRun {
   std::vector<Tensor> Tensors() {
     std::vector<Tensor> tensors;
     for (const Subject& s : config_.subjects) {
-      std::vector<float>& p = params_[s.index];
+      std::vector<T>& p = params_[s.index];
       p.assign(s.initial.begin(), s.initial.end());
-      tensors.push_back({.name = s.name, .shape = s.shape, .param = p.data()});
+      tensors.push_back({.name = s.name,
+                         .shape = s.shape,
+                         .dtype = sizeof(T) == 8 ? DType::kFloat64 : DType::kFloat32,
+                         .param = p.data()});
     }
     return tensors;
   }
 
   const Config& config_;
-  std::vector<std::vector<float>> params_, grads_;
+  std::vector<std::vector<T>> params_, grads_;
   std::vector<int64_t> updates_;
   Optimizer optimizer_;
 };
+using FloatRun = EngineRun<float>;
 
 // The largest difference of the elements.
 template <class T>
@@ -416,9 +433,15 @@ struct CaseId {
 
 void PrintTo(const CaseId& id, std::ostream* out) { *out << id.rule << ", case " << id.index; }
 
-std::vector<CaseId> AllCases() {
+// Whether a rule steps tensors of float64.
+bool StepsDoubles(const RuleEntry& rule) {
+  return rule.whole == nullptr && rule.hessian == HessianEstimate::kNone;
+}
+
+std::vector<CaseId> AllCases(bool of_doubles = false) {
   std::vector<CaseId> all;
   for (const RuleEntry& rule : Registry::Builtin().rules()) {
+    if (of_doubles && !StepsDoubles(rule)) continue;
     const json& golden = Golden(rule.name);
     for (size_t i = 0; !golden.is_null() && i < golden["cases"].size(); ++i) {
       all.push_back({rule.name, i});
@@ -499,6 +522,47 @@ TEST_P(GoldenCase, DoubleReferenceIsTheOracle) {
   EXPECT_EQ(step, kSteps);
 }
 
+class GoldenCaseOfDoubles : public GoldenCase {};
+
+// Tensors of float64, compared with the oracle as the reference is. Their largest values are the
+// reference's, which is as near to the oracle.
+TEST_P(GoldenCaseOfDoubles, Float64EngineIsTheOracle) {
+  EngineRun<double> run(config_);
+  std::vector<Reference> references;
+  for (const Subject& s : config_.subjects) references.emplace_back(config_, s);
+  int64_t step = 0;
+  for (const json& record : case_["records"]) {
+    while (step < record["step"]) {
+      ++step;
+      std::vector<Doubles> gradients;
+      for (const Subject& s : config_.subjects) {
+        gradients.push_back(s.Gradient(step));
+        if (!gradients.back().empty()) references[s.index].Step(step, gradients.back());
+      }
+      run.Step(gradients);
+    }
+    for (const Subject& s : config_.subjects) {
+      const Reference& reference = references[s.index];
+      const json& expected = record["tensors"][s.index];
+      SCOPED_TRACE(s.name + " at step " + std::to_string(step));
+      EXPECT_EQ(run.Updates(s.index), expected["updates"]);
+      ExpectReference(run.Param(s.index), expected["param"], reference.scales[0]);
+      if (reference.updates == 0) continue;
+      for (size_t k = 0; k < rule_.slots.size(); ++k) {
+        const std::string& slot = rule_.slots[k];
+        SCOPED_TRACE(slot);
+        ASSERT_TRUE(expected["state"].contains(slot)) << "is not in the file";
+        ExpectReference(run.Stored(s.index, slot), expected["state"][slot],
+                        reference.scales[slot == "z_minus_y" ? 0 : k + 1]);
+      }
+      if (rule_.scalar64.evaluate == nullptr) continue;
+      SCOPED_TRACE("evaluated");
+      ExpectReference(run.Evaluated()[s.index], expected["evaluated"], reference.scales[0]);
+    }
+  }
+  EXPECT_EQ(step, kSteps);
+}
+
 TEST_P(GoldenCase, FloatEngineStaysNear) {
   ExpectFloatsFollow(config_, &Measured()[rule_.name].ulps);
 }
@@ -511,6 +575,8 @@ std::string CaseName(const ::testing::TestParamInfo<CaseId>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Oracles, GoldenCase, ::testing::ValuesIn(AllCases()), CaseName);
+INSTANTIATE_TEST_SUITE_P(Oracles, GoldenCaseOfDoubles, ::testing::ValuesIn(AllCases(true)),
+                         CaseName);
 
 // The beginning of a rule's row in the table of oracles.
 std::string RowOf(const RuleEntry& rule) {

@@ -283,6 +283,25 @@ def torch_optim(make, translate=lambda options: options, **fixed):
     return Torch("torch", make, translate, foreach=False, **fixed)
 
 
+class WholeSparseAdam(torch.optim.SparseAdam):
+    """torch's SparseAdam, which takes sparse gradients alone and has no weight decay, for gradients
+    of all rows with a coupled one."""
+
+    def __init__(self, params, weight_decay=0.0, **options):
+        super().__init__(params, **options)
+
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                g = p.grad + group.get("weight_decay", 0.0) * p.detach()
+                rows = p.shape[:1].numel()
+                indices = torch.arange(rows).expand(min(p.dim(), 1), rows)
+                p.grad = torch.sparse_coo_tensor(indices, g if p.dim() else g[None], p.shape)
+        super().step()
+
+
 class DecayingRprop(torch.optim.Rprop):
     """torch's Rprop, which has no weight decay, with a coupled one."""
 
@@ -750,6 +769,17 @@ RULES = {
         **small("beta1", "beta2", lr=0.003, eps=1e-4),
         "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
                       "weight_decay": "0.3 * linear(60, 0.2)"},
+    }),
+    "sparse_adam": Rule([
+        Torch("torch", WholeSparseAdam, betas(0.9, 0.999), what="SparseAdam, for whole gradients"),
+    ], {
+        "defaults": {},
+        "weight decay": {"lr": 0.01, "weight_decay": 0.1},
+        "betas and epsilon": {"lr": 0.01, "beta1": 0.4, "beta2": 0.7, "eps": 1e-3},
+        "no first moment": {"lr": 0.003, "beta1": 0.0, "beta2": 0.95, "eps": 0.1},
+        **small("beta1", "beta2", lr=0.003, eps=1e-4),
+        "schedules": {"lr": "0.02 * warmup(10) * cosine(400, 0.1)", "eps": 1e-3,
+                      "beta1": "0.95 * linear(60, 0.9)"},
     }),
     "asgd": Rule([
         torch_optim(torch.optim.ASGD, evaluated=lambda optimizer, p, state: state["ax"]),

@@ -161,13 +161,9 @@ Doubles Curvature(const Problem& problem, const Doubles& w) {
   return diagonal;
 }
 
-/// How far above the optimum a problem ends. Rules that use the Hessian see its true diagonal every
-/// ten steps, in their own form.
-double Solve(const Problem& problem, OptimizerSpec spec, double lr, int64_t steps) {
-  spec.options.insert_or_assign("lr", lr * Cosine(steps));
-  spec.no_adapt.emplace();  // vectors are adapted too
-  const bool uses_hessian = Registry::Builtin().Find(spec.rule).scalar.hessian != nullptr;
-  std::vector<float> w(problem.start.begin(), problem.start.end()), g(w.size());
+/// The tensors of a problem, one after the other in w and g.
+std::vector<Tensor> TensorsOf(const Problem& problem, std::vector<float>& w,
+                              std::vector<float>& g) {
   std::vector<Tensor> tensors;
   int64_t begin = 0;
   for (const auto& shape : problem.shapes) {
@@ -179,7 +175,17 @@ double Solve(const Problem& problem, OptimizerSpec spec, double lr, int64_t step
                        .grad = g.data() + begin});
     begin += size;
   }
-  Optimizer optimizer(tensors, spec);
+  return tensors;
+}
+
+/// How far above the optimum a problem ends. Rules that use the Hessian see its true diagonal every
+/// ten steps, in their own form.
+double Solve(const Problem& problem, OptimizerSpec spec, double lr, int64_t steps) {
+  spec.options.insert_or_assign("lr", lr * Cosine(steps));
+  spec.no_adapt.emplace();  // vectors are adapted too
+  const bool uses_hessian = Registry::Builtin().Find(spec.rule).scalar.hessian != nullptr;
+  std::vector<float> w(problem.start.begin(), problem.start.end()), g(w.size());
+  Optimizer optimizer(TensorsOf(problem, w, g), spec);
   optimizer.SetParallel({.threads = 1});
   Doubles dw(w.size());
   const auto evaluate = [&]() -> Evaluation {
@@ -228,6 +234,7 @@ adamax                    1.6x2   1.6x30    .4x3    1.6x2   .063x1   .16x1   1x2
 nadam                     1.6x1   .063x30   .5x2    2x1     .079x1   .079x1  1.6x1  .25x1
 radam                     .032x15 .002x200  .032x30 .04x15  .005x5   .05x1   2x2    .4x2
 adabelief                 .4x2    1x8       .25x1   1.6x2   .25x2    .1x1    .25x2   .16x2
+sparse_adam               .79x2   .63x8     .5x2    1x2     .04x2    .04x1   1x2    .16x2
 lion                      .04x3   .025x10   .079x5  .16x2   .025x1   .025x1  .16x2  .1x3
 sophia                    .4x5    .25x50    .13x5   .25x5   .13x3    .1x2    .2x5   .1x5
   weight_decay=0 rho=0.5
@@ -310,6 +317,26 @@ TEST_P(ConvergenceTest, SolvesEveryProblem) {
     } else {
       EXPECT_THROW(Solve(problem, row.spec, lr, 1), Error) << problem.name;
     }
+  }
+}
+
+// L-BFGS with its line search, in evaluations: the others take a hundred to ten thousand.
+TEST(LbfgsTest, SolvesEveryProblem) {
+  constexpr int64_t kMostEvaluations[] = {40, 60, 20, 20, 60, 20, 20, 60};
+  for (size_t i = 0; i < Problems().size(); ++i) {
+    const Problem& problem = Problems()[i];
+    SCOPED_TRACE(problem.name);
+    std::vector<float> w(problem.start.begin(), problem.start.end()), g(w.size());
+    Lbfgs lbfgs(TensorsOf(problem, w, g), {.max_iter = 1000,
+                                           .max_eval = kMostEvaluations[i],
+                                           .line_search_fn = LineSearch::kStrongWolfe});
+    Doubles dw(w.size());
+    const LbfgsReport report = lbfgs.Step([&] {
+      const double value = problem.value(Doubles(w.begin(), w.end()), dw);
+      std::copy(dw.begin(), dw.end(), g.begin());
+      return value;
+    });
+    EXPECT_LT(report.final_loss - problem.optimum, problem.tolerance);
   }
 }
 

@@ -131,6 +131,10 @@ class FencedBackend final : public Backend {
     const Opened opened(*this);
     cpu_.FirstPass(step, work, sums);
   }
+  void UpdateRows(const internal::StepView& step, const internal::Work& work) override {
+    const Opened opened(*this);
+    cpu_.UpdateRows(step, work);
+  }
   void SecondPass(const internal::StepView& step, const internal::Work& work) override {
     const Opened opened(*this);
     cpu_.SecondPass(step, work);

@@ -24,7 +24,9 @@ struct Adagrad {
   static constexpr std::string_view kUse =
       "Sparse features: rare ones keep large steps. The steps only ever shrink, so long runs come "
       "to a halt.";
-  static constexpr std::string_view kTorch = "Adagrad: the same, for dense gradients.";
+  static constexpr std::string_view kTorch =
+      "Adagrad: the same; with sparse gradients initial_accumulator_value must be 0.";
+  static constexpr bool kRows = true;
   static constexpr std::array kFields = {
       Field<Adagrad>{"lr", &Adagrad::lr, 0, kInfinity, "step size"},
       Field<Adagrad>{"lr_decay", &Adagrad::lr_decay, 0, kInfinity,
@@ -55,7 +57,7 @@ struct Adagrad {
 template <class V, class T>
 KUDARI_INLINE void Update(const Adagrad::Coeffs<T>& c, V g, V& p, V& s) {
   g = AddShare(c.decay, p, g);
-  s = Min(Fma(g, g, s + V(c.first)), V(kMostFloat));
+  s = Min(Fma(g, g, s + V(c.first)), V(kMost<T>));
   p = p - V(c.step) * g / (Sqrt(s) + V(c.eps));
 }
 #endif  // KUDARI_LANES

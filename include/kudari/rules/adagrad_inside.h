@@ -56,7 +56,7 @@ struct AdagradInside {
 template <class V, class T>
 KUDARI_INLINE void Update(const AdagradInside::Coeffs<T>& c, V g, V& p, V& s) {
   g = AddShare(c.decay, p, g);
-  s = Min(Fma(g, g, s + V(c.first)), V(kMostFloat));
+  s = Min(Fma(g, g, s + V(c.first)), V(kMost<T>));
   p = p - V(c.step) * g / Sqrt(s + V(c.eps));
 }
 #endif  // KUDARI_LANES

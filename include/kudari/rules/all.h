@@ -33,6 +33,7 @@
 #include "kudari/rules/sgd.h"
 #include "kudari/rules/sophia.h"
 #include "kudari/rules/sophia_h.h"
+#include "kudari/rules/sparse_adam.h"
 
 #ifndef KUDARI_RULES_ALL_H_
 #define KUDARI_RULES_ALL_H_
@@ -42,8 +43,8 @@ namespace kudari {
 using AllRules =
     TypeList<Sgd, Momentum, Nesterov, Asgd, Rprop, Adagrad, AdagradInside, Adadelta, Rmsprop,
              RmspropInside, RmspropMomentum, RmspropCentered, RmspropCenteredMomentum, Adam, AdamW,
-             AmsGrad, Adamax, NAdam, RAdam, AdaBelief, Lion, Sophia, SophiaH, ScheduleFreeSgd,
-             ScheduleFreeAdamW, Lars, LarsOutside, LarsJoint, Larc, Lamb, LambC>;
+             AmsGrad, Adamax, NAdam, RAdam, AdaBelief, SparseAdam, Lion, Sophia, SophiaH,
+             ScheduleFreeSgd, ScheduleFreeAdamW, Lars, LarsOutside, LarsJoint, Larc, Lamb, LambC>;
 
 }  // namespace kudari
 

@@ -20,6 +20,7 @@ struct Sgd {
       "Convex problems, and as a baseline for other rules; needs a learning rate that suits the "
       "problem and the batch.";
   static constexpr std::string_view kTorch = "SGD: the same.";
+  static constexpr bool kRows = true;
   static constexpr BatchRule kBatchRule = BatchRule::kLinear;
   static constexpr std::string_view kLargeBatch = "lars";
   static constexpr std::array kFields = {

@@ -29,7 +29,10 @@ int64_t CachedBytes() {
 }  // namespace
 
 CpuBackend::CpuBackend(const internal::KernelSet& kernels)
-    : kernels_(kernels), codecs_(internal::CodecsFor(kernels.target)), cached_(CachedBytes()) {}
+    : kernels_(kernels),
+      codecs_(internal::CodecsFor(kernels.target)),
+      doubles_(internal::DoublesFor(kernels.target)),
+      cached_(CachedBytes()) {}
 
 std::byte* CpuBackend::Allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
@@ -71,6 +74,10 @@ void CpuBackend::Choose(internal::Cohort& cohort) const {
   if (kernels_.rules != nullptr && cohort.rule.kernel >= 0) {
     cohort.kernels = kernels_.rules[cohort.rule.kernel];
   }
+  if (!cohort.float64) return;
+  if (cohort.penalized) cohort.exact_penalize = doubles_.penalize;
+  const bool compiled = doubles_.rules != nullptr && cohort.rule.kernel >= 0;
+  cohort.exact_passes = compiled ? doubles_.rules[cohort.rule.kernel] : cohort.rule.scalar64;
 }
 
 void CpuBackend::Choose(const internal::Cohort& cohort, bool check,

@@ -3,6 +3,7 @@
 
 #include "backend/backend.h"
 #include "kernels/codecs.h"
+#include "kernels/doubles.h"
 #include "kernels/kernels.h"
 
 namespace kudari {
@@ -58,6 +59,7 @@ class CpuBackend final : public Backend {
   void FirstPass(const internal::StepView& step, const internal::Work& work,
                  std::span<double> sums) override;
   void SecondPass(const internal::StepView& step, const internal::Work& work) override;
+  void UpdateRows(const internal::StepView& step, const internal::Work& work) override;
   void StepOneByOne(const internal::StepView& step, std::span<const size_t> tensors,
                     std::span<float* const> scratch) override;
   void StepSideBySide(const internal::StepView& step, std::span<const size_t> tensors,
@@ -73,8 +75,10 @@ class CpuBackend final : public Backend {
                    size_t end, std::span<double> sums) const;
   void SecondPieces(const internal::StepView& step, const internal::Work& work, size_t begin,
                     size_t end) const;
+  void UpdateRowsOf(const internal::StepView& step, const internal::Piece& piece) const;
   void BothPasses(const internal::PassOver& first, const float* const* next,
                   int64_t next_size) const;
+  double SquaresOf(const internal::Coded& array, int64_t begin, int64_t size) const;
   void FormUnit(const internal::StepView& step, const internal::UnitForms& forms,
                 internal::TensorRecord& s, int64_t unit) const;
   void StepWhole(const internal::StepView& step, size_t tensor, float* memory,
@@ -82,6 +86,7 @@ class CpuBackend final : public Backend {
 
   const internal::KernelSet& kernels_;
   const internal::Codecs& codecs_;  // of the same instruction set
+  const internal::DoubleKernels& doubles_;
   const size_t distance_ = internal::PrefetchDistance();
   const int64_t cached_;  // bytes that may be expected to stay in a core's second-level cache
 };

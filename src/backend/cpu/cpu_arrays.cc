@@ -65,6 +65,11 @@ void CpuBackend::Copy(std::span<const ArrayPair> pairs, const Parallel& parallel
 
 void CpuBackend::Convert(std::span<const ArrayPair> pairs, const Parallel& parallel) {
   ForPiecesOf(pairs, parallel, [&](const ArrayPair& pair, size_t at, size_t n) {
+    if (pair.from.format == Format::kFloat64 && pair.to.format == Format::kFloat64) {
+      std::copy_n(static_cast<const double*>(pair.from.data) + at, n,
+                  static_cast<double*>(pair.to.data) + at);
+      return;
+    }
     float buffer[kPiece];
     codecs_.store(internal::FloatsOf(codecs_, pair.from, at, n, buffer), at, n, pair.to);
   });

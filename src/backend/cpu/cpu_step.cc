@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <utility>
 
 #include "backend/cpu/coded_blocks.h"
@@ -18,6 +19,11 @@ namespace {
 void FlushArray(const KernelSet& kernels, const Coded& array, int64_t begin, int64_t size) {
   if (array.format == Format::kFloat32) {
     kernels.flush(static_cast<float*>(array.data) + begin, static_cast<size_t>(size));
+  } else if (array.format == Format::kFloat64) {
+    auto* const values = static_cast<double*>(array.data) + begin;
+    std::replace_if(
+        values, values + size,
+        [](double x) { return std::abs(x) < std::numeric_limits<double>::min(); }, 0.0);
   } else if (array.format == Format::kBFloat16 || array.format == Format::kBFloat16Random) {
     auto* const codes = static_cast<uint16_t*>(array.data) + begin;
     std::transform(codes, codes + size, codes,
@@ -83,7 +89,9 @@ class SeenGradient {
   SeenGradient(const Cohort& c, const GradientForm<float>& form, const float* p, const float* g,
                size_t n)
       : form_(c.penalize == nullptr ? form : kAsItIs), data_(c.penalize == nullptr ? g : block_) {
-    if (c.penalize != nullptr) c.penalize(form, c.l1_now, c.l2_now, p, g, n, block_);
+    if (c.penalize != nullptr) {
+      c.penalize(form, static_cast<float>(c.l1_now), static_cast<float>(c.l2_now), p, g, n, block_);
+    }
   }
   const GradientForm<float>& form() const { return form_; }
   const float* data() const { return data_; }
@@ -150,9 +158,54 @@ struct PassOver {
 
 namespace {
 
+/// Calls f(form, p, g, state, count) for the parts of elements [begin, begin + size) of a tensor of
+/// float64: for all together or, with a penalty, for blocks whose gradients have it.
+template <class F>
+void ForDoubles(const PassOver& pass, int64_t begin, int64_t size, const F& f) {
+  const Cohort& c = pass.c;
+  const TensorRecord& s = pass.s;
+  const bool penalized = c.exact_penalize != nullptr;
+  const int64_t most = penalized ? static_cast<int64_t>(kCodeBlock) : size;
+  for (int64_t at = begin; at < begin + size; at += most) {
+    const auto n = static_cast<size_t>(std::min(most, begin + size - at));
+    double* const p = static_cast<double*>(s.param) + at;
+    const double* const g = static_cast<const double*>(s.gradient) + at;
+    double* state[RuleEntry::kMostSlots];
+    for (size_t k = 0; k < s.Slots(); ++k) state[k] = static_cast<double*>(s.arrays[k].data) + at;
+    if (!penalized) {
+      f(c.exact_form, p, g, state, n);
+      continue;
+    }
+    double seen[kCodeBlock];
+    c.exact_penalize(c.exact_form, c.l1_now, c.l2_now, p, g, n, seen);
+    f(GradientForm<double>(), p, seen, state, n);
+  }
+}
+
+/// The rule's update of one piece of a tensor of float64.
+void UpdateDoubles(const PassOver& pass, int64_t begin, int64_t size) {
+  const Cohort& c = pass.c;
+  const TensorRecord& s = pass.s;
+  const double* const coeffs =
+      c.rule.norms > 0 ? s.extra->exact.data() : c.ExactAt(s.step, s.Memory());
+  ForDoubles(pass, begin, size,
+             [&](const GradientForm<double>& form, double* p, const double* g, double* const* state,
+                 size_t n) { c.exact_passes.update(coeffs, form, p, g, state, n); });
+}
+
+/// The first pass of a rule with norms over one piece of a tensor of float64.
+void MeasureDoubles(const PassOver& pass, int64_t begin, int64_t size, double* lanes) {
+  const Cohort& c = pass.c;
+  const double* const coeffs = c.ExactAt(pass.s.step, pass.s.Memory());
+  ForDoubles(pass, begin, size,
+             [&](const GradientForm<double>& form, double* p, const double* g, double* const* state,
+                 size_t n) { c.exact_passes.measure(coeffs, form, p, g, state, n, lanes); });
+}
+
 /// The rule's update of one piece of a coded tensor.
 void UpdateCoded(const PassOver& pass, int64_t begin, int64_t size) {
   const Cohort& c = pass.c;
+  if (c.float64) return UpdateDoubles(pass, begin, size);
   TensorRecord& s = pass.s;
   const float* const coeffs = pass.coeffs;
   const GradientForm<float>& form = c.form;
@@ -195,7 +248,9 @@ void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64
   const GradientForm<float>& form = c.form;
   double lanes[RuleEntry::kMostNorms][16];
   std::fill_n(lanes[0], 16 * c.rule.norms, 0.0);
-  if (s.coded) {
+  if (c.float64) {
+    MeasureDoubles(pass, begin, size, lanes[0]);
+  } else if (s.coded) {
     ForBlocks(pass.codecs, s, s.Gradient(), Access::OfMeasure(c.rule), pass.check, begin, size,
               [&](int64_t first, int64_t n, float* p, const float* g, float* const* state) {
                 Pointers block;
@@ -276,12 +331,22 @@ using internal::Walk;
 using internal::Work;
 using Form = GradientForm<float>;
 
+/// The sum of squares of elements [begin, begin + size) of an array.
+double CpuBackend::SquaresOf(const Coded& array, int64_t begin, int64_t size) const {
+  if (array.format != Format::kFloat64) {
+    return internal::SumOf(codecs_, kernels_.add_squares, array, begin, size);
+  }
+  double lanes[16] = {};
+  doubles_.add_squares(static_cast<const double*>(array.data) + begin, static_cast<size_t>(size),
+                       lanes);
+  return internal::SumLanes(lanes);
+}
+
 void CpuBackend::SumSquares(const StepView& step, const Work& work, std::span<double> sums) {
   ForPieces(step, work, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const Piece& b = work.pieces[i];
-      sums[i] = internal::SumOf(codecs_, kernels_.add_squares, step.records[b.tensor].Gradient(),
-                                b.begin, b.size);
+      sums[i] = SquaresOf(step.records[b.tensor].Gradient(), b.begin, b.size);
     }
   });
 }
@@ -289,8 +354,7 @@ void CpuBackend::SumSquares(const StepView& step, const Work& work, std::span<do
 double CpuBackend::SumSquares(const Coded& array, int64_t n) {
   double sum = 0;
   for (int64_t begin = 0; begin < n; begin += internal::kBlock) {
-    sum += internal::SumOf(codecs_, kernels_.add_squares, array, begin,
-                           std::min(internal::kBlock, n - begin));
+    sum += SquaresOf(array, begin, std::min(internal::kBlock, n - begin));
   }
   return sum;
 }
@@ -378,6 +442,59 @@ void CpuBackend::SecondPass(const StepView& step, const Work& work) {
   ForPieces(step, work, [&](size_t begin, size_t end) { SecondPieces(step, work, begin, end); });
 }
 
+// While a row is updated, one that comes soon is fetched: rows may be anywhere.
+void CpuBackend::UpdateRowsOf(const StepView& step, const Piece& piece) const {
+  constexpr size_t kAhead = 4;
+  const Tensor& t = step.tensors[piece.tensor];
+  const TensorRecord& s = step.records[piece.tensor];
+  const Cohort& c = step.cohorts[s.cohort];
+  const int64_t size = internal::RowSize(t);
+  const auto n = static_cast<size_t>(size);
+  const auto rows = t.grad_rows->subspan(static_cast<size_t>(piece.begin / size),
+                                         static_cast<size_t>(piece.size / size));
+  if (c.float64) {
+    const double* const coeffs = c.ExactAt(s.step, s.Memory());
+    const double* g = static_cast<const double*>(s.gradient) + piece.begin;
+    for (const int64_t row : rows) {
+      double* state[RuleEntry::kMostSlots];
+      for (size_t k = 0; k < s.Slots(); ++k) {
+        state[k] = static_cast<double*>(s.arrays[k].data) + row * size;
+      }
+      c.exact_passes.update(coeffs, c.exact_form, static_cast<double*>(s.param) + row * size, g,
+                            state, n);
+      internal::Flush(kernels_, s, row * size, size);
+      g += size;
+    }
+    return;
+  }
+  const float* const coeffs = c.CoeffsAt(s.step, s.Memory());
+  const float* const g = static_cast<const float*>(s.gradient) + piece.begin;
+  const auto point = [&](size_t i, Pointers& to) {
+    const int64_t at = rows[i] * size;
+    to.Set(static_cast<float*>(s.param) + at, g + i * n, s.Slots(),
+           [&](size_t k) { return static_cast<float*>(s.arrays[k].data) + at; });
+  };
+  Pointers now, then;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const bool fetches = i + kAhead < rows.size();
+    point(i, now);
+    if (fetches) point(i + kAhead, then);
+    if (c.kernels.update != nullptr) {
+      c.kernels.update(coeffs, c.form, now.p, now.all[1], now.state, n,
+                       fetches ? then.all : nullptr, internal::kOnlyNext);
+    } else {
+      c.rule.scalar.update(coeffs, c.form, now.p, now.all[1], now.state, n);
+    }
+    internal::Flush(kernels_, s, rows[i] * size, size);
+  }
+}
+
+void CpuBackend::UpdateRows(const StepView& step, const Work& work) {
+  ForPieces(step, work, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) UpdateRowsOf(step, work.pieces[i]);
+  });
+}
+
 // Both passes of a rule with norms over one tensor. While the second computes on what is in the
 // cache, the memory fetches the beginning of the next tensor.
 void CpuBackend::BothPasses(const internal::PassOver& first, const float* const* next,
@@ -447,8 +564,8 @@ void CpuBackend::StepWhole(const StepView& step, size_t tensor, float* memory,
         s.gradient_format == Format::kFloat32 ? new_copy() : const_cast<float*>(g);
     internal::ForForms(s, f, 0, s.size, [&](const Form& unit, int64_t offset, int64_t n) {
       if (c.penalize != nullptr) {
-        return c.penalize(unit, c.l1_now, c.l2_now, p + offset, g + offset, static_cast<size_t>(n),
-                          formed + offset);
+        return c.penalize(unit, static_cast<float>(c.l1_now), static_cast<float>(c.l2_now),
+                          p + offset, g + offset, static_cast<size_t>(n), formed + offset);
       }
       for (int64_t i = offset; i < offset + n; ++i) {
         formed[i] = Fma(unit.factor, g[i], unit.shift);
@@ -538,6 +655,14 @@ void CpuBackend::Evaluate(const StepView& step,
     TensorRecord& s = step.records[tensors[i].tensor];
     const Cohort& c = step.cohorts[s.cohort];
     const Coded& to = tensors[i].to;
+    if (c.float64) {
+      double* state[RuleEntry::kMostSlots];
+      for (size_t k = 0; k < s.Slots(); ++k) {
+        state[k] = static_cast<double*>(s.arrays[k].data) + begin;
+      }
+      return c.exact_passes.evaluate(tensors[i].exact, {}, static_cast<double*>(to.data) + begin,
+                                     nullptr, state, end - begin);
+    }
     internal::ForBlocks(codecs_, s, {}, internal::Access::OfEvaluation(c.rule), false,
                         static_cast<int64_t>(begin), static_cast<int64_t>(end - begin),
                         [&](int64_t at, int64_t n, float* p, const float*, float* const* state) {

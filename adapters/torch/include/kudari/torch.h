@@ -64,20 +64,21 @@ class [[nodiscard]] EvaluationView {
 };
 
 /// Steps LibTorch parameters in place, without copies. The parameters must be leaves of the graph
-/// and dense CPU tensors of float32, bfloat16 or float16 (see Precision), and keep their type and
-/// shape; anything else throws Error naming the parameter, with nothing changed. Their memory may
-/// be replaced between calls, as torch::load does.
+/// and dense CPU tensors of float32, float64 (see DType), bfloat16 or float16 (see Precision), and
+/// keep their type and shape; anything else throws Error naming the parameter, with nothing
+/// changed. Their memory may be replaced between calls, as torch::load does.
 ///
 /// A parameter whose elements do not lie in order, such as weights in channels-last order, is
 /// stepped in a contiguous copy, which takes its memory once more and a pass before and after each
 /// step. Weights and state have the same bits as those of a contiguous parameter, and the state is
-/// in the order of the shape. One of complex float32 is stepped as pairs of real numbers, as in
-/// torch; rules for matrices, agc and centralize refuse it.
+/// in the order of the shape. One of complex numbers of float32 or float64 is stepped as pairs of
+/// real numbers, as in torch; rules for matrices, agc and centralize refuse it.
 ///
 /// A tensor with several names, such as a tied weight, is stepped once: the engine knows it by its
 /// first name, with the others as aliases. A frozen parameter that the engine cannot hold, such as
-/// one of integers or of float64, is left out: it is neither a tensor of the engine nor in
-/// Parameters(), and calls throw Error naming it if it ever has a gradient.
+/// one of integers, is left out, and so is one of float64 if none of float64 is trained: it is
+/// neither a tensor of the engine nor in Parameters(), and calls throw Error naming it if it ever
+/// has a gradient.
 ///
 /// A parameter whose gradient is undefined is skipped completely. LibTorch is told about the
 /// parameters that are written: backward through results computed from the old weights throws
@@ -124,9 +125,14 @@ class Optimizer : public ::torch::optim::Optimizer {
   Optimizer(const std::vector<at::Tensor>& parameters, const OptimizerSpec& spec,
             const Registry& registry = Registry::Builtin());
 
-  /// Steps with the gradients left by backward(), of the parameter's type or float32. A gradient
-  /// that is not contiguous is copied; one that is sparse, on another device, or of another type or
-  /// shape throws Error naming the parameter.
+  /// Steps with the gradients left by backward(), of the parameter's type or, unless that is
+  /// float64, float32. A gradient
+  /// that is not contiguous is copied; one that is on another device, or of another type or shape
+  /// throws Error naming the parameter.
+  ///
+  /// A sparse gradient, as torch::nn::EmbeddingOptions::sparse makes it, is coalesced, and steps
+  /// the rows that it has and no others: sgd, adagrad and sparse_adam do what torch's SGD, Adagrad
+  /// and SparseAdam do with it, and other rules throw Error; see Tensor::grad_rows.
   Report Step();
 
   /// Calls `closure` with gradients enabled, as often as the spec's source needs, then steps. The
@@ -276,7 +282,9 @@ class Optimizer : public ::torch::optim::Optimizer {
   void FollowParameters();
   // A gradient may be bound if CheckGradient does not throw.
   void CheckGradient(size_t index) const;
+  void CheckSparseGradient(size_t index) const;
   void BindGradient(size_t index);
+  void BindRows(size_t index);
   void BindGradients();
   void ReleaseGradient(size_t index);
   // Tell LibTorch that one parameter was written, or all those that a step with gradients has
@@ -289,6 +297,7 @@ class Optimizer : public ::torch::optim::Optimizer {
   NamedParameters parameters_, left_out_;
   std::vector<at::Tensor> buffers_;
   std::vector<at::Tensor> gradients_;  // what the engine reads during a step, possibly copies
+  std::vector<at::Tensor> rows_;       // the indices of the rows of those that are sparse
   std::vector<char> has_gradient_;     // in some closure call of the current step
   // Where each parameter was when the engine was pointed at it or at its mirror; the memory is kept
   // alive as long as the engine points there.
