@@ -20,7 +20,6 @@
 
 namespace {
 
-using kudari::experiments::Limit;
 using kudari::experiments::Limits;
 
 std::vector<kudari::RunLog> ReadLogs(const std::string& path) {

@@ -126,7 +126,7 @@ std::vector<std::string_view> SpacedNames(std::string_view line, std::string_vie
   const std::vector<std::string_view> cells = Spaced(below, 1);
   if (cells.size() < 2 || !std::ranges::all_of(cells, MayBeValue)) return {};
   if (std::ranges::none_of(cells, is_number)) return {};
-  for (const size_t gap : {1, 2}) {
+  for (const size_t gap : {size_t{1}, size_t{2}}) {
     std::vector<std::string_view> names = Spaced(line, gap);
     if (std::ranges::any_of(names, is_number)) return {};
     const bool names_loss = std::ranges::any_of(
