@@ -6,6 +6,7 @@ usage: python3 experiments/doctor_real.py [FOLDER] [--kudari PROGRAM] [--jobs N]
                                           [--store]      keep the logs in tests/doctor (not AlgoPerf's)
                                           [--algoperf REPOSITORY]     count on AlgoPerf's logs as well
                                           [--page]       write the figures into docs/doctor.md
+                                          [--stress]     only count verdicts on parts of the healthy logs
 
 FOLDER has logs as CSV files, plain or packed as .xz, and expected.json, a list of
 {"file", "kind", "class", "accept", "source"}: class is "healthy" (the doctor should be silent), "ill"
@@ -17,12 +18,15 @@ REPOSITORY is a clone of github.com/mlcommons/submissions_algorithms, bare or no
 never stored. What they are is a rule: healthy if the last validation loss is at most 1.03 times the
 lowest; unstable if the last losses of training and validation are both above 1.3 times their lowest;
 overfitting if that of validation is above 1.1 times its lowest and that of training at most 1.15 times.
+Limits may be set on the logs of submissions up to the letter g, and of one that was looked at as a whole.
+Those of the others are only counted: the table of confidences is of them.
 """
 
 import argparse
 import collections
 import concurrent.futures
 import csv
+import dataclasses
 import io
 import json
 import lzma
@@ -38,6 +42,12 @@ PAGE = pathlib.Path("docs/doctor.md")
 UNSTABLE = {"diverged", "lr_too_high", "warmup_too_short"}
 STALLED = {"lr_too_low", "plateau", "underfitting"}
 SURE = 0.8
+ALGOPERF_ACCEPT = {"healthy": set(), "overfitting": {"overfitting"}, "unstable": UNSTABLE}
+# Of AlgoPerf's submissions that are only counted, what was in view when the doctor was written.
+LOOKED_AT_SUBMISSION = "nadamw_sequential"
+LOOKED_AT = {"schedule_free_adamw/study_4/imagenet_resnet_pytorch/trial_2",
+             "schedule_free_adamw/study_1/imagenet_resnet_large_bn_init_pytorch/trial_2",
+             "schedule_free_prodigy/study_1/wmt_pytorch/trial_1"}
 
 
 def read_folder(folder):
@@ -214,30 +224,103 @@ def algoperf_class(rows):
     return "overfitting" if of_validation > 1.1 and of_train <= 1.15 else None
 
 
+@dataclasses.dataclass
+class AlgoPerfLog:
+    kind: str
+    submission: str
+    is_counted: bool  # no limit was set on it
+    text: str
+
+
+def algoperf_examined(repository):
+    """The logs of which the rule says what they are."""
+    for path, rows in algoperf_logs(repository):
+        kind = algoperf_class(rows)
+        if kind is None:
+            continue
+        name = path.split("/logs/")[1].split("/", 1)[1].removesuffix("/eval_measurements.csv")
+        submission = name.split("/")[0]
+        yield AlgoPerfLog(
+            kind, submission,
+            submission > "h" and submission != LOOKED_AT_SUBMISSION and name not in LOOKED_AT,
+            "step,loss,val_loss\n" + "".join(",".join(row) + "\n" for row in rows))
+
+
 def algoperf(options):
-    """Tables: how many logs of each class there are and of how many it was said; and confidences."""
-    logs = [(algoperf_class(rows), rows) for _, rows in algoperf_logs(options.algoperf)]
-    logs = [(kind, "step,loss,val_loss\n" + "".join(",".join(row) + "\n" for row in rows))
-            for kind, rows in logs if kind]
-    accept = {"healthy": set(), "overfitting": {"overfitting"}, "unstable": UNSTABLE}
-    right, all_of = collections.Counter(), collections.Counter(kind for kind, _ in logs)
-    judged = []
-    for (kind, _), found in zip(logs, examine_all(options, [text for _, text in logs])):
-        given = {verdict for verdict, _ in found}
-        right[kind] += bool(given & accept[kind]) if accept[kind] else not given
-        judged.append((accept[kind], found))
+    """Tables: how many logs of each class there are and of how many it was said; and confidences, of
+    those that are only counted."""
+    logs = list(algoperf_examined(options.algoperf))
+    found = examine_all(options, [log.text for log in logs])
+    right, all_of = collections.Counter(), collections.Counter()
+    for log, findings in zip(logs, found):
+        given, accept = {verdict for verdict, _ in findings}, ALGOPERF_ACCEPT[log.kind]
+        for part in ("all", log.is_counted):
+            all_of[log.kind, part] += 1
+            right[log.kind, part] += bool(given & accept) if accept else not given
     said = {"healthy": "no verdict", "overfitting": "`overfitting`",
             "unstable": "`diverged`, `lr_too_high` or `warmup_too_short`"}
-    return ["| AlgoPerf's logs | logs | said | of |", "|---|---:|---|---:|"] + [
-        f"| {kind} | {all_of[kind]} | {said[kind]} | {right[kind]}, {100 * right[kind] / all_of[kind]:.1f} % |"
-        for kind in sorted(all_of)] + ["", *calibration(judged)]
+
+    def share(*key):
+        return f"{right[key]} of {all_of[key]}, {100 * right[key] / all_of[key]:.1f} %"
+    return ["| AlgoPerf's logs | said | all | limits may be set on | only counted |",
+            "|---|---|---:|---:|---:|"] + [
+        f"| {kind} | {said[kind]} | {share(kind, 'all')} | {share(kind, False)} | {share(kind, True)} |"
+        for kind in said] + ["", *calibration([(ALGOPERF_ACCEPT[log.kind], findings)
+                                               for log, findings in zip(logs, found) if log.is_counted])]
 
 
-def write_page(name, lines):
+# ---- Parts of healthy logs ----
+
+def parts_of(text):
+    """Logs that show less of a healthy one: pairs of what was done and the text."""
+    rows = list(csv.DictReader(io.StringIO(text)))
+    has_loss = [i for i, row in enumerate(rows) if row.get("loss", "") != ""]
+
+    def made(kept):
+        out = io.StringIO()
+        writer = csv.DictWriter(out, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(kept)
+        return out.getvalue()
+
+    def without(prefix, kept=lambda i: True):
+        return [{name: "" if name.startswith(prefix) and not kept(i) else cell for name, cell in row.items()}
+                for i, row in enumerate(rows)]
+    for share in (0.2, 0.35, 0.5, 0.7, 0.85):
+        if (count := int(share * len(has_loss))) >= 4:
+            yield "cut off", made(rows[:has_loss[count - 1] + 1])
+    for nth in (3, 10):
+        if len(has_loss) >= 12 * nth:
+            kept = set(has_loss[::nth])
+            yield "thinned", made(without("loss", lambda i: i in kept))
+    for share in (0.1, 0.3):
+        if (count := int(share * len(has_loss))) > 2:
+            yield "begun late", made(rows[has_loss[count]:])
+    if "lr" in rows[0]:
+        yield "without rates", made(without("lr", lambda i: False))
+    if "val_loss" in rows[0]:
+        yield "without evaluations", made(without("val_", lambda i: False))
+
+
+def stress(options, logs):
+    """A table: how many parts of the healthy logs there are, and how many get a verdict."""
+    parts = [(entry["file"], *part) for entry, text in logs if entry["class"] == "healthy"
+             for part in parts_of(text)]
+    total, bad = collections.Counter(), collections.Counter()
+    for (file, what, _), found in zip(parts, examine_all(options, [text for *_, text in parts])):
+        total[what] += 1
+        bad[what] += bool(found)
+        if found:
+            print(file, what, found)
+    return ["| parts of healthy logs | logs | with a verdict |", "|---|---:|---:|"] + [
+        f"| {what} | {total[what]} | {bad[what]} |" for what in total]
+
+
+def write_page(name, lines, page=PAGE):
     """Puts lines between the page's marks of that name."""
     begin, end = f"<!-- {name} -->\n", "<!-- end -->\n"
-    head, rest = PAGE.read_text().split(begin)
-    PAGE.write_text(head + begin + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1])
+    head, rest = page.read_text().split(begin)
+    page.write_text(head + begin + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1])
 
 
 def main():
@@ -246,11 +329,18 @@ def main():
     parser.add_argument("folder", type=pathlib.Path, nargs="?")
     parser.add_argument("--store", action="store_true", help="keep the logs in tests/doctor")
     parser.add_argument("--page", action="store_true", help="write the figures into the page")
+    parser.add_argument("--stress", action="store_true", help="only parts of the healthy logs")
     parser.add_argument("--algoperf", type=pathlib.Path, help="clone of AlgoPerf's submissions")
     options = parser.parse_args()
     logs = read_folder(options.folder) if options.folder else read_stored()
     if options.store:
         store(logs)
+    if options.stress:
+        lines = stress(options, logs)
+        print("\n".join(lines))
+        if options.page:
+            write_page("stress", lines)
+        return
     examined = list(zip([entry for entry, _ in logs], examine_all(options, [text for _, text in logs])))
     stored = [pair for pair in examined if pair[0]["kind"] != "AlgoPerf"]
     others = [pair for pair in examined if pair[0]["kind"] == "AlgoPerf"]

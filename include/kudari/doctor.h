@@ -19,7 +19,8 @@ struct StepLog {
   /// Not finite: the loss of the step was not finite. Leave out steps whose loss is unknown.
   double loss = kNotMeasured;
   double lr = kNotMeasured;
-  double grad_norm = kNotMeasured;  ///< norm of the gradient of the plain loss, before clipping
+  /// Norm of the gradient of the plain loss, before clipping; infinite if it was not finite.
+  double grad_norm = kNotMeasured;
   /// Norm of the gradient of the first accumulated micro-batch of the step.
   double micro_grad_norm = kNotMeasured;
   bool skipped = false;  ///< whether the step was skipped because its gradient was not finite

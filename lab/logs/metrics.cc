@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
@@ -88,10 +89,11 @@ double LostShare(const Numerics& n) { return Share(n.lost, n.elements); }
 double SaturatedShare(const Numerics& n) { return Share(n.saturated, n.blocks); }
 
 StepLog LogOf(const StepRecord& r) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   return {.step = r.step,
           .loss = r.loss,
           .lr = r.lr,
-          .grad_norm = r.grad_norm,
+          .grad_norm = std::isnan(r.grad_norm) ? kInfinity : r.grad_norm,
           .micro_grad_norm = r.micro_grad_norm,
           .skipped = r.skipped,
           .loss_scale = r.loss_scale,

@@ -184,6 +184,7 @@ class Reader {
   int64_t StepOf(const Cell& cell) const;
   void FindSegments(const std::vector<Cell>& loss);
   std::vector<Cell> Ordered(std::string_view field);
+  std::vector<Cell> GradientNorms();
   void Order(std::vector<Cell>& cells, const std::string& run) const;
   int64_t StepsPerEpoch(const std::vector<Cell>& epochs) const;
   void AddSteps(const std::vector<Cell>& loss);
@@ -308,6 +309,21 @@ std::vector<Cell> Reader::Ordered(std::string_view field) {
   return cells;
 }
 
+// A norm that is logged as a NaN was not finite: it becomes infinite, as a NaN would be one that
+// was not logged. That is so of a column that has nothing but nulls.
+std::vector<Cell> Reader::GradientNorms() {
+  std::vector<Cell> norms = Ordered("grad_norm");
+  const auto has_numbers = [this](size_t i) {
+    const Column& column = table_.columns[i];
+    return column.nulls + column.last_nulls < column.cells.size();
+  };
+  if (std::ranges::none_of(columns_.Find(LogFieldOf("grad_norm")), has_numbers)) return {};
+  for (Cell& norm : norms) {
+    if (std::isnan(norm.value)) norm.value = std::numeric_limits<double>::infinity();
+  }
+  return norms;
+}
+
 // As the epochs of the log have it, 0 if they do not: of logs that do not have every step, about.
 int64_t Reader::StepsPerEpoch(const std::vector<Cell>& epochs) const {
   if (options_.steps_per_epoch > 0) return options_.steps_per_epoch;
@@ -346,7 +362,7 @@ double ValueAt(const std::vector<Cell>& cells, const Cell& step, bool holds, dou
 }
 
 void Reader::AddSteps(const std::vector<Cell>& loss) {
-  const auto lr = Ordered("lr"), grad_norm = Ordered("grad_norm"),
+  const auto lr = Ordered("lr"), grad_norm = GradientNorms(),
              micro_grad_norm = Ordered("micro_grad_norm"), loss_scale = Ordered("loss_scale"),
              lost = Ordered("lost"), skipped = Ordered("skipped");
   reading_.log.steps.reserve(loss.size());

@@ -19,8 +19,8 @@ struct TableHeader {
 
 /// The header of a table: among the first hundred lines, the first with names, and no numbers,
 /// above a line with a number in one of its columns; else a first line that names a loss. Names are
-/// separated by commas, tabs or semicolons, whichever makes the most of them. Nothing if there is
-/// none.
+/// separated by commas, tabs, semicolons or bars, whichever makes the most of them, or else by
+/// spaces. Lines that are only drawn are passed over. Nothing if there is none.
 std::optional<TableHeader> FindHeader(std::string_view text);
 
 /// The log in a table with cells of numbers, in which a comma may be the decimal point where it is

@@ -152,6 +152,24 @@ const Shape kShapes[] = {
      .last_step = 1951,
      .evaluations = {{.step = 151, .loss = 1.9478}, {.step = 1951, .loss = 0.6062}},
      .evaluation_count = 10},
+    {.file = "f24_spaces.txt",
+     .columns = "epoch=epoch,loss=train loss,val_loss=val loss",
+     .evaluations = kEach,
+     .evaluation_count = 40},
+    {.file = "f24b_pandas.txt",
+     .columns = "grad_norm=grad_norm,loss=train_loss,val_loss=val_loss",
+     .evaluations = {{.step = 1, .loss = 2.3}, {.step = 40, .loss = 0.6062}},
+     .evaluation_count = 14},
+    {.file = "f24c_numpy.txt",
+     .columns = "loss=train_loss,step=step,val_loss=val_loss",
+     .evaluations = kEach,
+     .evaluation_count = 40},
+    {.file = "f25_model_card.md",
+     .columns = "epoch=Epoch,loss=Training Loss,step=Step,val_loss=Validation Loss",
+     .first_step = 100,
+     .last_step = 2050,
+     .evaluations = {{.step = 50, .loss = 2.5}, {.step = 2050, .loss = 0.6062}},
+     .evaluation_count = 41},
 };
 
 std::string Text(const LogReading& reading) {
@@ -234,6 +252,12 @@ TEST(RunLogFormatsTest, WhatElseTheFilesSay) {
               ElementsAre("loss is the sum of train/box_loss+train/cls_loss+train/dfl_loss",
                           "val_loss is the sum of val/box_loss+val/cls_loss+val/dfl_loss"));
   EXPECT_THAT(read("f01_detectron2_metrics.json").notes, IsEmpty());
+  EXPECT_THAT(read("f24_spaces.txt").notes, IsEmpty());
+  EXPECT_THAT(read("f25_model_card.md").notes,
+              ElementsAre(HasSubstr("rows without numbers, which are not read: 3")));
+  const RunLog pandas = read("f24b_pandas.txt").log;
+  EXPECT_EQ(pandas.steps[35].grad_norm, 1.25);
+  EXPECT_TRUE(std::isinf(pandas.steps[39].grad_norm)) << "not finite, from there on";
 }
 
 // The contents tell the format.

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kFormats =
     "JSON lines such as metrics.jsonl, JSON objects of lists and lists of objects, "
     "trainer_state.json of Hugging Face's Trainer, tables with a header and separated by commas, "
-    "semicolons or tabs, text such as \"step 10: loss 2.5\", and TensorBoard's "
+    "semicolons, tabs, spaces or bars, text such as \"step 10: loss 2.5\", and TensorBoard's "
     "events.out.tfevents files";
 
 // Without the byte order mark that some programs begin a file with.

@@ -316,7 +316,7 @@ TEST_F(RunLogTest, TrainerState) {
   EXPECT_THAT(Steps(log), ElementsAre(10, 20));
   EXPECT_THAT(Losses(log), ElementsAre(3, 2));
   EXPECT_EQ(log.steps[0].grad_norm, 1.5);
-  EXPECT_TRUE(std::isnan(log.steps[1].grad_norm));
+  EXPECT_TRUE(std::isinf(log.steps[1].grad_norm)) << "not finite";
   EXPECT_THAT(log.evaluations,
               ElementsAre(EvaluationLog{.step = 20, .loss = 2.5, .accuracy = 0.75}));
   EXPECT_EQ(log.steps_per_epoch, 20);
@@ -526,6 +526,30 @@ TEST_F(RunLogTest, WhatIsNoLogIsAnError) {
   EXPECT_THAT(ErrorOf([&] { ReadRunLog(dir_ / "none.csv"); }), HasSubstr("none.csv: cannot be"));
   EXPECT_THAT(ErrorOf([&] { ReadRunLog(Write("log.txt", "hello")); }),
               HasSubstr("log.txt: no log was found in it, which begins with \"hello\"; logs are"));
+}
+
+// A NaN is evidence, and nothing is none.
+TEST(RunLogNormsTest, ANormThatIsNotFiniteIsInfinite) {
+  const auto norms = [](const char* text) {
+    std::vector<double> found;
+    for (const StepLog& s : ParseRunLog(text, "log").steps) found.push_back(s.grad_norm);
+    return found;
+  };
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto missing = ::testing::IsNan();
+  EXPECT_THAT(norms("step,loss,grad_norm\n1,3,nan\n2,2,\n3,2,inf\n4,1,0.5\n"),
+              ElementsAre(infinity, missing, infinity, 0.5));
+  EXPECT_THAT(norms("step 1 loss 3 grad_norm nan\nstep 2 loss 2\n"),
+              ElementsAre(infinity, missing));
+  EXPECT_THAT(norms(R"({"step":1,"loss":3,"grad_norm":2}
+{"step":2,"loss":2,"grad_norm":null}
+)"),
+              ElementsAre(2, infinity));
+  EXPECT_THAT(norms(R"({"step":1,"loss":3,"grad_norm":null}
+{"step":2,"loss":2,"grad_norm":null}
+)"),
+              ElementsAre(missing, missing))
+      << "never logged";
 }
 
 }  // namespace run_log_test

@@ -8,6 +8,9 @@
 namespace kudari::internal {
 
 // Batches at the same positions of each epoch whose loss stands out from that of their neighbours.
+// Right on all 10 of the suite's development half, wrong on none of its other 200 runs; no other
+// log that limits were set on has epochs of so few entries. With 3 in place of 4 sigmas it is wrong
+// on one healthy run; the other limits can be moved by a third.
 void FindBadData(const View& run, Findings& found) {
   constexpr size_t kLeastPositions = 8, kLeastEpochs = 4;
   constexpr double kLimit = 2.2, kSure = 5, kOften = 0.75, kSigmas = 4;

@@ -582,6 +582,20 @@ TEST(DoctorTest, WavesOfDataAndScheduleAreNoVerdict) {
   EXPECT_THAT(VerdictsOf(log), Not(Contains(Verdict::kLrTooHigh)));
 }
 
+// The loss follows the rate where a schedule begins again.
+TEST(DoctorTest, RestartsOfTheScheduleAreNoVerdict) {
+  RunLog log = Sound();
+  for (StepLog& s : log.steps) {
+    const double cycle = std::fmod(static_cast<double>(s.step - 1), 100) / 100;
+    s.lr = 1e-3 * (1 + std::cos(M_PI * cycle)) / 2;
+    s.loss += 500 * s.lr;
+  }
+  for (EvaluationLog& e : log.evaluations) e.loss += 0.5;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+  for (StepLog& s : log.steps) s.lr = kNotMeasured;
+  EXPECT_THAT(VerdictsOf(log), Contains(Verdict::kLrTooHigh)) << "as far as can be known";
+}
+
 // What a finding says of rates, it has from the log.
 TEST(DoctorTest, OfRatesThatAreNotThereNothingIsSaid) {
   RunLog jump = Sound(), flat = Sound();

@@ -216,7 +216,7 @@ SoundLog MakeSound(const RunLog& log, Diagnosis& diagnosis) {
 }
 
 void NoteOddities(const RunLog& log, Diagnosis& diagnosis) {
-  size_t nonfinite = 0, zero = 0, norms = 0, no_gradient = 0, infinite = 0;
+  size_t nonfinite = 0, zero = 0, norms = 0, no_gradient = 0, nonfinite_norms = 0;
   int64_t first_nonfinite = 0, first_zero = 0;
   for (const StepLog& s : log.steps) {
     if (!std::isfinite(s.loss) && !s.skipped && nonfinite++ == 0) first_nonfinite = s.step;
@@ -224,7 +224,7 @@ void NoteOddities(const RunLog& log, Diagnosis& diagnosis) {
     if (std::isnan(s.grad_norm)) continue;
     ++norms;
     no_gradient += s.grad_norm == 0 ? 1 : 0;
-    infinite += std::isinf(s.grad_norm) ? 1 : 0;
+    nonfinite_norms += std::isinf(s.grad_norm) ? 1 : 0;
   }
   const std::string entries = " of " + std::to_string(log.steps.size()) + " entries";
   if (nonfinite > 0) {
@@ -237,10 +237,10 @@ void NoteOddities(const RunLog& log, Diagnosis& diagnosis) {
                                                  ", the first at step " +
                                                  std::to_string(first_zero)});
   }
-  if (infinite > 0) {
-    diagnosis.seen.push_back({"infinite_gradients", "the norm of the gradient is infinite in " +
-                                                        std::to_string(infinite) + " of " +
-                                                        std::to_string(norms) + " entries"});
+  if (nonfinite_norms > 0) {
+    diagnosis.seen.push_back({"nonfinite_gradients", "the norm of the gradient is not finite in " +
+                                                         std::to_string(nonfinite_norms) + " of " +
+                                                         std::to_string(norms) + " entries"});
   }
   if (no_gradient > 0) {
     diagnosis.seen.push_back({"zero_gradients", "the gradient is 0 in " +

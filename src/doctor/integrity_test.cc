@@ -240,6 +240,31 @@ TEST(IntegrityTest, WithoutAGradientNothingIsTrained) {
   EXPECT_THAT(SubjectsOf(Diagnose(log).seen), ElementsAre("zero_gradients"));
 }
 
+// A loss of 0 beside it is what Hugging Face's Trainer logs for a NaN.
+TEST(IntegrityTest, WithoutAFiniteGradientTrainingHasDiverged) {
+  RunLog log;
+  for (int64_t s = 1; s <= 12; ++s) {
+    log.steps.push_back({.step = s, .loss = 0, .lr = 1e-4, .grad_norm = kInfinity});
+  }
+  ASSERT_THAT(VerdictsOf(log), ElementsAre(Verdict::kDiverged));
+  EXPECT_THAT(FindingsOf(log)[0].evidence, HasSubstr("not finite in all of the last 12 entries"));
+  EXPECT_THAT(SubjectsOf(Diagnose(log).seen), Contains("nonfinite_gradients"));
+  for (StepLog& s : log.steps) s.grad_norm = kNotMeasured;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty()) << "not measured";
+  log = Sound();
+  for (size_t i = 350; i < 400; ++i) {
+    log.steps[i].loss = 1.1 + 0.01 * static_cast<double>(i % 3);
+    log.steps[i].grad_norm = kInfinity;
+  }
+  EXPECT_THAT(VerdictsOf(log), Contains(Verdict::kDiverged));
+  for (StepLog& s : log.steps) s.skipped = std::isinf(s.grad_norm);
+  EXPECT_THAT(VerdictsOf(log), Not(Contains(Verdict::kDiverged)));
+  // Where the loss falls the norm is wrong, not the gradient.
+  log = Sound();
+  for (StepLog& s : log.steps) s.grad_norm = kInfinity;
+  EXPECT_THAT(VerdictsOf(log), IsEmpty());
+}
+
 TEST(IntegrityTest, ASmallRiseThatGoesOnIsARateThatIsTooHigh) {
   Random random(2);
   RunLog log;

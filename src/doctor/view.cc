@@ -140,6 +140,10 @@ View::View(const RunLog& run_log, bool losses_of_validation)
   if (size == 0) return;
   // Some programs log a much higher rate for a moment, that of a bias in its warm-up.
   if (!rates.empty()) peak_lr = Quantile(std::move(rates), 0.95);
+  for (size_t i = 0; i < size; ++i) {
+    const double rate = RateKnown(i) ? Rate(i) : 0;
+    highest_rates_.push_back(i == 0 ? rate : std::max(rate, highest_rates_.back()));
+  }
   constexpr size_t kLeastWindow = 5, kPart = 20;
   const size_t half = std::max(kLeastWindow, size / kPart) / 2;
   smooth = RunningMedian(loss, half);
@@ -176,6 +180,12 @@ bool View::RateKnown(size_t i) const { return peak_lr > 0 && std::isfinite(log.s
 
 double View::Rate(size_t i) const {
   return RateKnown(i) ? std::min(1.0, log.steps[i].lr / peak_lr) : 1;
+}
+
+bool View::RateRoseAgain(size_t earlier, size_t later) const {
+  constexpr double kRose = 1.2, kSame = 0.95;
+  return RateKnown(earlier) && RateKnown(later) && Rate(later) > kRose * Rate(earlier) &&
+         highest_rates_[earlier] >= kSame * Rate(later);
 }
 
 bool View::EndsAtRate(double least, double most) const {

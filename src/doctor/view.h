@@ -47,6 +47,9 @@ class View {
   bool RateKnown(size_t i) const;
   /// The learning rate relative to the highest; 1 where it is unknown.
   double Rate(size_t i) const;
+  /// Whether the rate of a later entry is higher than that of an earlier one, as it had been
+  /// before: a cycle or a restart of the schedule, which the loss follows.
+  bool RateRoseAgain(size_t earlier, size_t later) const;
   /// Whether the last rate is known, and within [least, most] relative to the highest.
   bool EndsAtRate(double least, double most) const;
   /// How far the losses of [begin, end) have gone down, as a share of their level at the begin, by
@@ -71,6 +74,9 @@ class View {
   /// quarter of the sum of all learning rates is spent. For a run that has hardly begun the two are
   /// in proportion.
   double EarlyPart(double start) const;
+
+ private:
+  std::vector<double> highest_rates_;  // up to each entry
 };
 
 /// A running median: for each value, the median of it and of `half` neighbours on either side,
