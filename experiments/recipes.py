@@ -94,7 +94,7 @@ def distances(runs):
     lines = []
     for name, of in runs.items():
         seeds = [[e["val_frechet_distance"] for e in run.evaluations if "val_frechet_distance" in e] for run in of]
-        each = "; ".join(", ".join(f"{d:.1f}" for d in seed) for seed in seeds)
+        each = "; ".join(", ".join(f"{d:.2f}" for d in seed) for seed in seeds)
         lines.append(f"With {name}, the distance after each epoch, seed by seed: {each}.")
     return "\n\n".join(lines)
 
@@ -114,7 +114,7 @@ CASES = [
                "from BERT's published weights."),
     Case("dcgan", "frechet_distance", note=distances,
          shows="Two optimisers, one for each part. The Fréchet distance of what is made from the data is computed in "
-               "the outputs of a classifier, and in a small network with fixed random weights (see "
+               "the probabilities of a classifier, and in a small network with fixed random weights (see "
                "[tasks](../tasks.md#generators)). The training is the same.",
          classifier=["digits-resnet8", "data.name=mnist", "data.samples=20000", "train.epochs=2",
                      "data.validation=0.1"],

@@ -268,8 +268,8 @@ const OptionTable<TrainConfig>& TrainOptionTable() {
               "train.init has"},
       {.name = "classifier",
        .member = &T::classifier,
-       .doc = "run of a classifier, trained on the same data set, whose outputs frechet_distance "
-              "compares; empty: features of a small network with fixed random weights"},
+       .doc = "run of a classifier, trained on the same data set, whose probabilities of classes "
+              "frechet_distance compares; empty: features of a small network with random weights"},
       {.name = "min_grad_norm",
        .member = &T::min_grad_norm,
        .low = 0,

@@ -21,8 +21,10 @@ using ::at::Tensor;
 std::string Unfit(const TrainedModel& run, const Dataset& data) {
   const DataShape& shape = run.card.shape;
   if (dynamic_cast<const Generator*>(run.model.get()) != nullptr || shape.acts ||
-      shape.next_token || shape.boxes > 0 || shape.outputs < 2) {
-    return fmt::format("\"{}\" is not a classifier", run.recipe.model.name());
+      shape.next_token || shape.boxes > 0 || shape.outputs < 2 ||
+      (run.recipe.train.loss != "auto" && run.recipe.train.loss != "cross_entropy")) {
+    return fmt::format("\"{}\" is not a classifier trained with cross_entropy",
+                       run.recipe.model.name());
   }
   if (run.card.name != data.name || shape.sample != data.shape) {
     return fmt::format("was trained on {} with samples of the shape [{}], not on {} with [{}]",
@@ -51,11 +53,10 @@ ImageFeatures ClassifierFeatures(const std::filesystem::path& run, const Dataset
   if (!unfit.empty()) {
     throw Error(fmt::format("train.classifier = {}: {}", run.string(), unfit));
   }
-  if (data.scales.empty()) {
-    return [model = trained.model](const Tensor& images) {
-      return model->forward(images).to(at::kDouble);
-    };
-  }
+  const auto probabilities = [model = trained.model](const Tensor& images) {
+    return model->forward(images).to(at::kDouble).softmax(1);
+  };
+  if (data.scales.empty()) return probabilities;
   // The mean and deviation of the samples that either was trained on.
   const auto mean = [](const ChannelScale& scale) { return scale.mean; };
   const auto deviation = [](const ChannelScale& scale) { return scale.deviation; };
@@ -63,8 +64,8 @@ ImageFeatures ClassifierFeatures(const std::filesystem::path& run, const Dataset
   const Tensor factor = OfChannels(data.scales, deviation) / OfChannels(then, deviation);
   const Tensor shift =
       (OfChannels(data.scales, mean) - OfChannels(then, mean)) / OfChannels(then, deviation);
-  return [model = trained.model, factor, shift](const Tensor& images) {
-    return model->forward(images * factor + shift).to(at::kDouble);
+  return [probabilities, factor, shift](const Tensor& images) {
+    return probabilities(images * factor + shift);
   };
 }
 

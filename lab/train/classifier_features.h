@@ -8,9 +8,9 @@
 
 namespace kudari::lab {
 
-/// The outputs for each class, before they are made probabilities, that the model of a run gives
-/// for images of this data. The images are scaled as they were when it was trained. Throws Error as
-/// LoadRun, and for a run that is not of a classifier or was trained on another data set.
+/// The probabilities of the classes that the model of a run gives for images of this data. The
+/// images are scaled as they were when it was trained. Throws Error as LoadRun, and for a run that
+/// is not of a classifier or was trained on another data set.
 ImageFeatures ClassifierFeatures(const std::filesystem::path& run, const Dataset& data);
 
 }  // namespace kudari::lab

@@ -138,7 +138,7 @@ TEST_F(TasksTest, ClassifiersJudgeImages) {
   const ::torch::NoGradGuard no_grad;
   const at::Tensor before = ToSamples(same.test, same).Range(0, 64).x;
   const at::Tensor now = ToSamples(other.test, other).Range(0, 64).x;
-  const at::Tensor outputs = trained.model->forward(before).to(at::kDouble);
+  const at::Tensor outputs = trained.model->forward(before).to(at::kDouble).softmax(1);
   EXPECT_TRUE(ClassifierFeatures(dir_ / "out", same)(before).allclose(outputs, 1e-4, 1e-4));
   EXPECT_TRUE(ClassifierFeatures(dir_ / "out", other)(now).allclose(outputs, 1e-4, 1e-4));
   EXPECT_FALSE(ClassifierFeatures(dir_ / "out", other)(before).allclose(outputs, 1e-4, 1e-4));
@@ -165,7 +165,8 @@ TEST_F(TasksTest, GeneratorsAreJudgedByAClassifier) {
   EXPECT_EQ(error(kClassifier, {"train.classifier=" + classifier}),
             "train.classifier has no effect: model.name = \"mlp\" has no frechet_distance");
   EXPECT_EQ(error(kGan, {"train.classifier=" + (dir_ / "gan").string()}),
-            "train.classifier = " + (dir_ / "gan").string() + ": \"dcgan\" is not a classifier");
+            "train.classifier = " + (dir_ / "gan").string() +
+                ": \"dcgan\" is not a classifier trained with cross_entropy");
   EXPECT_THAT(error(kGan, {"train.classifier=" + (dir_ / "nothing").string()}),
               HasSubstr((dir_ / "nothing").string()));
   const std::string images = (dir_ / "x.safetensors").string();
