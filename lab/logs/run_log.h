@@ -37,7 +37,7 @@ const std::vector<std::string>& RunLogFields();
 ///  - JSON lines with a number a key, as metrics.jsonl of `kudari train`, whose plan is taken from
 ///    the recipe.toml beside it; a list of such objects; an object of lists
 ///  - trainer_state.json of Hugging Face's Trainer
-///  - a table with a header, separated by commas, semicolons or tabs
+///  - a table with a header, separated by commas, semicolons, tabs, spaces or bars
 ///  - text with "name: number" in it, as consoles show it
 ///  - a TensorBoard event file, with scalars of either kind; its tags are columns
 ///
