@@ -177,7 +177,7 @@ TEST_P(Float64Test, LivesOnItsBackendAlone) {
   const auto expect_same = [&] {
     for (size_t i = 0; i < far.size(); ++i) {
       Doubles values(host.params[i].size());
-      backend.Read(far[i].param, std::as_writable_bytes(std::span(values)));
+      backend.Read(far[i].param, std::as_writable_bytes(std::span(values)), {});
       EXPECT_EQ(values, host.params[i]);
     }
   };

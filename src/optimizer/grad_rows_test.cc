@@ -132,7 +132,7 @@ TEST(GradRows, NeitherThreadsNorTargetsNorBackendsMatter) {
         optimizer.Step();
       }
       for (size_t i = 0; fenced && i < 2; ++i) {
-        backend.Read(tensors[i].param, std::as_writable_bytes(std::span(table.params[i])));
+        backend.Read(tensors[i].param, std::as_writable_bytes(std::span(table.params[i])), {});
       }
       if (expected.empty()) expected = table.params;
       EXPECT_EQ(table.params, expected);
