@@ -43,7 +43,7 @@ class Bytes {
       Add(path);
       const StateTree& value = state.At(path);
       if (const auto* const array = std::get_if<StateArray>(&value.value())) {
-        Add(array->bytes);
+        Add(array->bytes.data(), array->bytes.size());
       } else if (const auto* const number = std::get_if<double>(&value.value())) {
         Add(*number);
       } else if (const auto* const count = std::get_if<int64_t>(&value.value())) {
