@@ -93,7 +93,8 @@ void ExpectCase(const json& c, double bound) {
     const StateTree state = optimizer.State();
     for (const auto& [slot, expected] : record["state"].items()) {
       SCOPED_TRACE(slot);
-      ExpectValues<T>(state.At("tensors/table/slots/" + slot).Array().template As<T>(), expected, bound);
+      ExpectValues<T>(state.At("tensors/table/slots/" + slot).Array().template As<T>(), expected,
+                      bound);
     }
   }
   EXPECT_EQ(step, 40);
