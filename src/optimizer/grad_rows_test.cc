@@ -211,7 +211,7 @@ std::string Refusal(const OptimizerSpec& spec, DType dtype = DType::kFloat32) {
   rows.BindTo(optimizer.tensors()[0]);
   const std::vector<float> before = table.params[0];
   const StateTree state = optimizer.State();
-  const std::string message = ErrorOf([&] { optimizer.Step(); });
+  std::string message = ErrorOf([&] { optimizer.Step(); });
   EXPECT_EQ(table.params[0], before);
   EXPECT_EQ(FirstDifference(optimizer.State(), state), "");
   return message;
