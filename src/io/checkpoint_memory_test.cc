@@ -1,9 +1,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <thread>
@@ -64,6 +68,32 @@ TEST(CheckpointMemory, ASaveInAThreadTakesTheCopyThatItIsGiven) {
   // it.
   const PeakMemory afterwards;
   EXPECT_LT(peak.Bytes(), kSmall);
+}
+
+// The lowest priority, as niceness, of the threads of this process.
+int LowestPriority() {
+  int lowest = -20;
+  std::error_code ended;  // a thread may end meanwhile
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", ended)) {
+    const auto thread = static_cast<id_t>(std::stoi(task.path().filename().string()));
+    lowest = std::max(lowest, getpriority(PRIO_PROCESS, thread));
+  }
+  return lowest;
+}
+
+TEST(CheckpointThread, StepsBackBehindTheOthers) {
+  const testing::TemporaryFolder folder;
+  const StateTree state = LargeState();
+  const int own = getpriority(PRIO_PROCESS, static_cast<id_t>(gettid()));
+  CheckpointSaver saver(folder / "all", kShards);
+  int lowest = own;
+  for (int64_t step = 1; step <= 20 && lowest == own; ++step) {
+    saver.Save(StateTree(state), {.step = step});
+    while (saver.saving()) lowest = std::max(lowest, LowestPriority());
+    saver.Wait();
+  }
+  EXPECT_EQ(lowest, std::min(own + 10, 19));
+  EXPECT_EQ(LowestPriority(), own) << "other threads keep theirs";
 }
 
 TEST(CheckpointMemory, LoadingTakesTheStateAndVerifyingAChunkForEachThread) {
