@@ -5,7 +5,9 @@ target_compile_options(kudari_build INTERFACE
   # One answer on every target: a product and a sum are fused only where the source says Fma.
   -ffp-contract=off
   # GCC 12 sees overlaps in "text" + std::string that are not there (GCC bug 105651).
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+  # Fewer collections of garbage while headers are read: a sixth of the time for a third more memory.
+  $<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=1000000>)
 if(KUDARI_SANITIZE)
   target_compile_options(kudari_build INTERFACE
     -fsanitize=${KUDARI_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

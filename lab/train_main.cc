@@ -1,5 +1,6 @@
 // kudari-train: all commands, with those that need LibTorch.
-#include "lab/verbs/verbs.h"
+#include "lab/verbs/program.h"
+#include "lab/verbs/siblings.h"
 
 int main(int argc, char** argv) {
   using namespace kudari::lab;  // NOLINT(google-build-using-namespace)

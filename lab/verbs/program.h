@@ -3,7 +3,7 @@
 
 namespace kudari::lab {
 
-struct Training;  // both in verbs.h
+struct Training;  // both in siblings.h
 struct Fetching;
 
 /// Runs the program with all commands; `training` and `fetching` as in Context. Prints errors;

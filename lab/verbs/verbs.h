@@ -2,43 +2,13 @@
 #ifndef KUDARI_LAB_VERBS_VERBS_H_
 #define KUDARI_LAB_VERBS_VERBS_H_
 
-#include <cstdio>
 #include <functional>
 #include <string>
 
-#include "lab/data/parts/fetch.h"
-#include "lab/measure/lr_find.h"
-#include "lab/measure/measure_sharpness.h"
-#include "lab/measure/run_landscape.h"
-#include "lab/measure/scale_check.h"
-#include "lab/verbs/generate.h"
-#include "lab/verbs/predict.h"
-#include "lab/verbs/program.h"
-#include "lab/verbs/torch_error.h"
-#include "lab/verbs/train.h"
+#include "lab/verbs/siblings.h"
 #include "lab/verbs/verb.h"
 
 namespace kudari::lab {
-
-/// What needs LibTorch, which takes longer to load than most commands to run. `kudari` itself is
-/// linked without it.
-struct Training {
-  decltype(&Train) train;
-  decltype(&PlanTraining) plan;
-  decltype(&LrFind) lr_find;
-  decltype(&MeasureSharpness) sharpness;
-  decltype(&SliceLoss) slice;
-  decltype(&ShowRunLandscape) run_landscape;
-  decltype(&CheckScaling) check_scaling;
-  decltype(&Generate) generate;
-  decltype(&Predict) predict;
-  decltype(&WithoutTraces) without_traces;
-};
-
-/// What needs libcurl, which also takes longer to load than most commands to run.
-struct Fetching {
-  decltype(&FetchData) fetch;
-};
 
 /// What a command is given beside its options.
 struct Context {
