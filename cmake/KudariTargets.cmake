@@ -68,8 +68,8 @@ endif()
 # kudari_test(NAME [THREADS] [WHOLE] SOURCES ... LIBS ...): a GoogleTest program, whose cases become
 # ctest's, with its name as their label. Its sources are compiled several at a time, so each has a
 # namespace of its own, or names that are the only ones of its folder. THREADS: it uses more than one;
-# ThreadSanitizer has nothing to see in others. WHOLE: it is slow to start, and becomes a few tests of
-# ctest with a share of the cases each.
+# ThreadSanitizer has nothing to see in others. WHOLE: it is slow to start or has hundreds of short
+# cases, and becomes a few tests of ctest with a share of the cases each.
 function(kudari_test name)
   cmake_parse_arguments(arg "THREADS;WHOLE" "" "SOURCES;LIBS" ${ARGN})
   if(NOT KUDARI_TESTS OR (KUDARI_SANITIZE STREQUAL "thread" AND NOT arg_THREADS))

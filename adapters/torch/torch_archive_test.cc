@@ -57,7 +57,7 @@ double Distance(const ::torch::nn::Sequential& a, const ::torch::nn::Sequential&
 using Make = std::function<std::unique_ptr<optim::Optimizer>(std::vector<at::Tensor>)>;
 
 template <class O, class Options>
-Make Of(Options options) {
+Make Of(const Options& options) {
   return [options](std::vector<at::Tensor> parameters) {
     return std::make_unique<O>(std::move(parameters), options);
   };

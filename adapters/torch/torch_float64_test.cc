@@ -58,7 +58,7 @@ struct Pair {
 };
 
 template <class O, class Options>
-Pair Of(OptimizerSpec spec, Options options) {
+Pair Of(OptimizerSpec spec, const Options& options) {
   return {std::move(spec), [options](std::vector<Tensor> parameters) {
             return std::make_unique<O>(std::move(parameters), options);
           }};

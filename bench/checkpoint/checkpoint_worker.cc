@@ -102,7 +102,7 @@ std::unique_ptr<char[]> ReadIntoNewMemory(const fs::path& folder) {
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const fs::path folder = argv[1];
-  const size_t bytes = static_cast<size_t>(std::atoll(argv[2])) << 20;  // NOLINT(cert-err34-c)
+  const size_t bytes = std::stoul(argv[2]) << 20;
   const kudari::StateTree state = RandomState(bytes);
   const kudari::CheckpointOptions options{.retention = {.keep = 1}};
   std::optional<Trained> trained;  // if it is asked for

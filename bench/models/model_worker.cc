@@ -91,14 +91,14 @@ void Serve(const std::string& name, const std::string& optimizer_name, int threa
     const at::Tensor logits = model->forward(task.x);
     torch::nn::functional::cross_entropy(logits.reshape({-1, logits.size(-1)}), task.y).backward();
   };
-  std::cout << model->ParameterCount() << std::endl;
+  std::cout << model->ParameterCount() << '\n' << std::flush;
   for (int64_t steps = 0; std::cin >> steps;) {
     int64_t passes = 0, updates = 0;
     for (int64_t i = 0; i < steps; ++i) {
       passes += Time(pass);
       updates += Time(optimizer.step);
     }
-    std::cout << passes << ' ' << updates << std::endl;
+    std::cout << passes << ' ' << updates << '\n' << std::flush;
   }
 }
 

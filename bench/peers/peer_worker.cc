@@ -150,19 +150,19 @@ void Serve() {
     std::string command;
     arguments >> command;
     if (command == "rules") {
-      std::cout << RuleNames() << std::endl;
+      std::cout << RuleNames() << '\n' << std::flush;
     } else if (command == "setup") {
       step = nullptr;
       step = Setup(arguments);
       Time(step, 2);  // allocates the state and warms up
-      std::cout << "ready" << std::endl;
+      std::cout << "ready" << '\n' << std::flush;
     } else if (command == "run" && step) {
       int64_t steps = 0;
       arguments >> steps;
-      std::cout << Time(step, steps) << std::endl;
+      std::cout << Time(step, steps) << '\n' << std::flush;
     } else if (command == "free") {
       step = nullptr;
-      std::cout << "freed" << std::endl;
+      std::cout << "freed" << '\n' << std::flush;
     } else {
       throw std::runtime_error("cannot do \"" + line + "\"");
     }

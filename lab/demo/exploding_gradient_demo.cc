@@ -56,7 +56,7 @@ struct Recurrence {
       }
       back = std::move(before);
     }
-    if (first != nullptr) *first = back;
+    if (first != nullptr) *first = std::move(back);
     return gradient;
   }
 };

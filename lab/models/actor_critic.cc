@@ -115,10 +115,10 @@ class ActorCritic : public Model, public Policy {
     const Tensor actor = actor_->forward(observation);
     Tensor action;
     if (discrete_) {
-      action = random ? actor.softmax(1).multinomial(1, false, *random) : actor.argmax(1, true);
+      action = random ? actor.softmax(1).multinomial(1, false, random) : actor.argmax(1, true);
       action = action.to(actor);
     } else {
-      action = random ? actor + log_std_.exp() * ::torch::randn(actor.sizes(), *random) : actor;
+      action = random ? actor + log_std_.exp() * ::torch::randn(actor.sizes(), random) : actor;
     }
     return {action, LogProb(actor, action), critic_->forward(observation).squeeze(1)};
   }

@@ -427,7 +427,7 @@ std::string ScalingText(const Scaling& s) {
       text += "\nThe largest lr by batch size:\n" + LrTable(s, peak) + "\n" + Picture(s, peak);
     }
   }
-  if (!s.notes.empty()) text += "\n";
+  if (!s.notes.empty()) text += '\n';
   for (const std::string& note : s.notes) text += "- " + Wrapped(note, 2).substr(2);
   return text;
 }

@@ -53,7 +53,7 @@ ImageFeatures ClassifierFeatures(const std::filesystem::path& run, const Dataset
   if (!unfit.empty()) {
     throw Error(fmt::format("train.classifier = {}: {}", run.string(), unfit));
   }
-  const auto probabilities = [model = trained.model](const Tensor& images) {
+  auto probabilities = [model = trained.model](const Tensor& images) {
     return model->forward(images).to(at::kDouble).softmax(1);
   };
   if (data.scales.empty()) return probabilities;

@@ -203,7 +203,7 @@ std::string Section(const Description& d) {
     }
   }
   const auto remarks = Remarks(d);
-  if (!remarks.empty()) text += "\n";
+  if (!remarks.empty()) text += '\n';
   for (const auto& [heading, remark] : remarks) {
     text += fmt::format("- **{}**: {}\n", heading, Escaped(remark));
   }

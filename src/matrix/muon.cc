@@ -53,25 +53,34 @@ void ForRanges(const Parallel& parallel, int64_t n, const F& f) {
 
 /// b <- b + (1 - momentum) (g - b); out <- g + momentum (b - g). The difference is taken from the
 /// nearer end, so that a small momentum keeps none of b; half of the largest number is the most
-/// that a gradient counts for, so that it stays finite.
+/// that a gradient counts for, so that it stays finite. What is the same for all elements is known
+/// to the compiler, which does not vectorise the loop otherwise.
+template <bool kFromNew, bool kInfinityIsNan, class T>
+void BlendRange(const WholeStep<T>& s, T m, T blend, T limit, int64_t begin, int64_t end, T* out) {
+  T* const buffer = s.state[0];
+  const T *const gradient = s.g, factor = s.form.factor, shift = s.form.shift;
+  for (int64_t i = begin; i < end; ++i) {
+    const T x = factor * gradient[i] + shift;
+    T g = x > limit ? limit : x < -limit ? -limit : x;
+    if constexpr (kInfinityIsNan) g = T(0) * x + g;
+    const T ahead = g - buffer[i];
+    buffer[i] = kFromNew ? g - m * ahead : buffer[i] + blend * ahead;
+    out[i] = g + m * (buffer[i] - g);
+  }
+}
+
 template <class T>
 void Blend(const WholeStep<T>& s, double momentum, int64_t n, T* out) {
   constexpr T kHalf = std::numeric_limits<T>::max() / 2;
-  T* const buffer = s.state[0];
   const auto m = static_cast<T>(momentum), blend = static_cast<T>(1 - momentum);
-  const GradientForm<T> form = s.form;
-  const T limit = std::min(form.limit, kHalf);
-  const bool infinity_is_nan = form.infinity_is_nan || form.limit > kHalf;
-  ForRanges(s.parallel, n, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const T x = form.factor * s.g[i] + form.shift;
-      T g = x > limit ? limit : x < -limit ? -limit : x;
-      if (infinity_is_nan) g = T(0) * x + g;
-      const T ahead = g - buffer[i];
-      buffer[i] = blend < T(0.5) ? buffer[i] + blend * ahead : g - m * ahead;
-      out[i] = g + m * (buffer[i] - g);
-    }
-  });
+  const T limit = std::min(s.form.limit, kHalf);
+  const bool from_new = blend >= T(0.5);
+  const bool infinity_is_nan = s.form.infinity_is_nan || s.form.limit > kHalf;
+  const auto range =
+      from_new ? (infinity_is_nan ? &BlendRange<true, true, T> : &BlendRange<true, false, T>)
+               : (infinity_is_nan ? &BlendRange<false, true, T> : &BlendRange<false, false, T>);
+  ForRanges(s.parallel, n,
+            [&](int64_t begin, int64_t end) { range(s, m, blend, limit, begin, end, out); });
 }
 
 template <class R, class T>
@@ -93,8 +102,10 @@ void Apply(const R& rule, const WholeStep<T>& s, const Shape& shape, const T* o)
   const auto decay = static_cast<T>(rule.lr * rule.weight_decay);
   const auto step = static_cast<T>(rule.lr * Scale<R>(shape));
   ForRanges(s.parallel, shape.Size(), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      s.p[i] = s.p[i] - ((decay != 0 ? decay * s.p[i] : T(0)) + step * o[i]);
+    if (decay == 0) {
+      for (int64_t i = begin; i < end; ++i) s.p[i] = s.p[i] - (T(0) + step * o[i]);
+    } else {
+      for (int64_t i = begin; i < end; ++i) s.p[i] = s.p[i] - (decay * s.p[i] + step * o[i]);
     }
   });
 }
