@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What saving checkpoints costs the steps of a training run.
 
-    python3 bench/checkpoint/stall.py [--folder .] [--width 9450] [--steps 60] [--every 10]
+    python3 bench/checkpoint/stall.py [--folder .] [--width 9450] [--steps 60] [--every 10] [--threads 0]
 
 Needs what the build made: build/release/kudari and build/release/bench/checkpoint_worker. Trains a
 perceptron with two hidden layers of that width by AdamW, without saves and with `train.save_every`, half
@@ -12,6 +12,7 @@ long steps take and, beside them, how long a copy of as many bytes takes alone, 
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -28,7 +29,7 @@ def train(out, options, every):
     subprocess.run([BUILD / "kudari", "train", ROOT / "recipes/digits-mlp.toml", "--out", out,
                     "--set", f"model.hidden=[{options.width}, {options.width}]",
                     "--set", f"train.steps={options.steps}", "--set", "train.eval_every=1000000",
-                    "--set", "train.threads=0", "--set", "train.doctor=false",
+                    "--set", f"train.threads={options.threads}", "--set", "train.doctor=false",
                     "--set", f"train.save_every={every}", "--set", "train.keep=1"],
                    check=True, stdout=subprocess.DEVNULL)
     with open(out / "metrics.jsonl", encoding="utf-8") as lines:
@@ -38,10 +39,11 @@ def train(out, options, every):
     return {step: end - ends[step - 1] for step, end in ends.items() if step - 1 in ends}
 
 
-def copies(folder, mib, rounds):
-    """Seconds that copies of a state take."""
+def copies(folder, mib, rounds, threads):
+    """Seconds that copies of a state take by so many threads."""
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads > 0 else {})
     done = subprocess.run([BUILD / "bench/checkpoint_worker", folder / "none", str(mib)],
-                          input="copy\n" * rounds, capture_output=True, text=True, check=True)
+                          input="copy\n" * rounds, capture_output=True, text=True, check=True, env=environment)
     return [float(line) for line in done.stdout.split()]
 
 
@@ -57,6 +59,7 @@ def main():
     parser.add_argument("--width", type=int, default=9450)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--every", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=0, help="that train; 0 is one a core, none left for the writer")
     options = parser.parse_args()
     weights = options.width * (INPUTS + options.width + CLASSES + 2) + CLASSES
     mib = 3 * 4 * weights >> 20  # with both moments
@@ -68,7 +71,7 @@ def main():
             # A save that is due after a step begins before the next.
             after = (step - 1) % options.every
             (beginning if after == 0 else beside if after == 1 else others).append(seconds)
-        copied += copies(folder, mib, 9)
+        copied += copies(folder, mib, 9, options.threads)
     shutil.rmtree(folder)
     print(f"{'':<44} {'median':>9}  {'least':>7} {'most':>7}  {'steps':>5}")
     show("a step of a run that saves nothing", quiet)
