@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,14 +31,9 @@ BenchArray<float> Filled(int64_t n) {
 /// Rows of the table, ascending.
 std::vector<int64_t> RandomRows() {
   std::mt19937_64 random(1);
-  std::vector<int64_t> rows;
-  while (std::ssize(rows) < kRows) {
-    rows.push_back(static_cast<int64_t>(random() % kTable));
-    if (std::ssize(rows) < kRows) continue;
-    std::ranges::sort(rows);
-    rows.erase(std::ranges::unique(rows).begin(), rows.end());
-  }
-  return rows;
+  std::set<int64_t> rows;
+  while (std::ssize(rows) < kRows) rows.insert(static_cast<int64_t>(random() % kTable));
+  return {rows.begin(), rows.end()};
 }
 
 Optimizer MakeOptimizer(const std::string& rule, const Tensor& tensor, int threads) {
@@ -76,6 +73,49 @@ nlohmann::ordered_json ToJson(const Times& t) {
           {"time_ratio_max", worst}};
 }
 
+nlohmann::ordered_json RunCase(const std::string& name, const std::string& rule, int threads,
+                               int rounds, std::FILE* console) {
+  const BenchArray<float> table = Filled(kTable * kWidth), dense = Filled(kRows * kWidth),
+                          gradient = Filled(kRows * kWidth);
+  const std::vector<int64_t> rows = RandomRows();
+  Optimizer of_rows = MakeOptimizer(rule,
+                                    {.name = "table",
+                                     .shape = {kTable, kWidth},
+                                     .param = table.get(),
+                                     .grad = gradient.get(),
+                                     .grad_rows = rows},
+                                    threads);
+  Optimizer of_all = MakeOptimizer(
+      rule,
+      {.name = "dense", .shape = {kRows, kWidth}, .param = dense.get(), .grad = gradient.get()},
+      threads);
+  std::vector<float> other(size_t{192} << 20);  // more than processors cache
+  const auto cached = [](Optimizer& optimizer) {
+    optimizer.Step();  // brings it into the caches
+    return Time(kRepeats, [&] { optimizer.Step(); });
+  };
+  const auto evicted = [&other](Optimizer& optimizer) {
+    for (float& x : other) x += 1;
+    return Time(1, [&] { optimizer.Step(); });
+  };
+  Times in_caches, from_memory;
+  for (int round = -1; round < rounds; ++round) {
+    const double rows_cached = cached(of_rows), dense_cached = cached(of_all);
+    const double rows_evicted = evicted(of_rows), dense_evicted = evicted(of_all);
+    if (round < 0) continue;
+    in_caches.Add(rows_cached, dense_cached);
+    from_memory.Add(rows_evicted, dense_evicted);
+  }
+  Print(name + ", in the caches", in_caches, console);
+  Print(name + ", evicted", from_memory, console);
+  return {{"case", name},
+          {"threads", threads},
+          {"cached", ToJson(in_caches)},
+          {"evicted", ToJson(from_memory)},
+          {"rounds", rounds},
+          {"target", KernelTarget()}};
+}
+
 }  // namespace
 
 void BenchRows(const std::regex& filter, int rounds, std::FILE* console,
@@ -90,49 +130,7 @@ void BenchRows(const std::regex& filter, int rounds, std::FILE* console,
                    "ns/param", "min..max", "dense", "ratio", "min..max");
         first = false;
       }
-      const BenchArray<float> table = Filled(kTable * kWidth), dense = Filled(kRows * kWidth),
-                              gradient = Filled(kRows * kWidth);
-      // More than processors cache.
-      std::vector<float> other(size_t{192} << 20);
-      const auto evict = [&other] {
-        for (float& x : other) x += 1;
-      };
-      const std::vector<int64_t> rows = RandomRows();
-      Optimizer of_rows = MakeOptimizer(rule,
-                                        {.name = "table",
-                                         .shape = {kTable, kWidth},
-                                         .param = table.get(),
-                                         .grad = gradient.get(),
-                                         .grad_rows = rows},
-                                        threads);
-      Optimizer of_all = MakeOptimizer(
-          rule,
-          {.name = "dense", .shape = {kRows, kWidth}, .param = dense.get(), .grad = gradient.get()},
-          threads);
-      const auto step = [](Optimizer& optimizer) { return [&optimizer] { optimizer.Step(); }; };
-      Times here, away;
-      for (int round = -1; round < rounds; ++round) {
-        // The first step brings them into the caches.
-        of_rows.Step();
-        const double rows_here = Time(kRepeats, step(of_rows));
-        of_all.Step();
-        const double all_here = Time(kRepeats, step(of_all));
-        evict();
-        const double rows_away = Time(1, step(of_rows));
-        evict();
-        const double all_away = Time(1, step(of_all));
-        if (round < 0) continue;
-        here.Add(rows_here, all_here);
-        away.Add(rows_away, all_away);
-      }
-      Print(name + ", in the caches", here, console);
-      Print(name + ", evicted", away, console);
-      results.push_back({{"case", name},
-                         {"threads", threads},
-                         {"cached", ToJson(here)},
-                         {"evicted", ToJson(away)},
-                         {"rounds", rounds},
-                         {"target", KernelTarget()}});
+      results.push_back(RunCase(name, rule, threads, rounds, console));
     }
   }
 }
