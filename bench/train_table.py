@@ -82,7 +82,7 @@ def recipe(name, lines, presets, seed):
 def train(kudari, text, folder):
     """Accuracy, loss, seconds and bytes of state a parameter of one run."""
     (folder / "recipe.toml").write_text(text)
-    done = subprocess.run([kudari, "train", folder / "recipe.toml", "--out", folder / "out"],
+    done = subprocess.run([kudari, "train", folder / "recipe.toml", "--out", folder / "out", "--force"],
                           capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{text}\n{done.stdout}{done.stderr}")

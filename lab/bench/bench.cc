@@ -4,20 +4,25 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <regex>
+#include <span>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "kudari/error.h"
 #include "kudari/optimizer.h"
 #include "kudari/parallel.h"
 #include "kudari/rules/sgd.h"
 #include "lab/bench/bench_matrix.h"
+#include "lab/bench/bench_memory.h"
 #include "lab/bench/bench_precision.h"
+#include "lab/bench/bench_rows.h"
 #include "lab/bench/bench_sharpness.h"
 #include "lab/console/json_text.h"
 #include "lab/console/usage_error.h"
@@ -77,7 +82,9 @@ constexpr Shape kShapes[] = {{"64M", &Vectors<1, int64_t{64} << 20>, 1},
                              {"1000", &Vectors<1, 1'000>, 5000},
                              {"gpt2", &Gpt2, 1}};
 
-/// Everything that one shape's cases stream: parameters, gradients, and state for the roofline.
+/// Everything that one shape's cases stream: parameters, gradients, and state for the roofline, of
+/// float or double.
+template <class T>
 class Arrays {
  public:
   explicit Arrays(const Shape& shape) : tensors_(shape.tensors()) {
@@ -86,7 +93,7 @@ class Arrays {
       ends_.push_back(ends_.back() + static_cast<size_t>(Tensor{.shape = dims}.Size()));
     }
     p_ = Make(1);
-    g_ = Make(1e-3F);
+    g_ = Make(T(1e-3));
   }
 
   size_t count() const { return tensors_.size(); }
@@ -97,6 +104,7 @@ class Arrays {
     for (size_t t = 0; t < count(); ++t) {
       tensors.push_back({.name = tensors_[t].first,
                          .shape = tensors_[t].second,
+                         .dtype = sizeof(T) == 8 ? DType::kFloat64 : DType::kFloat32,
                          .param = p_[t].get(),
                          .grad = g_[t].get()});
     }
@@ -105,7 +113,7 @@ class Arrays {
 
   /// Makes as many state arrays as a roofline is going to need.
   void Reserve(size_t slots) {
-    while (state_.size() < slots) state_.push_back(Make(1e-3F));
+    while (state_.size() < slots) state_.push_back(Make(T(1e-3)));
   }
 
   /// Calls f(part of a tensor, size of the tensor) for the share of worker k of n.
@@ -120,24 +128,22 @@ class Arrays {
       const size_t from = std::max(begin, ends_[t]), to = std::min(end, ends_[t + 1]);
       if (from >= to) continue;
       const size_t at = from - ends_[t];
-      Stream s{p_[t].get() + at, g_[t].get() + at, {}, to - from};
+      Stream<T> s{p_[t].get() + at, g_[t].get() + at, {}, to - from};
       for (size_t i = 0; i < state_.size(); ++i) s.state[i] = state_[i][t].get() + at;
       f(s, ends_[t + 1] - ends_[t]);
     }
   }
 
  private:
-  // At cache lines, as frameworks allocate: small tensors that straddle them are timed by luck.
-  using List = std::vector<std::unique_ptr<float[], decltype(&std::free)>>;
+  using List = std::vector<BenchArray<T>>;
 
-  List Make(float scale) const {
+  List Make(T scale) const {
     List list;
     for (size_t t = 0; t < count(); ++t) {
       const size_t n = ends_[t + 1] - ends_[t];
-      const size_t bytes = (n * sizeof(float) + 63) / 64 * 64;
-      list.emplace_back(static_cast<float*>(std::aligned_alloc(64, bytes)), &std::free);
+      list.push_back(MakeBenchArray<T>(n));
       for (size_t i = 0; i < n; ++i) {
-        list.back()[i] = scale * (0.25F + static_cast<float>((i * 37 + t) % 1001) / 1001);
+        list.back()[i] = scale * (T(0.25) + static_cast<T>((i * 37 + t) % 1001) / 1001);
       }
     }
     return list;
@@ -155,16 +161,19 @@ struct Traffic {
   bool norm = false;  // of the whole gradient, which is read once more, before
 };
 
-void Roofline(const Arrays& arrays, const Traffic& traffic, int threads, size_t ahead) {
+template <class T>
+void Roofline(const Arrays<T>& arrays, const Traffic& traffic, int threads, size_t ahead) {
   RunParallel({}, threads, [&](int k) {
     if (traffic.norm) {
-      arrays.ForShare(k, threads, [&](const Stream& s, size_t) { RunRead({s.g, s.n}, ahead); });
+      arrays.ForShare(k, threads, [&](const Stream<T>& s, size_t) {
+        RunRead(std::span<const T>(s.g, s.n), ahead);
+      });
     }
     const std::vector<Sweep>& sweeps = traffic.sweeps;
     const Sweep once{.slots = sweeps.back().slots};
     for (const Sweep& sweep : sweeps) {
       const bool last = &sweep == &sweeps.back();
-      arrays.ForShare(k, threads, [&](const Stream& s, size_t tensor_size) {
+      arrays.ForShare(k, threads, [&](const Stream<T>& s, size_t tensor_size) {
         if (tensor_size > kCached) {
           RunSweep(s, sweep, ahead);
         } else if (last) {
@@ -176,7 +185,8 @@ void Roofline(const Arrays& arrays, const Traffic& traffic, int threads, size_t 
 }
 
 /// The distance at which the roofline is fastest here.
-size_t BestDistance(const Arrays& arrays, const Traffic& traffic, int threads, int repeats) {
+template <class T>
+size_t BestDistance(const Arrays<T>& arrays, const Traffic& traffic, int threads, int repeats) {
   size_t best = 0;
   double best_time = INFINITY;
   for (const size_t ahead : {0U, 32U, 64U, 128U, 256U, 512U, 1024U}) {
@@ -193,7 +203,8 @@ size_t BestDistance(const Arrays& arrays, const Traffic& traffic, int threads, i
 }
 
 /// An optimiser over the arrays; none if the rule can step none of them.
-std::optional<Optimizer> MakeOptimizer(OptimizerSpec spec, const Arrays& arrays, int threads) {
+template <class T>
+std::optional<Optimizer> MakeOptimizer(OptimizerSpec spec, const Arrays<T>& arrays, int threads) {
   const auto make = [&] {
     Optimizer optimizer(arrays.Tensors(), spec);
     optimizer.SetParallel({.threads = threads});
@@ -225,15 +236,16 @@ double StateBytes(const Optimizer& optimizer) {
       for (const auto& [name, value] : plan[i].options) values.push_back(value);
       sizes = rule.whole->SlotSizes(values.data(), tensor.shape);
     }
-    for (const int64_t n : sizes) state += static_cast<double>(n) * sizeof(float);
+    for (const int64_t n : sizes) state += static_cast<double>(n * Bytes(tensor.dtype));
     params += static_cast<double>(tensor.Size());
   }
   return state / params;
 }
 
 /// Null if the rule can step none of the tensors.
-Json RunCase(const std::string& rule, const OptimizerSpec& spec, const Shape& shape, Arrays& arrays,
-             int threads, int rounds) {
+template <class T>
+Json RunCase(const std::string& rule, const OptimizerSpec& spec, const Shape& shape,
+             Arrays<T>& arrays, int threads, int rounds) {
   std::optional<Optimizer> optimizer = MakeOptimizer(spec, arrays, threads);
   if (!optimizer) return nullptr;
   for (int i = 0; i < 2; ++i) optimizer->Step();
@@ -298,6 +310,29 @@ void PrintCase(const Json& r, std::FILE* console) {
   std::fflush(console);
 }
 
+using NamedSpec = std::pair<std::string, OptimizerSpec>;
+
+/// Runs the cases of the rules on a shape that the filter matches, over T; returns how many match.
+template <class T>
+size_t RunCases(const std::vector<NamedSpec>& rules, const Shape& shape, const std::regex& filter,
+                int rounds, std::FILE* console, Json& results) {
+  size_t matched = 0;
+  std::optional<Arrays<T>> arrays;
+  for (const auto& [rule, spec] : rules) {
+    for (const int threads : {1, 2}) {
+      const std::string name = fmt::format("{}/{}/{}", rule, shape.name, threads);
+      if (!std::regex_search(name, filter)) continue;
+      ++matched;
+      if (!arrays) arrays.emplace(shape);
+      const Json r = RunCase(rule, spec, shape, *arrays, threads, rounds);
+      if (r.is_null()) continue;
+      PrintCase(r, console);
+      results.push_back(r);
+    }
+  }
+  return matched;
+}
+
 }  // namespace
 
 void Bench(const BenchOptions& options, std::FILE* console) {
@@ -307,14 +342,16 @@ void Bench(const BenchOptions& options, std::FILE* console) {
   } catch (const std::regex_error& e) {
     throw UsageError("--filter \"" + options.filter + "\": " + e.what());
   }
-  // Every rule as it is, and adamw with clipping, which costs one more read of the gradient.
-  std::vector<std::pair<std::string, OptimizerSpec>> rules;
+  // Every rule as it is, and adamw with clipping, which costs one more read of the gradient; in
+  // float64, adamw alone.
+  std::vector<NamedSpec> rules;
   for (const RuleEntry& r : Registry::Builtin().rules()) {
     rules.emplace_back(r.name, OptimizerSpec(r.name));
   }
   OptimizerSpec clipped("adamw");
   clipped.clip_norm = 1.0;
   rules.emplace_back("adamw+clip_norm", clipped);
+  const std::vector<NamedSpec> rules64 = {{"adamw+float64", OptimizerSpec("adamw")}};
 
   fmt::print(console,
              "kernels {}, {} threads on this machine, medians of {} rounds, rule and reference "
@@ -324,27 +361,17 @@ void Bench(const BenchOptions& options, std::FILE* console) {
              "threads", "ns/param", "min..max", "state B", "B/param", "GB/s", "ref", "ns/param",
              "ratio", "min..max");
   Json results = Json::array();
-  bool matched = false;
+  size_t matched = 0;
   for (const Shape& shape : kShapes) {
-    std::unique_ptr<Arrays> arrays;
-    for (const auto& [rule, spec] : rules) {
-      for (const int threads : {1, 2}) {
-        const std::string name = fmt::format("{}/{}/{}", rule, shape.name, threads);
-        if (!std::regex_search(name, filter)) continue;
-        matched = true;
-        if (arrays == nullptr) arrays = std::make_unique<Arrays>(shape);
-        const Json r = RunCase(rule, spec, shape, *arrays, threads, options.rounds);
-        if (r.is_null()) continue;
-        PrintCase(r, console);
-        results.push_back(r);
-      }
-    }
+    matched += RunCases<float>(rules, shape, filter, options.rounds, console, results);
+    matched += RunCases<double>(rules64, shape, filter, options.rounds, console, results);
   }
   const size_t rule_cases = results.size();
   BenchPrecision(filter, options.rounds, console, results);
+  BenchRows(filter, options.rounds, console, results);
   BenchSharpness(filter, options.rounds, console, results);
   BenchMatrix(filter, options.rounds, console, results);
-  if (!matched && results.size() == rule_cases) {
+  if (matched == 0 && results.size() == rule_cases) {
     throw UsageError("--filter \"" + options.filter +
                      "\" matches no case; cases are like adamw/64M/2 and ns/768x768/1");
   }

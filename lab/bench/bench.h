@@ -21,7 +21,8 @@ struct BenchOptions {
 /// counts, whatever the rule does. Of a rule that steps whole tensors, it is a step of sgd. Times
 /// are medians; `ratio` is the median of the rounds' quotients reference / rule: 1 for a rule that
 /// costs its memory traffic and nothing more. A rule that cannot step all tensors of a shape leaves
-/// the rest to adamw. Then BenchMatrix.
+/// the rest to adamw. adamw is also run over doubles. Then BenchPrecision, BenchRows,
+/// BenchSharpness and BenchMatrix.
 void Bench(const BenchOptions& options, std::FILE* console);
 
 }  // namespace kudari::lab

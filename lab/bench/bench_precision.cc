@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "kudari/optimizer.h"
+#include "lab/bench/bench_memory.h"
 #include "lab/machine/timing.h"
 
 namespace kudari::lab {
@@ -33,7 +33,7 @@ std::vector<Way> Ways() {
           {"dynamic8", DType::kFloat32, {.state = StateFormat::kDynamic8}}};
 }
 
-/// One matrix with its gradient, in memory that begins at a cache line.
+/// One matrix with its gradient.
 class Arrays {
  public:
   explicit Arrays(DType type) : type_(type), p_(Make()), g_(Make()) {}
@@ -51,18 +51,17 @@ class Arrays {
   }
 
  private:
-  using Memory = std::unique_ptr<char, decltype(&std::free)>;
+  using Memory = BenchArray<uint16_t>;
 
   Memory Make() const {
-    const auto bytes = static_cast<size_t>(kElements * Bytes(type_));
-    Memory memory(static_cast<char*>(std::aligned_alloc(64, bytes)), &std::free);
+    const auto size = static_cast<size_t>(kElements * Bytes(type_) / 2);
+    Memory halves = MakeBenchArray<uint16_t>(size);
     // The upper halves of floats between 0.25 and 1; in float32 each appears twice.
-    auto* const halves = reinterpret_cast<uint16_t*>(memory.get());
-    for (size_t i = 0; i < bytes / 2; ++i) {
+    for (size_t i = 0; i < size; ++i) {
       halves[i] =
           static_cast<uint16_t>(0x3E80 + (i / (type_ == DType::kFloat32 ? 2 : 1)) * 37 % 256);
     }
-    return memory;
+    return halves;
   }
 
   DType type_;

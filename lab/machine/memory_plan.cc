@@ -45,10 +45,10 @@ double MeasureBandwidth(int threads) {
             kSize * static_cast<size_t>(k) / static_cast<size_t>(threads) / 16 * 16;
         const size_t end =
             kSize * static_cast<size_t>(k + 1) / static_cast<size_t>(threads) / 16 * 16;
-        RunSweep({.p = arrays[0].data() + begin,
-                  .g = arrays[1].data() + begin,
-                  .state = {arrays[2].data() + begin, arrays[3].data() + begin},
-                  .n = end - begin},
+        RunSweep(Stream<float>{.p = arrays[0].data() + begin,
+                               .g = arrays[1].data() + begin,
+                               .state = {arrays[2].data() + begin, arrays[3].data() + begin},
+                               .n = end - begin},
                  sweep, 64);
       });
     }));

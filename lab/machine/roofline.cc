@@ -16,15 +16,14 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // Sums what is only read, so that it is read, and adds the sum times a zero that the compiler does
 // not know to what is written: the values stay. Returns a sum for passes that write nothing.
-template <bool kGradient, bool kWriteP, size_t kWritten, size_t... I>
-HWY_INLINE float Loop(const Stream& s, size_t ahead, float zero,
-                      std::index_sequence<I...> /*slots*/) {
-  const hn::ScalableTag<float> d;
+template <bool kGradient, bool kWriteP, size_t kWritten, class T, size_t... I>
+HWY_INLINE T Loop(const Stream<T>& s, size_t ahead, T zero, std::index_sequence<I...> /*slots*/) {
+  const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d);
-  float* HWY_RESTRICT p = s.p;
-  const float* HWY_RESTRICT g = s.g;
-  float* const state[] = {s.state[I]..., nullptr};
+  T* HWY_RESTRICT p = s.p;
+  const T* HWY_RESTRICT g = s.g;
+  T* const state[] = {s.state[I]..., nullptr};
   const V z = hn::Set(d, zero);
   V total = hn::Zero(d);
   for (size_t i = 0; i + lanes <= s.n; i += lanes) {
@@ -47,8 +46,8 @@ HWY_INLINE float Loop(const Stream& s, size_t ahead, float zero,
   return hn::GetLane(total);
 }
 
-template <size_t kSlots>
-float SweepOver(const Stream& s, const Sweep& sweep, size_t ahead, float zero) {
+template <size_t kSlots, class T>
+T SweepOver(const Stream<T>& s, const Sweep& sweep, size_t ahead, T zero) {
   constexpr std::make_index_sequence<kSlots> slots;
   if (!sweep.gradient) return Loop<false, true, 0>(s, ahead, zero, slots);
   if (!sweep.writes_parameter) return Loop<true, false, kSlots>(s, ahead, zero, slots);
@@ -57,7 +56,8 @@ float SweepOver(const Stream& s, const Sweep& sweep, size_t ahead, float zero) {
                         : Loop<true, true, kSlots>(s, ahead, zero, slots);
 }
 
-float SweepHere(const Stream& s, const Sweep& sweep, size_t ahead, float zero) {
+template <class T>
+T SweepHere(const Stream<T>& s, const Sweep& sweep, size_t ahead, T zero) {
   static_assert(RuleEntry::kMostSlots == 8);
   switch (sweep.slots) {
     case 0:
@@ -81,8 +81,9 @@ float SweepHere(const Stream& s, const Sweep& sweep, size_t ahead, float zero) {
   }
 }
 
-float ReadHere(const float* x, size_t n, size_t ahead) {
-  const hn::ScalableTag<float> d;
+template <class T>
+T ReadHere(const T* x, size_t n, size_t ahead) {
+  const hn::ScalableTag<T> d;
   const size_t lanes = hn::Lanes(d);
   auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
   for (size_t i = 0; i + 2 * lanes <= n; i += 2 * lanes) {
@@ -94,6 +95,15 @@ float ReadHere(const float* x, size_t n, size_t ahead) {
   return hn::GetLane(hn::Add(sum0, sum1));
 }
 
+float SweepFloats(const Stream<float>& s, const Sweep& sweep, size_t ahead, float zero) {
+  return SweepHere(s, sweep, ahead, zero);
+}
+double SweepDoubles(const Stream<double>& s, const Sweep& sweep, size_t ahead, double zero) {
+  return SweepHere(s, sweep, ahead, zero);
+}
+float ReadFloats(const float* x, size_t n, size_t ahead) { return ReadHere(x, n, ahead); }
+double ReadDoubles(const double* x, size_t n, size_t ahead) { return ReadHere(x, n, ahead); }
+
 }  // namespace HWY_NAMESPACE
 }  // namespace kudari::lab
 HWY_AFTER_NAMESPACE();
@@ -101,12 +111,14 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace kudari::lab {
 
-HWY_EXPORT(SweepHere);
-HWY_EXPORT(ReadHere);
+HWY_EXPORT(SweepFloats);
+HWY_EXPORT(SweepDoubles);
+HWY_EXPORT(ReadFloats);
+HWY_EXPORT(ReadDoubles);
 
 namespace {
 volatile float zero = 0;
-thread_local volatile float sink = 0;  // so that reads cannot be left out
+thread_local volatile double sink = 0;  // so that reads cannot be left out
 }  // namespace
 
 std::vector<Sweep> SweepsOf(const RuleEntry& rule) {
@@ -120,12 +132,20 @@ std::vector<Sweep> SweepsOf(const RuleEntry& rule) {
   return {{.slots = 0, .writes_parameter = false}, {.slots = slots}};
 }
 
-void RunSweep(const Stream& stream, const Sweep& sweep, size_t ahead) {
-  sink = HWY_DYNAMIC_DISPATCH(SweepHere)(stream, sweep, ahead, zero);
+void RunSweep(const Stream<float>& stream, const Sweep& sweep, size_t ahead) {
+  sink = HWY_DYNAMIC_DISPATCH(SweepFloats)(stream, sweep, ahead, zero);
+}
+
+void RunSweep(const Stream<double>& stream, const Sweep& sweep, size_t ahead) {
+  sink = HWY_DYNAMIC_DISPATCH(SweepDoubles)(stream, sweep, ahead, zero);
 }
 
 void RunRead(std::span<const float> x, size_t ahead) {
-  sink = HWY_DYNAMIC_DISPATCH(ReadHere)(x.data(), x.size(), ahead);
+  sink = HWY_DYNAMIC_DISPATCH(ReadFloats)(x.data(), x.size(), ahead);
+}
+
+void RunRead(std::span<const double> x, size_t ahead) {
+  sink = HWY_DYNAMIC_DISPATCH(ReadDoubles)(x.data(), x.size(), ahead);
 }
 
 }  // namespace kudari::lab

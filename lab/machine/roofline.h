@@ -21,20 +21,23 @@ struct Sweep {
 /// The passes of a rule that works element by element: one, or two for a rule with norms.
 std::vector<Sweep> SweepsOf(const RuleEntry& rule);
 
-/// Arrays of n floats each.
+/// Arrays of n numbers each, float or double.
+template <class T>
 struct Stream {
-  float* p;
-  const float* g;
-  float* state[RuleEntry::kMostSlots];
+  T* p;
+  const T* g;
+  T* state[RuleEntry::kMostSlots];
   size_t n;
 };
 
 /// Sweeps over the arrays once, leaving their values as they are, with prefetches `ahead`
-/// floats ahead (0: none), on the widest vectors that this machine has.
-void RunSweep(const Stream& stream, const Sweep& sweep, size_t ahead);
+/// numbers ahead (0: none), on the widest vectors that this machine has.
+void RunSweep(const Stream<float>& stream, const Sweep& sweep, size_t ahead);
+void RunSweep(const Stream<double>& stream, const Sweep& sweep, size_t ahead);
 
 /// Reads x once.
 void RunRead(std::span<const float> x, size_t ahead);
+void RunRead(std::span<const double> x, size_t ahead);
 
 }  // namespace kudari::lab
 

@@ -62,6 +62,7 @@ struct Cohort {
   PenalizeFn<float> penalize = nullptr;
   // The same of float64.
   ScalarPasses<double> exact_passes = {};
+  RowsFn<double> exact_update_rows = nullptr;
   PenalizeFn<double> exact_penalize = nullptr;
   // For the current step:
   std::vector<double> values;

@@ -2,8 +2,11 @@
 // one loop for a pass, whatever is known of its coefficients.
 #include "kernels/doubles.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "kernels/targets.h"
@@ -107,6 +110,42 @@ constexpr ScalarPasses<double> DoublesOf() {
   return passes;
 }
 
+// The rows of tables: while one is updated, one that comes soon is fetched.
+template <class P, size_t... I>
+HWY_INLINE void RunOverRows(const double* coeffs, const GradientForm<double>& form, double* p,
+                            const double* g, double* const* state, size_t n,
+                            std::span<const int64_t> rows, std::index_sequence<I...> slots) {
+  typename P::Coeffs c;
+  std::memcpy(&c, coeffs, sizeof(c));
+  const GradientForm<double> f = form;
+  const size_t ahead = std::max<size_t>(1, internal::kRowsAhead / n);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const auto row = [&](size_t k) HWY_ATTR {
+      const size_t at = static_cast<size_t>(rows[k]) * n;
+      return Pointers<sizeof...(I), double>{p + at, g + k * n, {state[I] + at..., nullptr}};
+    };
+    const auto now = row(r), soon = row(std::min(r + ahead, rows.size() - 1));
+    ForVectorsOfDoubles(n, [&](auto d, size_t i) HWY_ATTR {
+      FetchDoubles<P>(soon, i, 0);
+      One<Lanes<decltype(d)>, P>(c, f, now, i, slots);
+    });
+  }
+}
+
+template <class R>
+void UpdateRowsOfDoubles(const double* coeffs, const GradientForm<double>& form, double* p,
+                         const double* g, double* const* state, size_t n,
+                         std::span<const int64_t> rows) {
+  RunOverRows<UpdatePass<R, double>>(coeffs, form, p, g, state, n, rows,
+                                     std::make_index_sequence<R::kState.size()>());
+}
+
+template <class R>
+constexpr internal::RowsFn<double> RowsOfDoubles() {
+  if constexpr (internal::kTakesRows<R>) return &UpdateRowsOfDoubles<R>;
+  return nullptr;
+}
+
 void AddSquaresOfDoubles(const double* x, size_t n, double* lanes) {
   const WideDoubles d;
   constexpr size_t kLanes = HWY_MAX_BYTES / sizeof(double), kVectors = 16 / kLanes;
@@ -141,9 +180,15 @@ const ScalarPasses<double>* TableOfDoubles(TypeList<R...> /*rules*/) {
   return table;
 }
 
+template <class... R>
+const internal::RowsFn<double>* TableOfRows(TypeList<R...> /*rules*/) {
+  static constexpr internal::RowsFn<double> table[] = {RowsOfDoubles<R>()...};
+  return table;
+}
+
 const internal::DoubleKernels& ChosenDoubles() {
-  static const internal::DoubleKernels kernels = {TableOfDoubles(AllRules()), &AddSquaresOfDoubles,
-                                                  &PenalizeDoubles};
+  static const internal::DoubleKernels kernels = {
+      TableOfDoubles(AllRules()), TableOfRows(AllRules()), &AddSquaresOfDoubles, &PenalizeDoubles};
   return kernels;
 }
 

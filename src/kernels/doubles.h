@@ -15,6 +15,9 @@ struct DoubleKernels {
   /// In the order of AllRules, without the passes of curvature; null in the scalar set, which uses
   /// RuleEntry::scalar64.
   const ScalarPasses<double>* rules;
+  /// The updates of rows of tables in the same order, null for rules that take no gradients of
+  /// rows; null in the scalar set.
+  const RowsFn<double>* update_rows;
   /// lanes[i % 16] += x[i]^2, rounded once.
   void (*add_squares)(const double* x, size_t n, double* lanes);
   PenalizeFn<double> penalize;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -105,29 +106,36 @@ HWY_NOINLINE void RunLines(const float* coeffs, const GradientForm<float>& form,
   });
 }
 
+// Elements [i, n), fewer than a line, with narrower vectors: most tensors have a multiple of eight.
+template <class P, size_t... I>
+HWY_INLINE void RunRest(const typename P::Coeffs& c, const GradientForm<float>& form,
+                        const Pointers<sizeof...(I)>& at, size_t i, size_t n,
+                        std::index_sequence<I...> slots) {
+  using Eight = Lanes<hn::CappedTag<float, 8>>;
+  using Four = Lanes<hn::CappedTag<float, 4>>;
+  const size_t eight = hn::Lanes(Eight::Tag()), four = hn::Lanes(Four::Tag());
+  for (; i + eight <= n; i += eight) One<Eight, P>(c, form, at, i, slots);
+  for (; i + four <= n; i += four) One<Four, P>(c, form, at, i, slots);
+  for (; i < n; ++i) One<Lanes<hn::CappedTag<float, 1>>, P>(c, form, at, i, slots);
+}
+
 // Any n.
 template <class P, size_t... I>
 HWY_INLINE void Run(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
                     float* const* state, size_t n, const float* const* next, size_t distance,
                     std::index_sequence<I...> slots) {
-  using Eight = Lanes<hn::CappedTag<float, 8>>;
-  using Four = Lanes<hn::CappedTag<float, 4>>;
-  const size_t eight = hn::Lanes(Eight::Tag()), four = hn::Lanes(Four::Tag());
   const Pointers<sizeof...(I)> at = {p, g, {state[I]..., nullptr}};
-  size_t i = n - n % kLine;
+  const size_t i = n - n % kLine;
   if (i > 0) {
     WithKnown(KnownOf<P>(coeffs, form, slots), [&](auto known) HWY_ATTR {
       RunLines<P, known>(coeffs, form, at, n, distance, next, slots);
     });
     if (i == n) return;
   }
-  // Narrower vectors for what is left: most tensors have a multiple of eight elements.
   typename P::Coeffs c;
   std::memcpy(&c, coeffs, sizeof(c));
   const GradientForm<float> f = form;
-  for (; i + eight <= n; i += eight) One<Eight, P>(c, f, at, i, slots);
-  for (; i + four <= n; i += four) One<Four, P>(c, f, at, i, slots);
-  for (; i < n; ++i) One<Lanes<hn::CappedTag<float, 1>>, P>(c, f, at, i, slots);
+  RunRest<P>(c, f, at, i, n, slots);
 }
 
 template <class P, class R>
@@ -135,6 +143,53 @@ void Pass(const float* coeffs, const GradientForm<float>& form, float* p, const 
           float* const* state, size_t n, const float* const* next, size_t distance) {
   Run<P>(coeffs, form, p, g, state, n, next, distance,
          std::make_index_sequence<R::kState.size()>());
+}
+
+// The rows of tables, whose arrays begin at `table`.
+template <class P, Known kKnown, size_t... I>
+HWY_NOINLINE void RunRows(const float* coeffs, const GradientForm<float>& form,
+                          const Pointers<sizeof...(I)>& table, size_t n,
+                          std::span<const int64_t> rows, std::index_sequence<I...> slots) {
+  using V = Lanes<hn::ScalableTag<float>, kKnown>;
+  typename P::Coeffs c;
+  std::memcpy(&c, coeffs, sizeof(c));
+  const GradientForm<float> f = form;
+  const Pointers<sizeof...(I)> all = table;
+  const size_t whole = n - n % kLine, ahead = std::max<size_t>(1, internal::kRowsAhead / n);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const auto row = [&](size_t k) HWY_ATTR {
+      const size_t at = static_cast<size_t>(rows[k]) * n;
+      return Pointers<sizeof...(I)>{all.p + at, all.g + k * n, {all.s[I] + at..., nullptr}};
+    };
+    const Pointers<sizeof...(I)> now = row(r), soon = row(std::min(r + ahead, rows.size() - 1));
+    for (size_t i = 0; i < whole; i += kLine) {
+      Ahead<P::kTraffic.load_p, P::kTraffic.load_g, P::kTraffic.load_state>(soon.p, soon.g, soon.s,
+                                                                            i, slots);
+      for (size_t part = 0; part < kLine; part += HWY_MAX_BYTES / sizeof(float)) {
+        One<V, P>(c, f, now, i + part, slots);
+      }
+    }
+    if (whole == n) continue;
+    Ahead<P::kTraffic.load_p, P::kTraffic.load_g, P::kTraffic.load_state>(soon.p, soon.g, soon.s,
+                                                                          n - 1, slots);
+    RunRest<P>(c, f, now, whole, n, slots);
+  }
+}
+
+template <class P, size_t... I>
+HWY_INLINE void PassOverRows(const float* coeffs, const GradientForm<float>& form, float* p,
+                             const float* g, float* const* state, size_t n,
+                             std::span<const int64_t> rows, std::index_sequence<I...> slots) {
+  const Pointers<sizeof...(I)> table = {p, g, {state[I]..., nullptr}};
+  WithKnown(KnownOf<P>(coeffs, form, slots),
+            [&](auto known) HWY_ATTR { RunRows<P, known>(coeffs, form, table, n, rows, slots); });
+}
+
+template <class R>
+void UpdateRows(const float* coeffs, const GradientForm<float>& form, float* p, const float* g,
+                float* const* state, size_t n, std::span<const int64_t> rows) {
+  PassOverRows<UpdatePass<R>>(coeffs, form, p, g, state, n, rows,
+                              std::make_index_sequence<R::kState.size()>());
 }
 
 // The curvature is the last slot.
@@ -269,6 +324,7 @@ constexpr internal::RuleKernels KernelsOf() {
   if constexpr (internal::kNormsOf < R >> 0) kernels.measure = &Measured<R>;
   if constexpr (internal::kHasHessian<R>) kernels.hessian = &HessianOf<R>;
   if constexpr (internal::kHasEvaluation<R>) kernels.evaluate = &Pass<EvaluationPass<R>, R>;
+  if constexpr (internal::kTakesRows<R>) kernels.update_rows = &UpdateRows<R>;
   return kernels;
 }
 

@@ -2,7 +2,9 @@
 #define KUDARI_KERNELS_KERNELS_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -23,10 +25,21 @@ using MeasureKernelFn = void (*)(const float* coeffs, const GradientForm<float>&
                                  const float* p, const float* g, float* const* state, size_t n,
                                  const float* const* next, size_t distance, double* sums);
 
+/// A PassFn over rows of tables: those of p and of the state that have these numbers, n > 0
+/// elements each, while `g` has a row for each number. As rows may be anywhere, those that come
+/// soon are prefetched.
+template <class T>
+using RowsFn = void (*)(const T* coeffs, const GradientForm<T>& form, T* p, const T* g,
+                        T* const* state, size_t n, std::span<const int64_t> rows);
+/// A row is prefetched while one is updated that comes as many elements before it, or the one
+/// before it.
+inline constexpr size_t kRowsAhead = 256;
+
 /// A rule's passes; those that it lacks are null.
 struct RuleKernels {
   KernelFn update, hessian, evaluate;
   MeasureKernelFn measure;
+  RowsFn<float> update_rows;
 };
 
 /// Passes over rows of a matrix with gradient x = form(g); see matrix/adafactor.cc. Sums over a row

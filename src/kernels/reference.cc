@@ -150,7 +150,8 @@ const KernelSet& ScalarKernels() {
 }
 
 const DoubleKernels& ScalarDoubles() {
-  static constexpr DoubleKernels kKernels = {nullptr, &AddSquaresOfDoubles, &Penalize<double>};
+  static constexpr DoubleKernels kKernels = {nullptr, nullptr, &AddSquaresOfDoubles,
+                                             &Penalize<double>};
   return kKernels;
 }
 

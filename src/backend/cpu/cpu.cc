@@ -78,6 +78,7 @@ void CpuBackend::Choose(internal::Cohort& cohort) const {
   if (cohort.penalized) cohort.exact_penalize = doubles_.penalize;
   const bool compiled = doubles_.rules != nullptr && cohort.rule.kernel >= 0;
   cohort.exact_passes = compiled ? doubles_.rules[cohort.rule.kernel] : cohort.rule.scalar64;
+  if (compiled) cohort.exact_update_rows = doubles_.update_rows[cohort.rule.kernel];
 }
 
 void CpuBackend::Choose(const internal::Cohort& cohort, bool check,

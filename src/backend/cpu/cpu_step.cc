@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "backend/cpu/coded_blocks.h"
@@ -265,6 +266,35 @@ void MeasurePiece(const PassOver& pass, const Pointers& at, int64_t begin, int64
   for (size_t k = 0; k < c.rule.norms; ++k) sums[k] = SumLanes(lanes[k]);
 }
 
+/// How a rule updates rows: compiled, or null, and by itself a row at a time.
+template <class T>
+struct RowUpdate {
+  RowsFn<T> compiled;
+  PassFn<T> scalar;
+};
+
+/// The rule's update of rows of `size` elements, whose gradients begin at element `begin`.
+template <class T>
+void UpdateRows(const TensorRecord& s, const T* coeffs, const GradientForm<T>& form, int64_t begin,
+                int64_t size, std::span<const int64_t> rows, const RowUpdate<T>& update) {
+  auto* const p = static_cast<T*>(s.param);
+  const T* g = static_cast<const T*>(s.gradient) + begin;
+  const auto n = static_cast<size_t>(size);
+  T* state[RuleEntry::kMostSlots];
+  const auto point = [&](int64_t at) {
+    for (size_t k = 0; k < s.Slots(); ++k) state[k] = static_cast<T*>(s.arrays[k].data) + at;
+  };
+  if (update.compiled != nullptr) {
+    point(0);
+    return update.compiled(coeffs, form, p, g, state, n, rows);
+  }
+  for (const int64_t row : rows) {
+    point(row * size);
+    update.scalar(coeffs, form, p + row * size, g, state, n);
+    g += size;
+  }
+}
+
 /// Calls f(begin, end) for ranges of pieces that together are all, in one parallel region in which
 /// every thread has the same share of elements.
 template <class F>
@@ -442,51 +472,22 @@ void CpuBackend::SecondPass(const StepView& step, const Work& work) {
   ForPieces(step, work, [&](size_t begin, size_t end) { SecondPieces(step, work, begin, end); });
 }
 
-// While a row is updated, one that comes soon is fetched: rows may be anywhere.
 void CpuBackend::UpdateRowsOf(const StepView& step, const Piece& piece) const {
-  constexpr size_t kAhead = 4;
   const Tensor& t = step.tensors[piece.tensor];
   const TensorRecord& s = step.records[piece.tensor];
   const Cohort& c = step.cohorts[s.cohort];
   const int64_t size = internal::RowSize(t);
-  const auto n = static_cast<size_t>(size);
   const auto rows = t.grad_rows->subspan(static_cast<size_t>(piece.begin / size),
                                          static_cast<size_t>(piece.size / size));
   if (c.float64) {
-    const double* const coeffs = c.ExactAt(s.step, s.Memory());
-    const double* g = static_cast<const double*>(s.gradient) + piece.begin;
-    for (const int64_t row : rows) {
-      double* state[RuleEntry::kMostSlots];
-      for (size_t k = 0; k < s.Slots(); ++k) {
-        state[k] = static_cast<double*>(s.arrays[k].data) + row * size;
-      }
-      c.exact_passes.update(coeffs, c.exact_form, static_cast<double*>(s.param) + row * size, g,
-                            state, n);
-      internal::Flush(kernels_, s, row * size, size);
-      g += size;
-    }
-    return;
+    internal::UpdateRows(s, c.ExactAt(s.step, s.Memory()), c.exact_form, piece.begin, size, rows,
+                         {c.exact_update_rows, c.exact_passes.update});
+  } else {
+    internal::UpdateRows(s, c.CoeffsAt(s.step, s.Memory()), c.form, piece.begin, size, rows,
+                         {c.kernels.update_rows, c.rule.scalar.update});
   }
-  const float* const coeffs = c.CoeffsAt(s.step, s.Memory());
-  const float* const g = static_cast<const float*>(s.gradient) + piece.begin;
-  const auto point = [&](size_t i, Pointers& to) {
-    const int64_t at = rows[i] * size;
-    to.Set(static_cast<float*>(s.param) + at, g + i * n, s.Slots(),
-           [&](size_t k) { return static_cast<float*>(s.arrays[k].data) + at; });
-  };
-  Pointers now, then;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const bool fetches = i + kAhead < rows.size();
-    point(i, now);
-    if (fetches) point(i + kAhead, then);
-    if (c.kernels.update != nullptr) {
-      c.kernels.update(coeffs, c.form, now.p, now.all[1], now.state, n,
-                       fetches ? then.all : nullptr, internal::kOnlyNext);
-    } else {
-      c.rule.scalar.update(coeffs, c.form, now.p, now.all[1], now.state, n);
-    }
-    internal::Flush(kernels_, s, rows[i] * size, size);
-  }
+  if (!internal::FlushNow(s)) return;
+  for (const int64_t row : rows) internal::Flush(kernels_, s, row * size, size);
 }
 
 void CpuBackend::UpdateRows(const StepView& step, const Work& work) {
