@@ -456,13 +456,13 @@ std::string Raw(const std::vector<T>& values) {
 std::string SafeTensorsText(const std::vector<RawTensor>& tensors) {
   std::string header = "{", data;
   for (const RawTensor& t : tensors) {
-    if (header.size() > 1) header += ",";
+    if (header.size() > 1) header += ',';
     header += "\"" + t.name + R"(":{"dtype":")" + t.dtype + R"(","shape":)" + t.shape +
               R"(,"data_offsets":[)" + std::to_string(data.size()) + ",";
     data += t.data;
     header += std::to_string(data.size()) + "]}";
   }
-  header += "}";
+  header += '}';
   const std::vector<uint64_t> size = {header.size()};
   return Raw(size) + header + data;
 }

@@ -135,7 +135,7 @@ Schedule internal::MakeCall(const Curve& curve, std::span<const Value> values) {
     text += (i > 0 ? ", " : "") + ValueText(p, value);
     relative = relative || IsRelative(value);
   }
-  text += ")";
+  text += ')';
   if (relative) {
     Arguments arguments;
     arguments.relative = std::move(plain);

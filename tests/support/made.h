@@ -76,7 +76,7 @@ inline std::string NamesChecksum(const std::vector<std::pair<std::string, at::Te
     for (const int64_t side : tensor.sizes()) {
       line += (line == name ? " " : "x") + std::to_string(side);
     }
-    if (tensor.dim() == 0) line += " ";
+    if (tensor.dim() == 0) line += ' ';
     lines.insert(line + "\n");
   }
   std::string text;

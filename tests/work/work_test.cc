@@ -181,7 +181,7 @@ TEST(WorkTest, ShortRowsBelowALongHeader) {
   const auto read = [](int64_t size) {
     std::string text = "loss";
     for (int64_t i = 0; i < size; ++i) text += ",c" + Number(i);
-    text += "\n";
+    text += '\n';
     for (int64_t i = 0; i < size; ++i) text += i % 2 == 0 ? "1\n" : "text\n";
     EXPECT_EQ(std::ssize(ParseRunLog(text, "a.csv").steps), size / 2);
   };
