@@ -37,7 +37,7 @@ TableChart Accuracies() {
 std::vector<pugi::xml_node> RectsOf(const pugi::xml_document& document, bool filled) {
   std::vector<pugi::xml_node> rects;
   for (const pugi::xpath_node& found : document.select_nodes("//g[@class='cells']//rect")) {
-    const bool has = std::string(found.node().attribute("fill").value()).starts_with("#");
+    const bool has = std::string(found.node().attribute("fill").value()).starts_with('#');
     if (has == filled) rects.push_back(found.node());
   }
   return rects;
