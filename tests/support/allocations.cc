@@ -14,7 +14,9 @@ std::atomic<int64_t> countdown = 0;  // calls until one fails; not positive: non
 
 void* Allocate(std::size_t n, std::size_t alignment) {
   ++allocations;
-  if (countdown > 0 && --countdown == 0) throw std::bad_alloc();
+  if (countdown > 0) {
+    if (--countdown == 0) throw std::bad_alloc();
+  }
   void* const p = alignment == 0
                       ? std::malloc(n)
                       : std::aligned_alloc(alignment, (n + alignment) / alignment * alignment);
