@@ -6,7 +6,7 @@ for (const run of runs) run.shown = true;
 
 // ---- Texts ----
 
-const short = x => x === null || x === undefined ? "not finite" : Number(x.toPrecision(5)).toLocaleString("en", { maximumSignificantDigits: 5, notation: x !== 0 && (Math.abs(x) < 1e-3 || Math.abs(x) >= 1e6) ? "scientific" : "standard" });
+const short = x => x === null || x === undefined ? "not finite" : Number(x.toPrecision(5)).toLocaleString("en", { maximumSignificantDigits: 5, notation: x !== 0 && (Math.abs(x) < 1e-3 || Math.abs(x) >= 1e6) ? "scientific" : "standard" }).replace("E", "e");
 const whole = n => n.toLocaleString("en");
 const counted = (n, what) => `${whole(n)} ${what}${n === 1 ? "" : "s"}`;
 function timeText(seconds) {
@@ -86,7 +86,7 @@ function showVerdicts() {
     const show = element("button", { type: "button" }, "Show on the curves");
     show.addEventListener("click", () => showSteps(f));
     const article = element("article", {}, element("h3", {}, `${f.number}. ${f.verdict}`, swatch(f.run), f.run.name), element("p", {}, sentence(f.meaning)),
-      element("p", {}, `Steps ${whole(f.first_step)} to ${whole(f.last_step)}, confidence ${f.confidence.toFixed(2)}: ${sentence(f.evidence)}`),
+      element("p", {}, `Steps ${whole(f.first_step)} to ${whole(f.last_step)}, confidence ${f.confidence.toFixed(2)}. ${sentence(f.evidence)}`),
       element("p", {}, element("b", {}, "What to do: "), sentence(f.action)), element("p", { className: "hint" }, `Source: ${sentence(f.source)}`), show);
     article.style.borderColor = f.run.colour;
     box.append(article);
@@ -173,7 +173,7 @@ class Chart {
     this.values = element("output", { className: "values" });
     this.values.setAttribute("aria-live", "off");
     const log = element("input", { type: "checkbox", checked: this.logY });
-    log.addEventListener("change", () => { this.logY = log.checked; this.draw(); });
+    log.addEventListener("change", () => { this.logY = log.checked; this.draw(); showRange(); });
     log.setAttribute("aria-label", `${curve.title} on a logarithmic axis`);
     this.table = element("details", {}, element("summary", {}, `${curve.title} as a table`));
     this.table.addEventListener("toggle", () => this.fillTable());
@@ -198,7 +198,8 @@ class Chart {
   draw() {
     this.plot?.destroy();
     this.lines = this.curve.parts.filter(part => part.run.shown).map(part => ({ part, line: lineOf(part.run, part.steps, part.values, this.logY) })).filter(({ line }) => line[0].length > 0);
-    const tables = this.lines.map(({ line }) => line), series = this.lines.map(({ part }) => ({ label: part.run.name, stroke: part.run.colour, width: 1.6, dash: dashOf(part.run), alpha: view.smoothing > 0 ? .3 : 1 }));
+    const points = { fill: colourOf("--paper") };
+    const tables = this.lines.map(({ line }) => line), series = this.lines.map(({ part }) => ({ label: part.run.name, stroke: part.run.colour, width: 1.6, dash: dashOf(part.run), points, alpha: view.smoothing > 0 ? .3 : 1 }));
     if (view.smoothing > 0) {
       for (const entry of this.lines) {
         entry.smooth = smoothedLine(entry.part, this.logY);
@@ -210,7 +211,7 @@ class Chart {
     const axis = { stroke: ink, grid, ticks: grid, font: "12px Inter, Arial, sans-serif" };
     const number = (_, ticks) => ticks.map(tick => tick === null ? "" : short(tick));
     this.plot = new uPlot({
-      width: this.box.clientWidth, height: 260, legend: { show: false }, padding: [18, 12, 0, 0],
+      width: this.box.clientWidth, height: 260, legend: { show: false }, padding: [18, 28, 0, 0],
       cursor: { sync: { key: "kudari" }, drag: { x: true, y: false }, points: { size: 7 } },
       scales: { x: { time: false, distr: view.logX ? 3 : 1 }, y: { distr: this.logY ? 3 : 1 } },
       axes: [{ ...axis, values: number, space: 60 }, { ...axis, values: number, size: 64 }],
@@ -222,7 +223,6 @@ class Chart {
       },
     }, tables.length > 0 ? uPlot.join(tables) : [[], ...series.map(() => [])], this.box);
     this.plot.over.addEventListener("dblclick", () => zoomTo());
-    if (view.range) this.plot.setScale("x", view.range);
     this.showValues(null);
   }
 
@@ -298,7 +298,10 @@ class Chart {
   }
 }
 
-function drawCharts() { for (const chart of charts) chart.draw(); }
+function drawCharts() {
+  for (const chart of charts) chart.draw();
+  showRange();
+}
 
 // ---- Zoom, of all charts at once ----
 
@@ -314,10 +317,15 @@ function zoomTo(min, max) {
   const given = min !== undefined && max > min && (min > all.min || max < all.max);
   view.range = given ? { min: Math.max(min, all.min), max: Math.min(max, all.max) } : null;
   if (view.range && !(view.range.max > view.range.min)) view.range = null;
-  for (const chart of charts) {
-    const xs = chart.plot.data[0];
-    chart.plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-    if (xs.length > 0) chart.plot.setScale("x", view.range ?? { min: xs[0], max: xs.at(-1) });
+  showRange();
+}
+
+// All charts show the same part of their axis.
+function showRange() {
+  const range = view.range ?? wholeRange();
+  for (const { plot } of charts) {
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    if (range !== null && plot.data[0].length > 0) plot.setScale("x", range);
   }
   for (const id of ["left", "right", "out", "all"]) byId(id).disabled = view.range === null;
 }
@@ -334,7 +342,7 @@ function zoomBy(factor, shift = 0) {
 function showSteps(f) {
   const from = placeOf(f.run, f.first_step), to = placeOf(f.run, f.last_step);
   if (from === undefined) return;
-  const margin = Math.max((to - from) * .5, (to + from) * 1e-3, 1e-9);
+  const margin = Math.max((to - from) * .1, (to + from) * 1e-3, 1e-9);
   zoomTo(from - margin, to + margin);
   byId("curves-title").scrollIntoView({ block: "start" });
 }
@@ -401,7 +409,7 @@ function showRecipes() {
   if (with_recipe.length === 0) return;
   byId("recipes").hidden = false;
   if (with_recipe.length > 1) {
-    byId("same").textContent = data.differences.length === 0 ? "The recipes are the same." : `${counted(data.differences.length, "option")} of the recipes differ.`;
+    byId("same").textContent = data.differences.length === 0 ? "The recipes are the same." : `The recipes differ in ${counted(data.differences.length, "option")}.`;
   }
   if (data.differences.length > 0) {
     byId("differences-box").hidden = false;
@@ -451,17 +459,23 @@ showRuns();
 showVerdicts();
 for (const curve of drawn) charts.push(new Chart(curve));
 drawCharts();
-zoomTo();
 showLayers();
 showRecipes();
 showPictures();
-const constants = runs.flatMap(run => Object.entries(run.constants).map(([name, value]) => `${runs.length > 1 ? `${run.name}: ` : ""}${name} = ${short(value)}`));
-if (constants.length > 0) byId("constants").textContent = `Not drawn, because they never change: ${constants.slice(0, 30).join("; ")}.`;
+const constants = new Map();
+for (const run of runs) {
+  for (const [name, value] of Object.entries(run.constants)) {
+    const text = `${name} = ${short(value)}`;
+    constants.set(text, [...(constants.get(text) ?? []), run.name]);
+  }
+}
+const constantTexts = [...constants].slice(0, 30).map(([text, names]) => names.length === runs.length ? text : `${text} in ${names.join(", ")}`);
+if (constants.size > 0) byId("constants").textContent = `Not drawn, because they never change: ${constantTexts.join("; ")}.`;
 byId("footer").textContent = "Written by kudari report. The page needs no other file and asks for nothing on the network.";
 
 byId("axis").append(...axes.map(([key, text]) => new Option(text, key)));
 byId("marks").closest("label").hidden = findings.length === 0;
-const redraw = () => { view.range = null; drawCharts(); zoomTo(); };
+const redraw = () => { view.range = null; drawCharts(); };
 byId("axis").addEventListener("change", () => { view.axis = byId("axis").value; redraw(); });
 byId("log-x").addEventListener("change", () => { view.logX = byId("log-x").checked; redraw(); });
 byId("smoothing").addEventListener("input", () => { view.smoothing = Number(byId("smoothing").value); byId("smoothed").textContent = byId("smoothing").value; drawCharts(); });
