@@ -28,7 +28,7 @@ struct ReportRun {
 };
 
 /// Reads a folder of `kudari train`, or another log as ReadLog does. Throws Error as ReadLog.
-ReportRun ReadReportRun(const std::filesystem::path& run, const RunLogOptions& options,
+ReportRun ReadReportRun(const std::filesystem::path& path, const RunLogOptions& options,
                         const ReportLimits& limits);
 
 }  // namespace kudari::lab
