@@ -13,6 +13,20 @@ std::string JsonText(const Json& json, int indent = -1) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
+/// JSON in one line for a <script> of a page, which only "</" could end: "<" is written as \u003c.
+template <class Json>
+std::string ScriptText(const Json& json) {
+  std::string text;
+  for (const char c : JsonText(json)) {
+    if (c == '<') {
+      text += "\\u003c";
+    } else {
+      text += c;
+    }
+  }
+  return text;
+}
+
 }  // namespace kudari::lab
 
 #endif  // KUDARI_LAB_CONSOLE_JSON_TEXT_H_

@@ -137,15 +137,6 @@ LineChart CurvesOf(const Surface& surface, const std::vector<Course>& courses) {
   return curves;
 }
 
-// The JSON for a <script>, which only "</" could end.
-std::string ScriptText(const Json& json) {
-  std::string text = JsonText(json);
-  for (size_t at = text.find('<'); at != std::string::npos; at = text.find('<', at)) {
-    text.replace(at, 1, "\\u003c");
-  }
-  return text;
-}
-
 // The playground's page, which begins with these courses.
 std::string PlaygroundPage(const LandscapeOptions& options, const Surface& surface,
                            const std::vector<Course>& courses) {

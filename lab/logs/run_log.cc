@@ -12,6 +12,7 @@
 
 #include "kudari/error.h"
 #include "kudari/messages.h"
+#include "lab/console/usage_error.h"
 #include "lab/logs/run_log_columns.h"
 #include "lab/logs/run_log_fields.h"
 #include "lab/logs/run_log_table.h"
@@ -190,6 +191,7 @@ class Reader {
   void AddSteps(const std::vector<Cell>& loss);
   void AddEvaluations();
   void AddLayers(const std::vector<Cell>& loss);
+  void AddCurves();
 
   const LogTable& table_;
   const RunLogOptions& options_;
@@ -408,6 +410,24 @@ void Reader::AddLayers(const std::vector<Cell>& loss) {
   }
 }
 
+void Reader::AddCurves() {
+  std::vector<size_t> left_out;
+  if (!table_.has_steps) left_out = columns_.Find(LogFieldOf("step"));
+  for (size_t i = 0; i < table_.columns.size(); ++i) {
+    const Column& column = table_.columns[i];
+    const bool is_step = std::ranges::find(left_out, i) != left_out.end();
+    if (is_step || column.cells.empty() || !column.bad.empty()) continue;
+    std::vector<Cell> cells = CellsOf(table_, {i});
+    Order(cells, column.run);
+    std::vector<LogPoint> points;
+    for (const Cell& cell : cells) {
+      while (!points.empty() && points.back().step >= cell.step) points.pop_back();
+      points.push_back({.step = cell.step, .value = cell.value});
+    }
+    reading_.curves.push_back({.name = column.name, .points = std::move(points)});
+  }
+}
+
 LogReading Reader::Read() {
   if (options_.steps_per_epoch < 0) {
     throw Error(fmt::format("steps_per_epoch = {} is outside [0, inf)", options_.steps_per_epoch));
@@ -436,6 +456,7 @@ LogReading Reader::Read() {
   AddSteps(loss);
   AddEvaluations();
   AddLayers(loss);
+  if (options_.curves) AddCurves();
   reading_.log.first_nonfinite = table_.first_nonfinite;
   reading_.log.unjudgeable = columns_.Unjudgeable();
   reading_.log.steps_per_epoch = StepsPerEpoch(Ordered("epoch"));
@@ -465,6 +486,24 @@ const std::vector<std::string>& RunLogFields() {
     return all;
   }();
   return names;
+}
+
+std::map<std::string, std::string> ColumnsByField(const std::vector<std::string>& maps) {
+  std::map<std::string, std::string> columns;
+  for (const std::string& map : maps) {
+    const size_t equals = map.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == map.size()) {
+      throw UsageError(
+          fmt::format("--map {}: must be field=column, such as loss=train/total", map));
+    }
+    const std::string field = map.substr(0, equals);
+    if (std::ranges::find(RunLogFields(), field) == RunLogFields().end()) {
+      throw UsageError(fmt::format("--map {}: unknown field {}{}", map, Quoted(field),
+                                   Suggest(field, RunLogFields())));
+    }
+    columns[field] = map.substr(equals + 1);
+  }
+  return columns;
 }
 
 LogReading ParseLog(std::string_view contents, std::string_view name,

@@ -18,11 +18,29 @@ struct RunLogOptions {
   /// several to be added up, "box_loss+cls_loss". Fields are those of RunLogFields.
   std::map<std::string, std::string> columns = {};
   int64_t steps_per_epoch = 0;  ///< 0: as the log has it
+  bool curves = false;          ///< whether LogReading::curves is wanted
+};
+
+/// A number of a log, with the step that it belongs to, counted as in RunLog.
+struct LogPoint {
+  int64_t step = 0;
+  double value = kNotMeasured;
+
+  friend bool operator==(const LogPoint&, const LogPoint&) = default;
+};
+
+/// The numbers of a column. Their steps rise: where those of the log go back, what was logged again
+/// takes the place of what had been logged before.
+struct LogCurve {
+  std::string name;
+  std::vector<LogPoint> points = {};
 };
 
 /// A log, and how it was read.
 struct LogReading {
   RunLog log = {};
+  /// Every column that has numbers, but for that of the steps, in the log's order; only if wanted.
+  std::vector<LogCurve> curves = {};
   std::map<std::string, std::string> columns = {};  ///< by field, as those of RunLogOptions
   std::vector<std::string> notes = {};  ///< what was not read, and what was made of it: clauses
 };
@@ -30,6 +48,10 @@ struct LogReading {
 /// What can be read of a step or an evaluation: "step", "epoch", "loss", "lr", "grad_norm",
 /// "micro_grad_norm", "loss_scale", "lost", "skipped", "val_loss", "val_accuracy".
 const std::vector<std::string>& RunLogFields();
+
+/// RunLogOptions::columns from texts such as "loss=train/total". Throws UsageError naming `--map`
+/// for what is not of that form and for a field that does not exist.
+std::map<std::string, std::string> ColumnsByField(const std::vector<std::string>& maps);
 
 /// Reads the log of a training run, finished or not. `path` is a file of one of these formats,
 /// which its contents tell, packed as .gz or .xz or not:

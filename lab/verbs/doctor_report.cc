@@ -16,6 +16,7 @@
 #include "lab/console/usage_error.h"
 #include "lab/draw/chart.h"
 #include "lab/files/output_file.h"
+#include "lab/logs/findings_json.h"
 #include "lab/logs/run_log.h"
 #include "lab/verbs/schedule_table.h"
 
@@ -138,20 +139,6 @@ std::string FindingText(const RunLog& log, const Finding& f, size_t number) {
   return text;
 }
 
-nlohmann::ordered_json ToJson(const Finding& f) {
-  const VerdictInfo& info = InfoOf(f);
-  return {{"verdict", info.name},     {"confidence", f.confidence}, {"first_step", f.first_step},
-          {"last_step", f.last_step}, {"evidence", f.evidence},     {"tensors", f.tensors},
-          {"meaning", info.meaning},  {"action", info.action},      {"source", info.source}};
-}
-
-// What is said beside the findings, each with what it is about.
-nlohmann::ordered_json ToJson(std::span<const Note> notes) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  for (const Note& n : notes) json.push_back({{"subject", n.subject}, {"text", n.text}});
-  return json;
-}
-
 std::string NotesText(std::string_view title, std::span<const Note> notes) {
   std::string text;
   for (const Note& n : notes) text += Wrapped(fmt::format("{}: {}.", title, n.text), 0);
@@ -222,21 +209,7 @@ void Draw(const RunLog& log, std::span<const Finding> findings, const std::strin
 }
 
 RunLogOptions LogOptions(const DoctorOptions& options) {
-  RunLogOptions log{.steps_per_epoch = options.steps_per_epoch};
-  for (const std::string& map : options.maps) {
-    const size_t equals = map.find('=');
-    if (equals == std::string::npos || equals == 0 || equals + 1 == map.size()) {
-      throw UsageError(
-          fmt::format("--map {}: must be field=column, such as loss=train/total", map));
-    }
-    const std::string field = map.substr(0, equals);
-    if (std::ranges::find(RunLogFields(), field) == RunLogFields().end()) {
-      throw UsageError(fmt::format("--map {}: unknown field {}{}", map, Quoted(field),
-                                   Suggest(field, RunLogFields())));
-    }
-    log.columns[field] = map.substr(equals + 1);
-  }
-  return log;
+  return {.columns = ColumnsByField(options.maps), .steps_per_epoch = options.steps_per_epoch};
 }
 
 struct Examined {
@@ -260,9 +233,9 @@ nlohmann::ordered_json ToJson(const Examined& examined, const std::filesystem::p
                                  {"columns", reading.columns},
                                  {"notes", reading.notes},
                                  {"findings", nlohmann::ordered_json::array()},
-                                 {"seen", ToJson(examined.diagnosis.seen)},
-                                 {"not_judged", ToJson(examined.diagnosis.not_judged)}};
-  for (const Finding& f : examined.diagnosis.findings) json["findings"].push_back(ToJson(f));
+                                 {"seen", NotesJson(examined.diagnosis.seen)},
+                                 {"not_judged", NotesJson(examined.diagnosis.not_judged)}};
+  for (const Finding& f : examined.diagnosis.findings) json["findings"].push_back(FindingJson(f));
   return json;
 }
 

@@ -28,10 +28,10 @@ namespace fs = std::filesystem;
 
 // In the order in which help shows them.
 constexpr std::array kVerbs = {
-    &AddTrain,     &AddRuns,      &AddCheckpoint, &AddImportTorch, &AddExportTorch, &AddPlan,
-    &AddLrFind,    &AddSharpness, &AddPredict,    &AddGenerate,    &AddDoctor,      &AddReplay,
-    &AddAdvise,    &AddScale,     &AddList,       &AddData,        &AddDescribe,    &AddSchedule,
-    &AddLandscape, &AddDemo,      &AddPlot,       &AddBench};
+    &AddTrain,    &AddRuns,      &AddReport,    &AddCheckpoint, &AddImportTorch, &AddExportTorch,
+    &AddPlan,     &AddLrFind,    &AddSharpness, &AddPredict,    &AddGenerate,    &AddDoctor,
+    &AddReplay,   &AddAdvise,    &AddScale,     &AddList,       &AddData,        &AddDescribe,
+    &AddSchedule, &AddLandscape, &AddDemo,      &AddPlot,       &AddBench};
 
 /// Executes another program, which is installed and built beside this one.
 void HandOver(char** argv, const std::string& command, const std::string& program) {

@@ -49,6 +49,7 @@ void AddPlan(CLI::App& app, Context& context);
 void AddPlot(CLI::App& app, Context& context);
 void AddPredict(CLI::App& app, Context& context);
 void AddReplay(CLI::App& app, Context& context);
+void AddReport(CLI::App& app, Context& context);
 void AddRuns(CLI::App& app, Context& context);
 void AddScale(CLI::App& app, Context& context);
 void AddSchedule(CLI::App& app, Context& context);

@@ -1,49 +1,18 @@
 // Uses the playground and the pages of `kudari landscape --html` in Chromium as people do.
 //
 // usage: npm ci && npm test      in tests/browser, after make program playground
-//
-// KUDARI_CHROMIUM is the browser, /usr/bin/chromium unless it is set; KUDARI_SCREENSHOTS a folder for
-// pictures of the pages, none unless it is set.
 
 import assert from "node:assert";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { join } from "node:path";
+import { folder, onPage, pictureFile, program, root, test } from "./harness.mjs";
 
-const root = fileURLToPath(new URL("../..", import.meta.url)), program = join(root, "build/release/kudari");
-const axe = createRequire(import.meta.url).resolve("axe-core");
-const folder = mkdtempSync(join(tmpdir(), "kudari-"));
 const [landscape, begun] = ["landscape", "begun"].map(name => join(folder, `${name}.html`)), playground = join(root, "build/playground.html");
 execFileSync(program, ["landscape", "ravine", "--optimizers", "sgd,momentum,adam", "--html", landscape, "--playground", "none"]);
 // A command for all that settings can have: a name with markup, a schedule, a source, an averager, a stage without a field.
 const tables = ["<b>slow</b>={rule = \"sgd\", lr = \"0.01 * cosine(end)\", clip_norm = 1}", "SAM={rule = \"momentum\", source = \"sam\", sharpness = {rho = 0.2}}", "ranger"];
 const command = ["landscape", "ravine", ...tables.flatMap(table => ["--optimizer", table]), "--start=-9,0.5", "--steps", "150", "--noise", "0.2", "--seed", "4"];
 execFileSync(program, [...command, "--html", begun]);  // finds the playground that was built
-const browser = await chromium.launch({ executablePath: process.env.KUDARI_CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
-
-// Opens a page of that width, gives it to `use`, and checks what holds for every page.
-async function onPage(file, width, use) {
-  const context = await browser.newContext({ viewport: { width, height: 900 }, hasTouch: width < 600, reducedMotion: "reduce" });
-  const page = await context.newPage(), problems = [];
-  page.on("console", message => { if (["error", "warning"].includes(message.type())) problems.push(message.text()); });
-  page.on("pageerror", error => problems.push(error.message));
-  page.on("request", request => { if (!/^(data|blob):/.test(request.url()) && request.url() !== pathToFileURL(file).href) problems.push(`asks for ${request.url()}`); });
-  await page.goto(pathToFileURL(file).href);
-  await page.waitForFunction(() => document.getElementById("runs").rows.length >= 3);
-  await use(page);
-  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${file} is wider than ${width}`);
-  assert.deepStrictEqual(problems, []);
-  await page.addScriptTag({ path: axe });
-  const found = await page.evaluate(async () => (await axe.run()).violations.map(({ id, impact, nodes }) => `${impact}: ${id} at ${nodes.map(node => node.target).join(", ")}`));
-  assert.deepStrictEqual(found.filter(text => /^(serious|critical)/.test(text)), []);
-  await page.evaluate(() => scrollTo(0, 0));
-  if (process.env.KUDARI_SCREENSHOTS) await page.screenshot({ path: join(process.env.KUDARI_SCREENSHOTS, `${basename(file, ".html")}-${width}.png`), fullPage: true });
-  await context.close();
-}
 
 const row = (page, k) => page.locator("#runs tr").nth(k).innerText();
 const message = page => page.locator("#message").innerText();
@@ -184,7 +153,8 @@ async function playWithIt(page) {
     assert.equal(await message(page), "", preset);
     assert.ok((await page.locator("#look").innerText()).length > 40, preset);
     await endsWhereItsCommandDoes(page, await page.locator(".card").count());
-    if (process.env.KUDARI_SCREENSHOTS) await page.screenshot({ path: join(process.env.KUDARI_SCREENSHOTS, `preset-${presets.indexOf(preset)}-${page.viewportSize().width}.png`) });
+    const picture = pictureFile(`preset-${presets.indexOf(preset)}-${page.viewportSize().width}`);
+    if (picture) await page.screenshot({ path: picture });
     await page.locator("#preset").focus();
     await page.keyboard.press("ArrowDown");
   }
@@ -220,7 +190,7 @@ async function goOnWithIt(page) {
   assert.ok(await same(0));
 }
 
-try {
+await test(async () => {
   for (const width of [1200, 375]) {
     await onPage(playground, width, playWithIt);
     await onPage(begun, width, goOnWithIt);
@@ -234,7 +204,4 @@ try {
     });
   }
   console.log("The playground and the landscape pages work at 1200 and 375 pixels.");
-} finally {
-  await browser.close();
-  rmSync(folder, { recursive: true });
-}
+});

@@ -191,7 +191,7 @@ TEST(PagesTest, CommandsPrintWhatThePagesShow) {
       const bool shows = c.lines != std::vector<std::string>{"..."};
       if (!shows && !ran.insert(c.command).second) continue;
       static const std::regex kTrains(
-          "^kudari (train|plan|lr-find|sharpness|(doctor|landscape) runs)|--check|replay");
+          "^kudari (train|plan|lr-find|sharpness|(doctor|landscape|report) runs)|--check|replay");
       const bool trains = std::regex_search(c.command, kTrains);
 #ifndef KUDARI_WITH_TORCH
       if (trains) continue;  // needs LibTorch
