@@ -844,7 +844,8 @@ TEST(LookSamTest, ARandomDirectionIsOrthogonalToo) {
     if (step % 3 == 0) random.push_back(AllDirections(a));
     if (step == 0) {
       EXPECT_EQ(task.Weights(), look.Weights());  // both step with g_s
-      const Vector r = random[0], v = AllDirections(c);
+      const Vector& r = random[0];
+      const Vector v = AllDirections(c);
       EXPECT_LT(std::abs(Dot(r, g)), 1e-6 * std::sqrt(Dot(g, g) * Dot(r, r)));
       EXPECT_LT(std::abs(Dot(r, v)), 0.2 * std::sqrt(Dot(v, v) * Dot(r, r)));
     }

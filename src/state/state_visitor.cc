@@ -37,7 +37,7 @@ void StateVisitor::Fail(std::string_view name, const std::string& what) const {
 }
 
 void StateVisitor::Misfit(std::string_view name, const std::string& what) const {
-  if (in_tensor_) throw LeaveTensor{PathTo(name)};
+  if (in_tensor_) throw LeaveTensor{PathTo(name)};  // NOLINT(bugprone-std-exception-baseclass)
   Fail(name, what);
 }
 

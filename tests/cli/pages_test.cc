@@ -52,7 +52,7 @@ std::string OutputOf(const std::string& command, const fs::path& folder, int& st
                            fs::path(KUDARI_PROGRAM).parent_path().string() + "':$PATH && (" +
                            command + "\n) 2>&1";
   std::string text;
-  std::FILE* const pipe = popen(line.c_str(), "r");
+  std::FILE* const pipe = popen(line.c_str(), "r");  // NOLINT(bugprone-command-processor)
   if (pipe == nullptr) throw std::runtime_error("popen failed");
   char buffer[4096];
   for (size_t n = 0; (n = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) text.append(buffer, n);

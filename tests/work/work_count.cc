@@ -16,16 +16,16 @@ void __sanitizer_cov_trace_pc() { ++work; }
 
 // Inserting into the middle of a vector moves the rest by this: one call, but no constant work.
 // Volatile, since otherwise the loops would become calls of memmove.
-void* memmove(void* to, const void* from, size_t size) {
-  work += static_cast<int64_t>(size / sizeof(int64_t));
-  auto* const target = static_cast<volatile char*>(to);
-  const auto* const source = static_cast<const volatile char*>(from);
+void* memmove(void* dest, const void* src, size_t n) {
+  work += static_cast<int64_t>(n / sizeof(int64_t));
+  auto* const target = static_cast<volatile char*>(dest);
+  const auto* const source = static_cast<const volatile char*>(src);
   if (target < source) {
-    for (size_t i = 0; i < size; ++i) target[i] = source[i];
+    for (size_t i = 0; i < n; ++i) target[i] = source[i];
   } else {
-    for (size_t i = size; i > 0; --i) target[i - 1] = source[i - 1];
+    for (size_t i = n; i > 0; --i) target[i - 1] = source[i - 1];
   }
-  return to;
+  return dest;
 }
 }
 // NOLINTEND(bugprone-reserved-identifier, readability-identifier-naming)
