@@ -2,6 +2,10 @@
 # pkg-config.
 include(CMakePackageConfigHelpers)
 
+# The prefix as a file for pkg-config finds it.
+cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX
+  BASE_DIRECTORY ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig OUTPUT_VARIABLE KUDARI_PC_PREFIX)
+
 install(TARGETS kudari EXPORT kudari_targets)
 install(DIRECTORY include/kudari TYPE INCLUDE)
 if(KUDARI_TORCH)
@@ -10,6 +14,11 @@ if(KUDARI_TORCH)
   install(FILES cmake/FindKudariLibTorch.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/kudari)
   install(EXPORT kudari_torch_targets NAMESPACE kudari::
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/kudari)
+endif()
+if(KUDARI_C)
+  install(TARGETS kudari_c EXPORT kudari_targets)
+  configure_file(cmake/kudari_c.pc.in kudari_c.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/kudari_c.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endif()
 if(KUDARI_LAB)
   install(TARGETS kudari_lab kudari_lab_fetcher)
@@ -35,8 +44,6 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/kudariConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/kudariConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/kudari)
 
-cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX
-  BASE_DIRECTORY ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig OUTPUT_VARIABLE KUDARI_PC_PREFIX)
 list(TRANSFORM KUDARI_OPENMP_LIBRARIES PREPEND "-l" OUTPUT_VARIABLE KUDARI_PC_OPENMP)
 list(JOIN KUDARI_PC_OPENMP " " KUDARI_PC_OPENMP)
 if(KUDARI_STATIC)

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "kudari/error.h"
+#include "kudari/error_kinds.h"
 #include "kudari/messages.h"
 #include "kudari/registry.h"
 
@@ -247,7 +248,7 @@ double LrRangeTest::Smoothed(double loss, size_t count) {
 }
 
 void LrRangeTest::Add(double loss) {
-  if (!Running()) throw Error("learning-rate range: the test has ended");
+  if (!Running()) throw WrongStateError("learning-rate range: the test has ended");
   std::vector<LrPoint>& points = range_.points;
   points.push_back({lr(), loss, 0});
   const size_t aside = SetAside(points);

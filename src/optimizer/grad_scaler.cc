@@ -6,6 +6,7 @@
 #include <string>
 
 #include "kudari/error.h"
+#include "kudari/error_kinds.h"
 #include "kudari/messages.h"
 #include "kudari/registry.h"
 
@@ -51,7 +52,7 @@ const GradScaler::Seen* GradScaler::Find(const Optimizer& optimizer) const {
                                [&](const Seen& s) { return s.optimizer == &optimizer; });
   if (at == seen_.end()) return nullptr;
   if (at->stepped) {
-    throw Error("GradScaler: the optimiser has already been stepped; call Update first");
+    throw WrongStateError("GradScaler: the optimiser has already been stepped; call Update first");
   }
   return &*at;
 }
@@ -75,7 +76,8 @@ Report GradScaler::Step(Optimizer& optimizer) {
 
 Report GradScaler::Step(Optimizer& optimizer, const Oracle& oracle) {
   if (Find(optimizer) != nullptr) {
-    throw Error("GradScaler: the optimiser's gradients are unscaled; step without an oracle");
+    throw WrongStateError(
+        "GradScaler: the optimiser's gradients are unscaled; step without an oracle");
   }
   seen_.reserve(seen_.size() + 1);
   const Report report = optimizer.StepScaled(scale_, oracle);
@@ -85,14 +87,15 @@ Report GradScaler::Step(Optimizer& optimizer, const Oracle& oracle) {
 
 void GradScaler::Unscaled(const Optimizer& optimizer, std::string_view first_nonfinite) {
   if (Find(optimizer) != nullptr) {
-    throw Error("GradScaler: the optimiser's gradients are already unscaled; call Step and Update");
+    throw WrongStateError(
+        "GradScaler: the optimiser's gradients are already unscaled; call Step and Update");
   }
   seen_.push_back({&optimizer, false, first_nonfinite});
 }
 
 void GradScaler::Update() {
   if (seen_.empty()) {
-    throw Error("GradScaler: Update without a step since the last one; call Step first");
+    throw WrongStateError("GradScaler: Update without a step since the last one; call Step first");
   }
   const bool overflow = std::any_of(seen_.begin(), seen_.end(),
                                     [](const Seen& s) { return !s.first_nonfinite.empty(); });

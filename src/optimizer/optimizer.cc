@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kudari/error.h"
+#include "kudari/error_kinds.h"
 #include "kudari/messages.h"
 #include "kudari/recipe.h"
 #include "kudari/stages.h"
@@ -283,19 +284,19 @@ class CheckedOracle {
 
 void Optimizer::Impl::CheckNotInside(std::string_view what) const {
   if (!inside) return;
-  throw Error(std::string(what) +
-              ": called from within a step, by its oracle, a stage or a pool of threads");
+  throw WrongStateError(std::string(what) +
+                        ": called from within a step, by its oracle, a stage or a pool of threads");
 }
 
 void Optimizer::Impl::CheckNoView(std::string_view what) const {
   if (!*view_open) return;
-  throw Error(std::string(what) +
-              ": an evaluation view is open, so the parameters are not the trained ones");
+  throw WrongStateError(std::string(what) +
+                        ": an evaluation view is open, so the parameters are not the trained ones");
 }
 
 void Optimizer::Impl::CheckNotReleased(std::string_view what) const {
   if (released.empty()) return;
-  throw Error(std::string(what) + ": StepTensor has begun a step; call FinishStep first");
+  throw WrongStateError(std::string(what) + ": StepTensor has begun a step; call FinishStep first");
 }
 
 /// Throws Error unless the parameters are those that are trained, of a whole number of steps.

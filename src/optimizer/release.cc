@@ -3,6 +3,7 @@
 
 #include "kernels/float_environment.h"
 #include "kudari/error.h"
+#include "kudari/error_kinds.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
@@ -79,7 +80,7 @@ double Optimizer::Impl::GradientSquares(size_t index) const {
 
 void Optimizer::Impl::FinishStep() {
   CheckNotInside("FinishStep");
-  if (released.empty()) throw Error("FinishStep: StepTensor has stepped no tensor");
+  if (released.empty()) throw WrongStateError("FinishStep: StepTensor has stepped no tensor");
   const Inside step(*this);
   released.clear();
   ++step_count;

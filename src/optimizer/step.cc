@@ -5,6 +5,7 @@
 
 #include "kernels/float_environment.h"
 #include "kudari/error.h"
+#include "kudari/error_kinds.h"
 #include "optimizer/impl.h"
 
 namespace kudari {
@@ -207,7 +208,7 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
   BindGradients(gradient.data);
   if (active.empty() && !tensor_list.empty() && sum_over_processes == nullptr &&
       !HasFrozenGradient()) {
-    throw Error("Step: no tensor has a gradient; call backward first");
+    throw WrongStateError("Step: no tensor has a gradient; call backward first");
   }
 
   if (!scales.empty() || spec.measure_norm || policy != NonFinite::kPropagate) {
@@ -217,8 +218,8 @@ Report Optimizer::Impl::Apply(const Gradient& gradient, std::optional<double> lo
     if (!std::isfinite(sum)) {
       report.first_nonfinite = FirstNonFinite();
       if (policy == NonFinite::kError) {
-        throw Error("the gradient of \"" + std::string(report.first_nonfinite) +
-                    "\" is not finite");
+        throw NonFiniteError("the gradient of \"" + std::string(report.first_nonfinite) +
+                             "\" is not finite");
       }
       if (policy == NonFinite::kSkip) {
         report.skipped = true;
