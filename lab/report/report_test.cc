@@ -27,7 +27,6 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using testing::ErrorOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::Printed;
 using testing::TemporaryFolder;
 using Json = nlohmann::ordered_json;
