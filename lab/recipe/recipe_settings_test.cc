@@ -141,7 +141,7 @@ std::vector<Settings> AllSettings() {
        .source = "guide 2.6: Adam, 3e-4, eps 1e-5, norm clipped at 0.5; CleanRL's ppo.py: 500,000 "
                  "steps in 4 environments, 128 each, 4 epochs of 4 minibatches, annealed to 0",
        .batch = 128,
-       .steps = int64_t{500000} / (4 * 128) * 4 * 4,
+       .steps = int64_t{500000} / 512 * 16,  // batches of 4 * 128, 4 * 4 minibatches
        .rule = {.rule = "adam",
                 .options = {{"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-5}, {"weight_decay", 0}},
                 .lr = {{0, 3e-4}, {7808, 1.5e-4}, {-1, 3e-4 / 15616}}},
